@@ -1,0 +1,82 @@
+"""The decision: packets and a time go in, verdicts come out.
+
+No GIL, no allocation, no lock, no input or output. A batch passes in three rounds, so that the memory which the
+lookups need arrives while others are parsed:
+
+    parse, find the server's role, hash the source, prefetch its line of the index
+    prefetch the entry which the line proposes
+    decide, in the order of arrival
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from mxallowd._address cimport Address
+from mxallowd._ring cimport Ring, RingState
+from mxallowd._table cimport Shard, Table
+
+cdef enum:
+    BATCH = 64      # packets at a time
+
+# What the decision came to, and the name of its counter.
+cdef enum Outcome:
+    FAKE_NEW = 0    # met a fake server and was whitelisted              accept
+    FAKE_KNOWN      # met a fake server and was whitelisted already      accept
+    FAKE_FULL       # met a fake server, and the table had no room       accept: the fake refuses it anyway
+    REAL_FIRST      # whitelisted, first time at a real server           accept
+    REAL_AGAIN      # whitelisted, was at a real server before           accept
+    REAL_REFUSED    # not whitelisted                                    drop
+    OTHER           # neither a fake nor a real server                   accept: not ours to judge
+    UNPARSED        # malformed                                          accept: a bug of ours must not lose mail
+    OUTCOMES
+
+cdef enum Role:
+    NEITHER = 0
+    FAKE = 1
+    REAL = 2
+
+cdef struct Server:
+    Address address
+    uint64_t role
+
+cdef struct RuleSet:            # never changed once published
+    uint64_t lifetime_ms
+    uint64_t mask               # places - 1; a power of two, at most half of them taken
+    Server *places
+
+cdef struct Packet:
+    const uint8_t *data         # from the IP header on
+    uint32_t length
+    uint8_t outcome             # set by decide()
+    uint8_t parse
+    uint8_t role
+    Address source
+    Address destination
+    uint64_t hash
+
+cdef struct Path:               # all that one queue thread needs
+    RuleSet *rules              # published by the main thread
+    RuleSet *rules_seen         # the set that the last batch used
+    Shard *shards
+    int shard_count
+    int own                     # the shard that this thread writes
+    uint16_t queue
+    RingState *ring
+    uint64_t outcomes[<int> OUTCOMES]
+
+cdef inline bint drops(uint8_t outcome) noexcept nogil:
+    return outcome == REAL_REFUSED
+
+# Set `outcome` of each of the packets, at most BATCH. The path's thread only.
+cdef void decide(Path *path, Packet *packets, int count, uint64_t now_ms) noexcept nogil
+
+
+cdef class Rules:
+    cdef RuleSet set
+    cdef int insert(self, bytes address, uint64_t role) except -1
+
+
+cdef class Fastpath:
+    cdef Path path
+    cdef readonly Table table
+    cdef readonly Ring ring
+    cdef list published         # rule sets that the thread may still look at; the last is the current one
+    cdef bint lent              # a queue thread has it: only that thread may decide

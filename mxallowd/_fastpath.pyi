@@ -1,0 +1,37 @@
+from collections.abc import Iterable, Sequence
+from typing import Final, final
+
+from mxallowd._ring import Ring
+from mxallowd._table import Table
+
+OUTCOME_NAMES: Final[tuple[str, ...]]
+"""Names of the outcomes of a decision, indexed by their number; of them only "real-refused" drops the packet."""
+
+@final
+class Rules:
+    """The servers and the lifetime of an entry, compiled; never changed once made."""
+
+    def __new__(cls, fake: Sequence[bytes], real: Sequence[bytes], lifetime_s: int) -> Rules:
+        """Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
+
+        Raises ValueError on another length or a lifetime outside 1 to 2**32 seconds.
+        """
+
+@final
+class Fastpath:
+    """The decision for one queue: it writes one shard of the table and one ring of events."""
+
+    def __new__(cls, table: Table, ring: Ring, rules: Rules, *, shard: int = 0, queue: int = 0) -> Fastpath:
+        """`queue` is the number that events carry. Raises IndexError on a shard that the table does not have."""
+    table: Table
+    ring: Ring
+    def publish(self, rules: Rules) -> None:
+        """Let `rules` hold from the next batch on. Main thread only."""
+    def decide(self, packets: Iterable[bytes | bytearray | memoryview], now_ms: int) -> bytes:
+        """The outcomes, a byte each, of IP packets that arrived in this order at `now_ms`.
+
+        The time is CLOCK_BOOTTIME in milliseconds, or any clock that does not jump. Raises RuntimeError while a queue
+        thread has this path.
+        """
+    def counters(self) -> dict[str, int]:
+        """Packets by outcome since the start, under the names of OUTCOME_NAMES."""

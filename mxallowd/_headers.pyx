@@ -1,0 +1,54 @@
+"""IPv4 and IPv6 headers: the two addresses of a packet, every length checked before a byte is read.
+
+The decision needs the addresses alone, so nothing behind the fixed part of a header is looked at: IPv4
+options, IPv6 extension headers and fragments change no answer. What the kernel hands over it has itself
+checked (ip_rcv, ip6_rcv_core); whatever fails here is a bug of ours or a truncated copy, and the caller
+accepts it.
+"""
+from mxallowd._address cimport Address, address_of_ipv4, address_of_ipv6
+
+# RFC 791, 3.1 and RFC 8200, 3: sizes and places in bytes.
+cdef enum:
+    IPV4_HEADER = 20
+    IPV4_SOURCE = 12
+    IPV4_DESTINATION = 16
+    IPV6_HEADER = 40
+    IPV6_SOURCE = 8
+    IPV6_DESTINATION = 24
+
+REASONS = ("", "empty", "bad-version", "truncated", "bad-header-length")
+
+
+cdef Parse parse_addresses(
+        const uint8_t *packet, size_t length, Address *source, Address *destination) noexcept nogil:
+    cdef size_t header
+    if length == 0:
+        return PARSE_EMPTY
+    if packet[0] >> 4 == 4:
+        if length < IPV4_HEADER:
+            return PARSE_TRUNCATED
+        header = <size_t> (packet[0] & 0x0f) * 4
+        if header < IPV4_HEADER:
+            return PARSE_BAD_HEADER_LENGTH
+        if length < header:
+            return PARSE_TRUNCATED
+        source[0] = address_of_ipv4(packet + IPV4_SOURCE)
+        destination[0] = address_of_ipv4(packet + IPV4_DESTINATION)
+        return PARSE_OK
+    if packet[0] >> 4 == 6:
+        if length < IPV6_HEADER:
+            return PARSE_TRUNCATED
+        source[0] = address_of_ipv6(packet + IPV6_SOURCE)
+        destination[0] = address_of_ipv6(packet + IPV6_DESTINATION)
+        return PARSE_OK
+    return PARSE_BAD_VERSION
+
+
+def addresses(const uint8_t[::1] packet not None):
+    cdef Address source, destination
+    cdef Parse parse
+    cdef size_t length = <size_t> packet.shape[0]
+    parse = parse_addresses(&packet[0] if length else NULL, length, &source, &destination)
+    if parse != PARSE_OK:
+        raise ValueError(REASONS[<int> parse])
+    return (<const uint8_t *> &source)[:16], (<const uint8_t *> &destination)[:16]

@@ -1,0 +1,49 @@
+"""A bounded ring of fixed-size events, from one queue thread to the main loop.
+
+One writer, one reader, no lock: the writer owns `head`, the reader owns `tail`. What does not fit is counted and
+gone; the writer never waits. The reader is woken through an eventfd, and only when it said that it
+sleeps: under load the writer makes no system call.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from mxallowd._address cimport Address
+
+# What happened; mxallowd/events.py gives each its word.
+cdef enum Kind:
+    WHITELISTED = 1
+    ACCEPTED = 2
+    REFUSED = 3
+    MALFORMED = 4
+    FULL = 5
+    SWEPT = 6
+    STOPPED = 7
+
+cdef struct Event:              # 64 bytes; events.py unpacks the same layout
+    uint8_t kind
+    uint8_t reason              # MALFORMED: a Parse status
+    uint16_t queue
+    uint32_t length             # MALFORMED: bytes of the packet that were seen; STOPPED: errno
+    uint64_t time_ms            # CLOCK_BOOTTIME
+    Address source              # MALFORMED: the first 32 bytes of the packet lie in source and destination
+    Address destination
+    uint64_t until_ms           # WHITELISTED: when the entry ends
+    uint64_t reserved
+
+cdef struct RingState:
+    Event *events
+    uint32_t capacity           # a power of two
+    uint32_t reserve            # places that only pressing events may take
+    int wake_fd                 # eventfd of the reader
+    uint32_t asleep             # set by the reader, cleared by whoever wakes it
+    uint64_t head               # events written so far; its own cache line would not pay at one batch a time
+    uint64_t tail               # events read so far
+    uint64_t lost               # events that did not fit
+
+# The writer's thread only. `pressing`: may use the reserve. False: there was no room, and it is counted.
+cdef Event *ring_claim(RingState *ring, bint pressing) noexcept nogil
+cdef void ring_publish(RingState *ring) noexcept nogil
+cdef void ring_wake(RingState *ring) noexcept nogil
+
+
+cdef class Ring:
+    cdef RingState state

@@ -1,0 +1,454 @@
+"""The whitelist: see _table.pxd for the idea and the rules of sharing."""
+import os
+
+cimport cython
+from libc.errno cimport errno
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset, strerror
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+
+from mxallowd._address cimport Address
+from mxallowd._siphash cimport hash_address
+from mxallowd.c_atomic cimport (
+    ACQUIRE, RELAXED, RELEASE, exchange_if64, fence, fetch_or64, load32, load64, prefetch, store32, store64)
+
+cdef extern from "<sys/mman.h>" nogil:
+    """
+    #ifndef MADV_HUGEPAGE
+    #define MADV_HUGEPAGE MADV_NORMAL
+    #endif
+    """
+    const int MADV_HUGEPAGE
+
+# Entries a line holds on average when the shard is full. 12 of 15 words: one line in six is passed by
+# some entry, and the index costs 5.3 bytes an entry.
+cdef enum:
+    LINE_LOAD = 12
+
+cdef enum:
+    GENERATION = 0xffff << GENERATION_SHIFT
+# An entry's place in `young` may be found to be taken by used entries; so many are moved on at once.
+cdef enum:
+    EVICTION_STEPS = 64
+    READ_TRIES = 8
+
+MAX_ENTRIES_LIMIT = 100_000_000
+
+
+# ---- reading: any thread
+
+cdef inline bint same_entry(uint64_t one, uint64_t other) noexcept nogil:
+    # Only these two flags may change while the entry stays the host's.
+    return (one ^ other) & ~<uint64_t> (USED | PROVEN) == 0
+
+
+cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil:
+    return hash_address(&shard.key, host) & shard.hash_mask
+
+
+cdef inline uint64_t line_of(const Shard *shard, uint64_t hash) noexcept nogil:
+    # The upper half scaled to the number of lines: no division, any number of lines.
+    return ((hash >> 32) * shard.line_count) >> 32
+
+
+cdef inline uint32_t tag_of(const Shard *shard, uint64_t hash) noexcept nogil:
+    return <uint32_t> hash & ~shard.number_mask
+
+
+cdef void prefetch_line(const Shard *shard, uint64_t hash) noexcept nogil:
+    prefetch(&shard.lines[line_of(shard, hash)])
+
+
+cdef void prefetch_entry(Shard *shard, uint64_t hash) noexcept nogil:
+    """The first entry that the home line proposes: nearly always the host's own."""
+    cdef Line *line = &shard.lines[line_of(shard, hash)]
+    cdef uint32_t tag = tag_of(shard, hash), word
+    cdef int i
+    for i in range(LINE_WORDS):
+        word = load32(&line.word[i], RELAXED)
+        if word & ~shard.number_mask == tag and word & shard.number_mask:
+            prefetch(&shard.entries[word & shard.number_mask])
+            return
+
+
+cdef inline bint entry_holds(Entry *entry, const Address *host, uint64_t *state) noexcept nogil:
+    """Whether the entry is live and of that host; `state` is then a state that belonged to the host."""
+    cdef uint64_t seen
+    cdef bint same
+    cdef int _
+    for _ in range(READ_TRIES):
+        seen = load64(&entry.state, ACQUIRE)
+        if not seen & LIVE:
+            return False
+        same = (load64(&entry.host.low, RELAXED) == host.low
+                and load64(&entry.host.high, RELAXED) == host.high)
+        fence(ACQUIRE)
+        if same_entry(load64(&entry.state, RELAXED), seen):
+            state[0] = seen
+            return same
+    # The writer gave this entry to eight hosts within one read: ours is not in it now.
+    return False
+
+
+cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint64_t *state) noexcept nogil:
+    """The number of the host's entry, expired or not, and its state; 0 where there is none."""
+    cdef uint64_t at = line_of(shard, hash), lines_left = shard.line_count
+    cdef uint32_t tag = tag_of(shard, hash), word, number
+    cdef Line *line
+    cdef int i
+    while lines_left:
+        line = &shard.lines[at]
+        for i in range(LINE_WORDS):
+            word = load32(&line.word[i], ACQUIRE)
+            if word & ~shard.number_mask != tag:
+                continue
+            number = word & shard.number_mask
+            if number and entry_holds(&shard.entries[number], host, state):
+                return number
+        if load32(&line.passed, ACQUIRE) == 0:
+            return 0
+        at += 1
+        if at == shard.line_count:
+            at = 0
+        lines_left -= 1
+    return 0
+
+
+cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil:
+    """Set USED on the entry that was seen in state `seen`; whether this call was the one that set it."""
+    cdef Entry *entry = &shard.entries[number]
+    cdef uint64_t expected = seen
+    while not expected & USED and same_entry(expected, seen):
+        if exchange_if64(&entry.state, &expected, expected | USED, True, RELAXED, RELAXED):
+            return True
+    return False
+
+
+# ---- the lists: the shard's thread only
+
+cdef inline Order *order_of(Shard *shard, uint64_t state) noexcept nogil:
+    return &shard.proven if state & PROVEN else &shard.young
+
+
+cdef inline void link_newest(Shard *shard, Order *order, uint32_t number) noexcept nogil:
+    cdef Entry *entry = &shard.entries[number]
+    entry.older = order.newest
+    entry.newer = 0
+    if order.newest:
+        shard.entries[order.newest].newer = number
+    else:
+        order.oldest = number
+    order.newest = number
+
+
+cdef inline void unlink(Shard *shard, Order *order, uint32_t number) noexcept nogil:
+    cdef Entry *entry = &shard.entries[number]
+    if entry.older:
+        shard.entries[entry.older].newer = entry.newer
+    else:
+        order.oldest = entry.newer
+    if entry.newer:
+        shard.entries[entry.newer].older = entry.older
+    else:
+        order.newest = entry.older
+
+
+cdef inline void move_to_proven(Shard *shard, uint32_t number) noexcept nogil:
+    unlink(shard, &shard.young, number)
+    link_newest(shard, &shard.proven, number)
+    fetch_or64(&shard.entries[number].state, PROVEN, RELAXED)
+
+
+# ---- the index: the shard's thread only
+
+cdef void index_insert(Shard *shard, uint64_t hash, uint32_t number) noexcept nogil:
+    # Ends: lines hold LINE_WORDS / LINE_LOAD times the capacity.
+    cdef uint64_t at = line_of(shard, hash)
+    cdef Line *line
+    cdef int i
+    while True:
+        line = &shard.lines[at]
+        for i in range(LINE_WORDS):
+            if load32(&line.word[i], RELAXED) == 0:
+                store32(&line.word[i], tag_of(shard, hash) | number, RELEASE)
+                return
+        store32(&line.passed, load32(&line.passed, RELAXED) + 1, RELEASE)
+        at += 1
+        if at == shard.line_count:
+            at = 0
+
+
+cdef void index_remove(Shard *shard, uint64_t hash, uint32_t number) noexcept nogil:
+    # Ends: the word was inserted, and words never move.
+    cdef uint64_t at = line_of(shard, hash)
+    cdef uint32_t wanted = tag_of(shard, hash) | number
+    cdef Line *line
+    cdef int i
+    while True:
+        line = &shard.lines[at]
+        for i in range(LINE_WORDS):
+            if load32(&line.word[i], RELAXED) == wanted:
+                store32(&line.word[i], 0, RELEASE)
+                return
+        store32(&line.passed, load32(&line.passed, RELAXED) - 1, RELEASE)
+        at += 1
+        if at == shard.line_count:
+            at = 0
+
+
+# ---- writing: the shard's thread only
+
+cdef inline void count(uint64_t *counter, int64_t step) noexcept nogil:
+    store64(counter, load64(counter, RELAXED) + <uint64_t> step, RELAXED)
+
+
+cdef void remove(Shard *shard, uint32_t number, uint64_t now_ms) noexcept nogil:
+    """Give the entry back; an expired contact entry ends in one of the two counters of the contract."""
+    cdef Entry *entry = &shard.entries[number]
+    cdef uint64_t state = load64(&entry.state, RELAXED)
+    index_remove(shard, shard_hash(shard, &entry.host), number)
+    unlink(shard, order_of(shard, state), number)
+    # From here on no reader takes the entry for a host's, and no other thread can set USED any more.
+    while not exchange_if64(&entry.state, &state, state & GENERATION, True, RELAXED, RELAXED):
+        pass
+    if until_of(state) > now_ms:
+        count(&shard.evicted, 1)
+    elif not state & CHILD:
+        count(&shard.successful if state & USED else &shard.direct_to_fake, 1)
+    count(&shard.size, -1)
+    entry.newer = shard.free
+    shard.free = number
+
+
+cdef bint evict(Shard *shard, uint64_t now_ms) noexcept nogil:
+    """Make one entry free: an expired one, else the oldest never used. False: every entry is live and used."""
+    cdef uint32_t oldest = shard.proven.oldest
+    cdef uint64_t state
+    cdef int _
+    if oldest and until_of(load64(&shard.entries[oldest].state, RELAXED)) <= now_ms:
+        remove(shard, oldest, now_ms)
+        return True
+    # Bounded: each step takes an entry out of `young` for good, so a run of used entries is
+    # paid for once; the contact that meets a longer run is counted in `full` and not remembered.
+    for _ in range(EVICTION_STEPS):
+        oldest = shard.young.oldest
+        if not oldest:
+            return False
+        state = load64(&shard.entries[oldest].state, RELAXED)
+        if until_of(state) <= now_ms or not state & USED:
+            remove(shard, oldest, now_ms)
+            return True
+        move_to_proven(shard, oldest)
+    return False
+
+
+cdef bint shard_add(
+        Shard *shard, const Address *host, uint64_t hash, uint64_t until_ms, uint64_t flags,
+        uint64_t now_ms) noexcept nogil:
+    """Add a host that is not in the shard, or only by an expired entry. False: no entry could be had."""
+    cdef uint64_t state = 0
+    cdef uint32_t number = shard_find(shard, host, hash, &state)
+    cdef Entry *entry
+    if number:
+        if until_of(state) > now_ms:
+            return True
+        remove(shard, number, now_ms)
+    if shard.free == 0 and shard.highest == shard.capacity and not evict(shard, now_ms):
+        count(&shard.full, 1)
+        return False
+    if shard.free:
+        number = shard.free
+        shard.free = shard.entries[number].newer
+    else:
+        shard.highest += 1
+        number = shard.highest
+    entry = &shard.entries[number]
+    # The entry is not LIVE now, and that is visible before its new host is.
+    state = load64(&entry.state, RELAXED)
+    fence(RELEASE)
+    store64(&entry.host.high, host.high, RELAXED)
+    store64(&entry.host.low, host.low, RELAXED)
+    state = (state + (1 << GENERATION_SHIFT)) & GENERATION
+    store64(&entry.state, until_ms << UNTIL_SHIFT | state | LIVE | flags, RELEASE)
+    link_newest(shard, &shard.young, number)
+    index_insert(shard, hash, number)
+    count(&shard.size, 1)
+    count(&shard.added, 1)
+    return True
+
+
+cdef void shard_expire(Shard *shard, uint64_t now_ms, int budget) noexcept nogil:
+    """Take up to `budget` steps at the old ends of both lists: expired entries go, used ones move to `proven`."""
+    cdef uint32_t oldest
+    cdef uint64_t state
+    while budget > 0:
+        budget -= 1
+        oldest = shard.young.oldest
+        if not oldest:
+            break
+        state = load64(&shard.entries[oldest].state, RELAXED)
+        if until_of(state) <= now_ms:
+            remove(shard, oldest, now_ms)
+        elif state & USED:
+            move_to_proven(shard, oldest)
+        else:
+            break
+    while budget > 0:
+        budget -= 1
+        oldest = shard.proven.oldest
+        if not oldest or until_of(load64(&shard.entries[oldest].state, RELAXED)) > now_ms:
+            break
+        remove(shard, oldest, now_ms)
+
+
+cdef uint32_t shard_sweep(Shard *shard, uint64_t now_ms, uint32_t first, uint32_t budget) noexcept nogil:
+    """Remove what is expired among `budget` entries from number `first` (from 1); the next number, 0 at the end.
+
+    The lists are in order of expiry as long as the lifetime stays the same; after it was changed, only
+    a sweep finds an expired entry behind a living one.
+    """
+    cdef uint32_t number = first
+    cdef uint64_t state
+    while budget and number <= shard.highest:
+        state = load64(&shard.entries[number].state, RELAXED)
+        if state & LIVE and until_of(state) <= now_ms:
+            remove(shard, number, now_ms)
+        number += 1
+        budget -= 1
+    return number if number <= shard.highest else 0
+
+
+# ---- memory and the border to Python
+
+cdef size_t entry_bytes(uint32_t capacity) noexcept:
+    return (<size_t> capacity + 1) * sizeof(Entry)
+
+
+cdef uint64_t lines_for(uint32_t capacity) noexcept:
+    return (<uint64_t> capacity + LINE_LOAD - 1) // LINE_LOAD
+
+
+cdef void *map_memory(size_t size) except NULL:
+    """Zeroed pages that are resident at once: what is missing shows at start, not under load."""
+    cdef void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if memory == MAP_FAILED:
+        raise MemoryError(f"no {size} bytes of memory for the whitelist: {strerror(errno).decode()}")
+    # Large pages save most misses of the TLB in a table of many megabytes; without them it works as well.
+    madvise(memory, size, MADV_HUGEPAGE)
+    memset(memory, 0, size)
+    return memory
+
+
+cdef int map_shard(Shard *shard, uint32_t capacity, const char *key, uint64_t hash_mask) except -1:
+    cdef int bits = (<object> capacity).bit_length()
+    memcpy(&shard.key, key, sizeof(HashKey))
+    shard.capacity = capacity
+    shard.hash_mask = hash_mask
+    shard.number_mask = (<uint32_t> 1 << bits) - 1
+    shard.line_count = lines_for(capacity)
+    shard.entries = <Entry *> map_memory(entry_bytes(capacity))
+    shard.lines = <Line *> map_memory(shard.line_count * sizeof(Line))
+    return 0
+
+
+cdef void unmap_shard(Shard *shard) noexcept:
+    if shard.entries:
+        munmap(shard.entries, entry_bytes(shard.capacity))
+    if shard.lines:
+        munmap(shard.lines, shard.line_count * sizeof(Line))
+
+
+cdef Address host_address(bytes host) except *:
+    cdef Address address
+    if len(host) != 16:
+        raise ValueError("a host is 16 bytes")
+    memcpy(&address, <const char *> host, 16)
+    return address
+
+
+@cython.final
+cdef class Table:
+    def __cinit__(self, max_entries, shards=1, key=None, *, collide=False):
+        cdef int i
+        cdef uint32_t capacity
+        if not 1 <= shards <= max_entries <= MAX_ENTRIES_LIMIT:
+            raise ValueError(f"{max_entries} entries cannot be shared by {shards} threads")
+        secret = os.urandom(16) if key is None else key
+        if len(secret) != 16:
+            raise ValueError("the hash key is 16 bytes")
+        self.shards = <Shard *> calloc(shards, sizeof(Shard))
+        if not self.shards:
+            raise MemoryError()
+        self.shard_count = shards
+        self.max_entries = max_entries
+        for i in range(self.shard_count):
+            capacity = max_entries // shards + (1 if i < max_entries % shards else 0)
+            map_shard(&self.shards[i], capacity, secret, 0 if collide else ~<uint64_t> 0)
+
+    def __dealloc__(self):
+        cdef int i
+        if self.shards:
+            for i in range(self.shard_count):
+                unmap_shard(&self.shards[i])
+            free(self.shards)
+
+    def __len__(self):
+        cdef int i
+        cdef uint64_t size = 0
+        for i in range(self.shard_count):
+            size += load64(&self.shards[i].size, RELAXED)
+        return size
+
+    cdef Shard *shard_at(self, int shard) except NULL:
+        if not 0 <= shard < self.shard_count:
+            raise IndexError(f"no shard {shard}")
+        return &self.shards[shard]
+
+    def add(self, host, until_ms, now_ms, *, child=False, shard=0):
+        cdef Shard *own = self.shard_at(shard)
+        cdef Address address = host_address(host)
+        return shard_add(own, &address, shard_hash(own, &address), until_ms, CHILD if child else 0, now_ms)
+
+    def find(self, host, now_ms):
+        cdef Address address = host_address(host)
+        cdef uint64_t state = 0, now = now_ms
+        cdef int i
+        for i in range(self.shard_count):
+            if shard_find(&self.shards[i], &address, shard_hash(&self.shards[i], &address), &state):
+                if until_of(state) > now:
+                    return until_of(state), bool(state & USED), bool(state & CHILD)
+        return None
+
+    def mark_used(self, host, now_ms):
+        cdef Address address = host_address(host)
+        cdef uint64_t state = 0, now = now_ms
+        cdef uint32_t number
+        cdef int i
+        for i in range(self.shard_count):
+            number = shard_find(&self.shards[i], &address, shard_hash(&self.shards[i], &address), &state)
+            if number and until_of(state) > now:
+                return bool(shard_mark_used(&self.shards[i], number, state))
+        return False
+
+    def expire(self, now_ms, budget, *, shard=0):
+        shard_expire(self.shard_at(shard), now_ms, budget)
+
+    def sweep(self, now_ms):
+        cdef int i
+        cdef uint64_t now = now_ms
+        for i in range(self.shard_count):
+            shard_sweep(&self.shards[i], now, 1, self.shards[i].capacity)
+
+    def counters(self):
+        cdef int i
+        totals = {"entries": 0, "added": 0, "successful": 0, "direct-to-fake": 0, "evicted": 0, "full": 0}
+        for i in range(self.shard_count):
+            totals["entries"] += load64(&self.shards[i].size, RELAXED)
+            totals["added"] += load64(&self.shards[i].added, RELAXED)
+            totals["successful"] += load64(&self.shards[i].successful, RELAXED)
+            totals["direct-to-fake"] += load64(&self.shards[i].direct_to_fake, RELAXED)
+            totals["evicted"] += load64(&self.shards[i].evicted, RELAXED)
+            totals["full"] += load64(&self.shards[i].full, RELAXED)
+        return totals

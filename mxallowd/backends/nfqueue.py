@@ -1,0 +1,250 @@
+"""Back end NFQUEUE: the kernel's queues, bound with NetfilterQueue, served by native threads.
+
+NetfilterQueue opens and binds a queue; from then on its socket belongs to a queue thread (_worker), which reads
+and answers without Python. What the library does not offer (flags, NETLINK_NO_ENOBUFS) is set here by messages of
+linux/netfilter/nfnetlink_queue.h on the same socket.
+"""
+import os
+import socket
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._ring import Ring
+from mxallowd._table import Table
+from mxallowd.errors import StartError
+from mxallowd.settings import Settings
+
+# linux/netfilter/nfnetlink_queue.h, linux/netlink.h
+_MSG_CONFIG = 3 << 8 | 2  # NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG
+_NLM_F_REQUEST = 1
+_CFG_QUEUE_MAXLEN = 3
+_CFG_MASK = 4
+_CFG_FLAGS = 5
+_F_FAIL_OPEN = 1
+_F_GSO = 4
+_SOL_NETLINK = 270
+_NETLINK_NO_ENOBUFS = 5
+_CAP_NET_ADMIN = 12  # linux/capability.h
+
+# The longest IPv4 header; the IPv6 addresses end at byte 40. Nothing behind is looked at.
+COPY_RANGE = 60
+# What a queued SYN takes of the socket's receive buffer, measured at 835 bytes, with room for skb overhead.
+BYTES_PER_PACKET = 1304
+RING_EVENTS = 8192
+PROC_QUEUES = Path("/proc/net/netfilter/nfnetlink_queue")
+
+
+def config_message(queue: int, *attributes: tuple[int, int]) -> bytes:
+    """A NFQNL_MSG_CONFIG for `queue` with attributes of 32 bits, (type, value) each."""
+    body = b"".join(struct.pack("=HH", 8, kind) + struct.pack("!I", value) for kind, value in attributes)
+    header = struct.pack("=IHHII", 20 + len(body), _MSG_CONFIG, _NLM_F_REQUEST, 0, 0)
+    return header + struct.pack("!BBH", socket.AF_UNSPEC, 0, queue) + body
+
+
+def settle_message(queue: int) -> bytes:
+    """The message that makes packets pass the queue: length 0, and what does not fit is accepted."""
+    return config_message(
+        queue, (_CFG_QUEUE_MAXLEN, 0), (_CFG_MASK, _F_FAIL_OPEN), (_CFG_FLAGS, _F_FAIL_OPEN)
+    )
+
+
+def is_supported() -> str | None:
+    """None, or the reason why this system has no NFQUEUE back end."""
+    try:
+        import netfilterqueue  # noqa: F401, PLC0415  # Linux only: imported where it is chosen
+    except ImportError as error:
+        return f"the NFQUEUE back end needs the package NetfilterQueue: {error}"
+    return None
+
+
+class _Queue:
+    """One kernel queue with its socket, ring and thread."""
+
+    def __init__(self, number: int, shard: int, table: Table, rules: Rules, wake_fd: int) -> None:
+        self.number = number
+        self.ring = Ring(RING_EVENTS, wake_fd)
+        self.fastpath = Fastpath(table, self.ring, rules, shard=shard, queue=number)
+        self.bound: Any = None
+        self.thread: Any = None
+        self.warnings: list[str] = []
+
+    def bind(self, queue_length: int) -> None:
+        """Bind the kernel's queue. Raises StartError."""
+        from netfilterqueue import COPY_PACKET, NetfilterQueue  # noqa: PLC0415
+
+        try:
+            library = NetfilterQueue()
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                # The library may hand a packet to its callback while it still binds: accept, never leave it waiting.
+                library.bind(
+                    self.number,
+                    lambda packet: packet.accept(),
+                    max_len=queue_length,
+                    mode=COPY_PACKET,
+                    range=COPY_RANGE,
+                    sock_len=queue_length * BYTES_PER_PACKET,
+                )
+        except OSError as error:
+            raise StartError(f"cannot bind queue {self.number}: {_reason(self.number, error)}") from None
+        self.bound = library
+        # A receive buffer that is smaller than asked for overflows earlier, nothing else.
+        self.warnings = [f"queue {self.number}: {warning.message}" for warning in caught]
+
+    def configure(self) -> None:
+        """Set what the library does not; what the kernel refuses is a warning, as the queue works without it."""
+        descriptor = self.bound.get_fd()
+        with socket.socket(fileno=os.dup(descriptor)) as twin:
+            try:
+                # One overrun must not make the socket refuse everything until it is drained.
+                twin.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
+            except OSError as error:
+                self.warnings.append(f"queue {self.number}: NETLINK_NO_ENOBUFS: {error.strerror}")
+        try:
+            # Large packets come as they are, without the kernel's work of cutting them.
+            os.write(descriptor, config_message(self.number, (_CFG_MASK, _F_GSO), (_CFG_FLAGS, _F_GSO)))
+        except OSError as error:
+            self.warnings.append(f"queue {self.number}: NFQA_CFG_F_GSO: {error.strerror}")
+
+
+class NfqueueBackend:
+    """The queues of `queue-num`, one thread each, sharing one whitelist."""
+
+    def __init__(self, settings: Settings, rules: Rules, wake_fd: int) -> None:
+        reason = is_supported()
+        if reason:
+            raise StartError(reason)
+        numbers = settings.queue_num
+        self._queue_length = settings.queue_length
+        try:
+            self.table = Table(settings.max_entries, len(numbers))
+        except MemoryError as error:
+            raise StartError(str(error)) from None
+        self._queues = [_Queue(number, i, self.table, rules, wake_fd) for i, number in enumerate(numbers)]
+        self.rings = [queue.ring for queue in self._queues]
+        self.fastpaths = [queue.fastpath for queue in self._queues]
+
+    def open(self) -> None:
+        """Bind every queue. Raises StartError with the reason."""
+        try:
+            for queue in self._queues:
+                queue.bind(self._queue_length)
+        except StartError:
+            self._unbind()
+            raise
+
+    def start(self) -> list[str]:
+        """Start the threads; warnings about what the kernel does not offer. Raises StartError."""
+        from mxallowd._worker import QueueThread  # noqa: PLC0415  # Linux only
+
+        for queue in self._queues:
+            queue.configure()
+            queue.thread = QueueThread(
+                queue.bound.get_fd(), queue.number, queue.fastpath, settle_message(queue.number)
+            )
+            try:
+                queue.thread.start()
+            except OSError as error:
+                raise StartError(f"queue {queue.number}: {error}") from None
+        return [warning for queue in self._queues for warning in queue.warnings]
+
+    def publish(self, rules: Rules) -> None:
+        """Let these rules hold from each queue's next batch on."""
+        for queue in self._queues:
+            queue.fastpath.publish(rules)
+            self._ask(queue.thread.wake)
+
+    def sweep(self) -> int:
+        """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
+        return sum(self._ask(queue.thread.request_sweep) for queue in self._queues)
+
+    def stop(self) -> None:
+        """Ask the threads to settle what waits and to end."""
+        for queue in self._queues:
+            if queue.thread is not None:
+                self._ask(queue.thread.request_stop)
+
+    @staticmethod
+    def _ask(request: Callable[[], None]) -> bool:
+        try:
+            request()
+        except OSError:
+            # The socket is broken: the thread ends by itself and says why.
+            return False
+        return True
+
+    def ended(self) -> bool:
+        """Whether every thread has ended."""
+        return all(queue.thread is None or queue.thread.ended for queue in self._queues)
+
+    def failures(self) -> list[str]:
+        """What ended threads that were not asked to."""
+        return [
+            f"queue {queue.number}: {os.strerror(queue.thread.error)}"
+            for queue in self._queues
+            if queue.thread is not None and queue.thread.error
+        ]
+
+    def close(self) -> None:
+        """Unbind. Only after ended(): a thread must not lose its socket."""
+        for queue in self._queues:
+            if queue.thread is not None:
+                queue.thread.join()
+        self._unbind()
+
+    def _unbind(self) -> None:
+        for queue in self._queues:
+            if queue.bound is not None:
+                queue.bound.unbind()
+                queue.bound = None
+
+    def counters(self) -> dict[str, int]:
+        """The threads' counters, what did not fit into rings, and the kernel's count of packets it dropped itself."""
+        totals: dict[str, int] = {}
+        for queue in self._queues:
+            if queue.thread is not None:
+                for name, value in queue.thread.counters().items():
+                    totals[name] = totals.get(name, 0) + value
+        totals["lost-events"] = sum(ring.lost for ring in self.rings)
+        totals["lost-by-kernel"] = kernel_drops(range(self._queues[0].number, self._queues[-1].number + 1))
+        return totals
+
+
+def kernel_drops(numbers: range) -> int:
+    """Packets of these queues that the kernel dropped: queue full, or no room in the socket's receive buffer."""
+    drops = 0
+    for line in _proc_lines():
+        # queue, port id, waiting, copy mode, copy range, queue dropped, user dropped, last id, 1
+        if len(line) >= 7 and line[0] in numbers:
+            drops += line[5] + line[6]
+    return drops
+
+
+def _proc_lines() -> list[list[int]]:
+    try:
+        text = PROC_QUEUES.read_text(encoding="ascii")
+    except OSError:
+        return []
+    return [[int(word) for word in line.split()] for line in text.splitlines()]
+
+
+def _reason(number: int, error: OSError) -> str:
+    holder = next((line[1] for line in _proc_lines() if line and line[0] == number), None)
+    if holder is not None:
+        return f"it is held by another program (netlink port {holder})"
+    if not _may_administer_network():
+        return "this needs the capability CAP_NET_ADMIN; run it as root"
+    return error.strerror or str(error)
+
+
+def _may_administer_network() -> bool:
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return os.geteuid() == 0
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _CAP_NET_ADMIN & 1)

@@ -1,0 +1,107 @@
+"""The command: from argv to an exit status.
+
+0 after a clean stop, --help, --version, or a --check without errors; 1 otherwise. What is wrong with the input ends in
+one line on standard error that quotes it; a missing server or queue number adds the usage.
+"""
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from mxallowd import __version__, arguments
+from mxallowd.background import run_detached
+from mxallowd.daemon import SIGNALS, Daemon
+from mxallowd.errors import ConfigError, MxallowdError, StartError
+from mxallowd.loading import Loaded, load
+from mxallowd.log import open_log
+from mxallowd.pidfile import PidFile
+from mxallowd.settings import Settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (those of the process by default) and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        assignments, actions = arguments.parse(words)
+    except ConfigError as error:
+        return _fail(str(error))
+    if "help" in actions:
+        return _print(arguments.help_text())
+    if "version" in actions:
+        return _print(f"mxallowd {__version__}\n")
+
+    def load_again() -> Loaded:
+        return load(assignments, bare=not words)
+
+    loaded = load_again()
+    if "check" in actions:
+        return _check(loaded)
+    if loaded.settings is None:
+        return _refuse(loaded)
+    return _serve(loaded.settings, loaded, load_again)
+
+
+def _print(text: str) -> int:
+    sys.stdout.write(text)
+    return 0
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"mxallowd: {message}\n")
+    return 1
+
+
+def _check(loaded: Loaded) -> int:
+    for problem in loaded.problems:
+        sys.stdout.write(f"{problem}\n")
+    return 1 if loaded.settings is None else 0
+
+
+def _refuse(loaded: Loaded) -> int:
+    first, *others = loaded.fatal
+    more = f" (and {len(others)} more: --check shows all)" if others else ""
+    place = "" if first.where in ("configuration", "settings") else f"{first.where}: "
+    _fail(f"{place}{first.message}{more}")
+    if first.missing:
+        sys.stderr.write(arguments.usage())
+    return 1
+
+
+def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded]) -> int:
+    def serve(ready: Callable[[], None]) -> int:
+        pid_file = None if settings.foreground else PidFile(settings.pid_file)
+        try:
+            if pid_file:
+                pid_file.acquire()
+            return _run(settings, loaded, load_again, ready)
+        except MxallowdError as error:
+            return _fail(str(error))
+        finally:
+            if pid_file:
+                pid_file.release()
+
+    # Until the main loop handles them, no signal may end or disturb a start.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    if settings.foreground:
+        return serve(lambda: None)
+    return run_detached(serve, keep_stdout=settings.stdout)
+
+
+def _run(
+    settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded], ready: Callable[[], None]
+) -> int:
+    async def run() -> int:
+        daemon = Daemon(settings, load_again, log, writer)
+        daemon.open()
+        return await daemon.run(ready)
+
+    log, writer = open_log(stdout=settings.stdout, quiet=settings.quiet)
+    try:
+        for problem in loaded.warnings:
+            log.warning("config", where=problem.where, reason=problem.message)
+        return asyncio.run(run())
+    except StartError as error:
+        log.error("start-failed", reason=str(error))
+        raise
+    finally:
+        writer.close()

@@ -1,0 +1,58 @@
+"""The configuration file: from lines to assignments.
+
+One option a line: its long name, white space, its value. Names are case-insensitive; white space before them and CR LF
+are fine; `#` starts a comment line; names of fewer than three characters are ignored. An unknown
+name is a warning and skipped, as it always was; a missing value or one too many is an error.
+"""
+from pathlib import Path
+
+from mxallowd.errors import ConfigError
+from mxallowd.options import BY_NAME, Kind
+from mxallowd.settings import Assignment, Problem
+from mxallowd.text import printable, quoted
+
+# A configuration is some lines; a larger file is not one, and an endless one must not eat the memory.
+MAX_BYTES = 1 << 20
+SHORTEST_NAME = 3
+
+
+def read(path: Path) -> tuple[list[Assignment], list[Problem]]:
+    """The assignments of a file and what is wrong with its lines.
+
+    Raises FileNotFoundError where there is none, and ConfigError where it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"cannot read {quoted(str(path))}: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"cannot read {quoted(str(path))}: larger than {MAX_BYTES} bytes")
+    return parse(content, printable(str(path)))
+
+
+def parse(content: bytes, name: str) -> tuple[list[Assignment], list[Problem]]:
+    """The same for the content of a file that is called `name`."""
+    assignments: list[Assignment] = []
+    problems: list[Problem] = []
+    for line_number, raw in enumerate(content.split(b"\n"), 1):
+        line = raw.decode("utf-8", "surrogateescape").strip(" \t\r\v\f")
+        if not line or line.startswith("#"):
+            continue
+        where = f"{name}:{line_number}"
+        word, *rest = line.split(maxsplit=1)
+        value = rest[0] if rest else ""
+        if len(word) < SHORTEST_NAME:
+            continue
+        option = BY_NAME.get(word.lower())
+        if option is None or not option.in_file:
+            problems.append(Problem(where, f"unknown option {quoted(word)}, skipped", fatal=False))
+        elif option.kind is Kind.FLAG and value:
+            problems.append(Problem(where, f"{option.name} stands alone, but {quoted(value)} follows"))
+        elif option.kind is not Kind.FLAG and not value:
+            problems.append(Problem(where, f"{quoted(word)} needs a value"))
+        else:
+            assignments.append(Assignment(option, value, where))
+    return assignments, problems

@@ -1,0 +1,22 @@
+"""The counters: every number the daemon keeps, under one name each, in one flat picture.
+
+The first three are those of the contract. SIGUSR1 logs them; later parts show the same picture elsewhere.
+"""
+from mxallowd.backends import Backend
+
+
+def collect(backend: Backend) -> dict[str, int]:
+    """All counters since the start, and `entries`, the present size of the whitelist."""
+    outcomes: dict[str, int] = {}
+    for fastpath in backend.fastpaths:
+        for name, value in fastpath.counters().items():
+            outcomes[name] = outcomes.get(name, 0) + value
+    table = next(iter(backend.fastpaths)).table.counters()
+    return {
+        "blocked": outcomes["real-refused"],
+        "successful": table["successful"],
+        "direct-to-fake": table["direct-to-fake"],
+        **{name: table[name] for name in ("entries", "added", "evicted", "full")},
+        **outcomes,
+        **backend.counters(),
+    }

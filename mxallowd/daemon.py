@@ -1,0 +1,205 @@
+"""The daemon: the main loop between back end, sinks and signals.
+
+It reads the rings of the queue threads when they wake it and hands the events to every sink. Nothing here is in the
+way of a packet: if this loop stopped for good, verdicts would go on and events would be counted as lost.
+"""
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from mxallowd import __version__, backends, counters
+from mxallowd._fastpath import Rules
+from mxallowd.events import Event, Kind, decode, packed
+from mxallowd.loading import Loaded
+from mxallowd.log import Log, Writer
+from mxallowd.options import OPTIONS
+from mxallowd.settings import Settings, changed
+from mxallowd.sinks import Sink
+from mxallowd.sinks.log import LogSink
+
+# Events that came in while the loop was handling some are taken together this much later, without a wake-up.
+COALESCE_S = 0.02
+TICK_S = 1.0
+# How long a stop and a sweep may take before we say that they did not end.
+STOP_TIMEOUT_S = 5.0
+SWEEP_TIMEOUT_S = 2.0
+DRAIN_EVENTS = 4096
+
+SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+
+
+def compile_rules(settings: Settings) -> Rules:
+    """The settings that the packet path needs."""
+    return Rules(
+        [packed(str(server)) for server in settings.fake_mailserver],
+        [packed(str(server)) for server in settings.real_mailserver],
+        settings.whitelist_time,
+    )
+
+
+class Daemon:
+    """One run of the daemon, from the bound queue to the clean stop."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Loaded], log: Log, writer: Writer) -> None:
+        self._settings = settings
+        self._load = load
+        self._log = log
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._backend = backends.create(settings, compile_rules(settings), self._wake_fd)
+        self._sinks: list[Sink] = [LogSink(log, writer.leave_out)]
+        self._ending = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._sweeps_left = 0
+        self._swept = asyncio.Event()
+        self._again: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped_by = ""
+
+    def open(self) -> None:
+        """Bind the queues. Raises StartError."""
+        self._backend.open()
+
+    async def run(self, ready: Callable[[], None]) -> int:
+        """Serve until a signal or a failure; the exit status. Calls ready() when verdicts are given.
+
+        Raises StartError.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._wake_fd, self._woken)
+        loop.add_signal_handler(signal.SIGTERM, self._stop, "SIGTERM")
+        loop.add_signal_handler(signal.SIGINT, self._stop, "SIGINT")
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._report)
+        # They were blocked from the first moment on, so that none of them could hit a daemon half started.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        try:
+            warnings = self._backend.start()
+            self._greet(warnings)
+            ready()
+            self._take_events()
+            ticker = asyncio.create_task(self._tick())
+            await self._ending.wait()
+            ticker.cancel()
+            return await self._finish()
+        finally:
+            loop.remove_reader(self._wake_fd)
+            if self._backend.ended():
+                self._backend.close()
+
+    # ---- events
+
+    def _woken(self) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
+        self._take_events()
+
+    def _take_events(self) -> None:
+        taken = 0
+        for ring in self._backend.rings:
+            events = decode(ring.drain(DRAIN_EVENTS))
+            taken += len(events)
+            if events:
+                self._hand_over(events)
+        if self._backend.ended() or self._backend.failures():
+            self._ended.set()
+            self._ending.set()
+        # Under load we look again in a while, and the threads need not wake us; else we sleep until they do.
+        if taken or not all(ring.sleep() for ring in self._backend.rings):
+            if self._again:
+                self._again.cancel()
+            self._again = asyncio.get_running_loop().call_later(COALESCE_S, self._take_events)
+
+    def _hand_over(self, events: list[Event]) -> None:
+        for sink in self._sinks:
+            sink.handle(events)
+        for event in events:
+            if event.kind == Kind.SWEPT:
+                self._sweeps_left -= 1
+                if self._sweeps_left <= 0:
+                    self._swept.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            for sink in self._sinks:
+                sink.tick()
+
+    # ---- signals
+
+    def _stop(self, name: str) -> None:
+        self._stopped_by = self._stopped_by or name
+        self._ending.set()
+
+    def _reload(self) -> None:
+        loaded = self._load()
+        settings = loaded.settings
+        for problem in loaded.problems:
+            if problem.fatal:
+                self._log.error("reload-failed", where=problem.where, reason=problem.message)
+            else:
+                self._log.warning("config", where=problem.where, reason=problem.message)
+        if settings is None:
+            return
+        different = changed(self._settings, settings)
+        fixed = [option.name for option in OPTIONS if option.name in different and not option.live]
+        if fixed:
+            self._log.warning("restart-needed", options=",".join(fixed))
+        self._settings = settings
+        self._backend.publish(compile_rules(settings))
+        self._log.set_quiet(settings.quiet)
+        for sink in self._sinks:
+            sink.reload(settings)
+        self._log.info("reloaded", changed=",".join(name for name in different if name not in fixed) or "nothing")
+
+    def _report(self) -> None:
+        task = asyncio.create_task(self._sweep_and_report())
+        # The loop keeps only a weak reference.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _sweep_and_report(self) -> None:
+        self._swept.clear()
+        self._sweeps_left = self._backend.sweep()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
+        # Asked for, so it is written even where --quiet leaves errors only.
+        self._log.notice("counters", None, **counters.collect(self._backend))
+
+    # ---- start and end
+
+    def _greet(self, warnings: list[str]) -> None:
+        queues = self._settings.queue_num
+        numbers = f"{queues[0]}:{queues[-1]}" if len(queues) > 1 else str(queues[0])
+        self._log.info("start", version=__version__, queue_num=numbers, whitelist_time=self._settings.whitelist_time)
+        for server in self._settings.fake_mailserver:
+            self._log.info("fake-mailserver", str(server))
+        for server in self._settings.real_mailserver:
+            self._log.info("real-mailserver", str(server))
+        for warning in warnings:
+            self._log.warning("kernel", reason=warning)
+
+    async def _finish(self) -> int:
+        failures = self._backend.failures()
+        for failure in failures:
+            self._log.error("queue-failed", reason=failure)
+        self._backend.stop()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wait_for_end(), STOP_TIMEOUT_S)
+        self._take_events()
+        for sink in self._sinks:
+            sink.close()
+        if not self._backend.ended():
+            self._log.error("stop-failed", reason="a queue thread did not end")
+            return 1
+        if failures:
+            return 1
+        received = self._backend.counters()["received"]
+        self._log.info("stop", signal=self._stopped_by, received=received)
+        return 0
+
+    async def _wait_for_end(self) -> None:
+        while not self._backend.ended():
+            self._ended.clear()
+            await self._ended.wait()

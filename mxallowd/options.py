@@ -1,0 +1,138 @@
+"""The options: one table with name, letters, default, range and help of each.
+
+The parser of the command line, the reader of the configuration file, --help and the tests read it; nothing about an
+option is said anywhere else. A converter turns the text of a value into its meaning, or raises ValueError with a
+text that says what was expected; who calls it quotes the input and says where it stood.
+"""
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+MAX_QUEUES = 64
+DEFAULT_CONFIG = "/etc/mxallowd.conf"
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Kind(Enum):
+    """How often an option may stand and whether it takes a value."""
+
+    FLAG = "stands alone"
+    SINGLE = "takes one value, the last one counts"
+    LIST = "takes a value each time, all count"
+    ACTION = "stands alone, is no setting and only for the command line"
+
+
+def address(text: str) -> Address:
+    """An IPv4 or IPv6 address; an IPv4-mapped one (RFC 4291, 2.5.5.2) is the IPv4 address."""
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("is not an IPv4 or IPv6 address") from None
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.scope_id is not None:
+            raise ValueError("has a zone; packets carry none, so give the address alone")
+        return parsed.ipv4_mapped or parsed
+    return parsed
+
+
+def number(low: int, high: int) -> Callable[[str], int]:
+    """A converter for decimal numbers from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError(f"is not a number from {low} to {high}")
+        # A thousand digits are a mistake, not a number to compute with.
+        value = int(text) if len(text) <= 20 else high + 1
+        if not low <= value <= high:
+            raise ValueError(f"is out of range: {low} to {high}")
+        return value
+
+    return convert
+
+
+def queues(text: str) -> range:
+    """One queue number, or A:B as in the firewall's --queue-balance A:B."""
+    first, colon, last = text.partition(":")
+    one = number(0, 65535)
+    try:
+        low = one(first)
+        high = one(last) if colon else low
+    except ValueError:
+        raise ValueError("is neither a queue number from 0 to 65535 nor two of them as A:B") from None
+    if high < low:
+        raise ValueError("is a range that ends before it begins")
+    if high - low >= MAX_QUEUES:
+        raise ValueError(f"has more than {MAX_QUEUES} queues")
+    return range(low, high + 1)
+
+
+def path(text: str) -> Path:
+    """A path, made absolute at once: the daemon leaves its directory."""
+    if not text or "\0" in text:
+        raise ValueError("is not a path")
+    return Path(text).absolute()
+
+
+def words(text: str) -> str:
+    """Any text but an empty one."""
+    if not text:
+        raise ValueError("is empty")
+    return text
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. `convert` takes the text of a value; `live` settings follow a SIGHUP without a restart."""
+
+    name: str
+    short: tuple[str, ...]
+    kind: Kind
+    help: str
+    metavar: str = ""
+    convert: Callable[[str], object] = words
+    default: object = None
+    values: str = ""  # the range or form of a value, for people
+    in_file: bool = True
+    live: bool = False
+
+    @property
+    def field(self) -> str:
+        """The name of the setting in Settings."""
+        return self.name.replace("-", "_")
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("config", ("c",), Kind.SINGLE, "configuration file, read before the other options apply",
+           "FILE", path, Path(DEFAULT_CONFIG), in_file=False),
+    Option("fake-mailserver", ("f",), Kind.LIST, "fake mail server: contact with it whitelists the source",
+           "ADDRESS", address, values="IPv4 or IPv6, at least one, may be repeated", live=True),
+    Option("real-mailserver", ("r",), Kind.LIST, "real mail server: reachable for whitelisted sources only",
+           "ADDRESS", address, values="IPv4 or IPv6, at least one, may be repeated", live=True),
+    Option("queue-num", ("n",), Kind.SINGLE, "NFQUEUE number or range, as in the firewall rule",
+           "N[:M]", queues, values=f"0 to 65535, at most {MAX_QUEUES} queues, required on Linux"),
+    Option("whitelist-time", ("t",), Kind.SINGLE, "lifetime of an entry",
+           "SECONDS", number(1, 315_360_000), 3600, "seconds, 1 to 315360000", live=True),
+    Option("no-rdns-whitelist", ("b", "d"), Kind.FLAG,
+           "do not whitelist the other addresses of the source's reverse DNS name", default=False, live=True),
+    Option("stdout", ("s",), Kind.FLAG, "log to standard output, not to syslog", default=False),
+    Option("quiet", ("q",), Kind.FLAG, "log errors only", default=False, live=True),
+    Option("foreground", ("F",), Kind.FLAG, "stay in the foreground; no pid file is written", default=False),
+    Option("pflog-interface", ("p",), Kind.SINGLE, "capture interface (pf; not in this version yet)",
+           "NAME", words, "pflog0"),
+    Option("pcap-filter", ("l",), Kind.SINGLE, "capture filter (pf; not in this version yet)",
+           "EXPRESSION", words, "port 25"),
+    Option("queue-length", (), Kind.SINGLE, "packets that may wait in a kernel queue",
+           "PACKETS", number(1, 65535), 8192, "1 to 65535"),
+    Option("max-entries", (), Kind.SINGLE, "bound of the whitelist; its memory is taken at start",
+           "ENTRIES", number(MAX_QUEUES, 100_000_000), 1_000_000, f"{MAX_QUEUES} to 100000000, 38 bytes each"),
+    Option("pid-file", (), Kind.SINGLE, "where the background daemon writes its process id",
+           "FILE", path, Path("/var/run/mxallowd.pid")),
+    Option("check", (), Kind.ACTION, "read and validate everything, print each problem, start nothing", in_file=False),
+    Option("version", (), Kind.ACTION, "print the version", in_file=False),
+    Option("help", ("h",), Kind.ACTION, "print this text", in_file=False),
+)
+
+BY_NAME = {option.name: option for option in OPTIONS}

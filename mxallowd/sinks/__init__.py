@@ -1,0 +1,27 @@
+"""Sinks: what the main loop hands the events of the packet path to.
+
+The log is the first; reverse DNS, state on disk, kernel sets and the cluster are to come as further modules here. A
+sink knows events, settings and the log, never a back end and never another sink. It runs on the
+main loop, so it must not block.
+"""
+from collections.abc import Sequence
+from typing import Protocol
+
+from mxallowd.events import Event
+from mxallowd.settings import Settings
+
+
+class Sink(Protocol):
+    """What the main loop asks of a sink."""
+
+    def handle(self, events: Sequence[Event]) -> None:
+        """Take a batch of events, in order. Must not block or raise."""
+
+    def tick(self) -> None:
+        """Called about once a second, for what is due by time."""
+
+    def reload(self, settings: Settings) -> None:
+        """The settings have changed."""
+
+    def close(self) -> None:
+        """The last call: say what has not been said."""

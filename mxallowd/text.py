@@ -1,0 +1,29 @@
+"""Text from outside as one printable line.
+
+Whatever comes from a file, the command line or the network may hold line breaks, terminal controls or
+bytes that are no text. Here it becomes printable, so that no input can forge a line of log or move a cursor.
+"""
+
+
+def printable(text: str) -> str:
+    """`text` with every character that is not printable, and the backslash, written as an escape."""
+    return "".join(
+        character if character.isprintable() and character != "\\" else escape(character) for character in text
+    )
+
+
+def escape(character: str) -> str:
+    """One character as a backslash escape; a byte that was no text (PEP 383) as \\xNN."""
+    if character == "\\":
+        return "\\\\"
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def quoted(text: str) -> str:
+    """`text` in double quotes, printable, the quotes inside it escaped."""
+    return '"' + printable(text).replace('"', '\\"') + '"'

@@ -1,0 +1,47 @@
+"""The compiled modules; all else is in pyproject.toml.
+
+MXALLOWD_BUILD chooses how they are compiled: release (default), debug (assertions, line tracing of C),
+sanitize (AddressSanitizer and UndefinedBehaviorSanitizer) or coverage (Cython line tracing).
+"""
+import os
+import sys
+
+from Cython.Build import cythonize
+from Cython.Compiler import Options
+from setuptools import Extension, setup
+
+BUILDS = {
+    "release": ["-O3"],
+    "debug": ["-O0", "-g3"],
+    "sanitize": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+    "coverage": ["-O0", "-g", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
+}
+MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath"]
+LINUX_MODULES = ["_nfnetlink", "_worker"]
+
+build = os.environ.get("MXALLOWD_BUILD", "release")
+if build not in BUILDS:
+    sys.exit(f"MXALLOWD_BUILD={build}: expected one of {', '.join(BUILDS)}")
+flags = [*BUILDS[build], "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
+link = [flag for flag in flags if flag.startswith("-fsanitize")]
+modules = MODULES + (LINUX_MODULES if sys.platform == "linux" else [])
+
+Options.warning_errors = True
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(f"mxallowd.{name}", [f"mxallowd/{name}.pyx"], extra_compile_args=flags, extra_link_args=link)
+            for name in modules
+        ],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": build != "release",
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "linetrace": build == "coverage",
+            "embedsignature": False,
+        },
+        force=build != "release",
+    ),
+)

@@ -13,7 +13,8 @@ from setuptools import Extension, setup
 BUILDS = {
     "release": ["-O3"],
     "debug": ["-O0", "-g3"],
-    "sanitize": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+    "sanitize": [
+        "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
     "coverage": ["-O0", "-g", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
 }
 MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath"]

@@ -9,7 +9,7 @@ from mxallowd._address cimport Address
 from mxallowd._headers cimport PARSE_OK, parse_addresses
 from mxallowd._ring cimport ACCEPTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim, ring_publish
 from mxallowd._table cimport (
-    CHILD, USED, Shard, Table, prefetch_entry, prefetch_line, shard_add, shard_expire, shard_find, shard_hash,
+    USED, Shard, Table, prefetch_entry, prefetch_line, shard_add, shard_expire, shard_find, shard_hash,
     shard_mark_used, until_of)
 from mxallowd.c_atomic cimport ACQUIRE, RELAXED, RELEASE, load64, load_ptr, store64, store_ptr
 

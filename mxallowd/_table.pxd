@@ -41,7 +41,8 @@ cdef struct Entry:
 
 cdef struct Line:           # one cache line of the index
     uint32_t passed         # entries that found this line full and sit further on
-    uint32_t word[LINE_WORDS]   # tag | entry number, 0 where empty
+    # Tag and entry number, 0 where empty.
+    uint32_t word[LINE_WORDS]
 
 cdef struct Order:
     uint32_t oldest
@@ -62,10 +63,10 @@ cdef struct Shard:
     # Counters: written by the shard's thread, read by any.
     uint64_t size
     uint64_t added
-    uint64_t successful     # expired contact entries that were used
-    uint64_t direct_to_fake # expired contact entries that never were
-    uint64_t evicted        # live entries that made room
-    uint64_t full           # contacts not remembered: every entry was live and used
+    uint64_t successful      # expired contact entries that were used
+    uint64_t direct_to_fake  # expired contact entries that never were
+    uint64_t evicted         # live entries that made room
+    uint64_t full            # contacts not remembered: every entry was live and used
 
 cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
     return state >> UNTIL_SHIFT

@@ -15,12 +15,13 @@ from posix.signal cimport sigfillset, sigset_t
 from posix.time cimport clock_gettime, timespec
 from posix.unistd cimport write
 
-from mxallowd._fastpath cimport BATCH, Fastpath, Packet, decide, drops
+from mxallowd._fastpath cimport BATCH, Fastpath, decide, drops
 from mxallowd._nfnetlink cimport (
     IN_BROKEN, IN_ERROR, IN_PACKET, VERDICT_BYTES, Incoming, Message, read_message, write_verdict)
 from mxallowd._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
 from mxallowd._table cimport Shard, shard_sweep
-from mxallowd.c_atomic cimport ACQ_REL, ACQUIRE, RELAXED, RELEASE, exchange32, fetch_or32, load32, load64, store32, store64
+from mxallowd.c_atomic cimport (
+    ACQ_REL, ACQUIRE, RELAXED, RELEASE, exchange32, fetch_or32, load32, load64, store32, store64)
 from mxallowd.c_netlink cimport (
     MSG_DONTWAIT, MSG_WAITFORONE, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, nlmsghdr, recvmmsg, send)
 
@@ -59,8 +60,8 @@ cdef inline bint is_fatal(int error) noexcept nogil:
 
 cdef int send_all(Worker *worker, const uint8_t *data, size_t length) noexcept nogil:
     """0 or an errno. The kernel takes the whole or nothing; it may lack memory for a moment."""
-    cdef int tries
-    for tries in range(SEND_TRIES):
+    cdef int _
+    for _ in range(SEND_TRIES):
         if send(worker.fd, data, length, 0) >= 0:
             return 0
         if errno != EINTR and errno != ENOBUFS and errno != ENOMEM and errno != EAGAIN:

@@ -38,12 +38,13 @@ def parse(content: bytes, name: str) -> tuple[list[Assignment], list[Problem]]:
     assignments: list[Assignment] = []
     problems: list[Problem] = []
     for line_number, raw in enumerate(content.split(b"\n"), 1):
-        line = raw.decode("utf-8", "surrogateescape").strip(" \t\r\v\f")
-        if not line or line.startswith("#"):
+        # Split as bytes: only the white space of ASCII counts, as it did in C.
+        word, value = (
+            field.decode("utf-8", "surrogateescape") for field in (*raw.strip().split(None, 1), b"", b"")[:2]
+        )
+        if not word or word.startswith("#"):
             continue
         where = f"{name}:{line_number}"
-        word, *rest = line.split(maxsplit=1)
-        value = rest[0] if rest else ""
         if len(word) < SHORTEST_NAME:
             continue
         option = BY_NAME.get(word.lower())

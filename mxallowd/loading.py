@@ -33,14 +33,13 @@ class Loaded:
 
 def load(command_line: Sequence[Assignment], *, bare: bool) -> Loaded:
     """Read the configuration file and put the command line over it. `bare`: there were no arguments at all."""
-    path = Path(DEFAULT_CONFIG)
     named = [assignment for assignment in command_line if assignment.option.name == "config"]
+    path = _path(named[-1]) if named else Path(DEFAULT_CONFIG)
     problems: list[Problem] = []
     from_file: list[Assignment] = []
     try:
-        if named:
-            path = _converted(named[-1])
-        from_file, problems = configfile.read(path)
+        if path is not None:
+            from_file, problems = configfile.read(path)
     except FileNotFoundError:
         # Without the default file the command line may say it all; one that was asked for must be there.
         if named or bare:
@@ -57,10 +56,11 @@ def load(command_line: Sequence[Assignment], *, bare: bool) -> Loaded:
     return Loaded(None if fatal else settings, tuple(problems))
 
 
-def _converted(assignment: Assignment) -> Path:
+def _path(assignment: Assignment) -> Path | None:
     try:
         path = assignment.option.convert(assignment.text)
-    except ValueError as error:
-        raise ConfigError(f"config: {quoted(assignment.text)} {error}") from None
+    except ValueError:
+        # build() converts it once more and reports it with all else.
+        return None
     assert isinstance(path, Path)
     return path

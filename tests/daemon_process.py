@@ -1,0 +1,91 @@
+"""The daemon as a process of its own, in a host of the lab, with its lines of log as they come."""
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host
+
+SERVERS = ("-f", FAKE4, "-f", FAKE6, "-r", REAL4, "-r", REAL6)
+STAMP = re.compile(r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d - ")
+
+
+class DaemonProcess:
+    """`mxallowd -F -s` with further arguments; a context manager that ends what it started."""
+
+    def __init__(self, host: Host, arguments: Sequence[str], *, script: str = "") -> None:
+        program = ["-c", script] if script else ["-m", "mxallowd"]
+        self.process = host.popen(
+            [sys.executable, *program, "-F", "-s", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        self.lines: list[str] = []
+        self._arrived = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._arrived:
+                self.lines.append(line.rstrip("\n"))
+                self._arrived.notify_all()
+        with self._arrived:
+            self._arrived.notify_all()
+
+    def __enter__(self) -> "DaemonProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(5)
+        self._reader.join(5)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream:
+                stream.close()
+
+    def messages(self) -> list[str]:
+        """The lines so far, without their time stamps; each must have one."""
+        with self._arrived:
+            lines = list(self.lines)
+        assert all(STAMP.match(line) for line in lines), lines
+        return [STAMP.sub("", line, count=1) for line in lines]
+
+    def wait_for(self, pattern: str, *, times: int = 1, timeout: float = 5.0) -> str:
+        """The newest message that matches, once `times` of them have come."""
+        wanted = re.compile(pattern)
+        deadline = time.monotonic() + timeout
+        while True:
+            found = [message for message in self.messages() if wanted.match(message)]
+            if len(found) >= times:
+                return found[-1]
+            with self._arrived:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AssertionError(f"no {pattern!r} in {self.lines}, status {self.process.poll()}")
+                self._arrived.wait(min(left, 0.1))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the daemon."""
+        self.process.send_signal(number)
+
+    def counters(self) -> dict[str, int]:
+        """What SIGUSR1 logs."""
+        before = sum(message.startswith("counters ") for message in self.messages())
+        self.signal(signal.SIGUSR1)
+        line = self.wait_for("counters ", times=before + 1)
+        return {key: int(value) for key, value in (pair.split("=") for pair in line.split()[1:])}
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it by a signal; its exit status."""
+        self.signal(number)
+        status = self.process.wait(10)
+        self._reader.join(5)
+        return status

@@ -1,0 +1,109 @@
+"""The command as a process: statuses, and what it writes to whom."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mxallowd import __version__
+from mxallowd.options import OPTIONS
+
+GOOD = ["-f", "192.0.2.1", "-r", "192.0.2.2", "-n", "23"]
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    done = subprocess.run([sys.executable, "-m", "mxallowd", *arguments], capture_output=True, text=True, timeout=30,
+                          env=os.environ | environment)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_version_and_help() -> None:
+    assert run("--version") == (0, f"mxallowd {__version__}\n", "")
+    for flag in ("-h", "--help"):
+        status, output, errors = run(flag, COLUMNS="500")
+        assert (status, errors) == (0, "")
+        for option in OPTIONS:
+            assert f"--{option.name}" in output
+            assert option.help in output
+            for letter in option.short:
+                assert f"-{letter}" in output
+
+
+def test_help_comes_before_what_is_wrong_elsewhere() -> None:
+    assert run("-h", "-n", "nonsense")[0] == 0
+
+
+@pytest.mark.parametrize(("arguments", "error"), [
+    (["-f", "192.0.2.999"], 'command line: fake-mailserver: "192.0.2.999" is not an IPv4 or IPv6 address'),
+    (["-t", "soon"], 'command line: whitelist-time: "soon" is not a number from 1 to 315360000'),
+    (["-t", "0"], 'command line: whitelist-time: "0" is out of range: 1 to 315360000'),
+    (["-n", "23:22"], 'command line: queue-num: "23:22" is a range that ends before it begins'),
+    (["-r", "192.0.2.1"], 'command line: real-mailserver: "192.0.2.1" is a fake-mailserver already'),
+    (["-f", "a\nb\x1b[2J"], 'command line: fake-mailserver: "a\\x0ab\\x1b[2J" is not an IPv4 or IPv6 address'),
+    (["-c", "/nonexistent/mx.conf"], 'cannot read "/nonexistent/mx.conf": no such file'),
+    (["-c", "/"], 'cannot read "/": Is a directory'),
+    (["-c", ""], 'command line: config: "" is not a path'),
+    (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+    (["stray"], "unrecognized arguments: stray"),
+    (["-F", "x\x07y"], "unrecognized arguments: x\\x07y"),
+])
+def test_bad_input_is_one_line_that_quotes_it(arguments: list[str], error: str) -> None:
+    assert run(*GOOD, *arguments) == (1, "", f"mxallowd: {error}\n")
+
+
+def test_more_than_one_problem_is_still_one_line() -> None:
+    status, output, errors = run("-f", "x", "-r", "y", "-n", "z")
+    assert (status, output) == (1, "")
+    assert errors == 'mxallowd: command line: fake-mailserver: "x" is not an IPv4 or IPv6 address ' \
+                     "(and 2 more: --check shows all)\n"
+
+
+@pytest.mark.parametrize("arguments", [["-f", "::1", "-r", "::2"], ["-n", "1", "-r", "::2"], ["-n", "1", "-f", "::1"]])
+def test_what_is_missing_is_said_with_the_usage(arguments: list[str]) -> None:
+    status, output, errors = run(*arguments)
+    assert (status, output) == (1, "")
+    first, *rest = errors.splitlines()
+    assert first.startswith("mxallowd: no ")
+    assert rest[0].startswith("usage: mxallowd [-c FILE]")
+
+
+def test_without_arguments_the_default_file_must_be_there(tmp_path: Path) -> None:
+    # A process of its own, in which the default file is another one: the machine may have a real one.
+    script = "import sys; from mxallowd import cli, loading\n" \
+             "loading.DEFAULT_CONFIG = sys.argv[1]; sys.exit(cli.main([]))"
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "none.conf")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == f'mxallowd: cannot read "{tmp_path}/none.conf": no such file'
+    assert done.stderr.splitlines()[1].startswith("usage: ")
+
+
+def test_check(tmp_path: Path) -> None:
+    file = tmp_path / "mx.conf"
+    file.write_text("fake-mailserver 192.0.2.1\nreal-mailserver 192.0.2.2\nqueue-num 23\nwhitelst-time 5\n")
+    assert run("--check", "-c", str(file)) == (
+        0, f'{file}:4: warning: unknown option "whitelst-time", skipped\n', "")
+    file.write_text("fake-mailserver 192.0.2.1\nreal-mailserver 192.0.2.1\nqueue-num 99999\nquiet please\n")
+    assert run("--check", "-c", str(file)) == (1, "".join(f"{file}:{line}\n" for line in (
+        '4: quiet stands alone, but "please" follows',
+        '2: real-mailserver: "192.0.2.1" is a fake-mailserver already',
+        '3: queue-num: "99999" is neither a queue number from 0 to 65535 nor two of them as A:B',
+    )), "")
+
+
+def test_check_needs_no_privilege_and_starts_nothing() -> None:
+    assert run("--check", *GOOD) == (0, "", "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give root away")
+def test_without_privilege_the_reason_is_said(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    for background in (["-F"], ["--pid-file", str(pid_file)]):
+        done = subprocess.run(
+            ["setpriv", "--bounding-set=-all", "--inh-caps=-all",
+             sys.executable, "-m", "mxallowd", *GOOD, *background],
+            capture_output=True, text=True, timeout=30)
+        assert done.returncode == 1
+        assert done.stderr == "mxallowd: cannot bind queue 23: this needs the capability CAP_NET_ADMIN; " \
+                              "run it as root\n"
+    assert not pid_file.exists()

@@ -1,0 +1,73 @@
+"""The configuration file's grammar, as mxallowd 1.9 reads it."""
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mxallowd import configfile
+from mxallowd.errors import ConfigError
+
+
+def read(content: bytes) -> tuple[list[tuple[str, str, str]], list[str]]:
+    assignments, problems = configfile.parse(content, "conf")
+    return [(a.option.name, a.text, a.where) for a in assignments], [str(problem) for problem in problems]
+
+
+def test_the_example_of_the_contract() -> None:
+    content = b"stdout\nfake-mailserver 192.168.1.3\nfake-mailserver 192.168.1.4\n" \
+              b"real-mailserver 192.168.1.5\nqueue-num 23\n"
+    assert read(content) == ([
+        ("stdout", "", "conf:1"),
+        ("fake-mailserver", "192.168.1.3", "conf:2"),
+        ("fake-mailserver", "192.168.1.4", "conf:3"),
+        ("real-mailserver", "192.168.1.5", "conf:4"),
+        ("queue-num", "23", "conf:5"),
+    ], [])
+
+
+@pytest.mark.parametrize("line", [
+    b"QUEUE-NUM 23", b"Queue-Num\t 23", b"   queue-num 23", b"\tqueue-num 23\r", b"queue-num 23   ", b"queue-num 23"])
+def test_case_white_space_and_line_ends_do_not_matter(line: bytes) -> None:
+    assert read(line + b"\n") == ([("queue-num", "23", "conf:1")], [])
+
+
+@pytest.mark.parametrize("line", [
+    b"", b"\r", b"   ", b"# queue-num 23", b"  # queue-num", b"#", b"qn 23", b"n 1", b"}"])
+def test_comments_empty_lines_and_short_names_are_ignored(line: bytes) -> None:
+    assert read(line + b"\n") == ([], [])
+
+
+def test_a_value_may_hold_blanks() -> None:
+    assert read(b"pcap-filter  port 25 or port 587 \n")[0] == [("pcap-filter", "port 25 or port 587", "conf:1")]
+
+
+@pytest.mark.parametrize("name", ["whitelst-time", "config", "help", "check", "version", "=foo"])
+def test_an_unknown_name_is_a_warning_and_skipped(name: str) -> None:
+    assert read(f"quiet\n{name} 5\nstdout\n".encode()) == (
+        [("quiet", "", "conf:1"), ("stdout", "", "conf:3")],
+        [f'conf:2: warning: unknown option "{name}", skipped'])
+
+
+def test_a_flag_stands_alone_and_a_value_must_be_there() -> None:
+    assert read(b"quiet no\nqueue-num\n") == ([], [
+        'conf:1: quiet stands alone, but "no" follows', 'conf:2: "queue-num" needs a value'])
+
+
+def test_bytes_that_are_no_text_are_quoted() -> None:
+    assert read(b"\xff\xfe\x00stdout\n")[1] == ['conf:1: warning: unknown option "\\xff\\xfe\\x00stdout", skipped']
+
+
+@given(st.binary(max_size=300))
+def test_nothing_in_a_file_raises(content: bytes) -> None:
+    for problem in read(content)[1]:
+        assert problem.isprintable()
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        configfile.read(tmp_path / "none")
+    with pytest.raises(ConfigError, match=f'cannot read "{tmp_path}": Is a directory'):
+        configfile.read(tmp_path)
+    with pytest.raises(ConfigError, match="larger than"):
+        configfile.read(Path("/dev/zero"))

@@ -1,0 +1,124 @@
+"""The log sink: one line for what happens to a host, sums for what happens often, and bounds."""
+import logging
+
+from mxallowd.events import Event, Kind, packed
+from mxallowd.log import Log
+from mxallowd.sinks.log import LINES_BURST, LINES_PER_S, MAX_REFUSED_HOSTS, PERIOD_S, LogSink
+
+REAL = packed("192.0.2.20")
+FAKE = packed("2001:db8::10")
+
+
+class Bench:
+    """A sink with a clock to turn and lines to look at."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.lines: list[str] = []
+        self.left_out = 0
+        logger = logging.Logger("test", logging.INFO)
+        handler = logging.Handler()
+        handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore[method-assign]
+        logger.addHandler(handler)
+        self.sink = LogSink(Log(logger), self.leave_out, lambda: self.now)
+
+    def leave_out(self, lines: int) -> None:
+        self.left_out += lines
+
+    def take(self) -> list[str]:
+        lines, self.lines[:] = list(self.lines), []
+        return lines
+
+
+def event(kind: Kind, source: str = "198.51.100.7", destination: bytes = REAL) -> Event:
+    return Event(kind, 0, 23, 0, 5_000, packed(source), destination, 3_605_000)
+
+
+def test_a_line_a_kind() -> None:
+    bench = Bench()
+    bench.sink.handle([
+        event(Kind.WHITELISTED, "2001:db8::7", FAKE), event(Kind.ACCEPTED), event(Kind.REFUSED),
+        Event(Kind.MALFORMED, 3, 23, 5, 0, b"\x45\x00\x01\x02\x03" + bytes(11), bytes(16), 0),
+        event(Kind.FULL, "203.0.113.5"), event(Kind.SWEPT), event(Kind.STOPPED)])
+    assert bench.take() == [
+        "whitelisted [2001:db8::7] fake=2001:db8::10 seconds=3600",
+        "accepted [198.51.100.7] real=192.0.2.20",
+        "refused [198.51.100.7] real=192.0.2.20 times=1",
+        "malformed count=1 reason=truncated length=5 head=4500010203",
+        "table-full [203.0.113.5] count=1"]
+
+
+def test_repeated_refusals_are_summed_up_once_a_minute() -> None:
+    bench = Bench()
+    bench.sink.handle([event(Kind.REFUSED)] * 5)
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=1"]
+    bench.now += PERIOD_S - 1
+    bench.sink.handle([event(Kind.REFUSED)])
+    bench.sink.tick()
+    assert bench.take() == []
+    bench.now += 1
+    bench.sink.tick()
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=5 seconds=60"]
+    # Still under watch for another minute; a quiet one ends it.
+    bench.sink.handle([event(Kind.REFUSED)])
+    assert bench.take() == []
+    bench.now += PERIOD_S
+    bench.sink.tick()
+    bench.now += PERIOD_S
+    bench.sink.tick()
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=1 seconds=60"]
+    bench.sink.handle([event(Kind.REFUSED)])
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=1"]
+
+
+def test_hosts_are_summed_up_apart_and_the_end_says_all() -> None:
+    bench = Bench()
+    bench.sink.handle([event(Kind.REFUSED, "198.51.100.1"), event(Kind.REFUSED, "198.51.100.2")] * 3)
+    bench.take()
+    bench.now += 7
+    bench.sink.close()
+    assert bench.take() == ["refused [198.51.100.1] real=192.0.2.20 times=2 seconds=7",
+                            "refused [198.51.100.2] real=192.0.2.20 times=2 seconds=7"]
+
+
+def test_the_sum_of_the_lines_is_the_number_of_refusals_whatever_the_number_of_hosts() -> None:
+    bench = Bench()
+    hosts = MAX_REFUSED_HOSTS + 100
+    for turn in range(3):
+        for first in range(0, hosts, 400):
+            bench.now += 2
+            bench.sink.handle([event(Kind.REFUSED, f"10.{turn % 2}.{n >> 8}.{n & 255}")
+                               for n in range(first, min(first + 400, hosts))] * 2)
+            assert len(bench.sink._refused) <= MAX_REFUSED_HOSTS
+    bench.sink.close()
+    lines = bench.take()
+    assert bench.left_out == 0 or len(lines) >= LINES_BURST
+    times = sum(int(line.split("times=")[1].split()[0]) for line in lines)
+    assert times <= 6 * hosts
+    if bench.left_out == 0:
+        assert times == 6 * hosts
+
+
+def test_a_flood_of_hosts_is_cut_and_counted() -> None:
+    bench = Bench()
+    flood = [event(Kind.WHITELISTED, f"10.0.{n >> 8}.{n & 255}") for n in range(10_000)]
+    bench.sink.handle(flood)
+    assert len(bench.take()) == LINES_BURST
+    assert bench.left_out == 10_000 - LINES_BURST
+    bench.now += 1
+    bench.sink.handle(flood)
+    assert len(bench.take()) == LINES_PER_S
+
+
+def test_malformed_packets_are_reported_once_a_minute_with_their_count() -> None:
+    bench = Bench()
+    for _ in range(30):
+        bench.sink.handle([event(Kind.MALFORMED)] * 10)
+        bench.now += 1
+    assert [line.split()[1] for line in bench.take()] == ["count=10"]
+    bench.now += PERIOD_S
+    bench.sink.tick()
+    assert [line.split()[1] for line in bench.take()] == ["count=290"]
+    bench.now += PERIOD_S
+    bench.sink.tick()
+    assert bench.take() == []

@@ -1,0 +1,85 @@
+"""The table of options holds the contract, and its converters say what they expect."""
+import ipaddress
+
+import pytest
+
+from mxallowd.options import BY_NAME, MAX_QUEUES, OPTIONS, Kind
+from mxallowd.settings import Settings
+
+# Name, letters, kind, default: the options of mxallowd 1.9.
+CONTRACT = {
+    "config": (("c",), Kind.SINGLE, "/etc/mxallowd.conf"),
+    "fake-mailserver": (("f",), Kind.LIST, None),
+    "real-mailserver": (("r",), Kind.LIST, None),
+    "queue-num": (("n",), Kind.SINGLE, None),
+    "whitelist-time": (("t",), Kind.SINGLE, "3600"),
+    "no-rdns-whitelist": (("b", "d"), Kind.FLAG, "False"),
+    "stdout": (("s",), Kind.FLAG, "False"),
+    "quiet": (("q",), Kind.FLAG, "False"),
+    "foreground": (("F",), Kind.FLAG, "False"),
+    "pflog-interface": (("p",), Kind.SINGLE, "pflog0"),
+    "pcap-filter": (("l",), Kind.SINGLE, "port 25"),
+    "help": (("h",), Kind.ACTION, None),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_the_table_holds_the_contract(name: str) -> None:
+    option = BY_NAME[name]
+    default = None if option.default is None else str(option.default)
+    assert (option.short, option.kind, default) == CONTRACT[name]
+
+
+def test_names_and_letters_are_unique() -> None:
+    letters = [letter for option in OPTIONS for letter in option.short]
+    assert len(letters) == len(set(letters))
+    assert len(BY_NAME) == len(OPTIONS)
+
+
+def test_every_setting_is_an_option_and_every_option_a_setting() -> None:
+    fields = set(Settings.__dataclass_fields__)
+    assert fields == {option.field for option in OPTIONS if option.kind is not Kind.ACTION}
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("192.0.2.1", "192.0.2.1"),
+    ("2001:DB8::1", "2001:db8::1"),
+    ("2001:db8:0:0::1", "2001:db8::1"),
+    ("::ffff:192.0.2.1", "192.0.2.1"),
+])
+def test_addresses_are_numbers_not_text(text: str, expected: str) -> None:
+    assert BY_NAME["fake-mailserver"].convert(text) == ipaddress.ip_address(expected)
+
+
+@pytest.mark.parametrize(("name", "text", "reason"), [
+    ("fake-mailserver", "192.0.2.256", "is not an IPv4 or IPv6 address"),
+    ("fake-mailserver", "192.0.2.0/24", "is not an IPv4 or IPv6 address"),
+    ("real-mailserver", "mx.example.org", "is not an IPv4 or IPv6 address"),
+    ("real-mailserver", "fe80::1%eth0", "has a zone"),
+    ("real-mailserver", "", "is not an IPv4 or IPv6 address"),
+    ("queue-num", "65536", "neither a queue number"),
+    ("queue-num", "-1", "neither a queue number"),
+    ("queue-num", "0x17", "neither a queue number"),
+    ("queue-num", "1:", "neither a queue number"),
+    ("queue-num", "1:2:3", "neither a queue number"),
+    ("queue-num", "5:4", "ends before it begins"),
+    ("queue-num", f"0:{MAX_QUEUES}", "more than 64 queues"),
+    ("whitelist-time", "0", "out of range: 1 to"),
+    ("whitelist-time", "1h", "is not a number"),
+    ("whitelist-time", "٣", "is not a number"),
+    ("whitelist-time", "9" * 5000, "out of range"),
+    ("queue-length", "65536", "out of range: 1 to 65535"),
+    ("max-entries", "100000001", "out of range"),
+    ("pid-file", "", "is not a path"),
+    ("pflog-interface", "", "is empty"),
+])
+def test_a_value_that_cannot_be_used_says_why(name: str, text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        BY_NAME[name].convert(text)
+
+
+def test_queues() -> None:
+    convert = BY_NAME["queue-num"].convert
+    assert convert("23") == range(23, 24)
+    assert convert("0:3") == range(4)
+    assert convert(f"65472:{65535}") == range(65472, 65536)

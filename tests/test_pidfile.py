@@ -1,0 +1,88 @@
+"""The pid file: one daemon a file, links refused, leftovers taken over."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mxallowd.errors import StartError
+from mxallowd.pidfile import PidFile
+
+
+def test_it_holds_the_number_and_goes_with_the_holder(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    holder = PidFile(path)
+    holder.acquire()
+    assert path.read_text() == f"{os.getpid()}\n"
+    with pytest.raises(StartError, match=f"already running with process id {os.getpid()}"):
+        PidFile(path).acquire()
+    holder.release()
+    assert not path.exists()
+    holder.release()
+
+
+@pytest.mark.parametrize("content", [
+    "", "1\n", f"{os.getppid()}\n", "999999999\n", "rubbish", "12345678901234567890123"])
+def test_a_leftover_is_taken_over(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "pid"
+    path.write_text(content)
+    holder = PidFile(path)
+    holder.acquire()
+    assert path.read_text() == f"{os.getpid()}\n"
+    holder.release()
+
+
+def test_a_daemon_of_the_old_program_is_respected(tmp_path: Path) -> None:
+    program = tmp_path / "mxallowd"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([str(program), "60"]) as old:
+        try:
+            path = tmp_path / "pid"
+            path.write_text(f"{old.pid}\n")
+            with pytest.raises(StartError, match=f"already running with process id {old.pid}"):
+                PidFile(path).acquire()
+            assert path.read_text() == f"{old.pid}\n"
+        finally:
+            old.kill()
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("content")
+    link = tmp_path / "pid"
+    link.symlink_to(target)
+    with pytest.raises(StartError, match="it is a symbolic link"):
+        PidFile(link).acquire()
+    assert target.read_text() == "content"
+
+
+def test_a_directory_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="No such file or directory"):
+        PidFile(tmp_path / "none" / "pid").acquire()
+
+
+def test_a_file_that_somebody_else_put_there_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    holder = PidFile(path)
+    holder.acquire()
+    path.unlink()
+    path.write_text("another\n")
+    holder.release()
+    assert path.read_text() == "another\n"
+
+
+def test_the_lock_is_the_processes(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    script = "import sys; from pathlib import Path; from mxallowd.pidfile import PidFile\n" \
+             "PidFile(Path(sys.argv[1])).acquire(); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StartError, match=f"process id {other.pid}"):
+            PidFile(path).acquire()
+        other.kill()
+    holder = PidFile(path)
+    holder.acquire()
+    holder.release()

@@ -1,0 +1,109 @@
+"""What command line and file come to: addition, precedence, and the checks across options."""
+from pathlib import Path
+
+import pytest
+
+from mxallowd import arguments, configfile
+from mxallowd.errors import ConfigError
+from mxallowd.settings import Problem, Settings, build, changed
+
+MINIMUM = "-f 192.0.2.1 -r 192.0.2.2 -n 23"
+
+
+def settings_of(command_line: str, file: str = "") -> tuple[Settings | None, list[Problem]]:
+    assignments, _ = arguments.parse(command_line.split())
+    from_file, problems = configfile.parse(file.encode(), "conf")
+    settings, more = build([*from_file, *assignments])
+    return settings, problems + more
+
+
+def good(command_line: str, file: str = "") -> Settings:
+    settings, problems = settings_of(command_line, file)
+    assert settings is not None, problems
+    return settings
+
+
+def messages(command_line: str, file: str = "") -> list[str]:
+    settings, problems = settings_of(command_line, file)
+    assert settings is None
+    return [str(problem) for problem in problems]
+
+
+def test_defaults() -> None:
+    settings = good(MINIMUM)
+    assert settings.whitelist_time == 3600
+    assert settings.queue_num == range(23, 24)
+    assert settings.pid_file == Path("/var/run/mxallowd.pid")
+    assert (settings.stdout, settings.quiet, settings.foreground, settings.no_rdns_whitelist) == (False,) * 4
+    assert (settings.pflog_interface, settings.pcap_filter) == ("pflog0", "port 25")
+    assert (settings.queue_length, settings.max_entries) == (8192, 1_000_000)
+
+
+@pytest.mark.parametrize("words", [
+    "-b -s -q -F -t 60 -p em0 -l tcp",
+    "-d --stdout --quiet --foreground --whitelist-time 60 --pflog-interface em0 --pcap-filter tcp",
+    "--no-rdns-whitelist -sqF -t60 --pflog-interface=em0 -ltcp",
+    "-b -d -s -q -F -t 5 -t 60 -p em1 -p em0 -l tcp",
+])
+def test_every_form_of_every_option(words: str) -> None:
+    settings = good(f"{MINIMUM} {words}")
+    assert settings.no_rdns_whitelist
+    assert settings.stdout
+    assert settings.quiet
+    assert settings.foreground
+    assert (settings.whitelist_time, settings.pflog_interface, settings.pcap_filter) == (60, "em0", "tcp")
+
+
+def test_long_names_of_servers_and_queue() -> None:
+    assert good("--fake-mailserver 192.0.2.1 --real-mailserver 192.0.2.2 --queue-num 23") == good(MINIMUM)
+
+
+def test_servers_add_up_and_single_values_of_the_command_line_win() -> None:
+    settings = good("-f 192.0.2.9 -r ::2 -t 10",
+                    "fake-mailserver 192.0.2.1\nfake-mailserver 192.0.2.1\nreal-mailserver ::1\n"
+                    "queue-num 7\nwhitelist-time 99\nwhitelist-time 88\nquiet\n")
+    assert [str(server) for server in settings.fake_mailserver] == ["192.0.2.1", "192.0.2.9"]
+    assert [str(server) for server in settings.real_mailserver] == ["::1", "::2"]
+    assert (settings.whitelist_time, settings.queue_num, settings.quiet) == (10, range(7, 8), True)
+    assert good("", "fake-mailserver ::1\nreal-mailserver ::2\nqueue-num 7\nqueue-num 8\n").queue_num == range(8, 9)
+
+
+def test_a_server_is_fake_or_real_in_whatever_form_it_is_written() -> None:
+    assert messages("-f 2001:DB8::1 -r 2001:db8:0:0::1 -n 1") == [
+        'command line: real-mailserver: "2001:db8:0:0::1" is a fake-mailserver already']
+    assert messages("-f ::ffff:192.0.2.1 -n 1", "real-mailserver 192.0.2.1") == [
+        'command line: fake-mailserver: "::ffff:192.0.2.1" is a real-mailserver already']
+
+
+def test_what_is_missing() -> None:
+    assert messages("-n 1 -r ::1") == ["settings: no fake-mailserver is given: at least one is needed"]
+    assert messages("-n 1 -f ::1") == ["settings: no real-mailserver is given: at least one is needed"]
+    assert messages("-f ::2 -r ::1") == ["settings: no queue-num is given: it is the number in the firewall rule"]
+
+
+def test_capture_is_said_to_be_missing() -> None:
+    [message] = messages("-f ::2 -r ::1 -p pflog0")
+    assert "pflog-interface" in message
+    assert "not in this version yet" in message
+    assert good("-f ::2 -r ::1 -p pflog0 -n 3").pflog_interface == "pflog0"
+
+
+def test_all_problems_are_found_with_their_places() -> None:
+    assert messages("-t never -n 1 -f ::1", "\nfake-mailserver 1.2.3\nreal-mailserver ::2\nqueue-num 70000") == [
+        'conf:2: fake-mailserver: "1.2.3" is not an IPv4 or IPv6 address',
+        'conf:4: queue-num: "70000" is neither a queue number from 0 to 65535 nor two of them as A:B',
+        'command line: whitelist-time: "never" is not a number from 1 to 315360000']
+
+
+@pytest.mark.parametrize(("words", "quoted"), [
+    ("--frob", "--frob"), ("-x", "-x"), ("stray", "stray"), ("-n", "-n/--queue-num"), ("--queue-num", "--queue-num"),
+    ("--stdout=yes", "'yes'"), ("-F no", "no"), ("--qu 3", "--qu")])
+def test_words_that_are_no_options(words: str, quoted: str) -> None:
+    with pytest.raises(ConfigError, match=quoted):
+        arguments.parse(words.split())
+
+
+def test_what_changed() -> None:
+    before = good(MINIMUM)
+    assert changed(before, before) == ()
+    assert changed(before, good(f"{MINIMUM} -q -t 5 -f ::9")) == ("fake-mailserver", "whitelist-time", "quiet")

@@ -29,6 +29,7 @@ modules = MODULES + (LINUX_MODULES if sys.platform == "linux" else [])
 
 Options.warning_errors = True
 setup(
+    options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
         [
             Extension(f"mxallowd.{name}", [f"mxallowd/{name}.pyx"], extra_compile_args=flags, extra_link_args=link)

@@ -27,7 +27,7 @@ class Fastpath:
     ring: Ring
     def publish(self, rules: Rules) -> None:
         """Let `rules` hold from the next batch on. Main thread only."""
-    def decide(self, packets: Iterable[bytes | bytearray | memoryview], now_ms: int) -> bytes:
+    def decide(self, packets: Iterable[bytes], now_ms: int) -> bytes:
         """The outcomes, a byte each, of IP packets that arrived in this order at `now_ms`.
 
         The time is CLOCK_BOOTTIME in milliseconds, or any clock that does not jump. Raises RuntimeError while a queue

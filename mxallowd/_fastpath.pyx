@@ -206,7 +206,7 @@ cdef class Fastpath:
 
     def decide(self, packets, now_ms):
         cdef Packet batch[BATCH]
-        cdef const uint8_t[::1] view
+        cdef bytes packet
         cdef uint64_t now = now_ms
         cdef list held = list(packets)
         cdef bytes outcomes = PyBytes_FromStringAndSize(NULL, len(held))
@@ -216,9 +216,9 @@ cdef class Fastpath:
         for first in range(0, len(held), BATCH):
             count = min(len(held) - first, <int> BATCH)
             for i in range(count):
-                view = held[first + i]
-                batch[i].length = <uint32_t> view.shape[0]
-                batch[i].data = &view[0] if batch[i].length else NULL
+                packet = held[first + i]
+                batch[i].length = <uint32_t> len(packet)
+                batch[i].data = <const uint8_t *> <const char *> packet
             decide(&self.path, batch, count, now)
             for i in range(count):
                 PyBytes_AS_STRING(outcomes)[first + i] = <char> batch[i].outcome

@@ -44,11 +44,10 @@ cdef Parse parse_addresses(
     return PARSE_BAD_VERSION
 
 
-def addresses(const uint8_t[::1] packet not None):
+def addresses(bytes packet not None):
     cdef Address source, destination
     cdef Parse parse
-    cdef size_t length = <size_t> packet.shape[0]
-    parse = parse_addresses(&packet[0] if length else NULL, length, &source, &destination)
+    parse = parse_addresses(<const uint8_t *> <const char *> packet, <size_t> len(packet), &source, &destination)
     if parse != PARSE_OK:
         raise ValueError(REASONS[<int> parse])
     return (<const uint8_t *> &source)[:16], (<const uint8_t *> &destination)[:16]

@@ -1,7 +1,7 @@
 from typing import Literal
 
 def read(
-    data: bytes | bytearray | memoryview,
+    data: bytes,
 ) -> tuple[Literal["packet", "error", "other", "broken"], int, bytes, int]:
     """Read one netlink message: what it is, its number, the payload, and how many bytes it takes.
 

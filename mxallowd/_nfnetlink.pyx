@@ -94,13 +94,13 @@ cdef void write_verdict(uint8_t *target, uint16_t queue, uint32_t id, bint accep
     memcpy(target + 24, &verdict, 8)
 
 
-def read(const uint8_t[::1] data not None):
+def read(bytes data not None):
     cdef Message message
-    cdef size_t taken = 0, length = <size_t> data.shape[0]
+    cdef size_t taken = 0
     cdef Incoming incoming
-    if length == 0:
+    if not data:
         raise ValueError("a message has at least one byte")
-    incoming = read_message(&data[0], length, &message, &taken)
+    incoming = read_message(<const uint8_t *> <const char *> data, <size_t> len(data), &message, &taken)
     if incoming == IN_PACKET:
         return "packet", message.id, bytes(message.payload[:message.payload_length]), taken
     if incoming == IN_ERROR:

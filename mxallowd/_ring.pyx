@@ -1,7 +1,7 @@
 """A bounded ring of fixed-size events: see _ring.pxd."""
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.unistd cimport write
@@ -58,13 +58,13 @@ cdef class Ring:
 
     def push(self, event, *, pressing=True):
         cdef Event *place
-        cdef const uint8_t[::1] record = event
-        if record.shape[0] != sizeof(Event):
+        cdef bytes record = event
+        if len(record) != sizeof(Event):
             raise ValueError(f"an event has {EVENT_SIZE} bytes")
         place = ring_claim(&self.state, pressing)
         if place == NULL:
             return False
-        memcpy(place, &record[0], sizeof(Event))
+        memcpy(place, <const char *> record, sizeof(Event))
         ring_publish(&self.state)
         ring_wake(&self.state)
         return True

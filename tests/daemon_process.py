@@ -72,20 +72,20 @@ class DaemonProcess:
                     raise AssertionError(f"no {pattern!r} in {self.lines}, status {self.process.poll()}")
                 self._arrived.wait(min(left, 0.1))
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to the daemon."""
         self.process.send_signal(number)
 
     def counters(self) -> dict[str, int]:
         """What SIGUSR1 logs."""
         before = sum(message.startswith("counters ") for message in self.messages())
-        self.signal(signal.SIGUSR1)
+        self.send(signal.SIGUSR1)
         line = self.wait_for("counters ", times=before + 1)
         return {key: int(value) for key, value in (pair.split("=") for pair in line.split()[1:])}
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it by a signal; its exit status."""
-        self.signal(number)
+        self.send(number)
         status = self.process.wait(10)
         self._reader.join(5)
         return status

@@ -123,9 +123,12 @@ def test_a_non_blocking_pipe_gets_whole_lines() -> None:
     os.set_blocking(writer, False)
     handler = StreamHandler(writer)
     total = 3000
-    thread = threading.Thread(target=lambda: [
-        handler.emit(logging.LogRecord("x", logging.INFO, "", 0, f"line number={number:0100}", (), None))
-        for number in range(total)])
+
+    def write() -> None:
+        for number in range(total):
+            handler.emit(logging.LogRecord("x", logging.INFO, "", 0, f"line number={number:0100}", (), None))
+
+    thread = threading.Thread(target=write)
     thread.start()
     content = b""
     while content.count(b"\n") < total:

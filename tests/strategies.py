@@ -1,0 +1,107 @@
+"""Packets as bytes, by hand and by hypothesis, and a place to put them where a read past the end is fatal.
+
+Checksums stay zero: the kernel has checked them before the daemon sees a packet, and the daemon looks at none.
+"""
+import ctypes
+import mmap
+import os
+import struct
+from ipaddress import ip_address
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from tests.oracle import MAPPED
+
+TCP, UDP, HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 6, 17, 0, 43, 44, 60  # IANA protocol numbers
+
+
+def packed(text: str) -> bytes:
+    """An address as 16 bytes, IPv4 in IPv4-mapped form."""
+    return ip_address(text).packed.rjust(16, b"\0") if ":" in text else MAPPED + ip_address(text).packed
+
+
+FAKE = [packed("192.0.2.3"), packed("192.0.2.4"), packed("2001:db8::3")]
+REAL = [packed("192.0.2.5"), packed("2001:db8::5"), packed("2001:db8::6")]
+HOSTS = [packed(f"198.51.100.{i}") for i in range(1, 7)] + [packed(f"2001:db8:1::{i}") for i in range(1, 7)]
+
+
+def ipv4(
+    source: bytes, destination: bytes, payload: bytes = b"", *, protocol: int = TCP, options: bytes = b"",
+    fragment: int = 0,
+) -> bytes:
+    """RFC 791, 3.1. `options` is padded to words; `fragment` is the word of flags and offset."""
+    options += bytes(-len(options) % 4)
+    words = 5 + len(options) // 4
+    header = struct.pack(
+        "!BBHHHBBH4s4s", 4 << 4 | words, 0, 4 * words + len(payload), 1, fragment, 64, protocol, 0,
+        source[12:], destination[12:])
+    return header + options + payload
+
+
+def ipv6(
+    source: bytes, destination: bytes, payload: bytes = b"", *, protocol: int = TCP,
+    extensions: tuple[tuple[int, bytes], ...] = (),
+) -> bytes:
+    """RFC 8200, 3 and 4. `extensions` are (protocol number, body of 8 n - 2 bytes) in their order."""
+    numbers = [number for number, _ in extensions] + [protocol]
+    chain = b"".join(
+        struct.pack("!BB", following, len(body) // 8) + body
+        for (_, body), following in zip(extensions, numbers[1:], strict=True))
+    return struct.pack(
+        "!IHBB16s16s", 6 << 28, len(chain) + len(payload), numbers[0], 64, source, destination) + chain + payload
+
+
+def syn(source: bytes, destination: bytes) -> bytes:
+    """The plain packet of a connection attempt at port 25, in the family of its destination."""
+    segment = struct.pack("!HHIIBBHHH", 49152, 25, 1, 0, 5 << 4, 2, 64240, 0, 0)
+    return (ipv4 if destination.startswith(MAPPED) else ipv6)(source, destination, segment)
+
+
+hosts: SearchStrategy[bytes] = st.sampled_from(HOSTS) | st.binary(min_size=16, max_size=16)
+payloads = st.binary(max_size=24)
+protocols = st.integers(0, 255)
+
+
+def destinations(family: bytes) -> SearchStrategy[bytes]:
+    """Servers of a family (MAPPED, or empty for IPv6), rarely anything else."""
+    servers = st.sampled_from([server for server in FAKE + REAL if server.startswith(MAPPED) == bool(family)])
+    return servers | servers | hosts
+
+
+ipv4_packets = st.builds(
+    ipv4, hosts, destinations(MAPPED), payloads, protocol=protocols, options=st.binary(max_size=40),
+    fragment=st.integers(0, 0xffff))
+
+extension_bodies = st.integers(0, 2).flatmap(lambda n: st.binary(min_size=8 * n + 6, max_size=8 * n + 6))
+fragment_headers = st.tuples(st.just(FRAGMENT), st.binary(min_size=6, max_size=6))
+other_headers = st.tuples(st.sampled_from((HOP_BY_HOP, ROUTING, DESTINATION)), extension_bodies)
+ipv6_packets = st.builds(
+    ipv6, hosts, destinations(b""), payloads, protocol=protocols,
+    extensions=st.lists(fragment_headers | other_headers, max_size=3).map(tuple))
+
+sound_packets = ipv4_packets | ipv6_packets
+cut_packets = st.builds(lambda packet, end: packet[:end], sound_packets, st.integers(0, 100))
+bent_packets = st.builds(lambda first, packet: bytes([first]) + packet[1:], st.integers(0, 255), sound_packets)
+plain_packets = st.builds(syn, st.sampled_from(HOSTS), st.sampled_from(FAKE + REAL))
+packets: SearchStrategy[bytes] = st.one_of(
+    plain_packets, plain_packets, sound_packets, cut_packets, bent_packets, st.binary(max_size=80))
+
+
+class Guard:
+    """Memory whose end borders on a page that may not be touched: a parser that reads one byte too far crashes."""
+
+    def __init__(self, size: int = 2 * mmap.PAGESIZE) -> None:
+        self._memory = mmap.mmap(-1, size + mmap.PAGESIZE)
+        self._size = size
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        libc = ctypes.CDLL(None, use_errno=True)
+        no_access = 0  # PROT_NONE
+        if libc.mprotect(ctypes.c_void_p(start + size), ctypes.c_size_t(mmap.PAGESIZE), no_access):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def place(self, data: bytes) -> memoryview:
+        """A copy of `data` that ends where the page begins; good until the next call."""
+        start = self._size - len(data)
+        self._memory[start:self._size] = data
+        return memoryview(self._memory)[start:self._size]

@@ -1,0 +1,23 @@
+"""The packet path is the compiled one: nothing in these tests runs against a stand-in."""
+import importlib
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+import mxallowd
+
+PACKAGE = Path(mxallowd.__file__).parent
+NAMES = sorted(path.stem for path in PACKAGE.glob("_*.pyi"))
+
+
+def test_the_compiled_modules_are_known() -> None:
+    assert {"_fastpath", "_headers", "_nfnetlink", "_ring", "_siphash", "_table", "_worker"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extension_is_loaded(name: str) -> None:
+    path = importlib.import_module(f"mxallowd.{name}").__file__
+    assert path is not None
+    assert path.endswith(tuple(EXTENSION_SUFFIXES))
+    assert path.endswith(".so")

@@ -1,0 +1,139 @@
+"""IPv4 and IPv6 headers: the compiled parser against the oracle, and the packets of the tests against dpkt."""
+import dpkt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mxallowd._headers import REASONS, addresses
+from tests import oracle
+from tests.strategies import (
+    DESTINATION,
+    FAKE,
+    FRAGMENT,
+    HOP_BY_HOP,
+    HOSTS,
+    MAPPED,
+    ROUTING,
+    UDP,
+    Guard,
+    hosts,
+    ipv4,
+    ipv4_packets,
+    ipv6,
+    packets,
+    payloads,
+    sound_packets,
+    syn,
+)
+
+HOST4, HOST6, FAKE4, FAKE6 = HOSTS[0], HOSTS[-1], FAKE[0], FAKE[-1]
+EXPERIMENT = 253  # RFC 3692: dpkt has no parser for it
+guard = Guard()
+
+
+def parsed(packet: bytes | bytearray | memoryview) -> tuple[bytes, bytes] | str:
+    try:
+        return addresses(packet)
+    except ValueError as error:
+        assert str(error) in REASONS[1:]
+        return str(error)
+
+
+def expected(packet: bytes) -> tuple[bytes, bytes] | str:
+    try:
+        return oracle.addresses(packet)
+    except oracle.Malformed as error:
+        return str(error)
+
+
+# ---- the packets of these tests are packets
+
+
+@given(ipv4_packets)
+def test_the_ipv4_builder_agrees_with_dpkt(packet: bytes) -> None:
+    theirs = dpkt.ip.IP(packet)
+    assert oracle.addresses(packet) == (MAPPED + theirs.src, MAPPED + theirs.dst)
+    assert theirs.hl * 4 == 20 + len(theirs.opts)
+    assert theirs.len == len(packet)
+
+
+EXTENSIONS = ((HOP_BY_HOP, bytes(6)), (DESTINATION, bytes(14)), (ROUTING, bytes(22)))
+
+
+@given(hosts, hosts, payloads, st.permutations(EXTENSIONS))
+def test_the_ipv6_builder_agrees_with_dpkt(
+        source: bytes, destination: bytes, payload: bytes, extensions: list[tuple[int, bytes]]) -> None:
+    packet = ipv6(source, destination, payload, protocol=EXPERIMENT, extensions=tuple(extensions))
+    theirs = dpkt.ip6.IP6(packet)
+    assert oracle.addresses(packet) == (theirs.src, theirs.dst) == (source, destination)
+    assert 40 + theirs.plen == len(packet)
+    assert list(theirs.extension_hdrs) == [number for number, _ in extensions]
+    assert (theirs.p, bytes(theirs.data)) == (EXPERIMENT, payload)
+
+
+def test_dpkt_sees_the_parts_that_were_asked_for() -> None:
+    four = dpkt.ip.IP(ipv4(HOST4, FAKE4, b"payload", protocol=200, options=b"\1\1\1", fragment=0x2005))
+    assert (four.p, four.opts, four.mf, four.offset, bytes(four.data)) == (200, b"\1\1\1\0", 1, 5, b"payload")
+    six = dpkt.ip6.IP6(ipv6(HOST6, FAKE6, b"payload", protocol=200, extensions=((FRAGMENT, b"\0\1\0\0\0\7"),)))
+    assert (six.p, six.extension_hdrs[FRAGMENT].id, bytes(six.data)) == (200, 7, b"payload")
+    attempt = dpkt.ip.IP(syn(HOST4, FAKE4))
+    assert (attempt.tcp.dport, attempt.tcp.flags) == (25, dpkt.tcp.TH_SYN)
+
+
+# ---- the parser
+
+
+@given(packets)
+def test_compiled_equals_oracle(packet: bytes) -> None:
+    assert parsed(packet) == expected(packet)
+
+
+@given(sound_packets)
+def test_every_length_of_a_packet(packet: bytes) -> None:
+    """No byte past the end is read: one more would be a segmentation fault."""
+    for end in range(len(packet) + 1):
+        cut = packet[:end]
+        assert parsed(guard.place(cut)) == expected(cut)
+
+
+@given(st.integers(0, 255), st.integers(0, 64))
+def test_every_first_byte_at_every_length(first: int, length: int) -> None:
+    packet = (bytes([first]) + bytes(range(1, 64)))[:length]
+    assert parsed(guard.place(packet)) == expected(packet)
+
+
+@pytest.mark.parametrize(("packet", "reason"), [
+    (b"", "empty"),
+    (b"\x50" + bytes(60), "bad-version"),
+    (b"\x00", "bad-version"),
+    (b"\x45" + bytes(18), "truncated"),
+    (b"\x46" + bytes(22), "truncated"),
+    (b"\x4f" + bytes(58), "truncated"),
+    (b"\x40" + bytes(18), "truncated"),
+    (b"\x44" + bytes(60), "bad-header-length"),
+    (b"\x40" + bytes(60), "bad-header-length"),
+    (b"\x60" + bytes(38), "truncated"),
+])
+def test_reasons(packet: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        addresses(packet)
+
+
+@pytest.mark.parametrize("packet", [b"\x45" + bytes(19), b"\x46" + bytes(23), b"\x4f" + bytes(59), b"\x60" + bytes(39)])
+def test_the_shortest_that_will_do(packet: bytes) -> None:
+    assert parsed(guard.place(packet)) == expected(packet)
+    assert isinstance(parsed(packet), tuple)
+
+
+def test_ipv4_is_mapped() -> None:
+    assert addresses(ipv4(HOST4, FAKE4, protocol=UDP)) == (HOST4, FAKE4)
+    assert addresses(ipv6(HOST4, FAKE4)) == (HOST4, FAKE4)
+
+
+def test_kinds_of_buffers() -> None:
+    packet = syn(HOST6, FAKE6)
+    assert addresses(packet) == addresses(bytearray(packet)) == addresses(memoryview(packet)) == (HOST6, FAKE6)
+    with pytest.raises(TypeError):
+        addresses(None)  # type: ignore[arg-type]
+    with pytest.raises(BufferError, match="contiguous"):
+        addresses(memoryview(packet)[::2])

@@ -1,0 +1,65 @@
+"""`pip install` from a clean copy of the sources and from the source distribution, with build isolation.
+
+The one place that asks a package registry, as scripts/test itself has just done for the same packages.
+"""
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+import pytest
+
+from mxallowd import __version__
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution."""
+    out = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "build", "--sdist", "--outdir", out, ROOT, cwd=out)
+    [archive] = out.glob("*.tar.gz")
+    return archive
+
+
+@pytest.mark.timeout(600)
+def test_from_the_sdist_with_the_command(sdist: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    venv.create(environment, with_pip=True)
+    run(environment / "bin" / "pip", "install", "--disable-pip-version-check", sdist, cwd=tmp_path)
+    assert run(environment / "bin" / "mxallowd", "--version", cwd=tmp_path) == f"mxallowd {__version__}\n"
+    assert run(environment / "bin" / "mxallowd", "--check", "-f", "::1", "-r", "::2", "-n", "1", cwd=tmp_path) == ""
+    where = run(environment / "bin" / "python", "-c", "import mxallowd._worker as w; print(w.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(environment)
+    assert ".so" in where
+
+
+def test_the_sdist_holds_the_sources_and_nothing_that_was_built(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = run("git", "ls-files", cwd=ROOT).split() if (ROOT / ".git").exists() else []
+    assert {name for name in tracked if name.startswith(("mxallowd/", "lab/", "tests/", "scripts/"))} <= names
+    assert {"README.md", "LICENSE", "CHANGES.md", "setup.py", "pyproject.toml", "scripts/demo"} <= names
+    assert not [name for name in names if name.endswith((".so", ".o", ".pyc"))]
+    assert not [name for name in names if name.startswith("mxallowd/_") and name.endswith(".c")]
+
+
+@pytest.mark.timeout(600)
+def test_a_wheel_from_a_clean_checkout(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in run("git", "ls-files", cwd=ROOT).split():
+        target = checkout / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    run(sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps", "--wheel-dir", tmp_path,
+        checkout, cwd=tmp_path)
+    assert len(list(tmp_path.glob("mxallowd-*.whl"))) == 1

@@ -1,10 +1,7 @@
-"""Packets as bytes, by hand and by hypothesis, and a place to put them where a read past the end is fatal.
+"""Packets as bytes, by hand and by hypothesis.
 
 Checksums stay zero: the kernel has checked them before the daemon sees a packet, and the daemon looks at none.
 """
-import ctypes
-import mmap
-import os
 import struct
 from ipaddress import ip_address
 
@@ -86,22 +83,3 @@ bent_packets = st.builds(lambda first, packet: bytes([first]) + packet[1:], st.i
 plain_packets = st.builds(syn, st.sampled_from(HOSTS), st.sampled_from(FAKE + REAL))
 packets: SearchStrategy[bytes] = st.one_of(
     plain_packets, plain_packets, sound_packets, cut_packets, bent_packets, st.binary(max_size=80))
-
-
-class Guard:
-    """Memory whose end borders on a page that may not be touched: a parser that reads one byte too far crashes."""
-
-    def __init__(self, size: int = 2 * mmap.PAGESIZE) -> None:
-        self._memory = mmap.mmap(-1, size + mmap.PAGESIZE)
-        self._size = size
-        start = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        libc = ctypes.CDLL(None, use_errno=True)
-        no_access = 0  # PROT_NONE
-        if libc.mprotect(ctypes.c_void_p(start + size), ctypes.c_size_t(mmap.PAGESIZE), no_access):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-    def place(self, data: bytes) -> memoryview:
-        """A copy of `data` that ends where the page begins; good until the next call."""
-        start = self._size - len(data)
-        self._memory[start:self._size] = data
-        return memoryview(self._memory)[start:self._size]

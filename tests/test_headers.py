@@ -15,7 +15,6 @@ from tests.strategies import (
     MAPPED,
     ROUTING,
     UDP,
-    Guard,
     hosts,
     ipv4,
     ipv4_packets,
@@ -28,10 +27,9 @@ from tests.strategies import (
 
 HOST4, HOST6, FAKE4, FAKE6 = HOSTS[0], HOSTS[-1], FAKE[0], FAKE[-1]
 EXPERIMENT = 253  # RFC 3692: dpkt has no parser for it
-guard = Guard()
 
 
-def parsed(packet: bytes | bytearray | memoryview) -> tuple[bytes, bytes] | str:
+def parsed(packet: bytes) -> tuple[bytes, bytes] | str:
     try:
         return addresses(packet)
     except ValueError as error:
@@ -90,16 +88,16 @@ def test_compiled_equals_oracle(packet: bytes) -> None:
 
 @given(sound_packets)
 def test_every_length_of_a_packet(packet: bytes) -> None:
-    """No byte past the end is read: one more would be a segmentation fault."""
+    """What lies past the end counts for nothing; the sanitize build also sees that it is not read."""
     for end in range(len(packet) + 1):
         cut = packet[:end]
-        assert parsed(guard.place(cut)) == expected(cut)
+        assert parsed(cut) == expected(cut)
 
 
 @given(st.integers(0, 255), st.integers(0, 64))
 def test_every_first_byte_at_every_length(first: int, length: int) -> None:
     packet = (bytes([first]) + bytes(range(1, 64)))[:length]
-    assert parsed(guard.place(packet)) == expected(packet)
+    assert parsed(packet) == expected(packet)
 
 
 @pytest.mark.parametrize(("packet", "reason"), [
@@ -121,7 +119,7 @@ def test_reasons(packet: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize("packet", [b"\x45" + bytes(19), b"\x46" + bytes(23), b"\x4f" + bytes(59), b"\x60" + bytes(39)])
 def test_the_shortest_that_will_do(packet: bytes) -> None:
-    assert parsed(guard.place(packet)) == expected(packet)
+    assert parsed(packet) == expected(packet)
     assert isinstance(parsed(packet), tuple)
 
 
@@ -130,10 +128,7 @@ def test_ipv4_is_mapped() -> None:
     assert addresses(ipv6(HOST4, FAKE4)) == (HOST4, FAKE4)
 
 
-def test_kinds_of_buffers() -> None:
-    packet = syn(HOST6, FAKE6)
-    assert addresses(packet) == addresses(bytearray(packet)) == addresses(memoryview(packet)) == (HOST6, FAKE6)
+@pytest.mark.parametrize("wrong", [None, "E", bytearray(40), memoryview(bytes(40))])
+def test_only_bytes(wrong: object) -> None:
     with pytest.raises(TypeError):
-        addresses(None)  # type: ignore[arg-type]
-    with pytest.raises(BufferError, match="contiguous"):
-        addresses(memoryview(packet)[::2])
+        addresses(wrong)  # type: ignore[arg-type]

@@ -1,5 +1,4 @@
 """The harness itself: it sees what passes, what is refused and what is dropped, and leaves nothing behind."""
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,6 +54,5 @@ def test_labs_do_not_see_each_other(lab: Lab) -> None:
 
 
 def test_what_ip_says_is_told(lab: Lab) -> None:
-    with pytest.raises(subprocess.CalledProcessError) as caught:
+    with pytest.raises(RuntimeError, match=r"any valid prefix is expected rather than .192\.0\.2\.999/24"):
         lab.gateway.add_address("192.0.2.999/24")
-    assert "192.0.2.999" in str(caught.value.stderr)

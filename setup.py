@@ -17,7 +17,7 @@ BUILDS = {
         "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
     "coverage": ["-O0", "-g", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
 }
-MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath"]
+MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath", "_capture", "_replay"]
 LINUX_MODULES = ["_nfnetlink", "_worker"]
 
 build = os.environ.get("MXALLOWD_BUILD", "release")

@@ -1,4 +1,4 @@
-"""The decision: packets and a time go in, verdicts come out.
+"""The decision: packets with their times go in, verdicts come out.
 
 No GIL, no allocation, no lock, no input or output. A batch passes in three rounds, so that the memory which the
 lookups need arrives while others are parsed:
@@ -38,13 +38,14 @@ cdef struct Server:
     uint64_t role
 
 cdef struct RuleSet:            # never changed once published
-    uint64_t lifetime_ms
+    uint64_t lifetime_us
     uint64_t mask               # places - 1; a power of two, at most half of them taken
     Server *places
 
 cdef struct Packet:
     const uint8_t *data         # from the IP header on
     uint32_t length
+    uint64_t now_us             # when it is decided; never less than for the packet before
     uint8_t outcome             # set by decide()
     uint8_t parse
     uint8_t role
@@ -66,7 +67,7 @@ cdef inline bint drops(uint8_t outcome) noexcept nogil:
     return outcome == REAL_REFUSED
 
 # Set `outcome` of each of the packets, at most BATCH. The path's thread only.
-cdef void decide(Path *path, Packet *packets, int count, uint64_t now_ms) noexcept nogil
+cdef void decide(Path *path, Packet *packets, int count) noexcept nogil
 
 
 cdef class Rules:

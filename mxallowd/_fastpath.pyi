@@ -14,7 +14,7 @@ class Rules:
     def __new__(cls, fake: Sequence[bytes], real: Sequence[bytes], lifetime_s: int) -> Rules:
         """Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
 
-        Raises ValueError on another length or a lifetime outside 1 to 2**32 seconds.
+        Raises ValueError on another length or a lifetime outside 1 to 2**30 seconds.
         """
 
 @final
@@ -27,10 +27,10 @@ class Fastpath:
     ring: Ring
     def publish(self, rules: Rules) -> None:
         """Let `rules` hold from the next batch on. Main thread only."""
-    def decide(self, packets: Iterable[bytes], now_ms: int) -> bytes:
-        """The outcomes, a byte each, of IP packets that arrived in this order at `now_ms`.
+    def decide(self, packets: Iterable[bytes], now_us: int) -> bytes:
+        """The outcomes, a byte each, of IP packets that arrived in this order at `now_us`.
 
-        The time is CLOCK_BOOTTIME in milliseconds, or any clock that does not jump. Raises RuntimeError while a queue
+        The time is CLOCK_BOOTTIME in microseconds, or any clock that does not jump. Raises RuntimeError while a queue
         thread has this path.
         """
     def counters(self) -> dict[str, int]:

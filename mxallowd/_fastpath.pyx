@@ -42,15 +42,14 @@ cdef inline uint8_t role_of(const RuleSet *rules, const Address *address) noexce
 # ---- the decision
 
 cdef inline void report(
-        Path *path, int kind, bint pressing, const Packet *packet, uint64_t until_ms,
-        uint64_t now_ms) noexcept nogil:
+        Path *path, int kind, bint pressing, const Packet *packet, uint64_t until_us) noexcept nogil:
     cdef Event *event = ring_claim(path.ring, pressing)
     if event == NULL:
         return
     event.kind = <uint8_t> kind
     event.queue = path.queue
-    event.time_ms = now_ms
-    event.until_ms = until_ms
+    event.time_us = packet.now_us
+    event.until_us = until_us
     if kind == MALFORMED:
         event.reason = packet.parse
         event.length = packet.length
@@ -63,7 +62,7 @@ cdef inline void report(
 
 
 cdef inline Shard *find_live(
-        Path *path, const Packet *packet, uint64_t now_ms, uint32_t *number, uint64_t *state) noexcept nogil:
+        Path *path, const Packet *packet, uint32_t *number, uint64_t *state) noexcept nogil:
     """The shard that holds a live entry of the packet's source, its number and state; NULL where none does."""
     cdef Shard *shard
     cdef int i
@@ -73,38 +72,38 @@ cdef inline Shard *find_live(
         if load64(&shard.size, RELAXED) == 0:
             continue
         number[0] = shard_find(shard, &packet.source, packet.hash, state)
-        if number[0] and until_of(state[0]) > now_ms:
+        if number[0] and until_of(state[0]) > packet.now_us:
             return shard
     return NULL
 
 
-cdef inline Outcome decide_fake(Path *path, const Packet *packet, uint64_t now_ms) noexcept nogil:
-    cdef uint64_t state = 0, until_ms
+cdef inline Outcome decide_fake(Path *path, const Packet *packet) noexcept nogil:
+    cdef uint64_t state = 0, until_us
     cdef uint32_t number = 0
-    if find_live(path, packet, now_ms, &number, &state) != NULL:
+    if find_live(path, packet, &number, &state) != NULL:
         return FAKE_KNOWN
-    until_ms = now_ms + path.rules_seen.lifetime_ms
-    if not shard_add(&path.shards[path.own], &packet.source, packet.hash, until_ms, 0, now_ms):
-        report(path, FULL, False, packet, 0, now_ms)
+    until_us = packet.now_us + path.rules_seen.lifetime_us
+    if not shard_add(&path.shards[path.own], &packet.source, packet.hash, until_us, 0, packet.now_us):
+        report(path, FULL, False, packet, 0)
         return FAKE_FULL
-    report(path, WHITELISTED, True, packet, until_ms, now_ms)
+    report(path, WHITELISTED, True, packet, until_us)
     return FAKE_NEW
 
 
-cdef inline Outcome decide_real(Path *path, const Packet *packet, uint64_t now_ms) noexcept nogil:
+cdef inline Outcome decide_real(Path *path, const Packet *packet) noexcept nogil:
     cdef uint64_t state = 0
     cdef uint32_t number = 0
-    cdef Shard *shard = find_live(path, packet, now_ms, &number, &state)
+    cdef Shard *shard = find_live(path, packet, &number, &state)
     if shard == NULL:
-        report(path, REFUSED, False, packet, 0, now_ms)
+        report(path, REFUSED, False, packet, 0)
         return REAL_REFUSED
     if state & USED or not shard_mark_used(shard, number, state):
         return REAL_AGAIN
-    report(path, ACCEPTED, True, packet, until_of(state), now_ms)
+    report(path, ACCEPTED, True, packet, until_of(state))
     return REAL_FIRST
 
 
-cdef void decide(Path *path, Packet *packets, int count, uint64_t now_ms) noexcept nogil:
+cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     cdef RuleSet *rules = <RuleSet *> load_ptr(<void **> &path.rules, ACQUIRE)
     cdef Shard *own = &path.shards[path.own]
     cdef Packet *packet
@@ -130,19 +129,20 @@ cdef void decide(Path *path, Packet *packets, int count, uint64_t now_ms) noexce
     for i in range(count):
         packet = &packets[i]
         if packet.role == FAKE:
-            outcome = decide_fake(path, packet, now_ms)
+            outcome = decide_fake(path, packet)
         elif packet.role == REAL:
-            outcome = decide_real(path, packet, now_ms)
+            outcome = decide_real(path, packet)
         elif packet.parse == PARSE_OK:
             outcome = OTHER
         else:
-            report(path, MALFORMED, False, packet, 0, now_ms)
+            report(path, MALFORMED, False, packet, 0)
             outcome = UNPARSED
         packet.outcome = <uint8_t> outcome
         store64(&path.outcomes[<int> outcome], load64(&path.outcomes[<int> outcome], RELAXED) + 1, RELAXED)
 
     # A batch adds at most `count` entries; taking away twice as many keeps the old ends short.
-    shard_expire(own, now_ms, 2 * count)
+    if count:
+        shard_expire(own, packets[count - 1].now_us, 2 * count)
 
 
 # ---- the border to Python
@@ -153,13 +153,13 @@ cdef class Rules:
         cdef Py_ssize_t places = 4
         while places < 2 * (len(fake) + len(real)) + 2:
             places *= 2
-        if not 0 < lifetime_s <= 1 << 32:
+        if not 0 < lifetime_s <= 1 << 30:
             raise ValueError(f"a lifetime of {lifetime_s} seconds is out of range")
         self.set.places = <Server *> calloc(places, sizeof(Server))
         if not self.set.places:
             raise MemoryError()
         self.set.mask = places - 1
-        self.set.lifetime_ms = <uint64_t> lifetime_s * 1000
+        self.set.lifetime_us = <uint64_t> lifetime_s * 1000000
         for address in fake:
             self.insert(address, FAKE)
         for address in real:
@@ -204,10 +204,10 @@ cdef class Fastpath:
         self.published.append(rules)
         store_ptr(<void **> &self.path.rules, &rules.set, RELEASE)
 
-    def decide(self, packets, now_ms):
+    def decide(self, packets, now_us):
         cdef Packet batch[BATCH]
         cdef bytes packet
-        cdef uint64_t now = now_ms
+        cdef uint64_t now = now_us
         cdef list held = list(packets)
         cdef bytes outcomes = PyBytes_FromStringAndSize(NULL, len(held))
         cdef int first, count, i
@@ -217,9 +217,10 @@ cdef class Fastpath:
             count = min(len(held) - first, <int> BATCH)
             for i in range(count):
                 packet = held[first + i]
+                batch[i].now_us = now
                 batch[i].length = <uint32_t> len(packet)
                 batch[i].data = <const uint8_t *> <const char *> packet
-            decide(&self.path, batch, count, now)
+            decide(&self.path, batch, count)
             for i in range(count):
                 PyBytes_AS_STRING(outcomes)[first + i] = <char> batch[i].outcome
         return outcomes

@@ -23,10 +23,10 @@ cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t reason              # MALFORMED: a Parse status
     uint16_t queue
     uint32_t length             # MALFORMED: bytes of the packet that were seen; STOPPED: errno
-    uint64_t time_ms            # CLOCK_BOOTTIME
+    uint64_t time_us            # CLOCK_BOOTTIME
     Address source              # MALFORMED: the first 32 bytes of the packet lie in source and destination
     Address destination
-    uint64_t until_ms           # WHITELISTED: when the entry ends
+    uint64_t until_us           # WHITELISTED: when the entry ends
     uint64_t reserved
 
 cdef struct RingState:

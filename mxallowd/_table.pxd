@@ -6,7 +6,8 @@ That is why nothing here locks:
 * An entry carries its own proof. `state` holds expiry, a generation and flags in one word. A reader loads the
   state, the host, and the state again; equal expiry and generation mean that the host between them belongs to it.
   The writer clears LIVE before it touches the host and publishes the new state (next generation) after it.
-  The generation has 16 bits and the expiry counts milliseconds, so the same word cannot come back within a read.
+  The generation has 8 bits and the expiry counts microseconds; a batch of 64 packets takes longer than one and
+  gives an entry away 64 times at most, so the same word does not come back within a read.
 * The index never moves a word. An entry sits in one line of the index until it is removed; a line that was full
   when an entry had to go further counts it in `passed`. So a lookup that runs beside a removal cannot miss an
   entry that was there all the time (which a backward shift would allow), and there are no tombstones.
@@ -30,12 +31,12 @@ cdef enum:
 
 cdef enum:
     GENERATION_SHIFT = 4
-    UNTIL_SHIFT = 20
+    UNTIL_SHIFT = 12        # leaves 52 bits: 142 years of microseconds
     LINE_WORDS = 15
 
 cdef struct Entry:
     Address host
-    uint64_t state          # until_ms << 20 | generation << 4 | flags
+    uint64_t state          # until_us << 12 | generation << 4 | flags
     uint32_t older          # neighbours in its list, or the next free entry in `newer`
     uint32_t newer
 
@@ -80,10 +81,10 @@ cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept
 
 # The shard's thread only.
 cdef bint shard_add(
-    Shard *shard, const Address *host, uint64_t hash, uint64_t until_ms, uint64_t flags,
-    uint64_t now_ms) noexcept nogil
-cdef void shard_expire(Shard *shard, uint64_t now_ms, int budget) noexcept nogil
-cdef uint32_t shard_sweep(Shard *shard, uint64_t now_ms, uint32_t first, uint32_t budget) noexcept nogil
+    Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
+    uint64_t now_us) noexcept nogil
+cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil
+cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_t budget) noexcept nogil
 
 
 cdef class Table:

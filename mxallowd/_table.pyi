@@ -7,8 +7,8 @@ MAX_ENTRIES_LIMIT: Final[int]
 class Table:
     """The whitelist: hosts and when their time is over, in memory that is taken at once and never grows.
 
-    Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2). Times are milliseconds of
-    one clock that does not jump: CLOCK_BOOTTIME in the daemon, capture time in a replay. Below 2**44.
+    Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2). Times are microseconds of
+    one clock that does not jump: CLOCK_BOOTTIME in the daemon, capture time in a replay. Below 2**52.
     """
 
     def __new__(
@@ -19,18 +19,18 @@ class Table:
         `key` is the 16-byte key of the hash, random where None. `collide` gives every host the same hash (for tests).
         Raises ValueError on sizes out of range or another length of the key, MemoryError.
         """
-    def add(self, host: bytes, until_ms: int, now_ms: int, *, child: bool = False, shard: int = 0) -> bool:
+    def add(self, host: bytes, until_us: int, now_us: int, *, child: bool = False, shard: int = 0) -> bool:
         """Enter a host; one that is listed and not expired stays as it is. False: no room, all entries are in use.
 
         Only while no queue thread writes the shard. Raises ValueError where host is not 16 bytes.
         """
-    def find(self, host: bytes, now_ms: int) -> tuple[int, bool, bool] | None:
-        """(until_ms, used, child) of a listed host that is not expired."""
-    def mark_used(self, host: bytes, now_ms: int) -> bool:
+    def find(self, host: bytes, now_us: int) -> tuple[int, bool, bool] | None:
+        """(until_us, used, child) of a listed host that is not expired."""
+    def mark_used(self, host: bytes, now_us: int) -> bool:
         """Note that a host reached the real server. True the first time."""
-    def expire(self, now_ms: int, budget: int, *, shard: int = 0) -> None:
+    def expire(self, now_us: int, budget: int, *, shard: int = 0) -> None:
         """Remove expired entries in at most `budget` steps, the oldest first."""
-    def sweep(self, now_ms: int) -> None:
+    def sweep(self, now_us: int) -> None:
         """Remove all expired entries, wherever they are."""
     def counters(self) -> dict[str, int]:
         """entries, added, successful, direct-to-fake, evicted and full, summed over the shards."""

@@ -28,7 +28,7 @@ cdef enum:
     LINE_LOAD = 12
 
 cdef enum:
-    GENERATION = 0xffff << GENERATION_SHIFT
+    GENERATION = 0xff << GENERATION_SHIFT
 # An entry's place in `young` may be found to be taken by used entries; so many are moved on at once.
 cdef enum:
     EVICTION_STEPS = 64
@@ -204,7 +204,7 @@ cdef inline void count(uint64_t *counter, int64_t step) noexcept nogil:
     store64(counter, load64(counter, RELAXED) + <uint64_t> step, RELAXED)
 
 
-cdef void remove(Shard *shard, uint32_t number, uint64_t now_ms) noexcept nogil:
+cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
     """Give the entry back; an expired contact entry ends in one of the two counters of the contract."""
     cdef Entry *entry = &shard.entries[number]
     cdef uint64_t state = load64(&entry.state, RELAXED)
@@ -213,7 +213,7 @@ cdef void remove(Shard *shard, uint32_t number, uint64_t now_ms) noexcept nogil:
     # From here on no reader takes the entry for a host's, and no other thread can set USED any more.
     while not exchange_if64(&entry.state, &state, state & GENERATION, True, RELAXED, RELAXED):
         pass
-    if until_of(state) > now_ms:
+    if until_of(state) > now_us:
         count(&shard.evicted, 1)
     elif not state & CHILD:
         count(&shard.successful if state & USED else &shard.direct_to_fake, 1)
@@ -222,13 +222,13 @@ cdef void remove(Shard *shard, uint32_t number, uint64_t now_ms) noexcept nogil:
     shard.free = number
 
 
-cdef bint evict(Shard *shard, uint64_t now_ms) noexcept nogil:
+cdef bint evict(Shard *shard, uint64_t now_us) noexcept nogil:
     """Make one entry free: an expired one, else the oldest never used. False: every entry is live and used."""
     cdef uint32_t oldest = shard.proven.oldest
     cdef uint64_t state
     cdef int _
-    if oldest and until_of(load64(&shard.entries[oldest].state, RELAXED)) <= now_ms:
-        remove(shard, oldest, now_ms)
+    if oldest and until_of(load64(&shard.entries[oldest].state, RELAXED)) <= now_us:
+        remove(shard, oldest, now_us)
         return True
     # Bounded: each step takes an entry out of `young` for good, so a run of used entries is
     # paid for once; the contact that meets a longer run is counted in `full` and not remembered.
@@ -237,25 +237,25 @@ cdef bint evict(Shard *shard, uint64_t now_ms) noexcept nogil:
         if not oldest:
             return False
         state = load64(&shard.entries[oldest].state, RELAXED)
-        if until_of(state) <= now_ms or not state & USED:
-            remove(shard, oldest, now_ms)
+        if until_of(state) <= now_us or not state & USED:
+            remove(shard, oldest, now_us)
             return True
         move_to_proven(shard, oldest)
     return False
 
 
 cdef bint shard_add(
-        Shard *shard, const Address *host, uint64_t hash, uint64_t until_ms, uint64_t flags,
-        uint64_t now_ms) noexcept nogil:
+        Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
+        uint64_t now_us) noexcept nogil:
     """Add a host that is not in the shard, or only by an expired entry. False: no entry could be had."""
     cdef uint64_t state = 0
     cdef uint32_t number = shard_find(shard, host, hash, &state)
     cdef Entry *entry
     if number:
-        if until_of(state) > now_ms:
+        if until_of(state) > now_us:
             return True
-        remove(shard, number, now_ms)
-    if shard.free == 0 and shard.highest == shard.capacity and not evict(shard, now_ms):
+        remove(shard, number, now_us)
+    if shard.free == 0 and shard.highest == shard.capacity and not evict(shard, now_us):
         count(&shard.full, 1)
         return False
     if shard.free:
@@ -271,7 +271,7 @@ cdef bint shard_add(
     store64(&entry.host.high, host.high, RELAXED)
     store64(&entry.host.low, host.low, RELAXED)
     state = (state + (1 << GENERATION_SHIFT)) & GENERATION
-    store64(&entry.state, until_ms << UNTIL_SHIFT | state | LIVE | flags, RELEASE)
+    store64(&entry.state, until_us << UNTIL_SHIFT | state | LIVE | flags, RELEASE)
     link_newest(shard, &shard.young, number)
     index_insert(shard, hash, number)
     count(&shard.size, 1)
@@ -279,7 +279,7 @@ cdef bint shard_add(
     return True
 
 
-cdef void shard_expire(Shard *shard, uint64_t now_ms, int budget) noexcept nogil:
+cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil:
     """Take up to `budget` steps at the old ends of both lists: expired entries go, used ones move to `proven`."""
     cdef uint32_t oldest
     cdef uint64_t state
@@ -289,8 +289,8 @@ cdef void shard_expire(Shard *shard, uint64_t now_ms, int budget) noexcept nogil
         if not oldest:
             break
         state = load64(&shard.entries[oldest].state, RELAXED)
-        if until_of(state) <= now_ms:
-            remove(shard, oldest, now_ms)
+        if until_of(state) <= now_us:
+            remove(shard, oldest, now_us)
         elif state & USED:
             move_to_proven(shard, oldest)
         else:
@@ -298,12 +298,12 @@ cdef void shard_expire(Shard *shard, uint64_t now_ms, int budget) noexcept nogil
     while budget > 0:
         budget -= 1
         oldest = shard.proven.oldest
-        if not oldest or until_of(load64(&shard.entries[oldest].state, RELAXED)) > now_ms:
+        if not oldest or until_of(load64(&shard.entries[oldest].state, RELAXED)) > now_us:
             break
-        remove(shard, oldest, now_ms)
+        remove(shard, oldest, now_us)
 
 
-cdef uint32_t shard_sweep(Shard *shard, uint64_t now_ms, uint32_t first, uint32_t budget) noexcept nogil:
+cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_t budget) noexcept nogil:
     """Remove what is expired among `budget` entries from number `first` (from 1); the next number, 0 at the end.
 
     The lists are in order of expiry as long as the lifetime stays the same; after it was changed, only
@@ -313,8 +313,8 @@ cdef uint32_t shard_sweep(Shard *shard, uint64_t now_ms, uint32_t first, uint32_
     cdef uint64_t state
     while budget and number <= shard.highest:
         state = load64(&shard.entries[number].state, RELAXED)
-        if state & LIVE and until_of(state) <= now_ms:
-            remove(shard, number, now_ms)
+        if state & LIVE and until_of(state) <= now_us:
+            remove(shard, number, now_us)
         number += 1
         budget -= 1
     return number if number <= shard.highest else 0
@@ -406,14 +406,14 @@ cdef class Table:
             raise IndexError(f"no shard {shard}")
         return &self.shards[shard]
 
-    def add(self, host, until_ms, now_ms, *, child=False, shard=0):
+    def add(self, host, until_us, now_us, *, child=False, shard=0):
         cdef Shard *own = self.shard_at(shard)
         cdef Address address = host_address(host)
-        return shard_add(own, &address, shard_hash(own, &address), until_ms, CHILD if child else 0, now_ms)
+        return shard_add(own, &address, shard_hash(own, &address), until_us, CHILD if child else 0, now_us)
 
-    def find(self, host, now_ms):
+    def find(self, host, now_us):
         cdef Address address = host_address(host)
-        cdef uint64_t state = 0, now = now_ms
+        cdef uint64_t state = 0, now = now_us
         cdef int i
         for i in range(self.shard_count):
             if shard_find(&self.shards[i], &address, shard_hash(&self.shards[i], &address), &state):
@@ -421,9 +421,9 @@ cdef class Table:
                     return until_of(state), bool(state & USED), bool(state & CHILD)
         return None
 
-    def mark_used(self, host, now_ms):
+    def mark_used(self, host, now_us):
         cdef Address address = host_address(host)
-        cdef uint64_t state = 0, now = now_ms
+        cdef uint64_t state = 0, now = now_us
         cdef uint32_t number
         cdef int i
         for i in range(self.shard_count):
@@ -432,12 +432,12 @@ cdef class Table:
                 return bool(shard_mark_used(&self.shards[i], number, state))
         return False
 
-    def expire(self, now_ms, budget, *, shard=0):
-        shard_expire(self.shard_at(shard), now_ms, budget)
+    def expire(self, now_us, budget, *, shard=0):
+        shard_expire(self.shard_at(shard), now_us, budget)
 
-    def sweep(self, now_ms):
+    def sweep(self, now_us):
         cdef int i
-        cdef uint64_t now = now_ms
+        cdef uint64_t now = now_us
         for i in range(self.shard_count):
             shard_sweep(&self.shards[i], now, 1, self.shards[i].capacity)
 

@@ -43,11 +43,11 @@ cdef enum:
     SEND_TRIES = 3
 
 
-cdef inline uint64_t boottime_ms() noexcept nogil:
+cdef inline uint64_t boottime_us() noexcept nogil:
     # Counts through suspend and ignores every change of the wall clock (clock_gettime(2)). Served by the vDSO.
     cdef timespec now
     clock_gettime(CLOCK_BOOTTIME, &now)
-    return <uint64_t> now.tv_sec * 1000 + <uint64_t> (now.tv_nsec // 1000000)
+    return <uint64_t> now.tv_sec * 1000000 + <uint64_t> (now.tv_nsec // 1000)
 
 
 cdef inline void count(uint64_t *counter, uint64_t step) noexcept nogil:
@@ -96,11 +96,11 @@ cdef void send_verdicts(Worker *worker) noexcept nogil:
     count(&worker.traffic.verdict_accept, worker.filled - dropped)
 
 
-cdef void settle_batch(Worker *worker, uint64_t now_ms) noexcept nogil:
+cdef void settle_batch(Worker *worker) noexcept nogil:
     if worker.filled == 0:
         return
     count(&worker.traffic.received, worker.filled)
-    decide(worker.path, worker.packets, worker.filled, now_ms)
+    decide(worker.path, worker.packets, worker.filled)
     send_verdicts(worker)
     worker.filled = 0
 
@@ -116,7 +116,7 @@ cdef void take_error(Worker *worker, int error) noexcept nogil:
         worker.error = error
 
 
-cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint64_t now_ms) noexcept nogil:
+cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint64_t now_us) noexcept nogil:
     cdef Message message
     cdef Incoming incoming
     cdef size_t at = 0, taken = 0
@@ -125,8 +125,9 @@ cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint
         at += taken
         if incoming == IN_PACKET:
             if worker.filled == BATCH:
-                settle_batch(worker, now_ms)
+                settle_batch(worker)
             worker.ids[worker.filled] = message.id
+            worker.packets[worker.filled].now_us = now_us
             worker.packets[worker.filled].data = message.payload
             worker.packets[worker.filled].length = message.payload_length
             worker.filled += 1
@@ -139,7 +140,7 @@ cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint
 cdef int receive(Worker *worker, int flags) noexcept nogil:
     """Take what has arrived and settle it; the number of messages, 0 where nothing waits."""
     cdef int received = recvmmsg(worker.fd, worker.messages, BATCH, flags, NULL)
-    cdef uint64_t now_ms
+    cdef uint64_t now_us
     cdef size_t length
     cdef int i
     if received < 0:
@@ -151,11 +152,11 @@ cdef int receive(Worker *worker, int flags) noexcept nogil:
         if errno != EAGAIN:
             worker.error = errno
         return 0
-    now_ms = boottime_ms()
+    now_us = boottime_us()
     for i in range(received):
         length = min(<size_t> worker.messages[i].msg_len, <size_t> BUFFER)
-        take_datagram(worker, worker.buffers[i], length, now_ms)
-    settle_batch(worker, now_ms)
+        take_datagram(worker, worker.buffers[i], length, now_us)
+    settle_batch(worker)
     return received
 
 
@@ -166,13 +167,13 @@ cdef void tell(Worker *worker, int kind, int error) noexcept nogil:
     event.kind = <uint8_t> kind
     event.queue = worker.queue
     event.length = <uint32_t> error
-    event.time_ms = boottime_ms()
+    event.time_us = boottime_us()
     ring_publish(worker.path.ring)
 
 
 cdef void sweep(Worker *worker) noexcept nogil:
     cdef Shard *own = &worker.path.shards[worker.path.own]
-    worker.sweep_at = shard_sweep(own, boottime_ms(), worker.sweep_at, SWEEP_STEP)
+    worker.sweep_at = shard_sweep(own, boottime_us(), worker.sweep_at, SWEEP_STEP)
     if worker.sweep_at == 0:
         tell(worker, SWEPT, 0)
 

@@ -21,7 +21,7 @@ if _RECORD.size != EVENT_SIZE:
 class Kind(IntEnum):
     """What happened. The numbers are those of _ring.pxd."""
 
-    WHITELISTED = 1  # source met a fake server and is listed until until_ms
+    WHITELISTED = 1  # source met a fake server and is listed until until_us
     ACCEPTED = 2  # source, listed, reached a real server for the first time
     REFUSED = 3  # source, not listed, tried a real server
     MALFORMED = 4  # a packet whose header cannot be parsed; it was accepted
@@ -37,10 +37,10 @@ class Event(NamedTuple):
     reason: int
     queue: int
     length: int
-    time_ms: int  # CLOCK_BOOTTIME
+    time_us: int  # CLOCK_BOOTTIME
     source: bytes
     destination: bytes
-    until_ms: int
+    until_us: int
 
     @property
     def head(self) -> bytes:

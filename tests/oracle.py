@@ -1,6 +1,6 @@
 """The decision once more, in plain Python: what the compiled packet path must agree with.
 
-Nothing of the package is imported here. Addresses are 16 bytes, IPv4 in IPv4-mapped form; times are milliseconds.
+Nothing of the package is imported here. Addresses are 16 bytes, IPv4 in IPv4-mapped form; times are microseconds.
 """
 from dataclasses import dataclass
 from itertools import chain
@@ -36,7 +36,7 @@ def addresses(packet: bytes) -> tuple[bytes, bytes]:
 class Entry:
     """A listed host."""
 
-    until_ms: int
+    until_us: int
     child: bool
     used: bool = False
 
@@ -50,43 +50,43 @@ class Whitelist:
         self.shards: list[dict[bytes, Entry]] = [{} for _ in range(shards)]
         self.added = self.successful = self.direct_to_fake = self.evicted = self.full = 0
 
-    def find(self, host: bytes, now_ms: int) -> Entry | None:
+    def find(self, host: bytes, now_us: int) -> Entry | None:
         """The entry of a listed host that is not expired."""
         found = (shard[host] for shard in self.shards if host in shard)
-        return next((entry for entry in found if entry.until_ms > now_ms), None)
+        return next((entry for entry in found if entry.until_us > now_us), None)
 
-    def mark_used(self, host: bytes, now_ms: int) -> bool:
+    def mark_used(self, host: bytes, now_us: int) -> bool:
         """Note that a host reached the real server. True the first time."""
-        entry = self.find(host, now_ms)
+        entry = self.find(host, now_us)
         first = entry is not None and not entry.used
         if entry:
             entry.used = True
         return first
 
-    def add(self, host: bytes, until_ms: int, now_ms: int, *, child: bool = False, shard: int = 0) -> bool:
+    def add(self, host: bytes, until_us: int, now_us: int, *, child: bool = False, shard: int = 0) -> bool:
         """Enter a host; one that is listed stays as it is. False: no room, every entry is live and used."""
         own = self.shards[shard]
         if host in own:
-            if own[host].until_ms > now_ms:
+            if own[host].until_us > now_us:
                 return True
-            self._remove(own, host, now_ms)
+            self._remove(own, host, now_us)
         if len(own) == self.capacities[shard]:
-            expired = (known for known, entry in own.items() if entry.until_ms <= now_ms)
+            expired = (known for known, entry in own.items() if entry.until_us <= now_us)
             unused = (known for known, entry in own.items() if not entry.used)
             victim = next(chain(expired, unused), None)
             if victim is None:
                 self.full += 1
                 return False
-            self._remove(own, victim, now_ms)
-        own[host] = Entry(until_ms, child)
+            self._remove(own, victim, now_us)
+        own[host] = Entry(until_us, child)
         self.added += 1
         return True
 
-    def sweep(self, now_ms: int) -> None:
+    def sweep(self, now_us: int) -> None:
         """Remove all expired entries."""
         for shard in self.shards:
-            for host in [host for host, entry in shard.items() if entry.until_ms <= now_ms]:
-                self._remove(shard, host, now_ms)
+            for host in [host for host, entry in shard.items() if entry.until_us <= now_us]:
+                self._remove(shard, host, now_us)
 
     def counters(self) -> dict[str, int]:
         """The counters of the table; they agree with the compiled ones once both were swept."""
@@ -95,9 +95,9 @@ class Whitelist:
             "direct-to-fake": self.direct_to_fake, "evicted": self.evicted, "full": self.full,
         }
 
-    def _remove(self, shard: dict[bytes, Entry], host: bytes, now_ms: int) -> None:
+    def _remove(self, shard: dict[bytes, Entry], host: bytes, now_us: int) -> None:
         entry = shard.pop(host)
-        if entry.until_ms > now_ms:
+        if entry.until_us > now_us:
             self.evicted += 1
         elif not entry.child:
             self.successful += entry.used
@@ -114,22 +114,22 @@ class Oracle:
 
     def publish(self, fake: list[bytes], real: list[bytes], lifetime_s: int) -> None:
         """Let other rules hold from now on."""
-        self.fake, self.real, self.lifetime_ms = fake, real, lifetime_s * 1000
+        self.fake, self.real, self.lifetime_us = fake, real, lifetime_s * 1_000_000
 
-    def decide(self, packet: bytes, now_ms: int, shard: int = 0) -> str:
-        """The outcome of a packet that arrived at `now_ms`; it is dropped where that is DROPPED."""
+    def decide(self, packet: bytes, now_us: int, shard: int = 0) -> str:
+        """The outcome of a packet that arrived at `now_us`; it is dropped where that is DROPPED."""
         try:
             source, destination = addresses(packet)
         except Malformed:
             return "malformed"
         if destination in self.fake:
-            if self.whitelist.find(source, now_ms):
+            if self.whitelist.find(source, now_us):
                 return "fake-known"
-            added = self.whitelist.add(source, now_ms + self.lifetime_ms, now_ms, shard=shard)
+            added = self.whitelist.add(source, now_us + self.lifetime_us, now_us, shard=shard)
             return "fake-new" if added else "fake-full"
         if destination not in self.real:
             return "other"
-        if not self.whitelist.find(source, now_ms):
+        if not self.whitelist.find(source, now_us):
             self.blocked += 1
             return DROPPED
-        return "real-first" if self.whitelist.mark_used(source, now_ms) else "real-again"
+        return "real-first" if self.whitelist.mark_used(source, now_us) else "real-again"

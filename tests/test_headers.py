@@ -12,7 +12,6 @@ from tests.strategies import (
     FRAGMENT,
     HOP_BY_HOP,
     HOSTS,
-    MAPPED,
     ROUTING,
     UDP,
     hosts,
@@ -50,7 +49,7 @@ def expected(packet: bytes) -> tuple[bytes, bytes] | str:
 @given(ipv4_packets)
 def test_the_ipv4_builder_agrees_with_dpkt(packet: bytes) -> None:
     theirs = dpkt.ip.IP(packet)
-    assert oracle.addresses(packet) == (MAPPED + theirs.src, MAPPED + theirs.dst)
+    assert oracle.addresses(packet) == (oracle.MAPPED + theirs.src, oracle.MAPPED + theirs.dst)
     assert theirs.hl * 4 == 20 + len(theirs.opts)
     assert theirs.len == len(packet)
 

@@ -31,7 +31,7 @@ class Bench:
 
 
 def event(kind: Kind, source: str = "198.51.100.7", destination: bytes = REAL) -> Event:
-    return Event(kind, 0, 23, 0, 5_000, packed(source), destination, 3_605_000)
+    return Event(kind, 0, 23, 0, 5_000_000, packed(source), destination, 3_605_000_000)
 
 
 def test_a_line_a_kind() -> None:

@@ -26,7 +26,7 @@ def sip_round(v: list[int]) -> None:
 
 def siphash(c: int, d: int, key: bytes, message: bytes) -> int:
     """SipHash-c-d as section 2 of the paper has it."""
-    first, second = struct.unpack("<QQ", key)
+    first, second = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
     v = [first ^ 0x736f6d6570736575, second ^ 0x646f72616e646f6d,
          first ^ 0x6c7967656e657261, second ^ 0x7465646279746573]
     padded = message + bytes(-(len(message) + 1) % 8) + bytes([len(message) & 0xff])

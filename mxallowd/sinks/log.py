@@ -77,7 +77,7 @@ class LogSink:
                 self._refuse(event, now)
             elif event.kind == Kind.WHITELISTED:
                 self._line("whitelisted", event.source, fake=event.destination,
-                           seconds=(event.until_ms - event.time_ms) // 1000)
+                           seconds=(event.until_us - event.time_us) // 1_000_000)
             elif event.kind == Kind.ACCEPTED:
                 self._line("accepted", event.source, real=event.destination)
             elif event.kind == Kind.MALFORMED:

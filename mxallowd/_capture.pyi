@@ -1,0 +1,17 @@
+from typing import Final
+
+LINK_TYPES: Final[dict[int, str]]
+"""The link types that can be read, by their LINKTYPE_ or DLT_ number (https://www.tcpdump.org/linktypes.html)."""
+HEAD: Final[int]
+"""Bytes of a packet that a candidate holds, from the IP header on."""
+CANDIDATE_SIZE: Final[int]
+"""Bytes of one candidate."""
+
+def select(data: bytes, records: bytes, link_type: int, port: int) -> tuple[bytes, int]:
+    """The packets of a batch of captured records that the firewall rule would have queued, and how many are malformed.
+
+    `data` and `records` are what pcapy's next_batch gives: the bytes, and 16 bytes a record (seconds, microseconds,
+    offset, length; native order). A candidate is a TCP packet with SYN and without ACK to `port`; it is
+    given as CANDIDATE_SIZE bytes: time in microseconds since 1970 (8), length (4), and HEAD bytes of the packet.
+    Malformed are records too short or inconsistent to tell. Raises ValueError on a link type outside LINK_TYPES.
+    """

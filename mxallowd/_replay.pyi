@@ -1,0 +1,16 @@
+from mxallowd._fastpath import Fastpath
+from mxallowd._table import Table
+
+def replay(fastpath: Fastpath, candidates: bytes, not_before_us: int = 0) -> tuple[bytes, int]:
+    """Decide candidates of _capture.select in their order; what each batch of 64 took, and the time of the last packet.
+
+    The times of the batches are nanoseconds, 4 bytes each in native order, the last batch holding what is left.
+    `not_before_us` is the time of the last packet of the candidates before. Raises RuntimeError while a queue thread
+    has the path.
+    """
+
+def preload(table: Table, count: int, until_us: int, now_us: int) -> None:
+    """Add `count` IPv6 hosts of 100::/64 (RFC 6666), which no packet comes from.
+
+    Raises ValueError where they do not fit.
+    """

@@ -1,0 +1,375 @@
+"""The decision: the compiled fast path against the oracle, packet by packet and event by event."""
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mxallowd._fastpath import OUTCOME_NAMES, Fastpath, Rules
+from mxallowd._headers import REASONS
+from mxallowd._ring import EVENT_SIZE, Ring
+from mxallowd._table import Table
+from tests import oracle
+from tests.oracle import DROPPED, Oracle, Whitelist
+from tests.strategies import FAKE, HOSTS, REAL, ipv4, ipv6, packed, packets, plain_packets, syn
+
+WHITELISTED, ACCEPTED, REFUSED, MALFORMED, FULL = 1, 2, 3, 4, 5  # Kind in _ring.pxd
+KINDS = {"fake-new": WHITELISTED, "real-first": ACCEPTED, "real-refused": REFUSED, "malformed": MALFORMED,
+         "fake-full": FULL}
+LIFETIME_S = 1
+QUEUE = 23
+NO_FD = -1  # nobody sleeps on these rings, so nobody is woken
+HOST, OTHER = HOSTS[0], HOSTS[1]
+
+
+class Event(NamedTuple):
+    """struct Event of _ring.pxd, as it lies in memory."""
+
+    kind: int
+    reason: int
+    queue: int
+    length: int
+    time_us: int
+    source: bytes
+    destination: bytes
+    until_us: int
+    reserved: int = 0
+
+
+def taken(ring: Ring) -> list[Event]:
+    return [Event(*fields) for fields in struct.iter_unpack("=BBHIQ16s16sQQ", ring.drain(2**20))]
+
+
+def expected_event(outcome: str, packet: bytes, now_us: int, until_us: int, queue: int) -> Event:
+    """The event that tells of an outcome; `until_us` is when the source's entry ends, 0 where it has none."""
+    kind = KINDS[outcome]
+    if kind == MALFORMED:
+        head = packet[:32].ljust(32, b"\0")
+        try:
+            oracle.addresses(packet)
+        except oracle.Malformed as reason:
+            number = REASONS.index(str(reason))
+        return Event(kind, number, queue, len(packet), now_us, head[:16], head[16:], 0)
+    return Event(kind, 0, queue, 0, now_us, *oracle.addresses(packet), until_us)
+
+
+class Pair:
+    """A table with a fast path a shard, and the oracle beside it."""
+
+    def __init__(self, capacity: int, shards: int = 1, *, collide: bool = False) -> None:
+        self.table = Table(capacity, shards, collide=collide)
+        self.rings = [Ring(1024, NO_FD) for _ in range(shards)]
+        rules = Rules(FAKE, REAL, LIFETIME_S)
+        self.paths = [
+            Fastpath(self.table, ring, rules, shard=i, queue=QUEUE + i) for i, ring in enumerate(self.rings)]
+        self.oracle = Oracle(Whitelist(capacity, shards), FAKE, REAL, LIFETIME_S)
+        self.outcomes: Counter[str] = Counter()
+
+    def decide(self, batch: Sequence[bytes], now_us: int, shard: int = 0) -> list[str]:
+        """Let both decide, and compare outcomes and events."""
+        wanted, events = [], []
+        for packet in batch:
+            outcome = self.oracle.decide(packet, now_us, shard)
+            wanted.append(outcome)
+            if outcome in KINDS:
+                entry = None
+                if outcome in ("fake-new", "real-first"):
+                    entry = self.oracle.whitelist.find(oracle.addresses(packet)[0], now_us)
+                    assert entry is not None
+                events.append(expected_event(outcome, packet, now_us, entry.until_us if entry else 0, QUEUE + shard))
+        outcomes = [OUTCOME_NAMES[number] for number in self.paths[shard].decide(batch, now_us)]
+        assert outcomes == wanted
+        assert taken(self.rings[shard]) == events
+        self.outcomes.update(wanted)
+        return outcomes
+
+    def publish(self, fake: list[bytes], real: list[bytes], lifetime_s: int) -> None:
+        for path in self.paths:
+            path.publish(Rules(fake, real, lifetime_s))
+        self.oracle.publish(fake, real, lifetime_s)
+
+    def check_counters(self, now_us: int) -> None:
+        """The three counters of the contract, and the packets by outcome."""
+        totals: Counter[str] = Counter()
+        for path in self.paths:
+            totals.update(path.counters())
+        assert totals == {name: self.outcomes[name] for name in OUTCOME_NAMES}
+        assert totals[DROPPED] == self.oracle.blocked
+        self.table.sweep(now_us)
+        self.oracle.whitelist.sweep(now_us)
+        assert self.table.counters() == self.oracle.whitelist.counters()
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair(8)
+
+
+# ---- against the oracle
+
+# A batch is decided 64 packets at a time: some are longer.
+batches = st.builds(
+    lambda batch, times: batch * times, st.lists(plain_packets | packets, max_size=20), st.sampled_from((1, 1, 1, 9)))
+servers = st.lists(st.sampled_from(FAKE + REAL), max_size=4)
+
+
+class Step(NamedTuple):
+    """Some time passes, the rules may change, then a batch arrives at a queue."""
+
+    wait_us: int
+    batch: list[bytes]
+    shard: int
+    rules: tuple[list[bytes], list[bytes]] | None
+
+
+steps = st.builds(
+    Step, st.integers(0, 400_000) | st.sampled_from((0, 999_999, 1_000_000, 1_000_001)), batches, st.integers(0, 2),
+    st.none() | st.none() | st.none() | st.tuples(servers, servers))
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.integers(1, 10), st.integers(1, 3), st.booleans(), st.lists(steps, max_size=12))
+def test_compiled_equals_oracle(capacity: int, shards: int, collide: bool, sequence: list[Step]) -> None:
+    shards = min(shards, capacity)
+    pair = Pair(capacity, shards, collide=collide)
+    now_us = 0
+    for step in sequence:
+        now_us += step.wait_us
+        if step.rules:
+            pair.publish(*step.rules, LIFETIME_S)
+        pair.decide(step.batch, now_us, step.shard % shards)
+    pair.check_counters(now_us)
+    pair.check_counters(now_us + 1_000_000 * LIFETIME_S)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 63, 64, 65, 127, 128, 129, 500])
+def test_batches_of_every_size(size: int) -> None:
+    """Each host meets the fake and then the real server, in one batch or across its edge."""
+    pair = Pair(512)
+    batch = [syn(packed(f"10.0.{i >> 8}.{i & 255}"), server) for i in range(250) for server in (FAKE[0], REAL[0])]
+    outcomes = pair.decide(batch[:size], 0)
+    assert outcomes == (["fake-new", "real-first"] * 250)[:size]
+    pair.check_counters(0)
+
+
+# ---- the rules of the contract, one by one
+
+
+@pytest.mark.parametrize("family", [0, 1])
+def test_the_contract(pair: Pair, family: int) -> None:
+    host, fake, real = HOSTS[-family], FAKE[-family], REAL[-family]
+    assert pair.decide([syn(host, real)], 0) == ["real-refused"]
+    assert pair.decide([syn(host, fake)], 0) == ["fake-new"]
+    assert pair.decide([syn(host, fake)], 0) == ["fake-known"]
+    assert pair.decide([syn(host, real)], 1) == ["real-first"]
+    assert pair.decide([syn(host, real)], 998) == ["real-again"]
+    assert pair.decide([syn(host, fake)], 999_999) == ["fake-known"]
+    assert pair.decide([syn(host, real)], 999_999) == ["real-again"]
+    assert pair.decide([syn(host, real)], 1_000_000) == ["real-refused"]
+    pair.check_counters(1_000_000)
+    assert pair.table.counters()["successful"] == 1
+
+
+def test_order_within_a_batch_counts(pair: Pair) -> None:
+    fake, real = syn(HOST, FAKE[0]), syn(HOST, REAL[0])
+    assert pair.decide([real, fake, real, real, fake], 0) == [
+        "real-refused", "fake-new", "real-first", "real-again", "fake-known"]
+
+
+def test_only_the_destination_gives_the_role(pair: Pair) -> None:
+    """Answers of the servers, and strangers, are not ours to judge."""
+    assert pair.decide([syn(FAKE[0], HOST), syn(REAL[0], HOST), syn(HOST, OTHER)], 0) == ["other"] * 3
+    assert pair.decide([syn(FAKE[0], REAL[0]), syn(REAL[0], FAKE[0])], 0) == ["real-refused", "fake-new"]
+    assert pair.decide([b"", b"\x45", b"\x60" + bytes(38), b"\0" * 100], 0) == ["malformed"] * 4
+
+
+def test_neither_protocol_nor_fragment_nor_options_matter(pair: Pair) -> None:
+    """Which packets are asked about is the firewall rule's business."""
+    fragment = ipv4(HOST, REAL[0], b"\1\2\3", protocol=17, options=b"\1" * 40, fragment=0x1fff)
+    extended = ipv6(HOSTS[-1], REAL[-1], extensions=((0, bytes(6)), (44, bytes(6)), (60, bytes(14))))
+    assert pair.decide([fragment, extended], 0) == ["real-refused"] * 2
+    pair.decide([syn(HOST, FAKE[0]), syn(HOSTS[-1], FAKE[-1])], 0)
+    assert pair.decide([fragment, extended, ipv4(HOST, REAL[0]), ipv6(HOSTS[-1], REAL[-1])], 0) == [
+        "real-first", "real-first", "real-again", "real-again"]
+
+
+def test_a_mapped_address_is_the_same_host(pair: Pair) -> None:
+    assert pair.decide([ipv6(HOST, FAKE[0]), ipv4(HOST, REAL[0])], 0) == ["fake-new", "real-first"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 31, 32, 33, 200])
+def test_a_malformed_packet_is_accepted_and_shown(size: int) -> None:
+    pair = Pair(1)
+    packet = bytes(range(0xf0, 0xf0 + 16)) * 20
+    assert pair.decide([packet[:size]], 7) == ["malformed"]
+    pair.paths[0].decide([packet[:size]], 8)
+    (event,) = taken(pair.rings[0])
+    assert (event.source + event.destination)[:min(size, 32)] == packet[:min(size, 32)]
+    assert (event.length, REASONS[event.reason]) == (size, "bad-version" if size else "empty")
+
+
+def test_a_full_table(pair: Pair) -> None:
+    crowd = [packed(f"10.0.0.{i}") for i in range(10)]
+    for host in crowd[:8]:
+        assert pair.decide([syn(host, FAKE[0]), syn(host, REAL[0])], 0) == ["fake-new", "real-first"]
+    assert pair.decide([syn(crowd[8], FAKE[0]), syn(crowd[8], REAL[0])], 0) == ["fake-full", "real-refused"]
+    assert pair.decide([syn(host, REAL[0]) for host in crowd[:8]], 999_999) == ["real-again"] * 8
+    assert pair.decide([syn(crowd[8], FAKE[0]), syn(crowd[8], REAL[0])], 1_000_000) == ["fake-new", "real-first"]
+    pair.check_counters(1_000_000)
+
+
+# ---- rules
+
+
+def test_rules_hold_from_the_next_batch_on(pair: Pair) -> None:
+    contact, visit = syn(HOST, FAKE[0]), syn(HOST, REAL[0])
+    assert pair.decide([contact, visit], 0) == ["fake-new", "real-first"]
+    pair.publish([REAL[0]], [FAKE[0]], 7)
+    assert pair.decide([contact, visit, syn(HOST, FAKE[1])], 0) == ["real-again", "fake-known", "other"]
+    assert pair.decide([contact, syn(OTHER, REAL[0]), syn(OTHER, FAKE[0])], 1_000_000) == [
+        "real-refused", "fake-new", "real-first"]
+    pair.publish([], [], 1)
+    assert pair.decide([contact, visit], 2_000_000) == ["other"] * 2
+    pair.publish(FAKE, REAL, 1)
+    assert pair.decide([syn(OTHER, REAL[0])], 7_999_999) == ["real-again"]
+    assert pair.decide([syn(OTHER, REAL[0])], 8_000_000) == ["real-refused"]
+
+
+def test_many_rules_one_after_the_other(pair: Pair) -> None:
+    """Sets that nobody looks at any more are freed; the current one is not, whether or not packets come between."""
+    for round_ in range(200):
+        fake = [packed(f"10.1.{round_}.1"), packed(f"2001:db8::{round_}:1")]
+        pair.publish(fake, REAL, LIFETIME_S)
+        if round_ % 3:
+            assert pair.decide([syn(HOST, server) for server in [*fake, *FAKE]], round_ * 1_000_000) == [
+                "fake-new", "fake-known", "other", "other", "other"]
+
+
+def test_a_server_of_both_lists_is_fake_and_twice_is_once() -> None:
+    path = Fastpath(Table(4), Ring(16, NO_FD), Rules([FAKE[0], FAKE[0]], [FAKE[0], REAL[0], REAL[0]], 1))
+    outcomes = path.decide([syn(HOST, REAL[0]), syn(HOST, FAKE[0]), syn(HOST, REAL[0])], 0)
+    assert [OUTCOME_NAMES[number] for number in outcomes] == ["real-refused", "fake-new", "real-first"]
+
+
+def test_many_servers() -> None:
+    """More than one place of the rule set is asked before a server is found."""
+    fake = [packed(f"10.2.{i}.1") for i in range(200)] + [packed(f"2001:db8:2::{i:x}") for i in range(200)]
+    real = [packed(f"10.3.{i}.1") for i in range(200)]
+    pair = Pair(4)
+    pair.publish(fake, real, LIFETIME_S)
+    for server in fake:
+        assert pair.decide([syn(HOST, server)], 0)[0].startswith("fake")
+    for server in real:
+        assert pair.decide([syn(OTHER, server)], 0) == ["real-refused"]
+    assert pair.decide([syn(HOST, packed(f"10.4.{i}.1")) for i in range(200)], 0) == ["other"] * 200
+
+
+@pytest.mark.parametrize("lifetime_s", [1, 3600, 2**30])
+def test_lifetimes(lifetime_s: int) -> None:
+    pair = Pair(2)
+    pair.publish(FAKE, REAL, lifetime_s)
+    start, end = 10**10, 10**10 + lifetime_s * 1_000_000
+    assert pair.decide([syn(HOST, FAKE[0])], start) == ["fake-new"]
+    assert pair.decide([syn(HOST, REAL[0])], end - 1) == ["real-first"]
+    assert pair.decide([syn(HOST, REAL[0])], end) == ["real-refused"]
+
+
+@pytest.mark.parametrize("lifetime_s", [-1, 0, 2**30 + 1])
+def test_lifetimes_out_of_range(lifetime_s: int) -> None:
+    with pytest.raises(ValueError, match="lifetime"):
+        Rules(FAKE, REAL, lifetime_s)
+
+
+@pytest.mark.parametrize("address", [b"", b"1234", bytes(15), bytes(17)])
+def test_addresses_of_another_length(address: bytes) -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        Rules([*FAKE, address], REAL, 1)
+    with pytest.raises(ValueError, match="16 bytes"):
+        Rules(FAKE, [address], 1)
+
+
+def test_addresses_of_another_type() -> None:
+    for wrong in (None, "192.0.2.3", bytearray(16)):
+        with pytest.raises(TypeError):
+            Rules([wrong], REAL, 1)  # type: ignore[list-item]
+
+
+# ---- several queues
+
+
+def test_two_queues_share_one_whitelist() -> None:
+    pair = Pair(8, 2)
+    assert pair.decide([syn(HOST, FAKE[0])], 0, 0) == ["fake-new"]
+    assert pair.decide([syn(HOST, FAKE[0]), syn(HOST, REAL[0])], 0, 1) == ["fake-known", "real-first"]
+    assert pair.decide([syn(HOST, REAL[0])], 0, 0) == ["real-again"]
+    assert pair.decide([syn(OTHER, FAKE[0])], 0, 1) == ["fake-new"]
+    assert pair.decide([syn(OTHER, REAL[0])], 500_000, 0) == ["real-first"]
+    assert pair.decide([syn(HOST, FAKE[0])], 1_000_000, 1) == ["fake-new"]
+    assert pair.decide([syn(HOST, REAL[0])], 1_000_000, 0) == ["real-first"]
+    pair.check_counters(2_000_000)
+    assert pair.table.counters()["successful"] == 3
+
+
+def test_a_full_shard_stays_full_while_another_is_empty() -> None:
+    pair = Pair(2, 2)
+    assert pair.decide([syn(HOST, FAKE[0]), syn(HOST, REAL[0])], 0, 0) == ["fake-new", "real-first"]
+    assert pair.decide([syn(OTHER, FAKE[0])], 0, 0) == ["fake-full"]
+    assert pair.decide([syn(OTHER, FAKE[0])], 0, 1) == ["fake-new"]
+    assert len(pair.table) == 2
+
+
+# ---- events
+
+
+def test_a_full_ring_changes_no_verdict() -> None:
+    table, ring = Table(100), Ring(4, NO_FD)
+    path = Fastpath(table, ring, Rules(FAKE, REAL, LIFETIME_S))
+    hosts = [packed(f"10.0.0.{i}") for i in range(50)]
+    outcomes = path.decide([syn(host, server) for host in hosts for server in (FAKE[0], REAL[0])], 0)
+    assert [OUTCOME_NAMES[number] for number in outcomes] == ["fake-new", "real-first"] * 50
+    assert [event.kind for event in taken(ring)] == [WHITELISTED, ACCEPTED] * 2
+    assert ring.lost == 96
+
+
+def test_refusals_leave_room_for_what_is_pressing() -> None:
+    ring = Ring(8, NO_FD)
+    path = Fastpath(Table(100), ring, Rules(FAKE, REAL, LIFETIME_S))
+    path.decide([syn(HOST, REAL[0])] * 20 + [b""] * 20 + [syn(HOST, FAKE[0]), syn(HOST, REAL[0])], 0)
+    assert [event.kind for event in taken(ring)] == [REFUSED] * 4 + [WHITELISTED, ACCEPTED]
+    assert ring.lost == 36
+
+
+# ---- the border to Python
+
+
+def test_an_event_has_the_size_of_its_layout() -> None:
+    assert struct.calcsize("=BBHIQ16s16sQQ") == EVENT_SIZE
+
+
+def test_arguments_out_of_range() -> None:
+    table, ring, rules = Table(4, 2), Ring(4, NO_FD), Rules(FAKE, REAL, 1)
+    for shard in (-1, 2):
+        with pytest.raises(IndexError):
+            Fastpath(table, ring, rules, shard=shard)
+    for queue in (-1, 2**16):
+        with pytest.raises(OverflowError):
+            Fastpath(table, ring, rules, queue=queue)
+    path = Fastpath(table, ring, rules, queue=2**16 - 1)
+    with pytest.raises(OverflowError):
+        path.decide([b""], -1)
+    for wrong in ("x", None, bytearray(20)):
+        with pytest.raises(TypeError):
+            path.decide([wrong], 0)  # type: ignore[list-item]
+    for none in (0, 1, 2):
+        with pytest.raises(TypeError):
+            Fastpath(*[None if i == none else each for i, each in enumerate((table, ring, rules))])  # type: ignore
+    assert sum(path.counters().values()) == 0
+    assert (path.table, path.ring) == (table, ring)
+
+
+def test_a_packet_generator_will_do(pair: Pair) -> None:
+    outcomes = pair.paths[0].decide((syn(HOST, server) for server in (FAKE[0], REAL[0])), 0)
+    assert [OUTCOME_NAMES[number] for number in outcomes] == ["fake-new", "real-first"]

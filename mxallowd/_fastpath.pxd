@@ -1,20 +1,19 @@
 """The decision: packets with their times go in, verdicts come out.
 
-No GIL, no allocation, no lock, no input or output. A batch passes in three rounds, so that the memory which the
-lookups need arrives while others are parsed:
+No GIL, no allocation, no lock, no input or output. A batch passes in three rounds:
 
-    parse, find the server's role, hash the source, prefetch its line of the index
-    prefetch the entry which the line proposes
-    decide, in the order of arrival
+    parse, and find the role of the destination
+    look up all sources together, so that the memory for many is fetched at a time (shard_locate of _table)
+    decide, in the order of arrival; what an earlier packet of the batch has changed is looked up again
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd._address cimport Address
 from mxallowd._ring cimport Ring, RingState
-from mxallowd._table cimport Shard, Table
+from mxallowd._table cimport LOOKUPS, Lookups, Shard, Table
 
 cdef enum:
-    BATCH = 64      # packets at a time
+    BATCH = LOOKUPS     # packets at a time
 
 # What the decision came to, and the name of its counter.
 cdef enum Outcome:
@@ -39,7 +38,9 @@ cdef struct Server:
 
 cdef struct RuleSet:            # never changed once published
     uint64_t lifetime_us
-    uint64_t mask               # places - 1; a power of two, at most half of them taken
+    uint64_t factor             # of the hash; chosen so that `probes` is small
+    uint64_t mask               # places - 1; a power of two
+    int probes                  # how far from its place a server may sit; all are asked, so no branch depends on it
     Server *places
 
 cdef struct Packet:
@@ -47,11 +48,6 @@ cdef struct Packet:
     uint32_t length
     uint64_t now_us             # when it is decided; never less than for the packet before
     uint8_t outcome             # set by decide()
-    uint8_t parse
-    uint8_t role
-    Address source
-    Address destination
-    uint64_t hash
 
 cdef struct Path:               # all that one queue thread needs
     RuleSet *rules              # published by the main thread
@@ -62,6 +58,12 @@ cdef struct Path:               # all that one queue thread needs
     uint16_t queue
     RingState *ring
     uint64_t outcomes[<int> OUTCOMES]
+    # The batch under way.
+    Lookups lookups             # one for each packet to a server
+    Address destinations[<int> BATCH]
+    uint8_t parses[<int> BATCH]
+    uint8_t roles[<int> BATCH]
+    uint64_t added              # a bit by their hashes for the hosts that this batch has added
 
 cdef inline bint drops(uint8_t outcome) noexcept nogil:
     return outcome == REAL_REFUSED
@@ -72,7 +74,8 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil
 
 cdef class Rules:
     cdef RuleSet set
-    cdef int insert(self, bytes address, uint64_t role) except -1
+    cdef int insert(self, const Address *address, uint64_t role) noexcept
+    cdef int arrange(self, list servers) except -1
 
 
 cdef class Fastpath:

@@ -35,12 +35,15 @@ cdef struct RingState:
     uint32_t reserve            # places that only pressing events may take
     int wake_fd                 # eventfd of the reader
     uint32_t asleep             # set by the reader, cleared by whoever wakes it
-    uint64_t head               # events written so far; its own cache line would not pay at one batch a time
+    uint64_t written            # events claimed so far: the writer's own
+    uint64_t head               # events published so far
     uint64_t tail               # events read so far
     uint64_t lost               # events that did not fit
 
-# The writer's thread only. `pressing`: may use the reserve. False: there was no room, and it is counted.
+# The writer's thread only. The next place, to be filled in every field; NULL: there was no room, and it is counted.
+# `pressing`: may use the reserve.
 cdef Event *ring_claim(RingState *ring, bint pressing) noexcept nogil
+# Let the reader see what was claimed: once a batch.
 cdef void ring_publish(RingState *ring) noexcept nogil
 cdef void ring_wake(RingState *ring) noexcept nogil
 

@@ -33,6 +33,7 @@ cdef enum:
     GENERATION_SHIFT = 4
     UNTIL_SHIFT = 12        # leaves 52 bits: 142 years of microseconds
     LINE_WORDS = 15
+    LOOKUPS = 64            # hosts that are looked for at a time
 
 cdef struct Entry:
     Address host
@@ -69,19 +70,29 @@ cdef struct Shard:
     uint64_t evicted         # live entries that made room
     uint64_t full            # contacts not remembered: every entry was live and used
 
+cdef struct Lookups:        # hosts to look for together, and what was found
+    int count
+    Address host[<int> LOOKUPS]
+    uint64_t hash[<int> LOOKUPS]
+    uint32_t number[<int> LOOKUPS]      # the entry that the index proposes for it, 0: none
+    uint32_t passed[<int> LOOKUPS]      # of its line: 0 where no other line can hold it
+
 cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
     return state >> UNTIL_SHIFT
 
 # Any thread.
 cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil
-cdef void prefetch_line(const Shard *shard, uint64_t hash) noexcept nogil
-cdef void prefetch_entry(Shard *shard, uint64_t hash) noexcept nogil
+cdef void shard_prefetch(const Shard *shard, const Lookups *lookups) noexcept nogil
 cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint64_t *state) noexcept nogil
 cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
 
 # The shard's thread only.
+cdef void shard_locate(Shard *shard, Lookups *lookups) noexcept nogil
 cdef bint shard_add(
     Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
+    uint64_t now_us) noexcept nogil
+cdef bint shard_insert(
+    Shard *shard, uint32_t expired, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
     uint64_t now_us) noexcept nogil
 cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil
 cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_t budget) noexcept nogil

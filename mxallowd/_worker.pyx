@@ -164,6 +164,7 @@ cdef void tell(Worker *worker, int kind, int error) noexcept nogil:
     cdef Event *event = ring_claim(worker.path.ring, True)
     if event == NULL:
         return
+    memset(event, 0, sizeof(Event))
     event.kind = <uint8_t> kind
     event.queue = worker.queue
     event.length = <uint32_t> error

@@ -15,3 +15,6 @@ def select(data: bytes, records: bytes, link_type: int, port: int) -> tuple[byte
     given as CANDIDATE_SIZE bytes: time in microseconds since 1970 (8), length (4), and HEAD bytes of the packet.
     Malformed are records too short or inconsistent to tell. Raises ValueError on a link type outside LINK_TYPES.
     """
+
+def count_destinations(candidates: bytes, counts: dict[bytes, int]) -> None:
+    """Add to `counts` how often each address (16 bytes, IPv4 in IPv4-mapped form) is a destination of candidates."""

@@ -9,6 +9,9 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from mxallowd._address cimport Address
+from mxallowd._headers cimport PARSE_OK, parse_addresses
+
 # Link types: https://www.tcpdump.org/linktypes.html, and the DLT_ numbers of the same where they differ.
 cdef enum:
     LINK_NULL = 0
@@ -234,3 +237,13 @@ def select(bytes data not None, bytes records not None, link_type, port):
             target += 1
             taken += 1
     return candidates[:taken * <Py_ssize_t> sizeof(Candidate)], broken
+
+
+def count_destinations(bytes candidates not None, dict counts not None):
+    cdef Py_ssize_t total = len(candidates) // <Py_ssize_t> sizeof(Candidate), i
+    cdef const Candidate *candidate = <const Candidate *> <const char *> candidates
+    cdef Address source, destination
+    for i in range(total):
+        if parse_addresses(candidate[i].head, candidate[i].length, &source, &destination) == PARSE_OK:
+            address = PyBytes_FromStringAndSize(<const char *> &destination, 16)
+            counts[address] = counts.get(address, 0) + 1

@@ -10,7 +10,7 @@ def replay(fastpath: Fastpath, candidates: bytes, not_before_us: int = 0) -> tup
     """
 
 def preload(table: Table, count: int, until_us: int, now_us: int) -> None:
-    """Add `count` IPv6 hosts of 100::/64 (RFC 6666), which no packet comes from.
+    """Add `count` IPv6 hosts of 100::/64 (RFC 6666), which no packet comes from, to an empty table.
 
     Raises ValueError where they do not fit.
     """

@@ -12,7 +12,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from mxallowd._address cimport Address
 from mxallowd._capture cimport Candidate
 from mxallowd._fastpath cimport BATCH, Fastpath, Packet, Path, decide
-from mxallowd._table cimport Shard, Table, shard_add, shard_hash
+from mxallowd._table cimport Shard, Table, shard_hash, shard_insert
 from mxallowd.c_atomic cimport prefetch
 
 
@@ -63,7 +63,7 @@ def preload(Table table not None, count, until_us, now_us):
             memset(&host, 0, sizeof(host))
             octets[0] = 1
             memcpy(&host.low, &number, sizeof(number))
-            if not shard_add(shard, &host, shard_hash(shard, &host), until, 0, now):
+            if not shard_insert(shard, 0, &host, shard_hash(shard, &host), until, 0, now):
                 added = False
                 break
     if not added:

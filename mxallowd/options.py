@@ -127,7 +127,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("queue-length", (), Kind.SINGLE, "packets that may wait in a kernel queue",
            "PACKETS", number(1, 65535), 8192, "1 to 65535"),
     Option("max-entries", (), Kind.SINGLE, "bound of the whitelist; its memory is taken at start",
-           "ENTRIES", number(MAX_QUEUES, 100_000_000), 1_000_000, f"{MAX_QUEUES} to 100000000, 38 bytes each"),
+           "ENTRIES", number(MAX_QUEUES, 100_000_000), 1_000_000, f"{MAX_QUEUES} to 100000000, 39 bytes each"),
     Option("pid-file", (), Kind.SINGLE, "where the background daemon writes its process id",
            "FILE", path, Path("/var/run/mxallowd.pid")),
     Option("check", (), Kind.ACTION, "read and validate everything, print each problem, start nothing", in_file=False),

@@ -1,0 +1,1 @@
+"""Measurements that a stranger can repeat; benchmarks/README.md says how to read them."""

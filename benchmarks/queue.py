@@ -1,0 +1,373 @@
+#!/usr/bin/env python3
+"""mxallowd on the kernel's queue beside other programs on the same packets, in namespaces of its own.
+
+    python benchmarks/queue.py [--packets N] [--entries N,N] [--repeat N] [--json]
+
+Draining: the program is stopped while SYNs fill its queue, then goes on; how long until none waits? Steady: SYNs at a
+rate; what does each cost? Latency: from the SYN of a connect() until its SYN-ACK. The peers decide nothing. All
+take the same packets in turn, each in queues of its own; what counts is the ratio. Needs root. The rule says --syn
+in place of --state NEW: a million made-up connections would fill the connection tracking before the queue.
+"""
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # This directory on the path would hide the standard library's queue behind queue.py.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+from benchmarks.peers import SOURCES, PeerError, compiled
+from benchmarks.report import machine, median, ratios, show, show_json
+from lab.hosts import FAKE4, REAL4, SMTP, Host, Lab, supported
+from lab.namespaces import visit
+
+CLIENT = "192.0.2.101"
+KNOWN, UNKNOWN = "10.0.0.0", "11.0.0.0"  # first source of hosts in the whitelist (every other one), and of others
+UNKNOWN_SOURCES = 1_000_000
+QUEUE_LENGTH = 65535
+SCENARIOS = ("drop", "accept", "mixed")
+MAX_ENTRIES = 8_000_000  # KNOWN has no more room before UNKNOWN
+AFTERWARDS_S = 0.3  # what a program does behind its verdicts is its cost as well
+LIBRARY = "-lnetfilter_queue"
+OURS, PLAIN, CALLBACK, LIMIT = "mxallowd", "libnetfilter_queue in C", "NetfilterQueue, callback", "limit in C"
+
+# The daemon with a sink that keeps the interpreter busy: one second of Python at every tick of its clock.
+SPINNING = """
+import sys, time
+from mxallowd import cli
+from mxallowd.sinks.log import LogSink
+
+def spin(sink):
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        pass
+
+LogSink.tick = spin
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+class BenchError(Exception):
+    """The measurement cannot be taken; the text says why."""
+
+
+@dataclass
+class Program:
+    """A program that serves queues from number `first` on: one process, or one for each queue."""
+
+    name: str
+    first: int
+    processes: list["subprocess.Popen[Any]"]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all its processes."""
+        for process in self.processes:
+            process.send_signal(number)
+
+    def cpu_ns(self) -> int:
+        """Processor time of all its threads so far."""
+        paths = [path for process in self.processes for path in Path(f"/proc/{process.pid}/task").glob("*/schedstat")]
+        return sum(int(path.read_text(encoding="ascii").split()[0]) for path in paths)
+
+
+@dataclass
+class Site:
+    """The gateway, the client that floods it, and the number of queues that every program has."""
+
+    lab: Lab
+    client: Host
+    queue_count: int
+    flood_program: Path
+    programs: list[Program] = field(default_factory=list)
+
+    def start(self, name: str, command: Sequence[str], arguments: Sequence[str], ready: str, *, single: bool) -> Program:
+        """Start a program; `arguments` follow its queue. `single`: one process for all of its queues, A:B."""
+        first = len(self.programs) * self.queue_count
+        program = Program(name, first, [])
+        self.programs.append(program)
+        last = first + self.queue_count - 1
+        for queue in [f"{first}:{last}"] if single else map(str, range(first, last + 1)):
+            process = self.lab.gateway.popen([*command, queue, *arguments], stdout=subprocess.PIPE, text=True)
+            program.processes.append(process)
+            assert process.stdout
+            if not any(ready in line for line in process.stdout):
+                raise BenchError(f"{name} ended before it was ready, status {process.wait()}")
+        return program
+
+    def direct(self, program: Program) -> None:
+        """Let the firewall's rule lead to the queues of this program."""
+        last = program.first + self.queue_count - 1
+        target = ["--queue-num", str(program.first)] if self.queue_count == 1 else [
+            "--queue-balance", f"{program.first}:{last}"]
+        self.lab.flush_rules()
+        self.lab.input_rule("-p", "tcp", "--dport", str(SMTP), "--syn", "-j", "NFQUEUE", *target,
+                            programs=("iptables",))
+
+    def waiting(self) -> int:
+        """Packets in the queues."""
+        return sum(row[2] for row in self.lab.queues())
+
+    def lost(self) -> int:
+        """Packets that the kernel could not queue or hand over."""
+        return sum(row[5] + row[6] for row in self.lab.queues())
+
+    def flood_command(self, rate: int, count: int, destination: str, scenario: str, entries: int) -> list[str]:
+        """The sender: every other source from KNOWN on is in the whitelist."""
+        first, step, sources = {
+            "drop": (UNKNOWN, 1, UNKNOWN_SOURCES), "accept": (KNOWN, 2, entries), "mixed": (KNOWN, 1, 2 * entries),
+        }[scenario]
+        return [str(self.flood_program), *map(str, (count, rate, destination, first, step, sources))]
+
+    def flood(self, command: Sequence[str]) -> None:
+        """Send SYNs."""
+        done = self.client.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise BenchError(f"flood: {done.stderr.strip()}")
+
+    def settle(self, limit_s: float = 60) -> None:
+        """Wait until no packet waits."""
+        deadline = time.monotonic() + limit_s
+        while self.waiting():
+            if time.monotonic() > deadline:
+                raise BenchError("the queue does not get empty")
+            time.sleep(0.0005)
+
+    def end_programs(self) -> None:
+        """End what was started."""
+        self.lab.flush_rules()
+        for program in self.programs:
+            for process in program.processes:
+                process.kill()
+                process.wait(10)
+                if process.stdout:
+                    process.stdout.close()
+        self.programs.clear()
+
+
+@contextmanager
+def site(queue_count: int) -> Iterator[Site]:
+    """Two hosts; the gateway has a way back to all made-up sources."""
+    with Lab("bench") as lab:
+        client = lab.client("client", CLIENT)
+        with visit(lab.gateway.name):
+            for name in ("all", "br0"):
+                Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
+        address = client.run(["cat", "/sys/class/net/eth0/address"], capture_output=True, text=True).stdout.strip()
+        for words in (["neighbour", "replace", CLIENT, "lladdr", address, "dev", "br0", "nud", "permanent"],
+                      ["route", "add", "8.0.0.0/5", "via", CLIENT]):
+            lab.gateway.run(["ip", *words], check=True)
+        place = Site(lab, client, queue_count, compiled("flood.c"))
+        try:
+            yield place
+        finally:
+            place.end_programs()
+
+
+def start_daemon(place: Site, entries: int, script: str = "") -> Program:
+    """mxallowd with `entries` hosts in its whitelist, all of which met the fake server through the queue."""
+    command = [sys.executable, *(["-c", script] if script else ["-m", "mxallowd"]), "-F", "-s", "-n"]
+    room = str(max(2 * entries, 100_000))
+    program = place.start(
+        OURS, command, ["-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "--queue-length", str(QUEUE_LENGTH),
+                              "--max-entries", room, "-t", "86400"], " start ", single=True)
+    # Its lines go nowhere, as on a terminal that hangs: they are left out, which is not what is measured.
+    place.direct(program)
+    step = QUEUE_LENGTH // 2
+    for done in range(0, entries, step):
+        count = min(step, entries - done)
+        first = str(ip_address(KNOWN) + 2 * done)
+        place.flood([str(place.flood_program), *map(str, (count, 0, FAKE4, first, 2, count))])
+        place.settle()
+    return program
+
+
+def start_peers(place: Site, verdict: str) -> list[Program]:
+    """The peers, each giving every packet that verdict."""
+    commands = {
+        PLAIN: [str(compiled("plain.c", LIBRARY))],
+        CALLBACK: [sys.executable, str(SOURCES / "callback.py")],
+        LIMIT: [str(compiled("limit.c", LIBRARY))],
+    }
+    return [place.start(name, command, [verdict], "ready", single=False) for name, command in commands.items()]
+
+
+def drain_filled(place: Site, program: Program, scenario: str, packets: int, entries: int) -> tuple[float, float]:
+    """Fill the queues while the program is stopped, let it go on; packets/s, and CPU ns a packet."""
+    place.direct(program)
+    lost = place.lost()
+    program.signal(signal.SIGSTOP)
+    time.sleep(0.01)
+    place.flood(place.flood_command(0, packets, REAL4, scenario, entries))
+    waiting = place.waiting()
+    if waiting != packets or place.lost() != lost:
+        raise BenchError(f"{program.name}: {waiting} of {packets} packets wait, {place.lost() - lost} are lost")
+    cpu, started = program.cpu_ns(), time.perf_counter()
+    program.signal(signal.SIGCONT)
+    place.settle()
+    taken = time.perf_counter() - started
+    time.sleep(AFTERWARDS_S)
+    return packets / taken, (program.cpu_ns() - cpu) / packets
+
+
+def steady(place: Site, program: Program, rate: int, count: int, entries: int) -> tuple[float, float]:
+    """A mixed load at a rate: CPU ns a packet, and packets lost."""
+    place.direct(program)
+    lost, cpu = place.lost(), program.cpu_ns()
+    place.flood(place.flood_command(rate, count, REAL4, "mixed", entries))
+    place.settle()
+    time.sleep(AFTERWARDS_S)
+    return (program.cpu_ns() - cpu) / count, place.lost() - lost
+
+
+def latency(place: Site, program: Program, connects: int, load: int, entries: int) -> tuple[float, float]:
+    """Microseconds from SYN to SYN-ACK, median and 99th percentile, beside `load` SYNs/s to the fake server."""
+    place.direct(program)
+    place.client.attempt(FAKE4)
+    flood = place.client.popen(place.flood_command(load, 2**31, FAKE4, "accept", entries)) if load else None
+    time.sleep(0.2)
+    taken = []
+    try:
+        for _ in range(connects):
+            with place.client.socket(socket.AF_INET, socket.SOCK_STREAM) as one:
+                one.settimeout(3)
+                started = time.perf_counter_ns()
+                one.connect((REAL4, SMTP))
+                taken.append((time.perf_counter_ns() - started) / 1000)
+            time.sleep(0.002)
+    finally:
+        if flood:
+            flood.kill()
+            flood.wait()
+            place.settle()
+    taken.sort()
+    return taken[len(taken) // 2], taken[len(taken) * 99 // 100]
+
+
+Figures = dict[str, dict[str, list[float]]]  # of a program, by what was measured: one for each run
+
+
+def note(figures: Figures, program: str, **values: float) -> None:
+    """Remember the figures of one run."""
+    for what, value in values.items():
+        figures.setdefault(program, {}).setdefault(what, []).append(value)
+
+
+def measure(entries: int, queue_count: int, options: argparse.Namespace) -> Figures:
+    """All figures with so many entries and queues, every program in turn."""
+    figures: Figures = {}
+    with site(queue_count) as place, place.lab.gateway.serve(REAL4):
+        daemon = start_daemon(place, entries)
+        peers = {scenario: start_peers(place, scenario) for scenario in SCENARIOS}
+        for scenario in SCENARIOS:
+            for _ in range(options.repeat):
+                for program in (daemon, *peers[scenario]):
+                    speed, cost = drain_filled(place, program, scenario, options.packets, entries)
+                    note(figures, program.name, **{f"{scenario} speed": speed, f"{scenario} cpu": cost})
+        for _ in range(options.repeat):
+            for program in (daemon, *peers["mixed"]):
+                cost, lost = steady(place, program, options.rate, options.packets, entries)
+                note(figures, program.name, **{"steady cpu": cost, "steady lost": lost})
+            for program in (daemon, *peers["accept"]):
+                for load in (0, options.rate):
+                    half, most = latency(place, program, options.connects, load, entries)
+                    name = "loaded" if load else "idle"
+                    note(figures, program.name, **{f"{name} p50": half, f"{name} p99": most})
+    return figures
+
+
+def measure_busy(options: argparse.Namespace) -> tuple[list[float], list[float]]:
+    """99th percentiles of the latency: of an idle daemon, and of one whose interpreter is never free."""
+    idle, busy = [], []
+    with site(1) as place, place.lab.gateway.serve(REAL4):
+        calm, spinning = start_daemon(place, 1), start_daemon(place, 1, SPINNING)
+        for _ in range(options.repeat):
+            spinning.signal(signal.SIGSTOP)
+            idle.append(latency(place, calm, options.connects, 0, 1)[1])
+            spinning.signal(signal.SIGCONT)
+            busy.append(latency(place, spinning, options.connects, 0, 1)[1])
+    return idle, busy
+
+
+def print_figures(entries: int, queue_count: int, figures: Figures) -> None:
+    """The tables of one set of figures, and the ratios that count."""
+    def row(program: str, *keys: str, factor: float = 1, digits: int = 0) -> list[str]:
+        return [program, *(f"{median(figures[program][key]) * factor:,.{digits}f}" for key in keys)]
+
+    what = f"{entries:,} entries, {queue_count} queue{'s' if queue_count > 1 else ''}"
+    show(f"Draining a filled queue, {what}: packets/s, CPU ns a packet",
+         ["", *SCENARIOS, *(f"CPU {scenario}" for scenario in SCENARIOS)],
+         [row(program, *(f"{scenario} speed" for scenario in SCENARIOS), *(f"{scenario} cpu" for scenario in SCENARIOS))
+          for program in figures])
+    show(f"mxallowd against the others, {what}: packets/s, median of the runs' ratios", ["", *SCENARIOS],
+         [[program, *(f"{speed_ratio(figures, program, scenario):.2f}" for scenario in SCENARIOS)]
+          for program in figures if program != OURS])
+    show(f"Steady mixed load, {what}: CPU ns a packet, packets lost; latency of a connect() in us",
+         ["", "CPU", "lost", "idle p50", "idle p99", "loaded p50", "loaded p99"],
+         [row(program, "steady cpu", "steady lost", "idle p50", "idle p99", "loaded p50", "loaded p99")
+          for program in figures])
+
+
+def speed_ratio(figures: Figures, program: str, scenario: str) -> float:
+    """How many times as many packets/s mxallowd takes."""
+    return ratios(figures[OURS][f"{scenario} speed"], figures[program][f"{scenario} speed"])
+
+
+def options_of() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packets", type=int, default=60_000, help="SYNs of one run, at most 65535 (default: 60000)")
+    parser.add_argument("--entries", default="1000,1000000", help="sizes of the whitelist (default: %(default)s)")
+    parser.add_argument("--queues", default="1,2", help="numbers of queues (default: %(default)s)")
+    parser.add_argument("--rate", type=int, default=50_000, help="SYNs/s of the steady load (default: %(default)s)")
+    parser.add_argument("--connects", type=int, default=500, help="connections of a latency (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each, in turn (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
+    options = parser.parse_args()
+    if not 0 < options.packets <= QUEUE_LENGTH:
+        parser.error(f"--packets {options.packets}: a queue holds at most {QUEUE_LENGTH}")
+    if not 0 < max(map(int, options.entries.split(","))) <= MAX_ENTRIES:
+        parser.error(f"--entries {options.entries}: at most {MAX_ENTRIES}")
+    return options
+
+
+def main() -> int:
+    options = options_of()
+    reason = supported()
+    if reason:
+        print(f"queue: {reason}", file=sys.stderr)
+        return 1
+    sets: list[dict[str, Any]] = []
+    try:
+        for entries in map(int, options.entries.split(",")):
+            for queue_count in map(int, options.queues.split(",")):
+                figures = measure(entries, queue_count, options)
+                sets.append({"entries": entries, "queues": queue_count, "figures": figures, "ratios": {
+                    program: {scenario: speed_ratio(figures, program, scenario) for scenario in SCENARIOS}
+                    for program in figures if program != OURS}})
+                if not options.json:
+                    print_figures(entries, queue_count, figures)
+        idle, busy = measure_busy(options)
+    except (BenchError, PeerError, RuntimeError, OSError) as error:
+        print(f"queue: {error}", file=sys.stderr)
+        return 1
+    ratio = ratios(busy, idle)
+    if options.json:
+        show_json({**machine(), "packets": options.packets, "rate": options.rate, "repeat": options.repeat,
+                   "sets": sets, "busy": {"idle_p99_us": idle, "busy_p99_us": busy, "ratio": ratio}})
+    else:
+        print(f"\nLatency p99 with an interpreter that is never free: {median(busy):,.0f} us, idle: {median(idle):,.0f} us, "
+              f"ratio {ratio:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

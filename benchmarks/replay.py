@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""How fast mxallowd decides: the connection attempts of a capture through the very code that the daemon runs.
+
+    python benchmarks/replay.py capture.pcap [-f FAKE ...] [-r REAL ...] [-t SECONDS] [--entries N] [--repeat N]
+
+Taken are the packets that the firewall rule would have queued: TCP, SYN without ACK, to port 25 or --port. The clock of the
+capture drives expiry. Reading the file and deciding are timed apart: packets/s is deciding alone.
+"""
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # This directory on the path would hide the standard library's queue behind queue.py.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+from array import array
+from dataclasses import asdict, dataclass
+from ipaddress import IPv6Address
+from time import perf_counter_ns
+
+from tqdm import tqdm
+
+from benchmarks.captures import CaptureError, read
+from benchmarks.engine import BATCH, Engine
+from benchmarks.report import show, show_json
+from mxallowd._capture import CANDIDATE_SIZE, count_destinations
+from mxallowd._table import MAX_ENTRIES_LIMIT
+from mxallowd.options import BY_NAME, Address, address, number
+from mxallowd.text import quoted
+
+PLOT_SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+
+
+@dataclass
+class Result:
+    """What a replay came to; counts are those of one pass, times those of all."""
+
+    packets: int = 0  # records read
+    candidates: int = 0  # would be queued
+    fake: int = 0  # candidates to a fake server
+    accept: int = 0  # candidates to a real server, accepted
+    drop: int = 0  # candidates to a real server, dropped
+    other: int = 0  # candidates to neither
+    malformed: int = 0  # records of which it cannot be told
+    whitelisted: int = 0  # entries at the end, those of --entries among them
+    seconds: float = 0  # deciding
+    pps: float = 0
+    ns_per_packet: float = 0  # median over batches
+    ns_per_packet_p99: float = 0
+    reading_seconds: float = 0
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is replayed, and how."""
+
+    path: Path
+    port: int
+    fake: tuple[Address, ...]
+    real: tuple[Address, ...]
+    lifetime_s: int
+    max_entries: int
+
+
+def progress(path: Path, text: str) -> "tqdm[None]":
+    """A bar on long files, where somebody looks at it."""
+    size = path.stat().st_size if path.is_file() else 0
+    return tqdm(total=size, desc=text, unit="B", unit_scale=True, delay=1, leave=False, disable=None)
+
+
+def two_most_frequent(path: Path, port: int) -> list[Address]:
+    """The destinations of most candidates. What is damaged ends the count; the replay will tell."""
+    counts: dict[bytes, int] = {}
+    with progress(path, "looking for the servers") as bar:
+        try:
+            for chunk in read(path, port):
+                count_destinations(chunk.candidates, counts)
+                bar.update(chunk.file_bytes)
+        except CaptureError:
+            if not counts:
+                raise
+    ranked = sorted(counts, key=lambda server: (-counts[server], server))
+    return [mapped.ipv4_mapped or mapped for mapped in map(IPv6Address, ranked[:2])]
+
+
+def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]") -> CaptureError | None:
+    """One pass with a fresh table. Times are added to the result, counts set. The damage, where there is some."""
+    engine = Engine(plan.fake, plan.real, plan.lifetime_s, plan.max_entries, entries)
+    records = malformed = 0
+    damage = None
+    started = perf_counter_ns()
+    with progress(plan.path, "replay") as bar:
+        try:
+            for chunk in read(plan.path, plan.port):
+                batch_ns.frombytes(engine.decide(chunk.candidates))
+                short = len(chunk.candidates) // CANDIDATE_SIZE % BATCH
+                if short:
+                    # The last batch is no full one: what it would have taken at the same time a packet.
+                    batch_ns[-1] = batch_ns[-1] * BATCH // short
+                records += chunk.records
+                malformed += chunk.malformed
+                bar.update(chunk.file_bytes)
+        except CaptureError as error:
+            damage = error
+    seconds = (perf_counter_ns() - started) / 1e9
+    counts = engine.outcomes()
+    result.packets, result.malformed = records, malformed
+    result.candidates = sum(counts.values())
+    result.fake = counts["fake-new"] + counts["fake-known"] + counts["fake-full"]
+    result.accept = counts["real-first"] + counts["real-again"]
+    result.drop = counts["real-refused"]
+    result.other = counts["other"]
+    result.whitelisted = engine.entries()
+    result.seconds += engine.deciding_ns / 1e9
+    result.reading_seconds += seconds - engine.deciding_ns / 1e9
+    result.repeat += 1
+    return damage
+
+
+def measure(plan: Plan, entries: int, repeat: int) -> tuple[Result, CaptureError | None]:
+    """Replay `repeat` times."""
+    result, batch_ns = Result(), array("I")
+    damage = None
+    for _ in range(repeat):
+        damage = replay_once(plan, entries, result, batch_ns)
+    if batch_ns:
+        ranked = sorted(batch_ns)
+        result.pps = result.candidates * repeat / result.seconds
+        result.ns_per_packet = ranked[len(ranked) // 2] / BATCH
+        result.ns_per_packet_p99 = ranked[len(ranked) * 99 // 100] / BATCH
+    return result, damage
+
+
+def plot(plan: Plan, target: Path, repeat: int) -> None:
+    """A picture of packets/s over the size of the whitelist."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    spare = plan.max_entries
+    sizes = [size for size in PLOT_SIZES if size + spare <= MAX_ENTRIES_LIMIT]
+    rates = []
+    for size in tqdm(sizes, desc="plot", delay=1, leave=False, disable=None):
+        sized = Plan(plan.path, plan.port, plan.fake, plan.real, plan.lifetime_s, spare + size)
+        rates.append(measure(sized, size, repeat)[0].pps / 1e6)
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    axes.semilogx(sizes, rates, marker="o")
+    axes.set(title=f"Decisions of {plan.path.name}", xlabel="other hosts in the whitelist",
+             ylabel="million packets/s", ylim=(0, None))
+    axes.grid(visible=True, which="both", alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(target)
+    pyplot.close(figure)
+
+
+def parser() -> argparse.ArgumentParser:
+    def as_type(convert):  # type: ignore[no-untyped-def]
+        """A converter of the daemon's table for argparse."""
+        def converted(text: str) -> object:
+            try:
+                return convert(text)
+            except ValueError as error:
+                raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
+        return converted
+
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("capture", type=Path, metavar="CAPTURE", help="pcap, nanosecond pcap or pcapng file")
+    made.add_argument("-f", "--fake-mailserver", type=as_type(address), action="append", default=[], metavar="ADDRESS",
+                      help="fake server, may be repeated; default: the second most frequent destination")
+    made.add_argument("-r", "--real-mailserver", type=as_type(address), action="append", default=[], metavar="ADDRESS",
+                      help="real server, may be repeated; default: the most frequent destination")
+    time = BY_NAME["whitelist-time"]
+    made.add_argument("-t", "--whitelist-time", type=as_type(time.convert), default=time.default, metavar="SECONDS",
+                      help="lifetime of an entry in the capture's time (default: %(default)s)")
+    made.add_argument("--port", type=as_type(number(1, 65535)), default=25, help="destination port (default: 25)")
+    made.add_argument("--entries", type=as_type(number(0, 50_000_000)), default=0, metavar="N",
+                      help="other hosts that are in the whitelist at the start (default: 0)")
+    bound = BY_NAME["max-entries"]
+    made.add_argument("--max-entries", type=as_type(bound.convert), default=bound.default, metavar="N",
+                      help="room in the whitelist beside those of --entries (default: %(default)s)")
+    made.add_argument("--repeat", type=as_type(number(1, 10_000)), default=1, metavar="N",
+                      help="replay so often, each time with a fresh whitelist (default: 1)")
+    made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw packets/s over the size of the whitelist")
+    made.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    return made
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """The plan of the command line; servers that were not given are taken from the capture. Raises CaptureError."""
+    fake, real = arguments.fake_mailserver, arguments.real_mailserver
+    if not fake and not real:
+        found = two_most_frequent(arguments.capture, arguments.port)
+        real, fake = found[:1], found[1:]
+        names = [f"the most frequent destination, {real[0]}, as the real server" if real else "",
+                 f"the second, {fake[0]}, as the fake one" if fake else "no fake one: there is no second destination"]
+        if real:
+            print(f"taken {' and '.join(names)} (-r and -f choose others)", file=sys.stderr)
+    both = set(fake) & set(real)
+    if both:
+        raise CaptureError(f"{both.pop()} is both fake and real")
+    room = min(arguments.entries + arguments.max_entries, MAX_ENTRIES_LIMIT)
+    return Plan(arguments.capture, arguments.port, tuple(fake), tuple(real), arguments.whitelist_time, room)
+
+
+def rows_of(result: Result) -> list[tuple[str, object]]:
+    return [
+        ("records read", result.packets), ("candidates (would be queued)", result.candidates),
+        ("met a fake server", result.fake), ("real server: accepted", result.accept),
+        ("real server: dropped", result.drop), ("neither server", result.other),
+        ("malformed records", result.malformed), ("whitelist entries at the end", result.whitelisted),
+        ("reading, seconds", f"{result.reading_seconds:.3f}"), ("deciding, seconds", f"{result.seconds:.3f}"),
+        ("packets/s", f"{result.pps:,.0f}"),
+        ("ns a packet, median of batches", f"{result.ns_per_packet:.1f}"),
+        ("ns a packet, 99th percentile", f"{result.ns_per_packet_p99:.1f}"),
+    ]
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    try:
+        plan = plan_of(arguments)
+        result, damage = measure(plan, arguments.entries, arguments.repeat)
+        if arguments.plot:
+            plot(plan, arguments.plot, arguments.repeat)
+    except (CaptureError, MemoryError, OSError) as error:
+        print(f"replay: {error}", file=sys.stderr)
+        return 1
+    if arguments.json:
+        show_json({**asdict(result), "real": [*map(str, plan.real)], "fake_servers": [*map(str, plan.fake)],
+                   "entries": arguments.entries})
+    else:
+        show(f"{plan.path}: real {', '.join(map(str, plan.real))}; fake {', '.join(map(str, plan.fake)) or 'none'}",
+             ("", ""), rows_of(result))
+    if damage is None and result.packets == 0:
+        damage = CaptureError(f"{quoted(str(plan.path))} is empty: it holds no record")
+    if damage:
+        print(f"replay: {damage}; reported is what came before", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -90,7 +90,9 @@ class Site:
     flood_program: Path
     programs: list[Program] = field(default_factory=list)
 
-    def start(self, name: str, command: Sequence[str], arguments: Sequence[str], ready: str, *, single: bool) -> Program:
+    def start(
+        self, name: str, command: Sequence[str], arguments: Sequence[str], ready: str, *, single: bool
+    ) -> Program:
         """Start a program; `arguments` follow its queue. `single`: one process for all of its queues, A:B."""
         first = len(self.programs) * self.queue_count
         program = Program(name, first, [])
@@ -364,8 +366,8 @@ def main() -> int:
         show_json({**machine(), "packets": options.packets, "rate": options.rate, "repeat": options.repeat,
                    "sets": sets, "busy": {"idle_p99_us": idle, "busy_p99_us": busy, "ratio": ratio}})
     else:
-        print(f"\nLatency p99 with an interpreter that is never free: {median(busy):,.0f} us, idle: {median(idle):,.0f} us, "
-              f"ratio {ratio:.2f}")
+        print(f"\nLatency p99 with an interpreter that is never free: {median(busy):,.0f} us, "
+              f"idle: {median(idle):,.0f} us, ratio {ratio:.2f}")
     return 0
 
 

@@ -3,8 +3,8 @@
 
     python benchmarks/replay.py capture.pcap [-f FAKE ...] [-r REAL ...] [-t SECONDS] [--entries N] [--repeat N]
 
-Taken are the packets that the firewall rule would have queued: TCP, SYN without ACK, to port 25 or --port. The clock of the
-capture drives expiry. Reading the file and deciding are timed apart: packets/s is deciding alone.
+Taken are the packets that the firewall rule would have queued: TCP, SYN without ACK, to port 25 or --port. The clock of
+the capture drives expiry. Reading the file and deciding are timed apart: packets/s is deciding alone.
 """
 import sys
 from pathlib import Path
@@ -15,9 +15,11 @@ if __name__ == "__main__":
 
 import argparse
 from array import array
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from ipaddress import IPv6Address
 from time import perf_counter_ns
+from typing import Never
 
 from tqdm import tqdm
 
@@ -64,7 +66,7 @@ class Plan:
     max_entries: int
 
 
-def progress(path: Path, text: str) -> "tqdm[None]":
+def progress(path: Path, text: str) -> "tqdm[Never]":
     """A bar on long files, where somebody looks at it."""
     size = path.stat().st_size if path.is_file() else 0
     return tqdm(total=size, desc=text, unit="B", unit_scale=True, delay=1, leave=False, disable=None)
@@ -156,16 +158,17 @@ def plot(plan: Plan, target: Path, repeat: int) -> None:
     pyplot.close(figure)
 
 
-def parser() -> argparse.ArgumentParser:
-    def as_type(convert):  # type: ignore[no-untyped-def]
-        """A converter of the daemon's table for argparse."""
-        def converted(text: str) -> object:
-            try:
-                return convert(text)
-            except ValueError as error:
-                raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
-        return converted
+def as_type(convert: Callable[[str], object]) -> Callable[[str], object]:
+    """A converter of the daemon's table of options for argparse."""
+    def converted(text: str) -> object:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
+    return converted
 
+
+def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("capture", type=Path, metavar="CAPTURE", help="pcap, nanosecond pcap or pcapng file")
     made.add_argument("-f", "--fake-mailserver", type=as_type(address), action="append", default=[], metavar="ADDRESS",

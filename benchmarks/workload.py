@@ -1,7 +1,7 @@
 """Connection attempts as a gateway sees them, and captures of them: the packets of every benchmark that reads none.
 
-The sources come from a fixed population, a third of it IPv6. Senders meet the fake server, then the real one; most spammers
-try the real server only, some the fake one only. The same arguments give the same packets.
+The sources come from a fixed population, a third of it IPv6. Senders meet the fake server, then the real one; most
+spammers try the real server only, some the fake one only. The same arguments give the same packets.
 """
 import random
 import struct
@@ -38,7 +38,7 @@ def syn(source: bytes, destination: bytes, port: int = 25) -> bytes:
 
 def attempts(count: int, hosts: int, seed: int = 1) -> Iterator[bytes]:
     """`count` SYNs from a population of `hosts`."""
-    choose = random.Random(seed)  # noqa: S311  # a workload, no secret
+    choose = random.Random(seed)
     made = 0
     waiting: list[bytes] = []  # senders that were refused by the fake server and come to the real one a little later
     while made < count:

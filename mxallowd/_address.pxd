@@ -32,7 +32,7 @@ cdef inline Address address_of_ipv6(const uint8_t *sixteen) noexcept nogil:
 
 cdef inline Address address_of_ipv4(const uint8_t *four) noexcept nogil:
     cdef Address address
-    cdef uint32_t word
+    cdef uint32_t word = 0
     memcpy(&word, four, 4)
     address.high = 0
     address.low = mapped_low(word)

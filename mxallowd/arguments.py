@@ -66,7 +66,9 @@ def parse(argv: Sequence[str]) -> tuple[list[Assignment], frozenset[str]]:
 
     Raises ConfigError on an unknown option, a missing value or a word that belongs to no option.
     """
-    found = _parser().parse_args(argv)
+    # The end of the options, as getopt has it; nothing may follow it.
+    words = argv[:-1] if argv and argv[-1] == "--" else argv
+    found = _parser().parse_args(words)
     assignments = []
     actions = set()
     for option in OPTIONS:

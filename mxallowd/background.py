@@ -4,25 +4,29 @@ The caller's process stays until the daemon serves or has failed, and ends with 
 does the detaching; standard error stays open until the daemon serves, so that a failure is told to the caller.
 """
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import daemon
+
+from mxallowd.errors import StartError
 
 Ready = Callable[[], None]
 
 
-def run_detached(serve: Callable[[Ready], int], *, keep_stdout: bool) -> int:
+def run_detached(serve: Callable[[Ready], int], blocked: Iterable[int], *, keep_stdout: bool) -> int:
     """Run serve(ready) in a daemon process; returns 0 once it called ready(), 1 where it ended before.
 
-    Only the caller's process returns from here.
+    Only the caller's process returns from here; the daemon starts with the signals `blocked`. A signal that ends the
+    caller's process while it waits ends the start as well.
     """
     reader, writer = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     if os.fork() == 0:
         os.close(reader)
         _become_daemon(serve, writer, keep_stdout=keep_stdout)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         return 0 if pipe.read(1) else 1
@@ -45,7 +49,10 @@ def _become_daemon(serve: Callable[[Ready], int], writer: int, *, keep_stdout: b
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null, 2)
             os.close(null)
-            os.write(writer, b"1")
+            try:
+                os.write(writer, b"1")
+            except BrokenPipeError:
+                raise StartError("the command that started it was ended before it could serve") from None
             os.close(writer)
 
         status = serve(ready)

@@ -4,22 +4,27 @@
 one line on standard error that quotes it; a missing server or queue number adds the usage.
 """
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from mxallowd import __version__, arguments
+from mxallowd import __version__, arguments, streams
 from mxallowd.background import run_detached
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.errors import ConfigError, MxallowdError, StartError
 from mxallowd.loading import Loaded, load
-from mxallowd.log import open_log
+from mxallowd.log import SYSLOG_SOCKET, open_log
 from mxallowd.pidfile import PidFile
 from mxallowd.settings import Settings
+
+NO_SYSLOG = f"there is no {SYSLOG_SOCKET}: nothing is logged until a syslog listens there"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default) and return the exit status."""
+    streams.open_standard()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         assignments, actions = arguments.parse(words)
@@ -42,18 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(text: str) -> int:
-    sys.stdout.write(text)
-    return 0
+    # Who asked for a text and did not get it is told so by the status.
+    return 0 if streams.write(sys.stdout, text) else 1
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(f"mxallowd: {message}\n")
+    streams.write(sys.stderr, f"mxallowd: {message}\n")
     return 1
 
 
 def _check(loaded: Loaded) -> int:
-    for problem in loaded.problems:
-        sys.stdout.write(f"{problem}\n")
+    streams.write(sys.stdout, "".join(f"{problem}\n" for problem in loaded.problems))
     return 1 if loaded.settings is None else 0
 
 
@@ -63,17 +67,26 @@ def _refuse(loaded: Loaded) -> int:
     place = "" if first.where in ("configuration", "settings") else f"{first.where}: "
     _fail(f"{place}{first.message}{more}")
     if first.missing:
-        sys.stderr.write(arguments.usage())
+        streams.write(sys.stderr, arguments.usage())
     return 1
 
 
 def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded]) -> int:
+    # A queue thread that hangs at the stop goes on using the daemon's memory: hold it until the process is gone.
+    held: list[Daemon] = []
+
     def serve(ready: Callable[[], None]) -> int:
+        def ready_and_warned() -> None:
+            # The last moment in which somebody sees it.
+            if not settings.stdout and not Path(SYSLOG_SOCKET).exists():
+                streams.write(sys.stderr, f"mxallowd: {NO_SYSLOG}\n")
+            ready()
+
         pid_file = None if settings.foreground else PidFile(settings.pid_file)
         try:
             if pid_file:
                 pid_file.acquire()
-            return _run(settings, loaded, load_again, ready)
+            return _run(settings, loaded, load_again, ready_and_warned, held)
         except MxallowdError as error:
             return _fail(str(error))
         finally:
@@ -81,18 +94,23 @@ def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded])
                 pid_file.release()
 
     # Until the main loop handles them, no signal may end or disturb a start.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     if settings.foreground:
-        return serve(lambda: None)
-    return run_detached(serve, keep_stdout=settings.stdout)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        status = serve(lambda: None)
+        if not all(daemon.ended() for daemon in held):
+            os._exit(status)
+        return status
+    return run_detached(serve, SIGNALS, keep_stdout=settings.stdout)
 
 
 def _run(
-    settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded], ready: Callable[[], None]
+    settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded], ready: Callable[[], None],
+    held: list[Daemon],
 ) -> int:
     async def run() -> int:
         daemon = Daemon(settings, load_again, log, writer)
         daemon.open()
+        held.append(daemon)
         return await daemon.run(ready)
 
     log, writer = open_log(stdout=settings.stdout, quiet=settings.quiet)

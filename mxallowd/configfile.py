@@ -4,6 +4,9 @@ One option a line: its long name, white space, its value. Names are case-insensi
 are fine; `#` starts a comment line; names of fewer than three characters are ignored. An unknown
 name is a warning and skipped, as it always was; a missing value or one too many is an error.
 """
+import codecs
+import os
+import stat
 from pathlib import Path
 
 from mxallowd.errors import ConfigError
@@ -22,7 +25,11 @@ def read(path: Path) -> tuple[list[Assignment], list[Problem]]:
     Raises FileNotFoundError where there is none, and ConfigError where it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        # Non-blocking: a FIFO that nobody writes must hold up neither a start nor a reload.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                raise ConfigError(f"cannot read {quoted(str(path))}: it is a pipe, which can be read only once")
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise
@@ -37,7 +44,7 @@ def parse(content: bytes, name: str) -> tuple[list[Assignment], list[Problem]]:
     """The same for the content of a file that is called `name`."""
     assignments: list[Assignment] = []
     problems: list[Problem] = []
-    for line_number, raw in enumerate(content.split(b"\n"), 1):
+    for line_number, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         # Split as bytes: only the white space of ASCII counts, as it did in C.
         word, value = (
             field.decode("utf-8", "surrogateescape") for field in (*raw.strip().split(None, 1), b"", b"")[:2]
@@ -49,11 +56,12 @@ def parse(content: bytes, name: str) -> tuple[list[Assignment], list[Problem]]:
             continue
         option = BY_NAME.get(word.lower())
         if option is None or not option.in_file:
-            problems.append(Problem(where, f"unknown option {quoted(word)}, skipped", fatal=False))
+            problems.append(Problem(where, f"unknown option {quoted(word)}, skipped", fatal=False, line=line_number))
         elif option.kind is Kind.FLAG and value:
-            problems.append(Problem(where, f"{option.name} stands alone, but {quoted(value)} follows"))
+            problems.append(Problem(where, f"{option.name} stands alone, but {quoted(value)} follows",
+                                    line=line_number))
         elif option.kind is not Kind.FLAG and not value:
-            problems.append(Problem(where, f"{quoted(word)} needs a value"))
+            problems.append(Problem(where, f"{quoted(word)} needs a value", line=line_number))
         else:
-            assignments.append(Assignment(option, value, where))
+            assignments.append(Assignment(option, value, where, line_number))
     return assignments, problems

@@ -8,13 +8,15 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from mxallowd import __version__, backends, counters
 from mxallowd._fastpath import Rules
-from mxallowd.events import Event, Kind, decode, packed
+from mxallowd.events import Event, decode, packed
+from mxallowd.events import Kind as EventKind
 from mxallowd.loading import Loaded
 from mxallowd.log import Log, Writer
-from mxallowd.options import OPTIONS
+from mxallowd.options import OPTIONS, Kind
 from mxallowd.settings import Settings, changed
 from mxallowd.sinks import Sink
 from mxallowd.sinks.log import LogSink
@@ -26,6 +28,7 @@ TICK_S = 1.0
 STOP_TIMEOUT_S = 5.0
 SWEEP_TIMEOUT_S = 2.0
 DRAIN_EVENTS = 4096
+LOST_PERIOD_S = 60.0
 
 SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
@@ -56,6 +59,8 @@ class Daemon:
         self._again: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped_by = ""
+        self._lost_said = 0
+        self._lost_said_at = float("-inf")
 
     def open(self) -> None:
         """Bind the queues. Raises StartError."""
@@ -88,6 +93,10 @@ class Daemon:
             if self._backend.ended():
                 self._backend.close()
 
+    def ended(self) -> bool:
+        """Whether every thread of the back end has ended."""
+        return self._backend.ended()
+
     # ---- events
 
     def _woken(self) -> None:
@@ -115,7 +124,7 @@ class Daemon:
         for sink in self._sinks:
             sink.handle(events)
         for event in events:
-            if event.kind == Kind.SWEPT:
+            if event.kind == EventKind.SWEPT:
                 self._sweeps_left -= 1
                 if self._sweeps_left <= 0:
                     self._swept.set()
@@ -125,6 +134,14 @@ class Daemon:
             await asyncio.sleep(TICK_S)
             for sink in self._sinks:
                 sink.tick()
+            self._say_lost_events()
+
+    def _say_lost_events(self) -> None:
+        lost = sum(ring.lost for ring in self._backend.rings)
+        now = asyncio.get_running_loop().time()
+        if lost > self._lost_said and now - self._lost_said_at >= LOST_PERIOD_S:
+            self._log.warning("lost-events", count=lost - self._lost_said)
+            self._lost_said, self._lost_said_at = lost, now
 
     # ---- signals
 
@@ -146,6 +163,10 @@ class Daemon:
         fixed = [option.name for option in OPTIONS if option.name in different and not option.live]
         if fixed:
             self._log.warning("restart-needed", options=",".join(fixed))
+        # What needs a restart stays what it is, so that the next reload is held against what is in force.
+        settings = replace(settings, **{
+            option.field: getattr(self._settings, option.field) for option in OPTIONS
+            if not option.live and option.kind is not Kind.ACTION})
         self._settings = settings
         self._backend.publish(compile_rules(settings))
         self._log.set_quiet(settings.quiet)
@@ -187,7 +208,12 @@ class Daemon:
         self._backend.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wait_for_end(), STOP_TIMEOUT_S)
-        self._take_events()
+        # At most what the rings hold: their writers have ended, or are counted as lost.
+        for ring in self._backend.rings:
+            while events := decode(ring.drain(DRAIN_EVENTS)):
+                self._hand_over(events)
+        self._lost_said_at = float("-inf")
+        self._say_lost_events()
         for sink in self._sinks:
             sink.close()
         if not self._backend.ended():

@@ -2,8 +2,9 @@
 
 Both the start and SIGHUP come here, so a reload means exactly what a restart would.
 """
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mxallowd import configfile
@@ -36,11 +37,13 @@ def load(command_line: Sequence[Assignment], *, bare: bool) -> Loaded:
     named = [assignment for assignment in command_line if assignment.option.name == "config"]
     path = _path(named[-1]) if named else Path(DEFAULT_CONFIG)
     problems: list[Problem] = []
+    path_exists = True
     from_file: list[Assignment] = []
     try:
         if path is not None:
             from_file, problems = configfile.read(path)
     except FileNotFoundError:
+        path_exists = False
         # Without the default file the command line may say it all; one that was asked for must be there.
         if named or bare:
             message = f"cannot read {quoted(str(path))}: no such file"
@@ -52,6 +55,11 @@ def load(command_line: Sequence[Assignment], *, bare: bool) -> Loaded:
     # Where the file could not be read, what it would have given is not "missing".
     if any(problem.where == "configuration" for problem in problems):
         problems = [problem for problem in problems if problem.where != "settings" or not problem.missing]
+    if not named and not bare and not path_exists:
+        problems = [replace(problem, message=f"{problem.message}, and there is no {path}")
+                    if problem.missing else problem for problem in problems]
+    # In the order of the file; what is of no line stands behind.
+    problems.sort(key=lambda problem: problem.line or sys.maxsize)
     fatal = any(problem.fatal for problem in problems)
     return Loaded(None if fatal else settings, tuple(problems))
 

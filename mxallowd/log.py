@@ -19,6 +19,7 @@ from mxallowd.text import printable
 # A few seconds of a busy log; some 300 bytes a line.
 CAPACITY = 4096
 SYSLOG_SOCKET = "/dev/log"
+STDOUT = 1  # the descriptor: sys.stdout may be wrapped by then
 _END = None
 
 
@@ -187,7 +188,7 @@ def open_log(*, stdout: bool, quiet: bool) -> tuple[Log, Writer]:
     """The process's log, to standard output or to syslog, and the writer to close at the end."""
     logger = logging.getLogger("mxallowd")
     logger.propagate = False
-    writer = Writer(StreamHandler(sys.__stdout__.fileno() if sys.__stdout__ else 1) if stdout else SyslogHandler())
+    writer = Writer(StreamHandler(STDOUT) if stdout else SyslogHandler())
     logger.handlers[:] = [writer]
     log = Log(logger)
     log.set_quiet(quiet)

@@ -11,9 +11,22 @@ from enum import Enum
 from pathlib import Path
 
 MAX_QUEUES = 64
+BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 DEFAULT_CONFIG = "/etc/mxallowd.conf"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _start_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        # It was removed under us; the background daemon goes to the root anyway.
+        return Path("/")
+
+
+# Remembered before the daemon leaves it.
+START_DIRECTORY = _start_directory()
 
 
 class Kind(Enum):
@@ -34,7 +47,9 @@ def address(text: str) -> Address:
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.scope_id is not None:
             raise ValueError("has a zone; packets carry none, so give the address alone")
-        return parsed.ipv4_mapped or parsed
+        parsed = parsed.ipv4_mapped or parsed
+    if parsed.is_unspecified or parsed.is_multicast or parsed == BROADCAST:
+        raise ValueError("is not an address that a host can have")
     return parsed
 
 
@@ -70,10 +85,10 @@ def queues(text: str) -> range:
 
 
 def path(text: str) -> Path:
-    """A path, made absolute at once: the daemon leaves its directory."""
+    """A path; a relative one is meant from the directory that the program was started in, at a SIGHUP too."""
     if not text or "\0" in text:
         raise ValueError("is not a path")
-    return Path(text).absolute()
+    return START_DIRECTORY / text
 
 
 def words(text: str) -> str:

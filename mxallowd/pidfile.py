@@ -2,15 +2,20 @@
 
 A lock on the open file says whether the daemon lives; the number in it is for people and scripts. So a file that a
 crash left behind is taken over, whatever process has its number today. A daemon of the old program does not lock: its
-number counts while a process of that name has it.
+number counts while that program's executable runs under it. What is not a pid file, by its type or its
+content, is refused and left as it is.
 """
 import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from mxallowd.errors import StartError
 from mxallowd.text import quoted
+
+# A longer text is no process id.
+MAX_BYTES = 32
 
 
 class PidFile:
@@ -21,29 +26,39 @@ class PidFile:
         self._descriptor = -1
 
     def acquire(self) -> None:
-        """Take the file and write this process's id. Raises StartError where another daemon has it, or on a link."""
+        """Take the file and write this process's id. Raises StartError where another daemon has it or it is none."""
         while True:
             descriptor = self._open()
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = os.read(descriptor, 20).decode("ascii", "replace").strip()
+                self._lock(descriptor)
+                if self._is_current(descriptor):
+                    self._write(descriptor)
+                    self._descriptor = descriptor
+                    return
+            except BaseException:
                 os.close(descriptor)
-                raise StartError(f"already running with process id {text or '?'} ({self._name})") from None
-            if self._is_current(descriptor):
-                break
+                raise
             # Its last holder removed the file between our open and our lock.
             os.close(descriptor)
-        text = os.read(descriptor, 20).decode("ascii", "replace").strip()
+
+    def _lock(self, descriptor: int) -> None:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StartError(f"the pid file {self._name} is not a file")
+        text = os.pread(descriptor, MAX_BYTES, 0).decode("ascii", "replace").strip()
+        if text and not text.isdigit():
+            raise StartError(f"{self._name} holds something else than a process id, and is left as it is")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(f"already running with process id {text or '?'} ({self._name})") from None
         if _is_old_daemon(text):
-            os.close(descriptor)
             raise StartError(f"already running with process id {text} ({self._name})")
-        self._descriptor = descriptor
+
+    def _write(self, descriptor: int) -> None:
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            self.release()
             raise StartError(f"cannot write {self._name}: {error.strerror}") from None
 
     def release(self) -> None:
@@ -64,7 +79,8 @@ class PidFile:
         return quoted(str(self._path))
 
     def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        # Non-blocking: a FIFO must not hold up the start.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             return os.open(self._path, flags, 0o644)
         except OSError as error:
@@ -80,10 +96,8 @@ class PidFile:
 
 
 def _is_old_daemon(text: str) -> bool:
-    if not text.isdigit() or int(text) == os.getpid():
-        return False
+    # By the executable: this program is the interpreter's, whatever it calls itself.
     try:
-        name = Path(f"/proc/{int(text)}/comm").read_text(encoding="utf-8", errors="replace")
+        return text != "" and Path(f"/proc/{int(text)}/exe").readlink().name.split()[0] == "mxallowd"
     except OSError:
         return False
-    return name.strip() == "mxallowd"

@@ -19,6 +19,7 @@ class Assignment:
     option: Option
     text: str
     where: str
+    line: int = 0  # of the file; 0 elsewhere
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Problem:
     message: str
     fatal: bool = True
     missing: bool = False  # something required was not given at all: the usage helps
+    line: int = 0  # of the file; 0 elsewhere
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.fatal else f"{self.where}: warning: {self.message}"
@@ -57,7 +59,7 @@ class Settings:
 def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Problem]]:
     """Settings from assignments, the later ones counting more, and every problem found. None where one is fatal."""
     values: dict[str, object] = {
-        option.field: [] if option.kind is Kind.LIST else option.default
+        option.field: {} if option.kind is Kind.LIST else option.default
         for option in OPTIONS
         if option.kind is not Kind.ACTION
     }
@@ -73,20 +75,22 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
         try:
             value = option.convert(assignment.text)
         except ValueError as error:
-            problems.append(Problem(assignment.where, f"{option.name}: {quoted(assignment.text)} {error}"))
+            problems.append(Problem(assignment.where, f"{option.name}: {quoted(assignment.text)} {error}",
+                                    line=assignment.line))
             continue
         collected = values[option.field]
-        if not isinstance(collected, list):
+        if not isinstance(collected, dict):
             values[option.field] = value
         elif roles.setdefault(value, option) is not option:
             message = f"{option.name}: {quoted(assignment.text)} is a {roles[value].name} already"
-            problems.append(Problem(assignment.where, message))
-        elif value not in collected:
-            collected.append(value)
+            problems.append(Problem(assignment.where, message, line=assignment.line))
+        else:
+            # A dict for its keys: each server once, in the order given.
+            collected[value] = None
     problems += _missing(given)
     if any(problem.fatal for problem in problems):
         return None, problems
-    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    frozen = {name: tuple(value) if isinstance(value, dict) else value for name, value in values.items()}
     return Settings(**frozen), problems  # type: ignore[arg-type]  # the converters of the table gave the types
 
 

@@ -4,6 +4,9 @@ Whatever comes from a file, the command line or the network may hold line breaks
 bytes that are no text. Here it becomes printable, so that no input can forge a line of log or move a cursor.
 """
 
+# A path fits; a message stays one line that syslog takes.
+LONGEST_QUOTED = 256
+
 
 def printable(text: str) -> str:
     """`text` with every character that is not printable, and the backslash, written as an escape."""
@@ -25,5 +28,6 @@ def escape(character: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """`text` in double quotes, printable, the quotes inside it escaped."""
-    return '"' + printable(text).replace('"', '\\"') + '"'
+    """`text` in double quotes, printable, the quotes inside it escaped; of a long one the beginning and the length."""
+    more = f" ({len(text)} characters)" if len(text) > LONGEST_QUOTED else ""
+    return '"' + printable(text[:LONGEST_QUOTED]).replace('"', '\\"') + ('..."' if more else '"') + more

@@ -68,6 +68,15 @@ def test_what_is_missing_is_said_with_the_usage(arguments: list[str]) -> None:
     assert rest[0].startswith("usage: mxallowd [-c FILE]")
 
 
+def test_check_says_that_there_is_no_default_file(tmp_path: Path) -> None:
+    script = "import sys; from mxallowd import cli, loading\n" \
+             "loading.DEFAULT_CONFIG = sys.argv[1]; sys.exit(cli.main(['--check']))"
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "none.conf")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 3
+    assert all(line.endswith(f", and there is no {tmp_path}/none.conf") for line in done.stdout.splitlines())
+
+
 def test_without_arguments_the_default_file_must_be_there(tmp_path: Path) -> None:
     # A process of its own, in which the default file is another one: the machine may have a real one.
     script = "import sys; from mxallowd import cli, loading\n" \
@@ -85,9 +94,9 @@ def test_check(tmp_path: Path) -> None:
         0, f'{file}:4: warning: unknown option "whitelst-time", skipped\n', "")
     file.write_text("fake-mailserver 192.0.2.1\nreal-mailserver 192.0.2.1\nqueue-num 99999\nquiet please\n")
     assert run("--check", "-c", str(file)) == (1, "".join(f"{file}:{line}\n" for line in (
-        '4: quiet stands alone, but "please" follows',
         '2: real-mailserver: "192.0.2.1" is a fake-mailserver already',
         '3: queue-num: "99999" is neither a queue number from 0 to 65535 nor two of them as A:B',
+        '4: quiet stands alone, but "please" follows',
     )), "")
 
 
@@ -107,3 +116,44 @@ def test_without_privilege_the_reason_is_said(tmp_path: Path) -> None:
         assert done.stderr == "mxallowd: cannot bind queue 23: this needs the capability CAP_NET_ADMIN; " \
                               "run it as root\n"
     assert not pid_file.exists()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_reason_for_a_traceback(closed: str) -> None:
+    for words, expected in (("--version", 0), ("--check", 1), ("-f x", 1)):
+        done = subprocess.run(["sh", "-c", f"exec {sys.executable} -m mxallowd {words} {closed}"], capture_output=True,
+                              text=True, timeout=30)
+        assert done.returncode == expected
+        assert "Traceback" not in done.stderr
+
+
+def test_output_that_cannot_be_written() -> None:
+    for words, status in (("--version", 1), ("--help", 1), (" ".join(["--check", *GOOD]), 0)):
+        for target in (">/dev/full", "| true"):
+            command = f"{sys.executable} -m mxallowd {words} {target}"
+            done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True,
+                                  timeout=30)
+            assert done.stderr == ""
+            # A reader that goes may go too late to be noticed.
+            assert done.returncode in ({status, 0} if "|" in target else {status})
+
+
+def test_characters_that_the_terminal_cannot_show() -> None:
+    status, _, errors = run("-f", "é", *GOOD, PYTHONIOENCODING="ascii")
+    assert (status, errors) == (1, 'mxallowd: command line: fake-mailserver: "\\xe9" is not an IPv4 or IPv6 address\n')
+
+
+def test_the_end_of_the_options() -> None:
+    assert run("--check", *GOOD, "--") == (0, "", "")
+    assert run("--check", *GOOD, "--", "stray")[0] == 1
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1"])
+def test_addresses_that_no_host_has(address: str) -> None:
+    assert run("--check", *GOOD, "-f", address) == (
+        1, f'command line: fake-mailserver: "{address}" is not an address that a host can have\n', "")
+
+
+def test_a_long_value_is_quoted_in_part() -> None:
+    assert run("--check", *GOOD, "-t", "9" * 1000)[1] == \
+        f'command line: whitelist-time: "{"9" * 256}..." (1000 characters) is out of range: 1 to 315360000\n'

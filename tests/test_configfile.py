@@ -1,4 +1,5 @@
 """The configuration file's grammar, as mxallowd 1.9 reads it."""
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         configfile.read(tmp_path)
     with pytest.raises(ConfigError, match="larger than"):
         configfile.read(Path("/dev/zero"))
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(ConfigError, match="it is a pipe"):
+        configfile.read(fifo)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name() -> None:
+    assert read(b"\xef\xbb\xbfstdout\n") == ([("stdout", "", "conf:1")], [])

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
+from mxallowd.cli import NO_SYSLOG
 from tests.daemon_process import SERVERS, DaemonProcess
 
 ARGUMENTS = [*SERVERS, "-n", "23"]
@@ -166,7 +167,8 @@ def background(guarded: Lab, tmp_path: Path) -> Iterator[Path]:
     pid_file = tmp_path / "mxallowd.pid"
     started = guarded.gateway.run([*COMMAND, *ARGUMENTS, "--pid-file", str(pid_file)], capture_output=True, text=True,
                                   timeout=30)
-    assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
+    silence = "" if Path("/dev/log").exists() else f"mxallowd: {NO_SYSLOG}\n"
+    assert (started.returncode, started.stdout, started.stderr) == (0, "", silence)
     pid = int(pid_file.read_text())
     yield pid_file
     if Path(f"/proc/{pid}").exists():
@@ -227,6 +229,94 @@ def test_a_background_daemon_may_log_to_standard_output(guarded: Lab, tmp_path: 
     lines = (tmp_path / "out").read_text().splitlines()
     assert " - start version=" in lines[0]
     assert " - stop signal=SIGTERM" in lines[-1]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_background_start_with_closed_streams(guarded: Lab, tmp_path: Path, closed: str) -> None:
+    pid_file = tmp_path / "pid"
+    command = " ".join([*COMMAND, *ARGUMENTS, "-s", "--pid-file", str(pid_file)])
+    with (tmp_path / "out").open("w") as output:
+        started = guarded.gateway.run(["sh", "-c", f"exec {command} {closed}"], stdout=output, stderr=output,
+                                      timeout=30)
+    assert started.returncode == 0
+    pid = int(pid_file.read_text())
+    assert "Traceback" not in (tmp_path / "out").read_text()
+    assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")
+    os.kill(pid, signal.SIGTERM)
+    wait_until_gone(pid)
+
+
+def test_relative_paths_are_meant_from_where_it_was_started(guarded: Lab, tmp_path: Path) -> None:
+    (tmp_path / "mx.conf").write_text("".join(
+        f"{name} {value}\n" for name, value in (
+            ("fake-mailserver", FAKE4), ("real-mailserver", REAL4), ("queue-num", 23), ("pid-file", "pid"))))
+    with (tmp_path / "out").open("w") as output:
+        started = guarded.gateway.run([*COMMAND, "-s", "-c", "mx.conf"], stdout=output, cwd=tmp_path, timeout=30,
+                                      env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
+    assert started.returncode == 0
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGHUP)
+    deadline = time.monotonic() + 5
+    while "reload" not in (tmp_path / "out").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGTERM)
+    wait_until_gone(pid)
+    lines = [line.partition(" - ")[2] for line in (tmp_path / "out").read_text().splitlines()]
+    assert [line for line in lines if line.startswith(("reload", "restart"))] == ["reloaded changed=nothing"]
+
+
+def test_a_reload_from_a_pipe_holds_nobody_up(guarded: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "mx.conf"
+    file.write_text(f"fake-mailserver {FAKE4}\nreal-mailserver {REAL4}\nqueue-num 23\n")
+    with DaemonProcess(guarded.gateway, ["-c", str(file)]) as daemon:
+        daemon.wait_for("start ")
+        file.unlink()
+        os.mkfifo(file)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for("reload-failed .*it is a pipe")
+        assert daemon.stop() == 0
+
+
+def test_what_needs_a_restart_is_held_against_what_is_in_force(guarded: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "mx.conf"
+    servers = f"fake-mailserver {FAKE4}\nreal-mailserver {REAL4}\n"
+    file.write_text(f"{servers}queue-num 23\n")
+    with DaemonProcess(guarded.gateway, ["-c", str(file)]) as daemon:
+        daemon.wait_for("start ")
+        file.write_text(f"{servers}queue-num 24\n")
+        for times in (1, 2):
+            daemon.send(signal.SIGHUP)
+            daemon.wait_for("reloaded ", times=times)
+            assert daemon.messages().count("restart-needed options=queue-num") == times
+        file.write_text(f"{servers}queue-num 23\n")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for("reloaded ", times=3)
+        assert daemon.messages().count("restart-needed options=queue-num") == 2
+        assert daemon.stop() == 0
+
+
+def test_a_start_that_is_interrupted_starts_nothing(guarded: Lab, tmp_path: Path) -> None:
+    """Ctrl-C ends the command, and the daemon that it waits for with it."""
+    pid_file = tmp_path / "pid"
+    command = guarded.gateway.popen(
+        [*COMMAND, *ARGUMENTS, "--pid-file", str(pid_file)], stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
+    deadline = time.monotonic() + 10
+    while not pid_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    command.send_signal(signal.SIGTERM)
+    assert command.wait(10) in {-signal.SIGTERM, 0}
+    if command.returncode:
+        deadline = time.monotonic() + 10
+        while pid_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not pid_file.exists()
+        assert guarded.queues() == []
+    else:
+        # It was faster than the signal.
+        pid = int(pid_file.read_text())
+        os.kill(pid, signal.SIGTERM)
+        wait_until_gone(pid)
 
 
 @pytest.mark.parametrize("fault", ["unread", "closed", "full-device"])

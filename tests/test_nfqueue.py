@@ -1,4 +1,5 @@
 """The rules of the contract on the kernel's real queue, by real TCP connects, over IPv4 and IPv6."""
+import os
 import select
 import signal
 import socket
@@ -9,6 +10,10 @@ from contextlib import ExitStack
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from lab.namespaces import visit
+from mxallowd._fastpath import Rules
+from mxallowd._table import Table
+from mxallowd.backends import nfqueue
 from tests.daemon_process import SERVERS, DaemonProcess
 
 QUEUE = "23"
@@ -214,3 +219,26 @@ def test_a_flood_ends_with_every_packet_settled(daemon: DaemonProcess, guarded: 
     assert counters["lost-by-kernel"] == counters["unsent"] == 0
     assert [row[2] for row in guarded.queues()] == [0]
     assert daemon.stop(signal.SIGINT) == 0
+
+
+def test_the_queue_is_set_as_the_readme_says(lab: Lab) -> None:
+    """Length, copy range, buffer, and that one overrun does not close the socket: asked of the kernel."""
+    with visit(lab.gateway.name):
+        queue = nfqueue._Queue(23, 0, Table(64), Rules([], [], 1), -1)
+        queue.bind(5000)
+    written: list[bytes] = []
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mxallowd.backends.nfqueue.os.write", lambda _, message: written.append(message))
+            queue.configure()
+        with socket.socket(fileno=os.dup(queue.bound.get_fd())) as twin:
+            assert twin.getsockopt(270, 5) == 1  # SOL_NETLINK, NETLINK_NO_ENOBUFS
+            # The kernel doubles what it is asked for.
+            assert twin.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 5000 * nfqueue.BYTES_PER_PACKET
+        assert [row[3:5] for row in lab.queues()] == [[2, 60]]  # NFQNL_COPY_PACKET
+    finally:
+        queue.bound.unbind()
+    # linux/netfilter/nfnetlink_queue.h: NFQA_CFG_MASK (4) and NFQA_CFG_FLAGS (5) with NFQA_CFG_F_GSO (4)
+    [message] = written
+    assert message[20:] == bytes.fromhex("0800 0400 00000004 0800 0500 00000004".replace(" ", ""))
+    assert queue.warnings == []

@@ -1,5 +1,7 @@
 """The pid file: one daemon a file, links refused, leftovers taken over."""
 import os
+import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +25,7 @@ def test_it_holds_the_number_and_goes_with_the_holder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [
-    "", "1\n", f"{os.getppid()}\n", "999999999\n", "rubbish", "12345678901234567890123"])
+    "", "1\n", f"{os.getppid()}\n", f"{os.getpid()}\n", "999999999\n", "12345678901234567890123"])
 def test_a_leftover_is_taken_over(tmp_path: Path, content: str) -> None:
     path = tmp_path / "pid"
     path.write_text(content)
@@ -35,7 +37,7 @@ def test_a_leftover_is_taken_over(tmp_path: Path, content: str) -> None:
 
 def test_a_daemon_of_the_old_program_is_respected(tmp_path: Path) -> None:
     program = tmp_path / "mxallowd"
-    program.symlink_to("/bin/sleep")
+    shutil.copy("/bin/sleep", program)
     with subprocess.Popen([str(program), "60"]) as old:
         try:
             path = tmp_path / "pid"
@@ -55,6 +57,30 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="it is a symbolic link"):
         PidFile(link).acquire()
     assert target.read_text() == "content"
+
+
+@pytest.mark.parametrize("content", ["precious", "12 34", "fake-mailserver 192.0.2.1\n", "1" * 31 + "x"])
+def test_what_is_no_pid_file_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "precious"
+    path.write_text(content)
+    with pytest.raises(StartError, match="holds something else than a process id"):
+        PidFile(path).acquire()
+    assert path.read_text() == content
+
+
+def test_a_device_or_fifo_is_refused_at_once_and_stays(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    null = tmp_path / "null"
+    paths = [fifo]
+    if os.geteuid() == 0:
+        os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        paths.append(null)
+    for path in paths:
+        mode = path.stat().st_mode
+        with pytest.raises(StartError, match="is not a file"):
+            PidFile(path).acquire()
+        assert path.stat().st_mode == mode
 
 
 def test_a_directory_that_is_missing(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The compiled modules; all else is in pyproject.toml.
 
 MXALLOWD_BUILD chooses how they are compiled: release (default), debug (assertions, line tracing of C),
-sanitize (AddressSanitizer and UndefinedBehaviorSanitizer) or coverage (Cython line tracing).
+sanitize (AddressSanitizer and UndefinedBehaviorSanitizer), thread (ThreadSanitizer) or coverage (Cython line tracing).
 """
 import os
 import sys
@@ -15,6 +15,8 @@ BUILDS = {
     "debug": ["-O0", "-g3"],
     "sanitize": [
         "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+    # Fences are beyond it, and what they order here is atomic as well.
+    "thread": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=thread", "-Wno-tsan"],
     "coverage": ["-O0", "-g", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
 }
 MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath", "_capture", "_replay"]

@@ -3,9 +3,11 @@
     python -m tests.sharing SECONDS
 
 Two threads decide, each in its own shard, without the interpreter's lock. The shards are so small that they give entries
-away all the time. A host that never met a fake server must never be let in: a torn read would. Hosts that have
-proved themselves are never pushed out, so they must always be let in, in their own shard and seen from the other one.
-Beside them the main thread reads the table, marks hosts and drains the rings. Prints one JSON object.
+away all the time, and all hosts have one hash, so that every lookup passes every entry. A host that never met a
+fake server must never be let in; the strangers here are made of the halves of two hosts that follow each other in
+one entry, which is what a torn read would find. Hosts that have proved themselves are never pushed out, so they must
+always be let in, in their own shard and seen from the other one. Beside them the main thread reads the table, marks
+hosts and drains the rings. Prints what was counted, for a large and a small shard, as JSON.
 """
 import json
 import sys
@@ -20,9 +22,10 @@ from mxallowd._table import Table
 from tests.strategies import FAKE, REAL, packed, syn
 
 SHARDS = 2
-CAPACITY = 256
-PROVEN = 32  # hosts a shard that are never pushed out
-CHURNING = 4096
+# Capacity of a shard, hosts in it that are never pushed out, hosts that come and go. The places that go round are an odd
+# number. The small shard gives an entry away every few dozen nanoseconds, which is what finds a torn read.
+LARGE, SMALL = (64, 9, 512), (3, 0, 8)
+STRETCH = 8192
 NOW_US = 1_000_000
 
 
@@ -33,29 +36,42 @@ def candidate(packet: bytes) -> bytes:
         CANDIDATE_SIZE - 12, b"\0")
 
 
-def to_fake(host: str) -> bytes:
+def to_fake(host: bytes) -> bytes:
     """The host meets a fake server."""
-    return candidate(syn(packed(host), FAKE[0] if ":" not in host else FAKE[2]))
+    return candidate(syn(host, FAKE[2]))
 
 
-def to_real(host: str) -> bytes:
+def to_real(host: bytes) -> bytes:
     """The host tries the real server."""
-    return candidate(syn(packed(host), REAL[0] if ":" not in host else REAL[1]))
+    return candidate(syn(host, REAL[1]))
 
 
-def main(seconds: float) -> dict[str, int]:
+def churning(shard: int, number: int, *, torn: bool) -> bytes:
+    """A host that comes and goes, or with `torn` the stranger that has the upper half of its neighbour."""
+    half = (number + torn) % 2
+    return packed(f"2001:db8:{shard:x}:{half:x}:1::{number:x}")
+
+
+def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
     """Run for so long; what was counted. Wrong verdicts are `let-in` and `shut-out`."""
-    table = Table(CAPACITY * SHARDS, SHARDS)
+    capacity, proven_count, churning_count = shape
+    table = Table(capacity * SHARDS, SHARDS, collide=True)
     rings = [Ring(1024, -1) for _ in range(SHARDS)]
     rules = Rules(FAKE, REAL, 3600)
     paths = [Fastpath(table, ring, rules, shard=i) for i, ring in enumerate(rings)]
-    proven = [[f"192.168.{shard}.{i}" for i in range(PROVEN // 2)] + [f"2001:db8:{shard}::{i:x}"
-              for i in range(PROVEN // 2)] for shard in range(SHARDS)]
+    proven = [[packed(f"2001:db8:{shard}:2::{i:x}") for i in range(proven_count)] for shard in range(SHARDS)]
     for path, hosts in zip(paths, proven, strict=True):
         replay(path, b"".join(to_fake(host) + to_real(host) for host in hosts))
     known = b"".join(to_real(host) for hosts in proven for host in hosts)
-    strangers = b"".join(to_real(f"172.16.{i >> 8}.{i & 255}") for i in range(512))
-    churn = [b"".join(to_fake(f"10.{shard}.{i >> 8}.{i & 255}") for i in range(CHURNING)) for shard in range(SHARDS)]
+    strangers = b"".join(to_real(churning(shard, i, torn=True)) for shard in range(SHARDS) for i in range(churning_count))
+    churn = [b"".join(to_fake(churning(shard, i, torn=False)) for i in range(churning_count))
+             for shard in range(SHARDS)]
+    # Long stretches without the interpreter: one thread gives entries away while the other one looks for strangers,
+    # and the other way round.
+    repeat = STRETCH // churning_count
+    stretches = [(churn[shard] + known) * repeat + (churn[shard] + strangers) * repeat for shard in range(SHARDS)]
+    expect_refused = SHARDS * churning_count * repeat
+    expect_accepted = len(known) // CANDIDATE_SIZE * repeat
     wrong = {"let-in": 0, "shut-out": 0, "rounds": 0}
     deadline = time.monotonic() + seconds
     lock = threading.Lock()
@@ -65,16 +81,13 @@ def main(seconds: float) -> dict[str, int]:
         rounds = let_in = shut_out = 0
         before = path.counters()
         while time.monotonic() < deadline:
-            for at in range(0, len(churn[shard]), 512 * CANDIDATE_SIZE):
-                replay(path, churn[shard][at:at + 512 * CANDIDATE_SIZE], NOW_US)
-                replay(path, strangers, NOW_US)
-                replay(path, known, NOW_US)
-                now = path.counters()
-                refused = now["real-refused"] - before["real-refused"]
-                accepted = now["real-first"] + now["real-again"] - before["real-first"] - before["real-again"]
-                let_in += max(0, 512 - refused)
-                shut_out += max(0, len(known) // CANDIDATE_SIZE - accepted)
-                before = now
+            replay(path, stretches[shard], NOW_US)
+            now = path.counters()
+            refused = now["real-refused"] - before["real-refused"]
+            accepted = now["real-first"] + now["real-again"] - before["real-first"] - before["real-again"]
+            let_in += max(0, expect_refused - refused)
+            shut_out += max(0, expect_accepted - accepted)
+            before = now
             rounds += 1
         with lock:
             wrong["let-in"] += let_in
@@ -89,8 +102,8 @@ def main(seconds: float) -> dict[str, int]:
         for ring in rings:
             events += len(ring.drain(4096)) // EVENT_SIZE
         for hosts in proven:
-            found += all(table.find(packed(host), NOW_US) is not None for host in hosts)
-        table.mark_used(packed("10.0.3.7"), NOW_US)
+            found += all(table.find(host, NOW_US) is not None for host in hosts)
+        table.mark_used(churning(0, 7, torn=False), NOW_US)
         table.counters()
         paths[0].publish(Rules(FAKE, REAL, 3600))
     for thread in threads:
@@ -102,4 +115,4 @@ def main(seconds: float) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(float(sys.argv[1]))))
+    print(json.dumps([main(float(sys.argv[1]) / 2, shape) for shape in (LARGE, SMALL)]))

@@ -13,16 +13,18 @@ from tests import sharing
 ROOT = Path(__file__).parent.parent
 
 
-def check(counted: dict[str, int]) -> None:
+def check(counted: dict[str, int], least: int) -> None:
     assert counted["let-in"] == counted["shut-out"] == counted["missed"] == 0
     # Both threads gave entries away all the while, and the main thread read beside them.
-    assert counted["evicted"] > 100_000
+    assert counted["evicted"] > least
     assert counted["found"] > 0
     assert counted["events"] > 0
 
 
-def test_no_verdict_is_wrong_while_entries_change_hands() -> None:
-    check(sharing.main(3))
+@pytest.mark.parametrize("shape", [sharing.LARGE, sharing.SMALL], ids=["large", "small"])
+def test_no_verdict_is_wrong_while_entries_change_hands(shape: tuple[int, int, int]) -> None:
+    """(That this can fail was tried: without the second look at an entry's state, the small one lets strangers in.)"""
+    check(sharing.main(3, shape), 50_000)
 
 
 @pytest.mark.timeout(400)
@@ -50,6 +52,5 @@ def test_thread_sanitizer_sees_no_race(tmp_path: Path) -> None:
             "PYTHONMALLOC": "malloc"})
     assert "ThreadSanitizer" not in run.stderr, run.stderr[:5000]
     assert run.returncode == 0, run.stderr
-    counted = json.loads(run.stdout)
-    assert counted["let-in"] == counted["shut-out"] == counted["missed"] == 0
-    assert counted["evicted"] > 1000
+    for counted in json.loads(run.stdout):
+        check(counted, 1000)

@@ -22,6 +22,10 @@ class CaptureError(Exception):
     """A capture that cannot be read, or not to its end; the text is for the user."""
 
 
+class CaptureDamage(CaptureError):
+    """A capture that ends in damage; everything before it was read."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Some records of a capture: candidates as _capture.select gives them, and counts of records and file bytes."""
@@ -33,7 +37,7 @@ class Chunk:
 
 
 def read(path: Path, port: int) -> Iterator[Chunk]:
-    """The candidates of a capture. Raises CaptureError, after everything before the damage was given."""
+    """The candidates of a capture. Raises CaptureError; CaptureDamage after everything before the damage was given."""
     whole = 0
     try:
         with closing(_open(path)) as reader:
@@ -57,7 +61,7 @@ def read(path: Path, port: int) -> Iterator[Chunk]:
         yield Chunk(
             b"".join(chunk.candidates for chunk in single), len(single), sum(chunk.malformed for chunk in single),
             sum(chunk.file_bytes for chunk in single))
-    raise CaptureError(f"{quoted(str(path))} is damaged: {damage}")
+    raise CaptureDamage(f"{quoted(str(path))} is damaged: {damage}")
 
 
 def _open(path: Path) -> Any:
@@ -71,10 +75,11 @@ def _open(path: Path) -> Any:
     except (OSError, pcapy.PcapError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CaptureError(f"{quoted(str(path))} cannot be read as a capture: {reason}") from None
-    if reader.datalink() not in LINK_TYPES:
+    link_type = reader.datalink()
+    if link_type not in LINK_TYPES:
         known = ", ".join(sorted(set(LINK_TYPES.values())))
         reader.close()
-        raise CaptureError(f"{quoted(str(path))} has link type {reader.datalink()}; known are {known}")
+        raise CaptureError(f"{quoted(str(path))} has link type {link_type}; known are {known}")
     return reader
 
 

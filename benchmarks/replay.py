@@ -23,7 +23,7 @@ from typing import Never
 
 from tqdm import tqdm
 
-from benchmarks.captures import CaptureError, read
+from benchmarks.captures import CaptureDamage, CaptureError, read
 from benchmarks.engine import BATCH, Engine
 from benchmarks.report import show, show_json
 from mxallowd._capture import CANDIDATE_SIZE, count_destinations
@@ -80,14 +80,13 @@ def two_most_frequent(path: Path, port: int) -> list[Address]:
             for chunk in read(path, port):
                 count_destinations(chunk.candidates, counts)
                 bar.update(chunk.file_bytes)
-        except CaptureError:
-            if not counts:
-                raise
+        except CaptureDamage:
+            pass
     ranked = sorted(counts, key=lambda server: (-counts[server], server))
     return [mapped.ipv4_mapped or mapped for mapped in map(IPv6Address, ranked[:2])]
 
 
-def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]") -> CaptureError | None:
+def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]") -> CaptureDamage | None:
     """One pass with a fresh table. Times are added to the result, counts set. The damage, where there is some."""
     engine = Engine(plan.fake, plan.real, plan.lifetime_s, plan.max_entries, entries)
     records = malformed = 0
@@ -104,7 +103,7 @@ def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]"
                 records += chunk.records
                 malformed += chunk.malformed
                 bar.update(chunk.file_bytes)
-        except CaptureError as error:
+        except CaptureDamage as error:
             damage = error
     seconds = (perf_counter_ns() - started) / 1e9
     counts = engine.outcomes()
@@ -121,7 +120,7 @@ def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]"
     return damage
 
 
-def measure(plan: Plan, entries: int, repeat: int) -> tuple[Result, CaptureError | None]:
+def measure(plan: Plan, entries: int, repeat: int) -> tuple[Result, CaptureDamage | None]:
     """Replay `repeat` times."""
     result, batch_ns = Result(), array("I")
     damage = None
@@ -238,7 +237,7 @@ def main() -> int:
         show(f"{plan.path}: real {', '.join(map(str, plan.real))}; fake {', '.join(map(str, plan.fake)) or 'none'}",
              ("", ""), rows_of(result))
     if damage is None and result.packets == 0:
-        damage = CaptureError(f"{quoted(str(plan.path))} is empty: it holds no record")
+        damage = CaptureDamage(f"{quoted(str(plan.path))} is empty: it holds no record")
     if damage:
         print(f"replay: {damage}; reported is what came before", file=sys.stderr)
         return 1

@@ -2,8 +2,8 @@
 
     python -m tests.sharing SECONDS
 
-Two threads decide, each in its own shard, without the interpreter's lock. The shards are so small that they give entries
-away all the time, and all hosts have one hash, so that every lookup passes every entry. A host that never met a
+Two threads decide, each in its own shard, without the interpreter's lock. The shards are so small that they give
+entries away all the time, and all hosts have one hash, so that every lookup passes every entry. A host that never met a
 fake server must never be let in; the strangers here are made of the halves of two hosts that follow each other in
 one entry, which is what a torn read would find. Hosts that have proved themselves are never pushed out, so they must
 always be let in, in their own shard and seen from the other one. Beside them the main thread reads the table, marks
@@ -22,8 +22,8 @@ from mxallowd._table import Table
 from tests.strategies import FAKE, REAL, packed, syn
 
 SHARDS = 2
-# Capacity of a shard, hosts in it that are never pushed out, hosts that come and go. The places that go round are an odd
-# number. The small shard gives an entry away every few dozen nanoseconds, which is what finds a torn read.
+# Capacity of a shard, hosts in it that are never pushed out, hosts that come and go. The places that go round are an
+# odd number. The small shard gives an entry away every few dozen nanoseconds, which is what finds a torn read.
 LARGE, SMALL = (64, 9, 512), (3, 0, 8)
 STRETCH = 8192
 NOW_US = 1_000_000
@@ -63,7 +63,8 @@ def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
     for path, hosts in zip(paths, proven, strict=True):
         replay(path, b"".join(to_fake(host) + to_real(host) for host in hosts))
     known = b"".join(to_real(host) for hosts in proven for host in hosts)
-    strangers = b"".join(to_real(churning(shard, i, torn=True)) for shard in range(SHARDS) for i in range(churning_count))
+    strangers = b"".join(
+        to_real(churning(shard, i, torn=True)) for shard in range(SHARDS) for i in range(churning_count))
     churn = [b"".join(to_fake(churning(shard, i, torn=False)) for i in range(churning_count))
              for shard in range(SHARDS)]
     # Long stretches without the interpreter: one thread gives entries away while the other one looks for strangers,

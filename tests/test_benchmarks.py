@@ -1,0 +1,71 @@
+"""The benchmarks run: each for a moment, without a word about how fast. (tests/test_replay.py has the replay.)"""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import workload
+from benchmarks.captures import read
+from lab.hosts import supported
+from tests.oracle import Oracle, Whitelist
+from tests.strategies import packed
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(name: str, *arguments: str) -> Any:
+    done = subprocess.run([sys.executable, f"benchmarks/{name}.py", *arguments], cwd=ROOT, capture_output=True,
+                          text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout) if "--json" in arguments else done.stdout
+
+
+def test_decisions() -> None:
+    """All programs drop the same packets, or it would say so."""
+    small = ("--packets", "5000", "--hosts", "500", "--repeat", "1", "--entries", "10,1000")
+    shown = run("decisions", *small, "--json")
+    assert [row["entries"] for row in shown["rows"]] == [10, 1000]
+    for row in shown["rows"]:
+        assert all(row[f"{name}_ns"] > 0 for name in ("mxallowd", "C", "dpkt", "linear"))
+    assert "dpkt / mxallowd" in run("decisions", *small)
+
+
+def test_table() -> None:
+    small = ("--entries", "10,20000", "--lookups", "1000", "--repeat", "1")
+    shown = run("table", *small, "--json")
+    assert shown["rows"][1]["resident_kib"] > 0
+    assert all(shown["rows"][0][f"mxallowd_{what}_ns"] > 0 for what in ("hit", "miss", "insert", "expire"))
+    assert "bytes an entry" in run("table", *small)
+
+
+@pytest.mark.parametrize("queues", ["1", "2"])
+def test_queue(queues: str) -> None:
+    reason = supported()
+    if reason:
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    small = ("--packets", "2000", "--entries", "100", "--queues", queues, "--rate", "2000", "--connects", "5",
+             "--repeat", "1")
+    shown = run("queue", *small, "--json")
+    [row] = shown["sets"]
+    assert set(row["figures"]) == {"mxallowd", "libnetfilter_queue in C", "NetfilterQueue, callback", "limit in C"}
+    assert all(figures["drop speed"][0] > 0 for figures in row["figures"].values())
+    assert all(figures["steady lost"] == [0] for figures in row["figures"].values())
+
+
+def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
+    """The same arguments give the same capture, all of it candidates, with every outcome of a gateway's day."""
+    first, again = tmp_path / "first", tmp_path / "again"
+    for path in (first, again):
+        workload.write_capture(path, 3000, 300)
+    assert first.read_bytes() == again.read_bytes()
+    assert sum(chunk.records for chunk in read(first, 25)) == 3000
+    assert sum(len(chunk.candidates) for chunk in read(first, 25)) == 3000 * 72
+    oracle = Oracle(Whitelist(1000), [packed(text) for text in workload.FAKE], [packed(text) for text in workload.REAL],
+                    3600)
+    outcomes = {oracle.decide(packet, 0) for packet in workload.attempts(3000, 300)}
+    assert outcomes == {"fake-new", "fake-known", "real-first", "real-again", "real-refused"}

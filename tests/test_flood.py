@@ -1,0 +1,65 @@
+"""Ten million made-up SYNs through the kernel's queue: every one has its verdict, or is counted as lost."""
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.peers import compiled
+from lab.hosts import FAKE4, REAL4, Lab
+from lab.namespaces import visit
+from tests.daemon_process import SERVERS, DaemonProcess
+
+PACKETS = 10_000_000
+SOURCES = 200_000
+MAX_ENTRIES = 100_000
+
+
+def resident_kib(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(text.split("VmRSS:")[1].split()[0])
+
+
+@pytest.mark.timeout(400)
+def test_ten_million_packets_balance(lab: Lab) -> None:
+    flood = str(compiled("flood.c"))
+    client = lab.client("client", "192.0.2.101")
+    with visit(lab.gateway.name):
+        for name in ("all", "br0"):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
+    # Refusals of the fake server for made-up sources go nowhere.
+    lab.gateway.run(["ip", "route", "add", "blackhole", "8.0.0.0/5"], check=True)
+    # Without --state: connection tracking would be full before the queue.
+    lab.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFQUEUE", "--queue-num", "23", programs=("iptables",))
+    arguments = [*SERVERS, "-q", "-n", "23", "--max-entries", str(MAX_ENTRIES)]
+    with DaemonProcess(lab.gateway, arguments) as daemon:
+        deadline = time.monotonic() + 10
+        while not lab.queues() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        halves = (("10.0.0.0", FAKE4), ("10.0.128.0", REAL4))
+        before = 0
+        for part in range(2):
+            senders = [client.popen([flood, str(PACKETS // 4), "0", server, first, "1", str(SOURCES)],
+                                    stdout=subprocess.DEVNULL) for first, server in halves]
+            assert [sender.wait(150) for sender in senders] == [0, 0]
+            if part == 0:
+                before = resident_kib(daemon.process.pid)
+        while any(row[2] for row in lab.queues()):
+            time.sleep(0.05)
+        # Memory stays where it is, with twice as many sources as entries.
+        assert resident_kib(daemon.process.pid) - before < 2048
+        counters = daemon.counters()
+        queue = lab.queues()[0]
+        assert daemon.stop() == 0
+    assert counters["received"] + counters["lost-by-kernel"] == PACKETS
+    assert counters["received"] == counters["verdict-accept"] + counters["verdict-drop"]
+    # The kernel numbers each packet that it queues, and those that then did not fit into the socket's buffer.
+    assert queue[7] == counters["received"] + queue[6]
+    for name in ("unsent", "broken", "unknown", "errors", "overruns", "malformed", "other"):
+        assert counters[name] == 0, name
+    met = sum(counters[name] for name in ("fake-new", "fake-known", "fake-full"))
+    tried = sum(counters[name] for name in ("real-first", "real-again", "real-refused"))
+    assert met + tried == counters["received"]
+    assert counters["verdict-drop"] == counters["real-refused"] == counters["blocked"] > 0
+    assert counters["entries"] == MAX_ENTRIES

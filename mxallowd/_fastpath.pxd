@@ -9,11 +9,9 @@ No GIL, no allocation, no lock, no input or output. A batch passes in three roun
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd._address cimport Address
+from mxallowd._packet cimport BATCH, Packet
 from mxallowd._ring cimport Ring, RingState
-from mxallowd._table cimport LOOKUPS, Lookups, Shard, Table
-
-cdef enum:
-    BATCH = LOOKUPS     # packets at a time
+from mxallowd._table cimport Lookups, Shard, Table
 
 # What the decision came to, and the name of its counter.
 cdef enum Outcome:
@@ -43,12 +41,6 @@ cdef struct RuleSet:            # never changed once published
     int probes                  # how far from its place a server may sit; all are asked, so no branch depends on it
     Server *places
 
-cdef struct Packet:
-    const uint8_t *data         # from the IP header on
-    uint32_t length
-    uint64_t now_us             # when it is decided; never less than for the packet before
-    uint8_t outcome             # set by decide()
-
 cdef struct Path:               # all that one queue thread needs
     RuleSet *rules              # published by the main thread
     RuleSet *rules_seen         # the set that the last batch used
@@ -59,11 +51,13 @@ cdef struct Path:               # all that one queue thread needs
     RingState *ring
     uint64_t outcomes[<int> OUTCOMES]
     # The batch under way.
-    Lookups lookups             # one for each packet to a server
+    Lookups lookups
     Address destinations[<int> BATCH]
     uint8_t parses[<int> BATCH]
     uint8_t roles[<int> BATCH]
     uint64_t added              # a bit by their hashes for the hosts that this batch has added
+    uint64_t limit              # of the ring for any event, and for pressing ones
+    uint64_t limit_pressing
 
 cdef inline bint drops(uint8_t outcome) noexcept nogil:
     return outcome == REAL_REFUSED

@@ -6,8 +6,10 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from mxallowd._address cimport Address
-from mxallowd._headers cimport PARSE_OK, parse_addresses
-from mxallowd._ring cimport ACCEPTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim, ring_publish
+from mxallowd._headers cimport PARSE_OK, parse_packets
+from mxallowd._packet cimport Packet
+from mxallowd._ring cimport (
+    ACCEPTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit, ring_publish)
 from mxallowd._table cimport (
     LIVE, USED, Entry, Lookups, Shard, Table, shard_expire, shard_find, shard_insert, shard_locate, shard_mark_used,
     shard_prefetch, until_of)
@@ -47,9 +49,8 @@ cdef inline uint8_t role_of(const RuleSet *rules, const Address *address) noexce
 # ---- the decision
 
 cdef inline void report(
-        Path *path, int kind, bint pressing, const Packet *packet, const Address *source, const Address *destination,
-        uint64_t until_us) noexcept nogil:
-    cdef Event *event = ring_claim(path.ring, pressing)
+        Path *path, int kind, uint64_t limit, const Packet *packet, int at, uint64_t until_us) noexcept nogil:
+    cdef Event *event = ring_claim_below(path.ring, limit)
     if event == NULL:
         return
     event.kind = <uint8_t> kind
@@ -57,24 +58,45 @@ cdef inline void report(
     event.queue = path.queue
     event.length = 0
     event.time_us = packet.now_us
-    event.source = source[0]
-    event.destination = destination[0]
+    event.source = path.lookups.host[at]
+    event.destination = path.destinations[at]
     event.until_us = until_us
     event.reserved = 0
 
 
-cdef void report_malformed(Path *path, const Packet *packet, uint8_t parse) noexcept nogil:
-    cdef Event *event = ring_claim(path.ring, False)
-    if event == NULL:
-        return
-    memset(event, 0, sizeof(Event))
-    event.kind = <uint8_t> MALFORMED
-    event.reason = parse
-    event.queue = path.queue
-    event.length = packet.length
-    event.time_us = packet.now_us
-    if packet.length:
-        memcpy(&event.source, packet.data, min(packet.length, <uint32_t> HEAD))
+cdef Outcome decide_malformed(Path *path, const Packet *packet, uint8_t parse) noexcept nogil:
+    cdef Event *event = ring_claim_below(path.ring, path.limit)
+    if event != NULL:
+        memset(event, 0, sizeof(Event))
+        event.kind = <uint8_t> MALFORMED
+        event.reason = parse
+        event.queue = path.queue
+        event.length = packet.length
+        event.time_us = packet.now_us
+        if packet.length:
+            memcpy(&event.source, packet.data, min(packet.length, <uint32_t> HEAD))
+    return UNPARSED
+
+
+cdef inline bint holds(const Entry *entry, const Address *host) noexcept nogil:
+    return ((entry.host.low ^ host.low) | (entry.host.high ^ host.high)) == 0
+
+
+cdef inline bint changes_nothing(const Path *path, const Shard *own, uint64_t now_us, int at) noexcept nogil:
+    """Whether the packet is that of a known host at a fake server, or of a used one at a real server.
+
+    The common case, told by one branch: each of its conditions alone is a coin's throw for the processor.
+    """
+    cdef const Entry *entry = &own.entries[path.lookups.number[at]]
+    cdef uint64_t state = load64(&entry.state, RELAXED)
+    # Entry 0 is never live: its time is over.
+    return ((until_of(state) > now_us) & holds(entry, &path.lookups.host[at])
+            & ((path.roles[at] == FAKE) | (state >> 1 & 1)))
+
+
+cdef inline bint is_unknown(const Path *path, int at) noexcept nogil:
+    """Whether no entry can be the host's: none is proposed, its line was never full, and this batch did not add it."""
+    return (path.lookups.number[at] | path.lookups.passed[at] | (path.added >> (path.lookups.hash[at] & 63) & 1)) == 0
 
 
 cdef struct Place:      # where the source of a packet stands
@@ -84,11 +106,7 @@ cdef struct Place:      # where the source of a packet stands
     uint32_t own        # its entry, live or not, in the shard of this thread
 
 
-cdef inline bint holds(const Entry *entry, const Address *host) noexcept nogil:
-    return ((entry.host.low ^ host.low) | (entry.host.high ^ host.high)) == 0
-
-
-cdef inline Place place_of_source(Path *path, uint64_t now_us, int at) noexcept nogil:
+cdef Place place_of_source(Path *path, uint64_t now_us, int at) noexcept nogil:
     cdef Lookups *lookups = &path.lookups
     cdef Shard *shard = &path.shards[path.own]
     cdef Place place
@@ -98,15 +116,16 @@ cdef inline Place place_of_source(Path *path, uint64_t now_us, int at) noexcept 
     place.state = load64(&shard.entries[place.number].state, RELAXED)
     if not (place.state & LIVE and holds(&shard.entries[place.number], &lookups.host[at])):
         # Not the host's entry, or no longer: an earlier packet of this batch may have needed the room, or may have
-        # added the host. Else it has none, unless its line was full.
-        if place.number or lookups.passed[at] or path.added >> (lookups.hash[at] & 63) & 1:
+        # added the host.
+        place.number = 0
+        if not is_unknown(path, at):
             place.number = shard_find(shard, &lookups.host[at], lookups.hash[at], &place.state)
     place.own = place.number
     if place.number and until_of(place.state) > now_us:
         return place
     for i in range(path.shard_count):
         shard = &path.shards[i]
-        # An empty shard costs one read; most tables have one shard.
+        # An empty shard costs one read.
         if i == path.own or load64(&shard.size, RELAXED) == 0:
             continue
         place.number = shard_find(shard, &lookups.host[at], lookups.hash[at], &place.state)
@@ -117,92 +136,71 @@ cdef inline Place place_of_source(Path *path, uint64_t now_us, int at) noexcept 
     return place
 
 
-cdef inline Outcome decide_fake(Path *path, const Packet *packet, const Address *destination, int at) noexcept nogil:
-    cdef const Address *source = &path.lookups.host[at]
-    cdef Place place = place_of_source(path, packet.now_us, at)
-    cdef uint64_t until_us
-    if place.shard != NULL:
-        return FAKE_KNOWN
-    until_us = packet.now_us + path.rules_seen.lifetime_us
+cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
+    cdef uint64_t hash = path.lookups.hash[at], until_us = packet.now_us + path.rules_seen.lifetime_us
     if not shard_insert(
-            &path.shards[path.own], place.own, source, path.lookups.hash[at], until_us, 0, packet.now_us):
-        report(path, FULL, False, packet, source, destination, 0)
+            &path.shards[path.own], expired, &path.lookups.host[at], hash, until_us, 0, packet.now_us):
+        report(path, FULL, path.limit, packet, at, 0)
         return FAKE_FULL
-    path.added |= <uint64_t> 1 << (path.lookups.hash[at] & 63)
-    report(path, WHITELISTED, True, packet, source, destination, until_us)
+    path.added |= <uint64_t> 1 << (hash & 63)
+    report(path, WHITELISTED, path.limit_pressing, packet, at, until_us)
     return FAKE_NEW
 
 
-cdef inline Outcome decide_real(Path *path, const Packet *packet, const Address *destination, int at) noexcept nogil:
-    cdef const Address *source = &path.lookups.host[at]
+cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept nogil:
+    report(path, REFUSED, path.limit, packet, at, 0)
+    return REAL_REFUSED
+
+
+cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogil:
+    """Any packet to a server, whatever its source is."""
     cdef Place place = place_of_source(path, packet.now_us, at)
+    if path.roles[at] == FAKE:
+        return FAKE_KNOWN if place.shard != NULL else whitelist(path, packet, at, place.own)
     if place.shard == NULL:
-        report(path, REFUSED, False, packet, source, destination, 0)
-        return REAL_REFUSED
+        return refuse(path, packet, at)
     if place.state & USED or not shard_mark_used(place.shard, place.number, place.state):
         return REAL_AGAIN
-    report(path, ACCEPTED, True, packet, source, destination, until_of(place.state))
+    report(path, ACCEPTED, path.limit_pressing, packet, at, until_of(place.state))
     return REAL_FIRST
 
 
-cdef inline Outcome decide_malformed(Path *path, const Packet *packet, uint8_t parse) noexcept nogil:
-    report_malformed(path, packet, parse)
-    return UNPARSED
-
-
-cdef inline bint changes_nothing(Path *path, uint64_t now_us, uint8_t role, int at) noexcept nogil:
-    """Whether the packet is that of a known host at a fake server, or of a used one at a real server.
-
-    The common case, told by one branch: each of its conditions alone is a coin's throw for the processor.
-    """
-    cdef const Entry *entry = &path.shards[path.own].entries[path.lookups.number[at]]
-    cdef uint64_t state = load64(&entry.state, RELAXED)
-    return (until_of(state) > now_us) & holds(entry, &path.lookups.host[at]) & ((role == FAKE) | (state >> 1 & 1))
-
-
-cdef inline void parse_batch(Path *path, const RuleSet *rules, const Packet *packets, int count) noexcept nogil:
-    """The roles of all packets; the sources of those that go to a server are gathered in `lookups`."""
-    cdef Lookups *lookups = &path.lookups
-    cdef int i, taken = 0
-    for i in range(count):
-        path.roles[i] = NEITHER
-        # Written over by the next packet unless this one counts.
-        path.parses[i] = <uint8_t> parse_addresses(
-            packets[i].data, packets[i].length, &lookups.host[taken], &path.destinations[i])
-        if path.parses[i] == PARSE_OK:
-            path.roles[i] = role_of(rules, &path.destinations[i])
-            taken += path.roles[i] != NEITHER
-    lookups.count = taken
+cdef inline Outcome decide_one(Path *path, const Shard *own, bint alone, const Packet *packet, int at) noexcept nogil:
+    # The most frequent first; decide_rare() alone would be right, too.
+    if path.roles[at] == NEITHER:
+        return OTHER if path.parses[at] == PARSE_OK else decide_malformed(path, packet, path.parses[at])
+    if changes_nothing(path, own, packet.now_us, at):
+        return FAKE_KNOWN if path.roles[at] == FAKE else REAL_AGAIN
+    if alone and is_unknown(path, at):
+        return refuse(path, packet, at) if path.roles[at] == REAL else whitelist(path, packet, at, 0)
+    return decide_rare(path, packet, at)
 
 
 cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     cdef RuleSet *rules = <RuleSet *> load_ptr(<void **> &path.rules, ACQUIRE)
     cdef Shard *own = &path.shards[path.own]
+    cdef bint alone = path.shard_count == 1
     cdef uint64_t outcomes[<int> OUTCOMES]
     cdef Outcome outcome
-    cdef int i, at = 0
+    cdef int i
     if count == 0:
         return
     store_ptr(<void **> &path.rules_seen, rules, RELEASE)
-    parse_batch(path, rules, packets, count)
-    shard_locate(own, &path.lookups)
+    parse_packets(packets, count, path.parses, path.lookups.host, path.destinations)
+    # Sources of packets to other destinations are looked up as well: they are few, and the loops stay simple.
+    shard_locate(own, &path.lookups, count)
     for i in range(path.shard_count):
         if i != path.own:
-            shard_prefetch(&path.shards[i], &path.lookups)
+            shard_prefetch(&path.shards[i], &path.lookups, count)
+    for i in range(count):
+        path.roles[i] = role_of(rules, &path.destinations[i])
 
     memset(outcomes, 0, sizeof(outcomes))
     path.added = 0
+    path.limit = ring_limit(path.ring, False)
+    path.limit_pressing = ring_limit(path.ring, True)
     for i in range(count):
-        if path.roles[i] == NEITHER:
-            outcome = OTHER if path.parses[i] == PARSE_OK else decide_malformed(path, &packets[i], path.parses[i])
-        else:
-            if changes_nothing(path, packets[i].now_us, path.roles[i], at):
-                outcome = FAKE_KNOWN if path.roles[i] == FAKE else REAL_AGAIN
-            elif path.roles[i] == FAKE:
-                outcome = decide_fake(path, &packets[i], &path.destinations[i], at)
-            else:
-                outcome = decide_real(path, &packets[i], &path.destinations[i], at)
-            at += 1
+        outcome = decide_one(path, own, alone, &packets[i], i)
         packets[i].outcome = <uint8_t> outcome
         outcomes[<int> outcome] += 1
     ring_publish(path.ring)

@@ -3,6 +3,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t
 
 from mxallowd._address cimport Address
+from mxallowd._packet cimport Packet
 
 # Why a header cannot be parsed. Zero is success; the order is that of REASONS in _headers.pyx.
 cdef enum Parse:
@@ -15,3 +16,7 @@ cdef enum Parse:
 # The two addresses of the packet that starts at `packet`; they are written only on PARSE_OK.
 cdef Parse parse_addresses(
     const uint8_t *packet, size_t length, Address *source, Address *destination) noexcept nogil
+
+# The same for a batch: a status and two addresses for each packet, zero where it cannot be parsed.
+cdef void parse_packets(
+    const Packet *packets, int count, uint8_t *parses, Address *sources, Address *destinations) noexcept nogil

@@ -5,7 +5,10 @@ options, IPv6 extension headers and fragments change no answer. What the kernel 
 checked (ip_rcv, ip6_rcv_core); whatever fails here is a bug of ours or a truncated copy, and the caller
 accepts it.
 """
+from libc.string cimport memset
+
 from mxallowd._address cimport Address, address_of_ipv4, address_of_ipv6
+from mxallowd._packet cimport Packet
 
 # RFC 791, 3.1 and RFC 8200, 3: sizes and places in bytes.
 cdef enum:
@@ -19,7 +22,7 @@ cdef enum:
 REASONS = ("", "empty", "bad-version", "truncated", "bad-header-length")
 
 
-cdef Parse parse_addresses(
+cdef inline Parse parse(
         const uint8_t *packet, size_t length, Address *source, Address *destination) noexcept nogil:
     cdef size_t header
     if length == 0:
@@ -42,6 +45,21 @@ cdef Parse parse_addresses(
         destination[0] = address_of_ipv6(packet + IPV6_DESTINATION)
         return PARSE_OK
     return PARSE_BAD_VERSION
+
+
+cdef Parse parse_addresses(
+        const uint8_t *packet, size_t length, Address *source, Address *destination) noexcept nogil:
+    return parse(packet, length, source, destination)
+
+
+cdef void parse_packets(
+        const Packet *packets, int count, uint8_t *parses, Address *sources, Address *destinations) noexcept nogil:
+    cdef int i
+    for i in range(count):
+        parses[i] = <uint8_t> parse(packets[i].data, packets[i].length, &sources[i], &destinations[i])
+        if parses[i] != PARSE_OK:
+            memset(&sources[i], 0, sizeof(Address))
+            memset(&destinations[i], 0, sizeof(Address))
 
 
 def addresses(bytes packet not None):

@@ -11,7 +11,8 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from mxallowd._address cimport Address
 from mxallowd._capture cimport Candidate
-from mxallowd._fastpath cimport BATCH, Fastpath, Packet, Path, decide
+from mxallowd._fastpath cimport Fastpath, Path, decide
+from mxallowd._packet cimport BATCH, Packet
 from mxallowd._table cimport Shard, Table, shard_hash, shard_insert
 from mxallowd.c_atomic cimport prefetch
 

@@ -7,6 +7,7 @@ sleeps: under load the writer makes no system call.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd._address cimport Address
+from mxallowd.c_atomic cimport ACQUIRE, RELAXED, load64, store64
 
 # What happened; mxallowd/events.py gives each its word.
 cdef enum Kind:
@@ -43,6 +44,17 @@ cdef struct RingState:
 # The writer's thread only. The next place, to be filled in every field; NULL: there was no room, and it is counted.
 # `pressing`: may use the reserve.
 cdef Event *ring_claim(RingState *ring, bint pressing) noexcept nogil
+# The same in a batch: `limit` from ring_limit() at its beginning. The reader may have made more room by then.
+cdef inline uint64_t ring_limit(const RingState *ring, bint pressing) noexcept nogil:
+    return load64(&ring.tail, ACQUIRE) + ring.capacity - (0 if pressing else ring.reserve)
+
+cdef inline Event *ring_claim_below(RingState *ring, uint64_t limit) noexcept nogil:
+    if ring.written >= limit:
+        store64(&ring.lost, load64(&ring.lost, RELAXED) + 1, RELAXED)
+        return NULL
+    ring.written += 1
+    return &ring.events[(ring.written - 1) & (ring.capacity - 1)]
+
 # Let the reader see what was claimed: once a batch.
 cdef void ring_publish(RingState *ring) noexcept nogil
 cdef void ring_wake(RingState *ring) noexcept nogil

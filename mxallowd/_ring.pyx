@@ -13,12 +13,7 @@ EVENT_SIZE = sizeof(Event)
 
 
 cdef Event *ring_claim(RingState *ring, bint pressing) noexcept nogil:
-    cdef uint64_t waiting = ring.written - load64(&ring.tail, ACQUIRE)
-    if waiting >= ring.capacity or (not pressing and waiting >= ring.capacity - ring.reserve):
-        store64(&ring.lost, load64(&ring.lost, RELAXED) + 1, RELAXED)
-        return NULL
-    ring.written += 1
-    return &ring.events[(ring.written - 1) & (ring.capacity - 1)]
+    return ring_claim_below(ring, ring_limit(ring, pressing))
 
 
 cdef void ring_publish(RingState *ring) noexcept nogil:

@@ -20,6 +20,7 @@ the shard is full: an expired entry, else the oldest never used one; never a liv
 from libc.stdint cimport uint32_t, uint64_t
 
 from mxallowd._address cimport Address
+from mxallowd._packet cimport BATCH
 from mxallowd._siphash cimport HashKey
 
 # Flags in the low bits of Entry.state.
@@ -33,7 +34,6 @@ cdef enum:
     GENERATION_SHIFT = 4
     UNTIL_SHIFT = 12        # leaves 52 bits: 142 years of microseconds
     LINE_WORDS = 15
-    LOOKUPS = 64            # hosts that are looked for at a time
 
 cdef struct Entry:
     Address host
@@ -70,24 +70,24 @@ cdef struct Shard:
     uint64_t evicted         # live entries that made room
     uint64_t full            # contacts not remembered: every entry was live and used
 
-cdef struct Lookups:        # hosts to look for together, and what was found
-    int count
-    Address host[<int> LOOKUPS]
-    uint64_t hash[<int> LOOKUPS]
-    uint32_t number[<int> LOOKUPS]      # the entry that the index proposes for it, 0: none
-    uint32_t passed[<int> LOOKUPS]      # of its line: 0 where no other line can hold it
+cdef struct Lookups:        # the sources of a batch, and what was found
+    Address host[<int> BATCH]
+    uint64_t hash[<int> BATCH]
+    uint64_t line[<int> BATCH]
+    uint32_t number[<int> BATCH]        # the entry that the index proposes for it, 0: none
+    uint32_t passed[<int> BATCH]        # of its line: 0 where no other line can hold it
 
 cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
     return state >> UNTIL_SHIFT
 
 # Any thread.
 cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil
-cdef void shard_prefetch(const Shard *shard, const Lookups *lookups) noexcept nogil
+cdef void shard_prefetch(const Shard *shard, const Lookups *lookups, int count) noexcept nogil
 cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint64_t *state) noexcept nogil
 cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
 
 # The shard's thread only.
-cdef void shard_locate(Shard *shard, Lookups *lookups) noexcept nogil
+cdef void shard_locate(Shard *shard, Lookups *lookups, int count) noexcept nogil
 cdef bint shard_add(
     Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
     uint64_t now_us) noexcept nogil

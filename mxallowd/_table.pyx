@@ -50,6 +50,7 @@ cdef enum:
 # An entry's place in `young` may be found to be taken by used entries; so many are moved on at once.
 cdef enum:
     EVICTION_STEPS = 64
+    LARGE_PAGE = 1 << 21
     READ_TRIES = 8
 
 MAX_ENTRIES_LIMIT = 100_000_000
@@ -75,9 +76,9 @@ cdef inline uint32_t tag_of(const Shard *shard, uint64_t hash) noexcept nogil:
     return <uint32_t> hash & ~shard.number_mask
 
 
-cdef void shard_prefetch(const Shard *shard, const Lookups *lookups) noexcept nogil:
+cdef void shard_prefetch(const Shard *shard, const Lookups *lookups, int count) noexcept nogil:
     cdef int i
-    for i in range(lookups.count):
+    for i in range(count):
         prefetch(&shard.lines[line_of(shard, lookups.hash[i])])
 
 
@@ -136,29 +137,31 @@ cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept
 
 # ---- reading in batches: the shard's thread only, so that what it alone writes needs no atomic access
 
-cdef void shard_locate(Shard *shard, Lookups *lookups) noexcept nogil:
+cdef void shard_locate(Shard *shard, Lookups *lookups, int count) noexcept nogil:
     """Find what the index proposes for all hosts, so that memory is fetched for many at a time.
 
     Whether it is the host's entry is for the caller to see: it is being fetched when this returns.
     """
     cdef uint32_t tag_mask = ~shard.number_mask, number
     cdef const Line *line
-    cdef uint64_t hash
+    cdef Line *lines = shard.lines
+    cdef Entry *entries = shard.entries
+    cdef uint32_t capacity = shard.capacity
     cdef int i
-    hash_addresses(&shard.key, lookups.host, lookups.hash, lookups.count)
-    for i in range(lookups.count):
+    hash_addresses(&shard.key, lookups.host, lookups.hash, count)
+    for i in range(count):
         lookups.hash[i] &= shard.hash_mask
-        prefetch(&shard.lines[line_of(shard, lookups.hash[i])])
-    for i in range(lookups.count):
-        hash = lookups.hash[i]
-        line = &shard.lines[line_of(shard, hash)]
+        lookups.line[i] = line_of(shard, lookups.hash[i])
+        prefetch(&lines[lookups.line[i]])
+    for i in range(count):
+        line = &lines[lookups.line[i]]
         lookups.passed[i] = line.passed
-        number = line_match(line, tag_mask, <uint32_t> hash & tag_mask) & shard.number_mask
+        number = line_match(line, tag_mask, <uint32_t> lookups.hash[i] & tag_mask) & ~tag_mask
         # Two matches at once may name an entry that there is not.
-        number = min(number, shard.capacity)
+        number = min(number, capacity)
         lookups.number[i] = number
         # Number 0 is there, too; its time is always over.
-        prefetch(&shard.entries[number])
+        prefetch(&entries[number])
 
 
 # ---- the lists: the shard's thread only
@@ -376,13 +379,29 @@ cdef uint64_t lines_for(uint32_t capacity) noexcept:
 
 cdef void *map_memory(size_t size) except NULL:
     """Zeroed pages that are resident at once: what is missing shows at start, not under load."""
-    cdef void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    if memory == MAP_FAILED:
+    cdef size_t mapped = mapped_bytes(size), before
+    cdef char *memory = <char *> mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if memory == <char *> MAP_FAILED:
         raise MemoryError(f"no {size} bytes of memory for the whitelist: {strerror(errno).decode()}")
-    # Large pages save most misses of the TLB in a table of many megabytes; without them it works as well.
+    # Large pages save most misses of the TLB in a table of many megabytes; without them it works as well. They must
+    # begin at their multiples: what lies before goes back.
+    before = -<size_t> memory & (LARGE_PAGE - 1) if mapped > size else 0
+    if before:
+        munmap(memory, before)
+    if mapped - before > size:
+        munmap(memory + before + page_end(size), mapped - before - page_end(size))
+    memory += before
     madvise(memory, size, MADV_HUGEPAGE)
     memset(memory, 0, size)
     return memory
+
+
+cdef size_t page_end(size_t size) noexcept:
+    return (size + 4095) & ~<size_t> 4095
+
+
+cdef size_t mapped_bytes(size_t size) noexcept:
+    return page_end(size) + LARGE_PAGE if size >= LARGE_PAGE else size
 
 
 cdef int map_shard(Shard *shard, uint32_t capacity, const char *key, uint64_t hash_mask) except -1:

@@ -7,7 +7,8 @@ acknowledgement, which arrives in the stream that the thread waits for.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from mxallowd._fastpath cimport BATCH, Fastpath, Packet, Path
+from mxallowd._fastpath cimport Fastpath, Path
+from mxallowd._packet cimport BATCH, Packet
 from mxallowd.c_netlink cimport iovec, mmsghdr
 
 cdef enum:

@@ -15,9 +15,10 @@ from posix.signal cimport sigfillset, sigset_t
 from posix.time cimport clock_gettime, timespec
 from posix.unistd cimport write
 
-from mxallowd._fastpath cimport BATCH, Fastpath, decide, drops
+from mxallowd._fastpath cimport Fastpath, decide, drops
 from mxallowd._nfnetlink cimport (
     IN_BROKEN, IN_ERROR, IN_PACKET, VERDICT_BYTES, Incoming, Message, read_message, write_verdict)
+from mxallowd._packet cimport BATCH
 from mxallowd._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
 from mxallowd._table cimport Shard, shard_sweep
 from mxallowd.c_atomic cimport (

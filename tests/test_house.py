@@ -16,7 +16,7 @@ COMPILED = sorted(path.stem for path in PACKAGE.glob("_*.pyx"))
 
 # Who may import whom: a module may import what stands in a row above its own, and its own row where it says so.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "text", "streams", "_address", "c_atomic", "c_netlink"}),
+    frozenset({"__init__", "errors", "text", "streams", "_packet", "_address", "c_atomic", "c_netlink"}),
     frozenset({"options", "_headers", "_siphash", "_ring", "_nfnetlink"}),
     frozenset({"settings", "_table", "_capture", "log"}),
     frozenset({"arguments", "configfile", "_fastpath", "events"}),

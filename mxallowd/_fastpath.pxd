@@ -2,8 +2,8 @@
 
 No GIL, no allocation, no lock, no input or output. A batch passes in three rounds:
 
-    parse, and find the role of the destination
-    look up all sources together, so that the memory for many is fetched at a time (shard_locate of _table)
+    parse all, hash all sources, begin to fetch their lines of the index
+    find the roles of all destinations; find what the index proposes for all sources, begin to fetch those entries
     decide, in the order of arrival; what an earlier packet of the batch has changed is looked up again
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -55,7 +55,7 @@ cdef struct Path:               # all that one queue thread needs
     Address destinations[<int> BATCH]
     uint8_t parses[<int> BATCH]
     uint8_t roles[<int> BATCH]
-    uint64_t added              # a bit by their hashes for the hosts that this batch has added
+    uint64_t added[8]           # a bit by their hashes for the hosts that this batch has added
     uint64_t limit              # of the ring for any event, and for pressing ones
     uint64_t limit_pressing
 

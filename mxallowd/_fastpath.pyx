@@ -11,8 +11,8 @@ from mxallowd._packet cimport Packet
 from mxallowd._ring cimport (
     ACCEPTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit, ring_publish)
 from mxallowd._table cimport (
-    LIVE, USED, Entry, Lookups, Shard, Table, shard_expire, shard_find, shard_insert, shard_locate, shard_mark_used,
-    shard_prefetch, until_of)
+    LIVE, USED, Entry, Lookups, Shard, Table, shard_expire, shard_find, shard_hash_all, shard_insert, shard_locate_all,
+    shard_mark_used, shard_prefetch_all, until_of)
 from mxallowd.c_atomic cimport ACQUIRE, RELAXED, RELEASE, load64, load_ptr, store64, store_ptr
 
 OUTCOME_NAMES = (
@@ -96,7 +96,8 @@ cdef inline bint changes_nothing(const Path *path, const Shard *own, uint64_t no
 
 cdef inline bint is_unknown(const Path *path, int at) noexcept nogil:
     """Whether no entry can be the host's: none is proposed, its line was never full, and this batch did not add it."""
-    return (path.lookups.number[at] | path.lookups.passed[at] | (path.added >> (path.lookups.hash[at] & 63) & 1)) == 0
+    cdef uint64_t hash = path.lookups.hash[at]
+    return (path.lookups.number[at] | path.lookups.passed[at] | (path.added[hash >> 6 & 7] >> (hash & 63) & 1)) == 0
 
 
 cdef struct Place:      # where the source of a packet stands
@@ -142,7 +143,7 @@ cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t
             &path.shards[path.own], expired, &path.lookups.host[at], hash, until_us, 0, packet.now_us):
         report(path, FULL, path.limit, packet, at, 0)
         return FAKE_FULL
-    path.added |= <uint64_t> 1 << (hash & 63)
+    path.added[hash >> 6 & 7] |= <uint64_t> 1 << (hash & 63)
     report(path, WHITELISTED, path.limit_pressing, packet, at, until_us)
     return FAKE_NEW
 
@@ -188,15 +189,17 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     store_ptr(<void **> &path.rules_seen, rules, RELEASE)
     parse_packets(packets, count, path.parses, path.lookups.host, path.destinations)
     # Sources of packets to other destinations are looked up as well: they are few, and the loops stay simple.
-    shard_locate(own, &path.lookups, count)
+    shard_hash_all(own, &path.lookups, count)
     for i in range(path.shard_count):
         if i != path.own:
-            shard_prefetch(&path.shards[i], &path.lookups, count)
+            shard_prefetch_all(&path.shards[i], &path.lookups, count)
+    # While the memory comes.
     for i in range(count):
         path.roles[i] = role_of(rules, &path.destinations[i])
+    shard_locate_all(own, &path.lookups, count)
 
     memset(outcomes, 0, sizeof(outcomes))
-    path.added = 0
+    memset(path.added, 0, sizeof(path.added))
     path.limit = ring_limit(path.ring, False)
     path.limit_pressing = ring_limit(path.ring, True)
     for i in range(count):

@@ -82,12 +82,13 @@ cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
 
 # Any thread.
 cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil
-cdef void shard_prefetch(const Shard *shard, const Lookups *lookups, int count) noexcept nogil
+cdef void shard_prefetch_all(const Shard *shard, const Lookups *lookups, int count) noexcept nogil
 cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint64_t *state) noexcept nogil
 cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
 
 # The shard's thread only.
-cdef void shard_locate(Shard *shard, Lookups *lookups, int count) noexcept nogil
+cdef void shard_hash_all(Shard *shard, Lookups *lookups, int count) noexcept nogil
+cdef void shard_locate_all(Shard *shard, Lookups *lookups, int count) noexcept nogil
 cdef bint shard_add(
     Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
     uint64_t now_us) noexcept nogil

@@ -76,7 +76,7 @@ cdef inline uint32_t tag_of(const Shard *shard, uint64_t hash) noexcept nogil:
     return <uint32_t> hash & ~shard.number_mask
 
 
-cdef void shard_prefetch(const Shard *shard, const Lookups *lookups, int count) noexcept nogil:
+cdef void shard_prefetch_all(const Shard *shard, const Lookups *lookups, int count) noexcept nogil:
     cdef int i
     for i in range(count):
         prefetch(&shard.lines[line_of(shard, lookups.hash[i])])
@@ -137,8 +137,19 @@ cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept
 
 # ---- reading in batches: the shard's thread only, so that what it alone writes needs no atomic access
 
-cdef void shard_locate(Shard *shard, Lookups *lookups, int count) noexcept nogil:
-    """Find what the index proposes for all hosts, so that memory is fetched for many at a time.
+cdef void shard_hash_all(Shard *shard, Lookups *lookups, int count) noexcept nogil:
+    """Hash all hosts and begin to fetch their lines of the index, so that memory is fetched for many at a time."""
+    cdef Line *lines = shard.lines
+    cdef int i
+    hash_addresses(&shard.key, lookups.host, lookups.hash, count)
+    for i in range(count):
+        lookups.hash[i] &= shard.hash_mask
+        lookups.line[i] = line_of(shard, lookups.hash[i])
+        prefetch(&lines[lookups.line[i]])
+
+
+cdef void shard_locate_all(Shard *shard, Lookups *lookups, int count) noexcept nogil:
+    """Find what the index proposes for all hosts, after shard_hash_all.
 
     Whether it is the host's entry is for the caller to see: it is being fetched when this returns.
     """
@@ -148,11 +159,6 @@ cdef void shard_locate(Shard *shard, Lookups *lookups, int count) noexcept nogil
     cdef Entry *entries = shard.entries
     cdef uint32_t capacity = shard.capacity
     cdef int i
-    hash_addresses(&shard.key, lookups.host, lookups.hash, count)
-    for i in range(count):
-        lookups.hash[i] &= shard.hash_mask
-        lookups.line[i] = line_of(shard, lookups.hash[i])
-        prefetch(&lines[lookups.line[i]])
     for i in range(count):
         line = &lines[lookups.line[i]]
         lookups.passed[i] = line.passed

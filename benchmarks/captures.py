@@ -14,7 +14,7 @@ from mxallowd._capture import LINK_TYPES, select
 from mxallowd.text import quoted
 
 # Records at a time: their events fit into the ring of the daemon without loss.
-CHUNK = 4096
+CHUNK = 1024
 RECORD_HEADER = 16  # bytes of a record's header in a pcap file and in pcapy's batches
 
 

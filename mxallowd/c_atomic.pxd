@@ -28,3 +28,4 @@ cdef extern from * nogil:
 
     void fence "__atomic_thread_fence"(int order) noexcept
     void prefetch "__builtin_prefetch"(const void *where) noexcept
+    void prefetch_to "__builtin_prefetch"(const void *where, int write, int locality) noexcept

@@ -12,7 +12,8 @@ from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_
 from mxallowd._address cimport Address
 from mxallowd._siphash cimport hash_address, hash_addresses
 from mxallowd.c_atomic cimport (
-    ACQUIRE, RELAXED, RELEASE, exchange_if64, fence, fetch_or64, load32, load64, prefetch, prefetch_to, store32, store64)
+    ACQUIRE, RELAXED, RELEASE, exchange_if64, fence, fetch_or64, load32, load64, prefetch, prefetch_to, store32,
+    store64)
 
 cdef extern from "<sys/mman.h>" nogil:
     """

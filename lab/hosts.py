@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -26,6 +27,7 @@ BRIDGE = "br0"
 
 # The kernel sends a SYN again after 1 s: what is not answered by then was dropped.
 DROPPED_AFTER_S = 0.6
+FORWARDING_AFTER_S = 5.0
 
 _numbers = itertools.count()
 
@@ -173,7 +175,16 @@ class Lab:
             f"-n {host.name} link set eth0 up",
         )
         host.add_address(*(f"{address}/{64 if ':' in address else 24}" for address in addresses))
+        self._wait_until_forwarding(port)
         return host
+
+    def _wait_until_forwarding(self, port: str) -> None:
+        # The kernel tells the bridge of a new carrier at its leisure, up to a second later.
+        deadline = time.monotonic() + FORWARDING_AFTER_S
+        while "state forwarding" not in ip_output(f"-n {self.gateway.name} -d link show dev {port}"):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the bridge does not forward for {port}")
+            time.sleep(0.01)
 
     def _make(self, host: Host) -> None:
         ip(f"netns add {host.name}")
@@ -226,9 +237,15 @@ class Lab:
 def ip(*commands: str) -> None:
     """Run commands of ip(8) in order. Raises RuntimeError with what it said."""
     for command in commands:
-        done = subprocess.run(["ip", *command.split()], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"ip {command}: {done.stderr.strip()}")
+        ip_output(command)
+
+
+def ip_output(command: str) -> str:
+    """The output of one command of ip(8). Raises RuntimeError with what it said."""
+    done = subprocess.run(["ip", *command.split()], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"ip {command}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _address_command(address: str, interface: str) -> str:

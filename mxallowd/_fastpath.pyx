@@ -12,7 +12,7 @@ from mxallowd._ring cimport (
     ACCEPTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit, ring_publish)
 from mxallowd._table cimport (
     LIVE, USED, Entry, Lookups, Shard, Table, shard_expire, shard_find, shard_hash_all, shard_insert, shard_locate_all,
-    shard_mark_used, shard_prefetch_all, until_of)
+    shard_look_elsewhere, shard_mark_used, shard_prefetch_all, until_of)
 from mxallowd.c_atomic cimport ACQUIRE, RELAXED, RELEASE, load64, load_ptr, store64, store_ptr
 
 OUTCOME_NAMES = (
@@ -126,7 +126,6 @@ cdef Place place_of_source(Path *path, uint64_t now_us, int at) noexcept nogil:
         return place
     for i in range(path.shard_count):
         shard = &path.shards[i]
-        # An empty shard costs one read.
         if i == path.own or load64(&shard.size, RELAXED) == 0:
             continue
         place.number = shard_find(shard, &lookups.host[at], lookups.hash[at], &place.state)
@@ -172,7 +171,7 @@ cdef inline Outcome decide_one(Path *path, const Shard *own, bint alone, const P
         return OTHER if path.parses[at] == PARSE_OK else decide_malformed(path, packet, path.parses[at])
     if changes_nothing(path, own, packet.now_us, at):
         return FAKE_KNOWN if path.roles[at] == FAKE else REAL_AGAIN
-    if alone and is_unknown(path, at):
+    if is_unknown(path, at) and (alone or not path.lookups.elsewhere[at]):
         return refuse(path, packet, at) if path.roles[at] == REAL else whitelist(path, packet, at, 0)
     return decide_rare(path, packet, at)
 
@@ -180,7 +179,7 @@ cdef inline Outcome decide_one(Path *path, const Shard *own, bint alone, const P
 cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     cdef RuleSet *rules = <RuleSet *> load_ptr(<void **> &path.rules, ACQUIRE)
     cdef Shard *own = &path.shards[path.own]
-    cdef bint alone = path.shard_count == 1
+    cdef bint alone = True
     cdef uint64_t outcomes[<int> OUTCOMES]
     cdef Outcome outcome
     cdef int i
@@ -191,12 +190,19 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     # Sources of packets to other destinations are looked up as well: they are few, and the loops stay simple.
     shard_hash_all(own, &path.lookups, count)
     for i in range(path.shard_count):
-        if i != path.own:
+        # An empty shard costs one read.
+        if i != path.own and load64(&path.shards[i].size, RELAXED):
+            alone = False
             shard_prefetch_all(&path.shards[i], &path.lookups, count)
     # While the memory comes.
     for i in range(count):
         path.roles[i] = role_of(rules, &path.destinations[i])
     shard_locate_all(own, &path.lookups, count)
+    if not alone:
+        memset(path.lookups.elsewhere, 0, sizeof(path.lookups.elsewhere))
+        for i in range(path.shard_count):
+            if i != path.own:
+                shard_look_elsewhere(&path.shards[i], &path.lookups, count)
 
     memset(outcomes, 0, sizeof(outcomes))
     memset(path.added, 0, sizeof(path.added))

@@ -1,7 +1,7 @@
 """The whitelist: which hosts may reach the real server, and until when.
 
-A table is cut into shards, one a queue thread. **Exactly one thread writes a shard; every thread may read it.**
-That is why nothing here locks:
+A table is cut into shards, one a queue thread, and one for the main thread, which admits hosts by their names.
+**Exactly one thread writes a shard; every thread may read it.** That is why nothing here locks:
 
 * An entry carries its own proof. `state` holds expiry, a generation and flags in one word. A reader loads the
   state, the host, and the state again; equal expiry and generation mean that the host between them belongs to it.
@@ -11,13 +11,14 @@ That is why nothing here locks:
 * The index never moves a word. An entry sits in one line of the index until it is removed; a line that was full
   when an entry had to go further counts it in `passed`. So a lookup that runs beside a removal cannot miss an
   entry that was there all the time (which a backward shift would allow), and there are no tombstones.
-* USED is the one bit that other threads set, by compare-and-exchange against the state they saw.
+* USED and the expiry are what other threads may change, by compare-and-exchange against the state they saw.
 
 Order costs no walk: entries hang in two lists by age, `young` (in order of arrival) and `proven` (entries that were
 found used when they had become the oldest). Their heads are what expires next and what goes first when
-the shard is full: an expired entry, else the oldest never used one; never a live entry that was used.
+the shard is full: an expired entry, else the oldest never used one; never a live entry that was used. (An entry
+that was renewed stands further ahead than its expiry says: those behind it leave as much later.)
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from mxallowd._address cimport Address
 from mxallowd._packet cimport BATCH
@@ -76,6 +77,7 @@ cdef struct Lookups:        # the sources of a batch, and what was found
     uint64_t line[<int> BATCH]
     uint32_t number[<int> BATCH]        # the entry that the index proposes for it, 0: none
     uint32_t passed[<int> BATCH]        # of its line: 0 where no other line can hold it
+    uint8_t elsewhere[<int> BATCH]      # whether the index of another shard may hold it
 
 cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
     return state >> UNTIL_SHIFT
@@ -85,6 +87,8 @@ cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil
 cdef void shard_prefetch_all(const Shard *shard, const Lookups *lookups, int count) noexcept nogil
 cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint64_t *state) noexcept nogil
 cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
+cdef bint shard_renew(Shard *shard, uint32_t number, uint64_t seen, uint64_t until_us) noexcept nogil
+cdef void shard_look_elsewhere(const Shard *shard, Lookups *lookups, int count) noexcept nogil
 
 # The shard's thread only.
 cdef void shard_hash_all(Shard *shard, Lookups *lookups, int count) noexcept nogil
@@ -101,6 +105,7 @@ cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_
 
 cdef class Table:
     cdef Shard *shards
-    cdef readonly int shard_count
+    cdef readonly int shard_count       # those of the queue threads, and that of the main thread where there is one
     cdef readonly uint64_t max_entries
+    cdef int admitting                  # the shard of the main thread, -1: there is none
     cdef Shard *shard_at(self, int shard) except NULL

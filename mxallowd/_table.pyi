@@ -12,10 +12,11 @@ class Table:
     """
 
     def __new__(
-        cls, max_entries: int, shards: int = 1, key: bytes | None = None, *, collide: bool = False
+        cls, max_entries: int, shards: int = 1, key: bytes | None = None, *, admitted: int = 0, collide: bool = False
     ) -> Table:
-        """`max_entries` is shared evenly by `shards`, one for each thread that writes.
+        """`max_entries` is shared evenly by `shards`, one for each queue thread, but for `admitted` of them.
 
+        Those make a further shard, which the main thread writes by admit().
         `key` is the 16-byte key of the hash, random where None. `collide` gives every host the same hash (for tests).
         Raises ValueError on sizes out of range or another length of the key, MemoryError.
         """
@@ -28,6 +29,15 @@ class Table:
         """(until_us, used, child) of a listed host that is not expired."""
     def mark_used(self, host: bytes, now_us: int) -> bool:
         """Note that a host reached the real server. True the first time."""
+    def admit(self, host: bytes, until_us: int, now_us: int) -> bool:
+        """Enter a host as a child, by the main thread. False: it is listed already, or there is no room.
+
+        Raises ValueError where the table was made without `admitted`.
+        """
+    def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
+        """Let the entry of a listed host, in any shard, end later. False: it is not listed, or ends later anyway."""
+    def sweep_admitted(self, now_us: int) -> None:
+        """Remove all expired entries among those that were admitted."""
     def expire(self, now_us: int, budget: int, *, shard: int = 0) -> None:
         """Remove expired entries in at most `budget` steps, the oldest first."""
     def sweep(self, now_us: int) -> None:

@@ -29,7 +29,8 @@ cdef extern from * nogil:
        caller sees that it is not the host. Vectors as GCC and Clang have them on every machine, and no branch, which
        would be a coin's throw: as a loop over 15 words it took a third of a decision. */
     typedef uint32_t mxallowd_four __attribute__((vector_size(16)));
-    static inline uint32_t mxallowd_match(const void *line, uint32_t tag_mask, uint32_t tag)
+    static inline __attribute__((always_inline)) uint32_t mxallowd_match(
+        const void *line, uint32_t tag_mask, uint32_t tag)
     {
         const mxallowd_four *words = (const mxallowd_four *) __builtin_assume_aligned(line, 64);
         const mxallowd_four mask = { tag_mask, tag_mask, tag_mask, tag_mask }, wanted = { tag, tag, tag, tag };
@@ -38,8 +39,17 @@ cdef extern from * nogil:
             found |= words[i] & (mxallowd_four) ((words[i] & mask) == wanted);
         return found[0] | found[1] | found[2] | found[3];
     }
+    /* The same for a line that another thread may be writing: each word of a vector is read as one. What is found is a
+       hint that is looked at again with atomic reads, so the checker need not mind. */
+    __attribute__((noinline, no_sanitize("thread")))
+    static uint32_t mxallowd_match_shared(const void *line, uint32_t tag_mask, uint32_t tag)
+    {
+        /* The first word is `passed`: with it, the host may be in another line. */
+        return mxallowd_match(line, tag_mask, tag) | *(const uint32_t *) line;
+    }
     """
     uint32_t line_match "mxallowd_match"(const Line *line, uint32_t tag_mask, uint32_t tag) noexcept
+    uint32_t line_match_shared "mxallowd_match_shared"(const Line *line, uint32_t tag_mask, uint32_t tag) noexcept
 
 # Entries a line holds on average when the shard is full. 10 of 15 words: one line in twenty is passed by
 # some entry, and the index costs 6.4 bytes an entry.
@@ -48,6 +58,7 @@ cdef enum:
 
 cdef enum:
     GENERATION = 0xff << GENERATION_SHIFT
+    LOW_BITS = (1 << UNTIL_SHIFT) - 1
 # An entry's place in `young` may be found to be taken by used entries; so many are moved on at once.
 cdef enum:
     EVICTION_STEPS = 64
@@ -60,8 +71,13 @@ MAX_ENTRIES_LIMIT = 100_000_000
 # ---- reading: any thread
 
 cdef inline bint same_entry(uint64_t one, uint64_t other) noexcept nogil:
-    # Only these two flags may change while the entry stays the host's.
+    # Only these two flags change under a reader; a renewal makes it read again.
     return (one ^ other) & ~<uint64_t> (USED | PROVEN) == 0
+
+
+cdef inline bint same_host(uint64_t one, uint64_t other) noexcept nogil:
+    # From the look at a state to the exchange against it an entry is not given away 256 times.
+    return (one ^ other) & (GENERATION | LIVE) == 0
 
 
 cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil:
@@ -136,8 +152,19 @@ cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept
     """Set USED on the entry that was seen in state `seen`; whether this call was the one that set it."""
     cdef Entry *entry = &shard.entries[number]
     cdef uint64_t expected = seen
-    while not expected & USED and same_entry(expected, seen):
+    while not expected & USED and same_host(expected, seen):
         if exchange_if64(&entry.state, &expected, expected | USED, True, RELAXED, RELAXED):
+            return True
+    return False
+
+
+cdef bint shard_renew(Shard *shard, uint32_t number, uint64_t seen, uint64_t until_us) noexcept nogil:
+    """Let the entry that was seen in state `seen` end later. False: it has gone, or ends later anyway."""
+    cdef Entry *entry = &shard.entries[number]
+    cdef uint64_t expected = seen
+    while same_host(expected, seen) and until_of(expected) < until_us:
+        if exchange_if64(
+                &entry.state, &expected, until_us << UNTIL_SHIFT | (expected & LOW_BITS), True, RELAXED, RELAXED):
             return True
     return False
 
@@ -175,6 +202,15 @@ cdef void shard_locate_all(Shard *shard, Lookups *lookups, int count) noexcept n
         lookups.number[i] = number
         # Number 0 is there, too; its time is always over.
         prefetch(&entries[number])
+
+
+cdef void shard_look_elsewhere(const Shard *shard, Lookups *lookups, int count) noexcept nogil:
+    """Note for which hosts this shard, another thread's, may hold an entry. Any thread; after shard_hash_all."""
+    cdef uint32_t tag_mask = ~shard.number_mask
+    cdef int i
+    for i in range(count):
+        lookups.elsewhere[i] |= line_match_shared(
+            &shard.lines[line_of(shard, lookups.hash[i])], tag_mask, <uint32_t> lookups.hash[i] & tag_mask) != 0
 
 
 # ---- the lists: the shard's thread only
@@ -446,22 +482,25 @@ cdef Address host_address(bytes host) except *:
 
 @cython.final
 cdef class Table:
-    def __cinit__(self, max_entries, shards=1, key=None, *, collide=False):
+    def __cinit__(self, max_entries, shards=1, key=None, *, admitted=0, collide=False):
         cdef int i
-        cdef uint32_t capacity
-        if not 1 <= shards <= max_entries <= MAX_ENTRIES_LIMIT:
+        if not (1 <= shards <= max_entries - admitted and admitted >= 0 and max_entries <= MAX_ENTRIES_LIMIT):
             raise ValueError(f"{max_entries} entries cannot be shared by {shards} threads")
+        shared = max_entries - admitted
+        capacities = [shared // shards + (i < shared % shards) for i in range(shards)]
+        if admitted:
+            capacities.append(admitted)
         secret = os.urandom(16) if key is None else key
         if len(secret) != 16:
             raise ValueError("the hash key is 16 bytes")
-        self.shards = <Shard *> calloc(shards, sizeof(Shard))
+        self.shards = <Shard *> calloc(len(capacities), sizeof(Shard))
         if not self.shards:
             raise MemoryError()
-        self.shard_count = shards
+        self.shard_count = len(capacities)
         self.max_entries = max_entries
+        self.admitting = shards if admitted else -1
         for i in range(self.shard_count):
-            capacity = max_entries // shards + (1 if i < max_entries % shards else 0)
-            map_shard(&self.shards[i], capacity, secret, 0 if collide else ~<uint64_t> 0)
+            map_shard(&self.shards[i], capacities[i], secret, 0 if collide else ~<uint64_t> 0)
 
     def __dealloc__(self):
         cdef int i
@@ -507,6 +546,29 @@ cdef class Table:
             if number and until_of(state) > now:
                 return bool(shard_mark_used(&self.shards[i], number, state))
         return False
+
+    def admit(self, host, until_us, now_us):
+        if self.admitting < 0:
+            raise ValueError("the table has no room for admitted hosts")
+        if self.find(host, now_us) is not None:
+            return False
+        self.expire(now_us, 2, shard=self.admitting)
+        return self.add(host, until_us, now_us, child=True, shard=self.admitting)
+
+    def renew(self, host, until_us, now_us):
+        cdef Address address = host_address(host)
+        cdef uint64_t state = 0, now = now_us
+        cdef uint32_t number
+        cdef int i
+        for i in range(self.shard_count):
+            number = shard_find(&self.shards[i], &address, shard_hash(&self.shards[i], &address), &state)
+            if number and until_of(state) > now:
+                return bool(shard_renew(&self.shards[i], number, state, until_us))
+        return False
+
+    def sweep_admitted(self, now_us):
+        if self.admitting >= 0:
+            shard_sweep(&self.shards[self.admitting], now_us, 1, self.shards[self.admitting].capacity)
 
     def expire(self, now_us, budget, *, shard=0):
         shard_expire(self.shard_at(shard), now_us, budget)

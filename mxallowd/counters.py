@@ -2,16 +2,20 @@
 
 The first three are those of the contract. SIGUSR1 logs them; later parts show the same picture elsewhere.
 """
+from collections.abc import Iterable
+
 from mxallowd.backends import Backend
+from mxallowd.sinks import Sink
 
 
-def collect(backend: Backend) -> dict[str, int]:
+def collect(backend: Backend, sinks: Iterable[Sink] = ()) -> dict[str, int]:
     """All counters since the start, and `entries`, the present size of the whitelist."""
     outcomes: dict[str, int] = {}
     for fastpath in backend.fastpaths:
         for name, value in fastpath.counters().items():
             outcomes[name] = outcomes.get(name, 0) + value
-    table = next(iter(backend.fastpaths)).table.counters()
+    table = backend.table.counters()
+    more = {name: value for sink in sinks for name, value in sink.counters().items()}
     return {
         "blocked": outcomes["real-refused"],
         "successful": table["successful"],
@@ -19,4 +23,5 @@ def collect(backend: Backend) -> dict[str, int]:
         **{name: table[name] for name in ("entries", "added", "evicted", "full")},
         **outcomes,
         **backend.counters(),
+        **more,
     }

@@ -6,6 +6,7 @@ way of a packet: if this loop stopped for good, verdicts would go on and events 
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -52,6 +53,13 @@ class Daemon:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._backend = backends.create(settings, compile_rules(settings), self._wake_fd)
         self._sinks: list[Sink] = [LogSink(log, writer.leave_out)]
+        if not settings.no_rdns_whitelist:
+            # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
+            from mxallowd.resolver import Resolver  # noqa: PLC0415
+            from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
+
+            resolver = Resolver(asyncio.get_running_loop(), settings.dns_server)
+            self._sinks.append(RdnsSink(settings, log, self._backend.table, resolver))
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
         self._sweeps_left = 0
@@ -185,8 +193,9 @@ class Daemon:
         self._sweeps_left = self._backend.sweep()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
+        self._backend.table.sweep_admitted(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
         # Asked for, so it is written even where --quiet leaves errors only.
-        self._log.notice("counters", None, **counters.collect(self._backend))
+        self._log.notice("counters", None, **counters.collect(self._backend, self._sinks))
 
     # ---- start and end
 

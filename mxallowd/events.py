@@ -12,7 +12,7 @@ from mxallowd._headers import REASONS
 from mxallowd._ring import EVENT_SIZE
 
 _RECORD = struct.Struct("=BBHIQ16s16sQ8x")
-_MAPPED = b"\0" * 10 + b"\xff\xff"
+MAPPED = b"\0" * 10 + b"\xff\xff"
 
 if _RECORD.size != EVENT_SIZE:
     raise ImportError("the layout of events differs between _ring.pxd and events.py")
@@ -62,11 +62,11 @@ def packed(text: str) -> bytes:
     """An address as events carry it. Raises OSError where `text` is none."""
     if ":" in text:
         return socket.inet_pton(socket.AF_INET6, text)
-    return _MAPPED + socket.inet_pton(socket.AF_INET, text)
+    return MAPPED + socket.inet_pton(socket.AF_INET, text)
 
 
 def address_text(address: bytes) -> str:
     """The usual text of an address of 16 bytes (RFC 5952 for IPv6)."""
-    if address.startswith(_MAPPED):
+    if address.startswith(MAPPED):
         return socket.inet_ntop(socket.AF_INET, address[12:])
     return socket.inet_ntop(socket.AF_INET6, address)

@@ -68,6 +68,21 @@ def number(low: int, high: int) -> Callable[[str], int]:
     return convert
 
 
+def name_server(text: str) -> str:
+    """ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT, as c-ares takes it."""
+    host, colon, port = text.rpartition(":")
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+        if not bracket or (rest and colon != ":"):
+            raise ValueError("is neither ADDRESS nor [ADDRESS]:PORT")
+    elif not colon or text.count(":") > 1:
+        host, colon, port = text, "", ""
+    server = address(host)
+    where = f"[{server}]" if server.version == 6 else str(server)
+    return f"{where}:{number(1, 65535)(port)}" if colon else str(server)
+
+
 def queues(text: str) -> range:
     """One queue number, or A:B as in the firewall's --queue-balance A:B."""
     first, colon, last = text.partition(":")
@@ -131,7 +146,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("whitelist-time", ("t",), Kind.SINGLE, "lifetime of an entry",
            "SECONDS", number(1, 315_360_000), 3600, "seconds, 1 to 315360000", live=True),
     Option("no-rdns-whitelist", ("b", "d"), Kind.FLAG,
-           "do not whitelist the other addresses of the source's reverse DNS name", default=False, live=True),
+           "do not whitelist the other addresses of the source's reverse DNS name", default=False),
+    Option("rdns-unconfirmed", (), Kind.FLAG,
+           "believe reverse DNS names whose own addresses do not contain the source, as mxallowd 1.9 did",
+           default=False, live=True),
+    Option("dns-server", (), Kind.LIST, "name server to ask, may be repeated; default: those of resolv.conf",
+           "ADDRESS[:PORT]", name_server, values="IPv4 or IPv6, an IPv6 address with a port in brackets"),
+    Option("dns-rate", (), Kind.SINGLE, "lookups of reverse DNS names that are started, at most",
+           "PER-SECOND", number(1, 100_000), 500, "1 to 100000 a second, a burst of four times as many", live=True),
     Option("stdout", ("s",), Kind.FLAG, "log to standard output, not to syslog", default=False),
     Option("quiet", ("q",), Kind.FLAG, "log errors only", default=False, live=True),
     Option("foreground", ("F",), Kind.FLAG, "stay in the foreground; no pid file is written", default=False),
@@ -142,7 +164,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("queue-length", (), Kind.SINGLE, "packets that may wait in a kernel queue",
            "PACKETS", number(1, 65535), 8192, "1 to 65535"),
     Option("max-entries", (), Kind.SINGLE, "bound of the whitelist; its memory is taken at start",
-           "ENTRIES", number(MAX_QUEUES, 100_000_000), 1_000_000, f"{MAX_QUEUES} to 100000000, 39 bytes each"),
+           "ENTRIES", number(2 * MAX_QUEUES, 100_000_000), 1_000_000, f"{2 * MAX_QUEUES} to 100000000, 39 bytes each"),
     Option("pid-file", (), Kind.SINGLE, "where the background daemon writes its process id",
            "FILE", path, Path("/var/run/mxallowd.pid")),
     Option("check", (), Kind.ACTION, "read and validate everything, print each problem, start nothing", in_file=False),

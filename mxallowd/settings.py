@@ -46,6 +46,9 @@ class Settings:
     queue_num: range
     whitelist_time: int  # seconds
     no_rdns_whitelist: bool
+    rdns_unconfirmed: bool
+    dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; none: those of resolv.conf
+    dns_rate: int  # lookups a second
     stdout: bool
     quiet: bool
     foreground: bool

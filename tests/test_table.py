@@ -420,3 +420,56 @@ def test_the_key_is_random_unless_given(monkeypatch: pytest.MonkeyPatch) -> None
     assert asked == []
     Table(1)
     assert asked == [16]
+
+
+# ---- hosts that the main thread admits
+
+
+def test_admitted_hosts_have_a_shard_of_their_own() -> None:
+    table = Table(8, 2, admitted=4)
+    assert table.shard_count == 3
+    for number in range(1, 6):
+        assert table.admit(host(number), 100, 0)
+    # The oldest, never used, made room; the queue threads' shares are as they were.
+    assert table.find(host(1), 0) is None
+    assert table.find(host(5), 0) == (100, False, True)
+    assert all(table.add(host(number), 50, 0, shard=number % 2) for number in range(10, 14))
+    assert len(table) == 8
+    assert not table.admit(host(10), 100, 0)
+    assert table.find(host(10), 0) == (50, False, False)
+
+
+def test_admitted_hosts_are_in_none_of_the_three_counters() -> None:
+    table = Table(8, 1, admitted=4)
+    table.admit(host(1), 10, 0)
+    table.mark_used(host(1), 0)
+    table.admit(host(2), 10, 0)
+    assert counters(table, "entries") == (2,)
+    table.sweep_admitted(10)
+    assert counters(table, "entries", "successful", "direct-to-fake", "evicted") == (0, 0, 0, 0)
+
+
+def test_renewal() -> None:
+    table = Table(8, 1, admitted=4)
+    table.add(host(1), 10, 0)
+    assert table.renew(host(1), 20, 5)
+    assert table.find(host(1), 19) == (20, False, False)
+    assert not table.renew(host(1), 20, 5)
+    assert not table.renew(host(1), 30, 20)
+    assert not table.renew(host(2), 30, 0)
+    table.add(host(3), 12, 0)
+    # It stands before one that ends earlier, which waits for it.
+    table.expire(15, 10)
+    assert len(table) == 2
+    assert table.find(host(3), 15) is None
+    table.expire(20, 10)
+    assert len(table) == 0
+    assert counters(table, "successful", "direct-to-fake") == (0, 2)
+
+
+def test_a_table_without_room_for_admitted_hosts() -> None:
+    with pytest.raises(ValueError, match="no room for admitted"):
+        Table(8).admit(host(1), 10, 0)
+    for wrong in ((4, 2, 3), (4, 1, -1), (4, 1, 4)):
+        with pytest.raises(ValueError, match="cannot be shared"):
+            Table(wrong[0], wrong[1], admitted=wrong[2])

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd._ring import Ring
+from mxallowd._table import Table
 from mxallowd.settings import Settings
 
 
@@ -17,6 +18,10 @@ class Backend(Protocol):
     @property
     def rings(self) -> Iterable[Ring]:
         """The rings that its threads write events into."""
+
+    @property
+    def table(self) -> Table:
+        """The whitelist."""
 
     @property
     def fastpaths(self) -> Iterable[Fastpath]:

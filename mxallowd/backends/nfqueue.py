@@ -121,7 +121,9 @@ class NfqueueBackend:
         numbers = settings.queue_num
         self._queue_length = settings.queue_length
         try:
-            self.table = Table(settings.max_entries, len(numbers))
+            # A quarter for the hosts that come in by their names, where any do.
+            admitted = 0 if settings.no_rdns_whitelist else settings.max_entries // 4
+            self.table = Table(settings.max_entries, len(numbers), admitted=admitted)
         except MemoryError as error:
             raise StartError(str(error)) from None
         self._queues = [_Queue(number, i, self.table, rules, wake_fd) for i, number in enumerate(numbers)]

@@ -102,6 +102,10 @@ class LogSink:
     def reload(self, settings: Settings) -> None:
         """Nothing here depends on settings that can change."""
 
+    def counters(self) -> dict[str, int]:
+        """None of its own: what is left out is said in the log itself."""
+        return {}
+
     def close(self) -> None:
         """Write every sum that is open."""
         now = self._clock()

@@ -1,0 +1,119 @@
+"""Questions to the DNS, asked by c-ares on the main loop.
+
+c-ares says which sockets it waits for, the loop tells it when they are ready; every call happens on the loop's thread,
+so nothing here locks. An answer that is late, wrong, cut short or absurd is c-ares' business; what comes out of here
+is a list of texts or the kind of failure.
+"""
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pycares
+
+from mxallowd.errors import MxallowdError
+
+TIMEOUT_S = 1.5
+TRIES = 2
+# How often c-ares looks for questions whose time is over, while there are any.
+CLOCK_S = 0.1
+RECEIVE_BUFFER = 1 << 20
+# c-ares keeps every answer for its time to live, some 1.6 kB each, and has no bound: this is ours.
+QUESTIONS_PER_CACHE = 20_000
+
+PTR, A, AAAA = pycares.QUERY_TYPE_PTR, pycares.QUERY_TYPE_A, pycares.QUERY_TYPE_AAAA
+# They say that nothing is there, which is an answer.
+_NOTHING = {pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND}
+
+
+class LookupFailed(MxallowdError):
+    """A question without an answer. `timed_out`: nobody answered in time."""
+
+    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
+        super().__init__(reason)
+        self.timed_out = timed_out
+
+
+class Resolver:
+    """A c-ares channel on a loop. `servers` are ADDRESS or ADDRESS:PORT texts; none: those of resolv.conf."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, servers: Sequence[str]) -> None:
+        self._loop = loop
+        self._clock: asyncio.TimerHandle | None = None
+        self._waiting = 0
+        self._asked = 0
+        self._channel = pycares.Channel(
+            flags=pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NOALIASES, timeout=TIMEOUT_S, tries=TRIES,
+            servers=list(servers) or None, lookups="b", sock_state_cb=self._socket_changed,
+            socket_receive_buffer_size=RECEIVE_BUFFER)
+
+    async def ask(self, name: str, kind: int) -> list[str]:
+        """The data of all records of that kind (PTR, A or AAAA): names or addresses. Raises LookupFailed."""
+        future: asyncio.Future[tuple[pycares.DNSResult | None, int | None]] = self._loop.create_future()
+
+        def answered(result: pycares.DNSResult | None, error: int | None) -> None:
+            # A name that cannot be sent both calls back and raises.
+            if not future.done():
+                future.set_result((result, error))
+
+        self._asked += 1
+        if self._asked % QUESTIONS_PER_CACHE == 0:
+            self.reload()
+        self._waiting += 1
+        self._start_clock()
+        try:
+            with suppress(pycares.AresError):
+                self._channel.query(name, kind, callback=answered)
+            result, error = await future
+        finally:
+            self._waiting -= 1
+        if result is None:
+            if error in _NOTHING:
+                return []
+            text = pycares.errno.strerror(error or 0)
+            raise LookupFailed(str(text), timed_out=error == pycares.errno.ARES_ETIMEOUT)
+        return [_text(record) for record in result.answer if record.type == kind]
+
+    def reload(self) -> None:
+        """Read resolv.conf again, and forget the cached answers. Questions under way stay."""
+        with suppress(pycares.AresError):
+            self._channel.reinit()
+
+    def close(self) -> None:
+        """End every question, on this thread: after close() alone, c-ares would call back on another one."""
+        self._channel.cancel()
+        if self._clock:
+            self._clock.cancel()
+        self._channel.close()
+
+    def _start_clock(self) -> None:
+        if self._clock is None:
+            self._clock = self._loop.call_later(CLOCK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._clock = None
+        self._channel.process_fd(pycares.ARES_SOCKET_BAD, pycares.ARES_SOCKET_BAD)
+        if self._waiting:
+            self._start_clock()
+
+    def _socket_changed(self, descriptor: int, readable: bool, writable: bool) -> None:
+        bad = pycares.ARES_SOCKET_BAD
+        if readable:
+            self._loop.add_reader(descriptor, self._channel.process_fd, descriptor, bad)
+        else:
+            self._loop.remove_reader(descriptor)
+        if writable:
+            self._loop.add_writer(descriptor, self._channel.process_fd, bad, descriptor)
+        else:
+            self._loop.remove_writer(descriptor)
+
+
+def _text(record: pycares.DNSRecord) -> str:
+    data = record.data
+    if isinstance(data, pycares.PTRRecordData):
+        return _decoded(data.dname)
+    assert isinstance(data, pycares.ARecordData | pycares.AAAARecordData)
+    return _decoded(data.addr)
+
+
+def _decoded(text: str | bytes) -> str:
+    return text.decode("ascii", "surrogateescape") if isinstance(text, bytes) else text

@@ -1,0 +1,246 @@
+"""The reverse DNS sink: a sender with several addresses under one name gets in from each of them.
+
+After a host met the fake server its name is asked for, and each other address of the name becomes a **child**. A host
+that was refused is asked about as well: if its name is one that is whitelisted now, it becomes a child, and its next
+SYN passes. A name counts only if its own addresses contain the host (forward-confirmed), since a PTR record is
+whatever its owner writes. No packet waits for anything here, and all of it is bounded; what is over a bound is
+counted.
+"""
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from mxallowd.events import Event, Kind, address_text, packed
+from mxallowd.hostnames import normal_name, reverse_name
+from mxallowd.log import Log
+from mxallowd.resolver import AAAA, PTR, A, LookupFailed, Resolver
+from mxallowd.settings import Settings
+from mxallowd.sinks import Whitelist
+
+MAX_NAMES = 4  # of one address
+MAX_ADDRESSES = 32  # of one name
+MAX_QUERIES = 256  # in flight
+MAX_LOOKUPS = 128  # under way: one has up to eight queries in flight
+MAX_WAITING = 8192  # of each kind
+BURST_S = 4  # the burst is what the rate gives in so many seconds
+FAILED_S = 60.0
+MAX_FAILED = 65536
+MAX_KNOWN_NAMES = 65536
+RESOLV_CONF = Path("/etc/resolv.conf")
+
+COUNTERS = ("looked-up", "confirmed", "unconfirmed", "children", "limited", "lookup-failed", "timed-out")
+
+
+def boottime_us() -> int:
+    """The clock of the packet path."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+class Bounded(OrderedDict[bytes | str, int | float]):
+    """A dict that forgets its oldest entry when it is full."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def note(self, key: bytes | str, value: int | float) -> bool:
+        """Set a value as the newest. True: the oldest had to go."""
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) <= self._most:
+            return False
+        self.popitem(last=False)
+        return True
+
+
+class RdnsSink:
+    """Looks hosts up and admits what their names entail."""
+
+    def __init__(
+        self, settings: Settings, log: Log, whitelist: Whitelist, resolver: Resolver,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._whitelist = whitelist
+        self._resolver = resolver
+        self._clock = clock
+        self._counters = dict.fromkeys(COUNTERS, 0)
+        self._contacts = Bounded(MAX_WAITING)  # waiting to be looked up; contacts come first
+        self._refused = Bounded(MAX_WAITING)
+        self._active: dict[bytes, asyncio.Task[None]] = {}
+        self._queries = asyncio.Semaphore(MAX_QUERIES)
+        self._failed = Bounded(MAX_FAILED)  # when they failed
+        self._names = Bounded(MAX_KNOWN_NAMES)  # whitelisted names and until when
+        self.reload(settings)
+        self._tokens = float(self._rate * BURST_S)
+        self._filled = clock()
+        self._again: asyncio.TimerHandle | None = None
+        self._resolv_conf = _changed_at(RESOLV_CONF)
+        self._closed = False
+
+    # ---- what the main loop calls
+
+    def handle(self, events: Sequence[Event]) -> None:
+        """Put the hosts of contacts and refusals in line."""
+        for event in events:
+            if event.kind == Kind.WHITELISTED:
+                # Who was asked about as a refused host is asked about as a contact again.
+                self._refused.pop(event.source, None)
+                if event.source not in self._active:
+                    self._counters["limited"] += self._contacts.note(event.source, event.until_us)
+            elif event.kind == Kind.REFUSED and event.source not in self._active \
+                    and event.source not in self._contacts and event.source not in self._refused \
+                    and not self._has_failed(event.source):
+                self._counters["limited"] += self._refused.note(event.source, 0)
+        self._start()
+
+    def tick(self) -> None:
+        """Notice another resolv.conf."""
+        changed_at = _changed_at(RESOLV_CONF)
+        if changed_at != self._resolv_conf:
+            self._resolv_conf = changed_at
+            self._resolver.reload()
+
+    def reload(self, settings: Settings) -> None:
+        """Take over the settings that can change, and read the resolvers again."""
+        self._lifetime_us = settings.whitelist_time * 1_000_000
+        self._unconfirmed_too = settings.rdns_unconfirmed
+        self._rate = settings.dns_rate
+        self._resolver.reload()
+
+    def counters(self) -> dict[str, int]:
+        """Its counters, since the start."""
+        return dict(self._counters)
+
+    def close(self) -> None:
+        """End what is under way; nothing of it is lost that a restart would not ask again."""
+        self._closed = True
+        if self._again:
+            self._again.cancel()
+        for task in self._active.values():
+            task.cancel()
+        self._resolver.close()
+
+    # ---- the line
+
+    def _start(self) -> None:
+        now = self._clock()
+        self._tokens = min(self._rate * BURST_S, self._tokens + (now - self._filled) * self._rate)
+        self._filled = now
+        while (self._contacts or self._refused) and len(self._active) < MAX_LOOKUPS and self._tokens >= 1:
+            self._tokens -= 1
+            contact = bool(self._contacts)
+            source, _ = (self._contacts or self._refused).popitem(last=False)
+            assert isinstance(source, bytes)
+            task = asyncio.get_running_loop().create_task(self._look_up(source, contact=contact))
+            self._active[source] = task
+        if (self._contacts or self._refused) and self._again is None and len(self._active) < MAX_LOOKUPS:
+            # Only the rate holds them back.
+            self._again = asyncio.get_running_loop().call_later(max(0.01, 1 / self._rate), self._go_on)
+
+    def _go_on(self) -> None:
+        self._again = None
+        if not self._closed:
+            self._start()
+
+    def _has_failed(self, source: bytes) -> bool:
+        failed_at = self._failed.get(source)
+        if failed_at is not None and self._clock() - failed_at >= FAILED_S:
+            del self._failed[source]
+            failed_at = None
+        return failed_at is not None
+
+    # ---- one lookup
+
+    async def _look_up(self, source: bytes, *, contact: bool) -> None:
+        try:
+            self._counters["looked-up"] += 1
+            found = await self._names_of(source)
+            if contact:
+                self._admit_family(source, found)
+            else:
+                self._admit_member(source, found)
+        except LookupFailed as error:
+            self._counters["timed-out" if error.timed_out else "lookup-failed"] += 1
+            self._failed.note(source, self._clock())
+        finally:
+            self._active.pop(source, None)
+            if not self._closed:
+                self._start()
+
+    async def _ask(self, name: str, kind: int) -> list[str]:
+        async with self._queries:
+            return await self._resolver.ask(name, kind)
+
+    async def _names_of(self, source: bytes) -> dict[str, set[bytes]]:
+        """The host's names that count, with their addresses. Raises LookupFailed."""
+        found: dict[str, set[bytes]] = {}
+        written = await self._ask(reverse_name(source), PTR)
+        for name in valid_names(written, lambda text: self._log.info("bad-name", address_text(source), name=text)):
+            answers = await asyncio.gather(self._ask(name, A), self._ask(name, AAAA), return_exceptions=True)
+            failures = [answer for answer in answers if isinstance(answer, BaseException)]
+            # One family is enough: many name servers fail for AAAA alone.
+            texts = [text for answer in answers if isinstance(answer, list) for text in answer]
+            addresses = {packed(text) for text in texts[:MAX_ADDRESSES]}
+            if source in {packed(text) for text in texts}:
+                self._counters["confirmed"] += 1
+                found[name] = addresses
+            elif failures:
+                raise failures[0]
+            else:
+                self._counters["unconfirmed"] += 1
+                self._log.info("unconfirmed", address_text(source), name=name, addresses=len(texts))
+                if self._unconfirmed_too:
+                    found[name] = addresses
+        return found
+
+    def _admit_family(self, source: bytes, found: dict[str, set[bytes]]) -> None:
+        """The host met the fake server: its clock starts anew, and all other addresses of its names come in."""
+        if not found:
+            return
+        now_us = boottime_us()
+        until_us = now_us + self._lifetime_us
+        # Restarted once: further contacts are no events while it is listed.
+        if not self._whitelist.renew(source, until_us, now_us):
+            return
+        for name, addresses in found.items():
+            self._names.note(name, until_us)
+            for address in sorted(addresses - {source}):
+                self._admit(address, name, source, until_us, now_us)
+
+    def _admit_member(self, source: bytes, found: dict[str, set[bytes]]) -> None:
+        """The host was refused: it comes in if one of its names is whitelisted now."""
+        now_us = boottime_us()
+        for name in found:
+            until_us = int(self._names.get(name, 0))
+            if until_us > now_us:
+                self._admit(source, name, None, until_us, now_us)
+                return
+
+    def _admit(self, address: bytes, name: str, parent: bytes | None, until_us: int, now_us: int) -> None:
+        if self._whitelist.admit(address, until_us, now_us):
+            self._counters["children"] += 1
+            of = {"of": address_text(parent)} if parent else {}
+            self._log.info("child", address_text(address), name=name, **of, seconds=(until_us - now_us) // 1_000_000)
+
+
+def valid_names(written: Iterable[str], bad: Callable[[str], None]) -> list[str]:
+    """The host names among the data of PTR records, each once, at most MAX_NAMES; what is none goes to `bad`."""
+    names: list[str] = []
+    for text in list(written)[: 2 * MAX_NAMES]:
+        name = normal_name(text)
+        if name is None:
+            bad(text)
+        elif name not in names:
+            names.append(name)
+    return names[:MAX_NAMES]
+
+
+def _changed_at(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_ino

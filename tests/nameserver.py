@@ -1,0 +1,125 @@
+"""A name server of the tests' own, over UDP and TCP, that also misbehaves.
+
+    python -m tests.nameserver PORT [ADDRESS]
+
+Reads a zone from standard input until an empty line, one `NAME TYPE DATA` a line (`NAME TYPE *COUNT` makes up so many
+addresses), prints "ready", and prints each question as `NAME TYPE` from then on. Type `FAULT` makes all questions for a
+name go wrong: silent, slow, servfail, wrong-id, odd, empty, truncated (whole over TCP).
+"""
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import defaultdict
+from ipaddress import ip_address
+
+from dnslib import AAAA, CNAME, PTR, QTYPE, RCODE, RR, A, DNSRecord
+
+SLOW_S = 30
+Zone = dict[tuple[str, str], list[str]]
+DATA = {"A": A, "AAAA": AAAA, "PTR": PTR, "CNAME": CNAME}
+
+
+def read_zone() -> Zone:
+    """The zone from standard input."""
+    zone: Zone = defaultdict(list)
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        name, kind, data = line.split(None, 2)
+        data = data.strip()
+        if data.startswith("*"):
+            first = int(ip_address("10.1.0.0" if kind == "A" else "2001:db8:1::"))
+            made = [str(ip_address(first + number)) for number in range(int(data[1:]))]
+            zone[name.lower(), kind].extend(made)
+        else:
+            zone[name.lower(), kind].append(data)
+    return zone
+
+
+def answer(zone: Zone, question: DNSRecord, *, tcp: bool) -> bytes | None:
+    """The reply, None where there is none."""
+    name = str(question.q.qname).rstrip(".").lower()
+    kind = QTYPE[question.q.qtype]
+    print(name, kind, flush=True)
+    fault = next(iter(zone.get((name, "FAULT"), [])), "")
+    reply = question.reply()
+    if fault == "silent":
+        return None
+    if fault == "slow":
+        time.sleep(SLOW_S)
+    if fault == "empty":
+        return b""
+    if fault == "odd":
+        return bytes(reply.pack())[:4] + bytes(range(256))
+    if fault == "servfail":
+        reply.header.rcode = RCODE.SERVFAIL
+        return bytes(reply.pack())
+    if fault == "truncated" and not tcp:
+        reply.header.tc = 1
+        return bytes(reply.pack())
+    at, seen = name, set()
+    while (at, "CNAME") in zone and at not in seen:
+        seen.add(at)
+        target = zone[at, "CNAME"][0]
+        reply.add_answer(RR(at, QTYPE.CNAME, rdata=CNAME(target), ttl=60))
+        at = target.lower()
+    for data in zone.get((at, kind), []):
+        reply.add_answer(RR(at, question.q.qtype, rdata=DATA[kind](data), ttl=60))
+    if not reply.rr and not any(one == at for one, _ in zone):
+        reply.header.rcode = RCODE.NXDOMAIN
+    if fault == "wrong-id":
+        reply.header.id = (reply.header.id + 1) % 65536
+    packet = bytes(reply.pack())
+    if not tcp and len(packet) > 1232:
+        short = question.reply()
+        short.header.tc = 1
+        return bytes(short.pack())
+    return packet
+
+
+def serve_udp(zone: Zone, server: socket.socket) -> None:
+    """Answer datagrams, each in a thread of its own: a slow one holds up no other."""
+    def one(data: bytes, peer: tuple[str, int]) -> None:
+        reply = answer(zone, DNSRecord.parse(data), tcp=False)
+        if reply is not None:
+            server.sendto(reply, peer)
+    while True:
+        data, peer = server.recvfrom(4096)
+        threading.Thread(target=one, args=(data, peer), daemon=True).start()
+
+
+def serve_tcp(zone: Zone, server: socket.socket) -> None:
+    """Answer questions over TCP (RFC 1035, 4.2.2)."""
+    def one(connection: socket.socket) -> None:
+        with connection:
+            while head := connection.recv(2, socket.MSG_WAITALL):
+                data = connection.recv(struct.unpack("!H", head)[0], socket.MSG_WAITALL)
+                reply = answer(zone, DNSRecord.parse(data), tcp=True)
+                if reply is None:
+                    return
+                # Ten thousand addresses do not fit into a message.
+                connection.sendall(struct.pack("!H", len(reply)) + reply)
+    while True:
+        connection, _ = server.accept()
+        threading.Thread(target=one, args=(connection,), daemon=True).start()
+
+
+def main() -> None:
+    """Serve until the end."""
+    port, where = int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    zone = read_zone()
+    udp = socket.socket(socket.AF_INET6 if ":" in where else socket.AF_INET, socket.SOCK_DGRAM)
+    tcp = socket.socket(udp.family, socket.SOCK_STREAM)
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    udp.bind((where, port))
+    tcp.bind((where, port))
+    tcp.listen(64)
+    threading.Thread(target=serve_tcp, args=(zone, tcp), daemon=True).start()
+    print("ready", flush=True)
+    serve_udp(zone, udp)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""The reverse DNS sink by itself: the name rule, and each bound, with a resolver that the test holds in its hands."""
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mxallowd import sinks
+from mxallowd._table import Table
+from mxallowd.events import Event, Kind, packed
+from mxallowd.hostnames import reverse_name
+from mxallowd.log import Log
+from mxallowd.resolver import PTR, A, LookupFailed
+from mxallowd.settings import Settings
+from mxallowd.sinks import rdns
+from mxallowd.sinks.rdns import RdnsSink, boottime_us, valid_names
+from tests.test_settings import good
+
+SERVER = packed("192.0.2.10")
+
+
+class Zone:
+    """A resolver that answers from dicts when it is let, and remembers what is asked."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, int], list[str]] = {}
+        self.broken: set[str] = set()
+        self.asked: list[str] = []
+        self.flying = self.most_flying = self.reloads = 0
+        self.let = asyncio.Event()
+        self.let.set()
+
+    async def ask(self, name: str, kind: int) -> list[str]:
+        """One answer."""
+        self.asked.append(name)
+        self.flying += 1
+        self.most_flying = max(self.most_flying, self.flying)
+        await self.let.wait()
+        await asyncio.sleep(0)
+        self.flying -= 1
+        if name in self.broken:
+            raise LookupFailed("broken", timed_out=True)
+        return self.records.get((name, kind), [])
+
+    def reload(self) -> None:
+        """Counted."""
+        self.reloads += 1
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def add(self, address: str, name: str) -> None:
+        """A host whose name is confirmed."""
+        self.records.setdefault((reverse_name(packed(address)), PTR), []).append(name)
+        self.records.setdefault((name, A), []).append(address)
+
+
+class Scene:
+    """A sink with its table, zone and clock."""
+
+    def __init__(self, words: str = "") -> None:
+        self.zone = Zone()
+        self.table = Table(1000, 1, admitted=500)
+        self.now = 0.0
+        self.settings: Settings = good(f"-f 192.0.2.10 -r 192.0.2.20 -n 1 {words}")
+        whitelist: sinks.Whitelist = self.table
+        self.sink = RdnsSink(self.settings, Log(logging.getLogger("test-rdns")), whitelist,
+                             self.zone, lambda: self.now)  # type: ignore[arg-type]
+
+    def contact(self, *addresses: str) -> None:
+        """Hosts meet the fake server."""
+        now = boottime_us()
+        until = now + 1_000_000
+        for address in addresses:
+            self.table.add(packed(address), until, now)
+        self.sink.handle([Event(Kind.WHITELISTED, 0, 0, 0, now, packed(one), SERVER, until) for one in addresses])
+
+    def refuse(self, *addresses: str) -> None:
+        """Hosts are refused by the real server."""
+        self.sink.handle([Event(Kind.REFUSED, 0, 0, 0, boottime_us(), packed(one), SERVER, 0) for one in addresses])
+
+    def listed(self, address: str) -> bool:
+        """Whether the host may pass now."""
+        return self.table.find(packed(address), boottime_us()) is not None
+
+    async def settle(self) -> None:
+        """Let everything run that can."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(story())  # type: ignore[arg-type]
+
+
+def test_a_family() -> None:
+    async def story() -> None:
+        scene = Scene("-t 100")
+        for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+            scene.zone.add(address, "mail.example.org")
+        scene.contact("192.0.2.1")
+        await scene.settle()
+        assert all(map(scene.listed, ("192.0.2.1", "192.0.2.2", "192.0.2.3")))
+        # The contact's clock was restarted: a hundred seconds in place of the one that it had.
+        found = scene.table.find(packed("192.0.2.1"), boottime_us())
+        assert found is not None
+        assert 99_000_000 < found[0] - boottime_us() <= 100_000_000
+        assert scene.sink.counters() == {
+            "looked-up": 1, "confirmed": 1, "unconfirmed": 0, "children": 2, "limited": 0, "lookup-failed": 0,
+            "timed-out": 0}
+    run(story)
+
+
+def test_a_refused_host_of_a_whitelisted_name() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.zone.add("192.0.2.1", "mail.example.org")
+        scene.zone.add("192.0.2.9", "other.example.org")
+        scene.contact("192.0.2.1")
+        await scene.settle()
+        scene.zone.add("192.0.2.2", "mail.example.org")
+        scene.refuse("192.0.2.2", "192.0.2.9")
+        await scene.settle()
+        assert scene.listed("192.0.2.2")
+        assert not scene.listed("192.0.2.9")
+    run(story)
+
+
+def test_one_lookup_for_an_address_at_a_time_and_failures_are_remembered() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.zone.broken.add(reverse_name(packed("192.0.2.1")))
+        for _ in range(5):
+            scene.refuse("192.0.2.1", "192.0.2.1")
+        await scene.settle()
+        assert len(scene.zone.asked) == 1
+        scene.now = 59.9
+        scene.refuse("192.0.2.1")
+        await scene.settle()
+        assert len(scene.zone.asked) == 1
+        scene.now = 60.0
+        scene.refuse("192.0.2.1")
+        await scene.settle()
+        assert len(scene.zone.asked) == 2
+        assert scene.sink.counters()["timed-out"] == 2
+    run(story)
+
+
+def test_the_rate() -> None:
+    async def story() -> None:
+        scene = Scene("--dns-rate 10")
+        scene.refuse(*(f"10.0.0.{i}" for i in range(200)))
+        await scene.settle()
+        # The burst is four seconds' worth.
+        assert scene.sink.counters()["looked-up"] == 40
+        scene.now = 2.0
+        scene.refuse("10.0.1.1")
+        await scene.settle()
+        assert scene.sink.counters()["looked-up"] == 60
+        scene.now = 1000.0
+        scene.contact("10.0.2.1")
+        await scene.settle()
+        assert scene.sink.counters()["looked-up"] == 100
+        # Contacts come first.
+        assert reverse_name(packed("10.0.2.1")) in scene.zone.asked
+    run(story)
+
+
+def test_queries_in_flight_and_waiting_hosts_are_bounded() -> None:
+    async def story() -> None:
+        scene = Scene("--dns-rate 100000")
+        for number in range(500):
+            scene.zone.add(f"10.1.{number // 250}.{number % 250}", f"h{number}.example.org")
+        scene.zone.let.clear()
+        many = [f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}" for i in range(65_536, 65_536 + 10_000)]
+        scene.refuse(*many)
+        await scene.settle()
+        assert scene.zone.flying == rdns.MAX_LOOKUPS
+        # What does not fit into the line is counted; the oldest goes.
+        assert scene.sink.counters()["limited"] == 10_000 - rdns.MAX_WAITING
+        scene.zone.let.set()
+        for _ in range(50):
+            await scene.settle()
+        assert scene.zone.most_flying <= rdns.MAX_QUERIES
+        assert scene.sink.counters()["looked-up"] == rdns.MAX_WAITING
+    run(story)
+
+
+def test_reload_and_close() -> None:
+    async def story() -> None:
+        scene = Scene()
+        before = scene.zone.reloads
+        scene.sink.reload(scene.settings)
+        assert scene.zone.reloads == before + 1
+        scene.zone.let.clear()
+        scene.contact("192.0.2.1")
+        await scene.settle()
+        scene.sink.close()
+        await scene.settle()
+        assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    run(story)
+
+
+def test_another_resolv_conf_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        scene = Scene()
+        before = scene.zone.reloads
+        scene.sink.tick()
+        assert scene.zone.reloads == before
+        monkeypatch.setattr(rdns, "_changed_at", lambda path: (1, 2))
+        scene.sink.tick()
+        scene.sink.tick()
+        assert scene.zone.reloads == before + 1
+    run(story)
+
+
+def test_names_of_one_address() -> None:
+    bad: list[str] = []
+    written = ["A.example.org.", "a.example.org", "b_c.example.org", "b.example.org", "c.example.org", "d.example.org",
+               "e.example.org", "f.example.org", "g.example.org"]
+    assert valid_names(written, bad.append) == ["a.example.org", "b.example.org", "c.example.org", "d.example.org"]
+    assert bad == ["b_c.example.org"]
+
+
+hosts = st.sampled_from([f"192.0.2.{i}" for i in range(1, 9)])
+names = st.sampled_from([f"n{i}.example.org" for i in range(4)])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(hosts, names), max_size=12), st.lists(st.tuples(names, hosts), max_size=12),
+       st.lists(hosts, max_size=5, unique=True), st.booleans())
+def test_the_name_rule(
+        pointers: list[tuple[str, str]], forward: list[tuple[str, str]], contacts: list[str], believe: bool) -> None:
+    """A host is listed if and only if it made contact, or shares a name that counts with one that did."""
+    async def story() -> None:
+        scene = Scene("--rdns-unconfirmed" if believe else "")
+        for host, name in pointers:
+            written = scene.zone.records.setdefault((reverse_name(packed(host)), PTR), [])
+            if name not in written:
+                written.append(name)
+        for name, host in forward:
+            scene.zone.records.setdefault((name, A), []).append(host)
+        scene.contact(*contacts)
+        await scene.settle()
+        expected = set(contacts)
+        for contact in contacts:
+            for host, name in pointers:
+                addresses = {one for other, one in forward if other == name}
+                if host == contact and (believe or contact in addresses):
+                    expected |= addresses
+        assert {f"192.0.2.{i}" for i in range(1, 9) if scene.listed(f"192.0.2.{i}")} == expected
+    run(story)

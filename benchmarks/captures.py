@@ -61,6 +61,8 @@ def read(path: Path, port: int) -> Iterator[Chunk]:
         yield Chunk(
             b"".join(chunk.candidates for chunk in single), len(single), sum(chunk.malformed for chunk in single),
             sum(chunk.file_bytes for chunk in single))
+    if "first interface" in damage:
+        raise CaptureDamage(f"{quoted(str(path))} has interfaces that libpcap does not read together: {damage}")
     raise CaptureDamage(f"{quoted(str(path))} is damaged: {damage}")
 
 
@@ -71,7 +73,8 @@ def _open(path: Path) -> Any:
         with path.open("rb") as file:
             if not file.read(1):
                 raise CaptureError(f"{quoted(str(path))} is empty")
-        reader = pcapy.open_offline(str(path))
+            # By descriptor: the library takes names in UTF-8 only.
+            reader = pcapy.open_offline(f"/dev/fd/{file.fileno()}")
     except (OSError, pcapy.PcapError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CaptureError(f"{quoted(str(path))} cannot be read as a capture: {reason}") from None

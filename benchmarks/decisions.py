@@ -23,7 +23,7 @@ from benchmarks import workload
 from benchmarks.captures import read
 from benchmarks.engine import NEVER_US, Engine, packed
 from benchmarks.peers import PeerError, compiled, dpkt_set
-from benchmarks.report import machine, median, ratios, show, show_json
+from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json, sizes
 from mxallowd._capture import CANDIDATE_SIZE
 
 LIFETIME_S = 3600
@@ -129,11 +129,11 @@ def compare(chunks: Sequence[bytes], entries: int, repeat: int, room: int) -> di
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packets", type=int, default=1_000_000, help="default: %(default)s")
-    parser.add_argument("--hosts", type=int, default=200_000, help="sources of the packets (default: %(default)s)")
-    parser.add_argument("--entries", default="10,1000,100000,1000000,10000000",
+    parser.add_argument("--packets", type=positive, default=1_000_000, help="default: %(default)s")
+    parser.add_argument("--hosts", type=positive, default=200_000, help="sources of the packets (default: %(default)s)")
+    parser.add_argument("--entries", type=sizes, default="10,1000,100000,1000000,10000000",
                         help="other hosts in the whitelist (default: %(default)s)")
-    parser.add_argument("--repeat", type=int, default=5, help="runs of each, in turn (default: %(default)s)")
+    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
@@ -141,7 +141,7 @@ def main() -> int:
         workload.write_capture(capture, arguments.packets, arguments.hosts)
         chunks = [chunk.candidates for chunk in read(capture, 25)]
     try:
-        rows = [compare(chunks, int(text), arguments.repeat, arguments.hosts) for text in arguments.entries.split(",")]
+        rows = [compare(chunks, entries, arguments.repeat, arguments.hosts) for entries in arguments.entries]
     except PeerError as error:
         print(f"decisions: {error}", file=sys.stderr)
         return 1
@@ -158,9 +158,9 @@ def main() -> int:
              "-" if row[key] is None else f"{row[key]:,.{2 if 'ratio' in key else 1}f}"
              for key in ("mxallowd_ns", "C_ns", "dpkt_ns", "linear_ns", "C_ratio", "dpkt_ratio", "linear_ratio"))]
              for row in rows])
-    print(f"\nmxallowd with {last['entries']:,} entries takes {growth:.2f} times as long as with {first['entries']:,}.")
+    say(f"\nmxallowd with {last['entries']:,} entries takes {growth:.2f} times as long as with {first['entries']:,}.")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

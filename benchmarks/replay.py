@@ -25,12 +25,13 @@ from tqdm import tqdm
 
 from benchmarks.captures import CaptureDamage, CaptureError, read
 from benchmarks.engine import BATCH, Engine
-from benchmarks.report import show, show_json
+from benchmarks.report import run, show, show_json
 from mxallowd._capture import CANDIDATE_SIZE, count_destinations
 from mxallowd._table import MAX_ENTRIES_LIMIT
 from mxallowd.options import BY_NAME, Address, address, number
-from mxallowd.text import quoted
+from mxallowd.text import printable, quoted
 
+BATCH_BYTES = BATCH * CANDIDATE_SIZE
 PLOT_SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
@@ -90,21 +91,28 @@ def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]"
     """One pass with a fresh table. Times are added to the result, counts set. The damage, where there is some."""
     engine = Engine(plan.fake, plan.real, plan.lifetime_s, plan.max_entries, entries)
     records = malformed = 0
+    waiting = bytearray()
     damage = None
     started = perf_counter_ns()
     with progress(plan.path, "replay") as bar:
         try:
             for chunk in read(plan.path, plan.port):
-                batch_ns.frombytes(engine.decide(chunk.candidates))
-                short = len(chunk.candidates) // CANDIDATE_SIZE % BATCH
-                if short:
-                    # The last batch is no full one: what it would have taken at the same time a packet.
-                    batch_ns[-1] = batch_ns[-1] * BATCH // short
+                waiting += chunk.candidates
+                # Full batches only: candidates may be few among the records of a capture.
+                ready = len(waiting) // BATCH_BYTES * BATCH_BYTES
+                if ready:
+                    batch_ns.fromlist(engine.decide(bytes(waiting[:ready])).tolist())
+                    del waiting[:ready]
                 records += chunk.records
                 malformed += chunk.malformed
                 bar.update(chunk.file_bytes)
         except CaptureDamage as error:
             damage = error
+    if waiting:
+        [taken] = engine.decide(bytes(waiting))
+        if not batch_ns:
+            # All there is: what a full batch would have taken at the same time a packet.
+            batch_ns.append(taken * BATCH * CANDIDATE_SIZE // len(waiting))
     seconds = (perf_counter_ns() - started) / 1e9
     counts = engine.outcomes()
     result.packets, result.malformed = records, malformed
@@ -122,7 +130,7 @@ def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]"
 
 def measure(plan: Plan, entries: int, repeat: int) -> tuple[Result, CaptureDamage | None]:
     """Replay `repeat` times."""
-    result, batch_ns = Result(), array("I")
+    result, batch_ns = Result(), array("Q")
     damage = None
     for _ in range(repeat):
         damage = replay_once(plan, entries, result, batch_ns)
@@ -142,14 +150,15 @@ def plot(plan: Plan, target: Path, repeat: int) -> None:
     from matplotlib import pyplot
 
     spare = plan.max_entries
-    sizes = [size for size in PLOT_SIZES if size + spare <= MAX_ENTRIES_LIMIT]
+    sizes = [size for size in PLOT_SIZES if size + spare <= MAX_ENTRIES_LIMIT] or [0]
     rates = []
     for size in tqdm(sizes, desc="plot", delay=1, leave=False, disable=None):
         sized = Plan(plan.path, plan.port, plan.fake, plan.real, plan.lifetime_s, spare + size)
         rates.append(measure(sized, size, repeat)[0].pps / 1e6)
     figure, axes = pyplot.subplots(figsize=(8, 5))
     axes.semilogx(sizes, rates, marker="o")
-    axes.set(title=f"Decisions of {plan.path.name}", xlabel="other hosts in the whitelist",
+    axes.set_title(f"Decisions of {printable(plan.path.name)}", parse_math=False)
+    axes.set(xlabel="other hosts in the whitelist",
              ylabel="million packets/s", ylim=(0, None))
     axes.grid(visible=True, which="both", alpha=0.3)
     figure.tight_layout()
@@ -165,6 +174,16 @@ def as_type(convert: Callable[[str], object]) -> Callable[[str], object]:
         except ValueError as error:
             raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
     return converted
+
+
+def picture(text: str) -> Path:
+    """A file that can be drawn; said before anything is measured."""
+    path = Path(text)
+    if path.suffix != ".png":
+        raise argparse.ArgumentTypeError(f"{quoted(text)} does not end in .png")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: there is no such directory")
+    return path
 
 
 def parser() -> argparse.ArgumentParser:
@@ -185,7 +204,7 @@ def parser() -> argparse.ArgumentParser:
                       help="room in the whitelist beside those of --entries (default: %(default)s)")
     made.add_argument("--repeat", type=as_type(number(1, 10_000)), default=1, metavar="N",
                       help="replay so often, each time with a fresh whitelist (default: 1)")
-    made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw packets/s over the size of the whitelist")
+    made.add_argument("--plot", type=picture, metavar="FILE.png", help="draw packets/s over the size of the whitelist")
     made.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     return made
 
@@ -234,8 +253,10 @@ def main() -> int:
         show_json({**asdict(result), "real": [*map(str, plan.real)], "fake_servers": [*map(str, plan.fake)],
                    "entries": arguments.entries})
     else:
-        show(f"{plan.path}: real {', '.join(map(str, plan.real))}; fake {', '.join(map(str, plan.fake)) or 'none'}",
-             ("", ""), rows_of(result))
+        names = [", ".join(map(str, servers)) or "none" for servers in (plan.real, plan.fake)]
+        show(f"{printable(str(plan.path))}: real {names[0]}; fake {names[1]}", ("", ""), rows_of(result))
+    if result.packets and not result.candidates:
+        print(f"replay: none of the {result.packets:,} records is a SYN to port {plan.port}", file=sys.stderr)
     if damage is None and result.packets == 0:
         damage = CaptureDamage(f"{quoted(str(plan.path))} is empty: it holds no record")
     if damage:
@@ -245,4 +266,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

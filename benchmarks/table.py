@@ -25,7 +25,7 @@ from time import perf_counter_ns
 
 from benchmarks.engine import Engine
 from benchmarks.peers import PeerError, compiled
-from benchmarks.report import machine, median, show, show_json
+from benchmarks.report import machine, median, positive, run, show, show_json, sizes
 from benchmarks.workload import FAKE4, REAL4, syn
 from mxallowd._capture import CANDIDATE_SIZE, HEAD
 
@@ -170,13 +170,13 @@ def measure(entries: int, lookups: int, repeat: int) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--entries", default="10,1000,100000,1000000,10000000", help="default: %(default)s")
-    parser.add_argument("--lookups", type=int, default=500_000, help="of each kind (default: %(default)s)")
-    parser.add_argument("--repeat", type=int, default=5, help="runs of each, in turn (default: %(default)s)")
+    parser.add_argument("--entries", type=sizes, default="10,1000,100000,1000000,10000000", help="default: %(default)s")
+    parser.add_argument("--lookups", type=positive, default=500_000, help="of each kind (default: %(default)s)")
+    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     arguments = parser.parse_args()
     try:
-        rows = [measure(int(text), arguments.lookups, arguments.repeat) for text in arguments.entries.split(",")]
+        rows = [measure(entries, arguments.lookups, arguments.repeat) for entries in arguments.entries]
     except PeerError as error:
         print(f"table: {error}", file=sys.stderr)
         return 1
@@ -195,4 +195,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -56,8 +56,8 @@ cdef inline uint16_t be16(const uint8_t *at) noexcept nogil:
 
 
 cdef inline bint is_ip_family(uint32_t family) noexcept nogil:
-    # AF_INET everywhere; AF_INET6 of Linux, NetBSD and OpenBSD, FreeBSD, macOS.
-    return family == 2 or family == 10 or family == 24 or family == 28 or family == 30
+    # AF_INET everywhere; AF_INET6 of Linux, Windows, NetBSD and OpenBSD, FreeBSD, macOS.
+    return family == 2 or family == 10 or family == 23 or family == 24 or family == 28 or family == 30
 
 
 cdef Found behind_ethertype(

@@ -11,8 +11,8 @@ from mxallowd._packet cimport Packet
 from mxallowd._ring cimport (
     ACCEPTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit, ring_publish)
 from mxallowd._table cimport (
-    LIVE, USED, Entry, Lookups, Shard, Table, shard_expire, shard_find, shard_hash_all, shard_insert, shard_locate_all,
-    shard_look_elsewhere, shard_mark_used, shard_prefetch_all, until_of)
+    LATEST_US, LIVE, USED, Entry, Lookups, Shard, Table, shard_expire, shard_find, shard_hash_all, shard_insert,
+    shard_locate_all, shard_look_elsewhere, shard_mark_used, shard_prefetch_all, until_of)
 from mxallowd.c_atomic cimport ACQUIRE, RELAXED, RELEASE, load64, load_ptr, store64, store_ptr
 
 OUTCOME_NAMES = (
@@ -137,7 +137,9 @@ cdef Place place_of_source(Path *path, uint64_t now_us, int at) noexcept nogil:
 
 
 cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
-    cdef uint64_t hash = path.lookups.hash[at], until_us = packet.now_us + path.rules_seen.lifetime_us
+    cdef uint64_t hash = path.lookups.hash[at], until_us
+    # A capture may claim any time; no entry ends later than the table can say.
+    until_us = min(packet.now_us + path.rules_seen.lifetime_us, LATEST_US)
     if not shard_insert(
             &path.shards[path.own], expired, &path.lookups.host[at], hash, until_us, 0, packet.now_us):
         report(path, FULL, path.limit, packet, at, 0)

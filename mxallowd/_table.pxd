@@ -79,6 +79,9 @@ cdef struct Lookups:        # the sources of a batch, and what was found
     uint32_t passed[<int> BATCH]        # of its line: 0 where no other line can hold it
     uint8_t elsewhere[<int> BATCH]      # whether the index of another shard may hold it
 
+cdef extern from *:
+    const uint64_t LATEST_US "((1ULL << 52) - 1)"
+
 cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
     return state >> UNTIL_SHIFT
 

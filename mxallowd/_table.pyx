@@ -59,9 +59,10 @@ cdef enum:
 cdef enum:
     GENERATION = 0xff << GENERATION_SHIFT
     LOW_BITS = (1 << UNTIL_SHIFT) - 1
-# An entry's place in `young` may be found to be taken by used entries; so many are moved on at once.
+# So many used entries at the old end of `young` are moved on at once, 30 ms of work at the very most, and only once for
+# each: a longer run than any that a batch's own steps leave behind.
 cdef enum:
-    EVICTION_STEPS = 64
+    EVICTION_STEPS = 1 << 20
     LARGE_PAGE = 1 << 21
     READ_TRIES = 8
 
@@ -317,8 +318,8 @@ cdef bint evict(Shard *shard, uint64_t now_us) noexcept nogil:
     if oldest and until_of(load64(&shard.entries[oldest].state, RELAXED)) <= now_us:
         remove(shard, oldest, now_us)
         return True
-    # Bounded: each step takes an entry out of `young` for good, so a run of used entries is
-    # paid for once; the contact that meets a longer run is counted in `full` and not remembered.
+    # Each step takes an entry out of `young` for good, so a run of used entries is paid for once. The contact that
+    # meets a run longer than the bound is counted in `full` and not remembered.
     for _ in range(EVICTION_STEPS):
         oldest = shard.young.oldest
         if not oldest:

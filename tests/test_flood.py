@@ -47,8 +47,9 @@ def test_ten_million_packets_balance(lab: Lab) -> None:
                 before = resident_kib(daemon.process.pid)
         while any(row[2] for row in lab.queues()):
             time.sleep(0.05)
-        # Memory stays where it is, with twice as many sources as entries.
-        assert resident_kib(daemon.process.pid) - before < 2048
+        # Memory stays where it is, with twice as many sources as entries; what reverse DNS remembers of failed lookups
+        # (65,536 hosts at most) may still be growing to its bound.
+        assert resident_kib(daemon.process.pid) - before < 16_384
         counters = daemon.counters()
         queue = lab.queues()[0]
         assert daemon.stop() == 0

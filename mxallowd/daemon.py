@@ -24,6 +24,9 @@ from mxallowd.sinks.log import LogSink
 
 # Events that came in while the loop was handling some are taken together this much later, without a wake-up.
 COALESCE_S = 0.02
+# In a flood this loop leaves most of its core to the mail server; what the rings cannot hold meanwhile is counted.
+PAUSE_FACTOR = 3
+LONGEST_PAUSE_S = 0.05
 TICK_S = 1.0
 # How long a stop and a sweep may take before we say that they did not end.
 STOP_TIMEOUT_S = 5.0
@@ -114,6 +117,7 @@ class Daemon:
 
     def _take_events(self) -> None:
         taken = 0
+        started = time.monotonic()
         for ring in self._backend.rings:
             events = decode(ring.drain(DRAIN_EVENTS))
             taken += len(events)
@@ -126,7 +130,9 @@ class Daemon:
         if taken or not all(ring.sleep() for ring in self._backend.rings):
             if self._again:
                 self._again.cancel()
-            self._again = asyncio.get_running_loop().call_later(COALESCE_S, self._take_events)
+            spent_s = time.monotonic() - started
+            pause_s = min(LONGEST_PAUSE_S, max(COALESCE_S, PAUSE_FACTOR * spent_s))
+            self._again = asyncio.get_running_loop().call_later(pause_s, self._take_events)
 
     def _hand_over(self, events: list[Event]) -> None:
         for sink in self._sinks:

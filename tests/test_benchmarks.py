@@ -1,8 +1,10 @@
 """The benchmarks run: each for a moment, without a word about how fast. (tests/test_replay.py has the replay.)"""
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +71,34 @@ def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
                     3600)
     outcomes = {oracle.decide(packet, 0) for packet in workload.attempts(3000, 300)}
     assert outcomes == {"fake-new", "fake-known", "real-first", "real-again", "real-refused"}
+
+
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("decisions", ["--entries", "abc"]), ("decisions", ["--packets", "0"]), ("table", ["--entries", "10,"]),
+    ("table", ["--repeat", "0"]), ("queue", ["--rate", "0"]), ("queue", ["--queues", "65"]),
+    ("queue", ["--packets", "65536"]),
+])
+def test_bad_arguments_are_said_before_anything_is_measured(name: str, arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, f"benchmarks/{name}.py", *arguments], cwd=ROOT, capture_output=True,
+                          text=True, timeout=30)
+    assert done.returncode == 2
+    assert arguments[0] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminated_benchmark_leaves_nothing_behind() -> None:
+    reason = supported()
+    if reason:
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    with subprocess.Popen([sys.executable, "benchmarks/queue.py", "--entries", "100", "--queues", "1"], cwd=ROOT,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        gateway = Path(f"/run/netns/bench-{running.pid}-0-gateway")
+        deadline = time.monotonic() + 20
+        while not gateway.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(2)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 128 + signal.SIGTERM
+    assert not gateway.exists()
+    assert subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True).stdout == b""

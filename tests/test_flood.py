@@ -63,4 +63,5 @@ def test_ten_million_packets_balance(lab: Lab) -> None:
     tried = sum(counters[name] for name in ("real-first", "real-again", "real-refused"))
     assert met + tried == counters["received"]
     assert counters["verdict-drop"] == counters["real-refused"] == counters["blocked"] > 0
-    assert counters["entries"] == MAX_ENTRIES
+    # The rest is kept for children, of which there are none.
+    assert counters["entries"] == MAX_ENTRIES * 3 // 4

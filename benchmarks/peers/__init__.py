@@ -23,7 +23,8 @@ def compiled(source: str, *flags: str) -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise PeerError("no C compiler: install gcc")
-    target = Path(_directory().name) / Path(source).with_suffix(".so" if "-shared" in flags else "")
+    variant = "".join(flag for flag in flags if flag.startswith("-D"))
+    target = Path(_directory().name) / (Path(source).stem + variant + (".so" if "-shared" in flags else ""))
     command = [compiler, "-O3", "-Wall", "-Wextra", "-o", str(target), str(SOURCES / source), *flags]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

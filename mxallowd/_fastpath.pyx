@@ -91,7 +91,7 @@ cdef inline bint changes_nothing(const Path *path, const Shard *own, uint64_t no
     cdef uint64_t state = load64(&entry.state, RELAXED)
     # Entry 0 is never live: its time is over.
     return ((until_of(state) > now_us) & holds(entry, &path.lookups.host[at])
-            & ((path.roles[at] == FAKE) | (state >> 1 & 1)))
+            & ((path.roles[at] == FAKE) | ((state & USED) != 0)))
 
 
 cdef inline bint is_unknown(const Path *path, int at) noexcept nogil:

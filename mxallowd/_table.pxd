@@ -112,3 +112,4 @@ cdef class Table:
     cdef readonly uint64_t max_entries
     cdef int admitting                  # the shard of the main thread, -1: there is none
     cdef Shard *shard_at(self, int shard) except NULL
+    cdef Shard *find_live(self, host, now_us, uint32_t *number, uint64_t *state) except? NULL

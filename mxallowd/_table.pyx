@@ -527,26 +527,29 @@ cdef class Table:
         cdef Address address = host_address(host)
         return shard_add(own, &address, shard_hash(own, &address), until_us, CHILD if child else 0, now_us)
 
-    def find(self, host, now_us):
+    cdef Shard *find_live(self, host, now_us, uint32_t *number, uint64_t *state) except? NULL:
+        """The shard that holds a live entry of the host, its number and state; NULL where none does."""
         cdef Address address = host_address(host)
-        cdef uint64_t state = 0, now = now_us
+        cdef uint64_t now = now_us
         cdef int i
         for i in range(self.shard_count):
-            if shard_find(&self.shards[i], &address, shard_hash(&self.shards[i], &address), &state):
-                if until_of(state) > now:
-                    return until_of(state), bool(state & USED), bool(state & CHILD)
-        return None
+            number[0] = shard_find(&self.shards[i], &address, shard_hash(&self.shards[i], &address), state)
+            if number[0] and until_of(state[0]) > now:
+                return &self.shards[i]
+        return NULL
+
+    def find(self, host, now_us):
+        cdef uint64_t state = 0
+        cdef uint32_t number = 0
+        if self.find_live(host, now_us, &number, &state) == NULL:
+            return None
+        return until_of(state), bool(state & USED), bool(state & CHILD)
 
     def mark_used(self, host, now_us):
-        cdef Address address = host_address(host)
-        cdef uint64_t state = 0, now = now_us
-        cdef uint32_t number
-        cdef int i
-        for i in range(self.shard_count):
-            number = shard_find(&self.shards[i], &address, shard_hash(&self.shards[i], &address), &state)
-            if number and until_of(state) > now:
-                return bool(shard_mark_used(&self.shards[i], number, state))
-        return False
+        cdef uint64_t state = 0
+        cdef uint32_t number = 0
+        cdef Shard *shard = self.find_live(host, now_us, &number, &state)
+        return bool(shard != NULL and shard_mark_used(shard, number, state))
 
     def admit(self, host, until_us, now_us):
         if self.admitting < 0:
@@ -557,15 +560,10 @@ cdef class Table:
         return self.add(host, until_us, now_us, child=True, shard=self.admitting)
 
     def renew(self, host, until_us, now_us):
-        cdef Address address = host_address(host)
-        cdef uint64_t state = 0, now = now_us
-        cdef uint32_t number
-        cdef int i
-        for i in range(self.shard_count):
-            number = shard_find(&self.shards[i], &address, shard_hash(&self.shards[i], &address), &state)
-            if number and until_of(state) > now:
-                return bool(shard_renew(&self.shards[i], number, state, until_us))
-        return False
+        cdef uint64_t state = 0
+        cdef uint32_t number = 0
+        cdef Shard *shard = self.find_live(host, now_us, &number, &state)
+        return bool(shard != NULL and shard_renew(shard, number, state, until_us))
 
     def sweep_admitted(self, now_us):
         if self.admitting >= 0:

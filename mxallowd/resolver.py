@@ -61,8 +61,11 @@ class Resolver:
         self._waiting += 1
         self._start_clock()
         try:
-            with suppress(pycares.AresError):
+            try:
                 self._channel.query(name, kind, callback=answered)
+            except pycares.AresError as error_raised:
+                # It may have called back before; where it has not, nothing else would ever answer.
+                answered(None, error_raised.args[0])
             result, error = await future
         finally:
             self._waiting -= 1

@@ -136,6 +136,17 @@ def site(queue_count: int) -> Iterator[Site]:
             place.end_programs()
 
 
+@contextmanager
+def listening(place: Site, backlog: int) -> Iterator[None]:
+    """A mail server that the kernel answers for: nobody accepts, so nobody contends with the client for a processor."""
+    with visit(place.lab.gateway.name):
+        Path("/proc/sys/net/core/somaxconn").write_text(f"{backlog}\n", encoding="ascii")
+    with place.lab.gateway.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        server.bind((REAL4, SMTP))
+        server.listen(backlog)
+        yield
+
+
 def latency(place: Site, program: Program, connects: int, load: int, entries: int) -> tuple[float, float]:
     """Microseconds from SYN to SYN-ACK, median and 99th percentile, beside `load` SYNs/s to the fake server."""
     place.direct(program)

@@ -10,17 +10,20 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from mxallowd import __version__, backends, counters
 from mxallowd._fastpath import Rules
 from mxallowd.events import Event, decode, packed
 from mxallowd.events import Kind as EventKind
+from mxallowd.hostlines import HostLines
 from mxallowd.loading import Loaded
 from mxallowd.log import Log, Writer
 from mxallowd.options import OPTIONS, Kind
 from mxallowd.settings import Settings, changed
 from mxallowd.sinks import Sink
 from mxallowd.sinks.log import LogSink
+from mxallowd.text import LONGEST_QUOTED
 
 # Events that came in while the loop was handling some are taken together this much later, without a wake-up.
 COALESCE_S = 0.02
@@ -33,6 +36,7 @@ STOP_TIMEOUT_S = 5.0
 SWEEP_TIMEOUT_S = 2.0
 DRAIN_EVENTS = 4096
 LOST_PERIOD_S = 60.0
+DEFECT_PERIOD_S = 60.0
 
 SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
@@ -55,14 +59,15 @@ class Daemon:
         self._log = log
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._backend = backends.create(settings, compile_rules(settings), self._wake_fd)
-        self._sinks: list[Sink] = [LogSink(log, writer.leave_out)]
+        lines = HostLines(log, writer.leave_out)
+        self._sinks: list[Sink] = [LogSink(log, lines)]
         if not settings.no_rdns_whitelist:
             # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
             from mxallowd.resolver import Resolver  # noqa: PLC0415
             from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
 
             resolver = Resolver(asyncio.get_running_loop(), settings.dns_server)
-            self._sinks.append(RdnsSink(settings, log, self._backend.table, resolver))
+            self._sinks.append(RdnsSink(settings, lines, self._backend.table, resolver))
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
         self._sweeps_left = 0
@@ -72,6 +77,8 @@ class Daemon:
         self._stopped_by = ""
         self._lost_said = 0
         self._lost_said_at = float("-inf")
+        self._defects = 0
+        self._defect_said_at = float("-inf")
 
     def open(self) -> None:
         """Bind the queues. Raises StartError."""
@@ -83,6 +90,7 @@ class Daemon:
         Raises StartError.
         """
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._say_defect)
         loop.add_reader(self._wake_fd, self._woken)
         loop.add_signal_handler(signal.SIGTERM, self._stop, "SIGTERM")
         loop.add_signal_handler(signal.SIGINT, self._stop, "SIGINT")
@@ -156,6 +164,15 @@ class Daemon:
         if lost > self._lost_said and now - self._lost_said_at >= LOST_PERIOD_S:
             self._log.warning("lost-events", count=lost - self._lost_said)
             self._lost_said, self._lost_said_at = lost, now
+
+    def _say_defect(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An error that nobody expected in what the loop calls: said, at most once a minute; all else goes on."""
+        self._defects += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._defect_said_at >= DEFECT_PERIOD_S:
+            self._defect_said_at = now
+            reason = context.get("exception") or context.get("message")
+            self._log.error("defect", count=self._defects, reason=repr(reason)[:LONGEST_QUOTED])
 
     # ---- signals
 

@@ -151,7 +151,7 @@ OPTIONS: tuple[Option, ...] = (
            "believe reverse DNS names whose own addresses do not contain the source, as mxallowd 1.9 did",
            default=False, live=True),
     Option("dns-server", (), Kind.LIST, "name server to ask, may be repeated; default: those of resolv.conf",
-           "ADDRESS[:PORT]", name_server, values="IPv4 or IPv6, an IPv6 address with a port in brackets"),
+           "ADDRESS[:PORT]", name_server, values="IPv4 or IPv6, an IPv6 address with a port in brackets", live=True),
     Option("dns-rate", (), Kind.SINGLE, "lookups of reverse DNS names that are started, at most",
            "PER-SECOND", number(1, 100_000), 500, "1 to 100000 a second, a burst of four times as many", live=True),
     Option("stdout", ("s",), Kind.FLAG, "log to standard output, not to syslog", default=False),

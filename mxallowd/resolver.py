@@ -6,7 +6,6 @@ is a list of texts or the kind of failure.
 """
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 import pycares
 
@@ -41,34 +40,20 @@ class Resolver:
         self._clock: asyncio.TimerHandle | None = None
         self._waiting = 0
         self._asked = 0
-        self._channel = pycares.Channel(
-            flags=pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NOALIASES, timeout=TIMEOUT_S, tries=TRIES,
-            servers=list(servers) or None, lookups="b", sock_state_cb=self._socket_changed,
-            socket_receive_buffer_size=RECEIVE_BUFFER)
+        self._servers = list(servers)
+        self._channel = self._new_channel()
 
     async def ask(self, name: str, kind: int) -> list[str]:
         """The data of all records of that kind (PTR, A or AAAA): names or addresses. Raises LookupFailed."""
-        future: asyncio.Future[tuple[pycares.DNSResult | None, int | None]] = self._loop.create_future()
-
-        def answered(result: pycares.DNSResult | None, error: int | None) -> None:
-            # A name that cannot be sent both calls back and raises.
-            if not future.done():
-                future.set_result((result, error))
-
         self._asked += 1
         if self._asked % QUESTIONS_PER_CACHE == 0:
-            self.reload()
-        self._waiting += 1
-        self._start_clock()
-        try:
-            try:
-                self._channel.query(name, kind, callback=answered)
-            except pycares.AresError as error_raised:
-                # It may have called back before; where it has not, nothing else would ever answer.
-                answered(None, error_raised.args[0])
-            result, error = await future
-        finally:
-            self._waiting -= 1
+            self.reload(self._servers)
+        while True:
+            channel = self._channel
+            result, error = await self._answer(channel, name, kind)
+            # A reload took that channel away; the new one is asked in its place.
+            if error != pycares.errno.ARES_ECANCELLED or channel is self._channel:
+                break
         if result is None:
             if error in _NOTHING:
                 return []
@@ -76,17 +61,49 @@ class Resolver:
             raise LookupFailed(str(text), timed_out=error == pycares.errno.ARES_ETIMEOUT)
         return [_text(record) for record in result.answer if record.type == kind]
 
-    def reload(self) -> None:
-        """Read resolv.conf again, and forget the cached answers. Questions under way stay."""
-        with suppress(pycares.AresError):
-            self._channel.reinit()
+    async def _answer(
+        self, channel: pycares.Channel, name: str, kind: int
+    ) -> tuple[pycares.DNSResult | None, int | None]:
+        future: asyncio.Future[tuple[pycares.DNSResult | None, int | None]] = self._loop.create_future()
+
+        def answered(result: pycares.DNSResult | None, error: int | None) -> None:
+            # A name that cannot be sent both calls back and raises.
+            if not future.done():
+                future.set_result((result, error))
+
+        self._waiting += 1
+        self._start_clock()
+        try:
+            try:
+                channel.query(name, kind, callback=answered)
+            except pycares.AresError as error:
+                # It may have called back before; where it has not, nothing else would ever answer.
+                answered(None, error.args[0])
+            return await future
+        finally:
+            self._waiting -= 1
+
+    def reload(self, servers: Sequence[str]) -> None:
+        """Ask these servers from now on; none: read resolv.conf again. Cached answers are forgotten.
+
+        Questions under way are asked again. By a new channel: c-ares' own reinit() goes on in a thread of its own, which
+        would call us back from there.
+        """
+        self._servers = list(servers)
+        before, self._channel = self._channel, self._new_channel()
+        _end(before)
 
     def close(self) -> None:
-        """End every question, on this thread: after close() alone, c-ares would call back on another one."""
-        self._channel.cancel()
+        """End every question."""
         if self._clock:
             self._clock.cancel()
-        self._channel.close()
+        _end(self._channel)
+
+    def _new_channel(self) -> pycares.Channel:
+        return pycares.Channel(
+            flags=pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NOALIASES, timeout=TIMEOUT_S, tries=TRIES,
+            servers=self._servers or None, lookups="b", sock_state_cb=self._socket_changed,
+            socket_receive_buffer_size=RECEIVE_BUFFER)
 
     def _start_clock(self) -> None:
         if self._clock is None:
@@ -108,6 +125,12 @@ class Resolver:
             self._loop.add_writer(descriptor, self._channel.process_fd, bad, descriptor)
         else:
             self._loop.remove_writer(descriptor)
+
+
+def _end(channel: pycares.Channel) -> None:
+    """End its questions on this thread: after close() alone, c-ares would call back on another one."""
+    channel.cancel()
+    channel.close()
 
 
 def _text(record: pycares.DNSRecord) -> str:

@@ -59,6 +59,17 @@ def test_queue(queues: str) -> None:
     assert all(figures["steady lost"] == [0] for figures in row["figures"].values())
 
 
+def test_rdns() -> None:
+    reason = supported()
+    if reason:
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    shown = run("rdns", "--hosts", "200", "--rate", "100", "--connects", "50", "--repeat", "1", "--json")
+    assert shown["lookups_per_s"][0] > 0
+    assert shown["off_lookups"] == [0]
+    assert shown["on_lookups"][0] > 0
+
+
 def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
     """The same arguments give the same capture, all of it candidates, with every outcome of a gateway's day."""
     first, again = tmp_path / "first", tmp_path / "again"
@@ -75,7 +86,8 @@ def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "arguments"), [
     ("decisions", ["--entries", "abc"]), ("decisions", ["--packets", "0"]), ("table", ["--entries", "10,"]),
-    ("table", ["--repeat", "0"]), ("queue", ["--rate", "0"]), ("queue", ["--queues", "65"]),
+    ("table", ["--repeat", "0"]), ("rdns", ["--hosts", "8001"]),
+    ("rdns", ["--rate", "x"]), ("queue", ["--rate", "0"]), ("queue", ["--queues", "65"]),
     ("queue", ["--packets", "65536"]),
 ])
 def test_bad_arguments_are_said_before_anything_is_measured(name: str, arguments: list[str]) -> None:

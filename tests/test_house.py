@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"options", "_headers", "_siphash", "_ring", "_nfnetlink"}),
     frozenset({"settings", "_table", "_capture", "log"}),
     frozenset({"arguments", "configfile", "_fastpath", "events", "resolver"}),
-    frozenset({"loading", "hostnames", "_worker", "_replay", "pidfile", "background"}),
+    frozenset({"loading", "hostnames", "hostlines", "_worker", "_replay", "pidfile", "background"}),
     frozenset({"backends", "sinks"}),
     frozenset({"backends.nfqueue", "sinks.log", "sinks.rdns", "counters"}),
     frozenset({"daemon"}),

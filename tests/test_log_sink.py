@@ -2,8 +2,9 @@
 import logging
 
 from mxallowd.events import Event, Kind, packed
+from mxallowd.hostlines import LINES_BURST, LINES_PER_S, HostLines
 from mxallowd.log import Log
-from mxallowd.sinks.log import LINES_BURST, LINES_PER_S, MAX_REFUSED_HOSTS, PERIOD_S, LogSink
+from mxallowd.sinks.log import MAX_REFUSED_HOSTS, PERIOD_S, LogSink
 
 REAL = packed("192.0.2.20")
 FAKE = packed("2001:db8::10")
@@ -20,7 +21,8 @@ class Bench:
         handler = logging.Handler()
         handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore[method-assign]
         logger.addHandler(handler)
-        self.sink = LogSink(Log(logger), self.leave_out, lambda: self.now)
+        log = Log(logger)
+        self.sink = LogSink(log, HostLines(log, self.leave_out, lambda: self.now), lambda: self.now)
 
     def leave_out(self, lines: int) -> None:
         self.left_out += lines

@@ -1,9 +1,11 @@
 """Reverse DNS end to end: real queue, real connects, a name server process, truthful and lying."""
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -212,6 +214,45 @@ def test_ipv6_all_the_way(guarded: Lab, client: Host) -> None:
         assert client.attempt(FAKE6, source=FIRST6) is Attempt.REFUSED
         daemon.wait_for(r"child \[192.0.2.101\]")
         assert client.attempt(REAL4, source=FIRST4) is Attempt.CONNECTED
+
+
+def test_another_resolv_conf_is_read_while_it_runs(guarded: Lab, client: Host) -> None:
+    """`ip netns exec` shows a namespace the files of /etc/netns as those of /etc."""
+    place = Path("/etc/netns") / guarded.gateway.name
+    made = not place.parent.exists()
+    place.mkdir(parents=True)
+    conf = place / "resolv.conf"
+    try:
+        conf.write_text("nameserver 127.0.0.2\n", encoding="ascii")
+        with NameServerProcess(guarded.gateway, POOL, port=53, address="127.0.0.3"), \
+                DaemonProcess(guarded.gateway, [*SERVERS, "-n", "23"]) as daemon:
+            daemon.wait_for("start ")
+            assert client.attempt(FAKE4, source=THIRD4) is Attempt.REFUSED
+            # In place: a file put in its stead would not be the one that is mounted.
+            conf.write_text("nameserver 127.0.0.3\n", encoding="ascii")
+            time.sleep(1.5)
+            assert client.attempt(FAKE4, source=FIRST4) is Attempt.REFUSED
+            daemon.wait_for(r"child \[192.0.2.102\]")
+            assert daemon.stop() == 0
+    finally:
+        shutil.rmtree(place)
+        if made:
+            place.parent.rmdir()
+
+
+def test_other_name_servers_after_a_sighup(guarded: Lab, client: Host, tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    lines = "".join(f"{name} {value}\n" for name, value in zip(
+        ("fake-mailserver", "fake-mailserver", "real-mailserver", "real-mailserver"), SERVERS[1::2], strict=True))
+    conf.write_text(f"{lines}queue-num 23\ndns-server 127.0.0.1:5353\n", encoding="ascii")
+    with NameServerProcess(guarded.gateway, POOL, port=5354), \
+            DaemonProcess(guarded.gateway, ["-c", str(conf)]) as daemon:
+        daemon.wait_for("start ")
+        conf.write_text(f"{lines}queue-num 23\ndns-server 127.0.0.1:5354\n", encoding="ascii")
+        daemon.send(signal.SIGHUP)
+        assert daemon.wait_for("reloaded ") == "reloaded changed=dns-server"
+        assert client.attempt(FAKE4, source=FIRST4) is Attempt.REFUSED
+        daemon.wait_for(r"child \[192.0.2.102\]")
 
 
 def test_no_daemon_process_stays(guarded: Lab) -> None:

@@ -1,7 +1,7 @@
 """The reverse DNS sink by itself: the name rule, and each bound, with a resolver that the test holds in its hands."""
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mxallowd import sinks
 from mxallowd._table import Table
 from mxallowd.events import Event, Kind, packed
+from mxallowd.hostlines import HostLines
 from mxallowd.hostnames import reverse_name
 from mxallowd.log import Log
 from mxallowd.resolver import PTR, A, LookupFailed
@@ -44,9 +45,10 @@ class Zone:
             raise LookupFailed("broken", timed_out=True)
         return self.records.get((name, kind), [])
 
-    def reload(self) -> None:
+    def reload(self, servers: Sequence[str]) -> None:
         """Counted."""
         self.reloads += 1
+        self.servers = list(servers)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -64,10 +66,16 @@ class Scene:
         self.zone = Zone()
         self.table = Table(1000, 1, admitted=500)
         self.now = 0.0
+        self.left_out = 0
         self.settings: Settings = good(f"-f 192.0.2.10 -r 192.0.2.20 -n 1 {words}")
         whitelist: sinks.Whitelist = self.table
-        self.sink = RdnsSink(self.settings, Log(logging.getLogger("test-rdns")), whitelist,
+        lines = HostLines(Log(logging.getLogger("test-rdns")), self.leave_out, lambda: self.now)
+        self.sink = RdnsSink(self.settings, lines, whitelist,
                              self.zone, lambda: self.now)  # type: ignore[arg-type]
+
+    def leave_out(self, lines: int) -> None:
+        """Counted."""
+        self.left_out += lines
 
     def contact(self, *addresses: str) -> None:
         """Hosts meet the fake server."""

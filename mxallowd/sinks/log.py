@@ -1,21 +1,19 @@
 """The log sink: one line for what happens to a host, few lines for what happens often.
 
 The first refusal of a host is written at once; further ones are summed up in one line a minute. Malformed
-packets and a full table get one line a minute each. A flood of different hosts is cut at a number of lines a second,
-and the log says how many were left out.
+packets and a full table get one line a minute each. A flood of different hosts is cut by the bound of hostlines.py.
 """
 import time
 from collections.abc import Callable, Sequence
 
 from mxallowd.events import Event, Kind, address_text
+from mxallowd.hostlines import HostLines
 from mxallowd.log import Log
 from mxallowd.settings import Settings
 
 PERIOD_S = 60.0
 # Hosts whose refusals are summed up at a time. With more, the one that waited longest is written early.
 MAX_REFUSED_HOSTS = 4096
-LINES_PER_S = 500
-LINES_BURST = 2000
 HEAD_SHOWN = 32
 
 
@@ -56,30 +54,26 @@ class LogSink:
     """Writes events as lines of the log."""
 
     def __init__(
-        self, log: Log, left_out: Callable[[int], None], clock: Callable[[], float] = time.monotonic
+        self, log: Log, lines: HostLines, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._log = log
-        self._left_out = left_out
+        self._lines = lines
         self._clock = clock
         self._refused: dict[bytes, _Refusals] = {}
         self._malformed = _Periodic()
         self._full = _Periodic()
-        self._lines = float(LINES_BURST)
-        self._filled = clock()
 
     def handle(self, events: Sequence[Event]) -> None:
         """Write, or sum up, each event."""
         now = self._clock()
-        self._lines = min(LINES_BURST, self._lines + (now - self._filled) * LINES_PER_S)
-        self._filled = now
         for event in events:
             if event.kind == Kind.REFUSED:
                 self._refuse(event, now)
             elif event.kind == Kind.WHITELISTED:
-                self._line("whitelisted", event.source, fake=event.destination,
+                self._lines.info("whitelisted", event.source, fake=event.destination,
                            seconds=(event.until_us - event.time_us) // 1_000_000)
             elif event.kind == Kind.ACCEPTED:
-                self._line("accepted", event.source, real=event.destination)
+                self._lines.info("accepted", event.source, real=event.destination)
             elif event.kind == Kind.MALFORMED:
                 self._malformed.add(event)
             elif event.kind == Kind.FULL:
@@ -126,10 +120,10 @@ class LogSink:
             if oldest.times:
                 self._write_refusals(source, oldest, now)
         self._refused[event.source] = _Refusals(now)
-        self._line("refused", event.source, real=event.destination, times=1)
+        self._lines.info("refused", event.source, real=event.destination, times=1)
 
     def _write_refusals(self, source: bytes, refusals: _Refusals, now: float) -> None:
-        self._line("refused", source, real=refusals.destination, times=refusals.times,
+        self._lines.info("refused", source, real=refusals.destination, times=refusals.times,
                    seconds=round(now - refusals.since))
 
     def _write_periodic(self, now: float) -> None:
@@ -140,11 +134,3 @@ class LogSink:
         if found := self._full.due(now):
             count, event = found
             self._log.warning("table-full", address_text(event.source), count=count)
-
-    def _line(self, word: str, source: bytes, **values: object) -> None:
-        if self._lines < 1:
-            self._left_out(1)
-            return
-        self._lines -= 1
-        shown = {key: address_text(value) if isinstance(value, bytes) else value for key, value in values.items()}
-        self._log.info(word, address_text(source), **shown)

@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from mxallowd.events import Event, Kind, address_text, packed
+from mxallowd.events import Event, Kind, packed
+from mxallowd.hostlines import HostLines
 from mxallowd.hostnames import normal_name, reverse_name
-from mxallowd.log import Log
 from mxallowd.resolver import AAAA, PTR, A, LookupFailed, Resolver
 from mxallowd.settings import Settings
 from mxallowd.sinks import Whitelist
@@ -59,10 +59,10 @@ class RdnsSink:
     """Looks hosts up and admits what their names entail."""
 
     def __init__(
-        self, settings: Settings, log: Log, whitelist: Whitelist, resolver: Resolver,
+        self, settings: Settings, lines: HostLines, whitelist: Whitelist, resolver: Resolver,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._log = log
+        self._lines = lines
         self._whitelist = whitelist
         self._resolver = resolver
         self._clock = clock
@@ -101,14 +101,15 @@ class RdnsSink:
         changed_at = _changed_at(RESOLV_CONF)
         if changed_at != self._resolv_conf:
             self._resolv_conf = changed_at
-            self._resolver.reload()
+            self._resolver.reload(self._servers)
 
     def reload(self, settings: Settings) -> None:
         """Take over the settings that can change, and read the resolvers again."""
+        self._servers = settings.dns_server
         self._lifetime_us = settings.whitelist_time * 1_000_000
         self._unconfirmed_too = settings.rdns_unconfirmed
         self._rate = settings.dns_rate
-        self._resolver.reload()
+        self._resolver.reload(settings.dns_server)
 
     def counters(self) -> dict[str, int]:
         """Its counters, since the start."""
@@ -178,7 +179,7 @@ class RdnsSink:
         """The host's names that count, with their addresses. Raises LookupFailed."""
         found: dict[str, set[bytes]] = {}
         written = await self._ask(reverse_name(source), PTR)
-        for name in valid_names(written, lambda text: self._log.info("bad-name", address_text(source), name=text)):
+        for name in valid_names(written, lambda text: self._lines.info("bad-name", source, name=text)):
             answers = await asyncio.gather(self._ask(name, A), self._ask(name, AAAA), return_exceptions=True)
             failures = [answer for answer in answers if isinstance(answer, BaseException)]
             # One family is enough: many name servers fail for AAAA alone.
@@ -191,7 +192,7 @@ class RdnsSink:
                 raise failures[0]
             else:
                 self._counters["unconfirmed"] += 1
-                self._log.info("unconfirmed", address_text(source), name=name, addresses=len(texts))
+                self._lines.info("unconfirmed", source, name=name, addresses=len(texts))
                 if self._unconfirmed_too:
                     found[name] = addresses
         return found
@@ -222,8 +223,8 @@ class RdnsSink:
     def _admit(self, address: bytes, name: str, parent: bytes | None, until_us: int, now_us: int) -> None:
         if self._whitelist.admit(address, until_us, now_us):
             self._counters["children"] += 1
-            of = {"of": address_text(parent)} if parent else {}
-            self._log.info("child", address_text(address), name=name, **of, seconds=(until_us - now_us) // 1_000_000)
+            of = {"of": parent} if parent else {}
+            self._lines.info("child", address, name=name, **of, seconds=(until_us - now_us) // 1_000_000)
 
 
 def valid_names(written: Iterable[str], bad: Callable[[str], None]) -> list[str]:

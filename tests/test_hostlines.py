@@ -1,0 +1,28 @@
+"""Lines about hosts: one bound for all sinks, and no text made for what is left out."""
+import logging
+
+from mxallowd.events import packed
+from mxallowd.hostlines import LINES_BURST, LINES_PER_S, HostLines
+from mxallowd.log import Log
+
+
+def test_one_bound_for_all_who_write() -> None:
+    now, left_out, written = [0.0], [0], []
+    logger = logging.Logger("test", logging.INFO)
+    handler = logging.Handler()
+    handler.emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+
+    def leave_out(lines: int) -> None:
+        left_out[0] += lines
+
+    lines = HostLines(Log(logger), leave_out, lambda: now[0])
+    host = packed("192.0.2.1")
+    for _ in range(LINES_BURST + 10):
+        lines.info("child", host, name="a.example.org", of=packed("2001:db8::1"))
+    assert written == ["child [192.0.2.1] name=a.example.org of=2001:db8::1"] * LINES_BURST
+    assert left_out == [10]
+    now[0] += 0.5
+    for _ in range(LINES_PER_S):
+        lines.info("refused", host)
+    assert len(written) == LINES_BURST + LINES_PER_S // 2

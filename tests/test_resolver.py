@@ -1,0 +1,115 @@
+"""The resolver against a real name server process on the loopback interface, in the lab's gateway."""
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from lab.hosts import Lab
+from lab.namespaces import visit
+from mxallowd.resolver import AAAA, PTR, A, LookupFailed, Resolver
+from tests.name_server_process import NameServerProcess
+
+SERVER = "127.0.0.1:5353"
+NAME = "mail.example.org"
+
+
+def run(lab: Lab, story: Callable[[Resolver], Awaitable[None]], *servers: str) -> None:
+    """The story in the gateway: c-ares makes its sockets where the thread is."""
+    async def whole() -> None:
+        resolver = Resolver(asyncio.get_running_loop(), servers or [SERVER])
+        try:
+            await story(resolver)
+        finally:
+            resolver.close()
+        assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    with visit(lab.gateway.name):
+        asyncio.run(whole())
+
+
+def asked(names: NameServerProcess, least: int) -> list[str]:
+    """The questions; the thread that reads them may lag behind their answers."""
+    deadline = time.monotonic() + 2
+    while len(names.questions) < least and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return names.questions
+
+
+def test_each_kind_of_record(lab: Lab) -> None:
+    async def story(resolver: Resolver) -> None:
+        assert sorted(await resolver.ask(NAME, A)) == ["192.0.2.1", "192.0.2.2"]
+        assert await resolver.ask(NAME, AAAA) == ["2001:db8::1"]
+        assert await resolver.ask("1.2.0.192.in-addr.arpa", PTR) == [NAME]
+        # Nothing there is an answer, and so is a name that is there with other records.
+        assert await resolver.ask("nobody.example.org", A) == []
+        assert await resolver.ask(NAME, PTR) == []
+
+    records = [f"{NAME} A 192.0.2.1", f"{NAME} A 192.0.2.2", f"{NAME} AAAA 2001:db8::1",
+               f"1.2.0.192.in-addr.arpa PTR {NAME}."]
+    with NameServerProcess(lab.gateway, records):
+        run(lab, story)
+
+
+@pytest.mark.parametrize("name", ["a" * 64 + ".example.org", "a..example.org", ".".join(["abc"] * 70)])
+def test_a_name_that_cannot_be_asked_is_answered_at_once(lab: Lab, name: str) -> None:
+    async def story(resolver: Resolver) -> None:
+        started = time.monotonic()
+        with pytest.raises(LookupFailed) as failed:
+            await resolver.ask(name, A)
+        assert not failed.value.timed_out
+        assert time.monotonic() - started < 0.5
+    run(lab, story)
+
+
+def test_silence_ends_after_two_tries(lab: Lab) -> None:
+    async def story(resolver: Resolver) -> None:
+        started = time.monotonic()
+        with pytest.raises(LookupFailed) as failed:
+            await resolver.ask(NAME, A)
+        assert failed.value.timed_out
+        assert 2.5 < time.monotonic() - started < 6.5
+    with NameServerProcess(lab.gateway, [f"{NAME} FAULT silent"]) as names:
+        run(lab, story)
+        assert asked(names, 2) == [f"{NAME} A"] * 2
+
+
+def test_other_servers_take_over_the_questions_under_way(lab: Lab) -> None:
+    async def story(resolver: Resolver) -> None:
+        question = asyncio.create_task(resolver.ask(NAME, A))
+        await asyncio.sleep(0.2)
+        resolver.reload(["127.0.0.1:5354"])
+        assert await asyncio.wait_for(question, 1) == ["192.0.2.2"]
+
+    with NameServerProcess(lab.gateway, [f"{NAME} FAULT silent"]), \
+            NameServerProcess(lab.gateway, [f"{NAME} A 192.0.2.2"], port=5354) as second:
+        run(lab, story)
+        assert asked(second, 1) == [f"{NAME} A"]
+
+
+def test_a_reload_forgets_what_was_answered(lab: Lab) -> None:
+    async def story(resolver: Resolver) -> None:
+        for _ in range(3):
+            assert await resolver.ask(NAME, A) == ["192.0.2.1"]
+        resolver.reload([SERVER])
+        assert await resolver.ask(NAME, A) == ["192.0.2.1"]
+
+    with NameServerProcess(lab.gateway, [f"{NAME} A 192.0.2.1"]) as names:
+        run(lab, story)
+        assert asked(names, 2) == [f"{NAME} A"] * 2
+
+
+def test_close_ends_what_is_under_way(lab: Lab) -> None:
+    async def story(resolver: Resolver) -> None:
+        questions = [asyncio.create_task(resolver.ask(f"n{number}.example.org", A)) for number in range(50)]
+        await asyncio.sleep(0.1)
+        resolver.close()
+        for one in await asyncio.gather(*questions, return_exceptions=True):
+            assert isinstance(one, LookupFailed)
+
+    async def whole() -> None:
+        await story(Resolver(asyncio.get_running_loop(), [SERVER]))
+
+    with NameServerProcess(lab.gateway, [f"n{number}.example.org FAULT silent" for number in range(50)]), \
+            visit(lab.gateway.name):
+        asyncio.run(whole())

@@ -86,7 +86,7 @@ class Resolver:
     def reload(self, servers: Sequence[str]) -> None:
         """Ask these servers from now on; none: read resolv.conf again. Cached answers are forgotten.
 
-        Questions under way are asked again. By a new channel: c-ares' own reinit() goes on in a thread of its own, which
+        Questions under way are asked again. By a new channel: c-ares' own reinit() goes on in a thread of its own, and
         would call us back from there.
         """
         self._servers = list(servers)

@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.peers import SOURCES, PeerError
 from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json
-from benchmarks.site import BenchError, Program, Site, latency, listening, site
+from benchmarks.site import BenchError, Program, Site, another_machine, latency, listening, site
 from lab.hosts import FAKE4, REAL4, supported
 from lab.nsd import FIRST, Nsd
 
@@ -124,7 +124,7 @@ def beside(place: Site, options: argparse.Namespace, *, lookups: bool) -> tuple[
         started = time.perf_counter()
         flood = place.client.popen(meet(place, 2**31, options.rate), stdout=subprocess.DEVNULL)
         try:
-            with listening(place, BACKLOG):
+            with listening(place, BACKLOG), another_machine():
                 half, most = latency(place, daemon.program, options.connects, 0, 1)
                 taken = time.perf_counter() - started
             return half, most, daemon.counters().get("looked-up", 0) / taken

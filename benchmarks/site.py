@@ -1,4 +1,5 @@
 """Where the kernel's queue is measured: a gateway, a client that floods it, and the programs."""
+import os
 import signal
 import socket
 import struct
@@ -15,6 +16,7 @@ from lab.hosts import FAKE4, REAL4, SMTP, Host, Lab
 from lab.namespaces import visit
 
 CLIENT = "192.0.2.101"
+CLIENT_NICENESS = -15
 KNOWN, UNKNOWN = "10.0.0.0", "11.0.0.0"  # first source of hosts in the whitelist (every other one), and of others
 UNKNOWN_SOURCES = 1_000_000
 
@@ -135,6 +137,20 @@ def site(queue_count: int) -> Iterator[Site]:
             yield place
         finally:
             place.end_programs()
+
+
+@contextmanager
+def another_machine() -> Iterator[None]:
+    """The client stands for another host: it does not wait for a processor of the gateway's.
+
+    What is started meanwhile gets the same priority.
+    """
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, CLIENT_NICENESS)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from mxallowd.events import Event, Kind, packed
 from mxallowd.hostlines import HostLines
 from mxallowd.hostnames import reverse_name
 from mxallowd.log import Log
-from mxallowd.resolver import PTR, A, LookupFailed
+from mxallowd.resolver import AAAA, PTR, A, LookupFailed
 from mxallowd.settings import Settings
 from mxallowd.sinks import rdns
 from mxallowd.sinks.rdns import RdnsSink, boottime_us, valid_names
@@ -153,6 +153,85 @@ def test_one_lookup_for_an_address_at_a_time_and_failures_are_remembered() -> No
         await scene.settle()
         assert len(scene.zone.asked) == 2
         assert scene.sink.counters()["timed-out"] == 2
+    run(story)
+
+
+def test_a_host_that_meets_the_fake_server_while_it_is_asked_about_as_a_refused_one() -> None:
+    async def story() -> None:
+        scene = Scene()
+        for address in ("192.0.2.1", "192.0.2.2"):
+            scene.zone.add(address, "mail.example.org")
+        scene.zone.let.clear()
+        scene.refuse("192.0.2.1")
+        await scene.settle()
+        scene.contact("192.0.2.1")
+        scene.zone.let.set()
+        await scene.settle()
+        assert scene.listed("192.0.2.2")
+        # One lookup for an address at a time: PTR, A and AAAA once.
+        assert len(scene.zone.asked) == 3
+    run(story)
+
+
+def test_failures_of_contacts_are_remembered_by_themselves() -> None:
+    async def story() -> None:
+        scene = Scene()
+        reverse = reverse_name(packed("192.0.2.1"))
+        scene.zone.broken.add(reverse)
+        scene.refuse("192.0.2.1")
+        await scene.settle()
+        # A refused host's failure does not keep the family of a contact out.
+        for times in (2, 2):
+            scene.contact("192.0.2.1")
+            await scene.settle()
+            assert scene.zone.asked == [reverse] * times
+        scene.now = 60.0
+        scene.contact("192.0.2.1")
+        await scene.settle()
+        assert len(scene.zone.asked) == 3
+    run(story)
+
+
+def test_one_name_that_fails_does_not_take_the_others_away() -> None:
+    async def story() -> None:
+        scene = Scene()
+        for name in ("dead.example.org", "mail.example.org", "dead2.example.org"):
+            scene.zone.add("192.0.2.1", name)
+        scene.zone.add("192.0.2.2", "mail.example.org")
+        scene.zone.broken |= {"dead.example.org", "dead2.example.org"}
+        scene.contact("192.0.2.1")
+        await scene.settle()
+        assert scene.listed("192.0.2.2")
+        assert scene.sink.counters()["timed-out"] == 0
+    run(story)
+
+
+def test_a_refused_host_needs_a_confirmed_name_whatever_is_believed() -> None:
+    """Else anybody could let himself in by a PTR record that names a whitelisted host."""
+    async def story() -> None:
+        scene = Scene("--rdns-unconfirmed")
+        scene.zone.add("192.0.2.1", "mail.example.org")
+        scene.contact("192.0.2.1")
+        await scene.settle()
+        scene.zone.records[reverse_name(packed("192.0.2.66")), PTR] = ["mail.example.org"]
+        scene.refuse("192.0.2.66")
+        await scene.settle()
+        assert scene.sink.counters()["unconfirmed"] == 1
+        assert not scene.listed("192.0.2.66")
+    run(story)
+
+
+def test_both_families_have_a_share_of_the_addresses() -> None:
+    async def story() -> None:
+        scene = Scene()
+        for number in range(1, 41):
+            scene.zone.records.setdefault(("mail.example.org", A), []).append(f"192.0.2.{number}")
+            scene.zone.records.setdefault(("mail.example.org", AAAA), []).append(f"2001:db8::{number:x}")
+        scene.zone.records[reverse_name(packed("192.0.2.40")), PTR] = ["mail.example.org"]
+        scene.contact("192.0.2.40")
+        await scene.settle()
+        assert scene.sink.counters()["children"] == rdns.MAX_ADDRESSES
+        assert sum(scene.listed(f"2001:db8::{number:x}") for number in range(1, 41)) == rdns.MAX_ADDRESSES // 2
     run(story)
 
 

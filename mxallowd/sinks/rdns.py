@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from mxallowd.events import Event, Kind, packed
@@ -70,8 +71,10 @@ class RdnsSink:
         self._contacts = Bounded(MAX_WAITING)  # waiting to be looked up; contacts come first
         self._refused = Bounded(MAX_WAITING)
         self._active: dict[bytes, asyncio.Task[None]] = {}
+        self._met: set[bytes] = set()  # of those under way, the ones that met the fake server
         self._queries = asyncio.Semaphore(MAX_QUERIES)
-        self._failed = Bounded(MAX_FAILED)  # when they failed
+        self._failed = Bounded(MAX_FAILED)  # refused hosts, and when their lookup failed
+        self._failed_contacts = Bounded(MAX_FAILED)
         self._names = Bounded(MAX_KNOWN_NAMES)  # whitelisted names and until when
         self.reload(settings)
         self._tokens = float(self._rate * BURST_S)
@@ -86,13 +89,15 @@ class RdnsSink:
         """Put the hosts of contacts and refusals in line."""
         for event in events:
             if event.kind == Kind.WHITELISTED:
-                # Who was asked about as a refused host is asked about as a contact again.
                 self._refused.pop(event.source, None)
-                if event.source not in self._active:
+                if event.source in self._active:
+                    # Asked about as a refused host just now: the answer is taken as a contact's.
+                    self._met.add(event.source)
+                elif not self._has_failed(event.source, contact=True):
                     self._counters["limited"] += self._contacts.note(event.source, event.until_us)
             elif event.kind == Kind.REFUSED and event.source not in self._active \
                     and event.source not in self._contacts and event.source not in self._refused \
-                    and not self._has_failed(event.source):
+                    and not self._has_failed(event.source, contact=False):
                 self._counters["limited"] += self._refused.note(event.source, 0)
         self._start()
 
@@ -135,8 +140,9 @@ class RdnsSink:
             contact = bool(self._contacts)
             source, _ = (self._contacts or self._refused).popitem(last=False)
             assert isinstance(source, bytes)
-            task = asyncio.get_running_loop().create_task(self._look_up(source, contact=contact))
-            self._active[source] = task
+            if contact:
+                self._met.add(source)
+            self._active[source] = asyncio.get_running_loop().create_task(self._look_up(source))
         if (self._contacts or self._refused) and self._again is None and len(self._active) < MAX_LOOKUPS:
             # Only the rate holds them back.
             self._again = asyncio.get_running_loop().call_later(max(0.01, 1 / self._rate), self._go_on)
@@ -146,28 +152,31 @@ class RdnsSink:
         if not self._closed:
             self._start()
 
-    def _has_failed(self, source: bytes) -> bool:
-        failed_at = self._failed.get(source)
+    def _has_failed(self, source: bytes, *, contact: bool) -> bool:
+        # A refused host's failure does not hold up the lookup of a contact, on which a whole family may depend.
+        failed = self._failed_contacts if contact else self._failed
+        failed_at = failed.get(source)
         if failed_at is not None and self._clock() - failed_at >= FAILED_S:
-            del self._failed[source]
+            del failed[source]
             failed_at = None
         return failed_at is not None
 
     # ---- one lookup
 
-    async def _look_up(self, source: bytes, *, contact: bool) -> None:
+    async def _look_up(self, source: bytes) -> None:
         try:
             self._counters["looked-up"] += 1
             found = await self._names_of(source)
-            if contact:
+            if source in self._met:
                 self._admit_family(source, found)
             else:
                 self._admit_member(source, found)
         except LookupFailed as error:
             self._counters["timed-out" if error.timed_out else "lookup-failed"] += 1
-            self._failed.note(source, self._clock())
+            (self._failed_contacts if source in self._met else self._failed).note(source, self._clock())
         finally:
             self._active.pop(source, None)
+            self._met.discard(source)
             if not self._closed:
                 self._start()
 
@@ -178,23 +187,29 @@ class RdnsSink:
     async def _names_of(self, source: bytes) -> dict[str, set[bytes]]:
         """The host's names that count, with their addresses. Raises LookupFailed."""
         found: dict[str, set[bytes]] = {}
+        failure: BaseException | None = None
         written = await self._ask(reverse_name(source), PTR)
         for name in valid_names(written, lambda text: self._lines.info("bad-name", source, name=text)):
             answers = await asyncio.gather(self._ask(name, A), self._ask(name, AAAA), return_exceptions=True)
             failures = [answer for answer in answers if isinstance(answer, BaseException)]
             # One family is enough: many name servers fail for AAAA alone.
-            texts = [text for answer in answers if isinstance(answer, list) for text in answer]
+            lists = [answer for answer in answers if isinstance(answer, list)]
+            # In turn, so that a long list of one family leaves room for the other.
+            texts = [text for both in zip_longest(*lists) for text in both if text is not None]
             addresses = {packed(text) for text in texts[:MAX_ADDRESSES]}
             if source in {packed(text) for text in texts}:
                 self._counters["confirmed"] += 1
                 found[name] = addresses
             elif failures:
-                raise failures[0]
+                failure = failures[0]
             else:
                 self._counters["unconfirmed"] += 1
                 self._lines.info("unconfirmed", source, name=name, addresses=len(texts))
-                if self._unconfirmed_too:
+                # Never for a refused host: anybody can write a PTR record that names a whitelisted host.
+                if self._unconfirmed_too and source in self._met:
                     found[name] = addresses
+        if failure and not found:
+            raise failure
         return found
 
     def _admit_family(self, source: bytes, found: dict[str, set[bytes]]) -> None:

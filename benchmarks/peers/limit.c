@@ -2,6 +2,7 @@
  * verdicts of a batch go out in one send, a run of equal ones as one NFQNL_MSG_VERDICT_BATCH.
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include "bind.h"
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>

@@ -1,4 +1,5 @@
 /* The loop of libnetfilter_queue's manual: one message a recv, one verdict a send. It decides nothing. */
+#include <arpa/inet.h>
 #include "bind.h"
 
 static struct peer self;

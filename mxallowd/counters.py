@@ -4,11 +4,11 @@ The first three are those of the contract. SIGUSR1 logs them; later parts show t
 """
 from collections.abc import Iterable
 
-from mxallowd.backends import Backend
+from mxallowd.backends import Backends
 from mxallowd.sinks import Sink
 
 
-def collect(backend: Backend, sinks: Iterable[Sink] = ()) -> dict[str, int]:
+def collect(backend: Backends, sinks: Iterable[Sink] = ()) -> dict[str, int]:
     """All counters since the start, and `entries`, the present size of the whitelist."""
     outcomes: dict[str, int] = {}
     for fastpath in backend.fastpaths:

@@ -4,7 +4,6 @@ It reads the rings of the queue threads when they wake it and hands the events t
 way of a packet: if this loop stopped for good, verdicts would go on and events would be counted as lost.
 """
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from mxallowd.settings import Settings, changed
 from mxallowd.sinks import Sink
 from mxallowd.sinks.log import LogSink
 from mxallowd.text import LONGEST_QUOTED
+from mxallowd.wake import Wake
+from mxallowd.whitelist import Whitelist
 
 # Events that came in while the loop was handling some are taken together this much later, without a wake-up.
 COALESCE_S = 0.02
@@ -57,8 +58,9 @@ class Daemon:
         self._settings = settings
         self._load = load
         self._log = log
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._backend = backends.create(settings, compile_rules(settings), self._wake_fd)
+        self._wake = Wake()
+        self._backend = backends.create(settings, compile_rules(settings), self._wake)
+        self._whitelist = Whitelist(self._backend.table, self._backend.clock_us)
         lines = HostLines(log, writer.leave_out)
         self._sinks: list[Sink] = [LogSink(log, lines)]
         if not settings.no_rdns_whitelist:
@@ -67,7 +69,7 @@ class Daemon:
             from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
 
             resolver = Resolver(asyncio.get_running_loop(), settings.dns_server)
-            self._sinks.append(RdnsSink(settings, lines, self._backend.table, resolver))
+            self._sinks.append(RdnsSink(settings, lines, self._whitelist, resolver))
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
         self._sweeps_left = 0
@@ -91,7 +93,7 @@ class Daemon:
         """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._say_defect)
-        loop.add_reader(self._wake_fd, self._woken)
+        loop.add_reader(self._wake.fd, self._woken)
         loop.add_signal_handler(signal.SIGTERM, self._stop, "SIGTERM")
         loop.add_signal_handler(signal.SIGINT, self._stop, "SIGINT")
         loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -108,7 +110,7 @@ class Daemon:
             ticker.cancel()
             return await self._finish()
         finally:
-            loop.remove_reader(self._wake_fd)
+            loop.remove_reader(self._wake.fd)
             if self._backend.ended():
                 self._backend.close()
 
@@ -119,8 +121,7 @@ class Daemon:
     # ---- events
 
     def _woken(self) -> None:
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._wake_fd)
+        self._wake.clear()
         self._take_events()
 
     def _take_events(self) -> None:
@@ -154,6 +155,7 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
+            self._backend.tick()
             for sink in self._sinks:
                 sink.tick()
             self._say_lost_events()
@@ -216,7 +218,7 @@ class Daemon:
         self._sweeps_left = self._backend.sweep()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
-        self._backend.table.sweep_admitted(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
+        self._backend.table.sweep_admitted(self._backend.clock_us())
         # Asked for, so it is written even where --quiet leaves errors only.
         self._log.notice("counters", None, **counters.collect(self._backend, self._sinks))
 

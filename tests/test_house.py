@@ -16,11 +16,12 @@ COMPILED = sorted(path.stem for path in PACKAGE.glob("_*.pyx"))
 
 # Who may import whom: a module may import what stands in a row above its own, and its own row where it says so.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "text", "streams", "_packet", "_address", "c_atomic", "c_netlink"}),
+    frozenset({
+        "__init__", "errors", "text", "streams", "clock", "wake", "_packet", "_address", "c_atomic", "c_netlink"}),
     frozenset({"options", "_headers", "_siphash", "_ring", "_nfnetlink"}),
     frozenset({"settings", "_table", "_capture", "log"}),
     frozenset({"arguments", "configfile", "_fastpath", "events", "resolver"}),
-    frozenset({"loading", "hostnames", "hostlines", "_worker", "_replay", "pidfile", "background"}),
+    frozenset({"loading", "hostnames", "hostlines", "whitelist", "_worker", "_replay", "pidfile", "background"}),
     frozenset({"backends", "sinks"}),
     frozenset({"backends.nfqueue", "sinks.log", "sinks.rdns", "counters"}),
     frozenset({"daemon"}),

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxallowd import sinks
 from mxallowd._table import Table
+from mxallowd.clock import boottime_us
 from mxallowd.events import Event, Kind, packed
 from mxallowd.hostlines import HostLines
 from mxallowd.hostnames import reverse_name
@@ -16,7 +16,8 @@ from mxallowd.log import Log
 from mxallowd.resolver import AAAA, PTR, A, LookupFailed
 from mxallowd.settings import Settings
 from mxallowd.sinks import rdns
-from mxallowd.sinks.rdns import RdnsSink, boottime_us, valid_names
+from mxallowd.sinks.rdns import RdnsSink, valid_names
+from mxallowd.whitelist import Whitelist
 from tests.test_settings import good
 
 SERVER = packed("192.0.2.10")
@@ -68,7 +69,7 @@ class Scene:
         self.now = 0.0
         self.left_out = 0
         self.settings: Settings = good(f"-f 192.0.2.10 -r 192.0.2.20 -n 1 {words}")
-        whitelist: sinks.Whitelist = self.table
+        whitelist = Whitelist(self.table)
         lines = HostLines(Log(logging.getLogger("test-rdns")), self.leave_out, lambda: self.now)
         self.sink = RdnsSink(self.settings, lines, whitelist,
                              self.zone, lambda: self.now)  # type: ignore[arg-type]

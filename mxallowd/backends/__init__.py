@@ -1,52 +1,55 @@
-"""Back ends: where the packets come from and who carries out the verdict.
+"""Back ends: where the packets come from, and who carries out the verdict.
 
-One module each with one interface; it is imported only when chosen, since what it needs may not be on
-this system. NFQUEUE is the first; capture (pf, NFLOG) is to come.
+One module each with one interface, imported only when chosen, since what it needs may not be on this system: `nfqueue`
+(the kernel's queue, which waits for our verdict) and `capture` (copies of packets that the firewall has decided about).
+They may run side by side: all share one whitelist, of which each of their threads writes a shard of its own.
 """
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd._ring import Ring
 from mxallowd._table import Table
+from mxallowd.clock import boottime_us
+from mxallowd.errors import StartError
 from mxallowd.settings import Settings
+from mxallowd.wake import Wake
 
 
 class Backend(Protocol):
     """What the daemon asks of a back end. All calls come from the main thread."""
 
     @property
-    def rings(self) -> Iterable[Ring]:
-        """The rings that its threads write events into."""
+    def rings(self) -> Sequence[Ring]:
+        """The rings that it writes events into."""
 
     @property
-    def table(self) -> Table:
-        """The whitelist."""
-
-    @property
-    def fastpaths(self) -> Iterable[Fastpath]:
+    def fastpaths(self) -> Sequence[Fastpath]:
         """The decisions that it runs."""
 
     def open(self) -> None:
         """Get hold of the packets. Raises StartError with the reason."""
 
     def start(self) -> list[str]:
-        """Begin to give verdicts; warnings about what the system does not offer. Raises StartError."""
+        """Begin, inside the main loop; warnings about what the system does not offer. Raises StartError."""
 
     def publish(self, rules: Rules) -> None:
         """Let these rules hold from now on."""
+
+    def tick(self) -> None:
+        """Called about once a second, for what is due by time."""
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
 
     def stop(self) -> None:
-        """Ask the threads to settle what waits and to end."""
+        """Ask for an end, everything that waits being settled."""
 
     def ended(self) -> bool:
-        """Whether every thread has ended."""
+        """Whether it has ended, for whatever reason."""
 
     def failures(self) -> list[str]:
-        """What ended threads that were not asked to."""
+        """What ended it without being asked to."""
 
     def close(self) -> None:
         """Give everything back. Only after ended()."""
@@ -55,15 +58,90 @@ class Backend(Protocol):
         """Its own counters, since the start."""
 
 
-def is_supported() -> str | None:
-    """None, or the reason why this system cannot run the NFQUEUE back end."""
+class Backends:
+    """The chosen back ends as one, with the whitelist that they share."""
+
+    def __init__(self, table: Table, parts: Sequence[Backend], clock_us: Callable[[], int] = boottime_us) -> None:
+        self.table = table
+        self.clock_us = clock_us
+        self.rings = [ring for part in parts for ring in part.rings]
+        self.fastpaths = [fastpath for part in parts for fastpath in part.fastpaths]
+        self._parts = parts
+
+    def open(self) -> None:
+        """Open all or none. Raises StartError with the reason."""
+        opened: list[Backend] = []
+        try:
+            for part in self._parts:
+                part.open()
+                opened.append(part)
+        except StartError:
+            for part in opened:
+                part.close()
+            raise
+
+    def start(self) -> list[str]:
+        """Start all; their warnings. Raises StartError."""
+        return [warning for part in self._parts for warning in part.start()]
+
+    def publish(self, rules: Rules) -> None:
+        """Let these rules hold from now on."""
+        for part in self._parts:
+            part.publish(rules)
+
+    def tick(self) -> None:
+        """Called about once a second."""
+        for part in self._parts:
+            part.tick()
+
+    def sweep(self) -> int:
+        """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
+        return sum(part.sweep() for part in self._parts)
+
+    def stop(self) -> None:
+        """Ask all for an end."""
+        for part in self._parts:
+            part.stop()
+
+    def ended(self) -> bool:
+        """Whether all have ended."""
+        return all(part.ended() for part in self._parts)
+
+    def failures(self) -> list[str]:
+        """What ended any of them without being asked to."""
+        return [failure for part in self._parts for failure in part.failures()]
+
+    def close(self) -> None:
+        """Give everything back. Only after ended()."""
+        for part in self._parts:
+            part.close()
+
+    def counters(self) -> dict[str, int]:
+        """The sums of their counters, and the events that did not fit into rings."""
+        totals: dict[str, int] = {}
+        for part in self._parts:
+            for name, value in part.counters().items():
+                totals[name] = totals.get(name, 0) + value
+        totals["lost-events"] = sum(ring.lost for ring in self.rings)
+        return totals
+
+
+def whitelist_table(settings: Settings, threads: int) -> Table:
+    """The whitelist, shared by so many threads. Raises StartError."""
+    # A quarter for the hosts that come in by their names, where any do.
+    admitted = 0 if settings.no_rdns_whitelist else settings.max_entries // 4
+    try:
+        return Table(settings.max_entries, threads, admitted=admitted)
+    except MemoryError as error:
+        raise StartError(str(error)) from None
+
+
+def create(settings: Settings, rules: Rules, wake: Wake) -> Backends:
+    """The back ends that the settings choose; their rings wake `wake`. Raises StartError."""
     from mxallowd.backends import nfqueue  # noqa: PLC0415  # only when chosen
 
-    return nfqueue.is_supported()
+    queues = settings.queue_num
+    table = whitelist_table(settings, len(queues))
+    parts: list[Backend] = [nfqueue.NfqueueBackend(settings, rules, wake, table)]
+    return Backends(table, parts)
 
-
-def create(settings: Settings, rules: Rules, wake_fd: int) -> Backend:
-    """The back end that the settings choose; its rings wake `wake_fd`. Raises StartError."""
-    from mxallowd.backends import nfqueue  # noqa: PLC0415
-
-    return nfqueue.NfqueueBackend(settings, rules, wake_fd)

@@ -17,6 +17,7 @@ from mxallowd._ring import Ring
 from mxallowd._table import Table
 from mxallowd.errors import StartError
 from mxallowd.settings import Settings
+from mxallowd.wake import Wake
 
 # linux/netfilter/nfnetlink_queue.h, linux/netlink.h
 _MSG_CONFIG = 3 << 8 | 2  # NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG
@@ -114,19 +115,14 @@ class _Queue:
 class NfqueueBackend:
     """The queues of `queue-num`, one thread each, sharing one whitelist."""
 
-    def __init__(self, settings: Settings, rules: Rules, wake_fd: int) -> None:
+    def __init__(self, settings: Settings, rules: Rules, wake: Wake, table: Table) -> None:
         reason = is_supported()
         if reason:
             raise StartError(reason)
-        numbers = settings.queue_num
         self._queue_length = settings.queue_length
-        try:
-            # A quarter for the hosts that come in by their names, where any do.
-            admitted = 0 if settings.no_rdns_whitelist else settings.max_entries // 4
-            self.table = Table(settings.max_entries, len(numbers), admitted=admitted)
-        except MemoryError as error:
-            raise StartError(str(error)) from None
-        self._queues = [_Queue(number, i, self.table, rules, wake_fd) for i, number in enumerate(numbers)]
+        # The shards of the table from the first one on are ours, one a thread.
+        self._queues = [
+            _Queue(number, i, table, rules, wake.write_fd) for i, number in enumerate(settings.queue_num)]
         self.rings = [queue.ring for queue in self._queues]
         self.fastpaths = [queue.fastpath for queue in self._queues]
 
@@ -159,6 +155,9 @@ class NfqueueBackend:
         for queue in self._queues:
             queue.fastpath.publish(rules)
             self._ask(queue.thread.wake)
+
+    def tick(self) -> None:
+        """Nothing is due by time: the threads see to it with their next packets."""
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
@@ -205,13 +204,12 @@ class NfqueueBackend:
                 queue.bound = None
 
     def counters(self) -> dict[str, int]:
-        """The threads' counters, what did not fit into rings, and the kernel's count of packets it dropped itself."""
+        """The threads' counters, and the kernel's count of packets it dropped itself."""
         totals: dict[str, int] = {}
         for queue in self._queues:
             if queue.thread is not None:
                 for name, value in queue.thread.counters().items():
                     totals[name] = totals.get(name, 0) + value
-        totals["lost-events"] = sum(ring.lost for ring in self.rings)
         totals["lost-by-kernel"] = kernel_drops(range(self._queues[0].number, self._queues[-1].number + 1))
         return totals
 

@@ -28,13 +28,3 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """The last call: say what has not been said."""
-
-
-class Whitelist(Protocol):
-    """What a sink may do with the whitelist. Hosts are 16 bytes, times microseconds of CLOCK_BOOTTIME."""
-
-    def admit(self, host: bytes, until_us: int, now_us: int) -> bool:
-        """Enter a host as a child. False: it is listed already, or there is no room."""
-
-    def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
-        """Let a listed host's entry end later. False: it is not listed, or ends later anyway."""

@@ -18,7 +18,7 @@ from mxallowd.hostlines import HostLines
 from mxallowd.hostnames import normal_name, reverse_name
 from mxallowd.resolver import AAAA, PTR, A, LookupFailed, Resolver
 from mxallowd.settings import Settings
-from mxallowd.sinks import Whitelist
+from mxallowd.whitelist import Whitelist
 
 MAX_NAMES = 4  # of one address
 MAX_ADDRESSES = 32  # of one name
@@ -32,11 +32,6 @@ MAX_KNOWN_NAMES = 65536
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 COUNTERS = ("looked-up", "confirmed", "unconfirmed", "children", "limited", "lookup-failed", "timed-out")
-
-
-def boottime_us() -> int:
-    """The clock of the packet path."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
 class Bounded(OrderedDict[bytes | str, int | float]):
@@ -216,7 +211,7 @@ class RdnsSink:
         """The host met the fake server: its clock starts anew, and all other addresses of its names come in."""
         if not found:
             return
-        now_us = boottime_us()
+        now_us = self._whitelist.now_us()
         until_us = now_us + self._lifetime_us
         # Restarted once: further contacts are no events while it is listed.
         if not self._whitelist.renew(source, until_us, now_us):
@@ -228,7 +223,7 @@ class RdnsSink:
 
     def _admit_member(self, source: bytes, found: dict[str, set[bytes]]) -> None:
         """The host was refused: it comes in if one of its names is whitelisted now."""
-        now_us = boottime_us()
+        now_us = self._whitelist.now_us()
         for name in found:
             until_us = int(self._names.get(name, 0))
             if until_us > now_us:

@@ -1,0 +1,29 @@
+"""What wakes the main loop: an eventfd, or a pipe where there is none (the BSDs).
+
+Rings write 8 bytes to `write_fd`, from native threads as well; `fd` is what the loop waits for.
+"""
+import os
+from contextlib import suppress
+
+
+class Wake:
+    """Both ends, non-blocking. `fd` is readable from a signal() until clear()."""
+
+    def __init__(self) -> None:
+        if hasattr(os, "eventfd"):
+            self.fd = self.write_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        else:
+            self.fd, self.write_fd = os.pipe()
+            os.set_blocking(self.fd, False)
+            os.set_blocking(self.write_fd, False)
+
+    def signal(self) -> None:
+        """Make `fd` readable; a pipe that is full is readable already."""
+        with suppress(BlockingIOError):
+            os.write(self.write_fd, (1).to_bytes(8, "little"))
+
+    def clear(self) -> None:
+        """Take what was written."""
+        with suppress(BlockingIOError):
+            while len(os.read(self.fd, 4096)) == 4096:
+                pass

@@ -20,11 +20,12 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 from benchmarks import workload
-from benchmarks.captures import read
 from benchmarks.engine import NEVER_US, Engine, packed
 from benchmarks.peers import PeerError, compiled, dpkt_set
 from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json, sizes
 from mxallowd._capture import CANDIDATE_SIZE
+from mxallowd.captures import read
+from mxallowd.pcapfilter import destination_port
 
 LIFETIME_S = 3600
 DPKT_PACKETS, DPKT_ENTRIES = 100_000, 1_000_000
@@ -144,7 +145,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         capture = Path(directory) / "attempts.pcap"
         workload.write_capture(capture, arguments.packets, arguments.hosts)
-        chunks = [chunk.candidates for chunk in read(capture, 25)]
+        chunks = [chunk.candidates for chunk in read(capture, lambda _: destination_port(25))]
     try:
         rows = [compare(chunks, entries, arguments.repeat, arguments.hosts) for entries in arguments.entries]
     except PeerError as error:

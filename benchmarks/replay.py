@@ -23,12 +23,13 @@ from typing import Never
 
 from tqdm import tqdm
 
-from benchmarks.captures import CaptureDamage, CaptureError, read
 from benchmarks.engine import BATCH, Engine
 from benchmarks.report import run, show, show_json
 from mxallowd._capture import CANDIDATE_SIZE, count_destinations
 from mxallowd._table import MAX_ENTRIES_LIMIT
+from mxallowd.captures import CaptureDamage, CaptureError, read
 from mxallowd.options import BY_NAME, Address, address, number
+from mxallowd.pcapfilter import destination_port
 from mxallowd.text import printable, quoted
 
 BATCH_BYTES = BATCH * CANDIDATE_SIZE
@@ -78,7 +79,7 @@ def two_most_frequent(path: Path, port: int) -> list[Address]:
     counts: dict[bytes, int] = {}
     with progress(path, "looking for the servers") as bar:
         try:
-            for chunk in read(path, port):
+            for chunk in read(path, lambda _: destination_port(port)):
                 count_destinations(chunk.candidates, counts)
                 bar.update(chunk.file_bytes)
         except CaptureDamage:
@@ -96,7 +97,7 @@ def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]"
     started = perf_counter_ns()
     with progress(plan.path, "replay") as bar:
         try:
-            for chunk in read(plan.path, plan.port):
+            for chunk in read(plan.path, lambda _: destination_port(plan.port)):
                 waiting += chunk.candidates
                 # Full batches only: candidates may be few among the records of a capture.
                 ready = len(waiting) // BATCH_BYTES * BATCH_BYTES

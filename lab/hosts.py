@@ -24,6 +24,7 @@ FAKE4, FAKE6 = "192.0.2.10", "2001:db8::10"
 REAL4, REAL6 = "192.0.2.20", "2001:db8::20"
 SMTP = 25
 BRIDGE = "br0"
+RULESETS = Path(__file__).parent.parent / "rulesets"
 
 # The kernel sends a SYN again after 1 s: what is not answered by then was dropped.
 DROPPED_AFTER_S = 0.6
@@ -209,6 +210,13 @@ class Lab:
         """Append a rule to the gateway's INPUT chain."""
         for program in programs:
             self.gateway.run([program, "-w", "10", "-A", "INPUT", *words], check=True, capture_output=True)
+
+    def load_ruleset(self, *names: str) -> None:
+        """Load rulesets of the project's `rulesets/` into the gateway, in this order."""
+        for name in names:
+            path = str(RULESETS / name)
+            self.gateway.run(["nft", "-f", path] if name.endswith(".nft") else ["sh", path], check=True,
+                             capture_output=True)
 
     def flush_rules(self) -> None:
         """Empty the gateway's INPUT chain."""

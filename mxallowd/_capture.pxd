@@ -1,4 +1,4 @@
-"""Captured records: from the link header to the IP packet, and whether the firewall rule would have queued it."""
+"""Captured records: from the link header to the IP packet, and whether it is a connection attempt that counts."""
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -6,9 +6,9 @@ cdef enum:
     HEAD_BYTES = 60     # the daemon's copy range
 
 cdef enum Found:
-    CANDIDATE       # the rule would have queued it
+    CANDIDATE       # a connection attempt that the filter lets through
     NO_CANDIDATE    # another packet
-    BROKEN          # too short or inconsistent: whether the rule takes it cannot be told
+    BROKEN          # too short or inconsistent: whether it is one cannot be told
 
 cdef struct Candidate:
     uint64_t time_us            # capture time since 1970
@@ -19,5 +19,21 @@ cdef struct Candidate:
 cdef Found skip_link(
     int link_type, const uint8_t *data, size_t length, const uint8_t **ip, size_t *ip_length) noexcept nogil
 
-# TCP with SYN and without ACK to this port, as iptables and ip6tables -p tcp --dport find it.
-cdef Found match_rule(const uint8_t *ip, size_t length, uint16_t port) noexcept nogil
+cdef enum:
+    INSTRUCTION = 4     # bytes: operation, ends, port in network order
+    FILTER_BYTES = 256
+    SOURCE_END = 1
+    DESTINATION_END = 2
+
+cdef enum Operation:
+    ANY = 0             # true: all that is looked at is TCP
+    PORT = 1            # whether one of the ends has this port
+    AND = 2
+    OR = 3
+
+cdef struct Filter:
+    int count
+    uint8_t instructions[<int> FILTER_BYTES]
+
+# TCP with SYN and without ACK whose ports pass the filter, found as iptables and ip6tables -p tcp find it.
+cdef Found match_attempt(const uint8_t *ip, size_t length, const Filter *filter) noexcept nogil

@@ -1,8 +1,9 @@
-"""Captured records: from the link header to the IP packet, and whether the firewall rule would have queued it.
+"""Captured records: from the link header to the IP packet, and whether it is a connection attempt that counts.
 
-The rule of the contract asks for TCP, a new connection and a destination port. Here that is: SYN without ACK; not a
-fragment other than the first; for IPv6 behind hop-by-hop, routing, fragment, authentication and destination options
-headers, as ipv6_find_hdr of the kernel walks them. Everything is bounded by the bytes that were captured.
+The firewall rule of the contract asks for TCP, a new connection and a destination port. Here that is: SYN without ACK;
+not a fragment other than the first; for IPv6 behind hop-by-hop, routing, fragment, authentication and destination
+options headers, as ipv6_find_hdr of the kernel walks them; and a filter on its ports, as pcapfilter.py compiles it.
+Everything is bounded by the bytes that were captured.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
@@ -34,12 +35,14 @@ LINK_TYPES = {
     LINK_NFLOG: "NFLOG", LINK_SLL2: "Linux cooked v2"}
 HEAD = HEAD_BYTES
 CANDIDATE_SIZE = sizeof(Candidate)
+FILTER_ANY, FILTER_PORT, FILTER_AND, FILTER_OR = <int> ANY, <int> PORT, <int> AND, <int> OR
+MAX_FILTER = <int> FILTER_BYTES
 
 cdef enum:
     ETHERTYPE_IPV4 = 0x0800
     ETHERTYPE_IPV6 = 0x86dd
     NFULA_PAYLOAD = 9           # linux/netfilter/nfnetlink_log.h
-    PFLOG_SHORTEST = 61         # net/if_pflog.h: FreeBSD and NetBSD 61, OpenBSD up to 100
+    PFLOG_SHORTEST = 61         # net/if_pflog.h: NetBSD and FreeBSD up to 13 61, FreeBSD 14 69, OpenBSD 100
     IPPROTO_TCP = 6
     IPV6_HOP_BY_HOP = 0
     IPV6_ROUTING = 43
@@ -131,15 +134,36 @@ cdef Found skip_link(
     return CANDIDATE
 
 
-cdef inline Found match_tcp(const uint8_t *tcp, size_t length, uint16_t port) noexcept nogil:
+cdef inline bint passes(const Filter *filter, uint16_t source, uint16_t destination) noexcept nogil:
+    """Run the program: a stack of single bits, which is_sound() has found to end with one."""
+    cdef uint64_t stack = 0
+    cdef const uint8_t *instruction
+    cdef uint16_t port
+    cdef int i
+    for i in range(filter.count):
+        instruction = &filter.instructions[i * <int> INSTRUCTION]
+        port = be16(instruction + 2)
+        if instruction[0] == PORT:
+            stack = stack << 1 | (((instruction[1] & SOURCE_END) != 0) & (source == port)
+                                  | ((instruction[1] & DESTINATION_END) != 0) & (destination == port))
+        elif instruction[0] == AND:
+            stack = stack >> 2 << 1 | (stack & stack >> 1 & 1)
+        elif instruction[0] == OR:
+            stack = stack >> 2 << 1 | ((stack | stack >> 1) & 1)
+        else:
+            stack = stack << 1 | 1
+    return stack & 1
+
+
+cdef inline Found match_tcp(const uint8_t *tcp, size_t length, const Filter *filter) noexcept nogil:
     if length < TCP_SEEN:
         return BROKEN
-    if be16(tcp + 2) == port and tcp[13] & (TCP_SYN | TCP_ACK) == TCP_SYN:
+    if tcp[13] & (TCP_SYN | TCP_ACK) == TCP_SYN and passes(filter, be16(tcp), be16(tcp + 2)):
         return CANDIDATE
     return NO_CANDIDATE
 
 
-cdef Found match_ipv4(const uint8_t *ip, size_t length, uint16_t port) noexcept nogil:
+cdef Found match_ipv4(const uint8_t *ip, size_t length, const Filter *filter) noexcept nogil:
     cdef size_t header, total
     if length < 20:
         return BROKEN
@@ -152,10 +176,10 @@ cdef Found match_ipv4(const uint8_t *ip, size_t length, uint16_t port) noexcept 
         return BROKEN
     if ip[9] != IPPROTO_TCP or be16(ip + 6) & 0x1fff:
         return NO_CANDIDATE
-    return match_tcp(ip + header, length - header, port)
+    return match_tcp(ip + header, length - header, filter)
 
 
-cdef Found match_ipv6(const uint8_t *ip, size_t length, uint16_t port) noexcept nogil:
+cdef Found match_ipv6(const uint8_t *ip, size_t length, const Filter *filter) noexcept nogil:
     cdef size_t at = 40, size, payload
     cdef uint8_t kind
     if length < 40:
@@ -182,16 +206,16 @@ cdef Found match_ipv6(const uint8_t *ip, size_t length, uint16_t port) noexcept 
             return BROKEN
         kind = ip[at]
         at += size
-    return match_tcp(ip + at, length - at, port)
+    return match_tcp(ip + at, length - at, filter)
 
 
-cdef Found match_rule(const uint8_t *ip, size_t length, uint16_t port) noexcept nogil:
+cdef Found match_attempt(const uint8_t *ip, size_t length, const Filter *filter) noexcept nogil:
     if length == 0:
         return BROKEN
     if ip[0] >> 4 == 4:
-        return match_ipv4(ip, length, port)
+        return match_ipv4(ip, length, filter)
     if ip[0] >> 4 == 6:
-        return match_ipv6(ip, length, port)
+        return match_ipv6(ip, length, filter)
     return BROKEN
 
 
@@ -204,7 +228,27 @@ cdef struct Record:             # as pcapy-ng's next_batch gives them
     uint32_t length
 
 
-def select(bytes data not None, bytes records not None, link_type, port):
+cdef int load_filter(Filter *filter, bytes program) except -1:
+    """Take over a program that is sound. Raises ValueError."""
+    cdef const uint8_t *instructions = <const uint8_t *> <const char *> program
+    cdef Py_ssize_t count = len(program) // INSTRUCTION, i
+    cdef int depth = 0, deepest = 0
+    for i in range(count):
+        if instructions[i * INSTRUCTION] in (AND, OR):
+            depth = depth - 1 if depth > 1 else -1
+        else:
+            depth += 1
+        deepest = max(deepest, depth)
+        if depth < 0:
+            break
+    if len(program) % INSTRUCTION or len(program) > FILTER_BYTES or depth != 1 or deepest > 64:
+        raise ValueError("this is no program of a filter")
+    memcpy(filter.instructions, instructions, <size_t> len(program))
+    filter.count = <int> count
+    return 0
+
+
+def select(bytes data not None, bytes records not None, link_type, bytes program not None):
     cdef Py_ssize_t total = len(records) // <Py_ssize_t> sizeof(Record), size = len(data), i, taken = 0
     cdef const uint8_t *bytes_of = <const uint8_t *> <const char *> data
     cdef const Record *record = <const Record *> <const char *> records
@@ -213,11 +257,12 @@ def select(bytes data not None, bytes records not None, link_type, port):
     cdef const uint8_t *ip = NULL
     cdef size_t ip_length = 0
     cdef int link = link_type
-    cdef uint16_t to_port = port
+    cdef Filter filter
     cdef uint64_t broken = 0
     cdef Found found
     if link not in LINK_TYPES:
         raise ValueError(f"link type {link} is none of {', '.join(sorted(set(LINK_TYPES.values())))}")
+    load_filter(&filter, program)
     with nogil:
         for i in range(total):
             if <uint64_t> record[i].offset + record[i].length > <uint64_t> size:
@@ -225,7 +270,7 @@ def select(bytes data not None, bytes records not None, link_type, port):
                 continue
             found = skip_link(link, bytes_of + record[i].offset, record[i].length, &ip, &ip_length)
             if found == CANDIDATE:
-                found = match_rule(ip, ip_length, to_port)
+                found = match_attempt(ip, ip_length, &filter)
             if found == BROKEN:
                 broken += 1
             if found != CANDIDATE:

@@ -48,6 +48,7 @@ cdef struct Path:               # all that one queue thread needs
     int shard_count
     int own                     # the shard that this thread writes
     uint16_t queue
+    bint tells_evicted          # set before the thread starts
     RingState *ring
     uint64_t outcomes[<int> OUTCOMES]
     # The batch under way.

@@ -25,6 +25,11 @@ class Fastpath:
         """`queue` is the number that events carry. Raises IndexError on a shard that the table does not have."""
     table: Table
     ring: Ring
+    def tell_evicted(self) -> None:
+        """Write an EVICTED event for each live host that makes room, for who keeps a copy of the whitelist.
+
+        Before the queue thread starts.
+        """
     def publish(self, rules: Rules) -> None:
         """Let `rules` hold from the next batch on. Main thread only."""
     def decide(self, packets: Iterable[bytes], now_us: int) -> bytes:

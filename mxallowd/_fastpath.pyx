@@ -9,7 +9,7 @@ from mxallowd._address cimport Address
 from mxallowd._headers cimport PARSE_OK, parse_packets
 from mxallowd._packet cimport Packet
 from mxallowd._ring cimport (
-    ACCEPTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit, ring_publish)
+    ACCEPTED, EVICTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit, ring_publish)
 from mxallowd._table cimport (
     LATEST_US, LIVE, USED, Entry, Lookups, Shard, Table, shard_expire, shard_find, shard_hash_all, shard_insert,
     shard_locate_all, shard_look_elsewhere, shard_mark_used, shard_prefetch_all, until_of)
@@ -62,6 +62,18 @@ cdef inline void report(
     event.destination = path.destinations[at]
     event.until_us = until_us
     event.reserved = 0
+
+
+cdef void report_evicted(Path *path, const Packet *packet) noexcept nogil:
+    """The host that made room: a copy of the whitelist in the kernel must lose it, too."""
+    cdef Event *event = ring_claim_below(path.ring, path.limit_pressing)
+    if event == NULL:
+        return
+    memset(event, 0, sizeof(Event))
+    event.kind = <uint8_t> EVICTED
+    event.queue = path.queue
+    event.time_us = packet.now_us
+    event.source = path.shards[path.own].displaced
 
 
 cdef Outcome decide_malformed(Path *path, const Packet *packet, uint8_t parse) noexcept nogil:
@@ -138,12 +150,15 @@ cdef Place place_of_source(Path *path, uint64_t now_us, int at) noexcept nogil:
 
 cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
     cdef uint64_t hash = path.lookups.hash[at], until_us
+    cdef Shard *own = &path.shards[path.own]
+    cdef uint64_t evicted = own.evicted
     # A capture may claim any time; no entry ends later than the table can say.
     until_us = min(packet.now_us + path.rules_seen.lifetime_us, LATEST_US)
-    if not shard_insert(
-            &path.shards[path.own], expired, &path.lookups.host[at], hash, until_us, 0, packet.now_us):
+    if not shard_insert(own, expired, &path.lookups.host[at], hash, until_us, 0, packet.now_us):
         report(path, FULL, path.limit, packet, at, 0)
         return FAKE_FULL
+    if path.tells_evicted and own.evicted != evicted:
+        report_evicted(path, packet)
     path.added[hash >> 6 & 7] |= <uint64_t> 1 << (hash & 63)
     report(path, WHITELISTED, path.limit_pressing, packet, at, until_us)
     return FAKE_NEW
@@ -291,6 +306,9 @@ cdef class Fastpath:
         self.path.ring = &ring.state
         self.published = []
         self.publish(rules)
+
+    def tell_evicted(self):
+        self.path.tells_evicted = True
 
     def publish(self, Rules rules not None):
         # What the thread has moved on from can go. Until it has, the set stays.

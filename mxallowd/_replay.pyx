@@ -1,11 +1,11 @@
-"""Candidates of a capture through the decision of the daemon, timed batch by batch.
+"""Candidates of a capture through the decision of the daemon: fed as they come, or timed batch by batch.
 
 This drives `decide` of _fastpath just as a queue thread does, with the packets of _capture in place of those of a
 kernel queue. Time is the capture's: expiry depends on it, and a record that is older than the one before counts as
 just as old, since the daemon's clock never goes back.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -13,6 +13,7 @@ from mxallowd._address cimport Address
 from mxallowd._capture cimport Candidate
 from mxallowd._fastpath cimport Fastpath, Path, decide
 from mxallowd._packet cimport BATCH, Packet
+from mxallowd._ring cimport ring_wake
 from mxallowd._table cimport Shard, Table, shard_hash, shard_insert
 from mxallowd.c_atomic cimport prefetch
 
@@ -21,6 +22,31 @@ cdef inline uint64_t monotonic_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <uint64_t> now.tv_sec * 1000000000 + <uint64_t> now.tv_nsec
+
+
+def feed(Fastpath fastpath not None, bytes candidates not None, now_us, *, offset_us=None):
+    cdef Py_ssize_t total = len(candidates) // <Py_ssize_t> sizeof(Candidate), first = 0, count, i
+    cdef const Candidate *candidate = <const Candidate *> <const char *> candidates
+    cdef uint64_t now = now_us
+    cdef int64_t offset = 0 if offset_us is None else offset_us
+    cdef bint by_capture = offset_us is not None
+    cdef Path *path = &fastpath.path
+    cdef Packet packets[<int> BATCH]
+    if fastpath.lent:
+        raise RuntimeError("a queue thread decides here")
+    with nogil:
+        while first < total:
+            count = min(total - first, <Py_ssize_t> BATCH)
+            for i in range(count):
+                if by_capture:
+                    now = max(now, <uint64_t> max(0, <int64_t> candidate[first + i].time_us + offset))
+                packets[i].data = <const uint8_t *> candidate[first + i].head
+                packets[i].length = candidate[first + i].length
+                packets[i].now_us = now
+            decide(path, packets, <int> count)
+            first += count
+        ring_wake(path.ring)
+    return now
 
 
 def replay(Fastpath fastpath not None, bytes candidates not None, not_before_us=0):

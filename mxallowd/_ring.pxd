@@ -18,6 +18,7 @@ cdef enum Kind:
     FULL = 5
     SWEPT = 6
     STOPPED = 7
+    EVICTED = 8
 
 cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t kind
@@ -27,7 +28,7 @@ cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint64_t time_us            # CLOCK_BOOTTIME
     Address source              # MALFORMED: the first 32 bytes of the packet lie in source and destination
     Address destination
-    uint64_t until_us           # WHITELISTED: when the entry ends
+    uint64_t until_us           # WHITELISTED, ACCEPTED: when the entry ends
     uint64_t reserved
 
 cdef struct RingState:

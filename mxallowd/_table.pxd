@@ -63,6 +63,7 @@ cdef struct Shard:
     uint32_t free           # list of entries given back
     Order young
     Order proven
+    Address displaced       # the last live host that made room
     # Counters: written by the shard's thread, read by any.
     uint64_t size
     uint64_t added
@@ -70,6 +71,11 @@ cdef struct Shard:
     uint64_t direct_to_fake  # expired contact entries that never were
     uint64_t evicted         # live entries that made room
     uint64_t full            # contacts not remembered: every entry was live and used
+
+cdef struct Listed:         # an entry as entries() gives it; whitelist.py unpacks the same layout
+    Address host
+    uint64_t until_us
+    uint64_t used
 
 cdef struct Lookups:        # the sources of a batch, and what was found
     Address host[<int> BATCH]
@@ -110,6 +116,7 @@ cdef class Table:
     cdef Shard *shards
     cdef readonly int shard_count       # those of the queue threads, and that of the main thread where there is one
     cdef readonly uint64_t max_entries
+    cdef bint has_displaced             # whether the last admit() pushed a live host out
     cdef int admitting                  # the shard of the main thread, -1: there is none
     cdef Shard *shard_at(self, int shard) except NULL
     cdef Shard *find_live(self, host, now_us, uint32_t *number, uint64_t *state) except? NULL

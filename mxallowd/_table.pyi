@@ -36,8 +36,21 @@ class Table:
         """
     def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Let the entry of a listed host, in any shard, end later. False: it is not listed, or ends later anyway."""
+    @property
+    def displaced(self) -> bytes | None:
+        """The live host that the last admit() pushed out to make room; None where it pushed out none."""
+    def entries(self, now_us: int, start: int, budget: int) -> tuple[bytes, int]:
+        """Listed hosts that are not expired, looked for in `budget` entries from `start` (0 at first); the next start.
+
+        A host is a record of 32 bytes in native order: address (16), until_us (8), used (8). A next start of 0 is the
+        end. Any thread may call it; what changes meanwhile may be missed.
+        """
+    def sample(self, now_us: int, count: int) -> dict[bytes, int]:
+        """Some hosts that are listed, at most `count`, chosen at random, and until when (microseconds)."""
     def sweep_admitted(self, now_us: int) -> None:
         """Remove all expired entries among those that were admitted."""
+    def sweep_shard(self, now_us: int, shard: int) -> None:
+        """Remove all expired entries of a shard, by the thread that writes it. Raises IndexError."""
     def expire(self, now_us: int, budget: int, *, shard: int = 0) -> None:
         """Remove expired entries in at most `budget` steps, the oldest first."""
     def sweep(self, now_us: int) -> None:

@@ -2,9 +2,10 @@
 import os
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport errno
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset, strerror
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, madvise, mmap, munmap
@@ -14,6 +15,9 @@ from mxallowd._siphash cimport hash_address, hash_addresses
 from mxallowd.c_atomic cimport (
     ACQUIRE, RELAXED, RELEASE, exchange_if64, fence, fetch_or64, load32, load64, prefetch, prefetch_to, store32,
     store64)
+
+cdef extern from "<stdlib.h>" nogil:
+    long random()
 
 cdef extern from "<sys/mman.h>" nogil:
     """
@@ -122,6 +126,23 @@ cdef inline bint entry_holds(Entry *entry, const Address *host, uint64_t *state)
             state[0] = seen
             return same
     # The writer gave this entry to eight hosts within one read: ours is not in it now.
+    return False
+
+
+cdef bint entry_read(Entry *entry, Address *host, uint64_t *state) noexcept nogil:
+    """Whether the entry is live; `host` and `state` then belong to each other."""
+    cdef uint64_t seen
+    cdef int _
+    for _ in range(READ_TRIES):
+        seen = load64(&entry.state, ACQUIRE)
+        if not seen & LIVE:
+            return False
+        host.low = load64(&entry.host.low, RELAXED)
+        host.high = load64(&entry.host.high, RELAXED)
+        fence(ACQUIRE)
+        if same_entry(load64(&entry.state, RELAXED), seen):
+            state[0] = seen
+            return True
     return False
 
 
@@ -302,6 +323,7 @@ cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
     while not exchange_if64(&entry.state, &state, state & GENERATION, True, RELAXED, RELAXED):
         pass
     if until_of(state) > now_us:
+        shard.displaced = entry.host
         count(&shard.evicted, 1)
     elif not state & CHILD:
         count(&shard.successful if state & USED else &shard.direct_to_fake, 1)
@@ -359,8 +381,8 @@ cdef bint shard_insert(
         number = shard.free
         shard.free = shard.entries[number].newer
     else:
-        shard.highest += 1
-        number = shard.highest
+        number = shard.highest + 1
+        store32(&shard.highest, number, RELAXED)
     entry = &shard.entries[number]
     # The entry is not LIVE now, and that is visible before its new host is.
     state = load64(&entry.state, RELAXED)
@@ -552,12 +574,16 @@ cdef class Table:
         return bool(shard != NULL and shard_mark_used(shard, number, state))
 
     def admit(self, host, until_us, now_us):
+        self.has_displaced = False
         if self.admitting < 0:
             raise ValueError("the table has no room for admitted hosts")
         if self.find(host, now_us) is not None:
             return False
         self.expire(now_us, 2, shard=self.admitting)
-        return self.add(host, until_us, now_us, child=True, shard=self.admitting)
+        evicted = self.shards[self.admitting].evicted
+        added = self.add(host, until_us, now_us, child=True, shard=self.admitting)
+        self.has_displaced = self.shards[self.admitting].evicted != evicted
+        return added
 
     def renew(self, host, until_us, now_us):
         cdef uint64_t state = 0
@@ -565,9 +591,60 @@ cdef class Table:
         cdef Shard *shard = self.find_live(host, now_us, &number, &state)
         return bool(shard != NULL and shard_renew(shard, number, state, until_us))
 
+    @property
+    def displaced(self):
+        if not self.has_displaced:
+            return None
+        return (<const uint8_t *> &self.shard_at(self.admitting).displaced)[:16]
+
+    def entries(self, now_us, start, budget):
+        cdef uint64_t now = now_us, state = 0
+        cdef uint32_t number = <uint32_t> (<uint64_t> start & 0xffffffff)
+        cdef Py_ssize_t most = budget, taken = 0
+        cdef int at = <uint64_t> start >> 32
+        cdef bytes records = PyBytes_FromStringAndSize(NULL, most * <Py_ssize_t> sizeof(Listed))
+        cdef Listed *target = <Listed *> PyBytes_AS_STRING(records)
+        cdef Shard *shard
+        with nogil:
+            while at < self.shard_count and most > 0:
+                shard = &self.shards[at]
+                # Another thread may be raising it: what is added meanwhile is told by events.
+                while number < load32(&shard.highest, RELAXED) and most > 0:
+                    number += 1
+                    most -= 1
+                    if entry_read(&shard.entries[number], &target[taken].host, &state) and until_of(state) > now:
+                        target[taken].until_us = until_of(state)
+                        target[taken].used = 1 if state & USED else 0
+                        taken += 1
+                if number >= load32(&shard.highest, RELAXED):
+                    at += 1
+                    number = 0
+        following = (at << 32 | number) if at < self.shard_count else 0
+        return records[:taken * <Py_ssize_t> sizeof(Listed)], following
+
+    def sample(self, now_us, count):
+        cdef uint64_t now = now_us, state = 0
+        cdef Address host
+        cdef Shard *shard
+        cdef uint32_t number
+        cdef int _
+        found = {}
+        for _ in range(<int> count):
+            shard = &self.shards[random() % self.shard_count]
+            if shard.highest == 0:
+                continue
+            number = 1 + <uint32_t> random() % shard.highest
+            if entry_read(&shard.entries[number], &host, &state) and until_of(state) > now:
+                found[(<const uint8_t *> &host)[:16]] = until_of(state)
+        return found
+
     def sweep_admitted(self, now_us):
         if self.admitting >= 0:
-            shard_sweep(&self.shards[self.admitting], now_us, 1, self.shards[self.admitting].capacity)
+            self.sweep_shard(now_us, self.admitting)
+
+    def sweep_shard(self, now_us, shard):
+        cdef Shard *own = self.shard_at(shard)
+        shard_sweep(own, now_us, 1, own.capacity)
 
     def expire(self, now_us, budget, *, shard=0):
         shard_expire(self.shard_at(shard), now_us, budget)

@@ -15,9 +15,13 @@ def collect(backend: Backends, sinks: Iterable[Sink] = ()) -> dict[str, int]:
         for name, value in fastpath.counters().items():
             outcomes[name] = outcomes.get(name, 0) + value
     table = backend.table.counters()
-    more = {name: value for sink in sinks for name, value in sink.counters().items()}
+    more: dict[str, int] = {}
+    for sink in sinks:
+        for name, value in sink.counters().items():
+            more[name] = more.get(name, 0) + value
     return {
-        "blocked": outcomes["real-refused"],
+        # Where the kernel refuses by itself, it tells us of a part of them and counts all.
+        "blocked": max(outcomes["real-refused"], more.get("kernel-refused", 0)),
         "successful": table["successful"],
         "direct-to-fake": table["direct-to-fake"],
         **{name: table[name] for name in ("entries", "added", "evicted", "full")},

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from mxallowd import __version__, backends, counters
+from mxallowd import __version__, backends, counters, kerneltables
 from mxallowd._fastpath import Rules
 from mxallowd.events import Event, decode, packed
 from mxallowd.events import Kind as EventKind
@@ -21,6 +21,7 @@ from mxallowd.log import Log, Writer
 from mxallowd.options import OPTIONS, Kind
 from mxallowd.settings import Settings, changed
 from mxallowd.sinks import Sink
+from mxallowd.sinks.kernel import KernelTableSink
 from mxallowd.sinks.log import LogSink
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.wake import Wake
@@ -60,7 +61,8 @@ class Daemon:
         self._log = log
         self._wake = Wake()
         self._backend = backends.create(settings, compile_rules(settings), self._wake)
-        self._whitelist = Whitelist(self._backend.table, self._backend.clock_us)
+        self._whitelist = Whitelist(
+            self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths))
         lines = HostLines(log, writer.leave_out)
         self._sinks: list[Sink] = [LogSink(log, lines)]
         if not settings.no_rdns_whitelist:
@@ -70,6 +72,9 @@ class Daemon:
 
             resolver = Resolver(asyncio.get_running_loop(), settings.dns_server)
             self._sinks.append(RdnsSink(settings, lines, self._whitelist, resolver))
+        self._tables = [
+            KernelTableSink(table, self._whitelist, log, settings) for table in kerneltables.create(settings)]
+        self._sinks += self._tables
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
         self._sweeps_left = 0
@@ -77,14 +82,19 @@ class Daemon:
         self._again: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped_by = ""
+        self._lost_seen = 0
         self._lost_said = 0
         self._lost_said_at = float("-inf")
         self._defects = 0
         self._defect_said_at = float("-inf")
 
     def open(self) -> None:
-        """Bind the queues. Raises StartError."""
+        """Get hold of packets and kernel tables. Raises StartError."""
         self._backend.open()
+        for table in self._tables:
+            table.open()
+        for fastpath in self._backend.fastpaths if self._tables else ():
+            fastpath.tell_evicted()
 
     async def run(self, ready: Callable[[], None]) -> int:
         """Serve until a signal or a failure; the exit status. Calls ready() when verdicts are given.
@@ -102,6 +112,8 @@ class Daemon:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
             warnings = self._backend.start()
+            for table in self._tables:
+                table.start()
             self._greet(warnings)
             ready()
             self._take_events()
@@ -162,6 +174,10 @@ class Daemon:
 
     def _say_lost_events(self) -> None:
         lost = sum(ring.lost for ring in self._backend.rings)
+        if lost > self._lost_seen:
+            self._lost_seen = lost
+            for sink in self._sinks:
+                sink.lost_events()
         now = asyncio.get_running_loop().time()
         if lost > self._lost_said and now - self._lost_said_at >= LOST_PERIOD_S:
             self._log.warning("lost-events", count=lost - self._lost_said)
@@ -216,9 +232,11 @@ class Daemon:
     async def _sweep_and_report(self) -> None:
         self._swept.clear()
         self._sweeps_left = self._backend.sweep()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
+        if self._sweeps_left:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
         self._backend.table.sweep_admitted(self._backend.clock_us())
+        await asyncio.gather(*(sink.refresh() for sink in self._sinks))
         # Asked for, so it is written even where --quiet leaves errors only.
         self._log.notice("counters", None, **counters.collect(self._backend, self._sinks))
 
@@ -226,8 +244,12 @@ class Daemon:
 
     def _greet(self, warnings: list[str]) -> None:
         queues = self._settings.queue_num
-        numbers = f"{queues[0]}:{queues[-1]}" if len(queues) > 1 else str(queues[0])
-        self._log.info("start", version=__version__, queue_num=numbers, whitelist_time=self._settings.whitelist_time)
+        where = {}
+        if queues:
+            where["queue_num"] = f"{queues[0]}:{queues[-1]}" if len(queues) > 1 else str(queues[0])
+        if self._settings.pflog_interface:
+            where["pflog_interface"] = self._settings.pflog_interface
+        self._log.info("start", None, version=__version__, **where, whitelist_time=self._settings.whitelist_time)
         for server in self._settings.fake_mailserver:
             self._log.info("fake-mailserver", str(server))
         for server in self._settings.real_mailserver:
@@ -237,8 +259,8 @@ class Daemon:
 
     async def _finish(self) -> int:
         failures = self._backend.failures()
-        for failure in failures:
-            self._log.error("queue-failed", reason=failure)
+        for word, reason in failures:
+            self._log.error(word, reason=reason)
         self._backend.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wait_for_end(), STOP_TIMEOUT_S)
@@ -256,7 +278,10 @@ class Daemon:
         if failures:
             return 1
         received = self._backend.counters()["received"]
-        self._log.info("stop", signal=self._stopped_by, received=received)
+        if not self._stopped_by:
+            # A rehearsal has come to the end of its file: this is what it was for.
+            await self._sweep_and_report()
+        self._log.info("stop", signal=self._stopped_by or "none", received=received)
         return 0
 
     async def _wait_for_end(self) -> None:

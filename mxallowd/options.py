@@ -5,6 +5,7 @@ option is said anywhere else. A converter turns the text of a value into its mea
 text that says what was expected; who calls it quotes the input and says where it stood.
 """
 import ipaddress
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -13,6 +14,10 @@ from pathlib import Path
 MAX_QUEUES = 64
 BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 DEFAULT_CONFIG = "/etc/mxallowd.conf"
+# The kernel takes up to 15 bytes; slash and blank never stand in a name.
+INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
+NFT_FAMILIES = ("inet", "ip", "ip6", "netdev", "bridge")
+MAX_PF_TABLE_NAME = 31  # net/pfvar.h, PF_TABLE_NAME_SIZE with its final zero byte
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -106,6 +111,40 @@ def path(text: str) -> Path:
     return START_DIRECTORY / text
 
 
+def capture(text: str) -> str:
+    """What to capture from: an interface, nflog:GROUP, or file:PATH (a relative one as in path())."""
+    kind, colon, rest = text.partition(":")
+    if colon and kind == "nflog":
+        return f"nflog:{number(0, 65535)(rest)}"
+    if colon and kind == "file":
+        return f"file:{path(rest)}"
+    if not INTERFACE.fullmatch(text):
+        raise ValueError("is neither an interface nor nflog:GROUP nor file:PATH")
+    return text
+
+
+def name(what: str, most: int, form: str = r"[A-Za-z_][A-Za-z0-9_.-]*") -> Callable[[str], str]:
+    """A converter for names of something: `most` characters of that form."""
+    pattern = re.compile(form)
+
+    def convert(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"is not {what}")
+        if len(text) > most:
+            raise ValueError(f"is longer than {most} characters")
+        return text
+
+    return convert
+
+
+def nft_table(text: str) -> str:
+    """FAMILY NAME as nft writes it, one blank between; inet where the family is left out."""
+    family, *more = text.split()[-2:] if len(text.split()) == 2 else ("inet", *text.split())
+    if family not in NFT_FAMILIES or len(more) != 1:
+        raise ValueError(f"is not a table of nft: [FAMILY] NAME, the family one of {', '.join(NFT_FAMILIES)}")
+    return f"{family} {name('a table of nft', 31)(more[0])}"
+
+
 def words(text: str) -> str:
     """Any text but an empty one."""
     if not text:
@@ -157,10 +196,20 @@ OPTIONS: tuple[Option, ...] = (
     Option("stdout", ("s",), Kind.FLAG, "log to standard output, not to syslog", default=False),
     Option("quiet", ("q",), Kind.FLAG, "log errors only", default=False, live=True),
     Option("foreground", ("F",), Kind.FLAG, "stay in the foreground; no pid file is written", default=False),
-    Option("pflog-interface", ("p",), Kind.SINGLE, "capture interface (pf; not in this version yet)",
-           "NAME", words, "pflog0"),
-    Option("pcap-filter", ("l",), Kind.SINGLE, "capture filter (pf; not in this version yet)",
-           "EXPRESSION", words, "port 25"),
+    Option("pflog-interface", ("p",), Kind.SINGLE,
+           "capture packets that the firewall logs; it decides, the daemon keeps the table", "INTERFACE", capture,
+           values="an interface, nflog:GROUP, or file:PATH to rehearse; pflog0 on a BSD without queue-num"),
+    Option("pcap-filter", ("l",), Kind.SINGLE, "capture filter; connection attempts alone count in any case",
+           "EXPRESSION", words, "port 25", "as for tcpdump; from pflog and nflog: port, tcp, src, dst, and, or"),
+    Option("pf-table", (), Kind.SINGLE, "table of pf that holds the whitelist", "NAME",
+           name("a table of pf", MAX_PF_TABLE_NAME),
+           values="mx-white on a BSD that captures from an interface"),
+    Option("nft-table", (), Kind.SINGLE, "table of nft whose sets mx_white4 and mx_white6 hold the whitelist",
+           "[FAMILY] NAME", nft_table, values="the family is inet where it is left out"),
+    Option("nft-setup", (), Kind.FLAG, "create that table and its sets where they are missing", default=False),
+    Option("ipset", (), Kind.FLAG, "the sets mx_white4 and mx_white6 of ipset hold the whitelist", default=False),
+    Option("flush-on-exit", (), Kind.FLAG,
+           "empty the kernel's tables at the end; without it known senders still get in", default=False),
     Option("queue-length", (), Kind.SINGLE, "packets that may wait in a kernel queue",
            "PACKETS", number(1, 65535), 8192, "1 to 65535"),
     Option("max-entries", (), Kind.SINGLE, "bound of the whitelist; its memory is taken at start",

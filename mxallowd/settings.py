@@ -4,12 +4,17 @@ Servers of both sources add up; of single values the last one counts, and the co
 A setting that cannot be used is a problem with the place where it stood; whoever reads the settings
 decides what to do with the problems, and with any fatal one there are no settings.
 """
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mxallowd.options import OPTIONS, Address, Kind, Option
+from mxallowd.pcapfilter import compile_filter
 from mxallowd.text import quoted
+
+ON_BSD = "bsd" in sys.platform or sys.platform.startswith("dragonfly")
+PFLOG_INTERFACE, PF_TABLE = "pflog0", "mx-white"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Settings:
     config: Path
     fake_mailserver: tuple[Address, ...]
     real_mailserver: tuple[Address, ...]
-    queue_num: range
+    queue_num: range | None
     whitelist_time: int  # seconds
     no_rdns_whitelist: bool
     rdns_unconfirmed: bool
@@ -52,8 +57,13 @@ class Settings:
     stdout: bool
     quiet: bool
     foreground: bool
-    pflog_interface: str
+    pflog_interface: str | None  # an interface, nflog:GROUP or file:PATH; None: nothing is captured
     pcap_filter: str
+    pf_table: str | None
+    nft_table: str | None  # FAMILY NAME
+    nft_setup: bool
+    ipset: bool
+    flush_on_exit: bool
     queue_length: int  # packets
     max_entries: int
     pid_file: Path
@@ -90,27 +100,53 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
         else:
             # A dict for its keys: each server once, in the order given.
             collected[value] = None
-    problems += _missing(given)
+    _complete(values)
+    problems += _missing(given, values)
+    problems += _filter_problems(str(values["pflog_interface"] or ""), str(values["pcap_filter"]))
     if any(problem.fatal for problem in problems):
         return None, problems
     frozen = {name: tuple(value) if isinstance(value, dict) else value for name, value in values.items()}
     return Settings(**frozen), problems  # type: ignore[arg-type]  # the converters of the table gave the types
 
 
-def _missing(given: set[str]) -> list[Problem]:
+def _complete(values: dict[str, object]) -> None:
+    """What a BSD does where nothing else is said: capture from pflog0, and feed pf's table, as mxallowd 1.9 did."""
+    if not ON_BSD:
+        return
+    if values["queue_num"] is None and values["pflog_interface"] is None:
+        values["pflog_interface"] = PFLOG_INTERFACE
+    # A rehearsal from a file leaves the firewall alone unless it is told otherwise.
+    if values["pf_table"] is None and not str(values["pflog_interface"] or "file:").startswith("file:"):
+        values["pf_table"] = PF_TABLE
+
+
+def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
     problems = [
         Problem("settings", f"no {name} is given: at least one is needed", missing=True)
         for name in ("fake-mailserver", "real-mailserver")
         if name not in given
     ]
-    if "queue-num" not in given:
-        if "pflog-interface" in given:
-            problems.append(Problem("settings", "capture from an interface (pflog-interface) is not in this version "
-                                    "yet: give the queue of the firewall rule (queue-num)"))
-        else:
-            problems.append(Problem("settings", "no queue-num is given: it is the number in the firewall rule",
-                                    missing=True))
+    if not given & {"queue-num", "pflog-interface"} and values["pflog_interface"] is None:
+        problems.append(Problem("settings", "no queue-num is given: it is the number in the firewall rule "
+                                "(or pflog-interface, to capture)", missing=True))
+    if str(values["pflog_interface"] or "").startswith("file:") and "queue-num" in given:
+        problems.append(Problem("settings", "a file (pflog-interface) is rehearsed alone, without queue-num"))
+    if "nft-setup" in given and "nft-table" not in given:
+        problems.append(Problem("settings", "nft-setup needs nft-table, the table that it is to create"))
+    if "flush-on-exit" in given and not (values["pf_table"] or values["ipset"] or given & {"pf-table", "nft-table"}):
+        problems.append(Problem("settings", "flush-on-exit needs a table to empty: pf-table, nft-table or ipset"))
     return problems
+
+
+def _filter_problems(source: str, expression: str) -> list[Problem]:
+    """What is wrong with a filter that libpcap will not compile; of the others it is seen at the start."""
+    if not source.startswith(("nflog:", "pflog")):
+        return []
+    try:
+        compile_filter(expression)
+    except ValueError as error:
+        return [Problem("settings", f"pcap-filter: {quoted(expression)} {error}")]
+    return []
 
 
 def changed(before: Settings, after: Settings) -> tuple[str, ...]:

@@ -4,28 +4,31 @@ Underneath is the table that the packet path reads and writes. Whoever keeps a c
 listens here to what sinks admit; what the packet path itself does comes as events.
 Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form; times are microseconds of the packet path's clock.
 """
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from mxallowd._table import Table
 from mxallowd.clock import boottime_us
 
+# An entry as Table.entries gives it (_table.pxd).
+_LISTED = struct.Struct("=16sQQ")
+READ_ENTRIES = 1 << 14  # entries looked at between two chances for other threads: less than a millisecond
+
 
 class Listener(Protocol):
     """Somebody who keeps a copy of the whitelist."""
 
-    def listed(self, host: bytes, until_us: int) -> None:
-        """The host is in the whitelist until then."""
-
-    def unlisted(self, host: bytes) -> None:
-        """The host was taken out before its time."""
+    def changed(self, host: bytes) -> None:
+        """The host was entered, got another time, or was taken out."""
 
 
 class Whitelist:
-    """The table with a clock and listeners. All calls come from the main thread."""
+    """The table with a clock and listeners. All calls come from the main thread, but for known()."""
 
-    def __init__(self, table: Table, clock_us: Callable[[], int] = boottime_us) -> None:
+    def __init__(self, table: Table, clock_us: Callable[[], int] = boottime_us, *, threads: int = 1) -> None:
         self._table = table
+        self._threads = threads
         self._listeners: list[Listener] = []
         self.now_us = clock_us
 
@@ -37,16 +40,54 @@ class Whitelist:
         """Enter a host as a child. False: it is listed already, or there is no room."""
         if not self._table.admit(host, until_us, now_us):
             return False
-        self._tell(host, until_us)
+        self._tell(host)
+        if self._listeners and (displaced := self._table.displaced):
+            self._tell(displaced)
         return True
 
     def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Let a listed host's entry end later. False: it is not listed, or ends later anyway."""
         if not self._table.renew(host, until_us, now_us):
             return False
-        self._tell(host, until_us)
+        self._tell(host)
         return True
 
-    def _tell(self, host: bytes, until_us: int) -> None:
+    def adopt(self, host: bytes, until_us: int, *, used: bool) -> bool:
+        """Enter a host that was whitelisted before this start. Before any thread runs. False: there is no room."""
+        now_us = self.now_us()
+        if len(self._table) >= self._table.max_entries or not self._table.add(
+                host, until_us, now_us, shard=host[15] % self._threads):
+            return False
+        if used:
+            self._table.mark_used(host, now_us)
+        return True
+
+    def find(self, host: bytes) -> tuple[int, bool] | None:
+        """Until when a host is listed, and whether it reached the real server; None: it is not, or not any more."""
+        found = self._table.find(host, self.now_us())
+        return None if found is None else found[:2]
+
+    def sample(self, count: int) -> dict[bytes, int]:
+        """Some listed hosts, at most `count`, chosen at random, and until when."""
+        return self._table.sample(self.now_us(), count)
+
+    def known(self) -> Iterator[tuple[bytes, int, bool]]:
+        """All listed hosts: address, until when, whether it reached the real server. Any thread may ask.
+
+        What changes meanwhile may be missed.
+        """
+        start = 0
+        while True:
+            records, start = self._table.entries(self.now_us(), start, READ_ENTRIES)
+            for host, until_us, used in _LISTED.iter_unpack(records):
+                yield host, until_us, bool(used)
+            if start == 0:
+                return
+
+    def __len__(self) -> int:
+        """Entries, those included that have expired and not been removed yet."""
+        return len(self._table)
+
+    def _tell(self, host: bytes) -> None:
         for listener in self._listeners:
-            listener.listed(host, until_us)
+            listener.changed(host)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks import workload
-from benchmarks.captures import read
 from lab.hosts import supported
+from mxallowd.captures import read
+from mxallowd.pcapfilter import destination_port
 from tests.oracle import Oracle, Whitelist
 from tests.strategies import packed
 
@@ -76,8 +77,8 @@ def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
     for path in (first, again):
         workload.write_capture(path, 3000, 300)
     assert first.read_bytes() == again.read_bytes()
-    assert sum(chunk.records for chunk in read(first, 25)) == 3000
-    assert sum(len(chunk.candidates) for chunk in read(first, 25)) == 3000 * 72
+    assert sum(chunk.records for chunk in read(first, lambda _: destination_port(25))) == 3000
+    assert sum(len(chunk.candidates) for chunk in read(first, lambda _: destination_port(25))) == 3000 * 72
     oracle = Oracle(Whitelist(1000), [packed(text) for text in workload.FAKE], [packed(text) for text in workload.REAL],
                     3600)
     outcomes = {oracle.decide(packet, 0) for packet in workload.attempts(3000, 300)}

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mxallowd._capture import CANDIDATE_SIZE, HEAD, LINK_TYPES, count_destinations, select
+from mxallowd.pcapfilter import destination_port
 from tests.links import LINKS
 from tests.strategies import FAKE, HOSTS, REAL, ipv4, ipv6, packets, syn
 
 RAW = 101
+PROGRAM = destination_port(25)
 EXTENSIONS = {0, 43, 44, 51, 60}  # IANA protocol numbers of the headers that ipv6_find_hdr of the kernel passes over
 
 
@@ -27,7 +29,7 @@ def batch(records: Sequence[bytes], times_us: Sequence[int] = ()) -> tuple[bytes
 
 def candidates(records: Sequence[bytes], link_type: int = RAW, port: int = 25) -> tuple[list[bytes], int]:
     """The packets that were selected, cut to the copy range, and the number of malformed records."""
-    chosen, malformed = select(*batch(records), link_type, port)
+    chosen, malformed = select(*batch(records), link_type, destination_port(port))
     found = [chosen[at:at + CANDIDATE_SIZE] for at in range(0, len(chosen), CANDIDATE_SIZE)]
     assert all(one[12 + int.from_bytes(one[8:12], sys.byteorder):].strip(b"\0") == b"" for one in found)
     return [one[12:12 + int.from_bytes(one[8:12], sys.byteorder)] for one in found], malformed
@@ -163,21 +165,21 @@ def test_junk_is_read_on_every_link_type(link_type: int, records: list[bytes]) -
 def test_records_that_point_outside_their_batch() -> None:
     data, _ = batch([syn(HOSTS[0], FAKE[0])])
     for offset, length in ((0, len(data) + 1), (1, len(data)), (2**32 - 1, 2**32 - 1), (len(data) + 1, 0)):
-        assert select(data, struct.pack("=IIII", 0, 0, offset, length), RAW, 25) == (b"", 1)
+        assert select(data, struct.pack("=IIII", 0, 0, offset, length), RAW, PROGRAM) == (b"", 1)
 
 
 def test_times_are_microseconds() -> None:
-    chosen, _ = select(*batch([syn(HOSTS[0], FAKE[0])], [1_700_000_000_123_456]), RAW, 25)
+    chosen, _ = select(*batch([syn(HOSTS[0], FAKE[0])], [1_700_000_000_123_456]), RAW, PROGRAM)
     assert int.from_bytes(chosen[:8], sys.byteorder) == 1_700_000_000_123_456
 
 
 def test_an_unknown_link_type() -> None:
     with pytest.raises(ValueError, match="link type 999 is none of Ethernet"):
-        select(b"", b"", 999, 25)
+        select(b"", b"", 999, PROGRAM)
 
 
 def test_destinations_are_counted() -> None:
-    chosen, _ = select(*batch([syn(HOSTS[0], FAKE[0]), syn(HOSTS[1], FAKE[0]), syn(HOSTS[-1], REAL[1])]), RAW, 25)
+    chosen, _ = select(*batch([syn(HOSTS[0], FAKE[0]), syn(HOSTS[1], FAKE[0]), syn(HOSTS[-1], REAL[1])]), RAW, PROGRAM)
     counts = {REAL[1]: 5}
     count_destinations(chosen, counts)
     assert counts == {FAKE[0]: 2, REAL[1]: 6}

@@ -19,17 +19,24 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({
         "__init__", "errors", "text", "streams", "clock", "wake", "_packet", "_address", "c_atomic", "c_netlink"}),
     frozenset({"options", "_headers", "_siphash", "_ring", "_nfnetlink"}),
-    frozenset({"settings", "_table", "_capture", "log"}),
-    frozenset({"arguments", "configfile", "_fastpath", "events", "resolver"}),
+    frozenset({"_table", "_capture", "log"}),
+    frozenset({"pcapfilter", "_fastpath", "events", "resolver", "captures"}),
+    frozenset({"settings"}),
+    frozenset({"arguments", "configfile"}),
     frozenset({"loading", "hostnames", "hostlines", "whitelist", "_worker", "_replay", "pidfile", "background"}),
-    frozenset({"backends", "sinks"}),
-    frozenset({"backends.nfqueue", "sinks.log", "sinks.rdns", "counters"}),
+    frozenset({"backends", "sinks", "jobs", "kerneltables"}),
+    frozenset({"kerneltables.helper", "kerneltables.libnftables", "kerneltables.setelements"}),
+    frozenset({"kerneltables.privileged"}),
+    frozenset({"kerneltables.nft", "kerneltables.ipset", "kerneltables.pf"}),
+    frozenset({"backends.nfqueue", "backends.capture", "backends.rehearsal", "sinks.log", "sinks.rdns",
+               "sinks.kernel", "counters"}),
     frozenset({"daemon"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
 # Imported where it is chosen, so that the rest works without it.
-CHOSEN = {("backends", "backends.nfqueue")}
+CHOSEN = {("backends", f"backends.{name}") for name in ("nfqueue", "capture", "rehearsal")} | {
+    ("kerneltables", f"kerneltables.{name}") for name in ("nft", "ipset", "pf")}
 
 
 def run(*command: str) -> None:

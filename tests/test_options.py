@@ -17,7 +17,7 @@ CONTRACT = {
     "stdout": (("s",), Kind.FLAG, "False"),
     "quiet": (("q",), Kind.FLAG, "False"),
     "foreground": (("F",), Kind.FLAG, "False"),
-    "pflog-interface": (("p",), Kind.SINGLE, "pflog0"),
+    "pflog-interface": (("p",), Kind.SINGLE, None),  # pflog0 on a BSD: settings.py
     "pcap-filter": (("l",), Kind.SINGLE, "port 25"),
     "help": (("h",), Kind.ACTION, None),
 }
@@ -71,7 +71,16 @@ def test_addresses_are_numbers_not_text(text: str, expected: str) -> None:
     ("queue-length", "65536", "out of range: 1 to 65535"),
     ("max-entries", "100000001", "out of range"),
     ("pid-file", "", "is not a path"),
-    ("pflog-interface", "", "is empty"),
+    ("pflog-interface", "", "neither an interface nor nflog:GROUP nor file:PATH"),
+    ("pflog-interface", "a b", "neither an interface"),
+    ("pflog-interface", "nflog:65536", "out of range"),
+    ("pflog-interface", "file:", "is not a path"),
+    ("nft-table", "inet a b", "is not a table of nft"),
+    ("nft-table", "inet4 a", "is not a table of nft"),
+    ("nft-table", "inet a;flush", "is not a table of nft"),
+    ("nft-table", "inet " + "a" * 32, "longer than 31 characters"),
+    ("pf-table", "<mx-white>", "is not a table of pf"),
+    ("pf-table", "-a", "is not a table of pf"),
 ])
 def test_a_value_that_cannot_be_used_says_why(name: str, text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):

@@ -35,7 +35,7 @@ def test_defaults() -> None:
     assert settings.queue_num == range(23, 24)
     assert settings.pid_file == Path("/var/run/mxallowd.pid")
     assert (settings.stdout, settings.quiet, settings.foreground, settings.no_rdns_whitelist) == (False,) * 4
-    assert (settings.pflog_interface, settings.pcap_filter) == ("pflog0", "port 25")
+    assert (settings.pflog_interface, settings.pcap_filter) == (None, "port 25")
     assert (settings.queue_length, settings.max_entries) == (8192, 1_000_000)
 
 
@@ -78,14 +78,43 @@ def test_a_server_is_fake_or_real_in_whatever_form_it_is_written() -> None:
 def test_what_is_missing() -> None:
     assert messages("-n 1 -r ::1") == ["settings: no fake-mailserver is given: at least one is needed"]
     assert messages("-n 1 -f ::1") == ["settings: no real-mailserver is given: at least one is needed"]
-    assert messages("-f ::2 -r ::1") == ["settings: no queue-num is given: it is the number in the firewall rule"]
+    assert messages("-f ::2 -r ::1") == [
+        "settings: no queue-num is given: it is the number in the firewall rule (or pflog-interface, to capture)"]
 
 
-def test_capture_is_said_to_be_missing() -> None:
-    [message] = messages("-f ::2 -r ::1 -p pflog0")
-    assert "pflog-interface" in message
-    assert "not in this version yet" in message
-    assert good("-f ::2 -r ::1 -p pflog0 -n 3").pflog_interface == "pflog0"
+def test_capture_stands_in_for_the_queue_or_beside_it() -> None:
+    alone = good("-f ::2 -r ::1 -p pflog0")
+    assert (alone.pflog_interface, alone.queue_num, alone.pf_table) == ("pflog0", None, None)
+    beside = good("-f ::2 -r ::1 -p nflog:5 -n 3")
+    assert (beside.pflog_interface, beside.queue_num) == ("nflog:5", range(3, 4))
+    assert messages("-f ::2 -r ::1 -p file:/x -n 3") == [
+        "settings: a file (pflog-interface) is rehearsed alone, without queue-num"]
+
+
+def test_a_filter_that_we_compile_is_checked_before_the_start() -> None:
+    assert messages("-f ::2 -r ::1 -p nflog:5 -l host") == [
+        'settings: pcap-filter: "host" has "host", and here only port, tcp, src port, dst port, and, or and '
+        "parentheses can be used"]
+    assert good("-f ::2 -r ::1 -p eth0 -l host").pcap_filter == "host"
+
+
+def test_kernel_tables() -> None:
+    settings = good(f"{MINIMUM} --nft-table=mx --nft-setup --pf-table white --ipset --flush-on-exit")
+    assert (settings.nft_table, settings.nft_setup, settings.pf_table, settings.ipset, settings.flush_on_exit) == (
+        "inet mx", True, "white", True, True)
+    assert good(MINIMUM, "nft-table ip6 mx\n").nft_table == "ip6 mx"
+    assert messages(f"{MINIMUM} --nft-setup") == ["settings: nft-setup needs nft-table, the table that it is to create"]
+    assert messages(f"{MINIMUM} --flush-on-exit") == [
+        "settings: flush-on-exit needs a table to empty: pf-table, nft-table or ipset"]
+
+
+def test_a_bsd_captures_from_pflog0_and_feeds_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mxallowd.settings.ON_BSD", True)
+    usual = good("-f ::2 -r ::1")
+    assert (usual.pflog_interface, usual.pf_table) == ("pflog0", "mx-white")
+    assert good("-f ::2 -r ::1 -p pflog1 --pf-table other").pf_table == "other"
+    rehearsal = good("-f ::2 -r ::1 -p file:/x")
+    assert (rehearsal.pflog_interface, rehearsal.pf_table) == ("file:/x", None)
 
 
 def test_all_problems_are_found_with_their_places() -> None:

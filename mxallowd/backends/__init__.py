@@ -48,8 +48,8 @@ class Backend(Protocol):
     def ended(self) -> bool:
         """Whether it has ended, for whatever reason."""
 
-    def failures(self) -> list[str]:
-        """What ended it without being asked to."""
+    def failures(self) -> list[tuple[str, str]]:
+        """What ended it without being asked to: the word of the log, and the reason."""
 
     def close(self) -> None:
         """Give everything back. Only after ended()."""
@@ -107,7 +107,7 @@ class Backends:
         """Whether all have ended."""
         return all(part.ended() for part in self._parts)
 
-    def failures(self) -> list[str]:
+    def failures(self) -> list[tuple[str, str]]:
         """What ended any of them without being asked to."""
         return [failure for part in self._parts for failure in part.failures()]
 
@@ -138,10 +138,22 @@ def whitelist_table(settings: Settings, threads: int) -> Table:
 
 def create(settings: Settings, rules: Rules, wake: Wake) -> Backends:
     """The back ends that the settings choose; their rings wake `wake`. Raises StartError."""
-    from mxallowd.backends import nfqueue  # noqa: PLC0415  # only when chosen
+    # Each module is imported only when chosen.
+    source = settings.pflog_interface
+    queues = settings.queue_num or range(0)
+    table = whitelist_table(settings, len(queues) + (source is not None))
+    if source is not None and source.startswith("file:"):
+        from mxallowd.backends import rehearsal  # noqa: PLC0415
 
-    queues = settings.queue_num
-    table = whitelist_table(settings, len(queues))
-    parts: list[Backend] = [nfqueue.NfqueueBackend(settings, rules, wake, table)]
+        clock = rehearsal.Clock()
+        return Backends(table, [rehearsal.RehearsalBackend(settings, rules, wake, table, clock=clock)], clock)
+    parts: list[Backend] = []
+    if queues:
+        from mxallowd.backends import nfqueue  # noqa: PLC0415
+
+        parts.append(nfqueue.NfqueueBackend(settings, rules, wake, table))
+    if source is not None:
+        from mxallowd.backends import capture  # noqa: PLC0415
+
+        parts.append(capture.CaptureBackend(settings, rules, wake, table, shard=len(queues)))
     return Backends(table, parts)
-

@@ -119,6 +119,7 @@ class NfqueueBackend:
         reason = is_supported()
         if reason:
             raise StartError(reason)
+        assert settings.queue_num is not None
         self._queue_length = settings.queue_length
         # The shards of the table from the first one on are ours, one a thread.
         self._queues = [
@@ -182,10 +183,10 @@ class NfqueueBackend:
         """Whether every thread has ended."""
         return all(queue.thread is None or queue.thread.ended for queue in self._queues)
 
-    def failures(self) -> list[str]:
+    def failures(self) -> list[tuple[str, str]]:
         """What ended threads that were not asked to."""
         return [
-            f"queue {queue.number}: {os.strerror(queue.thread.error)}"
+            ("queue-failed", f"queue {queue.number}: {os.strerror(queue.thread.error)}")
             for queue in self._queues
             if queue.thread is not None and queue.thread.error
         ]

@@ -1,8 +1,8 @@
 """Sinks: what the main loop hands the events of the packet path to.
 
-The log is the first; reverse DNS, state on disk, kernel sets and the cluster are to come as further modules here. A
-sink knows events, settings and the log, never a back end and never another sink. It runs on the
-main loop, so it must not block.
+The log, reverse DNS and kernel tables; state on disk and the cluster are to come as further modules here. A sink knows
+events, settings, the log and the whitelist, never a back end and never another sink. It runs on the main loop, so it
+must not block.
 """
 from collections.abc import Sequence
 from typing import Protocol
@@ -22,6 +22,12 @@ class Sink(Protocol):
 
     def reload(self, settings: Settings) -> None:
         """The settings have changed."""
+
+    def lost_events(self) -> None:
+        """Events did not fit into a ring since the last tick."""
+
+    async def refresh(self) -> None:
+        """Counters are about to be shown: ask for what is counted elsewhere, for at most a second."""
 
     def counters(self) -> dict[str, int]:
         """Its own counters, since the start."""

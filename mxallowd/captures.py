@@ -1,8 +1,8 @@
-"""Captures as a stream of candidates: the packets that the firewall rule would have queued.
+"""Capture files as a stream of candidates: the connection attempts that the firewall would have asked us about.
 
 A capture may be larger than memory and may be damaged anywhere; what can be read before that point is read.
 """
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import pcapy
 
 from mxallowd._capture import LINK_TYPES, select
+from mxallowd.errors import MxallowdError
 from mxallowd.text import quoted
 
 # Records at a time: their events fit into the ring of the daemon without loss.
@@ -18,7 +19,7 @@ CHUNK = 1024
 RECORD_HEADER = 16  # bytes of a record's header in a pcap file and in pcapy's batches
 
 
-class CaptureError(Exception):
+class CaptureError(MxallowdError):
     """A capture that cannot be read, or not to its end; the text is for the user."""
 
 
@@ -36,12 +37,16 @@ class Chunk:
     file_bytes: int
 
 
-def read(path: Path, port: int) -> Iterator[Chunk]:
-    """The candidates of a capture. Raises CaptureError; CaptureDamage after everything before the damage was given."""
+def read(path: Path, program_of: Callable[[Any], bytes]) -> Iterator[Chunk]:
+    """The candidates of a capture that pass the program which `program_of` has for its reader (pcapfilter.py).
+
+    Raises what that raises; CaptureError; CaptureDamage after everything before the damage was given.
+    """
     whole = 0
     try:
         with closing(_open(path)) as reader:
-            while chunk := _next(reader, port, CHUNK):
+            program = program_of(reader)
+            while chunk := _next(reader, program, CHUNK):
                 whole += 1
                 yield chunk
         return
@@ -49,11 +54,12 @@ def read(path: Path, port: int) -> Iterator[Chunk]:
         damage = str(error)
     # The reader throws away the batch in which the damage lies: go there again and take its records one by one.
     with closing(_open(path)) as reader:
+        program = program_of(reader)
         for _ in range(whole):
             reader.next_batch(CHUNK)
         single: list[Chunk] = []
         try:
-            while chunk := _next(reader, port, 1):
+            while chunk := _next(reader, program, 1):
                 single.append(chunk)
         except pcapy.PcapError:
             pass
@@ -86,9 +92,9 @@ def _open(path: Path) -> Any:
     return reader
 
 
-def _next(reader: Any, port: int, most: int) -> Chunk | None:
+def _next(reader: Any, program: bytes, most: int) -> Chunk | None:
     data, records = reader.next_batch(most)
     if not records:
         return None
-    candidates, malformed = select(data, records, reader.datalink(), port)
+    candidates, malformed = select(data, records, reader.datalink(), program)
     return Chunk(candidates, len(records) // RECORD_HEADER, malformed, len(data) + len(records))

@@ -1,0 +1,242 @@
+"""Back end capture: copies of packets that the firewall logs, read through libpcap (pcapy-ng) on the main loop.
+
+The firewall decides, and the daemon keeps the table: pf's log (`pflog0`), NFLOG of Linux (`nflog:GROUP`), or any other
+interface. Only connection attempts count, TCP with SYN and without ACK: an interface shows whole conversations. Where
+libpcap cannot filter (NFLOG, PFLOG), the filter runs in compiled code.
+
+Which way it fails: what the kernel could not hand over, or handed over too short to tell, is counted, and a sender
+comes again. When the ring is full nothing is read until it is empty again, so that the kernel counts what is lost, and
+no contact is forgotten halfway. A capture that breaks ends the process: the firewall goes on with the table as it is.
+"""
+import asyncio
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from mxallowd._capture import LINK_TYPES, select
+from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._replay import feed
+from mxallowd._ring import Ring
+from mxallowd._table import Table
+from mxallowd.clock import boottime_us
+from mxallowd.errors import StartError
+from mxallowd.pcapfilter import NFLOG, install
+from mxallowd.settings import Settings
+from mxallowd.text import quoted
+from mxallowd.wake import Wake
+
+# NFLOG with a threshold loses records in silence where they may be cut; an interface's headers fit into 256 bytes.
+SNAPLEN_NFLOG, SNAPLEN = 65535, 256
+TIMEOUT_MS = 10  # how long libpcap may collect packets of an interface
+RECEIVE_BUFFER = 16 << 20
+RING_EVENTS = 8192
+READ = 1024  # packets at a time: each is two events at the most
+ROOM_AGAIN_S = 0.01
+# An interface that goes down and comes back costs some reads; one that is gone fails each.
+MAX_FAILED_READS = 10
+_SOL_NETLINK, _NETLINK_NO_ENOBUFS, _NETLINK_NETFILTER = 270, 5, 12  # linux/netlink.h
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+PROC_NETLINK = Path("/proc/net/netlink")
+
+
+def is_supported() -> str | None:
+    """None, or the reason why this system has no capture back end."""
+    try:
+        import pcapy  # noqa: F401, PLC0415  # imported where it is chosen
+    except ImportError as error:
+        return f"capture needs the package pcapy-ng: {error}"
+    return None
+
+
+class CaptureBackend:
+    """One capture, deciding in one shard of the whitelist on the main thread."""
+
+    def __init__(self, settings: Settings, rules: Rules, wake: Wake, table: Table, shard: int) -> None:
+        reason = is_supported()
+        if reason:
+            raise StartError(reason)
+        assert settings.pflog_interface is not None
+        self._where = settings.pflog_interface
+        self._filter = settings.pcap_filter
+        self._table = table
+        self._shard = shard
+        self._wake = wake
+        self._ring = Ring(RING_EVENTS, wake.write_fd)
+        self._fastpath = Fastpath(table, self._ring, rules, shard=shard)
+        self.rings = [self._ring]
+        self.fastpaths = [self._fastpath]
+        self._handle: Any = None
+        self._program = b""
+        self._again: asyncio.TimerHandle | None = None
+        self._failed_reads = 0
+        self._failure = ""
+        self._ended = True
+        self._received = 0
+        self._broken = 0
+        self._lost = 0
+
+    def open(self) -> None:
+        """Open the capture and set its filter. Raises StartError with the reason."""
+        import pcapy  # noqa: PLC0415
+
+        try:
+            self._handle = _activated(self._where)
+            link_type = self._handle.datalink()
+            if link_type not in LINK_TYPES:
+                raise StartError(f"cannot capture from {quoted(self._where)}: its link type is {link_type}; known are "
+                                 + ", ".join(sorted(set(LINK_TYPES.values()))))
+            self._link_type = link_type
+            self._program = install(self._handle, self._filter)
+            self._handle.setnonblock(1)
+        except pcapy.PcapError as error:
+            raise StartError(f"cannot capture from {quoted(self._where)}: {error}") from None
+        except ValueError as error:
+            raise StartError(f"pcap-filter: {quoted(self._filter)} {error}") from None
+
+    def start(self) -> list[str]:
+        """Begin to read, on the running loop; warnings about what the system does not offer."""
+        self._ended = False
+        warnings = self._enlarge_buffer() if self._link_type == NFLOG else []
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._handle.getfd(), self._read)
+        return warnings
+
+    def _enlarge_buffer(self) -> list[str]:
+        with socket.socket(fileno=os.dup(self._handle.getfd())) as twin:
+            self._port_id = twin.getsockname()[0]
+            try:
+                # One overrun must not make the socket refuse everything until it is drained.
+                twin.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
+                twin.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            except OSError as error:
+                # A smaller buffer overflows earlier, nothing else.
+                return [f"{self._where}: receive buffer: {error.strerror}"]
+        return []
+
+    # ---- reading, on the main loop
+
+    def _read(self) -> None:
+        import pcapy  # noqa: PLC0415
+
+        taken = 0
+        while taken < READ and not self._ended:
+            if len(self._ring) > RING_EVENTS - 2 * READ:
+                self._wait_for_room()
+                return
+            try:
+                data, records = self._handle.next_batch(READ)
+            except pcapy.PcapError as error:
+                if os.strerror(errno.EAGAIN) not in str(error):
+                    self._fail(str(error))
+                return
+            self._failed_reads = 0
+            if not records:
+                return
+            taken += self._take(data, records)
+
+    def _take(self, data: bytes, records: bytes) -> int:
+        count = len(records) // 16
+        candidates, broken = select(data, records, self._link_type, self._program)
+        self._received += count
+        self._broken += broken
+        feed(self._fastpath, candidates, boottime_us())
+        return count
+
+    def _wait_for_room(self) -> None:
+        # The main loop empties the ring; until then the kernel keeps what comes, or counts it.
+        self._loop.remove_reader(self._handle.getfd())
+        self._again = self._loop.call_later(ROOM_AGAIN_S, self._go_on)
+
+    def _go_on(self) -> None:
+        self._again = None
+        if not self._ended:
+            self._loop.add_reader(self._handle.getfd(), self._read)
+
+    def _fail(self, reason: str) -> None:
+        self._failed_reads += 1
+        if self._failed_reads >= MAX_FAILED_READS:
+            self._failure = f"{self._where}: {reason}"
+            self._end()
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._lost = self._drops()
+        self._ended = True
+        if self._again:
+            self._again.cancel()
+        self._loop.remove_reader(self._handle.getfd())
+        self._wake.signal()
+
+    # ---- what the daemon calls
+
+    def publish(self, rules: Rules) -> None:
+        """Let these rules hold from now on."""
+        self._fastpath.publish(rules)
+
+    def tick(self) -> None:
+        """Read what a selector did not tell of (bpf of some systems), and let expired entries go."""
+        if not self._ended and self._again is None:
+            self._read()
+        self._table.expire(boottime_us(), READ, shard=self._shard)
+
+    def sweep(self) -> int:
+        """Remove expired entries; no event tells of it, since it is done."""
+        self._table.sweep_shard(boottime_us(), self._shard)
+        return 0
+
+    def stop(self) -> None:
+        """End the capture."""
+        self._end()
+
+    def ended(self) -> bool:
+        """Whether nothing is read any more."""
+        return self._ended
+
+    def failures(self) -> list[tuple[str, str]]:
+        """Why the capture broke, where it did."""
+        return [("capture-failed", self._failure)] if self._failure else []
+
+    def close(self) -> None:
+        """Close the capture."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def counters(self) -> dict[str, int]:
+        """Packets that came and were too short or inconsistent to tell, and what the kernel lost."""
+        return {"received": self._received, "broken": self._broken, "lost-by-kernel": self._drops()}
+
+    def _drops(self) -> int:
+        if self._ended or self._handle is None:
+            return self._lost
+        if self._link_type == NFLOG:
+            return netlink_drops(self._port_id)
+        _, dropped, by_interface = self._handle.stats()
+        return int(dropped) + int(by_interface)
+
+
+def _activated(where: str) -> Any:
+    import pcapy  # noqa: PLC0415
+
+    handle = pcapy.create(where)
+    handle.set_snaplen(SNAPLEN_NFLOG if where.startswith("nflog:") else SNAPLEN)
+    handle.set_promisc(False)
+    handle.set_timeout(TIMEOUT_MS)
+    if not where.startswith("nflog:"):
+        handle.set_buffer_size(RECEIVE_BUFFER)
+    handle.activate()
+    return handle
+
+
+def netlink_drops(port_id: int) -> int:
+    """Messages that the kernel could not put into a netfilter netlink socket of this network namespace."""
+    try:
+        lines = PROC_NETLINK.read_text(encoding="ascii").splitlines()[1:]
+    except OSError:
+        return 0
+    # sk, protocol, port id, groups, receive memory, send memory, dump, locks, drops, inode
+    rows = (line.split() for line in lines)
+    return sum(int(row[8]) for row in rows if int(row[1]) == _NETLINK_NETFILTER and int(row[2]) == port_id)

@@ -1,0 +1,93 @@
+"""Kernel tables: copies of the whitelist in the firewall, so that known senders cost no user space at all.
+
+One module each with one interface: `nft` (sets with timeouts), `ipset` (the same for iptables), `pf` (a table of the
+BSDs). The operator owns the ruleset; these modules change what stands in the sets and nothing else. Every call here may
+wait for the kernel, so the sink that calls them (sinks/kernel.py) does so from a thread of its own, one call at a time.
+"""
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from mxallowd.errors import MxallowdError
+from mxallowd.settings import Settings
+
+
+class TableError(MxallowdError):
+    """The kernel's table is not as it must be, or does not take a change; the text says why."""
+
+
+class TableFull(TableError):
+    """The kernel's table has no room."""
+
+
+class Known(NamedTuple):
+    """A whitelisted host as it is to stand in the kernel."""
+
+    host: bytes
+    remaining_s: int  # at least 1
+    used: bool  # it has reached the real server
+
+
+class Held(NamedTuple):
+    """A host as it stands in the kernel."""
+
+    host: bytes
+    remaining_s: int | None  # None: for ever, which is the operator's own entry and stays untouched
+    used: bool
+
+
+class KernelTable(Protocol):
+    """What the sink asks of a kernel table. All calls come from one thread at a time and may wait."""
+
+    name: str
+    """For the log: what the operator called it."""
+    forgets: bool
+    """Whether entries end in the kernel by themselves."""
+
+    def open(self) -> None:
+        """Get hold of what is needed to reach the kernel. Raises StartError."""
+
+    def inspect(self) -> None:
+        """See whether the table is there and of the right kind. Raises TableError."""
+
+    def read(self) -> list[Held]:
+        """What it holds. Raises TableError."""
+
+    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+        """Enter hosts, or correct the time of those that are there, and take others out, at once.
+
+        Raises TableError, TableFull; nothing has changed then.
+        """
+
+    def refill(self, entries: Iterable[Known]) -> int:
+        """Let it hold just these and the operator's own, in one transaction; how many are left out for want of room.
+
+        Raises TableError; nothing has changed then.
+        """
+
+    def missing(self, hosts: Sequence[bytes]) -> int:
+        """How many of these it does not hold. Raises TableError."""
+
+    def totals(self) -> dict[str, int]:
+        """Packets that rules counted, by the names `refused` and `accepted`, where the ruleset has such counters."""
+
+    def close(self) -> None:
+        """Give back what open() took."""
+
+
+def create(settings: Settings) -> list[KernelTable]:
+    """The kernel tables that the settings choose. Raises StartError."""
+    # Each module is imported only when chosen.
+    tables: list[KernelTable] = []
+    if settings.nft_table is not None:
+        from mxallowd.kerneltables.nft import NftTable  # noqa: PLC0415
+
+        tables.append(NftTable(settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries))
+    if settings.ipset:
+        from mxallowd.kerneltables.ipset import IpsetTable  # noqa: PLC0415
+
+        tables.append(IpsetTable())
+    if settings.pf_table is not None:
+        from mxallowd.kerneltables.pf import PfTable  # noqa: PLC0415
+
+        tables.append(PfTable(settings.pf_table))
+    return tables

@@ -1,0 +1,240 @@
+"""Kernel table nft: sets with timeouts in a table of the operator's.
+
+    mx_white4, mx_white6    all whitelisted hosts, with the time that is left to them: these must be there
+    mx_used4, mx_used6      those of them that have reached the real server, where the ruleset has such sets: it lets
+                            them pass unseen, and sends the first connection of the others by the daemon
+    mx_refused, mx_accepted named counters of rules, where the ruleset has them
+
+Elements without a timeout are the operator's own: they are never touched. Each change is one transaction of
+libnftables, and before it the kernel is asked which of the hosts are there, since a deletion of what is not there
+would fail it whole, and on most kernels an element's time can be set anew only by deleting it in the same transaction.
+"""
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mxallowd.errors import StartError
+from mxallowd.events import MAPPED, address_text
+from mxallowd.kerneltables import Held, Known, TableError, TableFull
+from mxallowd.kerneltables.libnftables import Nft, open_nft
+from mxallowd.kerneltables.setelements import SetElements
+
+# What a listed time may be off before it is corrected.
+TOLERANCE_S = 2
+COUNTERS = {"mx_refused": "refused", "mx_accepted": "accepted"}
+# At most so many entries each; a set may hold hosts that the daemon has given up but the kernel has not yet.
+LARGEST_SET = 1 << 24
+
+
+class _Set:
+    """One set of the table."""
+
+    def __init__(self, name: str, version: int, *, used: bool) -> None:
+        self.name = name
+        self.version = version
+        self.used = used
+        self.kind = f"ipv{version}_addr"
+        self.present = False
+        self.size: int | None = None
+
+    def key(self, host: bytes) -> bytes:
+        """A host as the set has it."""
+        return host[12:] if self.version == 4 else host
+
+    def host(self, key: bytes) -> bytes:
+        """A key as the daemon has it."""
+        return MAPPED + key if self.version == 4 else key
+
+    def takes(self, host: bytes) -> bool:
+        """Whether the host is of the set's family."""
+        return host.startswith(MAPPED) == (self.version == 4)
+
+    def fault(self, found: dict[str, Any]) -> str | None:
+        """Why the set that was found cannot be used."""
+        flags = found.get("flags", [])
+        flags = [flags] if isinstance(flags, str) else flags
+        if found.get("type") != self.kind:
+            return f"set {self.name} is of type {found.get('type')}, it must be {self.kind}"
+        if "timeout" not in flags:
+            return f"set {self.name} has no timeouts, declare it with flags timeout"
+        if "interval" in flags:
+            return f"set {self.name} holds intervals, declare it with flags timeout alone"
+        return None
+
+
+class NftTable:
+    """The sets of one table of nft."""
+
+    forgets = True
+
+    def __init__(self, table: str, *, setup: bool, max_entries: int) -> None:
+        self.name = f"nft {table}"
+        self._table = table
+        self._setup = setup
+        self._size = min(2 * max_entries, LARGEST_SET)
+        self._sets = [
+            _Set("mx_white4", 4, used=False), _Set("mx_white6", 6, used=False),
+            _Set("mx_used4", 4, used=True), _Set("mx_used6", 6, used=True)]
+        self._nft: Nft | None = None
+        self._elements: SetElements | None = None
+
+    # ---- the operator's table
+
+    def open(self) -> None:
+        """Load the library, and open a socket. Raises StartError."""
+        try:
+            self._nft = open_nft()
+            self._elements = SetElements(*self._table.split())
+        except OSError as error:
+            raise StartError(f"{self.name}: {error}") from None
+
+    def close(self) -> None:
+        """Give back both."""
+        if self._nft:
+            self._nft.close()
+        if self._elements:
+            self._elements.close()
+
+    def inspect(self) -> None:
+        """See whether the sets are there and of the right kind; create what is missing, where that was asked for."""
+        found = self._list_sets()
+        if self._setup and any(one.name not in found for one in self._sets):
+            self._create()
+            found = self._list_sets()
+        for one in self._sets:
+            one.present = one.name in found
+            if one.present:
+                fault = one.fault(found[one.name])
+                if fault:
+                    raise TableError(fault)
+                one.size = found[one.name].get("size")
+            elif not one.used:
+                raise TableError(f"set {one.name} is missing" if found else f"table {self._table} or its sets are "
+                                 "missing")
+
+    def _list_sets(self) -> dict[str, dict[str, Any]]:
+        assert self._nft
+        try:
+            listed = self._nft.ask(f"list sets table {self._table}")
+        except TableError as error:
+            if "No such file or directory" in str(error):
+                return {}
+            raise
+        return {one["set"]["name"]: one["set"] for one in listed if "set" in one}
+
+    def _create(self) -> None:
+        assert self._nft
+        self._nft.run("".join([
+            f"add table {self._table}\n",
+            *(f"add set {self._table} {one.name} {{ type {one.kind}; flags timeout; size {self._size}; }}\n"
+              for one in self._sets),
+            *(f"add counter {self._table} {name}\n" for name in COUNTERS)]))
+
+    # ---- elements
+
+    def read(self) -> list[Held]:
+        """What the sets hold."""
+        self.inspect()
+        assert self._elements
+        times: dict[bytes, float | None] = {}
+        used: set[bytes] = set()
+        for one in self._sets:
+            if not one.present:
+                continue
+            held = self._elements.dump(one.name)
+            if one.used:
+                used.update(map(one.host, held))
+            else:
+                times.update((one.host(key), remaining) for key, remaining in held.items())
+        return [Held(host, None if remaining is None else int(remaining), host in used)
+                for host, remaining in times.items()]
+
+    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+        """Enter hosts, or correct their time, and take others out, in one transaction."""
+        try:
+            self._change(listed, unlisted)
+        except TableFull:
+            raise
+        except TableError:
+            # An element may have ended between the question and the transaction; what else is wrong fails again.
+            self._change(listed, unlisted)
+
+    def _change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+        assert self._nft
+        assert self._elements
+        commands = []
+        for one in self._sets:
+            if not one.present and one.used:
+                continue
+            wanted = {one.key(known.host): known.remaining_s for known in listed
+                      if one.takes(known.host) and (known.used or not one.used)}
+            gone = [one.key(host) for host in unlisted if one.takes(host)]
+            if not wanted and not gone:
+                continue
+            held = self._elements.get(one.name, [*wanted, *gone])
+            removed = {key for key in gone if held.get(key) is not None}
+            for key, remaining in held.items():
+                if key not in wanted:
+                    continue
+                if remaining is None or abs(remaining - wanted[key]) < TOLERANCE_S:
+                    del wanted[key]
+                else:
+                    removed.add(key)
+            commands += self._deletion(one, removed)
+            commands += self._addition(one, wanted)
+        if commands:
+            self._nft.run("".join(commands))
+
+    def refill(self, entries: Iterable[Known]) -> int:
+        """Let the sets hold just these and the operator's own, in one transaction; how many had no room."""
+        assert self._nft
+        assert self._elements
+        self.inspect()
+        known = list(entries)
+        commands = []
+        left_out = 0
+        for one in self._sets:
+            if not one.present:
+                continue
+            own = {key for key, remaining in self._elements.dump(one.name).items() if remaining is None}
+            # Those that have proven themselves come first, should the room not suffice.
+            mine = sorted((entry for entry in known if one.takes(entry.host) and (entry.used or not one.used)),
+                          key=lambda entry: not entry.used)
+            wanted = {key: entry.remaining_s for entry in mine if (key := one.key(entry.host)) not in own}
+            if one.size is not None and len(wanted) + len(own) > one.size:
+                left_out += len(wanted) + len(own) - one.size
+                wanted = dict(list(wanted.items())[: max(0, one.size - len(own))])
+            commands.append(f"flush set {self._table} {one.name}\n")
+            commands += self._addition(one, {**dict.fromkeys(own), **wanted})
+        self._nft.run("".join(commands))
+        return left_out
+
+    def missing(self, hosts: Sequence[bytes]) -> int:
+        """How many of these the sets of all whitelisted hosts do not hold."""
+        assert self._elements
+        count = 0
+        for one in self._sets:
+            if not one.used:
+                keys = [one.key(host) for host in hosts if one.takes(host)]
+                count += len(keys) - len(self._elements.get(one.name, keys))
+        return count
+
+    def totals(self) -> dict[str, int]:
+        """Packets that the named counters have counted."""
+        assert self._nft
+        listed = self._nft.ask(f"list counters table {self._table}")
+        return {COUNTERS[one["counter"]["name"]]: int(one["counter"]["packets"])
+                for one in listed if one.get("counter", {}).get("name") in COUNTERS}
+
+    def _addition(self, one: _Set, wanted: Mapping[bytes, int | None]) -> list[str]:
+        if not wanted:
+            return []
+        family = socket.AF_INET if one.version == 4 else socket.AF_INET6
+        elements = ",".join(
+            socket.inet_ntop(family, key) if seconds is None else f"{socket.inet_ntop(family, key)} timeout {seconds}s"
+            for key, seconds in wanted.items())
+        return [f"add element {self._table} {one.name} {{{elements}}}\n"]
+
+    def _deletion(self, one: _Set, keys: Iterable[bytes]) -> list[str]:
+        elements = ",".join(address_text(one.host(key)) for key in keys)
+        return [f"delete element {self._table} {one.name} {{{elements}}}\n"] if elements else []

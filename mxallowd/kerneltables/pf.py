@@ -1,0 +1,68 @@
+"""Kernel table pf: a table of the packet filter of FreeBSD, OpenBSD and NetBSD, by pfctl(8) in the privileged helper.
+
+Its entries have no time: the sink takes them out. The table belongs to the daemon; hosts of the operator's own belong
+into another one. After a restart what it holds is taken over, for a whole lifetime, since nothing says how old it is.
+"""
+from collections.abc import Iterable, Sequence
+
+from mxallowd.events import packed
+from mxallowd.kerneltables import Held, Known, TableError
+from mxallowd.kerneltables.helper import Operation, Verb
+from mxallowd.kerneltables.privileged import Privileged
+
+
+class PfTable:
+    """One table of pf."""
+
+    forgets = False
+
+    def __init__(self, table: str) -> None:
+        self.name = f"pf {table}"
+        self._table = table
+        self._helper = Privileged("pf", table)
+
+    def open(self) -> None:
+        """Start the helper. Raises StartError."""
+        self._helper.start()
+
+    def close(self) -> None:
+        """End the helper."""
+        self._helper.close()
+
+    def inspect(self) -> None:
+        """See whether the table is there."""
+        if self._table not in self._helper.ask(Verb.INSPECT).split():
+            raise TableError(f"table <{self._table}> is missing: declare it in pf.conf, table <{self._table}> persist")
+
+    def read(self) -> list[Held]:
+        """What the table holds; networks and what is no address are passed over."""
+        self.inspect()
+        held = []
+        for text in self._helper.ask(Verb.READ).split():
+            try:
+                held.append(Held(packed(text), 0, used=False))
+            except OSError:
+                continue
+        return held
+
+    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+        """Delete, then add."""
+        self._helper.ask(Verb.CHANGE, [
+            *((Operation.DELETE, 0, 0, host) for host in unlisted),
+            *((Operation.ADD, 0, 0, known.host) for known in listed)])
+
+    def refill(self, entries: Iterable[Known]) -> int:
+        """Let the table hold just these."""
+        self.inspect()
+        self._helper.ask(Verb.REPLACE, [(Operation.ADD, 0, 0, known.host) for known in entries])
+        return 0
+
+    def missing(self, hosts: Sequence[bytes]) -> int:
+        """How many of these the table does not hold."""
+        if not hosts:
+            return 0
+        return len(hosts) - int(self._helper.ask(Verb.TEST, [(Operation.ADD, 0, 0, host) for host in hosts]))
+
+    def totals(self) -> dict[str, int]:
+        """pf keeps its counters by rules, which are the operator's: none."""
+        return {}

@@ -1,0 +1,323 @@
+"""The kernel table sink: keeps a table of the firewall (kerneltables/) the same as the whitelist.
+
+What happens to a host, by an event or by another sink, marks it as **dirty**; whatever the whitelist says of it when
+its turn comes goes to the kernel, so no order of events can leave it wrong. Changes go as one batch at a time, from
+a thread, as soon as the one before is done: a quiet system has each of them in the kernel within a millisecond, a busy
+one pays one transaction for many.
+
+Some seconds apart the kernel's table is inspected, and asked for a sample of the hosts that must be in it. A table that
+was flushed, replaced or could not take a change is filled again in one transaction. Which way it fails: the firewall's
+table stays as it is, and the log says that it is not what it should be; verdicts of the queue are not touched.
+"""
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar
+
+from mxallowd.events import Event, Kind
+from mxallowd.jobs import Jobs
+from mxallowd.kerneltables import Held, KernelTable, Known, TableError
+from mxallowd.log import Log
+from mxallowd.settings import Settings
+from mxallowd.whitelist import Whitelist
+
+MAX_DIRTY = 65_536
+BATCH = 4096  # hosts of one change: some 100 ms at the most
+CHECK_S = 3.0
+SAMPLE = 32
+# A filling takes a second for 400,000 hosts; in a flood it must not become all that is done.
+REFILL_AGAIN_S = 8.0
+REFILL_SHARE = 5
+SAY_AGAIN_S = 60.0
+FINISH_S = 5.0
+REFRESH_S = 1.0
+# What is younger may still be on its way; what ends sooner may have ended in the kernel.
+SETTLED_S, ENDING_S = 1.0, 3.0
+Result = TypeVar("Result")
+COUNTERS = ("table-changed", "table-filled", "table-failed", "table-limited", "kernel-accepted", "kernel-refused")
+
+
+class Expiry:
+    """When hosts are to be looked at again, for tables that do not forget by themselves: one string a second."""
+
+    def __init__(self) -> None:
+        self._due: dict[int, bytearray] = {}
+        self.size = 0
+
+    def note(self, host: bytes, until_us: int) -> None:
+        """Look at it when its time is over."""
+        self._due.setdefault(until_us // 1_000_000 + 1, bytearray()).extend(host)
+        self.size += 1
+
+    def take(self, now_us: int) -> Iterator[bytes]:
+        """The hosts whose time is over."""
+        for second in sorted(second for second in self._due if second * 1_000_000 <= now_us):
+            hosts = self._due.pop(second)
+            self.size -= len(hosts) // 16
+            for at in range(0, len(hosts), 16):
+                yield bytes(hosts[at : at + 16])
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._due.clear()
+        self.size = 0
+
+
+class KernelTableSink:
+    """Keeps one kernel table."""
+
+    def __init__(
+        self, table: KernelTable, whitelist: Whitelist, log: Log, settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._table = table
+        self._whitelist = whitelist
+        self._log = log
+        self._clock = clock
+        self._flush_on_exit = settings.flush_on_exit
+        self._counters = dict.fromkeys(COUNTERS, 0)
+        self._totals: dict[str, int] = {}
+        # A dict for its order: hosts whose state in the kernel may differ from that in the whitelist.
+        self._dirty: dict[bytes, None] = {}
+        self._expiry = Expiry()
+        self._jobs: Jobs | None = None
+        self._stale = False  # single changes will not do any more
+        self._complete = True  # every host had room at the last filling
+        self._fault = ""
+        self._said_at = float("-inf")
+        self._checked_at = self._refilled_at = float("-inf")
+        self._refill_took_s = 0.0
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.reload(settings)
+
+    # ---- the start, before any packet comes
+
+    def open(self) -> None:
+        """Reach the kernel, and take over what its table holds from before. Raises StartError."""
+        self._table.open()
+        self._whitelist.listen(self)
+        try:
+            held = self._table.read()
+        except TableError as error:
+            self._stale = True
+            self._say_fault(str(error))
+            return
+        self._adopt(held)
+
+    def _adopt(self, held: Sequence[Held]) -> None:
+        """Nobody who was known before a restart is to be unknown after it."""
+        now_us = self._whitelist.now_us()
+        left = [one for one in held if one.remaining_s is not None and (one.remaining_s or not self._table.forgets)]
+        adopted = 0
+        for host, remaining_s, used in left:
+            until_us = now_us + 1_000_000 * min(remaining_s or self._lifetime_s, self._lifetime_s)
+            adopted += self._whitelist.adopt(host, until_us, used=used)
+            self._note_expiry(host, until_us)
+        if held:
+            self._log.info("table-read", None, table=self._table.name, entries=len(held), adopted=adopted)
+
+    def start(self) -> None:
+        """Begin to work, on the running loop."""
+        self._jobs = Jobs(asyncio.get_running_loop(), "kernel-table")
+        self._task = asyncio.get_running_loop().create_task(self._work())
+        self._task.add_done_callback(_say_defect)
+
+    # ---- what the main loop calls
+
+    def handle(self, events: Sequence[Event]) -> None:
+        """Mark the hosts of contacts, of first uses, and of entries that made room."""
+        for event in events:
+            if event.kind in (Kind.WHITELISTED, Kind.ACCEPTED, Kind.EVICTED):
+                self._mark(event.source)
+                if event.kind == Kind.WHITELISTED:
+                    self._note_expiry(event.source, event.until_us)
+        self._wanted.set()
+
+    def changed(self, host: bytes) -> None:
+        """Another sink has changed the whitelist."""
+        self._mark(host)
+        found = self._whitelist.find(host)
+        if found:
+            self._note_expiry(host, found[0])
+        self._wanted.set()
+
+    def tick(self) -> None:
+        """Let expired hosts go, where the kernel does not; look at its table."""
+        for host in self._expiry.take(self._whitelist.now_us()):
+            self._mark(host)
+        if self._expiry.size > 2 * len(self._whitelist) + MAX_DIRTY:
+            # A flood of short-lived entries: the next filling sets it right.
+            self._stale = True
+        self._wanted.set()
+
+    def lost_events(self) -> None:
+        """Some events have not reached any sink."""
+        self._stale = True
+
+    def reload(self, settings: Settings) -> None:
+        """Take over the lifetime of entries."""
+        self._lifetime_s = settings.whitelist_time
+
+    async def refresh(self) -> None:
+        """Ask the kernel for its counters."""
+        if self._jobs is None or self._fault:
+            return
+        try:
+            self._take_totals(await asyncio.wait_for(self._jobs.submit(self._table.totals), REFRESH_S))
+        except (TableError, TimeoutError):
+            # The next inspection says what is wrong.
+            return
+
+    def counters(self) -> dict[str, int]:
+        """Its counters, since the start."""
+        return dict(self._counters)
+
+    def close(self) -> None:
+        """Let the kernel have what it does not have yet; or nothing at all, where that is wished for."""
+        if self._task:
+            self._task.cancel()
+        if self._jobs is not None:
+            if not self._jobs.finish(self._finish, FINISH_S):
+                self._log.warning("table-broken", None, table=self._table.name,
+                                  reason="the kernel did not answer at the end")
+                return
+            self._jobs = None
+        self._table.close()
+
+    def _finish(self) -> None:
+        try:
+            if self._flush_on_exit:
+                self._table.refill(())
+            elif self._dirty and not self._fault:
+                self._table.change(*self._batch(len(self._dirty)))
+        except TableError as error:
+            self._log.error("table-broken", None, table=self._table.name, reason=str(error))
+
+    # ---- dirty hosts
+
+    def _mark(self, host: bytes) -> None:
+        if len(self._dirty) >= MAX_DIRTY and host not in self._dirty:
+            self._counters["table-limited"] += 1
+            self._stale = True
+            return
+        self._dirty[host] = None
+
+    def _note_expiry(self, host: bytes, until_us: int) -> None:
+        if not self._table.forgets:
+            self._expiry.note(host, until_us)
+
+    def _batch(self, most: int) -> tuple[list[Known], list[bytes]]:
+        """What the whitelist says of the dirty hosts: those that it lists, and those that it does not."""
+        listed, unlisted = [], []
+        now_us = self._whitelist.now_us()
+        for host in [host for host, _ in zip(self._dirty, range(most), strict=False)]:
+            del self._dirty[host]
+            found = self._whitelist.find(host)
+            if found:
+                listed.append(Known(host, seconds_left(found[0], now_us), found[1]))
+            else:
+                unlisted.append(host)
+        return listed, unlisted
+
+    # ---- one job after the other
+
+    async def _work(self) -> None:
+        while True:
+            step = self._next()
+            if step is None:
+                self._wanted.clear()
+                await self._wanted.wait()
+                continue
+            try:
+                await step()
+            except TableError as error:
+                self._counters["table-failed"] += 1
+                self._stale = True
+                self._say_fault(str(error))
+
+    def _next(self) -> Callable[[], Awaitable[None]] | None:
+        now = self._clock()
+        if now - self._checked_at >= CHECK_S:
+            return self._check
+        if self._stale and not self._fault and now - self._refilled_at >= max(
+                REFILL_AGAIN_S, REFILL_SHARE * self._refill_took_s):
+            return self._refill
+        # What a filling will bring in any case can still come earlier.
+        return self._change if self._dirty and not self._fault else None
+
+    async def _change(self) -> None:
+        listed, unlisted = self._batch(BATCH)
+        await self._do(lambda: self._table.change(listed, unlisted))
+        self._counters["table-changed"] += len(listed) + len(unlisted)
+
+    async def _check(self) -> None:
+        self._checked_at = self._clock()
+        now_us = self._whitelist.now_us()
+        latest_us = now_us + int((self._lifetime_s - SETTLED_S) * 1_000_000)
+        hosts = [host for host, until_us in self._whitelist.sample(SAMPLE).items()
+                 if now_us + ENDING_S * 1_000_000 < until_us < latest_us and host not in self._dirty]
+
+        def look() -> tuple[int, dict[str, int]]:
+            self._table.inspect()
+            return self._table.missing(hosts), self._table.totals()
+
+        missing, totals = await self._do(look)
+        self._take_totals(totals)
+        self._fault = ""
+        if missing and self._complete and not self._stale:
+            self._stale = True
+            self._log.warning("table-broken", None, table=self._table.name,
+                              reason=f"{missing} of {len(hosts)} hosts that must be in it are not")
+
+    async def _refill(self) -> None:
+        started = self._refilled_at = self._clock()
+        # From here on each further reason asks for a filling of its own.
+        self._stale = False
+        self._expiry.clear()
+
+        def fill() -> tuple[int, list[tuple[bytes, int]]]:
+            now_us = self._whitelist.now_us()
+            entries = list(self._whitelist.known())
+            # Those that have proven themselves, then the newest, should the room not suffice.
+            entries.sort(key=lambda entry: (not entry[2], -entry[1]))
+            left_out = self._table.refill(
+                [Known(host, seconds_left(until_us, now_us), used) for host, until_us, used in entries])
+            return left_out, [(host, until_us) for host, until_us, _ in entries]
+
+        left_out, entries = await self._do(fill)
+        for host, until_us in entries if not self._table.forgets else ():
+            self._expiry.note(host, until_us)
+        self._complete = left_out == 0
+        self._refill_took_s = self._clock() - started
+        self._counters["table-filled"] += 1
+        say = self._log.warning if left_out else self._log.info
+        say("table-filled", None, table=self._table.name, entries=len(entries), left_out=left_out)
+
+    async def _do(self, work: Callable[[], Result]) -> Result:
+        assert self._jobs
+        return await self._jobs.submit(work)
+
+    def _take_totals(self, totals: dict[str, int]) -> None:
+        for name, value in totals.items():
+            before = self._totals.get(name, value)
+            # A counter that went back was made anew with its ruleset.
+            self._counters[f"kernel-{name}"] += value - before if value >= before else value
+            self._totals[name] = value
+
+    def _say_fault(self, reason: str) -> None:
+        now = self._clock()
+        if reason != self._fault or now - self._said_at >= SAY_AGAIN_S:
+            self._said_at = now
+            self._log.error("table-broken", None, table=self._table.name, reason=reason)
+        self._fault = reason
+
+
+def _say_defect(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        asyncio.get_running_loop().call_exception_handler({"message": "kernel table", "exception": error})
+
+
+def seconds_left(until_us: int, now_us: int) -> int:
+    """Whole seconds, rounded up: the kernel does not forget before the daemon does."""
+    return max(1, -(-(until_us - now_us) // 1_000_000))

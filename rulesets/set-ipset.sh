@@ -1,0 +1,33 @@
+#!/bin/sh
+# Way c), set plus NFLOG, with iptables and ipset: the kernel decides, nothing is ever held for user space. Put your
+# addresses here.
+#
+#     mxallowd --pflog-interface nflog:5 --ipset ...
+set -eu
+fake4=192.0.2.10 fake6=2001:db8::10
+real4=192.0.2.20 real6=2001:db8::20
+
+for set in mx_white mx_used; do
+    ipset create -exist ${set}4 hash:ip family inet timeout 3600 maxelem 2000000
+    ipset create -exist ${set}6 hash:ip family inet6 timeout 3600 maxelem 2000000
+done
+guard() {
+    program="$1 -w 10" family=$2 fake=$3 real=$4
+    log="-j NFLOG --nflog-group 5 --nflog-threshold 1"
+    $program -N MX_FAKE
+    # Known hosts are told nothing new of; RST sends the sender on at once.
+    $program -A MX_FAKE -m set ! --match-set "mx_white$family" src $log
+    $program -A MX_FAKE -p tcp -j REJECT --reject-with tcp-reset
+    $program -N MX_REAL
+    $program -A MX_REAL -m set --match-set "mx_used$family" src -j ACCEPT
+    # The first connection of a known host: the daemon learns that the host was here.
+    $program -A MX_REAL -m set --match-set "mx_white$family" src $log
+    $program -A MX_REAL -m set --match-set "mx_white$family" src -j ACCEPT
+    # Unknown hosts: a part of them is logged, for the log and for reverse DNS.
+    $program -A MX_REAL -m limit --limit 500/second --limit-burst 1000 $log
+    $program -A MX_REAL -j DROP
+    $program -A INPUT -p tcp --dport 25 -m state --state NEW -d "$fake" -j MX_FAKE
+    $program -A INPUT -p tcp --dport 25 -m state --state NEW -d "$real" -j MX_REAL
+}
+guard iptables 4 $fake4 $real4
+guard ip6tables 6 $fake6 $real6

@@ -85,14 +85,17 @@ class Daemon:
         self._lost_seen = 0
         self._lost_said = 0
         self._lost_said_at = float("-inf")
+        self._packets_said = (0, 0)
+        self._packets_said_at = float("-inf")
         self._defects = 0
         self._defect_said_at = float("-inf")
 
     def open(self) -> None:
         """Get hold of packets and kernel tables. Raises StartError."""
-        self._backend.open()
+        # What the kernel's tables hold is read first: from the moment that a queue is bound, packets wait for us.
         for table in self._tables:
             table.open()
+        self._backend.open()
         for fastpath in self._backend.fastpaths if self._tables else ():
             fastpath.tell_evicted()
 
@@ -171,6 +174,7 @@ class Daemon:
             for sink in self._sinks:
                 sink.tick()
             self._say_lost_events()
+            self._say_lost_packets()
 
     def _say_lost_events(self) -> None:
         lost = sum(ring.lost for ring in self._backend.rings)
@@ -182,6 +186,16 @@ class Daemon:
         if lost > self._lost_said and now - self._lost_said_at >= LOST_PERIOD_S:
             self._log.warning("lost-events", count=lost - self._lost_said)
             self._lost_said, self._lost_said_at = lost, now
+
+    def _say_lost_packets(self) -> None:
+        """What the kernel could not hand over, and what came and could not be read: the senders come again."""
+        found = self._backend.counters()
+        by_kernel, broken = found.get("lost-by-kernel", 0), found.get("broken", 0)
+        now = asyncio.get_running_loop().time()
+        if by_kernel + broken > sum(self._packets_said) and now - self._packets_said_at >= LOST_PERIOD_S:
+            self._log.warning("lost-packets", None, by_kernel=by_kernel - self._packets_said[0],
+                              broken=broken - self._packets_said[1])
+            self._packets_said, self._packets_said_at = (by_kernel, broken), now
 
     def _say_defect(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error that nobody expected in what the loop calls: said, at most once a minute; all else goes on."""
@@ -268,8 +282,9 @@ class Daemon:
         for ring in self._backend.rings:
             while events := decode(ring.drain(DRAIN_EVENTS)):
                 self._hand_over(events)
-        self._lost_said_at = float("-inf")
+        self._lost_said_at = self._packets_said_at = float("-inf")
         self._say_lost_events()
+        self._say_lost_packets()
         for sink in self._sinks:
             sink.close()
         if not self._backend.ended():

@@ -17,10 +17,10 @@ STAMP = re.compile(r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d - ")
 class DaemonProcess:
     """`mxallowd -F -s` with further arguments; a context manager that ends what it started."""
 
-    def __init__(self, host: Host, arguments: Sequence[str], *, script: str = "") -> None:
+    def __init__(self, host: Host, arguments: Sequence[str], *, script: str = "", prefix: Sequence[str] = ()) -> None:
         program = ["-c", script] if script else ["-m", "mxallowd"]
         self.process = host.popen(
-            [sys.executable, *program, "-F", "-s", *arguments],
+            [*prefix, sys.executable, *program, "-F", "-s", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         self.lines: list[str] = []

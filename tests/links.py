@@ -78,6 +78,7 @@ LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "raw-dlt": (12, raw), "cooked": (113, cooked), "cooked2": (276, cooked2), "null": (0, null),
     "null-bsd": (0, null_bsd),
     "loop": (108, loop), "nflog": (239, nflog), "pflog-freebsd": (117, pflog(61, 28)),
+    "pflog-freebsd14": (117, pflog(69, 28)),
     "pflog-netbsd": (117, pflog(61, 24)), "pflog-openbsd": (117, pflog(100, 24)),
 }
 

@@ -90,7 +90,7 @@ class NftProgram:
 
     def ask(self, command: str) -> list[dict[str, Any]]:
         """The objects that a command lists, without the elements of sets. Raises TableError."""
-        return _objects(self._run(["-j", "-t", "-f", "-"], command))
+        return _objects(self._run(["-j", "-t", *command.split()], ""))
 
     def _run(self, arguments: list[str], commands: str) -> bytes:
         try:

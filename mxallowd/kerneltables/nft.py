@@ -98,8 +98,9 @@ class NftTable:
     def inspect(self) -> None:
         """See whether the sets are there and of the right kind; create what is missing, where that was asked for."""
         found = self._list_sets()
-        if self._setup and any(one.name not in found for one in self._sets):
-            self._create()
+        missing = [one for one in self._sets if one.name not in found]
+        if self._setup and missing:
+            self._create(missing)
             found = self._list_sets()
         for one in self._sets:
             one.present = one.name in found
@@ -122,12 +123,13 @@ class NftTable:
             raise
         return {one["set"]["name"]: one["set"] for one in listed if "set" in one}
 
-    def _create(self) -> None:
+    def _create(self, missing: Sequence[_Set]) -> None:
+        # What is there stays as it is: adding a set again would change its size.
         assert self._nft
         self._nft.run("".join([
             f"add table {self._table}\n",
             *(f"add set {self._table} {one.name} {{ type {one.kind}; flags timeout; size {self._size}; }}\n"
-              for one in self._sets),
+              for one in missing),
             *(f"add counter {self._table} {name}\n" for name in COUNTERS)]))
 
     # ---- elements

@@ -83,7 +83,9 @@ class KernelTableSink:
         self._jobs: Jobs | None = None
         self._stale = False  # single changes will not do any more
         self._complete = True  # every host had room at the last filling
-        self._fault = ""
+        self._fault = ""  # why changes cannot be made now
+        self._said = ""
+        self._said_full = False
         self._said_at = float("-inf")
         self._checked_at = self._refilled_at = float("-inf")
         self._refill_took_s = 0.0
@@ -289,10 +291,14 @@ class KernelTableSink:
         for host, until_us in entries if not self._table.forgets else ():
             self._expiry.note(host, until_us)
         self._complete = left_out == 0
+        if self._complete:
+            self._said = ""
         self._refill_took_s = self._clock() - started
         self._counters["table-filled"] += 1
-        say = self._log.warning if left_out else self._log.info
-        say("table-filled", None, table=self._table.name, entries=len(entries), left_out=left_out)
+        if self._complete or not self._said_full:
+            say = self._log.info if self._complete else self._log.warning
+            say("table-filled", None, table=self._table.name, entries=len(entries), left_out=left_out)
+        self._said_full = not self._complete
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         assert self._jobs
@@ -307,8 +313,8 @@ class KernelTableSink:
 
     def _say_fault(self, reason: str) -> None:
         now = self._clock()
-        if reason != self._fault or now - self._said_at >= SAY_AGAIN_S:
-            self._said_at = now
+        if reason != self._said or now - self._said_at >= SAY_AGAIN_S:
+            self._said, self._said_at = reason, now
             self._log.error("table-broken", None, table=self._table.name, reason=reason)
         self._fault = reason
 

@@ -1,0 +1,176 @@
+"""Sets of nft on the real kernel: the library and the program, single elements, times, room, and the operator's own."""
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from lab.hosts import Lab
+from lab.namespaces import visit
+from mxallowd.errors import StartError
+from mxallowd.kerneltables import Known, TableError, TableFull, libnftables, nft
+from mxallowd.kerneltables.libnftables import LibNft, NftProgram
+from mxallowd.kerneltables.nft import NftTable
+from mxallowd.kerneltables.setelements import SetElements
+from tests.strategies import packed
+
+FOUR, OTHER, SIX = packed("192.0.2.1"), packed("192.0.2.2"), packed("2001:db8::1")
+
+
+@pytest.fixture(params=[LibNft, NftProgram])
+def table(request: pytest.FixtureRequest, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[NftTable]:
+    """A table that was set up by itself, in a namespace of its own."""
+    monkeypatch.setattr(nft, "open_nft", request.param)
+    with visit(lab.gateway.name):
+        made = NftTable("inet mx", setup=True, max_entries=1000)
+        made.open()
+        made.inspect()
+        yield made
+        made.close()
+
+
+def run(lab_text: str) -> None:
+    """Commands of nft, in the namespace of the caller."""
+    subprocess.run(["nft", "-f", "-"], input=lab_text, text=True, check=True)
+
+
+def held(table: NftTable) -> dict[bytes, tuple[int | None, bool]]:
+    """What it holds, times to the nearest ten seconds."""
+    return {one.host: (None if one.remaining_s is None else round(one.remaining_s, -1), one.used)
+            for one in table.read()}
+
+
+def test_changes_and_what_is_read_back(table: NftTable) -> None:
+    table.change([Known(FOUR, 100, used=False), Known(SIX, 200, used=True)], [])
+    assert held(table) == {FOUR: (100, False), SIX: (200, True)}
+    assert table.missing([FOUR, OTHER, SIX]) == 1
+    # A time is set anew, longer or shorter; what is not there can be taken out.
+    table.change([Known(FOUR, 50, used=True)], [OTHER, SIX])
+    assert held(table) == {FOUR: (50, True)}
+    table.change([Known(FOUR, 500, used=True)], [])
+    assert held(table) == {FOUR: (500, True)}
+    table.change([], [])
+    assert held(table) == {FOUR: (500, True)}
+
+
+def test_the_time_is_the_kernels(table: NftTable) -> None:
+    table.change([Known(FOUR, 1, used=True)], [])
+    time.sleep(1.1)
+    assert held(table) == {}
+    # An element that has just ended is in nobody's way.
+    table.change([Known(FOUR, 30, used=True)], [OTHER])
+    assert held(table) == {FOUR: (30, True)}
+
+
+def test_a_filling_keeps_the_operators_own_and_nothing_else(table: NftTable) -> None:
+    run("add element inet mx mx_white4 { 192.0.2.7, 192.0.2.2 timeout 1h }\nadd element inet mx mx_used6 { ::7 }")
+    assert table.refill([Known(FOUR, 100, used=True), Known(packed("192.0.2.7"), 100, used=False)]) == 0
+    assert held(table) == {FOUR: (100, True), packed("192.0.2.7"): (None, False)}
+    with_own = subprocess.run(["nft", "list", "set", "inet", "mx", "mx_used6"], capture_output=True, text=True).stdout
+    assert "elements = { ::7 }" in with_own
+    # Nor does a single change touch them.
+    table.change([Known(packed("192.0.2.7"), 10, used=False)], [packed("192.0.2.7")])
+    assert held(table)[packed("192.0.2.7")] == (None, False)
+    assert table.refill([]) == 0
+    assert held(table) == {packed("192.0.2.7"): (None, False)}
+
+
+def test_a_set_without_room(table: NftTable) -> None:
+    run("delete table inet mx\nadd table inet mx\n"
+        "add set inet mx mx_white4 { type ipv4_addr; flags timeout; size 2; }\n"
+        "add set inet mx mx_white6 { type ipv6_addr; flags timeout; }")
+    table._setup = False
+    table.inspect()
+    hosts = [packed(f"192.0.2.{number}") for number in range(1, 6)]
+    table.change([Known(host, 100, used=False) for host in hosts[:2]], [])
+    with pytest.raises(TableFull, match="the set is full"):
+        table.change([Known(hosts[2], 100, used=False)], [])
+    assert held(table).keys() == set(hosts[:2])
+    # Whoever has proven himself comes in first, and one transaction exchanges all.
+    assert table.refill([*(Known(host, 100, used=False) for host in hosts[:4]), Known(hosts[4], 100, used=True)]) == 3
+    assert held(table).keys() == {hosts[4], hosts[0]}
+    table.change([], [hosts[0]])
+    table.change([Known(hosts[1], 100, used=False)], [])
+    assert held(table).keys() == {hosts[4], hosts[1]}
+
+
+def test_what_is_missing_or_wrong_is_said(table: NftTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("delete table inet mx")
+    with pytest.raises(TableError, match="No such file or directory"):
+        table.change([Known(FOUR, 100, used=False)], [])
+    table._setup = False
+    with pytest.raises(TableError, match="table inet mx or its sets are missing"):
+        table.inspect()
+    run("add table inet mx\nadd set inet mx mx_white4 { type ipv4_addr; flags timeout, interval; }")
+    with pytest.raises(TableError, match="set mx_white4 holds intervals"):
+        table.inspect()
+    run("delete set inet mx mx_white4\nadd set inet mx mx_white4 { type ipv4_addr; flags timeout; }")
+    with pytest.raises(TableError, match="set mx_white6 is missing"):
+        table.inspect()
+    run("add set inet mx mx_white6 { type ipv6_addr . inet_service; flags timeout; }")
+    with pytest.raises(TableError, match=r"set mx_white6 is of type .*must be ipv6_addr"):
+        table.inspect()
+    run("delete set inet mx mx_white6\nadd set inet mx mx_white6 { type ipv6_addr; flags timeout; }")
+    # The sets of used hosts are optional.
+    table.inspect()
+    table.change([Known(FOUR, 100, used=True)], [])
+    assert held(table) == {FOUR: (100, False)}
+
+
+def test_counters_of_rules(table: NftTable) -> None:
+    assert table.totals() == {"refused": 0, "accepted": 0}
+    run("delete counter inet mx mx_refused\nadd counter inet mx mx_refused { packets 7 bytes 280 }\n"
+        "add counter inet mx another { packets 1 bytes 1 }")
+    assert table.totals() == {"refused": 7, "accepted": 0}
+
+
+def test_200_000_entries_are_filled_in_under_2_s(table: NftTable) -> None:
+    run("delete table inet mx\nadd table inet mx\nadd set inet mx mx_white4 { type ipv4_addr; flags timeout; }\n"
+        "add set inet mx mx_white6 { type ipv6_addr; flags timeout; }")
+    table._setup = False
+    table.inspect()
+    prefix = packed("10.0.0.0")[:13]
+    entries = [Known(prefix + number.to_bytes(3, "big"), 3600, used=False) for number in range(200_000)]
+    taken = []
+    for _ in range(2):
+        started = time.monotonic()
+        assert table.refill(entries) == 0
+        taken.append(time.monotonic() - started)
+    assert table.missing([entries[0].host, entries[-1].host, FOUR]) == 1
+    assert min(taken) < 2, taken
+    started = time.monotonic()
+    assert len(table.read()) == 200_000
+    assert time.monotonic() - started < 4
+
+
+def test_elements_are_asked_for_in_any_number(lab: Lab) -> None:
+    with visit(lab.gateway.name):
+        run("add table inet mx\nadd set inet mx a { type ipv4_addr; flags timeout; }\nadd element inet mx a { "
+            + ",".join(f"10.0.0.{number} timeout 1h" for number in range(0, 250, 2)) + ", 10.1.1.1 }")
+        elements = SetElements("inet", "mx")
+        keys = [bytes([10, 0, 0, number]) for number in range(250)]
+        found = elements.get("a", keys)
+        assert found.keys() == set(keys[::2])
+        assert all(remaining is not None and 3590 < remaining <= 3600 for remaining in found.values())
+        assert elements.get("a", [bytes([10, 1, 1, 1])]) == {bytes([10, 1, 1, 1]): None}
+        assert elements.dump("a") == {**elements.get("a", keys), bytes([10, 1, 1, 1]): None} or len(
+            elements.dump("a")) == 126
+        assert elements.get("a", []) == {}
+        # Neither the set nor the table: nothing is held.
+        assert elements.get("b", keys[:2]) == {}
+        with pytest.raises(TableError, match="set b: No such file or directory"):
+            elements.dump("b")
+        # An answer that nobody took is not taken for that of the next question.
+        elements._send(elements._request("a", keys[0]))
+        assert elements.get("a", keys[1:3]).keys() == {keys[2]}
+        elements.close()
+
+
+def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libnftables, "LIBRARY", "libnothing.so.1")
+    assert isinstance(libnftables.open_nft(), NftProgram)
+    monkeypatch.setattr("mxallowd.kerneltables.libnftables.shutil.which", lambda *_, **__: None)
+    with pytest.raises(StartError, match=r"neither the library libnothing.so.1 nor the program nft is"):
+        NftTable("inet mx", setup=False, max_entries=1).open()
+
+

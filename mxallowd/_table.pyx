@@ -619,7 +619,7 @@ cdef class Table:
                 if number >= load32(&shard.highest, RELAXED):
                     at += 1
                     number = 0
-        following = (at << 32 | number) if at < self.shard_count else 0
+        following = (<uint64_t> at << 32 | number) if at < self.shard_count else 0
         return records[:taken * <Py_ssize_t> sizeof(Listed)], following
 
     def sample(self, now_us, count):

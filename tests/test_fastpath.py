@@ -373,3 +373,19 @@ def test_arguments_out_of_range() -> None:
 def test_a_packet_generator_will_do(pair: Pair) -> None:
     outcomes = pair.paths[0].decide((syn(HOST, server) for server in (FAKE[0], REAL[0])), 0)
     assert [OUTCOME_NAMES[number] for number in outcomes] == ["fake-new", "real-first"]
+
+
+def test_who_makes_room_is_told_where_it_was_asked_for() -> None:
+    """Before the host that took its place, so that who copies the events never has one too many."""
+    table, ring = Table(2), Ring(64, NO_FD)
+    path = Fastpath(table, ring, Rules(FAKE, REAL, LIFETIME_S), queue=QUEUE)
+    path.decide([syn(host, FAKE[0]) for host in HOSTS[:3]], 5)
+    assert [event.kind for event in taken(ring)] == [WHITELISTED] * 3
+    path.tell_evicted()
+    path.decide([syn(HOSTS[3], FAKE[0])], 6)
+    assert taken(ring) == [
+        Event(8, 0, QUEUE, 0, 6, HOSTS[1], bytes(16), 0), Event(WHITELISTED, 0, QUEUE, 0, 6, HOSTS[3], FAKE[0],
+                                                                6 + LIFETIME_S * 1_000_000)]
+    # Who has expired is not told of.
+    path.decide([syn(HOSTS[4], FAKE[0])], 10_000_000)
+    assert [event.kind for event in taken(ring)] == [WHITELISTED]

@@ -1,4 +1,4 @@
-"""pf without a BSD: the daemon on captures with pf's headers and on a live interface, its table by a stand-in for pfctl."""
+"""pf without a BSD: captures with pf's headers and a live interface, and the table by a stand-in for pfctl."""
 import json
 import sys
 import time
@@ -29,7 +29,8 @@ class Pf:
             f'#!/bin/sh\nexec {sys.executable} {STANDIN} {self.state} "$@"\n', encoding="utf-8")
         (programs / "pfctl").chmod(0o755)
         # The helper looks where the systems have it, whatever its environment says.
-        self.prefix = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /usr/local/sbin && exec "$@"', str(programs)]
+        mount = 'mount --bind "$0" /usr/local/sbin && exec "$@"'
+        self.prefix = ["unshare", "--mount", "sh", "-c", mount, str(programs)]
 
     def declare(self, *addresses: str) -> None:
         """The table as pf.conf declares it."""

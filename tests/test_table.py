@@ -1,10 +1,11 @@
 """The whitelist against a model of plain dicts, step by step; expiry, eviction, counters, shards."""
 import random
+import struct
 from itertools import count
 from typing import ClassVar
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -471,3 +472,69 @@ def test_a_table_without_room_for_admitted_hosts() -> None:
     for wrong in ((4, 2, 3), (4, 1, -1), (4, 1, 4)):
         with pytest.raises(ValueError, match="cannot be shared"):
             Table(wrong[0], wrong[1], admitted=wrong[2])
+
+
+def listed(table: Table, now_us: int, budget: int) -> dict[bytes, tuple[int, bool]]:
+    """All that entries() gives, `budget` entries a call."""
+    found: dict[bytes, tuple[int, bool]] = {}
+    start = 0
+    while True:
+        records, start = table.entries(now_us, start, budget)
+        for address, until_us, used in struct.iter_unpack("=16sQQ", records):
+            assert address not in found
+            found[address] = (until_us, bool(used))
+        if start == 0:
+            return found
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 4), st.integers(1, 20),
+       st.lists(st.tuples(st.integers(0, 200), st.integers(0, 9), st.booleans())))
+def test_entries_gives_each_listed_host_once(shards: int, budget: int, hosts: list[tuple[int, int, bool]]) -> None:
+    table = Table(1000, shards, admitted=200)
+    wanted: dict[bytes, tuple[int, bool]] = {}
+    for number, until_us, used in hosts:
+        address = host(number)
+        if address in wanted or until_us == 0:
+            continue
+        if number % 5 == 0:
+            assert table.admit(address, until_us, 0)
+        else:
+            assert table.add(address, until_us, 0, shard=number % shards)
+        if used:
+            table.mark_used(address, 0)
+        wanted[address] = (until_us, used)
+    assert listed(table, 0, budget) == wanted
+    assert listed(table, 5, budget) == {address: one for address, one in wanted.items() if one[0] > 5}
+    sample = table.sample(5, 100)
+    assert sample.items() <= {address: one[0] for address, one in wanted.items() if one[0] > 5}.items()
+    if wanted and all(one[0] > 5 for one in wanted.values()):
+        assert table.sample(5, 1000)
+
+
+def test_entries_of_an_empty_table() -> None:
+    table = Table(10, 2)
+    assert table.entries(0, 0, 100) == (b"", 0)
+    assert table.sample(0, 10) == {}
+    # Any start can be asked for: there is nothing behind the end.
+    assert table.entries(0, 2**40, 100) == (b"", 0)
+
+
+def test_whom_an_admission_displaces() -> None:
+    table = Table(8, 1, admitted=2)
+    displaced = [table.displaced]
+    # Two find room, the third one displaces; an expired one is nobody's loss, nor is a host that is listed already.
+    for number, until_us, now_us in ((1, 100, 0), (2, 100, 0), (3, 100, 0), (4, 300, 150), (4, 300, 150)):
+        table.admit(host(number), until_us, now_us)
+        displaced.append(table.displaced)
+    assert displaced == [None, None, None, host(1), None, None]
+
+
+def test_a_sweep_of_one_shard() -> None:
+    table = Table(8, 2)
+    table.add(host(1), 10, 0, shard=0)
+    table.add(host(2), 10, 0, shard=1)
+    table.sweep_shard(10, 0)
+    assert len(table) == 1
+    with pytest.raises(IndexError):
+        table.sweep_shard(10, 2)

@@ -123,7 +123,6 @@ class KernelTableSink:
         """Begin to work, on the running loop."""
         self._jobs = Jobs(asyncio.get_running_loop(), "kernel-table")
         self._task = asyncio.get_running_loop().create_task(self._work())
-        self._task.add_done_callback(_say_defect)
 
     # ---- what the main loop calls
 
@@ -237,6 +236,10 @@ class KernelTableSink:
                 self._counters["table-failed"] += 1
                 self._stale = True
                 self._say_fault(str(error))
+            except Exception as error:  # noqa: BLE001  # said as a defect; this loop must not end of it
+                self._stale = True
+                self._fault = repr(error)
+                asyncio.get_running_loop().call_exception_handler({"message": "kernel table", "exception": error})
 
     def _next(self) -> Callable[[], Awaitable[None]] | None:
         now = self._clock()
@@ -317,11 +320,6 @@ class KernelTableSink:
             self._said, self._said_at = reason, now
             self._log.error("table-broken", None, table=self._table.name, reason=reason)
         self._fault = reason
-
-
-def _say_defect(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()):
-        asyncio.get_running_loop().call_exception_handler({"message": "kernel table", "exception": error})
 
 
 def seconds_left(until_us: int, now_us: int) -> int:

@@ -1,0 +1,25 @@
+"""The demo ends well in each of its ways."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.demo import WAYS
+from lab.hosts import Lab
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_the_demo(lab: Lab, way: str) -> None:
+    """`lab` is here for its word on what this machine can do."""
+    done = subprocess.run([sys.executable, "-m", "lab.demo", way], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("\nEverything was as expected.\n")
+
+
+def test_a_way_that_is_none() -> None:
+    done = subprocess.run([sys.executable, "-m", "lab.demo", "d"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "invalid choice: 'd'" in done.stderr

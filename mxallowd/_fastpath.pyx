@@ -49,8 +49,8 @@ cdef inline uint8_t role_of(const RuleSet *rules, const Address *address) noexce
 # ---- the decision
 
 cdef inline void report(
-        Path *path, int kind, uint64_t limit, const Packet *packet, int at, uint64_t until_us) noexcept nogil:
-    cdef Event *event = ring_claim_below(path.ring, limit)
+        Path *path, int kind, bint pressing, const Packet *packet, int at, uint64_t until_us) noexcept nogil:
+    cdef Event *event = ring_claim_below(path.ring, path.limit_pressing if pressing else path.limit, pressing)
     if event == NULL:
         return
     event.kind = <uint8_t> kind
@@ -66,7 +66,7 @@ cdef inline void report(
 
 cdef void report_evicted(Path *path, const Packet *packet) noexcept nogil:
     """The host that made room: a copy of the whitelist in the kernel must lose it, too."""
-    cdef Event *event = ring_claim_below(path.ring, path.limit_pressing)
+    cdef Event *event = ring_claim_below(path.ring, path.limit_pressing, True)
     if event == NULL:
         return
     memset(event, 0, sizeof(Event))
@@ -77,7 +77,7 @@ cdef void report_evicted(Path *path, const Packet *packet) noexcept nogil:
 
 
 cdef Outcome decide_malformed(Path *path, const Packet *packet, uint8_t parse) noexcept nogil:
-    cdef Event *event = ring_claim_below(path.ring, path.limit)
+    cdef Event *event = ring_claim_below(path.ring, path.limit, False)
     if event != NULL:
         memset(event, 0, sizeof(Event))
         event.kind = <uint8_t> MALFORMED
@@ -155,17 +155,17 @@ cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t
     # A capture may claim any time; no entry ends later than the table can say.
     until_us = min(packet.now_us + path.rules_seen.lifetime_us, LATEST_US)
     if not shard_insert(own, expired, &path.lookups.host[at], hash, until_us, 0, packet.now_us):
-        report(path, FULL, path.limit, packet, at, 0)
+        report(path, FULL, False, packet, at, 0)
         return FAKE_FULL
     if path.tells_evicted and own.evicted != evicted:
         report_evicted(path, packet)
     path.added[hash >> 6 & 7] |= <uint64_t> 1 << (hash & 63)
-    report(path, WHITELISTED, path.limit_pressing, packet, at, until_us)
+    report(path, WHITELISTED, True, packet, at, until_us)
     return FAKE_NEW
 
 
 cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept nogil:
-    report(path, REFUSED, path.limit, packet, at, 0)
+    report(path, REFUSED, False, packet, at, 0)
     return REAL_REFUSED
 
 
@@ -178,7 +178,7 @@ cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogi
         return refuse(path, packet, at)
     if place.state & USED or not shard_mark_used(place.shard, place.number, place.state):
         return REAL_AGAIN
-    report(path, ACCEPTED, path.limit_pressing, packet, at, until_of(place.state))
+    report(path, ACCEPTED, True, packet, at, until_of(place.state))
     return REAL_FIRST
 
 

@@ -41,6 +41,7 @@ cdef struct RingState:
     uint64_t head               # events published so far
     uint64_t tail               # events read so far
     uint64_t lost               # events that did not fit
+    uint64_t lost_pressing      # pressing ones among them
 
 # The writer's thread only. The next place, to be filled in every field; NULL: there was no room, and it is counted.
 # `pressing`: may use the reserve.
@@ -49,9 +50,11 @@ cdef Event *ring_claim(RingState *ring, bint pressing) noexcept nogil
 cdef inline uint64_t ring_limit(const RingState *ring, bint pressing) noexcept nogil:
     return load64(&ring.tail, ACQUIRE) + ring.capacity - (0 if pressing else ring.reserve)
 
-cdef inline Event *ring_claim_below(RingState *ring, uint64_t limit) noexcept nogil:
+cdef inline Event *ring_claim_below(RingState *ring, uint64_t limit, bint pressing) noexcept nogil:
     if ring.written >= limit:
         store64(&ring.lost, load64(&ring.lost, RELAXED) + 1, RELAXED)
+        if pressing:
+            store64(&ring.lost_pressing, load64(&ring.lost_pressing, RELAXED) + 1, RELAXED)
         return NULL
     ring.written += 1
     return &ring.events[(ring.written - 1) & (ring.capacity - 1)]

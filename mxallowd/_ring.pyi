@@ -25,4 +25,7 @@ class Ring:
     @property
     def lost(self) -> int:
         """Events that did not fit, since the start."""
+    @property
+    def lost_pressing(self) -> int:
+        """Pressing events among them."""
     def __len__(self) -> int: ...

@@ -13,7 +13,7 @@ EVENT_SIZE = sizeof(Event)
 
 
 cdef Event *ring_claim(RingState *ring, bint pressing) noexcept nogil:
-    return ring_claim_below(ring, ring_limit(ring, pressing))
+    return ring_claim_below(ring, ring_limit(ring, pressing), pressing)
 
 
 cdef void ring_publish(RingState *ring) noexcept nogil:
@@ -84,6 +84,10 @@ cdef class Ring:
     @property
     def lost(self):
         return load64(&self.state.lost, RELAXED)
+
+    @property
+    def lost_pressing(self):
+        return load64(&self.state.lost_pressing, RELAXED)
 
     def __len__(self):
         return load64(&self.state.head, ACQUIRE) - load64(&self.state.tail, RELAXED)

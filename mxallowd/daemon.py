@@ -107,6 +107,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._say_defect)
         loop.add_reader(self._wake.fd, self._woken)
+        self._wake.now = self._take_events
         loop.add_signal_handler(signal.SIGTERM, self._stop, "SIGTERM")
         loop.add_signal_handler(signal.SIGINT, self._stop, "SIGINT")
         loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -178,8 +179,9 @@ class Daemon:
 
     def _say_lost_events(self) -> None:
         lost = sum(ring.lost for ring in self._backend.rings)
-        if lost > self._lost_seen:
-            self._lost_seen = lost
+        pressing = sum(ring.lost_pressing for ring in self._backend.rings)
+        if pressing > self._lost_seen:
+            self._lost_seen = pressing
             for sink in self._sinks:
                 sink.lost_events()
         now = asyncio.get_running_loop().time()

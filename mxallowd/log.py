@@ -44,12 +44,16 @@ class Log:
     def notice(self, word: str, address: str | None = None, **values: object) -> None:
         """What the operator asked for just now, and so gets although --quiet is set."""
         if self._logger.handlers:
-            line = format_line(word, address, values)
-            self._logger.handle(self._logger.makeRecord(self._logger.name, logging.INFO, "", 0, line, (), None))
+            self._hand_over(logging.INFO, word, address, values)
 
     def _write(self, level: int, word: str, address: str | None, values: dict[str, object]) -> None:
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s", format_line(word, address, values))
+            self._hand_over(level, word, address, values)
+
+    def _hand_over(self, level: int, word: str, address: str | None, values: dict[str, object]) -> None:
+        # Not by log(), which walks the stack to find its caller: half of what a line costs.
+        line = format_line(word, address, values)
+        self._logger.handle(self._logger.makeRecord(self._logger.name, level, "", 0, line, (), None))
 
     def set_quiet(self, quiet: bool) -> None:
         """Log errors only, or all."""
@@ -68,7 +72,7 @@ def format_line(word: str, address: str | None, values: dict[str, object]) -> st
 def format_value(text: str) -> str:
     """A value: as it is where it is one plain word, else in quotes with its quotes escaped."""
     safe = printable(text)
-    if safe and not any(character in ' "=' for character in safe):
+    if safe and " " not in safe and '"' not in safe and "=" not in safe:
         return safe
     return '"' + safe.replace('"', '\\"') + '"'
 

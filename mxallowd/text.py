@@ -10,6 +10,9 @@ LONGEST_QUOTED = 256
 
 def printable(text: str) -> str:
     """`text` with every character that is not printable, and the backslash, written as an escape."""
+    # Nearly all texts are as they should be, and each line of the log asks several times.
+    if text.isprintable() and "\\" not in text:
+        return text
     return "".join(
         character if character.isprintable() and character != "\\" else escape(character) for character in text
     )

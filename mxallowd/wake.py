@@ -3,13 +3,18 @@
 Rings write 8 bytes to `write_fd`, from native threads as well; `fd` is what the loop waits for.
 """
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 
 class Wake:
-    """Both ends, non-blocking. `fd` is readable from a signal() until clear()."""
+    """Both ends, non-blocking. `fd` is readable from a signal() until clear().
+
+    `now` is for who runs on the main loop's thread already: it does at once what the wake-up would lead to.
+    """
 
     def __init__(self) -> None:
+        self.now: Callable[[], None] = self.signal
         if hasattr(os, "eventfd"):
             self.fd = self.write_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         else:

@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"arguments", "configfile"}),
     frozenset({"loading", "hostnames", "hostlines", "whitelist", "_worker", "_replay", "pidfile", "background"}),
     frozenset({"backends", "sinks", "jobs", "kerneltables"}),
-    frozenset({"kerneltables.helper", "kerneltables.libnftables", "kerneltables.setelements"}),
+    frozenset({"kerneltables.helper", "kerneltables.libnftables", "kerneltables.nfquery"}),
     frozenset({"kerneltables.privileged"}),
     frozenset({"kerneltables.nft", "kerneltables.ipset", "kerneltables.pf"}),
     frozenset({"backends.nfqueue", "backends.capture", "backends.rehearsal", "sinks.log", "sinks.rdns",

@@ -10,8 +10,8 @@ from lab.namespaces import visit
 from mxallowd.errors import StartError
 from mxallowd.kerneltables import Known, TableError, TableFull, libnftables, nft
 from mxallowd.kerneltables.libnftables import LibNft, NftProgram
+from mxallowd.kerneltables.nfquery import NfQuery
 from mxallowd.kerneltables.nft import NftTable
-from mxallowd.kerneltables.setelements import SetElements
 from tests.strategies import packed
 
 FOUR, OTHER, SIX = packed("192.0.2.1"), packed("192.0.2.2"), packed("2001:db8::1")
@@ -147,7 +147,7 @@ def test_elements_are_asked_for_in_any_number(lab: Lab) -> None:
     with visit(lab.gateway.name):
         run("add table inet mx\nadd set inet mx a { type ipv4_addr; flags timeout; }\nadd element inet mx a { "
             + ",".join(f"10.0.0.{number} timeout 1h" for number in range(0, 250, 2)) + ", 10.1.1.1 }")
-        elements = SetElements("inet", "mx")
+        elements = NfQuery("inet", "mx")
         keys = [bytes([10, 0, 0, number]) for number in range(250)]
         found = elements.get("a", keys)
         assert found.keys() == set(keys[::2])

@@ -13,7 +13,7 @@ import pytest
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
 from lab.namespaces import visit
 from mxallowd.hostnames import reverse_name
-from mxallowd.kerneltables.setelements import SetElements
+from mxallowd.kerneltables.nfquery import NfQuery
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.strategies import packed
@@ -417,7 +417,7 @@ def test_a_change_is_in_the_kernel_within_50_ms(guarded: Lab, client: Host, way:
     client.add_address(*(f"{address}/24" for address in addresses))
     taken = []
     with visit(guarded.gateway.name):
-        elements = SetElements("inet", "mxallowd")
+        elements = NfQuery("inet", "mxallowd")
     try:
         with start(guarded, way) as daemon:
             for address in addresses:

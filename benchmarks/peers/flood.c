@@ -1,9 +1,10 @@
 /* A sender of SYNs with sources that are made up, at a rate or as fast as it can: a raw socket, 64 packets a call.
  *
- *     flood COUNT RATE DESTINATION FIRST_SOURCE STEP SOURCES
+ *     flood COUNT RATE DESTINATION FIRST_SOURCE STEP SOURCES [WITHOUT]
  *
  * RATE is packets/s, 0 for as fast as possible. Sources count up from FIRST_SOURCE by STEP, and after SOURCES of them
- * begin anew. Prints how many were sent and the seconds that took.
+ * begin anew; every WITHOUT-th is left out (100: 99 of 100 are used). Prints how many were sent and the seconds that
+ * took.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -71,7 +72,7 @@ int main(int argc, char **argv)
     struct iovec vectors[BATCH];
     struct mmsghdr messages[BATCH];
     int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW), bytes = 64 << 20;
-    if (argc != 7 || fd < 0) {
+    if ((argc != 7 && argc != 8) || fd < 0) {
         perror("flood");
         return 1;
     }
@@ -80,6 +81,7 @@ int main(int argc, char **argv)
     double rate = strtod(argv[2], NULL), start = now();
     uint32_t destination = inet_addr(argv[3]), source = ntohl(inet_addr(argv[4]));
     uint32_t step = (uint32_t) strtoul(argv[5], NULL, 10), sources = (uint32_t) strtoul(argv[6], NULL, 10);
+    uint32_t kept = argc == 8 ? (uint32_t) strtoul(argv[7], NULL, 10) - 1 : 0;
     memset(messages, 0, sizeof messages);
     while (sent < count) {
         int batch = count - sent < BATCH ? (int) (count - sent) : BATCH, done;
@@ -93,8 +95,10 @@ int main(int argc, char **argv)
                 batch = 16;     /* small bursts: a rate is not a burst a millisecond */
         }
         for (int i = 0; i < batch; i++) {
-            uint32_t number = (uint32_t) (sent + (unsigned long) i);
-            fill(&packets[i], source + number % sources * step, destination, number);
+            uint32_t number = (uint32_t) (sent + (unsigned long) i), at = number % sources;
+            if (kept)
+                at += at / kept;
+            fill(&packets[i], source + at * step, destination, number);
             to[i] = (struct sockaddr_in) { .sin_family = AF_INET, .sin_addr.s_addr = destination };
             vectors[i] = (struct iovec) { &packets[i], sizeof packets[i] };
             messages[i].msg_hdr = (struct msghdr) {

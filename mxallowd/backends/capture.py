@@ -33,7 +33,9 @@ TIMEOUT_MS = 10  # how long libpcap may collect packets of an interface
 RECEIVE_BUFFER = 16 << 20
 RING_EVENTS = 8192
 READ = 1024  # packets at a time: each is two events at the most
-ROOM_AGAIN_S = 0.01
+# What comes in after a packet is read together this much later, without a wake-up for each, which costs more than the
+# packet. It also is the wait for room in the ring.
+AGAIN_S = 0.02
 # An interface that goes down and comes back costs some reads; one that is gone fails each.
 MAX_FAILED_READS = 10
 _SOL_NETLINK, _NETLINK_NO_ENOBUFS, _NETLINK_NETFILTER = 270, 5, 12  # linux/netlink.h
@@ -100,7 +102,7 @@ class CaptureBackend:
         self._ended = False
         warnings = self._enlarge_buffer() if self._link_type == NFLOG else []
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._handle.getfd(), self._read)
+        self._loop.add_reader(self._handle.getfd(), self._readable)
         return warnings
 
     def _enlarge_buffer(self) -> list[str]:
@@ -117,24 +119,40 @@ class CaptureBackend:
 
     # ---- reading, on the main loop
 
-    def _read(self) -> None:
+    def _readable(self) -> None:
+        self._loop.remove_reader(self._handle.getfd())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._again = None
+        if self._ended:
+            return
+        if self._read():
+            self._again = self._loop.call_later(AGAIN_S, self._go_on)
+            self._wake.now()
+        elif not self._ended:
+            self._loop.add_reader(self._handle.getfd(), self._readable)
+
+    def _read(self) -> bool:
+        """Take what is there; whether more may be, now or soon."""
         import pcapy  # noqa: PLC0415
 
         taken = 0
-        while taken < READ and not self._ended:
+        while taken < READ:
+            # The main loop empties the ring; until then the kernel keeps what comes, or counts it.
             if len(self._ring) > RING_EVENTS - 2 * READ:
-                self._wait_for_room()
-                return
+                return True
             try:
                 data, records = self._handle.next_batch(READ)
             except pcapy.PcapError as error:
                 if os.strerror(errno.EAGAIN) not in str(error):
                     self._fail(str(error))
-                return
+                break
             self._failed_reads = 0
             if not records:
-                return
+                break
             taken += self._take(data, records)
+        return taken > 0
 
     def _take(self, data: bytes, records: bytes) -> int:
         count = len(records) // 16
@@ -143,16 +161,6 @@ class CaptureBackend:
         self._broken += broken
         feed(self._fastpath, candidates, boottime_us())
         return count
-
-    def _wait_for_room(self) -> None:
-        # The main loop empties the ring; until then the kernel keeps what comes, or counts it.
-        self._loop.remove_reader(self._handle.getfd())
-        self._again = self._loop.call_later(ROOM_AGAIN_S, self._go_on)
-
-    def _go_on(self) -> None:
-        self._again = None
-        if not self._ended:
-            self._loop.add_reader(self._handle.getfd(), self._read)
 
     def _fail(self, reason: str) -> None:
         self._failed_reads += 1
@@ -179,7 +187,7 @@ class CaptureBackend:
     def tick(self) -> None:
         """Read what a selector did not tell of (bpf of some systems), and let expired entries go."""
         if not self._ended and self._again is None:
-            self._read()
+            self._readable()
         self._table.expire(boottime_us(), READ, shard=self._shard)
 
     def sweep(self) -> int:

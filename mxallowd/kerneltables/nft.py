@@ -17,7 +17,7 @@ from mxallowd.errors import StartError
 from mxallowd.events import MAPPED, address_text
 from mxallowd.kerneltables import Held, Known, TableError, TableFull
 from mxallowd.kerneltables.libnftables import Nft, open_nft
-from mxallowd.kerneltables.setelements import SetElements
+from mxallowd.kerneltables.nfquery import NfQuery
 
 # What a listed time may be off before it is corrected.
 TOLERANCE_S = 2
@@ -76,7 +76,7 @@ class NftTable:
             _Set("mx_white4", 4, used=False), _Set("mx_white6", 6, used=False),
             _Set("mx_used4", 4, used=True), _Set("mx_used6", 6, used=True)]
         self._nft: Nft | None = None
-        self._elements: SetElements | None = None
+        self._query: NfQuery | None = None
 
     # ---- the operator's table
 
@@ -84,7 +84,7 @@ class NftTable:
         """Load the library, and open a socket. Raises StartError."""
         try:
             self._nft = open_nft()
-            self._elements = SetElements(*self._table.split())
+            self._query = NfQuery(*self._table.split())
         except OSError as error:
             raise StartError(f"{self.name}: {error}") from None
 
@@ -92,8 +92,8 @@ class NftTable:
         """Give back both."""
         if self._nft:
             self._nft.close()
-        if self._elements:
-            self._elements.close()
+        if self._query:
+            self._query.close()
 
     def inspect(self) -> None:
         """See whether the sets are there and of the right kind; create what is missing, where that was asked for."""
@@ -137,13 +137,13 @@ class NftTable:
     def read(self) -> list[Held]:
         """What the sets hold."""
         self.inspect()
-        assert self._elements
+        assert self._query
         times: dict[bytes, float | None] = {}
         used: set[bytes] = set()
         for one in self._sets:
             if not one.present:
                 continue
-            held = self._elements.dump(one.name)
+            held = self._query.dump(one.name)
             if one.used:
                 used.update(map(one.host, held))
             else:
@@ -163,7 +163,7 @@ class NftTable:
 
     def _change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
         assert self._nft
-        assert self._elements
+        assert self._query
         commands = []
         for one in self._sets:
             if not one.present and one.used:
@@ -173,7 +173,7 @@ class NftTable:
             gone = [one.key(host) for host in unlisted if one.takes(host)]
             if not wanted and not gone:
                 continue
-            held = self._elements.get(one.name, [*wanted, *gone])
+            held = self._query.get(one.name, [*wanted, *gone])
             removed = {key for key in gone if held.get(key) is not None}
             for key, remaining in held.items():
                 if key not in wanted:
@@ -190,7 +190,7 @@ class NftTable:
     def refill(self, entries: Iterable[Known]) -> int:
         """Let the sets hold just these and the operator's own, in one transaction; how many had no room."""
         assert self._nft
-        assert self._elements
+        assert self._query
         self.inspect()
         known = list(entries)
         commands = []
@@ -198,7 +198,7 @@ class NftTable:
         for one in self._sets:
             if not one.present:
                 continue
-            own = {key for key, remaining in self._elements.dump(one.name).items() if remaining is None}
+            own = {key for key, remaining in self._query.dump(one.name).items() if remaining is None}
             # Those that have proven themselves come first, should the room not suffice.
             mine = sorted((entry for entry in known if one.takes(entry.host) and (entry.used or not one.used)),
                           key=lambda entry: not entry.used)
@@ -213,20 +213,19 @@ class NftTable:
 
     def missing(self, hosts: Sequence[bytes]) -> int:
         """How many of these the sets of all whitelisted hosts do not hold."""
-        assert self._elements
+        assert self._query
         count = 0
         for one in self._sets:
             if not one.used:
                 keys = [one.key(host) for host in hosts if one.takes(host)]
-                count += len(keys) - len(self._elements.get(one.name, keys))
+                count += len(keys) - len(self._query.get(one.name, keys))
         return count
 
     def totals(self) -> dict[str, int]:
         """Packets that the named counters have counted."""
-        assert self._nft
-        listed = self._nft.ask(f"list counters table {self._table}")
-        return {COUNTERS[one["counter"]["name"]]: int(one["counter"]["packets"])
-                for one in listed if one.get("counter", {}).get("name") in COUNTERS}
+        assert self._query
+        counted = {word: self._query.packets(name) for name, word in COUNTERS.items()}
+        return {word: packets for word, packets in counted.items() if packets is not None}
 
     def _addition(self, one: _Set, wanted: Mapping[bytes, int | None]) -> list[str]:
         if not wanted:

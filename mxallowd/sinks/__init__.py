@@ -24,7 +24,7 @@ class Sink(Protocol):
         """The settings have changed."""
 
     def lost_events(self) -> None:
-        """Events did not fit into a ring since the last tick."""
+        """Contacts, first uses or evictions did not fit into a ring since the last tick; refusals do not matter."""
 
     async def refresh(self) -> None:
         """Counters are about to be shown: ask for what is counted elsewhere, for at most a second."""

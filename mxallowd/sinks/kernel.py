@@ -153,7 +153,7 @@ class KernelTableSink:
         self._wanted.set()
 
     def lost_events(self) -> None:
-        """Some events have not reached any sink."""
+        """Changes of the whitelist that nobody told of."""
         self._stale = True
 
     def reload(self, settings: Settings) -> None:

@@ -1,0 +1,331 @@
+#!/usr/bin/env python3
+"""The three ways to run on Linux (docs/firewall.md): what a SYN costs the whole machine, in namespaces of its own.
+
+    python benchmarks/offload.py [--packets N] [--entries N] [--rate N] [--repeat N] [--json]
+
+The same SYNs in turn: with no filter at all, a) queue only, b) queue plus set, c) set plus NFLOG; none, half, and 99
+of 100 of them from hosts that have reached the real server before. Cost: the processor time of every task of the
+machine while SYNs come at a rate, the sender's included, a SYN each; what counts is how much it is beyond "no filter".
+Speed: as fast as the sender can, until all are settled. User space: the daemon's own time while known hosts alone come.
+Change: from a host's SYN at the fake server until the kernel's set has the host. Needs root.
+
+The rules are those of rulesets/, with --syn in place of state NEW: some hundred thousand made-up connections a second
+are no matter for connection tracking, which would cost all three the same.
+"""
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # This directory on the path would hide the standard library's queue behind queue.py.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
+from typing import Any
+
+from benchmarks.engine import packed
+from benchmarks.peers import PeerError
+from benchmarks.report import machine, median, positive, run, say, show, show_json
+from benchmarks.site import KNOWN, UNKNOWN, BenchError, Program, Site, listening, site
+from benchmarks.workload import syn
+from lab.hosts import FAKE4, REAL4, RULESETS, supported
+from lab.namespaces import visit
+from mxallowd.kerneltables import Known, TableError
+from mxallowd.kerneltables.nfquery import NfQuery
+from mxallowd.kerneltables.nft import NftTable
+
+TABLE = "inet mxallowd"
+BACKLOG = 65_535
+LIFETIME_S = 86_400
+MOST_ENTRIES = 1_000_000
+FILLED = 200_000  # entries of one filling
+CHANGES, CHANGE_LOAD = 300, 500
+AFTERWARDS_S = 0.3
+READY_AFTER_S = 60.0
+SHARES = {0: 1, 50: 2, 99: 100}  # known of a hundred, and which source is left out of the known ones: every so many-th
+PLACES = ("no filter", "a", "b", "c")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run: rulesets and arguments."""
+
+    rulesets: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+WAYS = {
+    "a": Way(("queue.sh",), ("-n", "23", "--queue-length", "65535")),
+    "b": Way(("queue-set-mark.nft", "queue-set-mark.sh"),
+             ("-n", "23", "--queue-length", "65535", "--nft-table", TABLE)),
+    "c": Way(("set.nft",), ("-p", "nflog:5", "--nft-table", TABLE)),
+}
+
+
+def load(place: Site, names: tuple[str, ...]) -> None:
+    """The rulesets, without connection tracking."""
+    for name in names:
+        text = (RULESETS / name).read_text(encoding="utf-8").replace("-m state --state NEW", "--syn").replace(
+            "ct state new", "tcp flags & (fin | syn | rst | ack) == syn")
+        command = ["nft", "-f", "-"] if name.endswith(".nft") else ["sh", "-s"]
+        done = place.lab.gateway.run(command, input=text, text=True, capture_output=True)
+        if done.returncode:
+            raise BenchError(f"{name}: {done.stderr.strip()}")
+
+
+def known_hosts(entries: int, share: int) -> list[bytes]:
+    """The hosts in the whitelist, so that of the sources from KNOWN on so many of a hundred are in it."""
+    first, without = int(ip_address(KNOWN)), SHARES[share]
+    kept = max(1, without - 1)
+    return [packed(IPv4Address(first + number + (number // kept if without > 1 else 0))) for number in range(entries)]
+
+
+def sources(entries: int, share: int) -> tuple[str, int]:
+    """First source and number of sources of the traffic."""
+    if share == 0:
+        return UNKNOWN, entries
+    return KNOWN, entries + entries // max(1, SHARES[share] - 1)
+
+
+@contextmanager
+def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Program | None]:
+    """The gateway run in one way, its whitelist full of known hosts; without a program where there is no filter."""
+    if name == "no filter":
+        yield None
+        return
+    way = WAYS[name]
+    load(place, way.rulesets)
+    if name != "a":
+        with visit(place.lab.gateway.name):
+            fill(known_hosts(entries, share))
+    process = place.lab.gateway.popen(
+        [sys.executable, "-m", "mxallowd", "-F", "-s", "-c", "/dev/null", "-b", "-f", FAKE4, "-r", REAL4, "-t",
+         str(LIFETIME_S), "--max-entries", str(4 * MOST_ENTRIES), *way.arguments], stdout=subprocess.PIPE, text=True)
+    program = Program(name, 0, [process])
+    place.programs.append(program)
+    assert process.stdout
+    if not any(" start " in line for line in process.stdout):
+        raise BenchError(f"mxallowd ended before it was ready, status {process.wait()}")
+    try:
+        if name == "a":
+            # All of them meet the fake server, then the real one.
+            for server in (FAKE4, REAL4):
+                place.flood([str(place.flood_program), *map(
+                    str, (entries, 30_000, server, KNOWN, 1, entries, *([SHARES[share]] if share else [])))])
+                place.settle()
+        yield program
+    finally:
+        place.end_programs()
+        place.lab.gateway.run(["nft", "flush", "ruleset"], check=True)
+
+
+def fill(hosts: list[bytes]) -> float:
+    """Fill the sets with hosts that were used, in one transaction; the seconds that it took."""
+    table = NftTable(TABLE, setup=False, max_entries=1)
+    table.open()
+    try:
+        started = time.perf_counter()
+        table.refill([Known(host, LIFETIME_S, used=True) for host in hosts])
+        return time.perf_counter() - started
+    finally:
+        table.close()
+
+
+def all_tasks_ns() -> dict[str, int]:
+    """Processor time of every task of the machine. (Softirqs count for the task that they run in.)"""
+    times = {}
+    for path in Path("/proc").glob("[0-9]*/task/[0-9]*/schedstat"):
+        try:
+            times[path.parent.name] = int(path.read_text(encoding="ascii").split()[0])
+        except (OSError, IndexError):
+            continue
+    return times
+
+
+def flooded(place: Site, command: list[str]) -> tuple[float, float]:
+    """Send SYNs; the seconds until the last one was sent, and the CPU nanoseconds of the sender."""
+    started = time.perf_counter()
+    process = place.client.popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    sender_ns: float = (usage.ru_utime + usage.ru_stime) * 1e9
+    taken = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise BenchError("flood failed")
+    return taken, sender_ns
+
+
+def cost(place: Site, program: Program | None, options: argparse.Namespace, share: int) -> tuple[float, float]:
+    """CPU nanoseconds a SYN of the whole machine, and of the daemon alone, at a rate."""
+    first, count = sources(options.entries, share)
+    command = [str(place.flood_program), *map(str, (options.packets, options.rate, REAL4, first, 1, count))]
+    own = program.cpu_ns() if program else 0
+    before = all_tasks_ns()
+    _, sender_ns = flooded(place, command)
+    place.settle()
+    time.sleep(AFTERWARDS_S)
+    after = all_tasks_ns()
+    total = sender_ns + sum(after[task] - before[task] for task in after if task in before)
+    return total / options.packets, ((program.cpu_ns() if program else 0) - own) / options.packets
+
+
+def speed(place: Site, options: argparse.Namespace, share: int) -> tuple[float, float]:
+    """SYNs a second, as fast as the sender can, those not counted that the kernel had to throw away; and their part."""
+    first, count = sources(options.entries, share)
+    lost = place.lost()
+    command = [str(place.flood_program), *map(str, (options.packets, 0, REAL4, first, 1, count))]
+    started = time.perf_counter()
+    flooded(place, command)
+    place.settle()
+    taken = time.perf_counter() - started
+    lost = place.lost() - lost
+    return (options.packets - lost) / taken, lost / options.packets
+
+
+def user_space(place: Site, program: Program, options: argparse.Namespace) -> float:
+    """CPU nanoseconds of the daemon for a SYN of a known host, what it takes without any SYN being taken off."""
+    without = SHARES[99]
+    command = [str(place.flood_program), *map(
+        str, (options.packets, options.rate, REAL4, KNOWN, 1, options.entries, without))]
+    before = program.cpu_ns()
+    taken, _ = flooded(place, command)
+    between = program.cpu_ns()
+    time.sleep(taken)
+    idle_ns = program.cpu_ns() - between
+    return max(0, between - before - idle_ns) / int(options.packets)
+
+
+def changes(place: Site, load_rate: int) -> list[float]:
+    """Milliseconds from a host's SYN at the fake server until the kernel's set has the host, beside other contacts."""
+    taken = []
+    first = int(ip_address("12.0.0.1"))
+    flood = place.client.popen([str(place.flood_program), *map(
+        str, (2**31, load_rate, FAKE4, "13.0.0.0", 1, 1 << 20))], stdout=subprocess.DEVNULL) if load_rate else None
+    with visit(place.lab.gateway.name):
+        query = NfQuery(*TABLE.split())
+    try:
+        with place.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
+            for number in range(CHANGES):
+                host = packed(IPv4Address(first + number + 100_000 * bool(load_rate)))
+                started = time.perf_counter()
+                sender.sendto(syn(host[12:], IPv4Address(FAKE4).packed), (FAKE4, 0))
+                while not query.get("mx_white4", [host[12:]]):
+                    if time.perf_counter() - started > 5:
+                        raise BenchError("a host did not come into the kernel's set")
+                    time.sleep(0.0002)
+                taken.append((time.perf_counter() - started) * 1000)
+                time.sleep(0.003)
+    finally:
+        query.close()
+        if flood:
+            flood.kill()
+            flood.wait()
+    return sorted(taken)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """One figure a run of everything."""
+    found: dict[str, Any] = {"cost_ns": {}, "daemon_ns": {}, "speed": {}, "lost": {}, "known_ns": {}, "changes_ms": {},
+                             "filling_s": []}
+
+    def note(what: str, name: str, share: int, value: float) -> None:
+        found[what].setdefault(f"{name}, {share} %", []).append(value)
+
+    with site(1) as place, listening(place, BACKLOG):
+        for _ in range(options.repeat):
+            for share in SHARES:
+                for name in PLACES:
+                    with guarded(place, name, options.entries, share) as program:
+                        total, own = cost(place, program, options, share)
+                        note("cost_ns", name, share, total)
+                        note("daemon_ns", name, share, own)
+                        rate, lost = speed(place, options, share)
+                        note("speed", name, share, rate)
+                        note("lost", name, share, lost)
+                        if share == 99 and program and name != "a":
+                            note("known_ns", name, 100, user_space(place, program, options))
+        for name in ("b", "c"):
+            with guarded(place, name, 1000, 50):
+                for load_rate in (0, CHANGE_LOAD):
+                    found["changes_ms"][f"{name}, {load_rate} others/s"] = changes(place, load_rate)
+        load(place, ("set.nft",))
+        with visit(place.lab.gateway.name):
+            found["filling_s"] = [fill(known_hosts(FILLED, 50)) for _ in range(options.repeat)]
+    return found
+
+
+def beyond(found: dict[str, Any], name: str, share: int) -> list[float]:
+    """What a SYN cost more than with no filter, run by run."""
+    return [own - bare for own, bare in zip(
+        found["cost_ns"][f"{name}, {share} %"], found["cost_ns"][f"no filter, {share} %"], strict=True)]
+
+
+def part_of_a(found: dict[str, Any], name: str) -> float:
+    """That of a way as a part of way a), 99 % known: the median of the runs."""
+    return median([own / whole for own, whole in zip(beyond(found, name, 99), beyond(found, "a", 99), strict=True)])
+
+
+def print_figures(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    """The tables, and what counts."""
+    def cells(what: str, digits: int = 0, factor: float = 1) -> list[list[str]]:
+        return [[name, *(f"{median(found[what][f'{name}, {share} %']) * factor:,.{digits}f}" for share in SHARES)]
+                for name in PLACES]
+
+    headers = ["", *(f"{share} % known" for share in SHARES)]
+    show(f"CPU ns a SYN, whole machine with the sender, {options.rate:,} SYNs/s, {options.entries:,} entries", headers,
+         cells("cost_ns"))
+    show("of these, the daemon", headers, cells("daemon_ns"))
+    show("SYNs/s as fast as the sender can", headers, cells("speed"))
+    show("% of those lost by the kernel", headers, cells("lost", 1, 100))
+    show("Beyond no filter, 99 % known", ["", "CPU ns a SYN", "part of a"],
+         [[name, f"{median(beyond(found, name, 99)):,.0f}", f"{part_of_a(found, name):.2f}"] for name in WAYS])
+    show("The daemon's CPU ns for a SYN of a known host", ["", "ns"],
+         [[name, f"{median(values):,.1f}"] for name, values in found["known_ns"].items()])
+    show("From the packet to the kernel's set, ms", ["", "p50", "p99"],
+         [[name, f"{values[len(values) // 2]:.1f}", f"{values[len(values) * 99 // 100]:.1f}"]
+          for name, values in found["changes_ms"].items()])
+    say(f"\n{FILLED:,} entries in one transaction: {median(found['filling_s']):.2f} s")
+
+
+def options_of() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packets", type=positive, default=150_000, help="SYNs of one run (default: %(default)s)")
+    parser.add_argument("--entries", type=positive, default=100_000, help="hosts in the set (default: %(default)s)")
+    parser.add_argument("--rate", type=positive, default=50_000, help="SYNs/s of the cost (default: %(default)s)")
+    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
+    options = parser.parse_args()
+    if options.entries > MOST_ENTRIES:
+        parser.error(f"--entries {options.entries}: at most {MOST_ENTRIES}")
+    return options
+
+
+def main() -> int:
+    options = options_of()
+    reason = supported()
+    if reason:
+        print(f"offload: {reason}", file=sys.stderr)
+        return 1
+    try:
+        found = measure(options)
+    except (BenchError, PeerError, TableError, RuntimeError, OSError) as error:
+        print(f"offload: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        show_json({**machine(), "packets": options.packets, "entries": options.entries, "rate": options.rate,
+                   "repeat": options.repeat, **found,
+                   "part_of_a": {name: part_of_a(found, name) for name in ("b", "c")}})
+    else:
+        print_figures(options, found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

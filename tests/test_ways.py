@@ -430,3 +430,27 @@ def test_a_change_is_in_the_kernel_within_50_ms(guarded: Lab, client: Host, way:
     finally:
         elements.close()
     assert sorted(taken)[98] < 0.05, sorted(taken)[-5:]
+
+
+@pytest.mark.parametrize("way", ["set"], indirect=True)
+def test_the_kernel_can_enter_hosts_itself(guarded: Lab, client: Host, way: Way) -> None:
+    """The variation of docs/firewall.md: nolisting goes on without the daemon, and with it nothing changes."""
+    text = (RULESETS / "set.nft").read_text(encoding="utf-8").replace("flags timeout", "flags dynamic,timeout").replace(
+        "\t\tlog group 5 snaplen 128 queue-threshold 1\n\t\treject",
+        "\t\tadd @mx_white4 { ip saddr timeout 1h }\n\t\tadd @mx_white6 { ip6 saddr timeout 1h }\n"
+        "\t\tlog group 5 snaplen 128 queue-threshold 1\n\t\treject")
+    assert text.count("timeout 1h") == 2
+    guarded.gateway.run(["nft", "-f", "-"], input="delete table inet mxallowd\n" + text, text=True, check=True)
+    assert client.attempt(REAL4, source=SENDER4) is Attempt.DROPPED
+    for fake, real, source in ((FAKE4, REAL4, SENDER4), (FAKE6, REAL6, SENDER6)):
+        assert client.attempt(fake, source=source) is Attempt.REFUSED
+        assert client.attempt(real, source=source) is Attempt.CONNECTED
+    with start(guarded, way) as daemon:
+        assert daemon.counters()["entries"] == 2
+        assert client.attempt(FAKE4, source=SPAMMER4) is Attempt.REFUSED
+        assert client.attempt(REAL4, source=SPAMMER4) is Attempt.CONNECTED
+        daemon.wait_for(rf"accepted \[{SPAMMER4}\]")
+        assert in_set(guarded, way, "mx_used4", SPAMMER4)
+        counters = daemon.counters()
+        assert (counters["fake-new"], counters["real-first"], counters["table-failed"]) == (1, 1, 0)
+        assert daemon.stop() == 0

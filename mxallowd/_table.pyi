@@ -45,8 +45,8 @@ class Table:
         A host is a record of 32 bytes in native order: address (16), until_us (8), used (8). A next start of 0 is the
         end. Any thread may call it; what changes meanwhile may be missed.
         """
-    def sample(self, now_us: int, count: int) -> dict[bytes, int]:
-        """Some hosts that are listed, at most `count`, chosen at random, and until when (microseconds)."""
+    def sample(self, now_us: int, count: int) -> dict[bytes, tuple[int, bool]]:
+        """Some listed hosts, at most `count`, chosen at random: until when (microseconds), and whether used."""
     def sweep_admitted(self, now_us: int) -> None:
         """Remove all expired entries among those that were admitted."""
     def sweep_shard(self, now_us: int, shard: int) -> None:

@@ -635,7 +635,7 @@ cdef class Table:
                 continue
             number = 1 + <uint32_t> random() % shard.highest
             if entry_read(&shard.entries[number], &host, &state) and until_of(state) > now:
-                found[(<const uint8_t *> &host)[:16]] = until_of(state)
+                found[(<const uint8_t *> &host)[:16]] = until_of(state), bool(state & USED)
         return found
 
     def sweep_admitted(self, now_us):

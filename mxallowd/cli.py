@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mxallowd import __version__, arguments, streams
+from mxallowd import __version__, arguments, backends, streams
 from mxallowd.background import run_detached
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.errors import ConfigError, MxallowdError, StartError
@@ -57,8 +57,10 @@ def _fail(message: str) -> int:
 
 
 def _check(loaded: Loaded) -> int:
-    streams.write(sys.stdout, "".join(f"{problem}\n" for problem in loaded.problems))
-    return 1 if loaded.settings is None else 0
+    reasons = backends.unsupported(loaded.settings) if loaded.settings else []
+    lines = [*map(str, loaded.problems), *(f"system: {reason}" for reason in reasons)]
+    streams.write(sys.stdout, "".join(f"{line}\n" for line in lines))
+    return 1 if loaded.settings is None or reasons else 0
 
 
 def _refuse(loaded: Loaded) -> int:

@@ -67,8 +67,8 @@ class Whitelist:
         found = self._table.find(host, self.now_us())
         return None if found is None else found[:2]
 
-    def sample(self, count: int) -> dict[bytes, int]:
-        """Some listed hosts, at most `count`, chosen at random, and until when."""
+    def sample(self, count: int) -> dict[bytes, tuple[int, bool]]:
+        """Some listed hosts, at most `count`, chosen at random: until when, whether they reached the real server."""
         return self._table.sample(self.now_us(), count)
 
     def known(self) -> Iterator[tuple[bytes, int, bool]]:

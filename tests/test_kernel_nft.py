@@ -43,7 +43,8 @@ def held(table: NftTable) -> dict[bytes, tuple[int | None, bool]]:
 def test_changes_and_what_is_read_back(table: NftTable) -> None:
     table.change([Known(FOUR, 100, used=False), Known(SIX, 200, used=True)], [])
     assert held(table) == {FOUR: (100, False), SIX: (200, True)}
-    assert table.missing([FOUR, OTHER, SIX]) == 1
+    assert table.missing({FOUR: False, OTHER: False, SIX: True}) == {OTHER}
+    assert table.missing({FOUR: True}) == {FOUR}
     # A time is set anew, longer or shorter; what is not there can be taken out.
     table.change([Known(FOUR, 50, used=True)], [OTHER, SIX])
     assert held(table) == {FOUR: (50, True)}
@@ -136,7 +137,7 @@ def test_200_000_entries_are_filled_in_under_2_s(table: NftTable) -> None:
         started = time.monotonic()
         assert table.refill(entries) == 0
         taken.append(time.monotonic() - started)
-    assert table.missing([entries[0].host, entries[-1].host, FOUR]) == 1
+    assert table.missing({entries[0].host: False, entries[-1].host: True, FOUR: False}) == {FOUR}
     assert min(taken) < 2, taken
     started = time.monotonic()
     assert len(table.read()) == 200_000

@@ -2,7 +2,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -69,9 +69,9 @@ class Faked:
         self.held = {one.host: (one.remaining_s, one.used) for one in known[: self.room]}
         return max(0, len(known) - self.room)
 
-    def missing(self, hosts: Sequence[bytes]) -> int:
+    def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         self._call("missing")
-        return len(set(hosts) - self.held.keys())
+        return {host for host, used in hosts.items() if host not in self.held or (used and not self.held[host][1])}
 
     def totals(self) -> dict[str, int]:
         self._call("totals")
@@ -455,5 +455,45 @@ def test_jobs_are_done_in_order_and_errors_come_back() -> None:
             await failing
         assert jobs.finish(lambda: done.append(9), 2)
         assert done[-1] == 9
+
+    run(story)
+
+
+def test_used_hosts_that_the_kernel_does_not_know_as_used_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set that the ruleset has now and had not before, or that somebody has flushed."""
+    async def story() -> None:
+        monkeypatch.setattr(kernel, "SETTLED_S", -1.0)
+        monkeypatch.setattr(kernel, "AGAIN_S", 0.01)
+        scene = Scene()
+        scene.open()
+        scene.contact(HOSTS[0])
+        scene.table.mark_used(HOSTS[0], boottime_us())
+        await scene.until(lambda: scene.faked.held)
+        scene.faked.held[HOSTS[0]] = (3600, False)
+        scene.later(10)
+        await scene.until(lambda: scene.faked.held[HOSTS[0]][1])
+        assert scene.sink.counters()["table-filled"] == 1
+        scene.sink.close()
+
+    run(story)
+
+
+def test_a_host_that_comes_in_the_middle_of_an_inspection_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        monkeypatch.setattr(kernel, "SETTLED_S", -1.0)
+        monkeypatch.setattr(kernel, "AGAIN_S", 0.05)
+        scene = Scene()
+        scene.open()
+        await scene.until(lambda: "totals" in scene.faked.calls)
+        now = boottime_us()
+        # It is in the whitelist, and its event is still on its way.
+        scene.table.add(HOSTS[0], now + HOUR_US, now)
+        scene.later(10)
+        await scene.until(lambda: scene.faked.calls.count("totals") == 2)
+        await asyncio.sleep(0.01)
+        scene.tell(Kind.WHITELISTED, HOSTS[0], now + HOUR_US)
+        await scene.until(lambda: scene.faked.held)
+        assert scene.sink.counters()["table-filled"] == 0
+        scene.sink.close()
 
     run(story)

@@ -507,7 +507,7 @@ def test_entries_gives_each_listed_host_once(shards: int, budget: int, hosts: li
     assert listed(table, 0, budget) == wanted
     assert listed(table, 5, budget) == {address: one for address, one in wanted.items() if one[0] > 5}
     sample = table.sample(5, 100)
-    assert sample.items() <= {address: one[0] for address, one in wanted.items() if one[0] > 5}.items()
+    assert sample.items() <= {address: one for address, one in wanted.items() if one[0] > 5}.items()
     if wanted and all(one[0] > 5 for one in wanted.values()):
         assert table.sample(5, 1000)
 

@@ -136,6 +136,20 @@ def whitelist_table(settings: Settings, threads: int) -> Table:
         raise StartError(str(error)) from None
 
 
+def unsupported(settings: Settings) -> list[str]:
+    """Why this system cannot run the back ends that the settings choose."""
+    reasons = []
+    if settings.queue_num:
+        from mxallowd.backends import nfqueue  # noqa: PLC0415
+
+        reasons.append(nfqueue.is_supported())
+    if settings.pflog_interface:
+        from mxallowd.backends import capture  # noqa: PLC0415
+
+        reasons.append(capture.is_supported())
+    return [reason for reason in reasons if reason]
+
+
 def create(settings: Settings, rules: Rules, wake: Wake) -> Backends:
     """The back ends that the settings choose; their rings wake `wake`. Raises StartError."""
     # Each module is imported only when chosen.

@@ -36,7 +36,8 @@ READ = 1024  # packets at a time: each is two events at the most
 # What comes in after a packet is read together this much later, without a wake-up for each, which costs more than the
 # packet. It also is the wait for room in the ring.
 AGAIN_S = 0.02
-# An interface that goes down and comes back costs some reads; one that is gone fails each.
+# An interface that goes down may come back; one that is gone fails each read.
+FAILED_AGAIN_S = 1.0
 MAX_FAILED_READS = 10
 _SOL_NETLINK, _NETLINK_NO_ENOBUFS, _NETLINK_NETFILTER = 270, 5, 12  # linux/netlink.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
@@ -72,7 +73,8 @@ class CaptureBackend:
         self._handle: Any = None
         self._program = b""
         self._again: asyncio.TimerHandle | None = None
-        self._failed_reads = 0
+        self._failed_reads = 0  # one after the other
+        self._errors = 0
         self._failure = ""
         self._ended = True
         self._received = 0
@@ -127,9 +129,12 @@ class CaptureBackend:
         self._again = None
         if self._ended:
             return
+        failed_before = self._failed_reads
         if self._read():
             self._again = self._loop.call_later(AGAIN_S, self._go_on)
             self._wake.now()
+        elif self._failed_reads > failed_before and not self._ended:
+            self._again = self._loop.call_later(FAILED_AGAIN_S, self._go_on)
         elif not self._ended:
             self._loop.add_reader(self._handle.getfd(), self._readable)
 
@@ -164,6 +169,7 @@ class CaptureBackend:
 
     def _fail(self, reason: str) -> None:
         self._failed_reads += 1
+        self._errors += 1
         if self._failed_reads >= MAX_FAILED_READS:
             self._failure = f"{self._where}: {reason}"
             self._end()
@@ -215,7 +221,8 @@ class CaptureBackend:
 
     def counters(self) -> dict[str, int]:
         """Packets that came and were too short or inconsistent to tell, and what the kernel lost."""
-        return {"received": self._received, "broken": self._broken, "lost-by-kernel": self._drops()}
+        return {"received": self._received, "broken": self._broken, "errors": self._errors,
+                "lost-by-kernel": self._drops()}
 
     def _drops(self) -> int:
         if self._ended or self._handle is None:

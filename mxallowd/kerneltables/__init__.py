@@ -4,7 +4,7 @@ One module each with one interface: `nft` (sets with timeouts), `ipset` (the sam
 BSDs). The operator owns the ruleset; these modules change what stands in the sets and nothing else. Every call here may
 wait for the kernel, so the sink that calls them (sinks/kernel.py) does so from a thread of its own, one call at a time.
 """
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mxallowd.errors import MxallowdError
@@ -64,8 +64,8 @@ class KernelTable(Protocol):
         Raises TableError; nothing has changed then.
         """
 
-    def missing(self, hosts: Sequence[bytes]) -> int:
-        """How many of these it does not hold. Raises TableError."""
+    def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
+        """Those of these hosts that it does not hold, or not as used where that is True. Raises TableError."""
 
     def totals(self) -> dict[str, int]:
         """Packets that rules counted, by the names `refused` and `accepted`, where the ruleset has such counters."""

@@ -39,7 +39,7 @@ class Verb(IntEnum):
     READ = 2  # its contents
     CHANGE = 3  # the records' operations
     REPLACE = 4  # the contents are to be the records
-    TEST = 5  # how many of the records are there
+    TEST = 5  # pf: how many of the records are there; ipset: the places of those that are not
 
 
 class Operation(IntEnum):
@@ -63,14 +63,15 @@ class Pf:
     """pfctl(8), the same words on FreeBSD, OpenBSD and NetBSD."""
 
     def __init__(self, table: str) -> None:
+        self._table = table
         self._command = ["pfctl", "-q", "-t", table, "-T"]
 
     def serve(self, verb: Verb, records: list[Record], run: Run) -> str:
         """Carry out a request."""
         if verb is Verb.INSPECT:
-            return run(["pfctl", "-q", "-s", "Tables"], "")
+            return run(["pfctl", "-s", "Tables"], "")
         if verb is Verb.READ:
-            return run([*self._command, "show"], "")
+            return run(["pfctl", "-t", self._table, "-T", "show"], "")
         if verb is Verb.CHANGE:
             for operation, word in ((Operation.DELETE, "delete"), (Operation.ADD, "add")):
                 hosts = [host for what, _, _, host in records if what == operation]
@@ -83,7 +84,7 @@ class Pf:
             return run([*self._command, "replace", "-f", "-"], _lines(hosts)) if hosts else run(
                 [*self._command, "flush"], "")
         try:
-            run(["pfctl", *self._command[2:], "test", "-f", "-"], _lines([host for _, _, _, host in records]))
+            run(["pfctl", "-t", self._table, "-T", "test", "-f", "-"], _lines([host for _, _, _, host in records]))
         except Failed as failure:
             # Status 2: not all of them are there.
             some = re.match(r"(\d+)/\d+ addresses match", str(failure))
@@ -108,14 +109,13 @@ class Ipset:
                 f"del {SETS[number]} {address_text(host)}\n" for operation, number, seconds, host in records))
         if verb is Verb.REPLACE:
             return self._replace(records, run)
-        present = 0
-        for _, number, _, host in records:
+        absent = []
+        for place, (_, number, _, host) in enumerate(records):
             try:
                 run(["ipset", "test", SETS[number], address_text(host)], "")
             except Failed:
-                continue
-            present += 1
-        return str(present)
+                absent.append(str(place))
+        return " ".join(absent)
 
     def _replace(self, records: list[Record], run: Run) -> str:
         """Fill a twin of each set, and exchange them: no moment in which a known sender is not there."""

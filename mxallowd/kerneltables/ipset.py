@@ -3,7 +3,7 @@
 The sets have the names of kernel table nft: mx_white4 and mx_white6 must be there, mx_used4 and mx_used6 may be.
 Entries with the time 0 are the operator's own and stay.
 """
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mxallowd.events import MAPPED, packed
 from mxallowd.kerneltables import Held, Known, TableError
@@ -112,12 +112,12 @@ class IpsetTable:
         self._helper.ask(Verb.REPLACE, [record for records in by_set.values() for record in records])
         return left_out
 
-    def missing(self, hosts: Sequence[bytes]) -> int:
-        """How many of these the sets of all whitelisted hosts do not hold."""
-        if not hosts:
-            return 0
-        records: list[Record] = [(Operation.ADD, set_of(host, used=False), 0, host) for host in hosts]
-        return len(hosts) - int(self._helper.ask(Verb.TEST, records))
+    def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
+        """Those of these hosts that are not in a set where they must be."""
+        records: list[Record] = [
+            (Operation.ADD, number, 0, host) for host, used in hosts.items()
+            for number in (set_of(host, used=False), set_of(host, used=True))[: 1 + used] if number in self._present]
+        return {records[int(place)][3] for place in self._helper.ask(Verb.TEST, records).split()} if records else set()
 
     def totals(self) -> dict[str, int]:
         """The counters of iptables belong to rules without names: none."""

@@ -19,6 +19,8 @@ from mxallowd.kerneltables import Held, Known, TableError, TableFull
 from mxallowd.kerneltables.libnftables import Nft, open_nft
 from mxallowd.kerneltables.nfquery import NfQuery
 
+# More elements than these are not one transaction any more: it would take hundreds of megabytes.
+TRANSACTION = 500_000
 # What a listed time may be off before it is corrected.
 TOLERANCE_S = 2
 COUNTERS = {"mx_refused": "refused", "mx_accepted": "accepted"}
@@ -194,6 +196,7 @@ class NftTable:
         self.inspect()
         known = list(entries)
         commands = []
+        later = []
         left_out = 0
         for one in self._sets:
             if not one.present:
@@ -207,19 +210,26 @@ class NftTable:
                 left_out += len(wanted) + len(own) - one.size
                 wanted = dict(list(wanted.items())[: max(0, one.size - len(own))])
             commands.append(f"flush set {self._table} {one.name}\n")
-            commands += self._addition(one, {**dict.fromkeys(own), **wanted})
+            all_of_it = [*dict.fromkeys(own).items(), *wanted.items()]
+            commands += self._addition(one, dict(all_of_it[:TRANSACTION]))
+            later += [self._addition(one, dict(all_of_it[at : at + TRANSACTION]))
+                      for at in range(TRANSACTION, len(all_of_it), TRANSACTION)]
         self._nft.run("".join(commands))
+        for addition in later:
+            self._nft.run("".join(addition))
         return left_out
 
-    def missing(self, hosts: Sequence[bytes]) -> int:
-        """How many of these the sets of all whitelisted hosts do not hold."""
+    def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
+        """Those of these hosts that are not in a set where they must be."""
         assert self._query
-        count = 0
+        found: set[bytes] = set()
         for one in self._sets:
-            if not one.used:
-                keys = [one.key(host) for host in hosts if one.takes(host)]
-                count += len(keys) - len(self._query.get(one.name, keys))
-        return count
+            if one.used and not one.present:
+                continue
+            keys = [one.key(host) for host, used in hosts.items() if one.takes(host) and (used or not one.used)]
+            held = self._query.get(one.name, keys)
+            found.update(one.host(key) for key in keys if key not in held)
+        return found
 
     def totals(self) -> dict[str, int]:
         """Packets that the named counters have counted."""

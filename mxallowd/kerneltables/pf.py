@@ -3,7 +3,7 @@
 Its entries have no time: the sink takes them out. The table belongs to the daemon; hosts of the operator's own belong
 into another one. After a restart what it holds is taken over, for a whole lifetime, since nothing says how old it is.
 """
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mxallowd.events import packed
 from mxallowd.kerneltables import Held, Known, TableError
@@ -57,11 +57,12 @@ class PfTable:
         self._helper.ask(Verb.REPLACE, [(Operation.ADD, 0, 0, known.host) for known in entries])
         return 0
 
-    def missing(self, hosts: Sequence[bytes]) -> int:
-        """How many of these the table does not hold."""
+    def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
+        """Those of these hosts that the table does not hold; pfctl only says how many, so it is all or none."""
         if not hosts:
-            return 0
-        return len(hosts) - int(self._helper.ask(Verb.TEST, [(Operation.ADD, 0, 0, host) for host in hosts]))
+            return set()
+        records = [(Operation.ADD, 0, 0, host) for host in hosts]
+        return set(hosts) if int(self._helper.ask(Verb.TEST, records)) < len(hosts) else set()
 
     def totals(self) -> dict[str, int]:
         """pf keeps its counters by rules, which are the operator's: none."""

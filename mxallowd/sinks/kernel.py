@@ -33,6 +33,7 @@ FINISH_S = 5.0
 REFRESH_S = 1.0
 # What is younger may still be on its way; what ends sooner may have ended in the kernel.
 SETTLED_S, ENDING_S = 1.0, 3.0
+AGAIN_S = 0.2
 Result = TypeVar("Result")
 COUNTERS = ("table-changed", "table-filled", "table-failed", "table-limited", "kernel-accepted", "kernel-refused")
 
@@ -260,20 +261,29 @@ class KernelTableSink:
         self._checked_at = self._clock()
         now_us = self._whitelist.now_us()
         latest_us = now_us + int((self._lifetime_s - SETTLED_S) * 1_000_000)
-        hosts = [host for host, until_us in self._whitelist.sample(SAMPLE).items()
-                 if now_us + ENDING_S * 1_000_000 < until_us < latest_us and host not in self._dirty]
+        hosts = {host: used for host, (until_us, used) in self._whitelist.sample(SAMPLE).items()
+                 if now_us + ENDING_S * 1_000_000 < until_us < latest_us}
 
-        def look() -> tuple[int, dict[str, int]]:
+        def look() -> tuple[set[bytes], dict[str, int]]:
             self._table.inspect()
-            return self._table.missing(hosts), self._table.totals()
+            return self._table.missing(self._settled(hosts)), self._table.totals()
 
         missing, totals = await self._do(look)
         self._take_totals(totals)
         self._fault = ""
-        if missing and self._complete and not self._stale:
+        if not missing or not self._complete or self._stale:
+            return
+        # A host that was used just now may be on its way: what is missing has to be so twice.
+        await asyncio.sleep(AGAIN_S)
+        again = self._settled({host: hosts[host] for host in missing})
+        missing = await self._do(lambda: self._table.missing(again))
+        if missing:
             self._stale = True
             self._log.warning("table-broken", None, table=self._table.name,
-                              reason=f"{missing} of {len(hosts)} hosts that must be in it are not")
+                              reason=f"{len(missing)} of {len(hosts)} hosts that must be in it are not")
+
+    def _settled(self, hosts: dict[bytes, bool]) -> dict[bytes, bool]:
+        return {host: used for host, used in hosts.items() if host not in self._dirty}
 
     async def _refill(self) -> None:
         started = self._refilled_at = self._clock()

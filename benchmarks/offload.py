@@ -40,6 +40,7 @@ from lab.namespaces import visit
 from mxallowd.kerneltables import Known, TableError
 from mxallowd.kerneltables.nfquery import NfQuery
 from mxallowd.kerneltables.nft import NftTable
+from mxallowd.text import quoted
 
 TABLE = "inet mxallowd"
 BACKLOG = 65_535
@@ -240,7 +241,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     with site(1) as place, listening(place, BACKLOG):
         for _ in range(options.repeat):
-            for share in SHARES:
+            for share in options.known:
                 for name in PLACES:
                     with guarded(place, name, options.entries, share) as program:
                         total, own = cost(place, program, options, share)
@@ -275,10 +276,10 @@ def part_of_a(found: dict[str, Any], name: str) -> float:
 def print_figures(options: argparse.Namespace, found: dict[str, Any]) -> None:
     """The tables, and what counts."""
     def cells(what: str, digits: int = 0, factor: float = 1) -> list[list[str]]:
-        return [[name, *(f"{median(found[what][f'{name}, {share} %']) * factor:,.{digits}f}" for share in SHARES)]
-                for name in PLACES]
+        return [[name, *(f"{median(found[what][f'{name}, {share} %']) * factor:,.{digits}f}"
+                         for share in options.known)] for name in PLACES]
 
-    headers = ["", *(f"{share} % known" for share in SHARES)]
+    headers = ["", *(f"{share} % known" for share in options.known)]
     show(f"CPU ns a SYN, whole machine with the sender, {options.rate:,} SYNs/s, {options.entries:,} entries", headers,
          cells("cost_ns"))
     show("of these, the daemon", headers, cells("daemon_ns"))
@@ -294,11 +295,21 @@ def print_figures(options: argparse.Namespace, found: dict[str, Any]) -> None:
     say(f"\n{FILLED:,} entries in one transaction: {median(found['filling_s']):.2f} s")
 
 
+def shares(text: str) -> list[int]:
+    """Known hosts of a hundred, N,N,..., for argparse."""
+    found = [int(one) if one.isascii() and one.isdigit() else -1 for one in text.split(",")]
+    if not set(found) <= SHARES.keys() or 99 not in found:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is none of 99; 50,99; 0,99; 0,50,99")
+    return found
+
+
 def options_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packets", type=positive, default=150_000, help="SYNs of one run (default: %(default)s)")
     parser.add_argument("--entries", type=positive, default=100_000, help="hosts in the set (default: %(default)s)")
     parser.add_argument("--rate", type=positive, default=50_000, help="SYNs/s of the cost (default: %(default)s)")
+    parser.add_argument("--known", type=shares, default="0,50,99",
+                        help="known hosts of a hundred, some of 0, 50 and 99, which must be one (default: %(default)s)")
     parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
     options = parser.parse_args()

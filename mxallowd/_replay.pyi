@@ -2,7 +2,7 @@ from mxallowd._fastpath import Fastpath
 from mxallowd._table import Table
 
 def feed(fastpath: Fastpath, candidates: bytes, now_us: int, *, offset_us: int | None = None) -> int:
-    """Decide candidates of _capture.select in order, and wake the reader of the ring; the time of the last packet.
+    """Decide candidates of _capture.select in order; the time of the last packet. Nobody is woken: the caller reads.
 
     All are decided at `now_us`; with `offset_us`, each at its own time plus that, but never before `now_us`.
     Microseconds. Raises RuntimeError while a queue thread has the path.

@@ -13,7 +13,6 @@ from mxallowd._address cimport Address
 from mxallowd._capture cimport Candidate
 from mxallowd._fastpath cimport Fastpath, Path, decide
 from mxallowd._packet cimport BATCH, Packet
-from mxallowd._ring cimport ring_wake
 from mxallowd._table cimport Shard, Table, shard_hash, shard_insert
 from mxallowd.c_atomic cimport prefetch
 
@@ -45,7 +44,6 @@ def feed(Fastpath fastpath not None, bytes candidates not None, now_us, *, offse
                 packets[i].now_us = now
             decide(path, packets, <int> count)
             first += count
-        ring_wake(path.ring)
     return now
 
 

@@ -107,7 +107,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._say_defect)
         loop.add_reader(self._wake.fd, self._woken)
-        self._wake.now = self._take_events
+        self._wake.now = self._take_now
         loop.add_signal_handler(signal.SIGTERM, self._stop, "SIGTERM")
         loop.add_signal_handler(signal.SIGINT, self._stop, "SIGINT")
         loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -140,7 +140,11 @@ class Daemon:
         self._wake.clear()
         self._take_events()
 
-    def _take_events(self) -> None:
+    def _take_now(self) -> None:
+        """Who fills a ring on this thread calls when there is something; nothing has to be waited for."""
+        self._take_events(at_once=True)
+
+    def _take_events(self, *, at_once: bool = False) -> None:
         taken = 0
         started = time.monotonic()
         for ring in self._backend.rings:
@@ -152,7 +156,7 @@ class Daemon:
             self._ended.set()
             self._ending.set()
         # Under load we look again in a while, and the threads need not wake us; else we sleep until they do.
-        if taken or not all(ring.sleep() for ring in self._backend.rings):
+        if (taken and not at_once) or not all(ring.sleep() for ring in self._backend.rings):
             if self._again:
                 self._again.cancel()
             spent_s = time.monotonic() - started

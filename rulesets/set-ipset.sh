@@ -24,7 +24,7 @@ guard() {
     $program -A MX_REAL -m set --match-set "mx_white$family" src $log
     $program -A MX_REAL -m set --match-set "mx_white$family" src -j ACCEPT
     # Unknown hosts: a part of them is logged, for the log and for reverse DNS.
-    $program -A MX_REAL -m limit --limit 200/second --limit-burst 400 $log
+    $program -A MX_REAL -m limit --limit 100/second --limit-burst 200 $log
     $program -A MX_REAL -j DROP
     $program -A INPUT -p tcp --dport 25 -m state --state NEW -d "$real" -j MX_REAL
     $program -A INPUT -p tcp --dport 25 -m state --state NEW -d "$fake" -j MX_FAKE

@@ -1,4 +1,4 @@
-"""The capture back end on real interfaces: what it takes, what it loses and says so, and interfaces that come and go."""
+"""The capture back end on real interfaces: what it takes, what it loses and says so, and who comes and goes."""
 import subprocess
 import time
 from pathlib import Path
@@ -112,18 +112,20 @@ def test_an_interface_that_goes_down_comes_back(lab: Lab, client: Host) -> None:
 
 @pytest.mark.timeout(60)
 def test_an_interface_that_is_gone_ends_the_daemon(lab: Lab) -> None:
-    ip(f"-n {lab.gateway.name} link add dummy0 type dummy", f"-n {lab.gateway.name} link set dummy0 up")
-    with daemon(lab, "-p", "dummy0") as process:
-        ip(f"-n {lab.gateway.name} link del dummy0")
+    gateway = lab.gateway.name
+    ip(f"-n {gateway} link add gone0 type veth peer name gone1", f"-n {gateway} link set gone0 up")
+    with daemon(lab, "-p", "gone0") as process:
+        ip(f"-n {gateway} link del gone0")
         assert process.process.wait(30) == 1
-        assert process.wait_for("capture-failed ").startswith('capture-failed reason="dummy0: ')
+        assert process.wait_for("capture-failed ").startswith('capture-failed reason="gone0: ')
 
 
 def test_a_rehearsal_keeps_the_captures_time_and_loses_nothing(lab: Lab, tmp_path: Path) -> None:
     """More events than the ring holds, and entries that expire by the capture's clock within one second of ours."""
     link_type, wrap = LINKS["ethernet"]
     hosts = [packed(f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}") for number in range(20_000)]
-    packets = [syn(host, packed(FAKE4)) for host in hosts] + [syn(hosts[0], packed(REAL4)), syn(hosts[-1], packed(REAL4))]
+    packets = [syn(host, packed(FAKE4)) for host in hosts]
+    packets += [syn(hosts[0], packed(REAL4)), syn(hosts[-1], packed(REAL4))]
     times = [(1_700_000_000 + number // 10, 0) for number in range(len(packets))]
     capture = pcap(tmp_path / "day.pcap", link_type, [wrap(packet) for packet in packets], times=times)
     with daemon(lab, "-p", f"file:{capture}", "-t", "600") as process:

@@ -37,7 +37,7 @@ def run(lab_text: str) -> None:
 def held(table: NftTable) -> dict[bytes, tuple[int | None, bool]]:
     """What it holds, times to the nearest ten seconds."""
     return {one.host: (None if one.remaining_s is None else round(one.remaining_s, -1), one.used)
-            for one in table.read()}
+            for one in table.read()[0]}
 
 
 def test_changes_and_what_is_read_back(table: NftTable) -> None:
@@ -63,17 +63,22 @@ def test_the_time_is_the_kernels(table: NftTable) -> None:
     assert held(table) == {FOUR: (30, True)}
 
 
-def test_a_filling_keeps_the_operators_own_and_nothing_else(table: NftTable) -> None:
+def test_a_filling_adds_and_leaves_the_operators_own(table: NftTable) -> None:
+    own = packed("192.0.2.7")
     run("add element inet mx mx_white4 { 192.0.2.7, 192.0.2.2 timeout 1h }\nadd element inet mx mx_used6 { ::7 }")
-    assert table.refill([Known(FOUR, 100, used=True), Known(packed("192.0.2.7"), 100, used=False)]) == 0
-    assert held(table) == {FOUR: (100, True), packed("192.0.2.7"): (None, False)}
+    assert held(table)[own] == (None, False)
+    assert table.refill([Known(FOUR, 100, used=True), Known(own, 100, used=False)]) == 0
+    # What was there beyond it ends by itself.
+    assert held(table) == {FOUR: (100, True), own: (None, False), OTHER: (3600, False)}
     with_own = subprocess.run(["nft", "list", "set", "inet", "mx", "mx_used6"], capture_output=True, text=True).stdout
     assert "elements = { ::7 }" in with_own
     # Nor does a single change touch them.
-    table.change([Known(packed("192.0.2.7"), 10, used=False)], [packed("192.0.2.7")])
-    assert held(table)[packed("192.0.2.7")] == (None, False)
-    assert table.refill([]) == 0
-    assert held(table) == {packed("192.0.2.7"): (None, False)}
+    table.change([Known(own, 10, used=False)], [own])
+    assert held(table)[own] == (None, False)
+    # One that came while the daemon ran is found before the sets are emptied; one that went stays away.
+    run("add element inet mx mx_white4 { 192.0.2.8 }\ndelete element inet mx mx_white4 { 192.0.2.7 }")
+    table.flush()
+    assert held(table) == {packed("192.0.2.8"): (None, False)}
 
 
 def test_a_set_without_room(table: NftTable) -> None:
@@ -87,8 +92,8 @@ def test_a_set_without_room(table: NftTable) -> None:
     with pytest.raises(TableFull, match="the set is full"):
         table.change([Known(hosts[2], 100, used=False)], [])
     assert held(table).keys() == set(hosts[:2])
-    # Whoever has proven himself comes in first, and one transaction exchanges all.
-    assert table.refill([*(Known(host, 100, used=False) for host in hosts[:4]), Known(hosts[4], 100, used=True)]) == 3
+    # One transaction exchanges all; the last ones are left out.
+    assert table.refill([Known(hosts[4], 100, used=True), *(Known(host, 100, used=False) for host in hosts[:4])]) == 3
     assert held(table).keys() == {hosts[4], hosts[0]}
     table.change([], [hosts[0]])
     table.change([Known(hosts[1], 100, used=False)], [])
@@ -140,8 +145,15 @@ def test_200_000_entries_are_filled_in_under_2_s(table: NftTable) -> None:
     assert table.missing({entries[0].host: False, entries[-1].host: True, FOUR: False}) == {FOUR}
     assert min(taken) < 2, taken
     started = time.monotonic()
-    assert len(table.read()) == 200_000
+    held_now, whole = table.read()
+    assert (len(held_now), whole) == (200_000, True)
     assert time.monotonic() - started < 4
+    # Over a full set as over an empty one, and emptied again.
+    started = time.monotonic()
+    assert table.refill(entries) == 0
+    assert time.monotonic() - started < 2
+    table.flush()
+    assert table.read() == ([], True)
 
 
 def test_elements_are_asked_for_in_any_number(lab: Lab) -> None:
@@ -154,13 +166,17 @@ def test_elements_are_asked_for_in_any_number(lab: Lab) -> None:
         assert found.keys() == set(keys[::2])
         assert all(remaining is not None and 3590 < remaining <= 3600 for remaining in found.values())
         assert elements.get("a", [bytes([10, 1, 1, 1])]) == {bytes([10, 1, 1, 1]): None}
-        assert elements.dump("a") == {**elements.get("a", keys), bytes([10, 1, 1, 1]): None} or len(
-            elements.dump("a")) == 126
+        everything, whole = elements.dump("a", 5)
+        assert everything.keys() == {*found, bytes([10, 1, 1, 1])}
+        assert whole
+        # Given up at once, and good for further questions.
+        assert elements.dump("a", 0) == ({}, False)
+        assert len(elements.dump("a", 5)[0]) == 126
         assert elements.get("a", []) == {}
         # Neither the set nor the table: nothing is held.
         assert elements.get("b", keys[:2]) == {}
         with pytest.raises(TableError, match="set b: No such file or directory"):
-            elements.dump("b")
+            elements.dump("b", 5)
         # An answer that nobody took is not taken for that of the next question.
         elements._send(elements._request("a", keys[0]))
         assert elements.get("a", keys[1:3]).keys() == {keys[2]}

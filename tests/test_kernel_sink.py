@@ -2,7 +2,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -51,9 +51,9 @@ class Faked:
     def inspect(self) -> None:
         self._call("inspect")
 
-    def read(self) -> list[Held]:
+    def read(self) -> tuple[list[Held], bool]:
         self._call("read")
-        return [Held(host, remaining_s, used) for host, (remaining_s, used) in self.held.items()]
+        return [Held(host, remaining_s, used) for host, (remaining_s, used) in self.held.items()], True
 
     def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
         self._call("change")
@@ -63,11 +63,14 @@ class Faked:
             raise TableFull("the set is full")
         self.held.update({known.host: (known.remaining_s, known.used) for known in listed})
 
-    def refill(self, entries: Iterable[Known]) -> int:
+    def refill(self, entries: Sequence[Known]) -> int:
         self._call("refill")
-        known = list(entries)
-        self.held = {one.host: (one.remaining_s, one.used) for one in known[: self.room]}
-        return max(0, len(known) - self.room)
+        self.held = {one.host: (one.remaining_s, one.used) for one in entries[: self.room]}
+        return max(0, len(entries) - self.room)
+
+    def flush(self) -> None:
+        self._call("flush")
+        self.held.clear()
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         self._call("missing")
@@ -286,7 +289,7 @@ def test_what_is_there_at_the_start_is_taken_over() -> None:
         scene.faked.held = {
             HOSTS[0]: (50, True), HOSTS[1]: (5000, False), HOSTS[2]: (None, False), HOSTS[3]: (0, False)}
         scene.open()
-        assert scene.lines == ["table-read table=faked entries=4 adopted=2"]
+        assert scene.lines == ["table-read table=faked entries=4 adopted=2 whole=yes"]
         found = {host: (seconds_left(until_us, boottime_us()), used)
                  for host, until_us, used in scene.whitelist.known()}
         # The operator's own needs no entry here; one that has just ended has ended; none lives longer than configured.

@@ -134,7 +134,7 @@ def test_a_live_interface_keeps_the_table(lab: Lab, pf: Pf, client: Host) -> Non
 def test_the_table_stays_and_is_taken_over(lab: Lab, pf: Pf, client: Host) -> None:
     pf.declare(SENDER4, "10.0.0.0/8")
     with daemon(lab, pf, "-p", "br0", "-t", "4") as process:
-        assert process.wait_for("table-read ") == 'table-read table="pf mx-white" entries=1 adopted=1'
+        assert process.wait_for("table-read ") == 'table-read table="pf mx-white" entries=1 adopted=1 whole=yes'
         assert process.counters()["entries"] == 1
         assert process.stop() == 0
     assert pf.table() == {SENDER4, "10.0.0.0/8"}

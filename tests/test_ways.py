@@ -185,7 +185,7 @@ def test_kill_9_and_restart_leave_set_and_daemon_of_one_mind(guarded: Lab, clien
     assert client.attempt(REAL4, source=SENDER4) is Attempt.CONNECTED
     before = way.members(guarded, "mx_white4")
     with start(guarded, way) as daemon:
-        assert re.match(r"table-read table=.* entries=3 adopted=3", daemon.wait_for("table-read "))
+        assert re.match(r"table-read table=.* entries=3 adopted=3 whole=yes", daemon.wait_for("table-read "))
         counters = daemon.counters()
         assert (counters["entries"], counters["fake-new"]) == (3, 0)
         assert client.attempt(FAKE4, source=SENDER4) is Attempt.REFUSED

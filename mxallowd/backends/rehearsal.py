@@ -88,6 +88,7 @@ class RehearsalBackend:
                 self._offset_us = self._clock.last_us - int.from_bytes(chunk.candidates[:8], sys.byteorder)
             self._clock.last_us = feed(
                 self._fastpath, chunk.candidates, self._clock.last_us, offset_us=self._offset_us)
+            self._wake.now()
         self._go_on()
 
     def _go_on(self) -> None:

@@ -4,7 +4,7 @@ One module each with one interface: `nft` (sets with timeouts), `ipset` (the sam
 BSDs). The operator owns the ruleset; these modules change what stands in the sets and nothing else. Every call here may
 wait for the kernel, so the sink that calls them (sinks/kernel.py) does so from a thread of its own, one call at a time.
 """
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mxallowd.errors import MxallowdError
@@ -49,8 +49,8 @@ class KernelTable(Protocol):
     def inspect(self) -> None:
         """See whether the table is there and of the right kind. Raises TableError."""
 
-    def read(self) -> list[Held]:
-        """What it holds. Raises TableError."""
+    def read(self) -> tuple[list[Held], bool]:
+        """What it holds, and whether that is all of it: reading a very large table is given up. Raises TableError."""
 
     def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
         """Enter hosts, or correct the time of those that are there, and take others out, at once.
@@ -58,11 +58,14 @@ class KernelTable(Protocol):
         Raises TableError, TableFull; nothing has changed then.
         """
 
-    def refill(self, entries: Iterable[Known]) -> int:
-        """Let it hold just these and the operator's own, in one transaction; how many are left out for want of room.
+    def refill(self, entries: Sequence[Known]) -> int:
+        """Let it hold these, in one transaction; how many are left out for want of room: the last ones.
 
-        Raises TableError; nothing has changed then.
+        Others that it holds may stay until their time is over. Raises TableError; nothing has changed then.
         """
+
+    def flush(self) -> None:
+        """Empty it, but for the operator's own. Raises TableError."""
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         """Those of these hosts that it does not hold, or not as used where that is True. Raises TableError."""

@@ -56,7 +56,7 @@ class IpsetTable:
             if "maxelem" in words:
                 self._room[number] = int(words[words.index("maxelem") + 1])
 
-    def read(self) -> list[Held]:
+    def read(self) -> tuple[list[Held], bool]:
         """What the sets hold."""
         self.inspect()
         times: dict[bytes, int | None] = {}
@@ -69,7 +69,7 @@ class IpsetTable:
                 used.add(host)
             else:
                 times[host] = seconds or None
-        return [Held(host, seconds, host in used) for host, seconds in times.items()]
+        return [Held(host, seconds, host in used) for host, seconds in times.items()], True
 
     def _contents(self) -> Iterable[tuple[int, bytes, int]]:
         for line in self._helper.ask(Verb.READ).splitlines():
@@ -94,14 +94,13 @@ class IpsetTable:
             for used in (False, True) if known.used else (False,):
                 yield set_of(known.host, used=used), known.host, min(known.remaining_s, LONGEST_TIME_S)
 
-    def refill(self, entries: Iterable[Known]) -> int:
+    def refill(self, entries: Sequence[Known]) -> int:
         """Let the sets hold just these and the operator's own; how many had no room."""
         self.read()
         by_set: dict[int, list[Record]] = {number: [] for number in self._present}
         for number, host in self._own:
             by_set[number].append((Operation.ADD, number, 0, host))
-        # Those that have proven themselves come first, should the room not suffice.
-        for number, host, seconds in self._places(sorted(entries, key=lambda known: not known.used)):
+        for number, host, seconds in self._places(entries):
             if number in self._present and (number, host) not in self._own:
                 by_set[number].append((Operation.ADD, number, seconds, host))
         left_out = 0
@@ -111,6 +110,10 @@ class IpsetTable:
             del records[room:]
         self._helper.ask(Verb.REPLACE, [record for records in by_set.values() for record in records])
         return left_out
+
+    def flush(self) -> None:
+        """Empty the sets, but for the operator's own."""
+        self.refill(())
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         """Those of these hosts that are not in a set where they must be."""

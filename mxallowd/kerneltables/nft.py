@@ -8,6 +8,7 @@
 Elements without a timeout are the operator's own: they are never touched. Each change is one transaction of
 libnftables, and before it the kernel is asked which of the hosts are there, since a deletion of what is not there
 would fail it whole, and on most kernels an element's time can be set anew only by deleting it in the same transaction.
+A filling only adds: what is there beyond it ends by itself.
 """
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,8 @@ from mxallowd.kerneltables.nfquery import NfQuery
 
 # More elements than these are not one transaction any more: it would take hundreds of megabytes.
 TRANSACTION = 500_000
+# Reading a set takes the kernel a time that grows with the square of its size: 400,000 elements in this one.
+READ_S = 5.0
 # What a listed time may be off before it is corrected.
 TOLERANCE_S = 2
 COUNTERS = {"mx_refused": "refused", "mx_accepted": "accepted"}
@@ -38,6 +41,7 @@ class _Set:
         self.kind = f"ipv{version}_addr"
         self.present = False
         self.size: int | None = None
+        self.own: set[bytes] = set()  # elements without a timeout
 
     def key(self, host: bytes) -> bytes:
         """A host as the set has it."""
@@ -136,22 +140,25 @@ class NftTable:
 
     # ---- elements
 
-    def read(self) -> list[Held]:
+    def read(self) -> tuple[list[Held], bool]:
         """What the sets hold."""
         self.inspect()
         assert self._query
         times: dict[bytes, float | None] = {}
         used: set[bytes] = set()
+        everything = True
         for one in self._sets:
             if not one.present:
                 continue
-            held = self._query.dump(one.name)
+            held, whole = self._query.dump(one.name, READ_S)
+            everything = everything and whole
+            one.own = {key for key, remaining in held.items() if remaining is None}
             if one.used:
                 used.update(map(one.host, held))
             else:
                 times.update((one.host(key), remaining) for key, remaining in held.items())
         return [Held(host, None if remaining is None else int(remaining), host in used)
-                for host, remaining in times.items()]
+                for host, remaining in times.items()], everything
 
     def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
         """Enter hosts, or correct their time, and take others out, in one transaction."""
@@ -178,6 +185,8 @@ class NftTable:
             held = self._query.get(one.name, [*wanted, *gone])
             removed = {key for key in gone if held.get(key) is not None}
             for key, remaining in held.items():
+                if remaining is None:
+                    one.own.add(key)
                 if key not in wanted:
                     continue
                 if remaining is None or abs(remaining - wanted[key]) < TOLERANCE_S:
@@ -189,35 +198,52 @@ class NftTable:
         if commands:
             self._nft.run("".join(commands))
 
-    def refill(self, entries: Iterable[Known]) -> int:
-        """Let the sets hold just these and the operator's own, in one transaction; how many had no room."""
-        assert self._nft
-        assert self._query
+    def refill(self, entries: Sequence[Known]) -> int:
+        """Enter all of these in one transaction; where there is no room, in place of all that is there."""
         self.inspect()
-        known = list(entries)
-        commands = []
-        later = []
+        try:
+            return self._fill(entries, flush=False)
+        except TableFull:
+            return self._fill(entries, flush=True)
+
+    def flush(self) -> None:
+        """Empty the sets, but for the operator's own."""
+        self.inspect()
+        self._fill((), flush=True)
+
+    def _fill(self, entries: Sequence[Known], *, flush: bool) -> int:
+        assert self._nft
+        transactions: list[list[str]] = [[]]
         left_out = 0
         for one in self._sets:
             if not one.present:
                 continue
-            own = {key for key, remaining in self._query.dump(one.name).items() if remaining is None}
-            # Those that have proven themselves come first, should the room not suffice.
-            mine = sorted((entry for entry in known if one.takes(entry.host) and (entry.used or not one.used)),
-                          key=lambda entry: not entry.used)
-            wanted = {key: entry.remaining_s for entry in mine if (key := one.key(entry.host)) not in own}
-            if one.size is not None and len(wanted) + len(own) > one.size:
-                left_out += len(wanted) + len(own) - one.size
-                wanted = dict(list(wanted.items())[: max(0, one.size - len(own))])
-            commands.append(f"flush set {self._table} {one.name}\n")
-            all_of_it = [*dict.fromkeys(own).items(), *wanted.items()]
-            commands += self._addition(one, dict(all_of_it[:TRANSACTION]))
-            later += [self._addition(one, dict(all_of_it[at : at + TRANSACTION]))
-                      for at in range(TRANSACTION, len(all_of_it), TRANSACTION)]
-        self._nft.run("".join(commands))
-        for addition in later:
-            self._nft.run("".join(addition))
+            own = self._own(one, read=flush)
+            mine = {one.key(known.host): known.remaining_s for known in entries
+                    if one.takes(known.host) and (known.used or not one.used)}
+            wanted = [*dict.fromkeys(own).items(), *((key, left) for key, left in mine.items() if key not in own)]
+            if one.size is not None:
+                left_out += max(0, len(wanted) - one.size)
+                del wanted[one.size:]
+            if flush:
+                transactions[0].append(f"flush set {self._table} {one.name}\n")
+            for number, at in enumerate(range(0, len(wanted), TRANSACTION)):
+                if number == len(transactions):
+                    transactions.append([])
+                transactions[number] += self._addition(one, dict(wanted[at : at + TRANSACTION]))
+        for commands in transactions:
+            self._nft.run("".join(commands))
         return left_out
+
+    def _own(self, one: _Set, *, read: bool) -> set[bytes]:
+        """The operator's own elements, as far as they are known, or can be read in time."""
+        assert self._query
+        if read:
+            held, _ = self._query.dump(one.name, READ_S)
+            one.own.update(key for key, remaining in held.items() if remaining is None)
+        # He may have removed some since.
+        one.own = {key for key, remaining in self._query.get(one.name, sorted(one.own)).items() if remaining is None}
+        return one.own
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         """Those of these hosts that are not in a set where they must be."""

@@ -3,7 +3,7 @@
 Its entries have no time: the sink takes them out. The table belongs to the daemon; hosts of the operator's own belong
 into another one. After a restart what it holds is taken over, for a whole lifetime, since nothing says how old it is.
 """
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from mxallowd.events import packed
 from mxallowd.kerneltables import Held, Known, TableError
@@ -34,7 +34,7 @@ class PfTable:
         if self._table not in self._helper.ask(Verb.INSPECT).split():
             raise TableError(f"table <{self._table}> is missing: declare it in pf.conf, table <{self._table}> persist")
 
-    def read(self) -> list[Held]:
+    def read(self) -> tuple[list[Held], bool]:
         """What the table holds; networks and what is no address are passed over."""
         self.inspect()
         held = []
@@ -43,7 +43,7 @@ class PfTable:
                 held.append(Held(packed(text), 0, used=False))
             except OSError:
                 continue
-        return held
+        return held, True
 
     def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
         """Delete, then add."""
@@ -51,11 +51,15 @@ class PfTable:
             *((Operation.DELETE, 0, 0, host) for host in unlisted),
             *((Operation.ADD, 0, 0, known.host) for known in listed)])
 
-    def refill(self, entries: Iterable[Known]) -> int:
+    def refill(self, entries: Sequence[Known]) -> int:
         """Let the table hold just these."""
         self.inspect()
         self._helper.ask(Verb.REPLACE, [(Operation.ADD, 0, 0, known.host) for known in entries])
         return 0
+
+    def flush(self) -> None:
+        """Empty the table."""
+        self.refill(())
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         """Those of these hosts that the table does not hold; pfctl only says how many, so it is all or none."""

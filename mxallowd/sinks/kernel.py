@@ -101,14 +101,14 @@ class KernelTableSink:
         self._table.open()
         self._whitelist.listen(self)
         try:
-            held = self._table.read()
+            held, whole = self._table.read()
         except TableError as error:
             self._stale = True
             self._say_fault(str(error))
             return
-        self._adopt(held)
+        self._adopt(held, whole=whole)
 
-    def _adopt(self, held: Sequence[Held]) -> None:
+    def _adopt(self, held: Sequence[Held], *, whole: bool) -> None:
         """Nobody who was known before a restart is to be unknown after it."""
         now_us = self._whitelist.now_us()
         left = [one for one in held if one.remaining_s is not None and (one.remaining_s or not self._table.forgets)]
@@ -118,7 +118,9 @@ class KernelTableSink:
             adopted += self._whitelist.adopt(host, until_us, used=used)
             self._note_expiry(host, until_us)
         if held:
-            self._log.info("table-read", None, table=self._table.name, entries=len(held), adopted=adopted)
+            say = self._log.info if whole else self._log.warning
+            say("table-read", None, table=self._table.name, entries=len(held), adopted=adopted,
+                whole="yes" if whole else "no")
 
     def start(self) -> None:
         """Begin to work, on the running loop."""
@@ -190,7 +192,7 @@ class KernelTableSink:
     def _finish(self) -> None:
         try:
             if self._flush_on_exit:
-                self._table.refill(())
+                self._table.flush()
             elif self._dirty and not self._fault:
                 self._table.change(*self._batch(len(self._dirty)))
         except TableError as error:

@@ -60,6 +60,20 @@ def test_queue(queues: str) -> None:
     assert all(figures["steady lost"] == [0] for figures in row["figures"].values())
 
 
+def test_offload() -> None:
+    reason = supported()
+    if reason:
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    shown = run("offload", "--packets", "2000", "--entries", "200", "--rate", "5000", "--repeat", "1", "--known", "99",
+                "--json")
+    assert set(shown["cost_ns"]) == {f"{name}, 99 %" for name in ("no filter", "a", "b", "c")}
+    # Known hosts are seen by nobody in user space, whatever the speed.
+    assert all(values[0] < shown["daemon_ns"]["a, 99 %"][0] for values in shown["known_ns"].values())
+    assert all(len(values) == 300 for values in shown["changes_ms"].values())
+    assert len(shown["filling_s"]) == 1
+
+
 def test_rdns() -> None:
     reason = supported()
     if reason:
@@ -89,7 +103,7 @@ def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
     ("decisions", ["--entries", "abc"]), ("decisions", ["--packets", "0"]), ("table", ["--entries", "10,"]),
     ("table", ["--repeat", "0"]), ("rdns", ["--hosts", "8001"]),
     ("rdns", ["--rate", "x"]), ("queue", ["--rate", "0"]), ("queue", ["--queues", "65"]),
-    ("queue", ["--packets", "65536"]),
+    ("queue", ["--packets", "65536"]), ("offload", ["--known", "50"]), ("offload", ["--entries", "1000001"]),
 ])
 def test_bad_arguments_are_said_before_anything_is_measured(name: str, arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, f"benchmarks/{name}.py", *arguments], cwd=ROOT, capture_output=True,

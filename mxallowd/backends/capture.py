@@ -71,6 +71,7 @@ class CaptureBackend:
         self.rings = [self._ring]
         self.fastpaths = [self._fastpath]
         self._handle: Any = None
+        self._index = 0
         self._program = b""
         self._again: asyncio.TimerHandle | None = None
         self._failed_reads = 0  # one after the other
@@ -92,6 +93,7 @@ class CaptureBackend:
                 raise StartError(f"cannot capture from {quoted(self._where)}: its link type is {link_type}; known are "
                                  + ", ".join(sorted(set(LINK_TYPES.values()))))
             self._link_type = link_type
+            self._index = interface_index(self._where)
             self._program = install(self._handle, self._filter)
             self._handle.setnonblock(1)
         except pcapy.PcapError as error:
@@ -192,6 +194,10 @@ class CaptureBackend:
 
     def tick(self) -> None:
         """Read what a selector did not tell of (bpf of some systems), and let expired entries go."""
+        if not self._ended and self._index and interface_index(self._where) != self._index:
+            # Its socket tells of that once, and is silent ever after. A restart finds the new one.
+            self._failure = f"{self._where}: the interface is gone"
+            self._end()
         if not self._ended and self._again is None:
             self._readable()
         self._table.expire(boottime_us(), READ, shard=self._shard)
@@ -244,6 +250,14 @@ def _activated(where: str) -> Any:
         handle.set_buffer_size(RECEIVE_BUFFER)
     handle.activate()
     return handle
+
+
+def interface_index(name: str) -> int:
+    """The number of an interface; 0 where there is none of that name (a group of NFLOG, "any")."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
 
 
 def netlink_drops(port_id: int) -> int:

@@ -20,7 +20,7 @@ BUILDS = {
     "coverage": ["-O0", "-g", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
 }
 MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath", "_capture", "_replay"]
-LINUX_MODULES = ["_nfnetlink", "_worker"]
+LINUX_MODULES = ["_nfnetlink", "_watch", "_worker"]
 
 build = os.environ.get("MXALLOWD_BUILD", "release")
 if build not in BUILDS:

@@ -34,6 +34,7 @@ cdef struct Traffic:                # counters: written by the queue thread, rea
     uint64_t errors                 # other errors that the kernel answered
     uint64_t broken                 # messages whose lengths did not fit
     uint64_t unsent                 # verdicts that could not be sent
+    uint64_t overflow               # packets that found no room on their way to us: gaps in their numbers
 
 cdef struct Worker:
     int fd
@@ -46,6 +47,10 @@ cdef struct Worker:
     Traffic traffic
     const uint8_t *settle           # the configuration message that opens the queue at a stop
     uint32_t settle_length
+    uint64_t *beat                  # raised with every turn and every batch; watched from outside this thread
+    uint64_t unwatched              # where it points to when nobody watches
+    bint counting                   # whether last_id is the number of a packet
+    uint32_t last_id
     int filled                      # packets in the batch
     uint32_t ids[<int> BATCH]
     Packet packets[<int> BATCH]
@@ -61,5 +66,6 @@ cdef class QueueThread:
     cdef bint started
     cdef bint joined
     cdef Fastpath fastpath
+    cdef object heartbeats          # keeps the page alive
     cdef bytes settle
     cdef int request(self, uint32_t request) except -1

@@ -21,6 +21,7 @@ from mxallowd._nfnetlink cimport (
 from mxallowd._packet cimport BATCH
 from mxallowd._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
 from mxallowd._table cimport Shard, shard_sweep
+from mxallowd._watch cimport Heartbeats
 from mxallowd.c_atomic cimport (
     ACQ_REL, ACQUIRE, RELAXED, RELEASE, exchange32, fetch_or32, load32, load64, store32, store64)
 from mxallowd.c_netlink cimport (
@@ -102,6 +103,20 @@ cdef void send_verdicts(Worker *worker) noexcept nogil:
     count(&worker.traffic.verdict_accept, worker.filled - dropped)
 
 
+cdef inline void beat(Worker *worker) noexcept nogil:
+    store64(worker.beat, load64(worker.beat, RELAXED) + 1, RELAXED)
+
+
+cdef inline void note_number(Worker *worker, uint32_t id) noexcept nogil:
+    """The kernel numbers what it sends; what had no room in our socket leaves a gap, whatever became of it."""
+    if worker.counting and id != worker.last_id + 1:
+        # A number from before is a message twice, or a queue bound anew: nothing is missing.
+        if <int32_t> (id - worker.last_id) > 0:
+            count(&worker.traffic.overflow, id - worker.last_id - 1)
+    worker.counting = True
+    worker.last_id = id
+
+
 cdef void settle_batch(Worker *worker) noexcept nogil:
     if worker.filled == 0:
         return
@@ -109,6 +124,7 @@ cdef void settle_batch(Worker *worker) noexcept nogil:
     decide(worker.path, worker.packets, worker.filled)
     send_verdicts(worker)
     worker.filled = 0
+    beat(worker)
 
 
 cdef void take_error(Worker *worker, int error) noexcept nogil:
@@ -132,6 +148,7 @@ cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint
         if incoming == IN_PACKET:
             if worker.filled == BATCH:
                 settle_batch(worker)
+            note_number(worker, message.id)
             worker.ids[worker.filled] = message.id
             worker.packets[worker.filled].now_us = now_us
             worker.packets[worker.filled].data = message.payload
@@ -204,6 +221,7 @@ cdef void *run(void *argument) noexcept nogil:
     # A connection waits for this thread, nothing for the others. Without the privilege it works as well.
     setpriority(PRIO_PROCESS, 0, NICENESS)
     while not worker.error:
+        beat(worker)
         requests = exchange_requests(worker)
         if requests & STOP:
             drain_and_open(worker)
@@ -229,7 +247,8 @@ cdef inline uint32_t exchange_requests(Worker *worker) noexcept nogil:
 
 @cython.final
 cdef class QueueThread:
-    def __cinit__(self, fd, queue, Fastpath fastpath not None, bytes settle=b""):
+    def __cinit__(
+            self, fd, queue, Fastpath fastpath not None, bytes settle=b"", *, Heartbeats heartbeats=None, place=0):
         cdef int i
         cdef Worker *worker = <Worker *> calloc(1, sizeof(Worker))
         if not worker:
@@ -240,6 +259,11 @@ cdef class QueueThread:
         worker.fd = fd
         worker.queue = queue
         worker.path = &fastpath.path
+        worker.beat = &worker.unwatched
+        if heartbeats is not None:
+            heartbeats.queue(place)
+            worker.beat = &heartbeats.beats.queue[<int> place]
+        self.heartbeats = heartbeats
         worker.settle = <const uint8_t *> <const char *> settle
         worker.settle_length = len(settle)
         for i in range(BATCH):
@@ -316,4 +340,5 @@ cdef class QueueThread:
             "errors": load64(&self.worker.traffic.errors, RELAXED),
             "broken": load64(&self.worker.traffic.broken, RELAXED),
             "unsent": load64(&self.worker.traffic.unsent, RELAXED),
+            "overflow": load64(&self.worker.traffic.overflow, RELAXED),
         }

@@ -85,6 +85,8 @@ class Daemon:
         self._lost_seen = 0
         self._lost_said = 0
         self._lost_said_at = float("-inf")
+        self._overflow_said = 0
+        self._overflow_said_at = float("-inf")
         self._packets_said = (0, 0)
         self._packets_said_at = float("-inf")
         self._defects = 0
@@ -180,6 +182,7 @@ class Daemon:
                 sink.tick()
             self._say_lost_events()
             self._say_lost_packets()
+            self._say_overflow()
 
     def _say_lost_events(self) -> None:
         lost = sum(ring.lost for ring in self._backend.rings)
@@ -202,6 +205,15 @@ class Daemon:
             self._log.warning("lost-packets", None, by_kernel=by_kernel - self._packets_said[0],
                               broken=broken - self._packets_said[1])
             self._packets_said, self._packets_said_at = (by_kernel, broken), now
+
+    def _say_overflow(self) -> None:
+        """A queue that was full: packets that the kernel decided by itself, at most once a minute."""
+        overflow = self._backend.counters().get("overflow", 0)
+        now = asyncio.get_running_loop().time()
+        if overflow > self._overflow_said and now - self._overflow_said_at >= LOST_PERIOD_S:
+            self._log.warning("overload", None, packets=overflow - self._overflow_said,
+                              verdict=self._settings.on_overload)
+            self._overflow_said, self._overflow_said_at = overflow, now
 
     def _say_defect(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error that nobody expected in what the loop calls: said, at most once a minute; all else goes on."""
@@ -288,9 +300,10 @@ class Daemon:
         for ring in self._backend.rings:
             while events := decode(ring.drain(DRAIN_EVENTS)):
                 self._hand_over(events)
-        self._lost_said_at = self._packets_said_at = float("-inf")
+        self._lost_said_at = self._packets_said_at = self._overflow_said_at = float("-inf")
         self._say_lost_events()
         self._say_lost_packets()
+        self._say_overflow()
         for sink in self._sinks:
             sink.close()
         if not self._backend.ended():

@@ -137,6 +137,17 @@ def name(what: str, most: int, form: str = r"[A-Za-z_][A-Za-z0-9_.-]*") -> Calla
     return convert
 
 
+def one_of(*choices: str) -> Callable[[str], str]:
+    """A converter for one of some words."""
+
+    def convert(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"is not {' or '.join(choices)}")
+        return text
+
+    return convert
+
+
 def nft_table(text: str) -> str:
     """FAMILY NAME as nft writes it, one blank between; inet where the family is left out."""
     family, *more = text.split()[-2:] if len(text.split()) == 2 else ("inet", *text.split())
@@ -212,6 +223,10 @@ OPTIONS: tuple[Option, ...] = (
            "empty the kernel's tables at the end; without it known senders still get in", default=False),
     Option("queue-length", (), Kind.SINGLE, "packets that may wait in a kernel queue",
            "PACKETS", number(1, 65535), 8192, "1 to 65535"),
+    Option("on-overload", (), Kind.SINGLE, "what becomes of packets when a kernel queue is full", "VERDICT",
+           one_of("accept", "drop"), "accept", "accept (unfiltered) or drop (the sender comes again)"),
+    Option("no-watchdog", (), Kind.FLAG,
+           "let the process live although verdicts have stopped, for a debugger", default=False),
     Option("max-entries", (), Kind.SINGLE, "bound of the whitelist; its memory is taken at start",
            "ENTRIES", number(2 * MAX_QUEUES, 100_000_000), 1_000_000, f"{2 * MAX_QUEUES} to 100000000, 39 bytes each"),
     Option("pid-file", (), Kind.SINGLE, "where the background daemon writes its process id",

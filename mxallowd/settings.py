@@ -65,6 +65,8 @@ class Settings:
     ipset: bool
     flush_on_exit: bool
     queue_length: int  # packets
+    on_overload: str  # accept or drop
+    no_watchdog: bool
     max_entries: int
     pid_file: Path
 

@@ -18,13 +18,13 @@ COMPILED = sorted(path.stem for path in PACKAGE.glob("_*.pyx"))
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({
         "__init__", "errors", "text", "streams", "clock", "wake", "_packet", "_address", "c_atomic", "c_netlink"}),
-    frozenset({"options", "_headers", "_siphash", "_ring", "_nfnetlink"}),
+    frozenset({"options", "_headers", "_siphash", "_ring", "_nfnetlink", "_watch"}),
     frozenset({"_table", "_capture", "log"}),
     frozenset({"pcapfilter", "_fastpath", "events", "resolver", "captures"}),
     frozenset({"settings"}),
     frozenset({"arguments", "configfile"}),
     frozenset({"loading", "hostnames", "hostlines", "whitelist", "_worker", "_replay", "pidfile", "background"}),
-    frozenset({"backends", "sinks", "jobs", "kerneltables"}),
+    frozenset({"backends", "sinks", "jobs", "kerneltables", "guard"}),
     frozenset({"kerneltables.helper", "kerneltables.libnftables", "kerneltables.nfquery"}),
     frozenset({"kerneltables.privileged"}),
     frozenset({"kerneltables.nft", "kerneltables.ipset", "kerneltables.pf"}),

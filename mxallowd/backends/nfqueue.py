@@ -7,6 +7,8 @@ linux/netfilter/nfnetlink_queue.h on the same socket.
 import os
 import socket
 import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +37,11 @@ _CAP_NET_ADMIN = 12  # linux/capability.h
 COPY_RANGE = 60
 # What a queued SYN takes of the socket's receive buffer, measured at 835 bytes, with room for skb overhead.
 BYTES_PER_PACKET = 1304
+# The kernel's own bound is never reached: the socket is full before, and what has no room there leaves a gap in the
+# packets' numbers. With NFQA_CFG_F_FAIL_OPEN a queue that is full says nothing at all.
+LONGEST_QUEUE = 65535
 RING_EVENTS = 8192
+GUARD_END_S = 2.0
 PROC_QUEUES = Path("/proc/net/netfilter/nfnetlink_queue")
 
 
@@ -67,6 +73,7 @@ class _Queue:
 
     def __init__(self, number: int, shard: int, table: Table, rules: Rules, wake_fd: int) -> None:
         self.number = number
+        self.place = shard
         self.ring = Ring(RING_EVENTS, wake_fd)
         self.fastpath = Fastpath(table, self.ring, rules, shard=shard, queue=number)
         self.bound: Any = None
@@ -85,7 +92,7 @@ class _Queue:
                 library.bind(
                     self.number,
                     lambda packet: packet.accept(),
-                    max_len=queue_length,
+                    max_len=min(2 * queue_length, LONGEST_QUEUE),
                     mode=COPY_PACKET,
                     range=COPY_RANGE,
                     sock_len=queue_length * BYTES_PER_PACKET,
@@ -96,7 +103,7 @@ class _Queue:
         # A receive buffer that is smaller than asked for overflows earlier, nothing else.
         self.warnings = [f"queue {self.number}: {warning.message}" for warning in caught]
 
-    def configure(self) -> None:
+    def configure(self, on_overload: str) -> None:
         """Set what the library does not; what the kernel refuses is a warning, as the queue works without it."""
         descriptor = self.bound.get_fd()
         with socket.socket(fileno=os.dup(descriptor)) as twin:
@@ -106,10 +113,11 @@ class _Queue:
             except OSError as error:
                 self.warnings.append(f"queue {self.number}: NETLINK_NO_ENOBUFS: {error.strerror}")
         try:
-            # Large packets come as they are, without the kernel's work of cutting them.
-            os.write(descriptor, config_message(self.number, (_CFG_MASK, _F_GSO), (_CFG_FLAGS, _F_GSO)))
+            # Large packets come as they are, without the kernel's work of cutting them; what has no room passes.
+            flags = _F_GSO | (_F_FAIL_OPEN if on_overload == "accept" else 0)
+            os.write(descriptor, config_message(self.number, (_CFG_MASK, _F_GSO | _F_FAIL_OPEN), (_CFG_FLAGS, flags)))
         except OSError as error:
-            self.warnings.append(f"queue {self.number}: NFQA_CFG_F_GSO: {error.strerror}")
+            self.warnings.append(f"queue {self.number}: NFQA_CFG_FLAGS: {error.strerror}")
 
 
 class NfqueueBackend:
@@ -119,8 +127,15 @@ class NfqueueBackend:
         reason = is_supported()
         if reason:
             raise StartError(reason)
+        from mxallowd._watch import Heartbeats, Watchdog  # noqa: PLC0415  # Linux only
+
         assert settings.queue_num is not None
         self._queue_length = settings.queue_length
+        self._on_overload = settings.on_overload
+        self._heartbeats = Heartbeats()
+        self._watchdog = None if settings.no_watchdog else Watchdog(self._heartbeats, list(settings.queue_num))
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard_sink = "stdout" if settings.stdout else "syslog"
         # The shards of the table from the first one on are ours, one a thread.
         self._queues = [
             _Queue(number, i, table, rules, wake.write_fd) for i, number in enumerate(settings.queue_num)]
@@ -132,6 +147,8 @@ class NfqueueBackend:
         try:
             for queue in self._queues:
                 queue.bind(self._queue_length)
+            if self._watchdog is not None:
+                self._start_guard()
         except StartError:
             self._unbind()
             raise
@@ -141,15 +158,40 @@ class NfqueueBackend:
         from mxallowd._worker import QueueThread  # noqa: PLC0415  # Linux only
 
         for queue in self._queues:
-            queue.configure()
+            queue.configure(self._on_overload)
             queue.thread = QueueThread(
-                queue.bound.get_fd(), queue.number, queue.fastpath, settle_message(queue.number)
-            )
+                queue.bound.get_fd(), queue.number, queue.fastpath, settle_message(queue.number),
+                heartbeats=self._heartbeats, place=queue.place)
             try:
                 queue.thread.start()
             except OSError as error:
                 raise StartError(f"queue {queue.number}: {error}") from None
-        return [warning for queue in self._queues for warning in queue.warnings]
+        warnings = [warning for queue in self._queues for warning in queue.warnings]
+        return warnings + self._start_watching()
+
+    def _start_watching(self) -> list[str]:
+        if self._watchdog is None:
+            return ["no watchdog: a daemon that hangs holds up all new mail"]
+        try:
+            self._watchdog.start()
+        except OSError as error:
+            return [f"no watchdog: {error.strerror}"]
+        return []
+
+    def _start_guard(self) -> None:
+        """A process of its own, before any privilege is given up: it is to end us."""
+        daemon = os.pidfd_open(os.getpid())
+        numbers = [str(queue.number) for queue in self._queues]
+        try:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-m", "mxallowd.guard", str(self._heartbeats.fd), str(daemon), self._guard_sink,
+                 *numbers],
+                stdin=subprocess.PIPE, stdout=None if self._guard_sink == "stdout" else subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, pass_fds=(self._heartbeats.fd, daemon))
+        except OSError as error:
+            raise StartError(f"cannot start the guard: {error.strerror}") from None
+        finally:
+            os.close(daemon)
 
     def publish(self, rules: Rules) -> None:
         """Let these rules hold from each queue's next batch on."""
@@ -158,7 +200,8 @@ class NfqueueBackend:
             self._ask(queue.thread.wake)
 
     def tick(self) -> None:
-        """Nothing is due by time: the threads see to it with their next packets."""
+        """Show that the main loop runs. What is due by time the threads see to, with their next packets."""
+        self._heartbeats.beat()
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
@@ -166,6 +209,8 @@ class NfqueueBackend:
 
     def stop(self) -> None:
         """Ask the threads to settle what waits and to end."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
         for queue in self._queues:
             if queue.thread is not None:
                 self._ask(queue.thread.request_stop)
@@ -196,7 +241,13 @@ class NfqueueBackend:
         for queue in self._queues:
             if queue.thread is not None:
                 queue.thread.join()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         self._unbind()
+        if self._guard is not None:
+            # It ends with its input.
+            self._guard.communicate(timeout=GUARD_END_S)
+            self._guard = None
 
     def _unbind(self) -> None:
         for queue in self._queues:

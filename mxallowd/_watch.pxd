@@ -1,0 +1,40 @@
+"""Heartbeats of the threads that a verdict needs, and the thread that ends the process when one falls silent.
+
+The beats lie in a page that another process can map (guard.py), so that it sees even a process that is stopped as a
+whole. Each has one writer and any reader. The watching thread is native and never wants the GIL; it counts its own
+ticks and not the clock, so that a pause of the whole process, which stops it as well, is no silence.
+"""
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    MOST_QUEUES = 64
+    TICK_MS = 50
+    SILENT_TICKS = 10       # 500 ms: then the process ends, and the kernel's --queue-bypass takes over
+    STATUS = 70             # EX_SOFTWARE of sysexits.h
+
+cdef struct Beats:          # the shared page
+    uint64_t main_loop      # goes up with each turn of the main loop's clock
+    uint64_t silent         # number of the queue whose silence ended the process, plus one
+    uint64_t queue[<int> MOST_QUEUES]
+
+cdef struct Watch:
+    Beats *beats
+    int count
+    int proc_fd             # /proc/net/netfilter/nfnetlink_queue
+    uint32_t stop           # set by the main thread
+    uint16_t numbers[<int> MOST_QUEUES]
+    uint64_t seen[<int> MOST_QUEUES]
+    uint32_t ticks[<int> MOST_QUEUES]
+    char text[8192]
+
+
+cdef class Heartbeats:
+    cdef Beats *beats
+    cdef readonly int fd
+
+
+cdef class Watchdog:
+    cdef Watch watch
+    cdef Heartbeats heartbeats
+    cdef unsigned long thread
+    cdef bint started

@@ -1,0 +1,41 @@
+from collections.abc import Sequence
+from typing import Final, final
+
+PAGE_BYTES: Final[int]
+"""Bytes of the page of heartbeats."""
+SILENCE_MS: Final[int]
+"""A queue thread may be silent for so many milliseconds while packets wait in its queue."""
+SILENT_STATUS: Final[int]
+"""Exit status of a process that ended itself because of that (EX_SOFTWARE of sysexits.h)."""
+
+@final
+class Heartbeats:
+    """A page of counters that the main loop and the queue threads raise, and that other processes can map."""
+
+    def __new__(cls, fd: int | None = None) -> Heartbeats:
+        """A new page, or the one behind a descriptor, which then belongs to this object. Raises OSError."""
+    fd: int
+    def beat(self) -> None:
+        """The main loop has made a turn."""
+    @property
+    def main_loop(self) -> int:
+        """The beats of the main loop so far."""
+    @property
+    def silent(self) -> int | None:
+        """The number of the queue whose silence ended the process."""
+    def queue(self, place: int) -> int:
+        """The beats of a queue thread so far, by its place among the queues. Raises IndexError."""
+
+@final
+class Watchdog:
+    """A thread that ends the process with SILENT_STATUS when a queue thread is silent while packets wait for it."""
+
+    def __new__(cls, heartbeats: Heartbeats, numbers: Sequence[int]) -> Watchdog:
+        """`numbers` are the queues in the order of their places. Raises ValueError on none or more than 64."""
+    def start(self) -> None:
+        """Begin to watch. Raises OSError."""
+    def stop(self) -> None:
+        """End the thread, and wait for it: at most 50 ms."""
+
+def waiting(text: bytes, number: int) -> int:
+    """Packets that wait in a queue by the text of /proc/net/netfilter/nfnetlink_queue; 0 where it has no such line."""

@@ -1,0 +1,184 @@
+"""Heartbeats and the thread that watches them: see _watch.pxd.
+
+Which way it fails: without /proc it sees nothing waiting and ends nobody. It ends the process only where packets wait in
+the kernel's queue while their thread has not taken any for half a second: from then on every new connection to the mail
+server would hang, and a process that is gone harms less.
+"""
+cimport cython
+from libc.errno cimport errno
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.signal cimport sigfillset, sigset_t
+from posix.time cimport timespec
+from posix.unistd cimport _exit, close, ftruncate, pread
+
+from mxallowd.c_atomic cimport RELAXED, load32, load64, store32, store64
+
+cdef extern from "<sys/mman.h>" nogil:
+    const unsigned int MFD_CLOEXEC
+    int memfd_create(const char *name, unsigned int flags)
+
+cdef extern from "<time.h>" nogil:
+    int nanosleep(const timespec *wanted, timespec *left)
+
+cdef extern from "<signal.h>" nogil:
+    const int SIG_SETMASK
+    int pthread_sigmask(int how, const sigset_t *new, sigset_t *old)
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef void *(*thread_body)(void *) noexcept
+    int pthread_create(unsigned long *thread, void *attributes, thread_body body, void *argument)
+    int pthread_join(unsigned long thread, void **result)
+    int pthread_setname_np(unsigned long thread, const char *name)
+
+cdef extern from "<sys/resource.h>" nogil:
+    const int PRIO_PROCESS
+    int setpriority(int which, unsigned int who, int niceness)
+
+cdef enum:
+    NICENESS = -11      # above the queue threads: a busy one must not keep us from seeing a silent one
+
+PAGE_BYTES = sizeof(Beats)
+SILENCE_MS = <int> TICK_MS * <int> SILENT_TICKS
+SILENT_STATUS = <int> STATUS
+
+
+cdef uint64_t waiting_in(const char *text, ssize_t length, uint16_t number) noexcept nogil:
+    """The third number of the line that begins with `number` in /proc/net/netfilter/nfnetlink_queue; 0: no such line."""
+    cdef uint64_t values[3]
+    cdef ssize_t at = 0
+    cdef int field = 0
+    cdef bint inside = False
+    values[0] = values[1] = values[2] = 0
+    while at < length:
+        if 48 <= text[at] <= 57:         # digits of ASCII
+            if field < 3:
+                values[field] = values[field] * 10 + <uint64_t> text[at] - 48
+            inside = True
+        elif inside:
+            inside = False
+            field += 1
+        if text[at] == 10:
+            if field >= 3 and values[0] == number:
+                return values[2]
+            field = 0
+            values[0] = values[1] = values[2] = 0
+        at += 1
+    return 0
+
+
+cdef int silent_queue(Watch *watch) noexcept nogil:
+    """One look; the place of a queue that has been silent for too long while packets wait in it, -1: there is none."""
+    cdef ssize_t length = pread(watch.proc_fd, watch.text, sizeof(watch.text), 0)
+    cdef uint64_t beat
+    cdef int i
+    for i in range(watch.count):
+        beat = load64(&watch.beats.queue[i], RELAXED)
+        if beat != watch.seen[i] or length <= 0 or waiting_in(watch.text, length, watch.numbers[i]) == 0:
+            watch.seen[i] = beat
+            watch.ticks[i] = 0
+            continue
+        watch.ticks[i] += 1
+        if watch.ticks[i] >= SILENT_TICKS:
+            return i
+    return -1
+
+
+cdef void *run(void *argument) noexcept nogil:
+    cdef Watch *watch = <Watch *> argument
+    cdef timespec tick
+    cdef int silent
+    tick.tv_sec = 0
+    tick.tv_nsec = TICK_MS * 1000000
+    setpriority(PRIO_PROCESS, 0, NICENESS)
+    while load32(&watch.stop, RELAXED) == 0:
+        nanosleep(&tick, NULL)
+        silent = silent_queue(watch)
+        if silent >= 0 and load32(&watch.stop, RELAXED) == 0:
+            store64(&watch.beats.silent, <uint64_t> watch.numbers[silent] + 1, RELAXED)
+            # All threads at once, and nothing of Python's or of the C library's on the way.
+            _exit(STATUS)
+    return NULL
+
+
+@cython.final
+cdef class Heartbeats:
+    def __cinit__(self, fd=None):
+        self.fd = -1
+        self.fd = memfd_create(b"mxallowd-heartbeats", MFD_CLOEXEC) if fd is None else fd
+        if self.fd < 0 or (fd is None and ftruncate(self.fd, sizeof(Beats)) < 0):
+            raise OSError(errno, "no memory to share for heartbeats")
+        self.beats = <Beats *> mmap(NULL, sizeof(Beats), PROT_READ | PROT_WRITE, MAP_SHARED, self.fd, 0)
+        if self.beats == <Beats *> MAP_FAILED:
+            self.beats = NULL
+            raise OSError(errno, "no memory to share for heartbeats")
+
+    def __dealloc__(self):
+        if self.beats:
+            munmap(self.beats, sizeof(Beats))
+        if self.fd >= 0:
+            close(self.fd)
+
+    def beat(self):
+        store64(&self.beats.main_loop, load64(&self.beats.main_loop, RELAXED) + 1, RELAXED)
+
+    @property
+    def main_loop(self):
+        return load64(&self.beats.main_loop, RELAXED)
+
+    @property
+    def silent(self):
+        silent = load64(&self.beats.silent, RELAXED)
+        return silent - 1 if silent else None
+
+    def queue(self, place):
+        if not 0 <= place < MOST_QUEUES:
+            raise IndexError(f"no queue {place}")
+        return load64(&self.beats.queue[<int> place], RELAXED)
+
+
+@cython.final
+cdef class Watchdog:
+    def __cinit__(self, Heartbeats heartbeats not None, numbers):
+        cdef int i
+        if not 0 < len(numbers) <= MOST_QUEUES:
+            raise ValueError(f"{len(numbers)} queues cannot be watched")
+        self.heartbeats = heartbeats
+        self.watch.beats = heartbeats.beats
+        self.watch.count = len(numbers)
+        for i, number in enumerate(numbers):
+            self.watch.numbers[i] = number
+        self.watch.proc_fd = -1
+
+    def __dealloc__(self):
+        if self.watch.proc_fd >= 0:
+            close(self.watch.proc_fd)
+
+    def start(self):
+        cdef sigset_t every, before
+        cdef int status
+        # Opened once: later a sandbox may be around us.
+        self.watch.proc_fd = open(b"/proc/thread-self/net/netfilter/nfnetlink_queue", O_RDONLY | O_CLOEXEC)
+        if self.watch.proc_fd < 0:
+            raise OSError(errno, "the kernel does not show its queues")
+        sigfillset(&every)
+        pthread_sigmask(SIG_SETMASK, &every, &before)
+        status = pthread_create(&self.thread, NULL, run, &self.watch)
+        pthread_sigmask(SIG_SETMASK, &before, NULL)
+        if status:
+            raise OSError(status, "cannot start the watching thread")
+        self.started = True
+        pthread_setname_np(self.thread, b"mxallowd-watch")
+
+    def stop(self):
+        cdef unsigned long thread = self.thread
+        store32(&self.watch.stop, 1, RELAXED)
+        if self.started:
+            self.started = False
+            with nogil:
+                pthread_join(thread, NULL)
+
+
+def waiting(bytes text not None, number):
+    return waiting_in(<const char *> text, len(text), number)

@@ -1,0 +1,91 @@
+"""The guard: a small process beside the daemon that ends it when it is stopped as a whole.
+
+A daemon that is stopped (SIGSTOP, swapped out, a frozen container) is still bound to its queue, so all new mail waits
+in it. Its own watching thread is stopped as well; this process is not. It maps the daemon's heartbeats, looks whether
+packets wait while no queue thread takes any, and kills the daemon: the kernel's --queue-bypass lets mail through
+then. It also says, once, that the daemon's main loop hangs, which nobody inside could say; verdicts go on meanwhile.
+
+    python -m mxallowd.guard HEARTBEATS PIDFD SINK QUEUE...
+
+Descriptors of the page and of the daemon, `stdout` or `syslog`, and numbers of queues. It ends when its standard input
+does, which the daemon holds open.
+"""
+import os
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+
+from mxallowd._watch import SILENT_STATUS, Heartbeats, waiting
+from mxallowd.log import Log, open_log
+
+TICK_S = 0.1
+SILENT_S = 1.2  # the daemon's own thread needs 0.5: this is for when that is stopped, too
+MAIN_LOOP_S = 10.0
+PROC_QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
+
+
+class Guard:
+    """One look after the other. Times are of a clock that does not jump."""
+
+    def __init__(self, beats: Heartbeats, queues: list[int], log: Log) -> None:
+        self._beats = beats
+        self._queues = queues
+        self._log = log
+        self._seen = [(-1, 0.0)] * len(queues)
+        self._main = (-1, 0.0)
+        self._hangs = False
+
+    def silent(self, text: bytes, now: float) -> int | None:
+        """The number of a queue in which packets have waited for too long while its thread took none."""
+        found = None
+        for place, number in enumerate(self._queues):
+            beat, since = self._seen[place]
+            if self._beats.queue(place) != beat or not waiting(text, number):
+                self._seen[place] = (self._beats.queue(place), now)
+            elif now - since >= SILENT_S:
+                found = number
+        return found
+
+    def look_at_main_loop(self, now: float) -> None:
+        """Say once that it hangs, and once that it goes on."""
+        beat, since = self._main
+        if self._beats.main_loop != beat:
+            self._main = (self._beats.main_loop, now)
+            if self._hangs:
+                self._log.warning("main-loop", None, state="goes-on", seconds=round(now - since))
+            self._hangs = False
+        elif now - since >= MAIN_LOOP_S and not self._hangs:
+            self._hangs = True
+            self._log.error("main-loop", None, state="hangs", seconds=round(now - since))
+
+
+def main(words: list[str]) -> int:
+    """Run as the guard."""
+    heartbeats, pidfd, sink, *queues = words
+    # What stops the daemon's process group, a key of a terminal, must not stop us.
+    os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    beats = Heartbeats(int(heartbeats))
+    lines, writer = open_log(stdout=sink == "stdout", quiet=False)
+    guard = Guard(beats, [int(queue) for queue in queues], lines)
+    while not select.select([0], [], [], TICK_S)[0]:
+        now = time.monotonic()
+        silent = guard.silent(PROC_QUEUES.read_bytes(), now)
+        if silent is not None:
+            signal.pidfd_send_signal(int(pidfd), signal.SIGKILL)
+            lines.error("killed", None, queue=silent, reason="packets waited, and the process did not run")
+            break
+        guard.look_at_main_loop(now)
+    else:
+        if beats.silent is not None:
+            lines.error("ended", None, queue=beats.silent, status=SILENT_STATUS,
+                        reason="packets waited, and the queue's thread did not run")
+    writer.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""Stopping one thread of another process, as a hang would: ptrace(2) leaves all its other threads running."""
+import ctypes
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_SEIZE, _INTERRUPT, _DETACH = 0x4206, 0x4207, 17  # sys/ptrace.h
+_WALL = 0x40000000  # linux/wait.h
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+_libc.ptrace.restype = ctypes.c_long
+
+
+def thread_named(process: int, name: str) -> int:
+    """The id of the thread of that name."""
+    for task in Path(f"/proc/{process}/task").iterdir():
+        if (task / "comm").read_text(encoding="ascii").strip() == name:
+            return int(task.name)
+    raise AssertionError(f"process {process} has no thread {name}")
+
+
+def _ptrace(request: int, thread: int) -> None:
+    if _libc.ptrace(request, thread, None, None) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@contextmanager
+def frozen(thread: int) -> Iterator[None]:
+    """The thread stands still; it goes on afterwards, if its process is still there."""
+    _ptrace(_SEIZE, thread)
+    _ptrace(_INTERRUPT, thread)
+    deadline = time.monotonic() + 2
+    while os.waitpid(thread, os.WNOHANG | _WALL) == (0, 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    try:
+        yield
+    finally:
+        try:
+            _ptrace(_DETACH, thread)
+        except OSError:
+            # It is gone: its end is ours to collect.
+            with suppress(ChildProcessError):
+                os.waitpid(thread, os.WNOHANG | _WALL)

@@ -1,0 +1,189 @@
+"""The promises of docs/reliability.md about threads and processes that hang, stop or die, by their numbers there."""
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
+from tests.daemon_process import SERVERS, DaemonProcess
+from tests.ptrace import frozen, thread_named
+
+QUEUE = "23"
+SENDER = "192.0.2.101"
+# Mail flows again within this time after the fault.
+AGAIN_S = 2.0
+
+
+@pytest.fixture
+def client(lab: Lab) -> Host:
+    """A sender."""
+    return lab.client("client", SENDER)
+
+
+@pytest.fixture
+def guarded(lab: Lab) -> Iterator[Lab]:
+    """The gateway with a mail server behind the recommended rule."""
+    with lab.gateway.serve(REAL4):
+        lab.queue_rule(QUEUE, bypass=True)
+        yield lab
+
+
+@contextmanager
+def serving(lab: Lab, *arguments: str) -> Iterator[DaemonProcess]:
+    """The daemon without lookups."""
+    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b", *arguments]) as process:
+        process.wait_for("start ")
+        yield process
+
+
+class Stream:
+    """Connections to the real server, one every few milliseconds, each with a second and a half of patience."""
+
+    def __init__(self, host: Host, every_s: float = 0.01) -> None:
+        self._host = host
+        self._every_s = every_s
+        self._stop = threading.Event()
+        self.results: list[tuple[float, float, bool]] = []  # begun, taken, connected
+        self._threads: list[threading.Thread] = []
+        self._pacer = threading.Thread(target=self._pace)
+
+    def _pace(self) -> None:
+        while not self._stop.wait(self._every_s):
+            thread = threading.Thread(target=self._connect)
+            thread.start()
+            self._threads.append(thread)
+
+    def _connect(self) -> None:
+        begun = time.monotonic()
+        with self._host.socket(socket.AF_INET, socket.SOCK_STREAM) as one:
+            one.settimeout(8)
+            try:
+                one.connect((REAL4, 25))
+                connected = True
+            except OSError:
+                connected = False
+        self.results.append((begun, time.monotonic() - begun, connected))
+
+    def __enter__(self) -> "Stream":
+        self._pacer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._pacer.join()
+        for thread in self._threads:
+            thread.join()
+
+
+def flows_again(client: Host, since: float) -> float:
+    """Seconds from `since` until a connection of an unknown host gets through."""
+    while client.attempt(REAL4, timeout=0.3) is not Attempt.CONNECTED:
+        assert time.monotonic() - since < 10
+    return time.monotonic() - since
+
+
+def test_1_killed_no_connection_fails_after_the_socket_is_closed(guarded: Lab, client: Host) -> None:
+    with serving(guarded) as daemon:
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        with Stream(client) as stream:
+            time.sleep(0.5)
+            daemon.process.kill()
+            daemon.process.wait(5)
+            time.sleep(1)
+    assert len(stream.results) > 60
+    assert all(connected for _, _, connected in stream.results)
+    # What waited in the queue at that moment comes again after a second; all else is never held up.
+    assert sum(taken > 0.5 for _, taken, _ in stream.results) <= 2
+
+
+def test_2_a_main_thread_that_hangs_delays_no_verdict_and_is_said_once(guarded: Lab, client: Host) -> None:
+    with serving(guarded) as daemon:
+        with frozen(daemon.process.pid):
+            hung = time.monotonic()
+            assert client.attempt(REAL4) is Attempt.DROPPED
+            assert client.attempt(FAKE4) is Attempt.REFUSED
+            assert client.attempt(REAL4) is Attempt.CONNECTED
+            daemon.wait_for("main-loop state=hangs seconds=1[01]", timeout=15)
+            assert client.attempt(REAL4) is Attempt.CONNECTED
+            time.sleep(3)
+        assert time.monotonic() - hung > 12
+        daemon.wait_for("main-loop state=goes-on", timeout=5)
+        daemon.wait_for(rf"accepted \[{SENDER}\]")
+        assert sum("state=hangs" in line for line in daemon.messages()) == 1
+        assert daemon.stop() == 0
+
+
+def test_3_a_queue_thread_that_hangs_ends_the_process(guarded: Lab, client: Host) -> None:
+    with serving(guarded) as daemon:
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        with frozen(thread_named(daemon.process.pid, "mxallowd-q23")):
+            hung = time.monotonic()
+            assert flows_again(client, hung) < AGAIN_S
+        assert daemon.process.wait(5) == 70
+        assert "queue=23 status=70" in daemon.wait_for("ended ")
+
+
+def test_3_a_queue_thread_that_hangs_without_packets_harms_nobody(guarded: Lab, client: Host) -> None:
+    with serving(guarded) as daemon:
+        with frozen(thread_named(daemon.process.pid, "mxallowd-q23")):
+            time.sleep(1.5)
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        assert daemon.stop() == 0
+
+
+def test_3_even_while_the_main_thread_hangs(guarded: Lab, client: Host) -> None:
+    with serving(guarded) as daemon, frozen(daemon.process.pid), frozen(
+            thread_named(daemon.process.pid, "mxallowd-q23")):
+        assert flows_again(client, time.monotonic()) < AGAIN_S
+
+
+def test_4_a_process_that_is_stopped_is_ended(guarded: Lab, client: Host) -> None:
+    with serving(guarded) as daemon:
+        daemon.send(signal.SIGSTOP)
+        assert flows_again(client, time.monotonic()) < AGAIN_S + 0.3
+        assert daemon.process.wait(5) == -signal.SIGKILL
+        daemon.wait_for("killed queue=23")
+
+
+def test_4_a_short_stop_harms_nothing(guarded: Lab, client: Host) -> None:
+    with serving(guarded) as daemon:
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        with Stream(client) as stream:
+            for _ in range(4):
+                daemon.send(signal.SIGSTOP)
+                time.sleep(0.45)
+                daemon.send(signal.SIGCONT)
+                time.sleep(0.3)
+        assert all(connected for _, _, connected in stream.results)
+        # None was dropped: it would have come again after a second.
+        assert max(taken for _, taken, _ in stream.results) < 0.9
+        assert daemon.stop() == 0
+
+
+def test_a_debugger_can_stop_it_for_as_long_as_it_likes(guarded: Lab, client: Host) -> None:
+    with serving(guarded, "--no-watchdog") as daemon:
+        assert "no watchdog" in daemon.wait_for("kernel ")
+        daemon.send(signal.SIGSTOP)
+        assert client.attempt(REAL4, timeout=2.5) is Attempt.DROPPED
+        daemon.send(signal.SIGCONT)
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        assert daemon.stop() == 0
+
+
+def test_no_guard_stays(guarded: Lab) -> None:
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with serving(guarded) as daemon:
+            pid = daemon.process.pid
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+            assert len(children) == 1
+            daemon.send(how)
+            daemon.process.wait(5)
+            deadline = time.monotonic() + 3
+            while Path(f"/proc/{children[0]}").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)

@@ -1,12 +1,12 @@
 """Heartbeats and the thread that watches them: see _watch.pxd.
 
-Which way it fails: without /proc it sees nothing waiting and ends nobody. It ends the process only where packets wait in
-the kernel's queue while their thread has not taken any for half a second: from then on every new connection to the mail
-server would hang, and a process that is gone harms less.
+Which way it fails: without /proc it sees nothing waiting and ends nobody. It ends the process only where packets wait
+in the kernel's queue while their thread has not taken any for half a second: from then on every new connection to the
+mail server would hang, and a process that is gone harms less.
 """
 cimport cython
 from libc.errno cimport errno
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint64_t
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.signal cimport sigfillset, sigset_t
@@ -30,7 +30,10 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef void *(*thread_body)(void *) noexcept
     int pthread_create(unsigned long *thread, void *attributes, thread_body body, void *argument)
     int pthread_join(unsigned long thread, void **result)
-    int pthread_setname_np(unsigned long thread, const char *name)
+
+cdef extern from "<sys/prctl.h>" nogil:
+    const int PR_SET_NAME
+    int prctl(int option, const char *name)
 
 cdef extern from "<sys/resource.h>" nogil:
     const int PRIO_PROCESS
@@ -45,7 +48,7 @@ SILENT_STATUS = <int> STATUS
 
 
 cdef uint64_t waiting_in(const char *text, ssize_t length, uint16_t number) noexcept nogil:
-    """The third number of the line that begins with `number` in /proc/net/netfilter/nfnetlink_queue; 0: no such line."""
+    """The third number of the line of that queue in /proc/net/netfilter/nfnetlink_queue; 0: no such line."""
     cdef uint64_t values[3]
     cdef ssize_t at = 0
     cdef int field = 0
@@ -91,6 +94,7 @@ cdef void *run(void *argument) noexcept nogil:
     cdef int silent
     tick.tv_sec = 0
     tick.tv_nsec = TICK_MS * 1000000
+    prctl(PR_SET_NAME, b"mxallowd-watch")
     setpriority(PRIO_PROCESS, 0, NICENESS)
     while load32(&watch.stop, RELAXED) == 0:
         nanosleep(&tick, NULL)
@@ -169,7 +173,6 @@ cdef class Watchdog:
         if status:
             raise OSError(status, "cannot start the watching thread")
         self.started = True
-        pthread_setname_np(self.thread, b"mxallowd-watch")
 
     def stop(self):
         cdef unsigned long thread = self.thread

@@ -47,6 +47,7 @@ cdef struct Worker:
     Traffic traffic
     const uint8_t *settle           # the configuration message that opens the queue at a stop
     uint32_t settle_length
+    char name[16]
     uint64_t *beat                  # raised with every turn and every batch; watched from outside this thread
     uint64_t unwatched              # where it points to when nobody watches
     bint counting                   # whether last_id is the number of a packet

@@ -9,6 +9,7 @@ cimport cython
 from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, ENODEV, ENOENT, ENOMEM, EPERM, errno
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from posix.signal cimport sigfillset, sigset_t
@@ -38,7 +39,10 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef void *(*thread_body)(void *) noexcept
     int pthread_create(unsigned long *thread, void *attributes, thread_body body, void *argument)
     int pthread_tryjoin_np(unsigned long thread, void **result)
-    int pthread_setname_np(unsigned long thread, const char *name)
+
+cdef extern from "<sys/prctl.h>" nogil:
+    const int PR_SET_NAME
+    int prctl(int option, const char *name)
 
 cdef extern from "<sys/resource.h>" nogil:
     const int PRIO_PROCESS
@@ -218,6 +222,8 @@ cdef void *run(void *argument) noexcept nogil:
     cdef Worker *worker = <Worker *> argument
     cdef uint64_t one = 1
     cdef uint32_t requests
+    # By the thread itself: of another one it is a write to /proc, which a sandbox may forbid.
+    prctl(PR_SET_NAME, worker.name)
     # A connection waits for this thread, nothing for the others. Without the privilege it works as well.
     setpriority(PRIO_PROCESS, 0, NICENESS)
     while not worker.error:
@@ -282,7 +288,7 @@ cdef class QueueThread:
         cdef int status
         if self.started:
             raise RuntimeError("started already")
-        name = f"mxallowd-q{self.worker.queue}".encode()[:15]
+        snprintf(self.worker.name, sizeof(self.worker.name), b"mxallowd-q%d", <int> self.worker.queue)
         # Signals are for the main thread.
         sigfillset(&every)
         pthread_sigmask(SIG_SETMASK, &every, &before)
@@ -294,7 +300,6 @@ cdef class QueueThread:
             raise OSError(status, "cannot start a queue thread")
         self.started = True
         self.fastpath.lent = True
-        pthread_setname_np(self.thread, name)
 
     cdef int request(self, uint32_t request) except -1:
         cdef nlmsghdr wake

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mxallowd import __version__, arguments, backends, streams
+from mxallowd import __version__, arguments, backends, privileges, streams
 from mxallowd.background import run_detached
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.errors import ConfigError, MxallowdError, StartError
@@ -105,6 +105,14 @@ def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded])
     return run_detached(serve, SIGNALS, keep_stdout=settings.stdout)
 
 
+def readable(settings: Settings) -> list[Path]:
+    """What has to be read later, besides what belongs to the system."""
+    places = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent, settings.config.parent]
+    if settings.pflog_interface and settings.pflog_interface.startswith("file:"):
+        places.append(Path(settings.pflog_interface.removeprefix("file:")))
+    return places
+
+
 def _run(
     settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded], ready: Callable[[], None],
     held: list[Daemon],
@@ -112,6 +120,11 @@ def _run(
     async def run() -> int:
         daemon = Daemon(settings, load_again, log, writer)
         daemon.open()
+        warnings = privileges.give_up(settings.user) + (
+            ["no sandbox"] if settings.no_sandbox else privileges.sandbox(readable(settings)))
+        writer.start()
+        for warning in warnings:
+            log.warning("privileges", reason=warning)
         held.append(daemon)
         return await daemon.run(ready)
 

@@ -5,10 +5,10 @@ in it. Its own watching thread is stopped as well; this process is not. It maps 
 packets wait while no queue thread takes any, and kills the daemon: the kernel's --queue-bypass lets mail through
 then. It also says, once, that the daemon's main loop hangs, which nobody inside could say; verdicts go on meanwhile.
 
-    python -m mxallowd.guard HEARTBEATS PIDFD SINK QUEUE...
+    python -m mxallowd.guard HEARTBEATS PIDFD SINK USER QUEUE...
 
-Descriptors of the page and of the daemon, `stdout` or `syslog`, and numbers of queues. It ends when its standard input
-does, which the daemon holds open.
+Descriptors of the page and of the daemon, `stdout` or `syslog`, the user that both become (empty: the default), and
+numbers of queues. It ends when its standard input does, which the daemon holds open.
 """
 import os
 import select
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mxallowd._watch import SILENT_STATUS, Heartbeats, waiting
 from mxallowd.log import Log, open_log
+from mxallowd.privileges import give_up
 
 TICK_S = 0.1
 SILENT_S = 1.2  # the daemon's own thread needs 0.5: this is for when that is stopped, too
@@ -63,13 +64,16 @@ class Guard:
 
 def main(words: list[str]) -> int:
     """Run as the guard."""
-    heartbeats, pidfd, sink, *queues = words
+    heartbeats, pidfd, sink, user, *queues = words
     # What stops the daemon's process group, a key of a terminal, must not stop us.
     os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Ending a process of the same user needs no capability.
+    give_up(user or None, keep=())
     beats = Heartbeats(int(heartbeats))
     lines, writer = open_log(stdout=sink == "stdout", quiet=False)
+    writer.start()
     guard = Guard(beats, [int(queue) for queue in queues], lines)
     while not select.select([0], [], [], TICK_S)[0]:
         now = time.monotonic()

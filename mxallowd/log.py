@@ -133,6 +133,9 @@ class Writer(logging.Handler):
         self._left_out = 0
         # A daemon thread: one that is stuck in a write does not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write. Until then lines wait: a thread keeps the privileges that it was started with."""
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -155,6 +158,8 @@ class Writer(logging.Handler):
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what is waiting, for at most `timeout_s` seconds."""
+        if not self._thread.is_alive():
+            self._thread.start()
         deadline = time.monotonic() + timeout_s
         try:
             self._queue.put(_END, timeout=timeout_s)

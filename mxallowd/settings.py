@@ -68,6 +68,8 @@ class Settings:
     on_overload: str  # accept or drop
     no_watchdog: bool
     max_entries: int
+    user: str | None  # None: mxallowd, where there is such a user
+    no_sandbox: bool
     pid_file: Path
 
 

@@ -15,12 +15,15 @@ STAMP = re.compile(r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d - ")
 
 
 class DaemonProcess:
-    """`mxallowd -F -s` with further arguments; a context manager that ends what it started."""
+    """`mxallowd -F -s` with further arguments; a context manager that ends what it started.
+
+    It stays root where no user is given, since another one cannot read the directories of tests.
+    """
 
     def __init__(self, host: Host, arguments: Sequence[str], *, script: str = "", prefix: Sequence[str] = ()) -> None:
         program = ["-c", script] if script else ["-m", "mxallowd"]
         self.process = host.popen(
-            [*prefix, sys.executable, *program, "-F", "-s", *arguments],
+            [*prefix, sys.executable, *program, "-F", "-s", "--user", "root", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         self.lines: list[str] = []

@@ -57,6 +57,7 @@ class Stuck(logging.Handler):
 def test_a_stuck_target_holds_nobody_up_and_what_is_left_out_is_counted() -> None:
     target = Stuck()
     writer = Writer(target, capacity=10)
+    writer.start()
     log = logger_with(writer)
     started = time.monotonic()
     for number in range(1000):
@@ -80,6 +81,7 @@ def test_a_target_that_fails_is_tried_again_and_the_loss_is_said() -> None:
     target.fail = True
     target.go.set()
     writer = Writer(target)
+    writer.start()
     log = logger_with(writer)
     for _ in range(3):
         log.info("lost")
@@ -94,6 +96,7 @@ def test_a_target_that_fails_is_tried_again_and_the_loss_is_said() -> None:
 
 def test_a_stuck_target_does_not_hold_up_the_end() -> None:
     writer = Writer(Stuck(), capacity=2)
+    writer.start()
     log = logger_with(writer)
     for _ in range(5):
         log.info("line")

@@ -127,14 +127,18 @@ class NfqueueBackend:
         reason = is_supported()
         if reason:
             raise StartError(reason)
-        from mxallowd._watch import Heartbeats, Watchdog  # noqa: PLC0415  # Linux only
+        # Linux only; and now, since later it may not be allowed to read them.
+        from mxallowd._watch import Heartbeats, Watchdog  # noqa: PLC0415
+        from mxallowd._worker import QueueThread  # noqa: PLC0415
 
         assert settings.queue_num is not None
         self._queue_length = settings.queue_length
         self._on_overload = settings.on_overload
+        self._thread_of = QueueThread
         self._heartbeats = Heartbeats()
         self._watchdog = None if settings.no_watchdog else Watchdog(self._heartbeats, list(settings.queue_num))
         self._guard: subprocess.Popen[bytes] | None = None
+        self._user = settings.user or ""
         self._guard_sink = "stdout" if settings.stdout else "syslog"
         # The shards of the table from the first one on are ours, one a thread.
         self._queues = [
@@ -155,11 +159,9 @@ class NfqueueBackend:
 
     def start(self) -> list[str]:
         """Start the threads; warnings about what the kernel does not offer. Raises StartError."""
-        from mxallowd._worker import QueueThread  # noqa: PLC0415  # Linux only
-
         for queue in self._queues:
             queue.configure(self._on_overload)
-            queue.thread = QueueThread(
+            queue.thread = self._thread_of(
                 queue.bound.get_fd(), queue.number, queue.fastpath, settle_message(queue.number),
                 heartbeats=self._heartbeats, place=queue.place)
             try:
@@ -185,7 +187,7 @@ class NfqueueBackend:
         try:
             self._guard = subprocess.Popen(
                 [sys.executable, "-m", "mxallowd.guard", str(self._heartbeats.fd), str(daemon), self._guard_sink,
-                 *numbers],
+                 self._user, *numbers],
                 stdin=subprocess.PIPE, stdout=None if self._guard_sink == "stdout" else subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, pass_fds=(self._heartbeats.fd, daemon))
         except OSError as error:

@@ -188,6 +188,11 @@ def main(words: list[str]) -> int:
     """Run as the helper."""
     # A terminal's interrupt is for the daemon, which ends us by closing our input.
     os.setpgid(0, 0)
+    if sys.platform == "linux":
+        # It stays root, since a program that it starts gets its capabilities from that, but with one of them.
+        from mxallowd.privileges import CAP_NET_ADMIN, give_up  # noqa: PLC0415
+
+        give_up("root", keep=(CAP_NET_ADMIN,))
     if len(words) == 2 and words[0] == "pf":
         serve(Pf(words[1]))
     elif words == ["ipset"]:

@@ -4,7 +4,7 @@ The beats lie in a page that another process can map (guard.py), so that it sees
 whole. Each has one writer and any reader. The watching thread is native and never wants the GIL; it counts its own
 ticks and not the clock, so that a pause of the whole process, which stops it as well, is no silence.
 """
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     MOST_QUEUES = 64
@@ -14,18 +14,17 @@ cdef enum:
 
 cdef struct Beats:          # the shared page
     uint64_t main_loop      # goes up with each turn of the main loop's clock
-    uint64_t silent         # number of the queue whose silence ended the process, plus one
+    uint64_t silent         # place of the queue whose silence ended the process, plus one
     uint64_t queue[<int> MOST_QUEUES]
+    uint64_t busy[<int> MOST_QUEUES]    # whether the thread holds packets that have no verdict yet
 
 cdef struct Watch:
     Beats *beats
     int count
-    int proc_fd             # /proc/net/netfilter/nfnetlink_queue
     uint32_t stop           # set by the main thread
-    uint16_t numbers[<int> MOST_QUEUES]
+    int fds[<int> MOST_QUEUES]          # sockets that bound the queues
     uint64_t seen[<int> MOST_QUEUES]
     uint32_t ticks[<int> MOST_QUEUES]
-    char text[8192]
 
 
 cdef class Heartbeats:

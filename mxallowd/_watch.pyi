@@ -22,7 +22,7 @@ class Heartbeats:
         """The beats of the main loop so far."""
     @property
     def silent(self) -> int | None:
-        """The number of the queue whose silence ended the process."""
+        """The place of the queue whose silence ended the process."""
     def queue(self, place: int) -> int:
         """The beats of a queue thread so far, by its place among the queues. Raises IndexError."""
 
@@ -30,12 +30,12 @@ class Heartbeats:
 class Watchdog:
     """A thread that ends the process with SILENT_STATUS when a queue thread is silent while packets wait for it."""
 
-    def __new__(cls, heartbeats: Heartbeats, numbers: Sequence[int]) -> Watchdog:
-        """`numbers` are the queues in the order of their places. Raises ValueError on none or more than 64."""
+    def __new__(cls, heartbeats: Heartbeats, fds: Sequence[int]) -> Watchdog:
+        """`fds` are the sockets that bound the queues, in the order of their places.
+
+        They must stay open until stop(). Raises ValueError on none or more than 64.
+        """
     def start(self) -> None:
         """Begin to watch. Raises OSError."""
     def stop(self) -> None:
         """End the thread, and wait for it: at most 50 ms."""
-
-def waiting(text: bytes, number: int) -> int:
-    """Packets that wait in a queue by the text of /proc/net/netfilter/nfnetlink_queue; 0 where it has no such line."""

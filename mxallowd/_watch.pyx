@@ -1,23 +1,31 @@
 """Heartbeats and the thread that watches them: see _watch.pxd.
 
-Which way it fails: without /proc it sees nothing waiting and ends nobody. It ends the process only where packets wait
-in the kernel's queue while their thread has not taken any for half a second: from then on every new connection to the
-mail server would hang, and a process that is gone harms less.
+Which way it fails: a socket that tells nothing holds nothing, and nobody is ended. It ends the process only where
+packets wait while their thread has taken none and settled none for half a second: from then on every new connection to
+the mail server would hang, and a process that is gone harms less.
 """
 cimport cython
 from libc.errno cimport errno
-from libc.stdint cimport uint16_t, uint64_t
-from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open
+from libc.stdint cimport uint32_t, uint64_t
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.signal cimport sigfillset, sigset_t
 from posix.time cimport timespec
-from posix.unistd cimport _exit, close, ftruncate, pread
+from posix.unistd cimport _exit, close, ftruncate
 
 from mxallowd.c_atomic cimport RELAXED, load32, load64, store32, store64
 
 cdef extern from "<sys/mman.h>" nogil:
     const unsigned int MFD_CLOEXEC
     int memfd_create(const char *name, unsigned int flags)
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    const int SOL_SOCKET
+    const int SO_MEMINFO
+    int getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+
+cdef extern from "<linux/sock_diag.h>" nogil:
+    const int SK_MEMINFO_VARS
 
 cdef extern from "<time.h>" nogil:
     int nanosleep(const timespec *wanted, timespec *left)
@@ -47,38 +55,21 @@ SILENCE_MS = <int> TICK_MS * <int> SILENT_TICKS
 SILENT_STATUS = <int> STATUS
 
 
-cdef uint64_t waiting_in(const char *text, ssize_t length, uint16_t number) noexcept nogil:
-    """The third number of the line of that queue in /proc/net/netfilter/nfnetlink_queue; 0: no such line."""
-    cdef uint64_t values[3]
-    cdef ssize_t at = 0
-    cdef int field = 0
-    cdef bint inside = False
-    values[0] = values[1] = values[2] = 0
-    while at < length:
-        if 48 <= text[at] <= 57:         # digits of ASCII
-            if field < 3:
-                values[field] = values[field] * 10 + <uint64_t> text[at] - 48
-            inside = True
-        elif inside:
-            inside = False
-            field += 1
-        if text[at] == 10:
-            if field >= 3 and values[0] == number:
-                return values[2]
-            field = 0
-            values[0] = values[1] = values[2] = 0
-        at += 1
-    return 0
+cdef bint unread(int fd) noexcept nogil:
+    """Whether the socket holds packets that nobody has taken: SO_MEMINFO needs no privilege, as /proc would."""
+    cdef uint32_t memory[<int> SK_MEMINFO_VARS]
+    cdef socklen_t size = sizeof(memory)
+    memory[0] = 0
+    return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0 and memory[0] > 0
 
 
 cdef int silent_queue(Watch *watch) noexcept nogil:
     """One look; the place of a queue that has been silent for too long while packets wait in it, -1: there is none."""
-    cdef ssize_t length = pread(watch.proc_fd, watch.text, sizeof(watch.text), 0)
     cdef uint64_t beat
     cdef int i
     for i in range(watch.count):
         beat = load64(&watch.beats.queue[i], RELAXED)
-        if beat != watch.seen[i] or length <= 0 or waiting_in(watch.text, length, watch.numbers[i]) == 0:
+        if beat != watch.seen[i] or not (load64(&watch.beats.busy[i], RELAXED) or unread(watch.fds[i])):
             watch.seen[i] = beat
             watch.ticks[i] = 0
             continue
@@ -100,7 +91,7 @@ cdef void *run(void *argument) noexcept nogil:
         nanosleep(&tick, NULL)
         silent = silent_queue(watch)
         if silent >= 0 and load32(&watch.stop, RELAXED) == 0:
-            store64(&watch.beats.silent, <uint64_t> watch.numbers[silent] + 1, RELAXED)
+            store64(&watch.beats.silent, <uint64_t> silent + 1, RELAXED)
             # All threads at once, and nothing of Python's or of the C library's on the way.
             _exit(STATUS)
     return NULL
@@ -144,28 +135,19 @@ cdef class Heartbeats:
 
 @cython.final
 cdef class Watchdog:
-    def __cinit__(self, Heartbeats heartbeats not None, numbers):
+    def __cinit__(self, Heartbeats heartbeats not None, fds):
         cdef int i
-        if not 0 < len(numbers) <= MOST_QUEUES:
-            raise ValueError(f"{len(numbers)} queues cannot be watched")
+        if not 0 < len(fds) <= MOST_QUEUES:
+            raise ValueError(f"{len(fds)} queues cannot be watched")
         self.heartbeats = heartbeats
         self.watch.beats = heartbeats.beats
-        self.watch.count = len(numbers)
-        for i, number in enumerate(numbers):
-            self.watch.numbers[i] = number
-        self.watch.proc_fd = -1
-
-    def __dealloc__(self):
-        if self.watch.proc_fd >= 0:
-            close(self.watch.proc_fd)
+        self.watch.count = len(fds)
+        for i, fd in enumerate(fds):
+            self.watch.fds[i] = fd
 
     def start(self):
         cdef sigset_t every, before
         cdef int status
-        # Opened once: later a sandbox may be around us.
-        self.watch.proc_fd = open(b"/proc/thread-self/net/netfilter/nfnetlink_queue", O_RDONLY | O_CLOEXEC)
-        if self.watch.proc_fd < 0:
-            raise OSError(errno, "the kernel does not show its queues")
         sigfillset(&every)
         pthread_sigmask(SIG_SETMASK, &every, &before)
         status = pthread_create(&self.thread, NULL, run, &self.watch)
@@ -181,7 +163,3 @@ cdef class Watchdog:
             self.started = False
             with nogil:
                 pthread_join(thread, NULL)
-
-
-def waiting(bytes text not None, number):
-    return waiting_in(<const char *> text, len(text), number)

@@ -49,7 +49,8 @@ cdef struct Worker:
     uint32_t settle_length
     char name[16]
     uint64_t *beat                  # raised with every turn and every batch; watched from outside this thread
-    uint64_t unwatched              # where it points to when nobody watches
+    uint64_t *busy                  # whether packets without a verdict are in our hands
+    uint64_t unwatched[2]           # where they point to when nobody watches
     bint counting                   # whether last_id is the number of a packet
     uint32_t last_id
     int filled                      # packets in the batch

@@ -180,10 +180,12 @@ cdef int receive(Worker *worker, int flags) noexcept nogil:
             worker.error = errno
         return 0
     now_us = boottime_us()
+    store64(worker.busy, 1, RELAXED)
     for i in range(received):
         length = min(<size_t> worker.messages[i].msg_len, <size_t> BUFFER)
         take_datagram(worker, worker.buffers[i], length, now_us)
     settle_batch(worker)
+    store64(worker.busy, 0, RELAXED)
     return received
 
 
@@ -265,10 +267,12 @@ cdef class QueueThread:
         worker.fd = fd
         worker.queue = queue
         worker.path = &fastpath.path
-        worker.beat = &worker.unwatched
+        worker.beat = &worker.unwatched[0]
+        worker.busy = &worker.unwatched[1]
         if heartbeats is not None:
             heartbeats.queue(place)
             worker.beat = &heartbeats.beats.queue[<int> place]
+            worker.busy = &heartbeats.beats.busy[<int> place]
         self.heartbeats = heartbeats
         worker.settle = <const uint8_t *> <const char *> settle
         worker.settle_length = len(settle)

@@ -120,9 +120,9 @@ def _run(
     async def run() -> int:
         daemon = Daemon(settings, load_again, log, writer)
         daemon.open()
+        privileges.raise_priority()
         warnings = privileges.give_up(settings.user) + (
             ["no sandbox"] if settings.no_sandbox else privileges.sandbox(readable(settings)))
-        writer.start()
         for warning in warnings:
             log.warning("privileges", reason=warning)
         held.append(daemon)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from mxallowd import __version__, backends, counters, kerneltables
+from mxallowd import __version__, backends, counters, kerneltables, privileges
 from mxallowd._fastpath import Rules
 from mxallowd.events import Event, decode, packed
 from mxallowd.events import Kind as EventKind
@@ -59,6 +59,7 @@ class Daemon:
         self._settings = settings
         self._load = load
         self._log = log
+        self._writer = writer
         self._wake = Wake()
         self._backend = backends.create(settings, compile_rules(settings), self._wake)
         self._whitelist = Whitelist(
@@ -118,6 +119,9 @@ class Daemon:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
             warnings = self._backend.start()
+            # What is no part of the packet path stands behind it.
+            privileges.usual_priority()
+            self._writer.start()
             for table in self._tables:
                 table.start()
             self._greet(warnings)

@@ -2,35 +2,37 @@
 
 A daemon that is stopped (SIGSTOP, swapped out, a frozen container) is still bound to its queue, so all new mail waits
 in it. Its own watching thread is stopped as well; this process is not. It maps the daemon's heartbeats, looks whether
-packets wait while no queue thread takes any, and kills the daemon: the kernel's --queue-bypass lets mail through
-then. It also says, once, that the daemon's main loop hangs, which nobody inside could say; verdicts go on meanwhile.
+packets wait in a socket while no queue thread takes any, and kills the daemon: the kernel's --queue-bypass lets mail
+through then. It also says, once, that the daemon's main loop hangs, which nobody inside could say; verdicts go on
+meanwhile.
 
     python -m mxallowd.guard HEARTBEATS PIDFD SINK USER QUEUE...
 
 Descriptors of the page and of the daemon, `stdout` or `syslog`, the user that both become (empty: the default), and
-numbers of queues. It ends when its standard input does, which the daemon holds open.
+the queues with the port ids of their sockets, NUMBER:PORT. It ends when its standard input does, which the daemon
+holds open.
 """
 import os
 import select
 import signal
 import sys
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
-from mxallowd._watch import SILENT_STATUS, Heartbeats, waiting
+from mxallowd._watch import SILENT_STATUS, Heartbeats
 from mxallowd.log import Log, open_log
 from mxallowd.privileges import give_up
+from mxallowd.procnetlink import read_row
 
 TICK_S = 0.1
 SILENT_S = 1.2  # the daemon's own thread needs 0.5: this is for when that is stopped, too
 MAIN_LOOP_S = 10.0
-PROC_QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
 class Guard:
     """One look after the other. Times are of a clock that does not jump."""
 
-    def __init__(self, beats: Heartbeats, queues: list[int], log: Log) -> None:
+    def __init__(self, beats: Heartbeats, queues: Sequence[tuple[int, int]], log: Log) -> None:
         self._beats = beats
         self._queues = queues
         self._log = log
@@ -38,12 +40,12 @@ class Guard:
         self._main = (-1, 0.0)
         self._hangs = False
 
-    def silent(self, text: bytes, now: float) -> int | None:
+    def silent(self, now: float) -> int | None:
         """The number of a queue in which packets have waited for too long while its thread took none."""
         found = None
-        for place, number in enumerate(self._queues):
+        for place, (number, port_id) in enumerate(self._queues):
             beat, since = self._seen[place]
-            if self._beats.queue(place) != beat or not waiting(text, number):
+            if self._beats.queue(place) != beat or not read_row(port_id)[0]:
                 self._seen[place] = (self._beats.queue(place), now)
             elif now - since >= SILENT_S:
                 found = number
@@ -74,10 +76,11 @@ def main(words: list[str]) -> int:
     beats = Heartbeats(int(heartbeats))
     lines, writer = open_log(stdout=sink == "stdout", quiet=False)
     writer.start()
-    guard = Guard(beats, [int(queue) for queue in queues], lines)
+    numbers = [(int(number), int(port_id)) for number, port_id in (queue.split(":") for queue in queues)]
+    guard = Guard(beats, numbers, lines)
     while not select.select([0], [], [], TICK_S)[0]:
         now = time.monotonic()
-        silent = guard.silent(PROC_QUEUES.read_bytes(), now)
+        silent = guard.silent(now)
         if silent is not None:
             signal.pidfd_send_signal(int(pidfd), signal.SIGKILL)
             lines.error("killed", None, queue=silent, reason="packets waited, and the process did not run")
@@ -85,7 +88,7 @@ def main(words: list[str]) -> int:
         guard.look_at_main_loop(now)
     else:
         if beats.silent is not None:
-            lines.error("ended", None, queue=beats.silent, status=SILENT_STATUS,
+            lines.error("ended", None, queue=numbers[beats.silent][0], status=SILENT_STATUS,
                         reason="packets waited, and the queue's thread did not run")
     writer.close()
     return 0

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from mxallowd.errors import StartError
@@ -65,12 +66,11 @@ class PidFile:
         """Remove the file, if it is still ours, and let it go."""
         if self._descriptor < 0:
             return
-        try:
-            if self._is_current(self._descriptor):
+        # Its directory may be closed to us by now: then it stays, empty, and its lock goes with this process.
+        os.truncate(self._descriptor, 0)
+        if self._is_current(self._descriptor):
+            with suppress(OSError):
                 self._path.unlink()
-        except OSError:
-            # Its directory may be read-only by now; the lock goes with the process all the same.
-            os.truncate(self._descriptor, 0)
         os.close(self._descriptor)
         self._descriptor = -1
 

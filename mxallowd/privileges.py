@@ -11,9 +11,9 @@ the start. Landlock and seccomp are a second wall; a kernel without them is said
 import ctypes
 import os
 import pwd
-import resource
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from mxallowd.errors import StartError
@@ -24,9 +24,7 @@ _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 8, 23, 24  # linux/prctl.
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 DEFAULT_USER = "mxallowd"
-# What getpriority(2) calls nice -10, for the queue threads: they raise themselves after the privilege is gone.
-_RLIMIT_NICE = 13
-_NICE_LIMIT = 31
+NICENESS = -11  # that of _watch; the queue threads lower theirs to -10
 
 # linux/landlock.h; the numbers of the calls are the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -71,7 +69,6 @@ def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[st
     keep = frozenset(keep)
     account = _account(user)
     try:
-        _limit_nice()
         if os.geteuid() == 0 or CAP_SETPCAP in _held():
             _shrink_bounding_set(keep)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -102,16 +99,16 @@ def _account(user: str | None) -> pwd.struct_passwd | None:
     return None if account.pw_uid == 0 else account
 
 
-def _limit_nice() -> None:
-    soft, hard = resource.getrlimit(_RLIMIT_NICE)
-    if hard < _NICE_LIMIT:
-        try:
-            resource.setrlimit(_RLIMIT_NICE, (_NICE_LIMIT, _NICE_LIMIT))
-        except (OSError, ValueError):
-            # The queue threads run at the usual priority then.
-            return
-    elif soft < _NICE_LIMIT:
-        resource.setrlimit(_RLIMIT_NICE, (_NICE_LIMIT, hard))
+def raise_priority() -> None:
+    """Let the threads that are started next have the priority of the packet path, while that is still allowed."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, min(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def usual_priority() -> None:
+    """Back to the usual one, for this thread and what it starts from now on."""
+    if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 def _held() -> frozenset[int]:

@@ -15,9 +15,13 @@ _libc.ptrace.restype = ctypes.c_long
 
 def thread_named(process: int, name: str) -> int:
     """The id of the thread of that name."""
-    for task in Path(f"/proc/{process}/task").iterdir():
-        if (task / "comm").read_text(encoding="ascii").strip() == name:
-            return int(task.name)
+    deadline = time.monotonic() + 2
+    # It gives itself its name, some moments after it was started.
+    while time.monotonic() < deadline:
+        for task in Path(f"/proc/{process}/task").iterdir():
+            if (task / "comm").read_text(encoding="ascii").strip() == name:
+                return int(task.name)
+        time.sleep(0.01)
     raise AssertionError(f"process {process} has no thread {name}")
 
 

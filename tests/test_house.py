@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         "__init__", "errors", "text", "streams", "clock", "wake", "_packet", "_address", "c_atomic", "c_netlink"}),
     frozenset({"options", "_headers", "_siphash", "_ring", "_nfnetlink", "_watch"}),
     frozenset({"_table", "_capture", "log"}),
-    frozenset({"privileges", "pcapfilter", "_fastpath", "events", "resolver", "captures"}),
+    frozenset({"privileges", "procnetlink", "pcapfilter", "_fastpath", "events", "resolver", "captures"}),
     frozenset({"settings"}),
     frozenset({"arguments", "configfile"}),
     frozenset({"loading", "hostnames", "hostlines", "whitelist", "_worker", "_replay", "pidfile", "background"}),

@@ -12,7 +12,6 @@ import asyncio
 import errno
 import os
 import socket
-from pathlib import Path
 from typing import Any
 
 from mxallowd._capture import LINK_TYPES, select
@@ -23,6 +22,7 @@ from mxallowd._table import Table
 from mxallowd.clock import boottime_us
 from mxallowd.errors import StartError
 from mxallowd.pcapfilter import NFLOG, install
+from mxallowd.procnetlink import read_row
 from mxallowd.settings import Settings
 from mxallowd.text import quoted
 from mxallowd.wake import Wake
@@ -39,9 +39,8 @@ AGAIN_S = 0.03
 # An interface that goes down may come back; one that is gone fails each read.
 FAILED_AGAIN_S = 1.0
 MAX_FAILED_READS = 10
-_SOL_NETLINK, _NETLINK_NO_ENOBUFS, _NETLINK_NETFILTER = 270, 5, 12  # linux/netlink.h
+_SOL_NETLINK, _NETLINK_NO_ENOBUFS = 270, 5  # linux/netlink.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
-PROC_NETLINK = Path("/proc/net/netlink")
 
 
 def is_supported() -> str | None:
@@ -234,7 +233,7 @@ class CaptureBackend:
         if self._ended or self._handle is None:
             return self._lost
         if self._link_type == NFLOG:
-            return netlink_drops(self._port_id)
+            return read_row(self._port_id)[1]
         _, dropped, by_interface = self._handle.stats()
         return int(dropped) + int(by_interface)
 
@@ -258,14 +257,3 @@ def interface_index(name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError:
         return 0
-
-
-def netlink_drops(port_id: int) -> int:
-    """Messages that the kernel could not put into a netfilter netlink socket of this network namespace."""
-    try:
-        lines = PROC_NETLINK.read_text(encoding="ascii").splitlines()[1:]
-    except OSError:
-        return 0
-    # sk, protocol, port id, groups, receive memory, send memory, dump, locks, drops, inode
-    rows = (line.split() for line in lines)
-    return sum(int(row[8]) for row in rows if int(row[1]) == _NETLINK_NETFILTER and int(row[2]) == port_id)

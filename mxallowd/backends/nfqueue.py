@@ -4,6 +4,7 @@ NetfilterQueue opens and binds a queue; from then on its socket belongs to a que
 and answers without Python. What the library does not offer (flags, NETLINK_NO_ENOBUFS) is set here by messages of
 linux/netfilter/nfnetlink_queue.h on the same socket.
 """
+import io
 import os
 import socket
 import struct
@@ -42,7 +43,7 @@ BYTES_PER_PACKET = 1304
 LONGEST_QUEUE = 65535
 RING_EVENTS = 8192
 GUARD_END_S = 2.0
-PROC_QUEUES = Path("/proc/net/netfilter/nfnetlink_queue")
+PROC_QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
 def config_message(queue: int, *attributes: tuple[int, int]) -> bytes:
@@ -103,6 +104,11 @@ class _Queue:
         # A receive buffer that is smaller than asked for overflows earlier, nothing else.
         self.warnings = [f"queue {self.number}: {warning.message}" for warning in caught]
 
+    def port_id(self) -> int:
+        """The netlink port of its socket."""
+        with socket.socket(fileno=os.dup(self.bound.get_fd())) as twin:
+            return int(twin.getsockname()[0])
+
     def configure(self, on_overload: str) -> None:
         """Set what the library does not; what the kernel refuses is a warning, as the queue works without it."""
         descriptor = self.bound.get_fd()
@@ -135,8 +141,11 @@ class NfqueueBackend:
         self._queue_length = settings.queue_length
         self._on_overload = settings.on_overload
         self._thread_of = QueueThread
+        self._proc_queues = ProcQueues()
         self._heartbeats = Heartbeats()
-        self._watchdog = None if settings.no_watchdog else Watchdog(self._heartbeats, list(settings.queue_num))
+        self._watchdog_of = Watchdog
+        self._watched = not settings.no_watchdog
+        self._watchdog: Any = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._user = settings.user or ""
         self._guard_sink = "stdout" if settings.stdout else "syslog"
@@ -151,7 +160,7 @@ class NfqueueBackend:
         try:
             for queue in self._queues:
                 queue.bind(self._queue_length)
-            if self._watchdog is not None:
+            if self._watched:
                 self._start_guard()
         except StartError:
             self._unbind()
@@ -172,8 +181,9 @@ class NfqueueBackend:
         return warnings + self._start_watching()
 
     def _start_watching(self) -> list[str]:
-        if self._watchdog is None:
+        if not self._watched:
             return ["no watchdog: a daemon that hangs holds up all new mail"]
+        self._watchdog = self._watchdog_of(self._heartbeats, [queue.bound.get_fd() for queue in self._queues])
         try:
             self._watchdog.start()
         except OSError as error:
@@ -183,7 +193,7 @@ class NfqueueBackend:
     def _start_guard(self) -> None:
         """A process of its own, before any privilege is given up: it is to end us."""
         daemon = os.pidfd_open(os.getpid())
-        numbers = [str(queue.number) for queue in self._queues]
+        numbers = [f"{queue.number}:{queue.port_id()}" for queue in self._queues]
         try:
             self._guard = subprocess.Popen(
                 [sys.executable, "-m", "mxallowd.guard", str(self._heartbeats.fd), str(daemon), self._guard_sink,
@@ -264,30 +274,38 @@ class NfqueueBackend:
             if queue.thread is not None:
                 for name, value in queue.thread.counters().items():
                     totals[name] = totals.get(name, 0) + value
-        totals["lost-by-kernel"] = kernel_drops(range(self._queues[0].number, self._queues[-1].number + 1))
+        totals["lost-by-kernel"] = self._proc_queues.drops(
+            range(self._queues[0].number, self._queues[-1].number + 1))
         return totals
 
 
-def kernel_drops(numbers: range) -> int:
-    """Packets of these queues that the kernel dropped: queue full, or no room in the socket's receive buffer."""
-    drops = 0
-    for line in _proc_lines():
-        # queue, port id, waiting, copy mode, copy range, queue dropped, user dropped, last id, 1
-        if len(line) >= 7 and line[0] in numbers:
-            drops += line[5] + line[6]
-    return drops
+class ProcQueues:
+    """The kernel's table of queues, in a file that is opened while that is still allowed."""
 
+    def __init__(self) -> None:
+        try:
+            self._file: io.FileIO | None = io.FileIO(PROC_QUEUES)
+        except OSError:
+            self._file = None
 
-def _proc_lines() -> list[list[int]]:
-    try:
-        text = PROC_QUEUES.read_text(encoding="ascii")
-    except OSError:
-        return []
-    return [[int(word) for word in line.split()] for line in text.splitlines()]
+    def rows(self) -> list[list[int]]:
+        """Queue, port id, waiting, copy mode, copy range, queue dropped, user dropped, last id, 1; a row a queue."""
+        if self._file is None:
+            return []
+        try:
+            text = os.pread(self._file.fileno(), 1 << 16, 0)
+        except OSError:
+            # The network namespace is gone.
+            return []
+        return [[int(word) for word in line.split()] for line in text.splitlines()]
+
+    def drops(self, numbers: range) -> int:
+        """Packets of these queues that the kernel dropped: queue full, or no room in the socket's receive buffer."""
+        return sum(row[5] + row[6] for row in self.rows() if len(row) >= 7 and row[0] in numbers)
 
 
 def _reason(number: int, error: OSError) -> str:
-    holder = next((line[1] for line in _proc_lines() if line and line[0] == number), None)
+    holder = next((row[1] for row in ProcQueues().rows() if row and row[0] == number), None)
     if holder is not None:
         return f"it is held by another program (netlink port {holder})"
     if not _may_administer_network():

@@ -23,6 +23,7 @@ from mxallowd.settings import Settings, changed
 from mxallowd.sinks import Sink
 from mxallowd.sinks.kernel import KernelTableSink
 from mxallowd.sinks.log import LogSink
+from mxallowd.supervisor import Supervisor
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.wake import Wake
 from mxallowd.whitelist import Whitelist
@@ -60,6 +61,7 @@ class Daemon:
         self._load = load
         self._log = log
         self._writer = writer
+        self._supervisor = Supervisor()
         self._wake = Wake()
         self._backend = backends.create(settings, compile_rules(settings), self._wake)
         self._whitelist = Whitelist(
@@ -126,6 +128,7 @@ class Daemon:
                 table.start()
             self._greet(warnings)
             ready()
+            self._supervisor.ready()
             self._take_events()
             ticker = asyncio.create_task(self._tick())
             await self._ending.wait()
@@ -182,6 +185,8 @@ class Daemon:
         while True:
             await asyncio.sleep(TICK_S)
             self._backend.tick()
+            if not self._backend.failures():
+                self._supervisor.alive()
             for sink in self._sinks:
                 sink.tick()
             self._say_lost_events()
@@ -235,6 +240,11 @@ class Daemon:
         self._ending.set()
 
     def _reload(self) -> None:
+        self._supervisor.reloading()
+        self._load_again()
+        self._supervisor.ready()
+
+    def _load_again(self) -> None:
         loaded = self._load()
         settings = loaded.settings
         for problem in loaded.problems:
@@ -294,6 +304,7 @@ class Daemon:
             self._log.warning("kernel", reason=warning)
 
     async def _finish(self) -> int:
+        self._supervisor.stopping()
         failures = self._backend.failures()
         for word, reason in failures:
             self._log.error(word, reason=reason)

@@ -78,7 +78,9 @@ def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[st
             _prctl(_PR_SET_KEEPCAPS, 1)
             os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
             os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
-        _set_capabilities(keep & _held())
+        # Whoever started us may have left us just these, and no way to set any.
+        if _held() != keep:
+            _set_capabilities(keep & _held())
         _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     except OSError as error:
         raise StartError(f"cannot give up privileges: {error.strerror}") from None
@@ -107,7 +109,7 @@ def raise_priority() -> None:
 
 def usual_priority() -> None:
     """Back to the usual one, for this thread and what it starts from now on."""
-    if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+    if os.getpriority(os.PRIO_PROCESS, 0) == NICENESS:
         os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 

@@ -119,4 +119,5 @@ cdef class Table:
     cdef bint has_displaced             # whether the last admit() pushed a live host out
     cdef int admitting                  # the shard of the main thread, -1: there is none
     cdef Shard *shard_at(self, int shard) except NULL
+    cdef int sample_from(self, Shard *shard, uint32_t number, int most, uint64_t now, dict found) except -1
     cdef Shard *find_live(self, host, now_us, uint32_t *number, uint64_t *state) except? NULL

@@ -46,7 +46,9 @@ class Table:
         end. Any thread may call it; what changes meanwhile may be missed.
         """
     def sample(self, now_us: int, count: int) -> dict[bytes, tuple[int, bool]]:
-        """Some listed hosts, at most `count`, chosen at random: until when (microseconds), and whether used."""
+        """Some listed hosts, about `count`, the newest and others at random: until when, and whether used."""
+    def free(self, shard: int) -> int:
+        """Entries that the shard can take without giving any away. Raises IndexError."""
     def sweep_admitted(self, now_us: int) -> None:
         """Remove all expired entries among those that were admitted."""
     def sweep_shard(self, now_us: int, shard: int) -> None:

@@ -623,20 +623,37 @@ cdef class Table:
         return records[:taken * <Py_ssize_t> sizeof(Listed)], following
 
     def sample(self, now_us, count):
-        cdef uint64_t now = now_us, state = 0
-        cdef Address host
+        cdef uint64_t now = now_us
         cdef Shard *shard
         cdef uint32_t number
-        cdef int _
+        cdef int i, share = count // (2 * self.shard_count) + 1
         found = {}
-        for _ in range(<int> count):
-            shard = &self.shards[random() % self.shard_count]
-            if shard.highest == 0:
-                continue
-            number = 1 + <uint32_t> random() % shard.highest
+        for i in range(self.shard_count):
+            shard = &self.shards[i]
+            # From the new ends of both lists, where living entries are for sure; links that change meanwhile lead to
+            # some entry all the same.
+            for number in (load32(&shard.young.newest, RELAXED), load32(&shard.proven.newest, RELAXED)):
+                self.sample_from(shard, number, share // 2 + 1, now, found)
+            if shard.highest:
+                for _ in range(share):
+                    self.sample_from(shard, 1 + <uint32_t> random() % shard.highest, 1, now, found)
+        return found
+
+    cdef int sample_from(self, Shard *shard, uint32_t number, int most, uint64_t now, dict found) except -1:
+        cdef Address host
+        cdef uint64_t state = 0
+        cdef int steps = 4 * most
+        while number and number <= shard.capacity and most > 0 and steps > 0:
+            steps -= 1
             if entry_read(&shard.entries[number], &host, &state) and until_of(state) > now:
                 found[(<const uint8_t *> &host)[:16]] = until_of(state), bool(state & USED)
-        return found
+                most -= 1
+            number = load32(&shard.entries[number].older, RELAXED)
+        return 0
+
+    def free(self, shard):
+        cdef Shard *own = self.shard_at(shard)
+        return own.capacity - load64(&own.size, RELAXED)
 
     def sweep_admitted(self, now_us):
         if self.admitting >= 0:

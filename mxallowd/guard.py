@@ -6,7 +6,7 @@ packets wait in a socket while no queue thread takes any, and kills the daemon: 
 through then. It also says, once, that the daemon's main loop hangs, which nobody inside could say; verdicts go on
 meanwhile.
 
-    python -m mxallowd.guard HEARTBEATS PIDFD SINK USER QUEUE...
+    mxallowd.guard HEARTBEATS PIDFD SINK USER QUEUE...
 
 Descriptors of the page and of the daemon, `stdout` or `syslog`, the user that both become (empty: the default), and
 the queues with the port ids of their sockets, NUMBER:PORT. It ends when its standard input does, which the daemon

@@ -25,6 +25,8 @@ class HostLines:
 
     def info(self, word: str, host: bytes, **values: object) -> None:
         """A line about a host, where the bound allows it. Hosts and values of 16 bytes are addresses."""
+        if not self._log.takes_info():
+            return
         now = self._clock()
         self._left = min(LINES_BURST, self._left + (now - self._filled) * LINES_PER_S)
         self._filled = now

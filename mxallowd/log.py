@@ -55,6 +55,10 @@ class Log:
         line = format_line(word, address, values)
         self._logger.handle(self._logger.makeRecord(self._logger.name, level, "", 0, line, (), None))
 
+    def takes_info(self) -> bool:
+        """Whether lines of level info are written at all."""
+        return self._logger.isEnabledFor(logging.INFO)
+
     def set_quiet(self, quiet: bool) -> None:
         """Log errors only, or all."""
         self._logger.setLevel(logging.ERROR if quiet else logging.INFO)

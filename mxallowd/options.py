@@ -118,7 +118,8 @@ def capture(text: str) -> str:
         return f"nflog:{number(0, 65535)(rest)}"
     if colon and kind == "file":
         return f"file:{path(rest)}"
-    if not INTERFACE.fullmatch(text):
+    # Names of libpcap's for other things than an interface.
+    if not INTERFACE.fullmatch(text) or text in ("nflog", "nfqueue"):
         raise ValueError("is neither an interface nor nflog:GROUP nor file:PATH")
     return text
 

@@ -72,7 +72,8 @@ def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[st
         if os.geteuid() == 0 or CAP_SETPCAP in _held():
             _shrink_bounding_set(keep)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-        if os.geteuid() == 0:
+        # A helper that is started again has none any more, and may not set any.
+        if os.geteuid() == 0 and os.getgroups():
             os.setgroups([])
         if account is not None:
             _prctl(_PR_SET_KEEPCAPS, 1)

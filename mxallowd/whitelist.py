@@ -55,8 +55,13 @@ class Whitelist:
     def adopt(self, host: bytes, until_us: int, *, used: bool) -> bool:
         """Enter a host that was whitelisted before this start. Before any thread runs. False: there is no room."""
         now_us = self.now_us()
-        if len(self._table) >= self._table.max_entries or not self._table.add(
-                host, until_us, now_us, shard=host[15] % self._threads):
+        first = host[15] % self._threads
+        shards = [*range(first, self._threads), *range(first)]
+        shard = next((shard for shard in shards if self._table.free(shard)), None)
+        if shard is not None:
+            self._table.add(host, until_us, now_us, shard=shard)
+        elif not (self._table.shard_count > self._threads and self._table.free(self._threads)
+                  and self._table.admit(host, until_us, now_us)):
             return False
         if used:
             self._table.mark_used(host, now_us)

@@ -3,6 +3,8 @@
 # addresses here.
 #
 #     mxallowd --pflog-interface nflog:5 --ipset ...
+#
+# Running it again changes nothing.
 set -eu
 fake4=192.0.2.10 fake6=2001:db8::10
 real4=192.0.2.20 real6=2001:db8::20
@@ -11,14 +13,17 @@ for set in mx_white mx_used; do
     ipset create -exist ${set}4 hash:ip family inet timeout 3600 maxelem 2000000
     ipset create -exist ${set}6 hash:ip family inet6 timeout 3600 maxelem 2000000
 done
+append() {
+    $program -C INPUT "$@" 2>/dev/null || $program -A INPUT "$@"
+}
 guard() {
     program="$1 -w 10" family=$2 fake=$3 real=$4
     log="-j NFLOG --nflog-group 5 --nflog-threshold 1"
-    $program -N MX_FAKE
+    $program -N MX_FAKE 2>/dev/null || $program -F MX_FAKE
     # Known hosts are told nothing new of; RST sends the sender on at once.
     $program -A MX_FAKE -m set ! --match-set "mx_white$family" src $log
     $program -A MX_FAKE -p tcp -j REJECT --reject-with tcp-reset
-    $program -N MX_REAL
+    $program -N MX_REAL 2>/dev/null || $program -F MX_REAL
     $program -A MX_REAL -m set --match-set "mx_used$family" src -j ACCEPT
     # The first connection of a known host: the daemon learns that the host was here.
     $program -A MX_REAL -m set --match-set "mx_white$family" src $log
@@ -26,8 +31,8 @@ guard() {
     # Unknown hosts: a part of them is logged, for the log and for reverse DNS.
     $program -A MX_REAL -m limit --limit 100/second --limit-burst 200 $log
     $program -A MX_REAL -j DROP
-    $program -A INPUT -p tcp --dport 25 -m state --state NEW -d "$real" -j MX_REAL
-    $program -A INPUT -p tcp --dport 25 -m state --state NEW -d "$fake" -j MX_FAKE
+    append -p tcp --dport 25 -m state --state NEW -d "$real" -j MX_REAL
+    append -p tcp --dport 25 -m state --state NEW -d "$fake" -j MX_FAKE
 }
 guard iptables 4 $fake4 $real4
 guard ip6tables 6 $fake6 $real6

@@ -1,6 +1,9 @@
 """The promises of docs/reliability.md about threads and processes that hang, stop or die, by their numbers there."""
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
+from benchmarks.peers import compiled
+from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
+from lab.namespaces import visit
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.ptrace import frozen, thread_named
 
@@ -187,3 +192,80 @@ def test_no_guard_stays(guarded: Lab) -> None:
             while Path(f"/proc/{children[0]}").exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
+
+
+@contextmanager
+def starved(thread: int) -> Iterator[None]:
+    """The thread gets what busy programs leave of the processors: a few hundredths, but some of it all the time."""
+    os.setpriority(os.PRIO_PROCESS, thread, 15)
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+        os.setpriority(os.PRIO_PROCESS, thread, -10)
+
+
+@pytest.mark.parametrize("verdict", ["accept", "drop"])
+def test_5_a_queue_that_is_full(guarded: Lab, client: Host, verdict: str) -> None:
+    """Many times what a starved thread can take, for some seconds."""
+    other = lab_client(guarded)
+    with visit(guarded.gateway.name):
+        for name in ("all", "br0"):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
+    guarded.gateway.run(["ip", "route", "add", "blackhole", "8.0.0.0/5"], check=True)
+    guarded.flush_rules()
+    guarded.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFQUEUE", "--queue-num", QUEUE, "--queue-bypass",
+                       programs=("iptables",))
+    arguments = ("--queue-length", "512", "--on-overload", verdict)
+    with serving(guarded, *arguments) as daemon:
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        with starved(thread_named(daemon.process.pid, "mxallowd-q23")):
+            flood = other.popen([str(compiled("flood.c")), "3000000", "0", "192.0.2.30", "10.0.0.0", "1", "1000000"],
+                                stdout=subprocess.DEVNULL)
+            results = []
+            deadline = time.monotonic() + 6
+            while flood.poll() is None and time.monotonic() < deadline:
+                results.append(client.attempt(REAL4, timeout=1.5))
+            flood.kill()
+            flood.wait()
+            ended = time.monotonic()
+        if verdict == "accept":
+            assert set(results) == {Attempt.CONNECTED}
+        # Back to normal: an unknown host is refused again, a known one gets in.
+        while other.attempt(REAL4, timeout=0.3) is not Attempt.DROPPED:
+            assert time.monotonic() - ended < 1.5
+        assert client.attempt(REAL4) is Attempt.CONNECTED
+        assert daemon.wait_for("overload ", timeout=5).endswith(f"verdict={verdict}")
+        counters = daemon.counters()
+        assert counters["overflow"] > 1000
+        assert sum(line.startswith("overload ") for line in daemon.messages()) == 1
+        assert daemon.stop() == 0
+
+
+def lab_client(lab: Lab) -> Host:
+    """A host that floods an address of the gateway at which nobody listens; it is accepted."""
+    lab.gateway.add_address("192.0.2.30/24")
+    return lab.client("other", "192.0.2.102")
+
+
+def test_6_an_interface_goes_down_and_a_ruleset_is_replaced_in_mid_flight(guarded: Lab, client: Host) -> None:
+    """Packets that wait are gone then; their senders come again, and the daemon counts and goes on."""
+    with serving(guarded) as daemon:
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        with Stream(client) as stream:
+            for _ in range(5):
+                guarded.flush_rules()
+                guarded.queue_rule(QUEUE, bypass=True)
+                time.sleep(0.1)
+            ip(f"-n {guarded.gateway.name} link set c1 down")
+            time.sleep(0.3)
+            ip(f"-n {guarded.gateway.name} link set c1 up")
+            time.sleep(1)
+        assert all(connected for _, _, connected in stream.results)
+        assert client.attempt(REAL4) is Attempt.CONNECTED
+        counters = daemon.counters()
+        assert counters["errors"] == counters["unsent"] == 0
+        assert daemon.stop() == 0

@@ -191,3 +191,17 @@ def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         NftTable("inet mx", setup=False, max_entries=1).open()
 
 
+
+
+def test_a_large_interval_set_of_somebody_else_slows_no_change(table: NftTable) -> None:
+    """A list of countries in another table: libnftables would read it before every change."""
+    networks = ",".join(f"{first}.{second}.{third}.0/25" for first in (20, 21) for second in range(50)
+                        for third in range(0, 256, 2))
+    run("add table inet geo\nadd set inet geo countries { type ipv4_addr; flags interval; }\n"
+        f"add element inet geo countries {{ {networks} }}")
+    taken = []
+    for number in range(20):
+        started = time.monotonic()
+        table.change([Known(packed(f"192.0.2.{number + 1}"), 100, used=False)], [])
+        taken.append(time.monotonic() - started)
+    assert sorted(taken)[15] < 0.05

@@ -29,6 +29,7 @@ class Faked:
     """A kernel table that is a dict; `fault` is what every call raises, `room` how many entries it takes."""
 
     name = "faked"
+    sample = 32
 
     def __init__(self, *, forgets: bool = True) -> None:
         self.forgets = forgets
@@ -207,7 +208,6 @@ def test_whatever_happens_it_ends_the_same_as_the_whitelist(steps: list[tuple[by
 
 def test_a_sample_that_is_missing_leads_to_one_filling(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        monkeypatch.setattr(kernel, "SETTLED_S", -1.0)
         scene = Scene()
         scene.open()
         for host in HOSTS:
@@ -283,6 +283,59 @@ def test_a_full_table_is_filled_with_whom_it_can_hold_and_said_once() -> None:
     run(story)
 
 
+def test_a_table_that_was_too_small_and_is_made_larger_is_filled() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.faked.room = 2
+        scene.open()
+        for host in HOSTS[:6]:
+            scene.contact(host)
+            await asyncio.sleep(0.01)
+        for _ in range(6):
+            scene.later(4)
+            await asyncio.sleep(0.02)
+        assert len(scene.faked.held) == 2
+        # A reload with a larger set that is empty: all are missing.
+        scene.faked.room = 1000
+        scene.faked.held.clear()
+        for _ in range(4):
+            scene.later(4)
+            await asyncio.sleep(0.3)
+        await scene.until(lambda: len(scene.faked.held) == 6)
+        scene.sink.close()
+
+    run(story)
+
+
+def test_a_shorter_lifetime_blinds_no_inspection() -> None:
+    async def story() -> None:
+        scene = Scene("-t 3600")
+        scene.open()
+        scene.contact(HOSTS[0])
+        await scene.until(lambda: scene.faked.held)
+        scene.sink.reload(good(f"{MINIMUM} --ipset -t 60"))
+        scene.faked.held.clear()
+        scene.later(10)
+        await scene.until(lambda: scene.faked.held)
+        scene.sink.close()
+
+    run(story)
+
+
+def test_what_did_not_fit_before_the_end_is_filled_in_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        monkeypatch.setattr(kernel, "MAX_DIRTY", 4)
+        scene = Scene()
+        scene.open()
+        await scene.until(lambda: "totals" in scene.faked.calls)
+        for host in HOSTS:
+            scene.contact(host)
+        scene.sink.close()
+        assert len(scene.faked.held) == len(HOSTS)
+
+    run(story)
+
+
 def test_what_is_there_at_the_start_is_taken_over() -> None:
     async def story() -> None:
         scene = Scene("-t 100")
@@ -295,6 +348,8 @@ def test_what_is_there_at_the_start_is_taken_over() -> None:
         # The operator's own needs no entry here; one that has just ended has ended; none lives longer than configured.
         assert found == {HOSTS[0]: (50, True), HOSTS[1]: (100, False)}
         assert scene.faked.held[HOSTS[2]] == (None, False)
+        # The kernel is told that one of them ends sooner.
+        await scene.until(lambda: scene.faked.held[HOSTS[1]] == (100, False))
         scene.sink.close()
 
     run(story)
@@ -403,7 +458,7 @@ def test_a_kernel_that_hangs_at_the_end_is_said(monkeypatch: pytest.MonkeyPatch)
         scene.faked.slow_s = 0.5
         scene.contact(HOSTS[0])
         scene.sink.close()
-        assert scene.lines[-1] == 'table-broken table=faked reason="the kernel did not answer at the end"'
+        assert scene.lines[-1] == 'table-broken table=faked reason="no answer at the end"'
 
     run(story)
 
@@ -465,7 +520,6 @@ def test_jobs_are_done_in_order_and_errors_come_back() -> None:
 def test_used_hosts_that_the_kernel_does_not_know_as_used_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A set that the ruleset has now and had not before, or that somebody has flushed."""
     async def story() -> None:
-        monkeypatch.setattr(kernel, "SETTLED_S", -1.0)
         monkeypatch.setattr(kernel, "AGAIN_S", 0.01)
         scene = Scene()
         scene.open()
@@ -483,7 +537,6 @@ def test_used_hosts_that_the_kernel_does_not_know_as_used_are_noticed(monkeypatc
 
 def test_a_host_that_comes_in_the_middle_of_an_inspection_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        monkeypatch.setattr(kernel, "SETTLED_S", -1.0)
         monkeypatch.setattr(kernel, "AGAIN_S", 0.05)
         scene = Scene()
         scene.open()

@@ -93,7 +93,7 @@ def test_the_guard_and_the_helper_keep_no_more_than_they_need(guarded: Lab) -> N
         found = {}
         for child in children:
             words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-            found[words[2].decode()] = status_of(int(child))
+            found[words[3].decode()] = status_of(int(child))
         # The guard gives up its own as soon as it has started.
         deadline = time.monotonic() + 3
         while found["mxallowd.guard"]["NoNewPrivs"] == "0" and time.monotonic() < deadline:

@@ -248,6 +248,9 @@ def _activated(where: str) -> Any:
     if not where.startswith("nflog:"):
         handle.set_buffer_size(RECEIVE_BUFFER)
     handle.activate()
+    if handle.datalink() < 0:
+        # It fails in silence. The other way to open says why, and would be right as well.
+        return pcapy.open_live(where, SNAPLEN_NFLOG, False, TIMEOUT_MS)
     return handle
 
 

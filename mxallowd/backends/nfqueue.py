@@ -9,7 +9,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd._ring import Ring
 from mxallowd._table import Table
+from mxallowd.child import command
 from mxallowd.errors import StartError
 from mxallowd.settings import Settings
 from mxallowd.wake import Wake
@@ -196,8 +196,8 @@ class NfqueueBackend:
         numbers = [f"{queue.number}:{queue.port_id()}" for queue in self._queues]
         try:
             self._guard = subprocess.Popen(
-                [sys.executable, "-m", "mxallowd.guard", str(self._heartbeats.fd), str(daemon), self._guard_sink,
-                 self._user, *numbers],
+                command("mxallowd.guard", str(self._heartbeats.fd), str(daemon), self._guard_sink, self._user,
+                        *numbers),
                 stdin=subprocess.PIPE, stdout=None if self._guard_sink == "stdout" else subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, pass_fds=(self._heartbeats.fd, daemon))
         except OSError as error:

@@ -43,6 +43,9 @@ class KernelTable(Protocol):
     forgets: bool
     """Whether entries end in the kernel by themselves."""
 
+    sample: int
+    """How many hosts are asked for at an inspection."""
+
     def open(self) -> None:
         """Get hold of what is needed to reach the kernel. Raises StartError."""
 

@@ -1,7 +1,7 @@
 """The privileged helper: a small process that runs pfctl or ipset, and can do nothing else.
 
-    python -m mxallowd.kerneltables.helper pf TABLE
-    python -m mxallowd.kerneltables.helper ipset
+    mxallowd.kerneltables.helper pf TABLE
+    mxallowd.kerneltables.helper ipset
 
 The daemon starts it while it still has every privilege, and speaks to it over its standard streams. Across this border
 go verbs of a fixed list, and hosts as numbers: no text of the daemon's ever reaches a command line or an input.
@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import IntEnum
 
 from mxallowd.events import address_text
@@ -27,7 +28,9 @@ REQUEST = struct.Struct("=BI")
 RECORD = struct.Struct("=BBxxI16s")
 ANSWER = struct.Struct("=BI")
 MAX_RECORDS = 1 << 24
-PROGRAM_TIMEOUT_S = 60.0
+LONG_INPUT = 1 << 16
+# A whole table may take its time; whatever else is asked for has to be there at once.
+LONG_TIMEOUT_S, TIMEOUT_S = 60.0, 6.0
 # Where the systems have these programs; the daemon's PATH is nobody's business.
 PATH = "/sbin:/usr/sbin:/usr/local/sbin:/bin:/usr/bin"
 
@@ -102,7 +105,8 @@ class Ipset:
         if verb is Verb.INSPECT:
             return run(["ipset", "list", "-terse"], "")
         if verb is Verb.READ:
-            return run(["ipset", "save"], "")
+            there = set_headers(run(["ipset", "list", "-terse"], ""))
+            return "".join(run(["ipset", "save", name], "") for name in SETS if name in there)
         if verb is Verb.CHANGE:
             return run(["ipset", "restore", "-exist"], "".join(
                 f"add {SETS[number]} {address_text(host)} timeout {seconds}\n" if operation == Operation.ADD else
@@ -124,7 +128,10 @@ class Ipset:
             if name not in headers:
                 continue
             twin = f"{name}.new"
-            lines = [f"create {twin} {headers[name]}\nflush {twin}\n"]
+            with suppress(Failed):
+                # One that an earlier filling left behind may be of another size.
+                run(["ipset", "destroy", twin], "")
+            lines = [f"create {twin} {headers[name]}\n"]
             lines += [f"add {twin} {address_text(host)} timeout {seconds}\n"
                       for _, of, seconds, host in records if of == number]
             run(["ipset", "restore", "-exist"], "".join(lines) + f"swap {name} {twin}\ndestroy {twin}\n")
@@ -158,7 +165,7 @@ def run_program(words: list[str], text: str) -> str:
     try:
         done = subprocess.run(  # a fixed list of words
             [program, *words[1:]], input=text, capture_output=True, text=True, errors="replace", check=False,
-            timeout=PROGRAM_TIMEOUT_S, env={"PATH": PATH, "LC_ALL": "C"})
+            timeout=LONG_TIMEOUT_S if len(text) > LONG_INPUT else TIMEOUT_S, env={"PATH": PATH, "LC_ALL": "C"})
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failed(f"{words[0]}: {error}") from None
     if done.returncode:

@@ -22,6 +22,7 @@ class IpsetTable:
     """The sets of ipset."""
 
     forgets = True
+    sample = 6  # each is a program of its own
     name = "ipset"
 
     def __init__(self) -> None:

@@ -5,25 +5,24 @@
                             them pass unseen, and sends the first connection of the others by the daemon
     mx_refused, mx_accepted named counters of rules, where the ruleset has them
 
-Elements without a timeout are the operator's own: they are never touched. Each change is one transaction of
-libnftables, and before it the kernel is asked which of the hosts are there, since a deletion of what is not there
-would fail it whole, and on most kernels an element's time can be set anew only by deleting it in the same transaction.
-A filling only adds: what is there beyond it ends by itself.
+Elements without a timeout are the operator's own: they are never touched. libnftables lists and creates sets; what
+stands in them is changed by messages to the kernel (nfquery.py), one transaction each. Before it the kernel is asked
+which of the hosts are there, since a deletion of what is not there would fail it whole, and on most kernels the time of
+an element can be set anew only by deleting it in the same transaction. A filling only adds: what is there beyond it
+ends by itself.
 """
-import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mxallowd.errors import StartError
-from mxallowd.events import MAPPED, address_text
+from mxallowd.events import MAPPED
 from mxallowd.kerneltables import Held, Known, TableError, TableFull
 from mxallowd.kerneltables.libnftables import Nft, open_nft
 from mxallowd.kerneltables.nfquery import NfQuery
 
-# More elements than these are not one transaction any more: it would take hundreds of megabytes.
-TRANSACTION = 500_000
 # Reading a set takes the kernel a time that grows with the square of its size: 400,000 elements in this one.
 READ_S = 5.0
+OWN_S = 1.5
 # What a listed time may be off before it is corrected.
 TOLERANCE_S = 2
 COUNTERS = {"mx_refused": "refused", "mx_accepted": "accepted"}
@@ -72,6 +71,7 @@ class NftTable:
     """The sets of one table of nft."""
 
     forgets = True
+    sample = 32
 
     def __init__(self, table: str, *, setup: bool, max_entries: int) -> None:
         self.name = f"nft {table}"
@@ -171,32 +171,29 @@ class NftTable:
             self._change(listed, unlisted)
 
     def _change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
-        assert self._nft
         assert self._query
-        commands = []
+        removed: dict[str, list[bytes]] = {}
+        added: dict[str, dict[bytes, int | None]] = {}
         for one in self._sets:
             if not one.present and one.used:
                 continue
-            wanted = {one.key(known.host): known.remaining_s for known in listed
-                      if one.takes(known.host) and (known.used or not one.used)}
+            wanted: dict[bytes, int | None] = {
+                one.key(known.host): known.remaining_s for known in listed
+                if one.takes(known.host) and (known.used or not one.used)}
             gone = [one.key(host) for host in unlisted if one.takes(host)]
-            if not wanted and not gone:
-                continue
             held = self._query.get(one.name, [*wanted, *gone])
-            removed = {key for key in gone if held.get(key) is not None}
+            out = {key for key in gone if held.get(key) is not None}
             for key, remaining in held.items():
+                seconds = wanted.get(key)
                 if remaining is None:
                     one.own.add(key)
-                if key not in wanted:
-                    continue
-                if remaining is None or abs(remaining - wanted[key]) < TOLERANCE_S:
+                    wanted.pop(key, None)
+                elif seconds is not None and abs(remaining - seconds) < TOLERANCE_S:
                     del wanted[key]
-                else:
-                    removed.add(key)
-            commands += self._deletion(one, removed)
-            commands += self._addition(one, wanted)
-        if commands:
-            self._nft.run("".join(commands))
+                elif seconds is not None:
+                    out.add(key)
+            removed[one.name], added[one.name] = sorted(out), wanted
+        self._query.change(removed, added)
 
     def refill(self, entries: Sequence[Known]) -> int:
         """Enter all of these in one transaction; where there is no room, in place of all that is there."""
@@ -212,8 +209,8 @@ class NftTable:
         self._fill((), flush=True)
 
     def _fill(self, entries: Sequence[Known], *, flush: bool) -> int:
-        assert self._nft
-        transactions: list[list[str]] = [[]]
+        assert self._query
+        added: dict[str, dict[bytes, int | None]] = {}
         left_out = 0
         for one in self._sets:
             if not one.present:
@@ -225,21 +222,15 @@ class NftTable:
             if one.size is not None:
                 left_out += max(0, len(wanted) - one.size)
                 del wanted[one.size:]
-            if flush:
-                transactions[0].append(f"flush set {self._table} {one.name}\n")
-            for number, at in enumerate(range(0, len(wanted), TRANSACTION)):
-                if number == len(transactions):
-                    transactions.append([])
-                transactions[number] += self._addition(one, dict(wanted[at : at + TRANSACTION]))
-        for commands in transactions:
-            self._nft.run("".join(commands))
+            added[one.name] = dict(wanted)
+        self._query.change({}, added, emptied=added if flush else ())
         return left_out
 
     def _own(self, one: _Set, *, read: bool) -> set[bytes]:
         """The operator's own elements, as far as they are known, or can be read in time."""
         assert self._query
         if read:
-            held, _ = self._query.dump(one.name, READ_S)
+            held, _ = self._query.dump(one.name, OWN_S)
             one.own.update(key for key, remaining in held.items() if remaining is None)
         # He may have removed some since.
         one.own = {key for key, remaining in self._query.get(one.name, sorted(one.own)).items() if remaining is None}
@@ -262,16 +253,3 @@ class NftTable:
         assert self._query
         counted = {word: self._query.packets(name) for name, word in COUNTERS.items()}
         return {word: packets for word, packets in counted.items() if packets is not None}
-
-    def _addition(self, one: _Set, wanted: Mapping[bytes, int | None]) -> list[str]:
-        if not wanted:
-            return []
-        family = socket.AF_INET if one.version == 4 else socket.AF_INET6
-        elements = ",".join(
-            socket.inet_ntop(family, key) if seconds is None else f"{socket.inet_ntop(family, key)} timeout {seconds}s"
-            for key, seconds in wanted.items())
-        return [f"add element {self._table} {one.name} {{{elements}}}\n"]
-
-    def _deletion(self, one: _Set, keys: Iterable[bytes]) -> list[str]:
-        elements = ",".join(address_text(one.host(key)) for key in keys)
-        return [f"delete element {self._table} {one.name} {{{elements}}}\n"] if elements else []

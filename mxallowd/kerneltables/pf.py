@@ -15,6 +15,7 @@ class PfTable:
     """One table of pf."""
 
     forgets = False
+    sample = 32
 
     def __init__(self, table: str) -> None:
         self.name = f"pf {table}"

@@ -2,16 +2,18 @@
 import os
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 
+from mxallowd.child import command
 from mxallowd.errors import StartError
 from mxallowd.kerneltables import TableError, TableFull
-from mxallowd.kerneltables.helper import ANSWER, RECORD, REQUEST, Record, Verb
+from mxallowd.kerneltables.helper import ANSWER, LONG_INPUT, RECORD, REQUEST, Record, Verb
 
-# A helper that hangs is ended; the next request starts none: its privileges are gone by then.
-ANSWER_TIMEOUT_S = 90.0
+# Longer than the helper gives its programs: 6 seconds, and a minute where a whole table is meant.
+TIMEOUT_S, LONG_TIMEOUT_S = 8.0, 90.0
+LONG = (Verb.READ, Verb.REPLACE)
+START_AGAIN_S = 10.0
 FULL = ("Hash is full", "Cannot allocate memory")
 
 
@@ -21,15 +23,19 @@ class Privileged:
     def __init__(self, *words: str) -> None:
         self._words = words
         self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = float("-inf")
 
     def start(self) -> None:
         """Start it. Raises StartError."""
+        self._started_at = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mxallowd.kerneltables.helper", *self._words],
+                command("mxallowd.kerneltables.helper", *self._words),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
         except OSError as error:
             raise StartError(f"cannot start the helper of {self._words[0]}: {error.strerror}") from None
+        assert self._process.stdin
+        os.set_blocking(self._process.stdin.fileno(), False)
 
     def close(self) -> None:
         """End it by the end of its input."""
@@ -48,23 +54,39 @@ class Privileged:
     def ask(self, verb: Verb, records: Iterable[Record] = ()) -> str:
         """What the program printed. Raises TableError, TableFull."""
         body = b"".join(RECORD.pack(*record) for record in records)
+        if self._process is None:
+            self._start_again()
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise TableError(f"the helper of {self._words[0]} has ended")
+        deadline = time.monotonic() + (LONG_TIMEOUT_S if verb in LONG or len(body) > LONG_INPUT else TIMEOUT_S)
         try:
-            process.stdin.write(REQUEST.pack(verb, len(body) // RECORD.size))
-            view = memoryview(body)
-            while view:
-                view = view[process.stdin.write(view) or 0 :]
-            deadline = time.monotonic() + ANSWER_TIMEOUT_S
+            self._write(process.stdin.fileno(), REQUEST.pack(verb, len(body) // RECORD.size) + body, deadline)
             status, length = ANSWER.unpack(self._read(process.stdout.fileno(), ANSWER.size, deadline))
             text = self._read(process.stdout.fileno(), length, deadline).decode("utf-8", "replace")
         except OSError as error:
+            process.kill()
             self.close()
             raise TableError(f"the helper of {self._words[0]} has ended: {error.strerror or error}") from None
         if status:
             raise (TableFull if any(word in text for word in FULL) else TableError)(text)
         return text
+
+    def _start_again(self) -> None:
+        """With what privileges there are: as root it will do, else its programs say what they lack."""
+        if time.monotonic() - self._started_at >= START_AGAIN_S:
+            try:
+                self.start()
+            except StartError as error:
+                raise TableError(str(error)) from None
+
+    @staticmethod
+    def _write(descriptor: int, data: bytes, deadline: float) -> None:
+        view = memoryview(data)
+        while view:
+            if not select.select([], [descriptor], [], max(0.0, deadline - time.monotonic()))[1]:
+                raise TimeoutError("it takes nothing")
+            view = view[os.write(descriptor, view) :]
 
     @staticmethod
     def _read(descriptor: int, length: int, deadline: float) -> bytes:

@@ -24,16 +24,17 @@ from mxallowd.whitelist import Whitelist
 MAX_DIRTY = 65_536
 BATCH = 4096  # hosts of one change: some 100 ms at the most
 CHECK_S = 3.0
-SAMPLE = 32
 # A filling takes a second for 400,000 hosts; in a flood it must not become all that is done.
 REFILL_AGAIN_S = 8.0
 REFILL_SHARE = 5
 SAY_AGAIN_S = 60.0
-FINISH_S = 5.0
+FINISH_S = 10.0
 REFRESH_S = 1.0
-# What is younger may still be on its way; what ends sooner may have ended in the kernel.
-SETTLED_S, ENDING_S = 1.0, 3.0
+# What ends sooner may have ended in the kernel; what is younger may still be on its way, but not for so long.
+ENDING_S = 1.0
 AGAIN_S = 0.2
+# A table that had no room for all is filled again after so long: others have ended meanwhile, or it was made larger.
+WITHOUT_ROOM_S = 60.0
 Result = TypeVar("Result")
 COUNTERS = ("table-changed", "table-filled", "table-failed", "table-limited", "kernel-accepted", "kernel-refused")
 
@@ -115,8 +116,13 @@ class KernelTableSink:
         adopted = 0
         for host, remaining_s, used in left:
             until_us = now_us + 1_000_000 * min(remaining_s or self._lifetime_s, self._lifetime_s)
-            adopted += self._whitelist.adopt(host, until_us, used=used)
+            if not self._whitelist.adopt(host, until_us, used=used):
+                continue
+            adopted += 1
             self._note_expiry(host, until_us)
+            if remaining_s and remaining_s > self._lifetime_s:
+                # It ends sooner than the kernel has been told.
+                self._mark(host)
         if held:
             say = self._log.info if whole else self._log.warning
             say("table-read", None, table=self._table.name, entries=len(held), adopted=adopted,
@@ -184,7 +190,7 @@ class KernelTableSink:
         if self._jobs is not None:
             if not self._jobs.finish(self._finish, FINISH_S):
                 self._log.warning("table-broken", None, table=self._table.name,
-                                  reason="the kernel did not answer at the end")
+                                  reason="no answer at the end")
                 return
             self._jobs = None
         self._table.close()
@@ -193,6 +199,8 @@ class KernelTableSink:
         try:
             if self._flush_on_exit:
                 self._table.flush()
+            elif self._stale and not self._fault:
+                self._table.refill(self._entries()[0])
             elif self._dirty and not self._fault:
                 self._table.change(*self._batch(len(self._dirty)))
         except TableError as error:
@@ -261,10 +269,9 @@ class KernelTableSink:
 
     async def _check(self) -> None:
         self._checked_at = self._clock()
-        now_us = self._whitelist.now_us()
-        latest_us = now_us + int((self._lifetime_s - SETTLED_S) * 1_000_000)
-        hosts = {host: used for host, (until_us, used) in self._whitelist.sample(SAMPLE).items()
-                 if now_us + ENDING_S * 1_000_000 < until_us < latest_us}
+        soonest_us = self._whitelist.now_us() + int(ENDING_S * 1_000_000)
+        hosts = {host: used for host, (until_us, used) in self._whitelist.sample(self._table.sample).items()
+                 if until_us > soonest_us}
 
         def look() -> tuple[set[bytes], dict[str, int]]:
             self._table.inspect()
@@ -273,7 +280,10 @@ class KernelTableSink:
         missing, totals = await self._do(look)
         self._take_totals(totals)
         self._fault = ""
-        if not missing or not self._complete or self._stale:
+        if not self._complete and self._checked_at - self._refilled_at >= WITHOUT_ROOM_S:
+            self._stale = True
+        # Where not all had room, some are missing rightly; never all.
+        if not missing or self._stale or (not self._complete and len(missing) < len(hosts)):
             return
         # A host that was used just now may be on its way: what is missing has to be so twice.
         await asyncio.sleep(AGAIN_S)
@@ -294,13 +304,8 @@ class KernelTableSink:
         self._expiry.clear()
 
         def fill() -> tuple[int, list[tuple[bytes, int]]]:
-            now_us = self._whitelist.now_us()
-            entries = list(self._whitelist.known())
-            # Those that have proven themselves, then the newest, should the room not suffice.
-            entries.sort(key=lambda entry: (not entry[2], -entry[1]))
-            left_out = self._table.refill(
-                [Known(host, seconds_left(until_us, now_us), used) for host, until_us, used in entries])
-            return left_out, [(host, until_us) for host, until_us, _ in entries]
+            known, times = self._entries()
+            return self._table.refill(known), times
 
         left_out, entries = await self._do(fill)
         for host, until_us in entries if not self._table.forgets else ():
@@ -314,6 +319,13 @@ class KernelTableSink:
             say = self._log.info if self._complete else self._log.warning
             say("table-filled", None, table=self._table.name, entries=len(entries), left_out=left_out)
         self._said_full = not self._complete
+
+    def _entries(self) -> tuple[list[Known], list[tuple[bytes, int]]]:
+        """All that is to be in the table, and when it ends: those that have proven themselves, then the newest."""
+        now_us = self._whitelist.now_us()
+        entries = sorted(self._whitelist.known(), key=lambda entry: (not entry[2], -entry[1]))
+        return ([Known(host, seconds_left(until_us, now_us), used) for host, until_us, used in entries],
+                [(host, until_us) for host, until_us, _ in entries])
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         assert self._jobs

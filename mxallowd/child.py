@@ -1,0 +1,22 @@
+"""Processes of our own beside the daemon: the guard and the privileged helper.
+
+They run from the very files that this process runs from, whatever the current directory or the environment offers: a
+helper keeps root's privileges. Run as a script, this file is what starts them.
+"""
+import runpy
+import sys
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def command(module: str, *words: str) -> list[str]:
+    """The words that run a module of this package as a program."""
+    # -P: neither this file's directory nor the current one comes before the library.
+    return [sys.executable, "-P", str(_PACKAGE / "child.py"), module, *words]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(_PACKAGE.parent))
+    sys.argv = sys.argv[1:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

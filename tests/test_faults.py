@@ -197,7 +197,7 @@ def test_no_guard_stays(guarded: Lab) -> None:
 @contextmanager
 def starved(thread: int) -> Iterator[None]:
     """The thread gets what busy programs leave of the processors: a few hundredths, but some of it all the time."""
-    os.setpriority(os.PRIO_PROCESS, thread, 15)
+    os.setpriority(os.PRIO_PROCESS, thread, 19)
     hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
     try:
         yield
@@ -219,7 +219,7 @@ def test_5_a_queue_that_is_full(guarded: Lab, client: Host, verdict: str) -> Non
     guarded.flush_rules()
     guarded.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFQUEUE", "--queue-num", QUEUE, "--queue-bypass",
                        programs=("iptables",))
-    arguments = ("--queue-length", "512", "--on-overload", verdict)
+    arguments = ("--queue-length", "32", "--on-overload", verdict)
     with serving(guarded, *arguments) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         with starved(thread_named(daemon.process.pid, "mxallowd-q23")):

@@ -234,7 +234,7 @@ def test_the_queue_is_set_as_the_readme_says(lab: Lab) -> None:
         with socket.socket(fileno=os.dup(queue.bound.get_fd())) as twin:
             assert twin.getsockopt(270, 5) == 1  # SOL_NETLINK, NETLINK_NO_ENOBUFS
             # The kernel doubles what it is asked for.
-            assert twin.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 5000 * nfqueue.BYTES_PER_PACKET
+            assert twin.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 5000 * nfqueue.BYTES_PER_PACKET
         assert [row[3:5] for row in lab.queues()] == [[2, 60]]  # NFQNL_COPY_PACKET
     finally:
         queue.bound.unbind()

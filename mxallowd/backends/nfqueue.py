@@ -38,9 +38,10 @@ _CAP_NET_ADMIN = 12  # linux/capability.h
 COPY_RANGE = 60
 # What a queued SYN takes of the socket's receive buffer, measured at 835 bytes, with room for skb overhead.
 BYTES_PER_PACKET = 1304
-# The kernel's own bound is never reached: the socket is full before, and what has no room there leaves a gap in the
-# packets' numbers. With NFQA_CFG_F_FAIL_OPEN a queue that is full says nothing at all.
-LONGEST_QUEUE = 65535
+# The kernel's own bound is not reached: the socket is full before, at half more than the length that was asked for,
+# and what has no room there leaves a gap in the packets' numbers. A queue that is full with NFQA_CFG_F_FAIL_OPEN says
+# nothing at all. That bound has 16 bits, so the longest queues get a socket that just fits.
+LONGEST_QUEUE, LONGEST_IN_SOCKET = 65535, 42_000
 RING_EVENTS = 8192
 GUARD_END_S = 2.0
 PROC_QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
@@ -93,10 +94,11 @@ class _Queue:
                 library.bind(
                     self.number,
                     lambda packet: packet.accept(),
-                    max_len=min(2 * queue_length, LONGEST_QUEUE),
+                    max_len=min(4 * queue_length, LONGEST_QUEUE),
                     mode=COPY_PACKET,
                     range=COPY_RANGE,
-                    sock_len=queue_length * BYTES_PER_PACKET,
+                    # The kernel doubles what it is asked for.
+                    sock_len=min(queue_length, LONGEST_IN_SOCKET) * BYTES_PER_PACKET // 2,
                 )
         except OSError as error:
             raise StartError(f"cannot bind queue {self.number}: {_reason(self.number, error)}") from None

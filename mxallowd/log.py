@@ -162,7 +162,8 @@ class Writer(logging.Handler):
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what is waiting, for at most `timeout_s` seconds."""
-        if not self._thread.is_alive():
+        if self._thread.ident is None:
+            # Never started: what waits is still written.
             self._thread.start()
         deadline = time.monotonic() + timeout_s
         try:

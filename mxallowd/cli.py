@@ -122,11 +122,16 @@ def _run(
         daemon.open()
         privileges.raise_priority()
         warnings = privileges.give_up(settings.user) + (
-            ["no sandbox"] if settings.no_sandbox else privileges.sandbox(readable(settings)))
-        for warning in warnings:
-            log.warning("privileges", reason=warning)
+            ["no sandbox"] if settings.no_sandbox else privileges.sandbox(
+                readable(settings), None if settings.foreground else settings.pid_file.parent))
+
+        def ready_and_said() -> None:
+            for warning in warnings:
+                log.warning("privileges", reason=warning)
+            ready()
+
         held.append(daemon)
-        return await daemon.run(ready)
+        return await daemon.run(ready_and_said)
 
     log, writer = open_log(stdout=settings.stdout, quiet=settings.quiet)
     try:

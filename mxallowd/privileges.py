@@ -29,7 +29,7 @@ NICENESS = -11  # that of _watch; the queue threads lower theirs to -10
 # linux/landlock.h; the numbers of the calls are the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH, _RULESET_VERSION = 1, 1
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE = 1, 2, 4, 8, 32
 _FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
 READABLE = ("/etc", "/usr", "/lib", "/lib64", "/proc", "/sys/devices/system/cpu", "/run", "/var/run", "/dev")
 WRITABLE = ("/dev/null",)
@@ -141,14 +141,15 @@ def _set_capabilities(keep: Iterable[int]) -> None:
     _call("capset", header, struct.pack("=6I", low, low, 0, high, high, 0))
 
 
-def sandbox(readable: Iterable[Path]) -> list[str]:
+def sandbox(readable: Iterable[Path], emptied: Path | None = None) -> list[str]:
     """Landlock and seccomp, as far as the kernel has them; what it has not, as warnings.
 
-    `readable` are files and directories to be read besides those of the system.
+    `readable` are files and directories to be read besides those of the system; from the directory `emptied` files may
+    be removed.
     """
     warnings = []
     try:
-        _landlock([*map(Path, READABLE), *readable])
+        _landlock([*map(Path, READABLE), *readable], emptied)
     except OSError as error:
         warnings.append(f"no Landlock: {error.strerror}")
     try:
@@ -158,7 +159,7 @@ def sandbox(readable: Iterable[Path]) -> list[str]:
     return warnings
 
 
-def _landlock(readable: Iterable[Path]) -> None:
+def _landlock(readable: Iterable[Path], emptied: Path | None) -> None:
     abi = _call("syscall", _CREATE_RULESET, None, ctypes.c_size_t(0), _RULESET_VERSION)
     rights = _FS_RIGHTS[min(abi, max(_FS_RIGHTS))]
     attributes = struct.pack("=Q", rights)
@@ -166,6 +167,8 @@ def _landlock(readable: Iterable[Path]) -> None:
     try:
         for path in readable:
             _allow(ruleset, path, _READ_FILE | _READ_DIR | _EXECUTE)
+        if emptied is not None:
+            _allow(ruleset, emptied, _REMOVE_FILE)
         for name in WRITABLE:
             _allow(ruleset, Path(name), _READ_FILE | _WRITE_FILE)
         _call("syscall", _RESTRICT_SELF, ruleset, 0)

@@ -117,6 +117,9 @@ def test_the_sender_gets_in_and_the_spammer_does_not(
         # Way c): its first SYN may be earlier than the set; the second one, a second later, is not.
         assert client.attempt(real, source=sender, timeout=AGAIN_S) is Attempt.CONNECTED
         daemon.wait_for(rf"accepted \[{sender}\]")
+        if way.sets:
+            # From here on the kernel lets it pass.
+            assert in_set(guarded, way, family("mx_used", sender), sender)
         assert client.attempt(real, source=sender) is Attempt.CONNECTED
         assert client.attempt(fake, source=sender) is Attempt.REFUSED
         assert client.attempt(real, source=spammer) is Attempt.DROPPED

@@ -28,6 +28,7 @@ _ELEM_TIMEOUT = 4
 # Elements of one message: their list is an attribute, which has at most 65,535 bytes.
 _ELEMENTS = 1000
 _SO_SNDBUFFORCE = 32  # asm-generic/socket.h
+_SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10  # linux/netlink.h
 _BATCH_TIMEOUT_S = 30.0
 _NLM_F_REQUEST, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 1, 0x300, 0x10
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
@@ -65,6 +66,8 @@ class NfQuery:
     def _open(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
         self._socket.settimeout(_TIMEOUT_S)
+        # An error need not bring back the message that caused it.
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.bind((0, 0))
 
     def close(self) -> None:
@@ -95,37 +98,39 @@ class NfQuery:
 
         None: for ever. Raises TableError, TableFull; nothing has changed then.
         """
-        parts = [self._message(_DELSETELEM, _NLM_F_REQUEST | _NLM_F_ACK, self._set_of(name)) for name in emptied]
+        parts = [(_DELSETELEM, 0, self._set_of(name)) for name in emptied]
         for name, keys in removed.items():
             for at in range(0, len(keys), _ELEMENTS):
                 elements = b"".join(_element(key, None) for key in keys[at : at + _ELEMENTS])
-                parts.append(self._message(_DELSETELEM, _NLM_F_REQUEST | _NLM_F_ACK,
-                                           self._set_of(name) + _packed(_LIST_ELEMENTS | _NESTED, elements)))
+                parts.append((_DELSETELEM, 0, self._set_of(name) + _packed(_LIST_ELEMENTS | _NESTED, elements)))
         for name, times in added.items():
             items = list(times.items())
             for at in range(0, len(items), _ELEMENTS):
                 elements = b"".join(_element(key, seconds) for key, seconds in items[at : at + _ELEMENTS])
-                parts.append(self._message(_NEWSETELEM, _NLM_F_REQUEST | _NLM_F_ACK | _NLM_F_CREATE,
-                                           self._set_of(name) + _packed(_LIST_ELEMENTS | _NESTED, elements)))
+                parts.append((_NEWSETELEM, _NLM_F_CREATE,
+                              self._set_of(name) + _packed(_LIST_ELEMENTS | _NESTED, elements)))
         if parts:
             self._transact(parts)
 
-    def _transact(self, parts: Sequence[bytes]) -> None:
+    def _transact(self, parts: Sequence[tuple[int, int, bytes]]) -> None:
+        # An error comes back for any part, a success for the last one alone: some hundred answers at once would not fit
+        # into the socket.
+        messages = [self._message(kind, _NLM_F_REQUEST | flags | (_NLM_F_ACK if number == len(parts) - 1 else 0), body)
+                    for number, (kind, flags, body) in enumerate(parts)]
         first = self._sequence - len(parts) + 1
         border = [_header.pack(_header.size + len(_SUBSYSTEM), kind, _NLM_F_REQUEST, 0, 0) + _SUBSYSTEM
                   for kind in (_BATCH_BEGIN, _BATCH_END)]
-        batch = b"".join([border[0], *parts, border[1]])
-        # The whole of it is one message to the socket; each part is answered.
+        batch = b"".join([border[0], *messages, border[1]])
+        # The whole of it is one message to the socket.
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, max(len(batch) * 2, 1 << 18))
         self._socket.settimeout(_BATCH_TIMEOUT_S)
         try:
             self._send(batch)
-            answered = 0
-            while answered < len(parts):
+            while True:
                 for kind, _, body in self._receive(first):
                     if kind == _NLMSG_ERROR:
-                        answered += 1
                         _check_batch(body)
+                        return
         finally:
             self._socket.settimeout(_TIMEOUT_S)
 

@@ -1,9 +1,12 @@
 """What the fuzz targets found, each input as small as it came to be."""
+import io
 import struct
+import sys
 
 import pytest
 
 from mxallowd.kerneltables import TableError
+from mxallowd.kerneltables.helper import RECORD, REQUEST, Ipset, Verb, serve
 from mxallowd.kerneltables.nfquery import _check_error
 from mxallowd.procnetlink import read_row
 
@@ -17,3 +20,16 @@ def test_any_error_of_the_kernel_is_one_of_the_table(number: int) -> None:
 def test_a_line_that_is_no_row_of_netlink_is_passed_over() -> None:
     rows = "head\ns protocol p g 1 w d l 2 i\ns 12 7 g r w d l 2 i\ns 12 7 0 5 0 0 2 6 1\n"
     assert read_row(7, rows) == (5, 6)
+
+
+@pytest.mark.parametrize("there", [0, 1, RECORD.size, 2 * RECORD.size - 1])
+def test_a_request_that_ends_in_the_middle_is_not_carried_out(there: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run(words: list[str], _: str) -> str:
+        ran.append(words)
+        return ""
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(REQUEST.pack(Verb.CHANGE, 2) + bytes(there))))
+    serve(Ipset(), run)
+    assert not ran

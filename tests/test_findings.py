@@ -8,6 +8,7 @@ import pytest
 from mxallowd.kerneltables import TableError
 from mxallowd.kerneltables.helper import RECORD, REQUEST, Ipset, Verb, serve
 from mxallowd.kerneltables.nfquery import _check_error
+from mxallowd.pcapfilter import compile_filter
 from mxallowd.procnetlink import read_row
 
 
@@ -33,3 +34,9 @@ def test_a_request_that_ends_in_the_middle_is_not_carried_out(there: int, monkey
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(REQUEST.pack(Verb.CHANGE, 2) + bytes(there))))
     serve(Ipset(), run)
     assert not ran
+
+
+@pytest.mark.parametrize(("word", "shown"), [("\0", "x00"), ("\udcff", "xff")])
+def test_a_service_that_cannot_be_asked_for_is_named_in_our_words(word: str, shown: str) -> None:
+    with pytest.raises(ValueError, match=rf'^has "\\{shown}", which is neither a port'):
+        compile_filter(f"port {word}")

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from mxallowd import arguments
 from mxallowd.kerneltables import TableError
 from mxallowd.kerneltables.helper import RECORD, REQUEST, Ipset, Verb, serve
 from mxallowd.kerneltables.nfquery import _check_error
@@ -40,3 +41,8 @@ def test_a_request_that_ends_in_the_middle_is_not_carried_out(there: int, monkey
 def test_a_service_that_cannot_be_asked_for_is_named_in_our_words(word: str, shown: str) -> None:
     with pytest.raises(ValueError, match=rf'^has "\\{shown}", which is neither a port'):
         compile_filter(f"port {word}")
+
+
+@pytest.mark.parametrize("word", ["-f--", "--fake-mailserver=--"])
+def test_two_dashes_are_a_value_like_any_other(word: str) -> None:
+    assert [one.text for one in arguments.parse([word])[0]] == ["--"]

@@ -73,6 +73,23 @@ def _run(*command: str | Path, directory: Path, **environment: str) -> None:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
 
 
+def _make(making: Path, built: Path) -> None:
+    """Build the modules and the targets in `making`, from where they will be moved to `built`."""
+    shutil.copytree(
+        ROOT / "mxallowd", making / "mxallowd", ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, making / name)
+    _run(sys.executable, "setup.py", "build_ext", "--inplace", directory=making, MXALLOWD_BUILD="fuzz", CC="clang",
+         CFLAGS=f"-ffile-prefix-map={making}={built}")
+    place = sysconfig.get_config_vars()
+    libraries = [f"-L{place['LIBDIR']}", f"-Wl,-rpath,{place['LIBDIR']}", f"-lpython{place['LDVERSION']}"]
+    for target in (*COMPILED, DEFECTIVE):
+        broken = ["-DBROKEN"] if target == DEFECTIVE else []
+        _run("clang", *SANITIZE, *broken, f'-DMODULES="{built}"', f'-DPYTHON="{sys.executable}"',
+             "-isystem", sysconfig.get_path("include"), HERE / f"{SEEDS_OF.get(target, target)}.c",
+             "-o", making / target, *libraries, directory=making)
+
+
 def build() -> Path:
     """The directory of the compiled targets, built unless these sources were built before."""
     sources = sorted([*(ROOT / "mxallowd").glob("*.p[yx][xd]"), *HERE.glob("*.[ch]"), ROOT / "setup.py"])
@@ -86,19 +103,11 @@ def build() -> Path:
     for old in WORK.glob("built-*"):
         shutil.rmtree(old)
     # Beside it, so that a build that was interrupted is none.
-    making = Path(tempfile.mkdtemp(prefix="making-", dir=WORK))
-    shutil.copytree(ROOT / "mxallowd", making / "mxallowd", ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, making / name)
-    _run(sys.executable, "setup.py", "build_ext", "--inplace", directory=making, MXALLOWD_BUILD="fuzz")
-    place = sysconfig.get_config_vars()
-    libraries = [f"-L{place['LIBDIR']}", f"-Wl,-rpath,{place['LIBDIR']}", f"-lpython{place['LDVERSION']}"]
-    for target in (*COMPILED, DEFECTIVE):
-        broken = ["-DBROKEN"] if target == DEFECTIVE else []
-        _run("clang", *SANITIZE, *broken, f'-DMODULES="{built}"', f'-DPYTHON="{sys.executable}"',
-             "-isystem", sysconfig.get_path("include"), HERE / f"{SEEDS_OF.get(target, target)}.c",
-             "-o", making / target, *libraries, directory=making)
-    making.rename(built)
+    with tempfile.TemporaryDirectory(prefix="making-", dir=WORK, ignore_cleanup_errors=True) as name:
+        making = Path(name)
+        _make(making, built)
+        if not built.is_dir():
+            making.rename(built)
     return built
 
 

@@ -1,7 +1,8 @@
 """The compiled modules; all else is in pyproject.toml.
 
 MXALLOWD_BUILD chooses how they are compiled: release (default), debug (assertions, line tracing of C),
-sanitize (AddressSanitizer and UndefinedBehaviorSanitizer), thread (ThreadSanitizer) or coverage (Cython line tracing).
+sanitize (AddressSanitizer and UndefinedBehaviorSanitizer), thread (ThreadSanitizer), coverage (Cython line tracing) or
+fuzz (the parsers alone, by Clang, for the targets of tests/fuzz).
 """
 import os
 import sys
@@ -17,10 +18,16 @@ BUILDS = {
         "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
     # Fences are beyond it, and what they order here is atomic as well.
     "thread": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=thread", "-Wno-tsan"],
+    # Python's own flags have -fwrapv, under which no overflow is one. The targets call through pointers whose types are
+    # the same but for the names of structures, which is what -fsanitize=function minds.
+    "fuzz": [
+        "-O2", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", "-fsanitize=fuzzer-no-link,address,undefined",
+        "-fno-sanitize=function", "-fno-sanitize-recover=undefined"],
     "coverage": ["-O0", "-g", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
 }
 MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath", "_capture", "_replay"]
 LINUX_MODULES = ["_nfnetlink", "_watch", "_worker"]
+PARSERS = ["_headers", "_capture", "_nfnetlink"]
 
 build = os.environ.get("MXALLOWD_BUILD", "release")
 if build not in BUILDS:
@@ -28,6 +35,9 @@ if build not in BUILDS:
 flags = [*BUILDS[build], "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
 link = [flag for flag in flags if flag.startswith("-fsanitize")]
 modules = MODULES + (LINUX_MODULES if sys.platform == "linux" else [])
+if build == "fuzz":
+    os.environ.setdefault("CC", "clang")
+    modules = PARSERS
 
 Options.warning_errors = True
 setup(

@@ -229,7 +229,6 @@ cdef struct Record:             # as pcapy-ng's next_batch gives them
 
 
 cdef int load_filter(Filter *filter, bytes program) except -1:
-    """Take over a program that is sound. Raises ValueError."""
     cdef const uint8_t *instructions = <const uint8_t *> <const char *> program
     cdef Py_ssize_t count = len(program) // INSTRUCTION, i
     cdef int depth = 0, deepest = 0

@@ -510,7 +510,10 @@ cdef class Table:
         if not (1 <= shards <= max_entries - admitted and admitted >= 0 and max_entries <= MAX_ENTRIES_LIMIT):
             raise ValueError(f"{max_entries} entries cannot be shared by {shards} threads")
         shared = max_entries - admitted
-        capacities = [shared // shards + (i < shared % shards) for i in range(shards)]
+        # Not a comprehension: where its list cannot grow, Cython 3.3.1 gives an item back twice.
+        capacities = [shared // shards] * shards
+        for i in range(shared % shards):
+            capacities[i] += 1
         if admitted:
             capacities.append(admitted)
         secret = os.urandom(16) if key is None else key

@@ -80,5 +80,7 @@ def parse(argv: Sequence[str]) -> tuple[list[Assignment], frozenset[str]]:
             if value:
                 assignments.append(Assignment(option, "", COMMAND_LINE))
         else:
-            assignments += [Assignment(option, text, COMMAND_LINE) for text in value]
+            # A value of two dashes (-f--) was the end of the options for argparse before Python 3.13: no text at all.
+            assignments += [
+                Assignment(option, text if isinstance(text, str) else "--", COMMAND_LINE) for text in value]
     return assignments, frozenset(actions)

@@ -125,5 +125,6 @@ def _port(word: str) -> int:
         return int(word)
     try:
         return socket.getservbyname(word, "tcp")
-    except OSError:
+    except (OSError, ValueError):
+        # ValueError: it cannot even be asked for, with a zero byte or what is no text.
         raise ValueError(f"has {quoted(word)}, which is neither a port from 0 to 65535 nor a service") from None

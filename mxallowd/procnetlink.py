@@ -15,6 +15,10 @@ def read_row(port_id: int, text: str | None = None) -> tuple[int, int]:
     for line in lines:
         # sk, protocol, port id, groups, receive memory, send memory, dump, locks, drops, inode
         row = line.split()
-        if len(row) >= 9 and int(row[1]) == _NETLINK_NETFILTER and int(row[2]) == port_id:
-            return int(row[4]), int(row[8])
+        try:
+            if len(row) >= 9 and int(row[1]) == _NETLINK_NETFILTER and int(row[2]) == port_id:
+                return int(row[4]), int(row[8])
+        except ValueError:
+            # Not such a row. Who watches the queues must not end because of it.
+            continue
     return 0, 0

@@ -181,7 +181,11 @@ def serve(kind: Pf | Ipset, run: Run = run_program) -> None:
         verb, count = REQUEST.unpack(head)
         if count > MAX_RECORDS:
             return
-        records = list(RECORD.iter_unpack(source.read(count * RECORD.size)))
+        body = source.read(count * RECORD.size)
+        if len(body) < count * RECORD.size:
+            # The daemon ended in the middle of it.
+            return
+        records = list(RECORD.iter_unpack(body))
         try:
             status, text = 0, kind.serve(Verb(verb), records, run)
         except (Failed, ValueError, IndexError) as error:

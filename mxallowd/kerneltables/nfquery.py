@@ -294,4 +294,5 @@ def _check_error(body: memoryview, name: str, *, missing_is_error: bool = False)
     """Raise TableError, but where the answer only says that there is no such element."""
     number = -struct.unpack_from("=i", body)[0] if len(body) >= 4 else 0
     if number and (missing_is_error or number != _ENOENT):
-        raise TableError(f"{name}: {os.strerror(number)}")
+        # INT_MIN has no positive twin.
+        raise TableError(f"{name}: {os.strerror(number) if number < 1 << 31 else 'no error that there is'}")

@@ -1,0 +1,94 @@
+"""Makes the compiled objects again and again while one allocation after the other fails.
+
+    LD_PRELOAD=failing_memory.so python -m tests.failing_memory
+
+For every class the first, the second and each further allocation fails, until none is left that can. Prints for each
+class, as JSON: how many allocations could fail, in how many of these runs the constructor raised MemoryError (or an
+OSError with ENOMEM, where that is documented), what else came out, and what was not given back.
+"""
+import ctypes
+import errno
+import gc
+import json
+import sys
+from collections.abc import Callable
+
+from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._ring import Ring
+from mxallowd._table import Table
+from tests.strategies import FAKE, REAL
+
+# So often each allocation fails: what is lost each time then shows.
+REPEAT = 50
+MOST = 500
+KEY = bytes(16)
+
+countdown, blocks, mapped = (
+    ctypes.c_long.in_dll(ctypes.CDLL(None), f"failing_{name}") for name in ("countdown", "blocks", "mapped"))
+
+
+def makers() -> dict[str, Callable[[], object]]:
+    """How an object of each class is made; what it needs is there already."""
+    table, ring, rules = Table(1000, 2, KEY), Ring(64, -1), Rules(FAKE, REAL, 60)
+    path = Fastpath(table, ring, rules)
+    made: dict[str, Callable[[], object]] = {
+        # Large enough for large pages, and with a shard for admissions.
+        "Table": lambda: Table(100_000, 3, KEY, admitted=1000), "Ring": lambda: Ring(1024, -1),
+        "Rules": lambda: Rules(FAKE, REAL, 60), "Fastpath": lambda: Fastpath(table, ring, rules)}
+    if sys.platform == "linux":
+        from mxallowd._watch import Heartbeats, Watchdog
+        from mxallowd._worker import QueueThread
+
+        beats = Heartbeats()
+        made |= {
+            "Heartbeats": Heartbeats, "Watchdog": lambda: Watchdog(beats, [0]),
+            "QueueThread": lambda: QueueThread(-1, 0, path, bytes(20), heartbeats=beats)}
+    return made
+
+
+def attempt(make: Callable[[], object], number: int) -> tuple[str, bool]:
+    """Make one while allocation `number` fails: what came of it, and whether that allocation took place."""
+    outcome = "made"
+    countdown.value = number
+    try:
+        make()
+    except MemoryError:
+        outcome = "MemoryError"
+    except OSError as error:
+        outcome = "MemoryError" if error.errno == errno.ENOMEM else repr(error)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is a finding
+        outcome = repr(error)
+    failed = countdown.value < 0
+    countdown.value = -1
+    return outcome, failed
+
+
+def examine(make: Callable[[], object]) -> dict[str, object]:
+    """Let every allocation fail."""
+    raised = number = 0
+    other: list[str] = []
+    lost: list[tuple[int, int, int]] = []
+    # The interpreter keeps some of what it takes for the next time.
+    for _ in range(3):
+        attempt(make, MOST)
+    while number < MOST:
+        outcome, failed = attempt(make, number)
+        if not failed:
+            break
+        raised += outcome == "MemoryError"
+        if outcome not in ("MemoryError", "made"):
+            other.append(f"{number}: {outcome}")
+        gc.collect()
+        before = blocks.value, mapped.value
+        for _ in range(REPEAT):
+            attempt(make, number)
+        gc.collect()
+        more = blocks.value - before[0], mapped.value - before[1]
+        if more[0] >= REPEAT // 2 or more[1] >= 1 << 20:
+            lost.append((number, *more))
+        number += 1
+    return {"allocations": number, "raised": raised, "other": other, "lost": lost}
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: examine(make) for name, make in makers().items()}))

@@ -1,0 +1,214 @@
+"""The parsers in Python as targets: each takes any bytes, and raises where its first line does not hold.
+
+    python -m tests.fuzz.interpreted TARGET FILE...     an input once more, without atheris
+"""
+import io
+import ipaddress
+import re
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mxallowd import arguments, configfile, procnetlink, settings
+from mxallowd._capture import select
+from mxallowd._ring import EVENT_SIZE
+from mxallowd.errors import ConfigError
+from mxallowd.events import address_text, decode, packed
+from mxallowd.kerneltables import TableError
+from mxallowd.kerneltables.helper import ANSWER, SETS, Failed, Ipset, Pf, serve
+from mxallowd.kerneltables.nfquery import NfQuery
+from mxallowd.pcapfilter import compile_filter
+
+RAW = 101
+UNTIL_ERROR = re.compile(r"(has|ends) ")
+
+
+def _check_built(assignments: list[settings.Assignment], problems: list[settings.Problem]) -> None:
+    """Settings or a fatal problem come out of assignments, and every problem is a printable line."""
+    built, found = settings.build(assignments)
+    assert (built is None) == any(problem.fatal for problem in found)
+    assert all(str(problem).isprintable() for problem in [*problems, *found])
+
+
+def configuration(data: bytes) -> None:
+    """Any file is assignments and printable problems with their lines, and these are settings or a fatal problem."""
+    assignments, problems = configfile.parse(data, "fuzz.conf")
+    lines = data.count(b"\n") + 1
+    assert all(1 <= line <= lines for line in [*(one.line for one in assignments), *(one.line for one in problems)])
+    assert len(assignments) + len(problems) <= lines
+    _check_built(assignments, problems)
+
+
+def filter_program(data: bytes) -> None:
+    """Any text is a program that the compiled code takes, or a ValueError whose text says what it has."""
+    try:
+        program = compile_filter(data.decode("utf-8", "surrogateescape"))
+    except ValueError as error:
+        assert str(error).isprintable()
+        assert UNTIL_ERROR.match(str(error)), error
+        return
+    assert select(b"", b"", RAW, program) == (b"", 0)
+
+
+class _Answers:
+    """A socket from which datagrams come, and then nothing."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def send(self, data: bytes) -> int:
+        """Nobody looks at it."""
+        return len(data)
+
+    def recv(self, most: int) -> bytes:
+        """The next datagram, its length before it."""
+        if len(self._data) < 2:
+            raise TimeoutError("timed out")
+        size = int.from_bytes(self._data[:2], "little")
+        datagram, self._data = self._data[2 : 2 + size], self._data[2 + size :]
+        return datagram[:most]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class _Query(NfQuery):
+    """The questions, asked of the input."""
+
+    def __init__(self, data: bytes) -> None:
+        self._answers = _Answers(data)
+        super().__init__("inet", "mx")
+
+    def _open(self) -> None:
+        self._socket = self._answers  # type: ignore[assignment]  # as much of a socket as it uses
+
+
+def nftables(data: bytes) -> None:
+    """Whatever the kernel answers, elements have a key and a time that is not past, or a TableError comes out."""
+    query = _Query(data[1:])
+    found: dict[bytes, float | None] = {}
+    method = data[0] % 3 if data else 0
+    try:
+        if method == 0:
+            found = query.get("mx_white4", [bytes(4), b"\1" * 4])
+        elif method == 1:
+            packets = query.packets("mx_let_in")
+            assert packets is None or packets >= 0
+        else:
+            found, _ = query.dump("mx_white4", 1.0)
+    except TableError as error:
+        assert str(error).isprintable()
+    assert all(key for key in found)
+    assert all(remaining is None or remaining >= 0 for remaining in found.values())
+
+
+def command_line(data: bytes) -> None:
+    """Any words are assignments and actions, and these settings or a fatal problem, or a printable ConfigError."""
+    words = data.decode("utf-8", "surrogateescape").split("\0")
+    try:
+        assignments, actions = arguments.parse(words)
+    except ConfigError as error:
+        assert str(error).isprintable()
+        return
+    assert actions <= {"check", "version", "help"}
+    _check_built(assignments, [])
+
+
+def events(data: bytes) -> None:
+    """Whole records are as many events, whose addresses have a text; all else is a struct.error."""
+    try:
+        decoded = decode(data)
+    except struct.error:
+        assert len(data) % EVENT_SIZE
+        return
+    assert len(decoded) * EVENT_SIZE == len(data)
+    for number, event in enumerate(decoded):
+        record = data[number * EVENT_SIZE : (number + 1) * EVENT_SIZE]
+        assert event.head == record[16:48][: event.length]
+        for address in (event.source, event.destination):
+            assert packed(address_text(address)) == address
+
+
+def proc(data: bytes) -> None:
+    """Any text is the two numbers of its row of that port, or zeros where there is none that can be read."""
+    assert procnetlink.read_row(1, "") == (0, 0)
+    waiting, dropped = procnetlink.read_row(data[0] if data else 0, data[1:].decode("ascii", "replace"))
+    assert isinstance(waiting, int)
+    assert isinstance(dropped, int)
+
+
+_TABLE = "mx-white"
+_PF_LISTS = (
+    ("pfctl", "-s", "Tables"), ("pfctl", "-t", _TABLE, "-T", "show"), ("pfctl", "-q", "-t", _TABLE, "-T", "flush"),
+    ("pfctl", "-q", "-t", _TABLE, "-T", "delete", "-f", "-"), ("pfctl", "-q", "-t", _TABLE, "-T", "add", "-f", "-"),
+    ("pfctl", "-q", "-t", _TABLE, "-T", "replace", "-f", "-"), ("pfctl", "-t", _TABLE, "-T", "test", "-f", "-"))
+_IPSET_LISTS = (("ipset", "list", "-terse"), ("ipset", "save"), ("ipset", "restore", "-exist"))
+_LISTING = "".join(
+    f"Name: {name}\nType: hash:ip\nRevision: 6\nHeader: family {family} timeout 0\n"
+    for name, family in zip(SETS, ("inet", "inet6", "inet", "inet6"), strict=True))
+_SET = rf"(?:{'|'.join(SETS)})"
+_RESTORE = re.compile(
+    rf"(?:create {_SET}\.new hash:ip family inet6? timeout 0|flush {_SET}\.new|swap {_SET} {_SET}\.new|"
+    rf"destroy {_SET}\.new|del {_SET} (\S+)|add {_SET}(?:\.new)? (\S+) timeout \d{{1,10}})")
+
+
+class _Runs:
+    """What the helper would run."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self._fails = fails
+
+    def run(self, words: list[str], text: str) -> str:
+        """Take nothing but the fixed lists of words, and nothing but addresses on their input."""
+        if tuple(words) in _PF_LISTS:
+            for line in text.splitlines():
+                ipaddress.ip_address(line)
+        elif tuple(words) in _IPSET_LISTS:
+            for line in text.splitlines():
+                match = _RESTORE.fullmatch(line)
+                assert match, line
+                for address in match.groups():
+                    assert address is None or ipaddress.ip_address(address)
+        else:
+            assert words[:2] == ["ipset", "test"]
+            assert words[2] in SETS
+            ipaddress.ip_address(words[3])
+            assert (len(words), text) == (4, "")
+        if self._fails:
+            raise Failed("1/2 addresses match.")
+        return _LISTING
+
+
+def helper(data: bytes) -> None:
+    """Whatever is asked, only the fixed commands run, with addresses as their only input, and all answers are whole."""
+    kind = data[0] if data else 0
+    before = sys.stdin, sys.stdout
+    answers = io.BytesIO()
+    sys.stdin, sys.stdout = io.TextIOWrapper(io.BytesIO(data[1:])), io.TextIOWrapper(answers)
+    try:
+        serve(Ipset() if kind & 1 else Pf(_TABLE), _Runs(fails=bool(kind & 2)).run)
+    finally:
+        said = answers.getvalue()
+        sys.stdin, sys.stdout = before
+    while said:
+        status, length = ANSWER.unpack_from(said)
+        assert status in (0, 1)
+        assert len(said) >= ANSWER.size + length
+        said = said[ANSWER.size + length :]
+
+
+def defective(data: bytes) -> None:
+    """Shows that an exception which is not documented is found: a kind of event is taken for granted."""
+    for event in decode(data[: len(data) // EVENT_SIZE * EVENT_SIZE]):
+        ("",)[event.kind == 0xA5]
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "configuration": configuration, "filter": filter_program, "nftables": nftables, "arguments": command_line,
+    "events": events, "proc": proc, "helper": helper,
+    "defective-interpreted": defective}
+
+if __name__ == "__main__":
+    for file in sys.argv[2:]:
+        TARGETS[sys.argv[1]](Path(file).read_bytes())

@@ -1,0 +1,166 @@
+"""Builds a fuzz target where that is needed, and runs it.
+
+    python -m tests.fuzz.run TARGET [--runs N | --seconds N]
+
+The compiled targets are headers, nfnetlink and capture: Clang's libFuzzer, under AddressSanitizer and
+UndefinedBehaviorSanitizer. The others run under atheris. Prints how many executions there were, and how fast; with a
+finding the status is 1, and the line names the input. What is built, the corpora, which grow from run to run, and the
+findings are in build/fuzz.
+"""
+import argparse
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.fuzz import seeds
+
+ROOT = Path(__file__).parent.parent.parent
+HERE = Path(__file__).parent
+WORK = ROOT / "build" / "fuzz"
+COMPILED = ("headers", "nfnetlink", "capture")
+INTERPRETED = tuple(name for name in seeds.SEEDS if name not in COMPILED)
+# Targets with a mistake, and whose seeds they have: they show that mistakes are found.
+DEFECTIVE, DEFECTIVE_INTERPRETED = "defective", "defective-interpreted"
+SEEDS_OF = {DEFECTIVE: "headers", DEFECTIVE_INTERPRETED: "events"}
+SANITIZE = (
+    "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize=function",
+    "-fno-sanitize-recover=undefined", "-rdynamic", "-Wall", "-Wextra")
+MAX_BYTES = 512
+
+
+class Missing(Exception):
+    """What the target needs is not on this machine; the text says what."""
+
+
+class Result(NamedTuple):
+    """What a run came to."""
+
+    executions: int
+    seconds: float
+    status: int
+    output: str
+
+
+def check(target: str) -> None:
+    """Raise Missing where the target cannot be built or run here."""
+    if target in (*INTERPRETED, DEFECTIVE_INTERPRETED):
+        if importlib.util.find_spec("atheris") is None:
+            raise Missing("atheris is not installed")
+        return
+    if shutil.which("clang") is None:
+        raise Missing("clang is not installed")
+    with tempfile.TemporaryDirectory() as directory:
+        program = subprocess.run(
+            ["clang", "-x", "c", "-fsanitize=fuzzer,address", "-o", f"{directory}/x", "-"], capture_output=True,
+            text=True, input="int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return d && n ? 0 : 0; }")
+    if program.returncode:
+        raise Missing("clang has no libFuzzer: its runtime libraries are not installed")
+
+
+def _run(*command: str | Path, directory: Path, **environment: str) -> None:
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, env=os.environ | environment, timeout=600)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+
+
+def _make(making: Path, built: Path) -> None:
+    """Build the modules and the targets in `making`, from where they will be moved to `built`."""
+    shutil.copytree(
+        ROOT / "mxallowd", making / "mxallowd", ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, making / name)
+    _run(sys.executable, "setup.py", "build_ext", "--inplace", directory=making, MXALLOWD_BUILD="fuzz", CC="clang",
+         CFLAGS=f"-ffile-prefix-map={making}={built}")
+    place = sysconfig.get_config_vars()
+    libraries = [f"-L{place['LIBDIR']}", f"-Wl,-rpath,{place['LIBDIR']}", f"-lpython{place['LDVERSION']}"]
+    for target in (*COMPILED, DEFECTIVE):
+        broken = ["-DBROKEN"] if target == DEFECTIVE else []
+        _run("clang", *SANITIZE, *broken, f'-DMODULES="{built}"', f'-DPYTHON="{sys.executable}"',
+             "-isystem", sysconfig.get_path("include"), HERE / f"{SEEDS_OF.get(target, target)}.c",
+             "-o", making / target, *libraries, directory=making)
+
+
+def build() -> Path:
+    """The directory of the compiled targets, built unless these sources were built before."""
+    sources = sorted([*(ROOT / "mxallowd").glob("*.p[yx][xd]"), *HERE.glob("*.[ch]"), ROOT / "setup.py"])
+    version = subprocess.run(["clang", "--version"], capture_output=True, text=True, check=True).stdout
+    digest = hashlib.sha256(f"{sys.executable} {sys.version} {version} {SANITIZE}".encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    built = WORK / f"built-{digest.hexdigest()[:16]}"
+    if built.is_dir():
+        return built
+    for old in WORK.glob("built-*"):
+        shutil.rmtree(old)
+    # Beside it, so that a build that was interrupted is none.
+    with tempfile.TemporaryDirectory(prefix="making-", dir=WORK, ignore_cleanup_errors=True) as name:
+        making = Path(name)
+        _make(making, built)
+        if not built.is_dir():
+            making.rename(built)
+    return built
+
+
+def run(target: str, *, runs: int | None = None, seconds: int | None = None) -> Result:
+    """Run a target for so many executions, or so long. Raises Missing."""
+    check(target)
+    WORK.mkdir(parents=True, exist_ok=True)
+    command: list[str | Path] = [sys.executable, "-m", "tests.fuzz.instrumented", target]
+    if target in (*COMPILED, DEFECTIVE):
+        command = [build() / target]
+    name = SEEDS_OF.get(target, target)
+    seeds.write(name, WORK / "seeds" / name)
+    corpus, findings = WORK / "corpus" / target, WORK / "findings"
+    if target in SEEDS_OF:
+        # Found from the seeds alone, each time.
+        shutil.rmtree(corpus, ignore_errors=True)
+        findings = WORK / "expected"
+    corpus.mkdir(parents=True, exist_ok=True)
+    findings.mkdir(parents=True, exist_ok=True)
+    limit = f"-runs={runs}" if runs is not None else f"-max_total_time={seconds}"
+    words = WORK / "seeds" / f"{name}.words"
+    more = [f"-dict={words}"] if words.stat().st_size else []
+    started = time.monotonic()
+    done = subprocess.run(  # a hang is a finding, too
+        [*command, limit, f"-max_len={MAX_BYTES}", "-timeout=10", "-print_final_stats=1", "-verbosity=0",
+         f"-artifact_prefix={findings}/{target}-", *more, corpus, WORK / "seeds" / name],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        env=os.environ | {"PYTHONPATH": str(ROOT)})
+    took = time.monotonic() - started
+    counted = re.search(r"number_of_executed_units: *(\d+)", done.stdout)
+    return Result(int(counted[1]) if counted else 0, took, done.returncode, done.stdout)
+
+
+def main() -> int:
+    """Run as a program."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description="Run a fuzz target.")
+    parser.add_argument("target", choices=[*COMPILED, *INTERPRETED, *SEEDS_OF])
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--runs", type=int, metavar="N")
+    amount.add_argument("--seconds", type=int, metavar="N", default=60)
+    chosen = parser.parse_args()
+    try:
+        result = run(chosen.target, runs=chosen.runs, seconds=chosen.seconds)
+    except Missing as missing:
+        print(f"{chosen.target}: {missing}", file=sys.stderr)
+        return 2
+    if result.status:
+        print(result.output, file=sys.stderr)
+    print(f"{chosen.target}: {result.executions} executions in {result.seconds:.1f} s, "
+          f"{result.executions / result.seconds:.0f} executions/s, "
+          f"{'a finding' if result.status else 'no finding'}")
+    return 1 if result.status else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Each fuzz target for some seconds, and that a target finds what it is for.
+
+MXALLOWD_FUZZ_SECONDS says how long each of them runs, 5 where it says nothing: a minute for each of ten would make the
+whole run twice as long as it may be.
+"""
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import run
+
+IN_CI = os.environ.get("CI") == "true"
+SECONDS = int(os.environ.get("MXALLOWD_FUZZ_SECONDS") or 5)
+# For the first one everything is built.
+PATIENCE_S = SECONDS + 400
+
+
+def check(target: str) -> None:
+    """Skip what cannot be built or run here; under CI=true it is a failure."""
+    try:
+        run.check(target)
+    except run.Missing as missing:
+        if IN_CI:
+            pytest.fail(f"CI must fuzz: {missing}")
+        pytest.skip(str(missing))
+
+
+@pytest.mark.timeout(PATIENCE_S)
+@pytest.mark.parametrize("target", [*run.COMPILED, *run.INTERPRETED])
+def test_nothing_is_found(target: str) -> None:
+    check(target)
+    result = run.run(target, seconds=SECONDS)
+    assert result.status == 0, result.output[-5000:]
+    # Fewer are no fuzzing: the target returned early, or hung.
+    assert result.executions > 100 * SECONDS
+
+
+@pytest.mark.timeout(PATIENCE_S)
+def test_a_read_of_one_byte_too_many_is_found() -> None:
+    """(The parser with this mistake is in headers.c.)"""
+    check(run.DEFECTIVE)
+    result = run.run(run.DEFECTIVE, seconds=30)
+    assert result.status != 0
+    assert "heap-buffer-overflow" in result.output
+    assert "read_too_far" in result.output
+
+
+def test_an_exception_that_is_not_documented_is_found() -> None:
+    """(The target with this mistake is in interpreted.py.)"""
+    check(run.DEFECTIVE_INTERPRETED)
+    result = run.run(run.DEFECTIVE_INTERPRETED, seconds=30)
+    assert result.status != 0
+    assert "IndexError" in result.output
+
+
+@pytest.mark.parametrize("target", run.COMPILED)
+def test_a_target_says_what_it_holds(target: str) -> None:
+    assert (Path(run.HERE) / f"{target}.c").read_text(encoding="ascii").startswith("/* Whatever ")

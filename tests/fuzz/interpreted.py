@@ -143,13 +143,15 @@ _PF_LISTS = (
     ("pfctl", "-s", "Tables"), ("pfctl", "-t", _TABLE, "-T", "show"), ("pfctl", "-q", "-t", _TABLE, "-T", "flush"),
     ("pfctl", "-q", "-t", _TABLE, "-T", "delete", "-f", "-"), ("pfctl", "-q", "-t", _TABLE, "-T", "add", "-f", "-"),
     ("pfctl", "-q", "-t", _TABLE, "-T", "replace", "-f", "-"), ("pfctl", "-t", _TABLE, "-T", "test", "-f", "-"))
-_IPSET_LISTS = (("ipset", "list", "-terse"), ("ipset", "save"), ("ipset", "restore", "-exist"))
+_IPSET_LISTS = (
+    ("ipset", "list", "-terse"), ("ipset", "restore", "-exist"), *(("ipset", "save", name) for name in SETS),
+    *(("ipset", "destroy", f"{name}.new") for name in SETS))
 _LISTING = "".join(
     f"Name: {name}\nType: hash:ip\nRevision: 6\nHeader: family {family} timeout 0\n"
     for name, family in zip(SETS, ("inet", "inet6", "inet", "inet6"), strict=True))
 _SET = rf"(?:{'|'.join(SETS)})"
 _RESTORE = re.compile(
-    rf"(?:create {_SET}\.new hash:ip family inet6? timeout 0|flush {_SET}\.new|swap {_SET} {_SET}\.new|"
+    rf"(?:create {_SET}\.new hash:ip family inet6? timeout 0|swap {_SET} {_SET}\.new|"
     rf"destroy {_SET}\.new|del {_SET} (\S+)|add {_SET}(?:\.new)? (\S+) timeout \d{{1,10}})")
 
 

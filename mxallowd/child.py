@@ -12,8 +12,8 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def command(module: str, *words: str) -> list[str]:
     """The words that run a module of this package as a program."""
-    # -P: neither this file's directory nor the current one comes before the library.
-    return [sys.executable, "-P", str(_PACKAGE / "child.py"), module, *words]
+    # -P: neither this file's directory nor the current one comes before the library. -E: nor what PYTHONPATH says.
+    return [sys.executable, "-EP", str(_PACKAGE / "child.py"), module, *words]
 
 
 if __name__ == "__main__":

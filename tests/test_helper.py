@@ -1,5 +1,6 @@
 """The privileged helper: its border, its end, and where its code comes from."""
 import io
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_a_helper_runs_from_this_tree_and_not_from_the_current_directory(tmp_pat
     for place in (evil.parent / "__init__.py", evil / "__init__.py", evil / "helper.py", tmp_path / "runpy.py"):
         place.write_text("print('taken over')", encoding="utf-8")
     done = subprocess.run(child.command("mxallowd.kerneltables.helper", "ipset"), cwd=tmp_path, input=b"",
-                          capture_output=True)
+                          capture_output=True, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (0, b"")
 
 

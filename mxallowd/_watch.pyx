@@ -13,6 +13,8 @@ from posix.time cimport timespec
 from posix.unistd cimport _exit, close, ftruncate
 
 from mxallowd.c_atomic cimport RELAXED, load32, load64, store32, store64
+from mxallowd.c_threads cimport (
+    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, prctl, pthread_create, pthread_join, pthread_sigmask, setpriority)
 
 cdef extern from "<sys/mman.h>" nogil:
     const unsigned int MFD_CLOEXEC
@@ -29,23 +31,6 @@ cdef extern from "<linux/sock_diag.h>" nogil:
 
 cdef extern from "<time.h>" nogil:
     int nanosleep(const timespec *wanted, timespec *left)
-
-cdef extern from "<signal.h>" nogil:
-    const int SIG_SETMASK
-    int pthread_sigmask(int how, const sigset_t *new, sigset_t *old)
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef void *(*thread_body)(void *) noexcept
-    int pthread_create(unsigned long *thread, void *attributes, thread_body body, void *argument)
-    int pthread_join(unsigned long thread, void **result)
-
-cdef extern from "<sys/prctl.h>" nogil:
-    const int PR_SET_NAME
-    int prctl(int option, const char *name)
-
-cdef extern from "<sys/resource.h>" nogil:
-    const int PRIO_PROCESS
-    int setpriority(int which, unsigned int who, int niceness)
 
 cdef enum:
     NICENESS = -11      # above the queue threads: a busy one must not keep us from seeing a silent one

@@ -27,26 +27,11 @@ from mxallowd.c_atomic cimport (
     ACQ_REL, ACQUIRE, RELAXED, RELEASE, exchange32, fetch_or32, load32, load64, store32, store64)
 from mxallowd.c_netlink cimport (
     MSG_DONTWAIT, MSG_WAITFORONE, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, nlmsghdr, recvmmsg, send)
+from mxallowd.c_threads cimport (
+    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, prctl, pthread_create, pthread_tryjoin_np, pthread_sigmask, setpriority)
 
 cdef extern from "<time.h>" nogil:
     const int CLOCK_BOOTTIME
-
-cdef extern from "<signal.h>" nogil:
-    const int SIG_SETMASK
-    int pthread_sigmask(int how, const sigset_t *new, sigset_t *old)
-
-cdef extern from "<pthread.h>" nogil:
-    ctypedef void *(*thread_body)(void *) noexcept
-    int pthread_create(unsigned long *thread, void *attributes, thread_body body, void *argument)
-    int pthread_tryjoin_np(unsigned long thread, void **result)
-
-cdef extern from "<sys/prctl.h>" nogil:
-    const int PR_SET_NAME
-    int prctl(int option, const char *name)
-
-cdef extern from "<sys/resource.h>" nogil:
-    const int PRIO_PROCESS
-    int setpriority(int which, unsigned int who, int niceness)
 
 cdef enum:
     SWEEP_STEP = 1024   # entries between two batches: some 20 microseconds

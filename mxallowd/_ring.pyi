@@ -28,4 +28,7 @@ class Ring:
     @property
     def lost_pressing(self) -> int:
         """Pressing events among them."""
+    @property
+    def capacity(self) -> int:
+        """Places for events."""
     def __len__(self) -> int: ...

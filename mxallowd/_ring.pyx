@@ -89,5 +89,9 @@ cdef class Ring:
     def lost_pressing(self):
         return load64(&self.state.lost_pressing, RELAXED)
 
+    @property
+    def capacity(self):
+        return self.state.capacity
+
     def __len__(self):
         return load64(&self.state.head, ACQUIRE) - load64(&self.state.tail, RELAXED)

@@ -30,8 +30,9 @@ cdef struct Traffic:                # counters: written by the queue thread, rea
     uint64_t verdict_accept
     uint64_t verdict_drop
     uint64_t overruns               # ENOBUFS: the kernel could not hand over a message
+    uint64_t interrupted            # EINTR: a signal came first, and nothing was taken or sent
     uint64_t unknown                # ENOENT: verdicts for packets that were gone
-    uint64_t errors                 # other errors that the kernel answered
+    uint64_t errors                 # other errors that the kernel answered, to a verdict or to a call
     uint64_t broken                 # messages whose lengths did not fit
     uint64_t unsent                 # verdicts that could not be sent
     uint64_t overflow               # packets that found no room on their way to us: gaps in their numbers

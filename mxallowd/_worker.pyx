@@ -56,13 +56,19 @@ cdef inline bint is_fatal(int error) noexcept nogil:
 
 cdef int send_all(Worker *worker, const uint8_t *data, size_t length) noexcept nogil:
     """0 or an errno. The kernel takes the whole or nothing; it may lack memory for a moment."""
-    cdef int _
-    for _ in range(SEND_TRIES):
+    cdef int tries = 0, error
+    while tries < SEND_TRIES:
         if send(worker.fd, data, length, 0) >= 0:
             return 0
-        if errno != EINTR and errno != ENOBUFS and errno != ENOMEM and errno != EAGAIN:
+        error = errno
+        if error == EINTR:
+            # All signals are blocked here: one that came nevertheless does not come for ever.
+            count(&worker.traffic.interrupted, 1)
+            continue
+        tries += 1
+        if error != ENOBUFS and error != ENOMEM and error != EAGAIN:
             break
-    return errno
+    return error
 
 
 cdef void send_verdicts(Worker *worker) noexcept nogil:
@@ -85,6 +91,7 @@ cdef void send_verdicts(Worker *worker) noexcept nogil:
     error = send_all(worker, worker.verdicts, <size_t> messages * VERDICT_BYTES)
     if error:
         count(&worker.traffic.unsent, worker.filled)
+        count(&worker.traffic.errors, 1)
         if is_fatal(error):
             worker.error = error
         return
@@ -160,9 +167,11 @@ cdef int receive(Worker *worker, int flags) noexcept nogil:
             count(&worker.traffic.overruns, 1)
             return 1
         if errno == EINTR:
+            count(&worker.traffic.interrupted, 1)
             return 1
         if errno != EAGAIN:
             worker.error = errno
+            count(&worker.traffic.errors, 1)
         return 0
     now_us = boottime_us()
     store64(worker.busy, 1, RELAXED)
@@ -330,6 +339,7 @@ cdef class QueueThread:
             "verdict-accept": load64(&self.worker.traffic.verdict_accept, RELAXED),
             "verdict-drop": load64(&self.worker.traffic.verdict_drop, RELAXED),
             "overruns": load64(&self.worker.traffic.overruns, RELAXED),
+            "interrupted": load64(&self.worker.traffic.interrupted, RELAXED),
             "unknown": load64(&self.worker.traffic.unknown, RELAXED),
             "errors": load64(&self.worker.traffic.errors, RELAXED),
             "broken": load64(&self.worker.traffic.broken, RELAXED),

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from mxallowd.backends import Backends
 from mxallowd.sinks import Sink
+from mxallowd.stress import Stress
 
 
-def collect(backend: Backends, sinks: Iterable[Sink] = ()) -> dict[str, int]:
+def collect(backend: Backends, sinks: Iterable[Sink], stress: Stress) -> dict[str, int]:
     """All counters since the start, and `entries`, the present size of the whitelist."""
     outcomes: dict[str, int] = {}
     for fastpath in backend.fastpaths:
@@ -28,4 +29,5 @@ def collect(backend: Backends, sinks: Iterable[Sink] = ()) -> dict[str, int]:
         **outcomes,
         **backend.counters(),
         **more,
+        "stress": stress.times,
     }

@@ -23,6 +23,7 @@ from mxallowd.settings import Settings, changed
 from mxallowd.sinks import Sink
 from mxallowd.sinks.kernel import KernelTableSink
 from mxallowd.sinks.log import LogSink
+from mxallowd.stress import Stress
 from mxallowd.supervisor import Supervisor
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.wake import Wake
@@ -66,7 +67,10 @@ class Daemon:
         self._backend = backends.create(settings, compile_rules(settings), self._wake)
         self._whitelist = Whitelist(
             self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths))
-        lines = HostLines(log, writer.leave_out)
+        self._stress = Stress(log)
+        self._stress.watch("log-queue", writer.fill)
+        self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
+        lines = HostLines(log, writer.leave_out, self._stress)
         self._sinks: list[Sink] = [LogSink(log, lines)]
         if not settings.no_rdns_whitelist:
             # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
@@ -74,9 +78,13 @@ class Daemon:
             from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
 
             resolver = Resolver(asyncio.get_running_loop(), settings.dns_server)
-            self._sinks.append(RdnsSink(settings, lines, self._whitelist, resolver))
+            rdns = RdnsSink(settings, lines, self._whitelist, resolver)
+            self._stress.watch("lookups-waiting", rdns.fill)
+            self._sinks.append(rdns)
         self._tables = [
             KernelTableSink(table, self._whitelist, log, settings) for table in kerneltables.create(settings)]
+        for table in self._tables:
+            self._stress.watch("kernel-table-dirty", table.fill)
         self._sinks += self._tables
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
@@ -156,6 +164,7 @@ class Daemon:
     def _take_events(self, *, at_once: bool = False) -> None:
         taken = 0
         started = time.monotonic()
+        self._stress.look()
         for ring in self._backend.rings:
             events = decode(ring.drain(DRAIN_EVENTS))
             taken += len(events)
@@ -189,6 +198,7 @@ class Daemon:
                 self._supervisor.alive()
             for sink in self._sinks:
                 sink.tick()
+            self._stress.look()
             self._say_lost_events()
             self._say_lost_packets()
             self._say_overflow()
@@ -284,7 +294,7 @@ class Daemon:
         self._backend.table.sweep_admitted(self._backend.clock_us())
         await asyncio.gather(*(sink.refresh() for sink in self._sinks))
         # Asked for, so it is written even where --quiet leaves errors only.
-        self._log.notice("counters", None, **counters.collect(self._backend, self._sinks))
+        self._log.notice("counters", None, **counters.collect(self._backend, self._sinks, self._stress))
 
     # ---- start and end
 

@@ -1,24 +1,29 @@
 """Lines of the log about single hosts: at most so many a second, all sinks together.
 
 Whoever sends SYNs, or owns a name, decides how often there would be something to say. What is over the bound is left
-out before any text is made of it, and the log says how many lines that were.
+out before any text is made of it, and so is every one of them in stress mode; the log says how many lines that were.
 """
 import time
 from collections.abc import Callable
 
 from mxallowd.events import address_text
 from mxallowd.log import Log
+from mxallowd.stress import Stress
 
 LINES_PER_S = 500
 LINES_BURST = 2000
 
 
 class HostLines:
-    """One object for all sinks. `leave_out` counts lines that were not written."""
+    """One object for all sinks. `leave_out` counts lines that were not written; `stress` is asked by sinks as well."""
 
-    def __init__(self, log: Log, leave_out: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, log: Log, leave_out: Callable[[int], None], stress: Stress,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._log = log
         self._leave_out = leave_out
+        self.stress = stress
         self._clock = clock
         self._left = float(LINES_BURST)
         self._filled = clock()
@@ -30,7 +35,7 @@ class HostLines:
         now = self._clock()
         self._left = min(LINES_BURST, self._left + (now - self._filled) * LINES_PER_S)
         self._filled = now
-        if self._left < 1:
+        if self._left < 1 or self.stress.on:
             self._leave_out(1)
             return
         self._left -= 1

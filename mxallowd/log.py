@@ -160,6 +160,10 @@ class Writer(logging.Handler):
             lines, self._left_out = self._left_out, 0
         return lines
 
+    def fill(self) -> float:
+        """How full the queue is, 1.0 being its bound."""
+        return self._queue.qsize() / self._queue.maxsize
+
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what is waiting, for at most `timeout_s` seconds."""
         if self._thread.ident is None:

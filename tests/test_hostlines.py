@@ -4,6 +4,7 @@ import logging
 from mxallowd.events import packed
 from mxallowd.hostlines import LINES_BURST, LINES_PER_S, HostLines
 from mxallowd.log import Log
+from mxallowd.stress import Stress
 
 
 def test_one_bound_for_all_who_write() -> None:
@@ -16,7 +17,9 @@ def test_one_bound_for_all_who_write() -> None:
     def leave_out(lines: int) -> None:
         left_out[0] += lines
 
-    lines = HostLines(Log(logger), leave_out, lambda: now[0])
+    log = Log(logger)
+    stress = Stress(log, lambda: now[0])
+    lines = HostLines(log, leave_out, stress, lambda: now[0])
     host = packed("192.0.2.1")
     for _ in range(LINES_BURST + 10):
         lines.info("child", host, name="a.example.org", of=packed("2001:db8::1"))
@@ -26,3 +29,12 @@ def test_one_bound_for_all_who_write() -> None:
     for _ in range(LINES_PER_S):
         lines.info("refused", host)
     assert len(written) == LINES_BURST + LINES_PER_S // 2
+    # In stress mode there is none at all, and all are counted.
+    stress.on = True
+    now[0] += 10
+    left_out[0] = 0
+    lines.info("refused", host)
+    assert left_out == [1]
+    stress.on = False
+    lines.info("refused", host)
+    assert left_out == [1]

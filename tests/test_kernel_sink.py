@@ -17,6 +17,7 @@ from mxallowd.kerneltables import Held, Known, TableError, TableFull
 from mxallowd.log import Log
 from mxallowd.sinks import kernel
 from mxallowd.sinks.kernel import Expiry, KernelTableSink, seconds_left
+from mxallowd.stress import Stress
 from mxallowd.whitelist import Whitelist
 from tests.strategies import HOSTS, packed
 from tests.test_settings import MINIMUM, good
@@ -98,8 +99,11 @@ class Scene:
         handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore[method-assign]
         logger.addHandler(handler)
         self.clock = 1000.0
+        log = Log(logger)
         self.sink = KernelTableSink(
-            self.faked, self.whitelist, Log(logger), good(f"{MINIMUM} --ipset {arguments}"), lambda: self.clock)
+            self.faked, self.whitelist, log, good(f"{MINIMUM} --ipset {arguments}"), lambda: self.clock)
+        self.stress = Stress(log, lambda: self.clock)
+        self.stress.watch("kernel-table-dirty", self.sink.fill)
 
     def open(self) -> None:
         self.sink.open()
@@ -152,6 +156,33 @@ def test_contacts_first_uses_evictions_and_children_reach_it() -> None:
         assert scene.faked.held.keys() == {HOSTS[0], HOSTS[1]}
         scene.sink.close()
         assert scene.faked.calls[-1] == "close"
+
+    run(story)
+
+
+def test_hosts_that_have_reached_the_real_server_come_first_and_their_number_is_a_load() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.sink.open()
+        many = [b"\0" * 10 + b"\xff\xff\x0a" + number.to_bytes(3, "big") for number in range(kernel.MAX_DIRTY)]
+        for host in many:
+            scene.tell(Kind.WHITELISTED, host, HOUR_US)
+        scene.stress.look()
+        assert scene.lines[-1] == "stress state=on bound=kernel-table-dirty percent=100"
+        # Of those that are too many, one that was used finds its place.
+        scene.contact(HOSTS[0])
+        assert scene.sink.counters()["table-limited"] == 1
+        scene.table.mark_used(HOSTS[0], boottime_us())
+        scene.tell(Kind.ACCEPTED, HOSTS[0])
+        scene.sink.start()
+        await scene.until(lambda: scene.sink.counters()["table-changed"] >= kernel.BATCH)
+        assert scene.faked.held == {HOSTS[0]: (3600, True)}
+        await scene.until(lambda: scene.sink.counters()["table-changed"] >= len(many), 10)
+        scene.stress.look()
+        scene.clock += 6
+        scene.stress.look()
+        assert scene.lines[-1] == "stress state=off seconds=6"
+        scene.sink.close()
 
     run(story)
 

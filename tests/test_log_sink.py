@@ -5,6 +5,7 @@ from mxallowd.events import Event, Kind, packed
 from mxallowd.hostlines import LINES_BURST, LINES_PER_S, HostLines
 from mxallowd.log import Log
 from mxallowd.sinks.log import MAX_REFUSED_HOSTS, PERIOD_S, LogSink
+from mxallowd.stress import Stress
 
 REAL = packed("192.0.2.20")
 FAKE = packed("2001:db8::10")
@@ -22,7 +23,7 @@ class Bench:
         handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore[method-assign]
         logger.addHandler(handler)
         log = Log(logger)
-        self.sink = LogSink(log, HostLines(log, self.leave_out, lambda: self.now), lambda: self.now)
+        self.sink = LogSink(log, HostLines(log, self.leave_out, Stress(log), lambda: self.now), lambda: self.now)
 
     def leave_out(self, lines: int) -> None:
         self.left_out += lines

@@ -17,6 +17,7 @@ from mxallowd.resolver import AAAA, PTR, A, LookupFailed
 from mxallowd.settings import Settings
 from mxallowd.sinks import rdns
 from mxallowd.sinks.rdns import RdnsSink, valid_names
+from mxallowd.stress import Stress
 from mxallowd.whitelist import Whitelist
 from tests.test_settings import good
 
@@ -70,9 +71,12 @@ class Scene:
         self.left_out = 0
         self.settings: Settings = good(f"-f 192.0.2.10 -r 192.0.2.20 -n 1 {words}")
         whitelist = Whitelist(self.table)
-        lines = HostLines(Log(logging.getLogger("test-rdns")), self.leave_out, lambda: self.now)
+        log = Log(logging.getLogger("test-rdns"))
+        self.stress = Stress(log, lambda: self.now)
+        lines = HostLines(log, self.leave_out, self.stress, lambda: self.now)
         self.sink = RdnsSink(self.settings, lines, whitelist,
                              self.zone, lambda: self.now)  # type: ignore[arg-type]
+        self.stress.watch("lookups-waiting", self.sink.fill)
 
     def leave_out(self, lines: int) -> None:
         """Counted."""
@@ -89,6 +93,15 @@ class Scene:
     def refuse(self, *addresses: str) -> None:
         """Hosts are refused by the real server."""
         self.sink.handle([Event(Kind.REFUSED, 0, 0, 0, boottime_us(), packed(one), SERVER, 0) for one in addresses])
+
+    def tell(self, kind: Kind, *addresses: str) -> None:
+        """Something else happens to hosts."""
+        self.sink.handle([Event(kind, 0, 0, 0, boottime_us(), packed(one), SERVER, 0) for one in addresses])
+
+    def is_stressed(self) -> bool:
+        """A look of stress mode."""
+        self.stress.look()
+        return self.stress.on
 
     def listed(self, address: str) -> bool:
         """Whether the host may pass now."""
@@ -273,6 +286,65 @@ def test_queries_in_flight_and_waiting_hosts_are_bounded() -> None:
             await scene.settle()
         assert scene.zone.most_flying <= rdns.MAX_QUERIES
         assert scene.sink.counters()["looked-up"] == rdns.MAX_WAITING
+    run(story)
+
+
+def test_stress_mode_leaves_refused_hosts_out_and_puts_proven_ones_first() -> None:
+    async def story() -> None:
+        scene = Scene("--dns-rate 1")
+        spent = [f"10.0.0.{i}" for i in range(4)]
+        scene.contact(*spent)
+        await scene.settle()
+        assert len(scene.zone.asked) == len(spent)
+        many = [f"10.1.{i >> 8}.{i & 255}" for i in range(rdns.MAX_WAITING)]
+        scene.refuse(*many[: rdns.MAX_WAITING * 8 // 10])
+        assert not scene.is_stressed()
+        scene.refuse(*many)
+        assert scene.is_stressed()
+        # Who waits there is let go, and who comes is not taken: both are counted, and keep it on.
+        scene.contact("10.2.0.1", "10.2.0.2", "10.2.0.3")
+        scene.refuse("10.3.0.1")
+        assert scene.sink.counters()["limited"] == rdns.MAX_WAITING + 1
+        scene.tell(Kind.ACCEPTED, "10.2.0.3")
+        for second in range(1, 4):
+            scene.now = second
+            scene.refuse(*many[:200])
+            await scene.settle()
+        first_of_all, *others = scene.zone.asked[len(spent) :]
+        assert first_of_all == reverse_name(packed("10.2.0.3"))
+        assert others == [reverse_name(packed(host)) for host in ("10.2.0.1", "10.2.0.2")]
+        # The flood is over.
+        for second in range(4, 16):
+            scene.now = second
+            scene.sink.tick()
+            scene.is_stressed()
+        assert not scene.is_stressed()
+        scene.refuse("10.3.0.1")
+        await scene.settle()
+        assert reverse_name(packed("10.3.0.1")) in scene.zone.asked
+    run(story)
+
+
+def test_a_proven_host_that_was_pushed_out_of_a_full_line_is_asked_about() -> None:
+    async def story() -> None:
+        scene = Scene("--dns-rate 1")
+        scene.sink.handle([Event(Kind.WHITELISTED, 0, 0, 0, 0, packed(f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}"), SERVER,
+                                 1) for i in range(rdns.MAX_WAITING + 4 + 10)])
+        assert scene.sink.counters()["limited"] == 14
+        scene.tell(Kind.ACCEPTED, "10.0.0.4")
+        # Where there is room, nobody was pushed out, and whoever is not in line has had his turn.
+        scene.now = 1.0
+        scene.refuse("192.0.2.1")
+        await scene.settle()
+        assert scene.zone.asked[-1] == reverse_name(packed("10.0.0.4"))
+        scene.now = 100.0
+        scene.refuse("192.0.2.1")
+        await scene.settle()
+        scene.tell(Kind.ACCEPTED, "10.0.0.4")
+        scene.now = 101.0
+        scene.refuse("192.0.2.1")
+        await scene.settle()
+        assert scene.zone.asked.count(reverse_name(packed("10.0.0.4"))) == 1
     run(story)
 
 

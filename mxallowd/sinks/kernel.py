@@ -12,6 +12,7 @@ table stays as it is, and the log says that it is not what it should be; verdict
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import TypeVar
 
 from mxallowd.events import Event, Kind
@@ -79,8 +80,10 @@ class KernelTableSink:
         self._flush_on_exit = settings.flush_on_exit
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._totals: dict[str, int] = {}
-        # A dict for its order: hosts whose state in the kernel may differ from that in the whitelist.
+        # Dicts for their order: hosts whose state in the kernel may differ from that in the whitelist; and those of
+        # them that have reached the real server, whose turn comes first.
         self._dirty: dict[bytes, None] = {}
+        self._proven: dict[bytes, None] = {}
         self._expiry = Expiry()
         self._jobs: Jobs | None = None
         self._stale = False  # single changes will not do any more
@@ -138,7 +141,9 @@ class KernelTableSink:
     def handle(self, events: Sequence[Event]) -> None:
         """Mark the hosts of contacts, of first uses, and of entries that made room."""
         for event in events:
-            if event.kind in (Kind.WHITELISTED, Kind.ACCEPTED, Kind.EVICTED):
+            if event.kind == Kind.ACCEPTED:
+                self._prefer(event.source)
+            elif event.kind in (Kind.WHITELISTED, Kind.EVICTED):
                 self._mark(event.source)
                 if event.kind == Kind.WHITELISTED:
                     self._note_expiry(event.source, event.until_us)
@@ -183,6 +188,10 @@ class KernelTableSink:
         """Its counters, since the start."""
         return dict(self._counters)
 
+    def fill(self) -> float:
+        """How many hosts wait for the kernel, 1.0 being the bound."""
+        return max(len(self._dirty), len(self._proven)) / MAX_DIRTY
+
     def close(self) -> None:
         """Let the kernel have what it does not have yet; or nothing at all, where that is wished for."""
         if self._task:
@@ -201,19 +210,27 @@ class KernelTableSink:
                 self._table.flush()
             elif self._stale and not self._fault:
                 self._table.refill(self._entries()[0])
-            elif self._dirty and not self._fault:
-                self._table.change(*self._batch(len(self._dirty)))
+            elif (self._proven or self._dirty) and not self._fault:
+                self._table.change(*self._batch(len(self._proven) + len(self._dirty)))
         except TableError as error:
             self._log.error("table-broken", None, table=self._table.name, reason=str(error))
 
     # ---- dirty hosts
 
     def _mark(self, host: bytes) -> None:
-        if len(self._dirty) >= MAX_DIRTY and host not in self._dirty:
+        if host not in self._proven:
+            self._put(self._dirty, host)
+
+    def _prefer(self, host: bytes) -> None:
+        self._dirty.pop(host, None)
+        self._put(self._proven, host)
+
+    def _put(self, line: dict[bytes, None], host: bytes) -> None:
+        if len(line) >= MAX_DIRTY and host not in line:
             self._counters["table-limited"] += 1
             self._stale = True
             return
-        self._dirty[host] = None
+        line[host] = None
 
     def _note_expiry(self, host: bytes, until_us: int) -> None:
         if not self._table.forgets:
@@ -223,8 +240,10 @@ class KernelTableSink:
         """What the whitelist says of the dirty hosts: those that it lists, and those that it does not."""
         listed, unlisted = [], []
         now_us = self._whitelist.now_us()
-        for host in [host for host, _ in zip(self._dirty, range(most), strict=False)]:
-            del self._dirty[host]
+        hosts = list(islice(chain(self._proven, self._dirty), most))
+        for host in hosts:
+            self._proven.pop(host, None)
+            self._dirty.pop(host, None)
             found = self._whitelist.find(host)
             if found:
                 listed.append(Known(host, seconds_left(found[0], now_us), found[1]))
@@ -260,7 +279,7 @@ class KernelTableSink:
                 REFILL_AGAIN_S, REFILL_SHARE * self._refill_took_s):
             return self._refill
         # What a filling will bring in any case can still come earlier.
-        return self._change if self._dirty and not self._fault else None
+        return self._change if (self._proven or self._dirty) and not self._fault else None
 
     async def _change(self) -> None:
         listed, unlisted = self._batch(BATCH)
@@ -295,7 +314,7 @@ class KernelTableSink:
                               reason=f"{len(missing)} of {len(hosts)} hosts that must be in it are not")
 
     def _settled(self, hosts: dict[bytes, bool]) -> dict[bytes, bool]:
-        return {host: used for host, used in hosts.items() if host not in self._dirty}
+        return {host: used for host, used in hosts.items() if host not in self._dirty and host not in self._proven}
 
     async def _refill(self) -> None:
         started = self._refilled_at = self._clock()

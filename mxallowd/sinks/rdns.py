@@ -1,8 +1,11 @@
 """The reverse DNS sink: a sender with several addresses under one name gets in from each of them.
 
 After a host met the fake server its name is asked for, and each other address of the name becomes a **child**. A host
-that was refused is asked about as well: if its name is one that is whitelisted now, it becomes a child, and its next
-SYN passes. A name counts only if its own addresses contain the host (forward-confirmed), since a PTR record is
+that was refused is asked about as well, but in stress mode: if its name is one that is whitelisted now, it becomes a
+child, and its next SYN passes. Hosts that have reached the real server have their turn first, then the others that met
+the fake one, then those that were refused.
+
+A name counts only if its own addresses contain the host (forward-confirmed), since a PTR record is
 whatever its owner writes. No packet waits for anything here, and all of it is bounded; what is over a bound is
 counted.
 """
@@ -25,6 +28,8 @@ MAX_ADDRESSES = 32  # of one name
 MAX_QUERIES = 256  # in flight
 MAX_LOOKUPS = 128  # under way: one has up to eight queries in flight
 MAX_WAITING = 8192  # of each kind
+CROWDED_S = 60.0  # from the last time that a contact was pushed out of its line
+TURNED_AWAY_KEPT = 0.9  # from one second to the next: 8192 are forgotten down to 70 % in 4 s
 BURST_S = 4  # the burst is what the rate gives in so many seconds
 FAILED_S = 60.0
 MAX_FAILED = 65536
@@ -61,10 +66,15 @@ class RdnsSink:
         self._lines = lines
         self._whitelist = whitelist
         self._resolver = resolver
+        self._stress = lines.stress
         self._clock = clock
         self._counters = dict.fromkeys(COUNTERS, 0)
-        self._contacts = Bounded(MAX_WAITING)  # waiting to be looked up; contacts come first
+        # Waiting to be looked up, those of the first line first.
+        self._proven = Bounded(MAX_WAITING)
+        self._contacts = Bounded(MAX_WAITING)
         self._refused = Bounded(MAX_WAITING)
+        self._crowded_until = float("-inf")
+        self._turned_away = 0.0  # refused hosts that stress mode kept out of their line, those of some seconds
         self._active: dict[bytes, asyncio.Task[None]] = {}
         self._met: set[bytes] = set()  # of those under way, the ones that met the fake server
         self._queries = asyncio.Semaphore(MAX_QUERIES)
@@ -82,22 +92,49 @@ class RdnsSink:
 
     def handle(self, events: Sequence[Event]) -> None:
         """Put the hosts of contacts and refusals in line."""
+        if self._stress.on and self._refused:
+            self._turn_away(len(self._refused))
+            self._refused.clear()
         for event in events:
             if event.kind == Kind.WHITELISTED:
                 self._refused.pop(event.source, None)
                 if event.source in self._active:
                     # Asked about as a refused host just now: the answer is taken as a contact's.
                     self._met.add(event.source)
-                elif not self._has_failed(event.source, contact=True):
-                    self._counters["limited"] += self._contacts.note(event.source, event.until_us)
-            elif event.kind == Kind.REFUSED and event.source not in self._active \
-                    and event.source not in self._contacts and event.source not in self._refused \
-                    and not self._has_failed(event.source, contact=False):
-                self._counters["limited"] += self._refused.note(event.source, 0)
+                elif event.source not in self._proven and not self._has_failed(event.source, contact=True):
+                    self._meet(event)
+            elif event.kind == Kind.ACCEPTED:
+                self._prefer(event.source)
+            elif event.kind == Kind.REFUSED:
+                self._refuse(event.source)
         self._start()
+
+    def _meet(self, event: Event) -> None:
+        if self._contacts.note(event.source, event.until_us):
+            self._counters["limited"] += 1
+            self._crowded_until = self._clock() + CROWDED_S
+
+    def _prefer(self, source: bytes) -> None:
+        waits = self._contacts.pop(source, None) is not None
+        # It may have been pushed out of the line by others: at the worst it is asked about once more.
+        crowded = self._clock() < self._crowded_until
+        if waits or (crowded and source not in self._active and not self._has_failed(source, contact=True)):
+            self._counters["limited"] += self._proven.note(source, 0)
+
+    def _refuse(self, source: bytes) -> None:
+        if self._stress.on:
+            self._turn_away(1)
+        elif source not in self._active and source not in self._contacts and source not in self._refused \
+                and not self._has_failed(source, contact=False):
+            self._counters["limited"] += self._refused.note(source, 0)
+
+    def _turn_away(self, hosts: int) -> None:
+        self._counters["limited"] += hosts
+        self._turned_away = min(MAX_WAITING, self._turned_away + hosts)
 
     def tick(self) -> None:
         """Notice another resolv.conf."""
+        self._turned_away *= TURNED_AWAY_KEPT
         changed_at = _changed_at(RESOLV_CONF)
         if changed_at != self._resolv_conf:
             self._resolv_conf = changed_at
@@ -121,6 +158,11 @@ class RdnsSink:
         """Its counters, since the start."""
         return dict(self._counters)
 
+    def fill(self) -> float:
+        """How full the longest line is, 1.0 being its bound."""
+        # Those that were turned away would wait there: as long as they come, stress mode has its reason.
+        return max(len(self._proven), len(self._contacts), len(self._refused) + self._turned_away) / MAX_WAITING
+
     def close(self) -> None:
         """End what is under way; nothing of it is lost that a restart would not ask again."""
         self._closed = True
@@ -136,17 +178,20 @@ class RdnsSink:
         now = self._clock()
         self._tokens = min(self._rate * BURST_S, self._tokens + (now - self._filled) * self._rate)
         self._filled = now
-        while (self._contacts or self._refused) and len(self._active) < MAX_LOOKUPS and self._tokens >= 1:
+        while (line := self._next_line()) and len(self._active) < MAX_LOOKUPS and self._tokens >= 1:
             self._tokens -= 1
-            contact = bool(self._contacts)
-            source, _ = (self._contacts or self._refused).popitem(last=False)
+            contact = line is not self._refused
+            source, _ = line.popitem(last=False)
             assert isinstance(source, bytes)
             if contact:
                 self._met.add(source)
             self._active[source] = asyncio.get_running_loop().create_task(self._look_up(source))
-        if (self._contacts or self._refused) and self._again is None and len(self._active) < MAX_LOOKUPS:
+        if line and self._again is None and len(self._active) < MAX_LOOKUPS:
             # Only the rate holds them back.
             self._again = asyncio.get_running_loop().call_later(max(0.01, 1 / self._rate), self._go_on)
+
+    def _next_line(self) -> Bounded:
+        return self._proven or self._contacts or self._refused
 
     def _go_on(self) -> None:
         self._again = None

@@ -37,7 +37,7 @@ from benchmarks.site import KNOWN, UNKNOWN, BenchError, Program, Site, listening
 from benchmarks.workload import syn
 from lab.hosts import FAKE4, REAL4, RULESETS, supported
 from lab.namespaces import visit
-from mxallowd.kerneltables import Known, TableError
+from mxallowd.kerneltables import Listing, TableError
 from mxallowd.kerneltables.nfquery import NfQuery
 from mxallowd.kerneltables.nft import NftTable
 from mxallowd.text import quoted
@@ -133,7 +133,7 @@ def fill(hosts: list[bytes]) -> float:
     table.open()
     try:
         started = time.perf_counter()
-        table.refill([Known(host, LIFETIME_S, used=True) for host in hosts])
+        table.refill(Listing(((host, 1_000_000 * LIFETIME_S, True) for host in hosts), 0))
         return time.perf_counter() - started
     finally:
         table.close()

@@ -5,6 +5,7 @@ helper keeps root's privileges. Run as a script, this file is what starts them.
 """
 import runpy
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -16,7 +17,16 @@ def command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-EP", str(_PACKAGE / "child.py"), module, *words]
 
 
+def _load_package() -> None:
+    # Without a look at the directory that holds it: a sandbox that is inherited may not allow that.
+    spec = spec_from_file_location("mxallowd", _PACKAGE / "__init__.py")
+    assert spec
+    assert spec.loader
+    sys.modules["mxallowd"] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["mxallowd"])
+
+
 if __name__ == "__main__":
-    sys.path.insert(0, str(_PACKAGE.parent))
+    _load_package()
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

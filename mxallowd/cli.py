@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mxallowd import __version__, arguments, backends, privileges, streams
+from mxallowd import __version__, arguments, backends, memory, privileges, streams
 from mxallowd.background import run_detached
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.errors import ConfigError, MxallowdError, StartError
@@ -117,6 +117,8 @@ def _run(
     settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded], ready: Callable[[], None],
     held: list[Daemon],
 ) -> int:
+    memory.return_what_is_freed()
+
     async def run() -> int:
         daemon = Daemon(settings, load_again, log, writer)
         daemon.open()

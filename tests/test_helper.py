@@ -17,7 +17,7 @@ from mxallowd.kerneltables.helper import ANSWER, RECORD, REQUEST, Ipset, Pf, Ver
 from mxallowd.kerneltables.ipset import IpsetTable
 from mxallowd.kerneltables.privileged import Privileged
 from tests.daemon_process import SERVERS, DaemonProcess
-from tests.strategies import packed
+from tests.strategies import listing, packed
 
 FOUR, SIX = packed("192.0.2.1"), packed("2001:db8::1")
 
@@ -129,7 +129,7 @@ def test_a_twin_that_an_earlier_filling_left_behind(lab: Lab) -> None:
             subprocess.run(["ipset", "create", name, "hash:ip", *more.split()], check=True)
         table = IpsetTable()
         table.open()
-        assert table.refill([Known(FOUR, 50, used=False), Known(SIX, 50, used=True)]) == 0
+        assert table.refill(listing(Known(FOUR, 50, used=False), Known(SIX, 50, used=True))) == 0
         held, whole = table.read()
         assert ({one.host for one in held}, whole) == ({FOUR, SIX}, True)
         table.close()
@@ -148,6 +148,6 @@ def test_a_daemon_survives_the_death_of_its_helper(lab: Lab) -> None:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         deadline = time.monotonic() + 20
         while "192.0.2.101" not in lab.gateway.run(["ipset", "save"], capture_output=True, text=True).stdout:
-            assert time.monotonic() < deadline, daemon.messages()
+            assert time.monotonic() < deadline, "\n".join(daemon.messages())
             time.sleep(0.2)
         assert daemon.stop() == 0

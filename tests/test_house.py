@@ -17,8 +17,8 @@ COMPILED = sorted(path.stem for path in PACKAGE.glob("_*.pyx"))
 # Who may import whom: a module may import what stands in a row above its own, and its own row where it says so.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({
-        "__init__", "errors", "text", "streams", "clock", "wake", "supervisor", "child", "_packet", "_address",
-        "c_atomic", "c_netlink", "c_threads"}),
+        "__init__", "errors", "text", "memory", "streams", "clock", "wake", "supervisor", "child", "_packet",
+        "_address", "c_atomic", "c_netlink", "c_threads"}),
     frozenset({"options", "_headers", "_siphash", "_ring", "_nfnetlink", "_watch"}),
     frozenset({"_table", "_capture", "log"}),
     frozenset({"privileges", "procnetlink", "pcapfilter", "_fastpath", "events", "resolver", "captures"}),

@@ -12,7 +12,7 @@ from mxallowd.kerneltables import Known, TableError, TableFull, libnftables, nft
 from mxallowd.kerneltables.libnftables import LibNft, NftProgram
 from mxallowd.kerneltables.nfquery import NfQuery
 from mxallowd.kerneltables.nft import NftTable
-from tests.strategies import packed
+from tests.strategies import listing, packed
 
 FOUR, OTHER, SIX = packed("192.0.2.1"), packed("192.0.2.2"), packed("2001:db8::1")
 
@@ -67,7 +67,7 @@ def test_a_filling_adds_and_leaves_the_operators_own(table: NftTable) -> None:
     own = packed("192.0.2.7")
     run("add element inet mx mx_white4 { 192.0.2.7, 192.0.2.2 timeout 1h }\nadd element inet mx mx_used6 { ::7 }")
     assert held(table)[own] == (None, False)
-    assert table.refill([Known(FOUR, 100, used=True), Known(own, 100, used=False)]) == 0
+    assert table.refill(listing(Known(FOUR, 100, used=True), Known(own, 100, used=False))) == 0
     # What was there beyond it ends by itself.
     assert held(table) == {FOUR: (100, True), own: (None, False), OTHER: (3600, False)}
     with_own = subprocess.run(["nft", "list", "set", "inet", "mx", "mx_used6"], capture_output=True, text=True).stdout
@@ -93,7 +93,8 @@ def test_a_set_without_room(table: NftTable) -> None:
         table.change([Known(hosts[2], 100, used=False)], [])
     assert held(table).keys() == set(hosts[:2])
     # One transaction exchanges all; the last ones are left out.
-    assert table.refill([Known(hosts[4], 100, used=True), *(Known(host, 100, used=False) for host in hosts[:4])]) == 3
+    assert table.refill(listing(Known(hosts[4], 50, used=True), *(Known(host, 100 - place, used=False)
+                                                                 for place, host in enumerate(hosts[:4])))) == 3
     assert held(table).keys() == {hosts[4], hosts[0]}
     table.change([], [hosts[0]])
     table.change([Known(hosts[1], 100, used=False)], [])
@@ -137,10 +138,11 @@ def test_200_000_entries_are_filled_in_under_2_s(table: NftTable) -> None:
     table.inspect()
     prefix = packed("10.0.0.0")[:13]
     entries = [Known(prefix + number.to_bytes(3, "big"), 3600, used=False) for number in range(200_000)]
+    many = listing(*entries)
     taken = []
     for _ in range(2):
         started = time.monotonic()
-        assert table.refill(entries) == 0
+        assert table.refill(many) == 0
         taken.append(time.monotonic() - started)
     assert table.missing({entries[0].host: False, entries[-1].host: True, FOUR: False}) == {FOUR}
     assert min(taken) < 2, taken
@@ -150,7 +152,7 @@ def test_200_000_entries_are_filled_in_under_2_s(table: NftTable) -> None:
     assert time.monotonic() - started < 4
     # Over a full set as over an empty one, and emptied again.
     started = time.monotonic()
-    assert table.refill(entries) == 0
+    assert table.refill(many) == 0
     assert time.monotonic() - started < 2
     table.flush()
     assert table.read() == ([], True)

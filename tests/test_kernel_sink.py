@@ -3,6 +3,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from mxallowd._table import Table
 from mxallowd.clock import boottime_us
 from mxallowd.events import Event, Kind
 from mxallowd.jobs import Jobs
-from mxallowd.kerneltables import Held, Known, TableError, TableFull
+from mxallowd.kerneltables import Held, Known, Listing, TableError, TableFull, seconds_left
 from mxallowd.log import Log
 from mxallowd.sinks import kernel
-from mxallowd.sinks.kernel import Expiry, KernelTableSink, seconds_left
+from mxallowd.sinks.kernel import Expiry, KernelTableSink
 from mxallowd.stress import Stress
 from mxallowd.whitelist import Whitelist
 from tests.strategies import HOSTS, packed
@@ -65,9 +66,9 @@ class Faked:
             raise TableFull("the set is full")
         self.held.update({known.host: (known.remaining_s, known.used) for known in listed})
 
-    def refill(self, entries: Sequence[Known]) -> int:
+    def refill(self, entries: Listing) -> int:
         self._call("refill")
-        self.held = {one.host: (one.remaining_s, one.used) for one in entries[: self.room]}
+        self.held = {one.host: (one.remaining_s, one.used) for one in islice(entries.best_first(), self.room)}
         return max(0, len(entries) - self.room)
 
     def flush(self) -> None:

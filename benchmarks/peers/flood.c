@@ -2,14 +2,15 @@
  *
  *     flood COUNT RATE DESTINATION FIRST_SOURCE STEP SOURCES [WITHOUT]
  *
- * RATE is packets/s, 0 for as fast as possible. Sources count up from FIRST_SOURCE by STEP, and after SOURCES of them
- * begin anew; every WITHOUT-th is left out (100: 99 of 100 are used). Prints how many were sent and the seconds that
- * took.
+ * DESTINATION and FIRST_SOURCE are both of IPv4 or both of IPv6. RATE is packets/s, 0 for as fast as possible. Sources
+ * count up from FIRST_SOURCE by STEP, in its last 32 bits, and after SOURCES of them begin anew; every WITHOUT-th is left
+ * out (100: 99 of 100 are used). Prints how many were sent and the seconds that took.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/ip.h>
+#include <netinet/ip6.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,10 @@
 
 enum { BATCH = 64 };
 
-struct packet { struct iphdr ip; struct tcphdr tcp; };
+struct packet4 { struct iphdr ip; struct tcphdr tcp; };
+struct packet6 { struct ip6_hdr ip; struct tcphdr tcp; };
+union packet { struct packet4 four; struct packet6 six; };
+union address { struct in_addr four; struct in6_addr six; };
 
 static double now(void)
 {
@@ -43,46 +47,90 @@ static uint16_t fold(uint32_t sum)
     return (uint16_t) ~sum;
 }
 
-static void fill(struct packet *packet, uint32_t source, uint32_t destination, uint32_t number)
+static void fill_tcp(struct tcphdr *tcp, uint32_t number, uint32_t pseudo_sum)
 {
-    struct { uint32_t source, destination; uint16_t protocol, length; } pseudo = {
-        htonl(source), destination, htons(IPPROTO_TCP), htons(sizeof packet->tcp) };
+    tcp->source = htons((uint16_t) (1024 + number % 60000));
+    tcp->dest = htons(25);
+    tcp->seq = htonl(number);
+    tcp->doff = 5;
+    tcp->syn = 1;
+    tcp->window = htons(64240);
+    tcp->check = fold(sum(tcp, sizeof *tcp, pseudo_sum));
+}
+
+static void fill4(struct packet4 *packet, struct in_addr source, struct in_addr destination, uint32_t number)
+{
+    struct { struct in_addr source, destination; uint16_t protocol, length; } pseudo = {
+        source, destination, htons(IPPROTO_TCP), htons(sizeof packet->tcp) };
     memset(packet, 0, sizeof *packet);
     packet->ip.version = 4;
     packet->ip.ihl = 5;
     packet->ip.tot_len = htons(sizeof *packet);
     packet->ip.ttl = 64;
     packet->ip.protocol = IPPROTO_TCP;
-    packet->ip.saddr = pseudo.source;
-    packet->ip.daddr = destination;
+    packet->ip.saddr = source.s_addr;
+    packet->ip.daddr = destination.s_addr;
     packet->ip.check = fold(sum(&packet->ip, sizeof packet->ip, 0));
-    packet->tcp.source = htons((uint16_t) (1024 + number % 60000));
-    packet->tcp.dest = htons(25);
-    packet->tcp.seq = htonl(number);
-    packet->tcp.doff = 5;
-    packet->tcp.syn = 1;
-    packet->tcp.window = htons(64240);
-    packet->tcp.check = fold(sum(&packet->tcp, sizeof packet->tcp, sum(&pseudo, sizeof pseudo, 0)));
+    fill_tcp(&packet->tcp, number, sum(&pseudo, sizeof pseudo, 0));
+}
+
+static void fill6(struct packet6 *packet, struct in6_addr source, struct in6_addr destination, uint32_t number)
+{
+    struct { struct in6_addr source, destination; uint32_t length, protocol; } pseudo = {
+        source, destination, htonl(sizeof packet->tcp), htonl(IPPROTO_TCP) };
+    memset(packet, 0, sizeof *packet);
+    packet->ip.ip6_flow = htonl(6u << 28);
+    packet->ip.ip6_plen = htons(sizeof packet->tcp);
+    packet->ip.ip6_nxt = IPPROTO_TCP;
+    packet->ip.ip6_hlim = 64;
+    packet->ip.ip6_src = source;
+    packet->ip.ip6_dst = destination;
+    fill_tcp(&packet->tcp, number, sum(&pseudo, sizeof pseudo, 0));
+}
+
+/* Whether the text is an address of this family. */
+static int read_address(int family, const char *text, union address *address)
+{
+    return inet_pton(family, text, address) == 1;
 }
 
 int main(int argc, char **argv)
 {
-    struct packet packets[BATCH];
-    struct sockaddr_in to[BATCH];
+    union packet packets[BATCH];
     struct iovec vectors[BATCH];
     struct mmsghdr messages[BATCH];
-    int fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW), bytes = 64 << 20;
-    if ((argc != 7 && argc != 8) || fd < 0) {
+    union address destination, source;
+    if (argc != 7 && argc != 8) {
+        fprintf(stderr, "flood: wrong number of arguments\n");
+        return 2;
+    }
+    int family = strchr(argv[3], ':') ? AF_INET6 : AF_INET, bytes = 64 << 20;
+    if (!read_address(family, argv[3], &destination) || !read_address(family, argv[4], &source)) {
+        fprintf(stderr, "flood: no pair of addresses: %s %s\n", argv[3], argv[4]);
+        return 2;
+    }
+    int fd = socket(family, SOCK_RAW, IPPROTO_RAW);
+    if (fd < 0) {
         perror("flood");
         return 1;
     }
     setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes);
+    struct sockaddr_in to4 = { .sin_family = AF_INET, .sin_addr = destination.four };
+    struct sockaddr_in6 to6 = { .sin6_family = AF_INET6, .sin6_addr = destination.six };
+    size_t length = family == AF_INET ? sizeof packets[0].four : sizeof packets[0].six;
+    /* Its last 32 bits, where it is counted up. */
+    uint32_t *last = family == AF_INET ? &source.four.s_addr : &source.six.s6_addr32[3], first = ntohl(*last);
     unsigned long count = strtoul(argv[1], NULL, 10), sent = 0;
     double rate = strtod(argv[2], NULL), start = now();
-    uint32_t destination = inet_addr(argv[3]), source = ntohl(inet_addr(argv[4]));
     uint32_t step = (uint32_t) strtoul(argv[5], NULL, 10), sources = (uint32_t) strtoul(argv[6], NULL, 10);
     uint32_t kept = argc == 8 ? (uint32_t) strtoul(argv[7], NULL, 10) - 1 : 0;
     memset(messages, 0, sizeof messages);
+    for (int i = 0; i < BATCH; i++) {
+        vectors[i] = (struct iovec) { &packets[i], length };
+        messages[i].msg_hdr = (struct msghdr) {
+            .msg_name = family == AF_INET ? (void *) &to4 : (void *) &to6,
+            .msg_namelen = family == AF_INET ? sizeof to4 : sizeof to6, .msg_iov = &vectors[i], .msg_iovlen = 1 };
+    }
     while (sent < count) {
         int batch = count - sent < BATCH ? (int) (count - sent) : BATCH, done;
         if (rate > 0) {
@@ -98,11 +146,11 @@ int main(int argc, char **argv)
             uint32_t number = (uint32_t) (sent + (unsigned long) i), at = number % sources;
             if (kept)
                 at += at / kept;
-            fill(&packets[i], source + at * step, destination, number);
-            to[i] = (struct sockaddr_in) { .sin_family = AF_INET, .sin_addr.s_addr = destination };
-            vectors[i] = (struct iovec) { &packets[i], sizeof packets[i] };
-            messages[i].msg_hdr = (struct msghdr) {
-                .msg_name = &to[i], .msg_namelen = sizeof to[i], .msg_iov = &vectors[i], .msg_iovlen = 1 };
+            *last = htonl(first + at * step);
+            if (family == AF_INET)
+                fill4(&packets[i].four, source.four, destination.four, number);
+            else
+                fill6(&packets[i].six, source.six, destination.six, number);
         }
         done = sendmmsg(fd, messages, (unsigned) batch, 0);
         if (done < 0) {

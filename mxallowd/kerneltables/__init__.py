@@ -4,11 +4,14 @@ One module each with one interface: `nft` (sets with timeouts), `ipset` (the sam
 BSDs). The operator owns the ruleset; these modules change what stands in the sets and nothing else. Every call here may
 wait for the kernel, so the sink that calls them (sinks/kernel.py) does so from a thread of its own, one call at a time.
 """
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mxallowd.errors import MxallowdError
 from mxallowd.settings import Settings
+
+_LISTED = struct.Struct("=16sQ?")
 
 
 class TableError(MxallowdError):
@@ -25,6 +28,40 @@ class Known(NamedTuple):
     host: bytes
     remaining_s: int  # at least 1
     used: bool  # it has reached the real server
+
+
+class Listing:
+    """Whitelisted hosts, each with the microsecond until which it is, in compact form.
+
+    A table of a million is filled without a million objects at a time, of whose memory some would never go back.
+    """
+
+    def __init__(self, entries: Iterable[tuple[bytes, int, bool]], now_us: int) -> None:
+        self._now_us = now_us
+        self._records = bytearray()
+        for entry in entries:
+            self._records += _LISTED.pack(*entry)
+
+    def times(self) -> Iterator[tuple[bytes, int]]:
+        """Host, and until when."""
+        return ((host, until_us) for host, until_us, _ in _LISTED.iter_unpack(self._records))
+
+    def best_first(self) -> Iterator[Known]:
+        """Those that have proven themselves, then the newest: for where not all have room."""
+        best = sorted(_LISTED.iter_unpack(self._records), key=lambda entry: (not entry[2], -entry[1]))
+        return (Known(host, seconds_left(until_us, self._now_us), used) for host, until_us, used in best)
+
+    def __iter__(self) -> Iterator[Known]:
+        for host, until_us, used in _LISTED.iter_unpack(self._records):
+            yield Known(host, seconds_left(until_us, self._now_us), used)
+
+    def __len__(self) -> int:
+        return len(self._records) // _LISTED.size
+
+
+def seconds_left(until_us: int, now_us: int) -> int:
+    """Whole seconds, rounded up: the kernel does not forget before the daemon does."""
+    return max(1, -(-(until_us - now_us) // 1_000_000))
 
 
 class Held(NamedTuple):
@@ -61,8 +98,8 @@ class KernelTable(Protocol):
         Raises TableError, TableFull; nothing has changed then.
         """
 
-    def refill(self, entries: Sequence[Known]) -> int:
-        """Let it hold these, in one transaction; how many are left out for want of room: the last ones.
+    def refill(self, entries: Listing) -> int:
+        """Let it hold these, in one transaction; how many are left out for want of room: not the best of them.
 
         Others that it holds may stay until their time is over. Raises TableError; nothing has changed then.
         """

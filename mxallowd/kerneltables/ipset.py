@@ -3,10 +3,12 @@
 The sets have the names of kernel table nft: mx_white4 and mx_white6 must be there, mx_used4 and mx_used6 may be.
 Entries with the time 0 are the operator's own and stay.
 """
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from mxallowd.events import MAPPED, packed
-from mxallowd.kerneltables import Held, Known, TableError
+from mxallowd.kerneltables import Held, Known, Listing, TableError
 from mxallowd.kerneltables.helper import SETS, Operation, Record, Verb, set_headers
 from mxallowd.kerneltables.privileged import Privileged
 
@@ -95,26 +97,31 @@ class IpsetTable:
             for used in (False, True) if known.used else (False,):
                 yield set_of(known.host, used=used), known.host, min(known.remaining_s, LONGEST_TIME_S)
 
-    def refill(self, entries: Sequence[Known]) -> int:
+    def refill(self, entries: Listing) -> int:
         """Let the sets hold just these and the operator's own; how many had no room."""
         self.read()
-        by_set: dict[int, list[Record]] = {number: [] for number in self._present}
-        for number, host in self._own:
-            by_set[number].append((Operation.ADD, number, 0, host))
-        for number, host, seconds in self._places(entries):
-            if number in self._present and (number, host) not in self._own:
-                by_set[number].append((Operation.ADD, number, seconds, host))
+        room = {number: self._room.get(number, sys.maxsize) for number in self._present}
+        fits = len(entries) + len(self._own) <= min(room.values(), default=0)
         left_out = 0
-        for number, records in by_set.items():
-            room = self._room.get(number, len(records))
-            left_out += max(0, len(records) - room)
-            del records[room:]
-        self._helper.ask(Verb.REPLACE, [record for records in by_set.values() for record in records])
+
+        def records() -> Iterator[Record]:
+            nonlocal left_out
+            own = ((number, host, 0) for number, host in self._own)
+            for number, host, seconds in chain(own, self._places(entries if fits else entries.best_first())):
+                if number not in room or (seconds and (number, host) in self._own):
+                    continue
+                if room[number] > 0:
+                    yield Operation.ADD, number, seconds, host
+                else:
+                    left_out += 1
+                room[number] -= 1
+
+        self._helper.ask(Verb.REPLACE, records())
         return left_out
 
     def flush(self) -> None:
         """Empty the sets, but for the operator's own."""
-        self.refill(())
+        self.refill(Listing((), 0))
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         """Those of these hosts that are not in a set where they must be."""

@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from mxallowd.kerneltables import TableError, TableFull
 
@@ -46,11 +47,40 @@ _header = struct.Struct("=IHHII")
 _attribute = struct.Struct("=HH")
 Remaining = float | None
 """Seconds until an element ends; None: it never does."""
+Element = tuple[bytes, int | None]
+"""A key, and the seconds that it is to live; None: for ever."""
 
 
 # What nearly all elements of a set with timeouts look like: key, timeout and expiration, in this order. Reading them
 # attribute by attribute takes five times as long, and a start waits for it.
 _USUAL = {size: struct.Struct(f"=8s4s{size}s12s4s8s") for size in (4, 16)}
+
+
+class _Batch:
+    """The messages of one transaction, put together as they come: there may be a million elements."""
+
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
+        self._data = bytearray(_border(_BATCH_BEGIN))
+        self._last = 0
+
+    def append(self, kind: int, flags: int, body: bytes) -> None:
+        """One more message."""
+        self.sequence = _next(self.sequence)
+        self._last = len(self._data)
+        self._data += _header.pack(_header.size + len(body), kind, _NLM_F_REQUEST | flags, self.sequence, 0)
+        self._data += body
+
+    def whole(self) -> bytearray:
+        """All of it, its end included. Called once.
+
+        An error comes back for any message, a success for the last one alone: some hundred answers would not fit
+        into the socket.
+        """
+        length, kind, flags, sequence, port = _header.unpack_from(self._data, self._last)
+        _header.pack_into(self._data, self._last, length, kind, flags | _NLM_F_ACK, sequence, port)
+        self._data += _border(_BATCH_END)
+        return self._data
 
 
 class NfQuery:
@@ -92,40 +122,35 @@ class NfQuery:
                         _check_error(body, f"set {name}")
         return found
 
-    def change(self, removed: Mapping[str, Sequence[bytes]], added: Mapping[str, Mapping[bytes, int | None]],
+    def change(self, removed: Mapping[str, Sequence[bytes]], added: Mapping[str, Iterable[Element]],
                emptied: Iterable[str] = ()) -> None:
         """One transaction: empty sets, take keys out of sets, enter others with the seconds that are left to them.
 
         None: for ever. Raises TableError, TableFull; nothing has changed then.
         """
-        parts = [(_DELSETELEM, 0, self._set_of(name)) for name in emptied]
+        batch = _Batch(self._sequence)
+        for name in emptied:
+            batch.append(_DELSETELEM, 0, self._set_of(name))
         for name, keys in removed.items():
-            for at in range(0, len(keys), _ELEMENTS):
-                elements = b"".join(_element(key, None) for key in keys[at : at + _ELEMENTS])
-                parts.append((_DELSETELEM, 0, self._set_of(name) + _packed(_LIST_ELEMENTS | _NESTED, elements)))
-        for name, times in added.items():
-            items = list(times.items())
-            for at in range(0, len(items), _ELEMENTS):
-                elements = b"".join(_element(key, seconds) for key, seconds in items[at : at + _ELEMENTS])
-                parts.append((_NEWSETELEM, _NLM_F_CREATE,
-                              self._set_of(name) + _packed(_LIST_ELEMENTS | _NESTED, elements)))
-        if parts:
-            self._transact(parts)
+            self._append(batch, (_DELSETELEM, 0), name, ((key, None) for key in keys))
+        for name, elements in added.items():
+            self._append(batch, (_NEWSETELEM, _NLM_F_CREATE), name, elements)
+        if batch.sequence != self._sequence:
+            self._transact(batch)
 
-    def _transact(self, parts: Sequence[tuple[int, int, bytes]]) -> None:
-        # An error comes back for any part, a success for the last one alone: some hundred answers at once would not fit
-        # into the socket.
-        messages = [self._message(kind, _NLM_F_REQUEST | flags | (_NLM_F_ACK if number == len(parts) - 1 else 0), body)
-                    for number, (kind, flags, body) in enumerate(parts)]
-        first = self._sequence - len(parts) + 1
-        border = [_header.pack(_header.size + len(_SUBSYSTEM), kind, _NLM_F_REQUEST, 0, 0) + _SUBSYSTEM
-                  for kind in (_BATCH_BEGIN, _BATCH_END)]
-        batch = b"".join([border[0], *messages, border[1]])
+    def _append(self, batch: "_Batch", what: tuple[int, int], name: str, elements: Iterable[Element]) -> None:
+        rest = iter(elements)
+        while some := b"".join(_element(key, seconds) for key, seconds in islice(rest, _ELEMENTS)):
+            batch.append(*what, self._set_of(name) + _packed(_LIST_ELEMENTS | _NESTED, some))
+
+    def _transact(self, batch: "_Batch") -> None:
+        first, self._sequence = self._sequence + 1, batch.sequence
+        data = batch.whole()
         # The whole of it is one message to the socket.
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, max(len(batch) * 2, 1 << 18))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, max(len(data) * 2, 1 << 18))
         self._socket.settimeout(_BATCH_TIMEOUT_S)
         try:
-            self._send(batch)
+            self._send(data)
             while True:
                 for kind, _, body in self._receive(first):
                     if kind == _NLMSG_ERROR:
@@ -196,11 +221,10 @@ class NfQuery:
         return self._message(_GETSETELEM, _NLM_F_REQUEST, body)
 
     def _message(self, kind: int, flags: int, body: bytes) -> bytes:
-        # 32 bits last for years of questions; the modulo is for the day they do not.
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        self._sequence = _next(self._sequence)
         return _header.pack(_header.size + len(body), kind, flags, self._sequence, 0) + body
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | bytearray) -> None:
         try:
             self._socket.send(data)
         except OSError as error:
@@ -221,6 +245,15 @@ class NfQuery:
             if sequence >= asked_from:
                 yield kind, flags, data[at + _header.size : at + length]
             at += (length + 3) & ~3
+
+
+def _next(sequence: int) -> int:
+    # 32 bits last for years of questions; the modulo is for the day they do not.
+    return (sequence + 1) & 0xFFFFFFFF
+
+
+def _border(kind: int) -> bytes:
+    return _header.pack(_header.size + len(_SUBSYSTEM), kind, _NLM_F_REQUEST, 0, 0) + _SUBSYSTEM
 
 
 def _element(key: bytes, seconds: int | None) -> bytes:

@@ -11,14 +11,15 @@ which of the hosts are there, since a deletion of what is not there would fail i
 an element can be set anew only by deleting it in the same transaction. A filling only adds: what is there beyond it
 ends by itself.
 """
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from mxallowd.errors import StartError
 from mxallowd.events import MAPPED
-from mxallowd.kerneltables import Held, Known, TableError, TableFull
+from mxallowd.kerneltables import Held, Known, Listing, TableError, TableFull
 from mxallowd.kerneltables.libnftables import Nft, open_nft
-from mxallowd.kerneltables.nfquery import NfQuery
+from mxallowd.kerneltables.nfquery import Element, NfQuery
 
 # Reading a set takes the kernel a time that grows with the square of its size: 400,000 elements in this one.
 READ_S = 5.0
@@ -53,6 +54,12 @@ class _Set:
     def takes(self, host: bytes) -> bool:
         """Whether the host is of the set's family."""
         return host.startswith(MAPPED) == (self.version == 4)
+
+    def elements(self, entries: Iterable[Known], own: set[bytes]) -> Iterator[Element]:
+        """What of these is to be in it beside the operator's own."""
+        for known in entries:
+            if self.takes(known.host) and (known.used or not self.used) and (key := self.key(known.host)) not in own:
+                yield key, known.remaining_s
 
     def fault(self, found: dict[str, Any]) -> str | None:
         """Why the set that was found cannot be used."""
@@ -173,7 +180,7 @@ class NftTable:
     def _change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
         assert self._query
         removed: dict[str, list[bytes]] = {}
-        added: dict[str, dict[bytes, int | None]] = {}
+        added: dict[str, Iterable[Element]] = {}
         for one in self._sets:
             if not one.present and one.used:
                 continue
@@ -192,10 +199,10 @@ class NftTable:
                     del wanted[key]
                 elif seconds is not None:
                     out.add(key)
-            removed[one.name], added[one.name] = sorted(out), wanted
+            removed[one.name], added[one.name] = sorted(out), wanted.items()
         self._query.change(removed, added)
 
-    def refill(self, entries: Sequence[Known]) -> int:
+    def refill(self, entries: Listing) -> int:
         """Enter all of these in one transaction; where there is no room, in place of all that is there."""
         self.inspect()
         try:
@@ -206,23 +213,22 @@ class NftTable:
     def flush(self) -> None:
         """Empty the sets, but for the operator's own."""
         self.inspect()
-        self._fill((), flush=True)
+        self._fill(Listing((), 0), flush=True)
 
-    def _fill(self, entries: Sequence[Known], *, flush: bool) -> int:
+    def _fill(self, entries: Listing, *, flush: bool) -> int:
         assert self._query
-        added: dict[str, dict[bytes, int | None]] = {}
+        added: dict[str, Iterable[Element]] = {}
         left_out = 0
         for one in self._sets:
             if not one.present:
                 continue
             own = self._own(one, read=flush)
-            mine = {one.key(known.host): known.remaining_s for known in entries
-                    if one.takes(known.host) and (known.used or not one.used)}
-            wanted = [*dict.fromkeys(own).items(), *((key, left) for key, left in mine.items() if key not in own)]
-            if one.size is not None:
-                left_out += max(0, len(wanted) - one.size)
-                del wanted[one.size:]
-            added[one.name] = dict(wanted)
+            wanted: Iterable[Element] = one.elements(entries, own)
+            if one.size is not None and len(entries) > one.size - len(own):
+                room = max(0, one.size - len(own))
+                left_out += max(0, sum(1 for _ in wanted) - room)
+                wanted = islice(one.elements(entries.best_first(), own), room)
+            added[one.name] = chain(((key, None) for key in own), wanted)
         self._query.change({}, added, emptied=added if flush else ())
         return left_out
 

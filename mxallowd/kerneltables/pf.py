@@ -6,7 +6,7 @@ into another one. After a restart what it holds is taken over, for a whole lifet
 from collections.abc import Mapping, Sequence
 
 from mxallowd.events import packed
-from mxallowd.kerneltables import Held, Known, TableError
+from mxallowd.kerneltables import Held, Known, Listing, TableError
 from mxallowd.kerneltables.helper import Operation, Verb
 from mxallowd.kerneltables.privileged import Privileged
 
@@ -52,15 +52,15 @@ class PfTable:
             *((Operation.DELETE, 0, 0, host) for host in unlisted),
             *((Operation.ADD, 0, 0, known.host) for known in listed)])
 
-    def refill(self, entries: Sequence[Known]) -> int:
+    def refill(self, entries: Listing) -> int:
         """Let the table hold just these."""
         self.inspect()
-        self._helper.ask(Verb.REPLACE, [(Operation.ADD, 0, 0, known.host) for known in entries])
+        self._helper.ask(Verb.REPLACE, ((Operation.ADD, 0, 0, known.host) for known in entries))
         return 0
 
     def flush(self) -> None:
         """Empty the table."""
-        self.refill(())
+        self.refill(Listing((), 0))
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         """Those of these hosts that the table does not hold; pfctl only says how many, so it is all or none."""

@@ -53,7 +53,9 @@ class Privileged:
 
     def ask(self, verb: Verb, records: Iterable[Record] = ()) -> str:
         """What the program printed. Raises TableError, TableFull."""
-        body = b"".join(RECORD.pack(*record) for record in records)
+        body = bytearray()
+        for record in records:
+            body += RECORD.pack(*record)
         if self._process is None:
             self._start_again()
         process = self._process
@@ -81,7 +83,7 @@ class Privileged:
                 raise TableError(str(error)) from None
 
     @staticmethod
-    def _write(descriptor: int, data: bytes, deadline: float) -> None:
+    def _write(descriptor: int, data: bytes | bytearray, deadline: float) -> None:
         view = memoryview(data)
         while view:
             if not select.select([], [descriptor], [], max(0.0, deadline - time.monotonic()))[1]:

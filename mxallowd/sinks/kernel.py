@@ -11,13 +11,14 @@ table stays as it is, and the log says that it is not what it should be; verdict
 """
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import TypeVar
 
 from mxallowd.events import Event, Kind
 from mxallowd.jobs import Jobs
-from mxallowd.kerneltables import Held, KernelTable, Known, TableError
+from mxallowd.kerneltables import Held, KernelTable, Known, Listing, TableError, seconds_left
 from mxallowd.log import Log
 from mxallowd.settings import Settings
 from mxallowd.whitelist import Whitelist
@@ -80,10 +81,10 @@ class KernelTableSink:
         self._flush_on_exit = settings.flush_on_exit
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._totals: dict[str, int] = {}
-        # Dicts for their order: hosts whose state in the kernel may differ from that in the whitelist; and those of
-        # them that have reached the real server, whose turn comes first.
-        self._dirty: dict[bytes, None] = {}
-        self._proven: dict[bytes, None] = {}
+        # Hosts whose state in the kernel may differ from that in the whitelist; those that have reached the real server
+        # have their turn first. One that stands here twice is looked at twice. (A dict would grow and shrink by steps.)
+        self._dirty: deque[bytes] = deque()
+        self._proven: deque[bytes] = deque()
         self._expiry = Expiry()
         self._jobs: Jobs | None = None
         self._stale = False  # single changes will not do any more
@@ -142,7 +143,7 @@ class KernelTableSink:
         """Mark the hosts of contacts, of first uses, and of entries that made room."""
         for event in events:
             if event.kind == Kind.ACCEPTED:
-                self._prefer(event.source)
+                self._mark(event.source, self._proven)
             elif event.kind in (Kind.WHITELISTED, Kind.EVICTED):
                 self._mark(event.source)
                 if event.kind == Kind.WHITELISTED:
@@ -209,7 +210,7 @@ class KernelTableSink:
             if self._flush_on_exit:
                 self._table.flush()
             elif self._stale and not self._fault:
-                self._table.refill(self._entries()[0])
+                self._table.refill(self._listing())
             elif (self._proven or self._dirty) and not self._fault:
                 self._table.change(*self._batch(len(self._proven) + len(self._dirty)))
         except TableError as error:
@@ -217,20 +218,13 @@ class KernelTableSink:
 
     # ---- dirty hosts
 
-    def _mark(self, host: bytes) -> None:
-        if host not in self._proven:
-            self._put(self._dirty, host)
-
-    def _prefer(self, host: bytes) -> None:
-        self._dirty.pop(host, None)
-        self._put(self._proven, host)
-
-    def _put(self, line: dict[bytes, None], host: bytes) -> None:
-        if len(line) >= MAX_DIRTY and host not in line:
+    def _mark(self, host: bytes, line: deque[bytes] | None = None) -> None:
+        line = self._dirty if line is None else line
+        if len(line) >= MAX_DIRTY:
             self._counters["table-limited"] += 1
             self._stale = True
             return
-        line[host] = None
+        line.append(host)
 
     def _note_expiry(self, host: bytes, until_us: int) -> None:
         if not self._table.forgets:
@@ -240,10 +234,10 @@ class KernelTableSink:
         """What the whitelist says of the dirty hosts: those that it lists, and those that it does not."""
         listed, unlisted = [], []
         now_us = self._whitelist.now_us()
-        hosts = list(islice(chain(self._proven, self._dirty), most))
+        hosts: dict[bytes, None] = {}
+        while len(hosts) < most and (line := self._proven or self._dirty):
+            hosts[line.popleft()] = None
         for host in hosts:
-            self._proven.pop(host, None)
-            self._dirty.pop(host, None)
             found = self._whitelist.find(host)
             if found:
                 listed.append(Known(host, seconds_left(found[0], now_us), found[1]))
@@ -289,12 +283,13 @@ class KernelTableSink:
     async def _check(self) -> None:
         self._checked_at = self._clock()
         soonest_us = self._whitelist.now_us() + int(ENDING_S * 1_000_000)
-        hosts = {host: used for host, (until_us, used) in self._whitelist.sample(self._table.sample).items()
-                 if until_us > soonest_us}
+        hosts = self._settled({
+            host: used for host, (until_us, used) in self._whitelist.sample(self._table.sample).items()
+            if until_us > soonest_us})
 
         def look() -> tuple[set[bytes], dict[str, int]]:
             self._table.inspect()
-            return self._table.missing(self._settled(hosts)), self._table.totals()
+            return self._table.missing(hosts), self._table.totals()
 
         missing, totals = await self._do(look)
         self._take_totals(totals)
@@ -314,7 +309,8 @@ class KernelTableSink:
                               reason=f"{len(missing)} of {len(hosts)} hosts that must be in it are not")
 
     def _settled(self, hosts: dict[bytes, bool]) -> dict[bytes, bool]:
-        return {host: used for host, used in hosts.items() if host not in self._dirty and host not in self._proven}
+        waiting = {host for host in chain(self._proven, self._dirty) if host in hosts}
+        return {host: used for host, used in hosts.items() if host not in waiting}
 
     async def _refill(self) -> None:
         started = self._refilled_at = self._clock()
@@ -322,12 +318,12 @@ class KernelTableSink:
         self._stale = False
         self._expiry.clear()
 
-        def fill() -> tuple[int, list[tuple[bytes, int]]]:
-            known, times = self._entries()
-            return self._table.refill(known), times
+        def fill() -> tuple[int, Listing]:
+            listing = self._listing()
+            return self._table.refill(listing), listing
 
         left_out, entries = await self._do(fill)
-        for host, until_us in entries if not self._table.forgets else ():
+        for host, until_us in entries.times() if not self._table.forgets else ():
             self._expiry.note(host, until_us)
         self._complete = left_out == 0
         if self._complete:
@@ -339,12 +335,9 @@ class KernelTableSink:
             say("table-filled", None, table=self._table.name, entries=len(entries), left_out=left_out)
         self._said_full = not self._complete
 
-    def _entries(self) -> tuple[list[Known], list[tuple[bytes, int]]]:
-        """All that is to be in the table, and when it ends: those that have proven themselves, then the newest."""
-        now_us = self._whitelist.now_us()
-        entries = sorted(self._whitelist.known(), key=lambda entry: (not entry[2], -entry[1]))
-        return ([Known(host, seconds_left(until_us, now_us), used) for host, until_us, used in entries],
-                [(host, until_us) for host, until_us, _ in entries])
+    def _listing(self) -> Listing:
+        """All that is to be in the table."""
+        return Listing(self._whitelist.known(), self._whitelist.now_us())
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         assert self._jobs
@@ -363,8 +356,3 @@ class KernelTableSink:
             self._said, self._said_at = reason, now
             self._log.error("table-broken", None, table=self._table.name, reason=reason)
         self._fault = reason
-
-
-def seconds_left(until_us: int, now_us: int) -> int:
-    """Whole seconds, rounded up: the kernel does not forget before the daemon does."""
-    return max(1, -(-(until_us - now_us) // 1_000_000))

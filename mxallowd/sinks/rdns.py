@@ -56,6 +56,12 @@ class Bounded(OrderedDict[bytes | str, int | float]):
         return True
 
 
+    def forget(self, least: float) -> None:
+        """Let go the oldest, as far as their values are not above this one."""
+        while self and next(iter(self.values())) <= least:
+            self.popitem(last=False)
+
+
 class RdnsSink:
     """Looks hosts up and admits what their names entail."""
 
@@ -135,6 +141,8 @@ class RdnsSink:
     def tick(self) -> None:
         """Notice another resolv.conf."""
         self._turned_away *= TURNED_AWAY_KEPT
+        for failed in (self._failed, self._failed_contacts):
+            failed.forget(self._clock() - FAILED_S)
         changed_at = _changed_at(RESOLV_CONF)
         if changed_at != self._resolv_conf:
             self._resolv_conf = changed_at

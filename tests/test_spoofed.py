@@ -1,0 +1,156 @@
+"""Promise 11 of docs/reliability.md: made-up SYNs to the fake server, as many as this machine can send."""
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks.peers import compiled
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
+from lab.namespaces import visit
+from mxallowd.hostlines import LINES_BURST, LINES_PER_S
+from mxallowd.sinks.kernel import REFILL_AGAIN_S
+from mxallowd.sinks.rdns import BURST_S
+from tests.daemon_process import SERVERS, DaemonProcess
+from tests.test_flood import resident_kib
+
+MAX_ENTRIES = 50_000
+SOURCES = 5 * MAX_ENTRIES // 2  # of each family
+RATE = 500  # --dns-rate, its default
+PROVEN = 200  # of each family
+ROUNDS = tuple((f"{10 + i}.0.0.0", f"fd00:{i}::") for i in range(5))
+WARM_UP = 2  # rounds until everything that has a bound is there, tables of failed lookups among it
+PROVEN4, PROVEN6 = "9.0.0.1", "fd00:9::1"
+
+
+class CountingNameServer:
+    """Answers nothing and counts what it is asked."""
+
+    def __init__(self, host: Host) -> None:
+        self._socket = host.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 5353))
+        self._socket.settimeout(0.2)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._count)
+        self.asked = 0
+
+    def _count(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._socket.recv(512)
+            except TimeoutError:
+                continue
+            self.asked += 1
+
+    def __enter__(self) -> "CountingNameServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[tuple[Lab, Host]]:
+    """Queue plus set, a way to nowhere for answers to made-up sources, and a client."""
+    client = lab.client("client", "192.0.2.101", "2001:db8::101")
+    with visit(lab.gateway.name):
+        for name in ("all", "br0"):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
+    lab.gateway.run(["ip", "route", "add", "blackhole", "8.0.0.0/5"], check=True)
+    lab.gateway.run(["ip", "route", "add", "blackhole", "fd00::/8"], check=True)
+    # Without connection tracking, which would be full before anything of ours.
+    for name, command in (("queue-set-mark.nft", ("nft", "-f", "-")), ("queue-set-mark.sh", ("sh", "-s"))):
+        rules = (RULESETS / name).read_text(encoding="utf-8").replace("-m state --state NEW", "--syn").replace(
+            "ct state new", "tcp flags & (fin | syn | rst | ack) == syn")
+        lab.gateway.run(command, input=rules, text=True, check=True)
+    with lab.gateway.serve(REAL4), lab.gateway.serve(REAL6):
+        yield lab, client
+
+
+def send(client: Host, count: int, server: str, first: str, sources: int, rate: int = 0) -> "subprocess.Popen[bytes]":
+    """Begin to send SYNs from so many sources."""
+    return client.popen([str(compiled("flood.c")), *map(str, (count, rate, server, first, 1, sources))],
+                        stdout=subprocess.DEVNULL)
+
+
+def send_both(client: Host, count: int, servers: tuple[str, str], firsts: tuple[str, str], rate: int = 0) -> None:
+    """SYNs from so many sources of each family, at the same time."""
+    senders = [send(client, count, server, first, count, rate) for server, first in zip(servers, firsts, strict=True)]
+    assert [sender.wait(60) for sender in senders] == [0, 0]
+
+
+def settled_kib(pid: int) -> int:
+    """Memory without what is there for the moment: a filling of a kernel table takes some 80 bytes an entry."""
+    sizes = []
+    for _ in range(20):
+        sizes.append(resident_kib(pid))
+        time.sleep(0.1)
+    return min(sizes)
+
+
+@contextmanager
+def watched(client: Host, slowest: list[float]) -> Iterator[None]:
+    """A known host connects all the while."""
+    ended = threading.Event()
+
+    def connect() -> None:
+        while not ended.wait(0.02):
+            started = time.monotonic()
+            assert client.attempt(REAL4, timeout=8) is Attempt.CONNECTED
+            slowest.append(time.monotonic() - started)
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.timeout(240)
+def test_11_spoofed_syns_change_nothing_for_those_who_are_known(site: tuple[Lab, Host]) -> None:
+    lab, client = site
+    arguments = [*SERVERS, "-c", "/dev/null", "-n", "23", "--max-entries", str(MAX_ENTRIES), "--dns-server",
+                 "127.0.0.1:5353", "--dns-rate", str(RATE), "--nft-table", "inet mxallowd"]
+    with CountingNameServer(lab.gateway) as names, DaemonProcess(lab.gateway, arguments) as daemon:
+        daemon.wait_for("start ")
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        assert client.attempt(REAL4) is Attempt.CONNECTED
+        for servers in ((FAKE4, FAKE6), (REAL4, REAL6)):
+            send_both(client, PROVEN, servers, (PROVEN4, PROVEN6), rate=2000)
+        assert daemon.counters()["real-first"] == 2 * PROVEN + 1
+
+        slowest: list[float] = []
+        sizes, started = [], time.monotonic()
+        with watched(client, slowest):
+            for firsts in ROUNDS:
+                send_both(client, SOURCES, (FAKE4, FAKE6), firsts)
+                sizes.append(settled_kib(daemon.process.pid))
+        counters = daemon.counters()
+        # Constant, within a hundredth.
+        usual = sizes[WARM_UP - 1]
+        assert max(sizes[WARM_UP:]) <= usual + usual // 100, sizes
+        assert max(slowest) < 1
+        assert counters["entries"] <= MAX_ENTRIES
+        assert counters["evicted"] > 0
+        # What a flood makes stays at its limits: lookups, lines, and what is told to the kernel.
+        elapsed = time.monotonic() - started + 2
+        assert counters["looked-up"] <= RATE * (BURST_S + elapsed)
+        assert names.asked <= 3 * RATE * (BURST_S + elapsed)
+        assert len(daemon.messages()) <= LINES_BURST + LINES_PER_S * elapsed
+        assert counters["table-filled"] <= 2 + elapsed / REFILL_AGAIN_S
+        # Nobody who has reached the real server was pushed out.
+        send_both(client, PROVEN, (REAL4, REAL6), (PROVEN4, PROVEN6), rate=2000)
+        after = daemon.counters()
+        names_of_passing = ("real-again", "kernel-accepted")
+        assert sum(after[name] - counters[name] for name in names_of_passing) == 2 * PROVEN
+        assert after["real-refused"] == after["blocked"] == 0
+        assert daemon.stop() == 0

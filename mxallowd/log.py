@@ -118,6 +118,12 @@ class SyslogHandler(logging.Handler):
             self._handler = handler
         self._handler.emit(record)
 
+    def close(self) -> None:
+        """Let the socket go."""
+        if self._handler is not None:
+            self._handler.close()
+        super().close()
+
 
 def _raise(record: logging.LogRecord) -> None:
     """Stands for Handler.handleError, which would print to stderr."""

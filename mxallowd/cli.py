@@ -15,11 +15,11 @@ from mxallowd.background import run_detached
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.errors import ConfigError, MxallowdError, StartError
 from mxallowd.loading import Loaded, load
-from mxallowd.log import SYSLOG_SOCKET, open_log
+from mxallowd.log import SYSLOG_SOCKET, open_log, syslog_listens
 from mxallowd.pidfile import PidFile
 from mxallowd.settings import Settings
 
-NO_SYSLOG = f"there is no {SYSLOG_SOCKET}: nothing is logged until a syslog listens there"
+NO_SYSLOG = f"nobody listens at {SYSLOG_SOCKET}: nothing is logged until a syslog does"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded])
     def serve(ready: Callable[[], None]) -> int:
         def ready_and_warned() -> None:
             # The last moment in which somebody sees it.
-            if not settings.stdout and not Path(SYSLOG_SOCKET).exists():
+            if not settings.stdout and not syslog_listens():
                 streams.write(sys.stderr, f"mxallowd: {NO_SYSLOG}\n")
             ready()
 

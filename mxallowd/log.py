@@ -10,9 +10,11 @@ import logging.handlers
 import os
 import queue
 import select
+import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from mxallowd.text import printable
 
@@ -135,6 +137,16 @@ class SyslogHandler(logging.Handler):
         if self._handler is not None:
             self._handler.close()
         super().close()
+
+
+def syslog_listens(socket_path: str = SYSLOG_SOCKET) -> bool:
+    """Whether somebody takes lines there now; a socket may be left of one that did."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_UNIX, kind) as probe, suppress(OSError):
+            probe.setblocking(False)
+            probe.connect(socket_path)
+            return True
+    return False
 
 
 def _raise(record: logging.LogRecord) -> None:

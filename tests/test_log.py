@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer, format_line
+from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer, format_line, syslog_listens
 
 LINE = re.compile(r'[a-z-]+( \[[^ ]+\])?( [a-z0-9-]+=([^ "=]+|"([^"\\]|\\.)*"))*$')
 
@@ -231,3 +231,18 @@ def test_quiet_leaves_errors_and_what_was_asked_for() -> None:
     log.set_quiet(False)
     log.info("d")
     assert target.lines == ["c", "counters blocked=1", "d"]
+
+
+def test_whether_a_syslog_listens(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    assert not syslog_listens(str(path))
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_UNIX, kind) as server:
+            server.bind(str(path))
+            if kind is socket.SOCK_STREAM:
+                server.listen()
+            assert syslog_listens(str(path))
+        # Its name outlives it.
+        assert path.exists()
+        assert not syslog_listens(str(path))
+        path.unlink()

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
-from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
+from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip_output
 from mxallowd.cli import NO_SYSLOG
 from tests.daemon_process import SERVERS, STAMP
 
@@ -262,3 +262,39 @@ def test_8_a_syslog_that_comes_goes_and_comes_again(
         assert daemon.wait(10) == 0
         assert daemon.stdout
         assert (daemon.stdout.read(), daemon.stderr.read()) == ("", "")
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_8_a_start_without_syslog_says_so(
+        guarded: Lab, client: Host, tmp_path: Path, syslog: Syslog, left_behind: bool) -> None:
+    """The daemon in the background, and where a socket is left of a syslog that died."""
+    if left_behind:
+        syslog.open()
+        syslog.leave()
+    pid_file = tmp_path / "pid"
+    command = with_dev(tmp_path / "dev", [*COMMAND, "--user", "root", "--pid-file", str(pid_file)])
+    with started(guarded.gateway, command, pid_file, f"mxallowd: {NO_SYSLOG}\n"):
+        meet_the_fake_server(client, SENDERS[:1])
+        assert client.attempt(REAL4) is Attempt.CONNECTED
+
+
+@contextmanager
+def started(
+    host: Host, command: Sequence[str], pid_file: Path | None, said: str, output: IO[bytes] | int = subprocess.DEVNULL,
+) -> Iterator[None]:
+    """A daemon in the background, which said just this at its start; it is stopped with the block."""
+    done = host.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=30)
+    pids = [int(pid) for pid in ip_output(f"netns pids {host.name}").split()]
+    daemons = [pid for pid in pids if b"mxallowd.guard" not in (Path("/proc") / str(pid) / "cmdline").read_bytes()]
+    try:
+        assert (done.returncode, done.stderr) == (0, said)
+        assert len(daemons) == 1
+        if pid_file:
+            assert pid_file.read_text(encoding="ascii") == f"{daemons[0]}\n"
+        yield
+        os.kill(daemons[0], signal.SIGTERM)
+        until(lambda: not Path(f"/proc/{daemons[0]}").exists())
+    finally:
+        for pid in daemons:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

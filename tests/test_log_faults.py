@@ -278,6 +278,54 @@ def test_8_a_start_without_syslog_says_so(
         assert client.attempt(REAL4) is Attempt.CONNECTED
 
 
+AGAIN_AT_ONCE = "import sys; from mxallowd import cli; cli.PID_FILE_AGAIN_S = 0.1; sys.exit(cli.main(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize("before", ["", "1\n"])
+def test_8_a_pid_file_on_a_full_disk_is_written_when_there_is_room(
+        guarded: Lab, client: Host, tmp_path: Path, before: str) -> None:
+    """As another user and under the sandbox, which leave no way to open it again; or over the number of a dead one."""
+    log = tmp_path / "log"
+    with disk(tmp_path / "disk") as place, log.open("wb") as output:
+        pid_file = place / "pid"
+        pid_file.write_text(before)
+        filler = fill(place)
+        command = [sys.executable, "-c", AGAIN_AT_ONCE, *COMMAND[3:], "-s", "--user", "nobody", "--pid-file",
+                   str(pid_file)]
+        reason = f'cannot write the pid file "{pid_file}": No space left on device'
+        with started(guarded.gateway, command, None, "" if before else f"mxallowd: {reason}; it starts without\n",
+                     output):
+            meet_the_fake_server(client, SENDERS[:1])
+            assert client.attempt(REAL4) is Attempt.CONNECTED
+            if not before:
+                assert pid_file.read_bytes() == b""
+                filler.unlink()
+                until(lambda: b"pid-file written=" in log.read_bytes())
+            pid = pid_file.read_text(encoding="ascii")
+            assert Path(f"/proc/{int(pid)}").exists()
+            fill(place)
+        # Its directory is root's: it cannot be removed, and says nobody.
+        assert pid_file.read_bytes() == b""
+    messages = [message for message in messages_of(log) if message.startswith(("pid-file", "stop", "defect"))]
+    said = [] if before else [
+        'pid-file reason="' + reason.replace('"', '\\"') + '"', f"pid-file written={pid_file}"]
+    assert messages == [*said, "stop signal=SIGTERM received=2"]
+
+
+@pytest.mark.parametrize(("options", "reason"), [
+    ("mode=755,nr_inodes=1", "No space left on device"), ("mode=755,ro", "Read-only file system")])
+def test_8_without_room_for_a_pid_file_it_serves(
+        guarded: Lab, client: Host, tmp_path: Path, options: str, reason: str) -> None:
+    with disk(tmp_path / "disk", options) as place:
+        pid_file = place / "pid"
+        said = f'mxallowd: cannot open the pid file "{pid_file}": {reason}; it starts without\n'
+        command = [*COMMAND, "-s", "--user", "nobody", "--pid-file", str(pid_file)]
+        with started(guarded.gateway, command, None, said):
+            meet_the_fake_server(client, SENDERS[:1])
+            assert client.attempt(REAL4) is Attempt.CONNECTED
+        assert not pid_file.exists()
+
+
 @contextmanager
 def started(
     host: Host, command: Sequence[str], pid_file: Path | None, said: str, output: IO[bytes] | int = subprocess.DEVNULL,

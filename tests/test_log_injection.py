@@ -3,16 +3,16 @@ import logging
 import os
 import re
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.hosts import FAKE4, Attempt, Lab, ip
+from lab.hosts import Lab, ip
 from mxallowd import configfile
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd._headers import REASONS
@@ -31,6 +31,7 @@ from tests.daemon_process import SERVERS, STAMP, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.strategies import FAKE, REAL, packets
 from tests.test_kernel_sink import Faked
+from tests.test_log_faults import meet_the_fake_server, until
 from tests.test_settings import MINIMUM, good
 
 # Word, address, values; blanks, quotes and the equals sign in quotes alone.
@@ -122,6 +123,7 @@ def test_a_malformed_packet_is_one_line(byte: bytes) -> None:
 
 
 @given(st.lists(st.binary(max_size=100) | packets, max_size=20))
+@settings(deadline=None)
 def test_any_packets_are_a_line_an_event(batch: list[bytes]) -> None:
     with chain_to_pipe() as (chain, messages):
         events = sum(chain.take(packet) for packet in batch)
@@ -143,7 +145,7 @@ def syslog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chain, so
 
 
 @given(st.sampled_from(EVERY_BYTE).map(malformed_with).flatmap(st.sampled_from) | st.binary(max_size=100) | packets)
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_a_packet_is_one_datagram_to_syslog(syslog: tuple[Chain, socket.socket], packet: bytes) -> None:
     chain, server = syslog
     events = chain.take(packet)
@@ -194,8 +196,9 @@ def shown(text: str) -> str:
 
 NAMES = [label(b"a" + byte + b"b") + DOMAIN for byte in EVERY_BYTE]
 NAMES += [label(text) + DOMAIN for text in ODD_LABELS]
-# The longest there can be, the root, and what is no name at all.
-NAMES += [(label(b"\n" * 63)) * 3 + label(b"\xff" * 61) + b"\0", b"\0"]
+# The longest there can be, and the root.
+NAMES += [label(b"\n" * 63) * 3 + label(b"\xff" * 61) + b"\0", b"\0"]
+# No names at all: cut, a pointer to nowhere, a label of an unknown kind, too long.
 BROKEN = [b"\3ab", b"\xc0\xff", b"\x40a\0", label(b"a") * 130 + b"\0"]
 
 
@@ -219,16 +222,15 @@ def test_every_byte_of_a_name_is_one_line_of_the_whole_daemon(lab: Lab) -> None:
     with NameServerProcess(lab.gateway, records), DaemonProcess(
             lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "--dns-server", "127.0.0.1:5353"]) as daemon:
         daemon.wait_for("start ")
-        # An answer that is broken takes with it what was asked over the same socket: these come when all is said.
-        for group in ([*hosts, *chains], [*broken], [last]):
-            asked = daemon.counters()["looked-up"] + len(group)
-            for host in group:
-                assert client.attempt(FAKE4, source=host) is Attempt.REFUSED
-            deadline = time.monotonic() + 10
-            while ended(counters := daemon.counters(), daemon) < asked:
-                assert time.monotonic() < deadline, (counters, set(group) - {
-                    message.split()[1][1:-1] for message in names_said(daemon)})
-                time.sleep(0.1)
+        # Few at a time, which a name server in Python answers in time even on a busy machine. An answer that is broken
+        # takes with it what was asked over the same socket: these come when all is said.
+        sound = [*hosts, *chains]
+        asked = 0
+        for group in [*(sound[at:at + 20] for at in range(0, len(sound), 20)), list(broken), [last]]:
+            meet_the_fake_server(client, group)
+            asked += len(group)
+            until(partial(all_ended, daemon, asked))
+        counters = daemon.counters()
         assert daemon.stop() == 0
         assert daemon.process.stderr
         assert daemon.process.stderr.read() == ""
@@ -237,16 +239,27 @@ def test_every_byte_of_a_name_is_one_line_of_the_whole_daemon(lab: Lab) -> None:
     assert all(message.isascii() for message in messages)
     assert max(map(len, names_said(daemon))) < LONGEST_DATAGRAM
     assert not [message for message in messages if message.startswith(("defect", "left-out"))]
-    assert sorted(names_said(daemon)) == sorted([
+    wanted = {
         *(line_about(host, wire) for host, wire in hosts.items()),
         *(f"unconfirmed [{host}] name=chain{number}.example.org addresses=0" for number, host in enumerate(chains)),
-        f"unconfirmed [{last}] name=last.example.org addresses=0"])
-    assert counters["looked-up"] == len(hosts) + len(chains) + len(broken) + 1
+        f"unconfirmed [{last}] name=last.example.org addresses=0"}
+    said = names_said(daemon)
+    assert len(said) == len(set(said))
+    assert wanted >= set(said)
+    # But for what a busy machine did not answer in time.
+    assert len(wanted) - len(said) == failed(counters) - len(broken) <= counters["timed-out"] < 10
+    assert counters["looked-up"] == asked
 
 
-def ended(counters: dict[str, int], daemon: DaemonProcess) -> int:
-    """Lookups that have come to an end: each host has one name."""
-    return counters["lookup-failed"] + counters["timed-out"] + len(names_said(daemon))
+def all_ended(daemon: DaemonProcess, asked: int) -> bool:
+    """Whether so many lookups have come to an end, with a line about the name or without answer."""
+    said = len(names_said(daemon))
+    return said >= asked or said + failed(daemon.counters()) >= asked
+
+
+def failed(counters: dict[str, int]) -> int:
+    """Lookups without an answer."""
+    return counters["lookup-failed"] + counters["timed-out"]
 
 
 def names_said(daemon: DaemonProcess) -> list[str]:
@@ -276,6 +289,7 @@ class Unreadable(Faked):
 
 
 @given(any_bytes)
+@settings(deadline=None)
 def test_what_nft_or_a_helper_says_is_one_line(output: bytes) -> None:
     with chain_to_pipe() as (chain, messages):
         for fault in (_error(output), TableError(output.decode("utf-8", "replace"))):
@@ -286,6 +300,7 @@ def test_what_nft_or_a_helper_says_is_one_line(output: bytes) -> None:
 
 
 @given(st.lists(any_bytes | st.sampled_from(EVERY_BYTE).map(lambda byte: b"queue-num " + byte), max_size=4))
+@settings(deadline=None)
 def test_a_file_of_any_bytes_is_a_line_a_problem(lines: list[bytes]) -> None:
     problems = configfile.parse(b"\n".join(lines), "conf")[1]
     for problem in problems:

@@ -15,7 +15,8 @@ BUILDS = {
     "release": ["-O3"],
     "debug": ["-O0", "-g3"],
     "sanitize": [
-        "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+        "-O1", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined"],
     # Fences are beyond it, and what they order here is atomic as well.
     "thread": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=thread", "-Wno-tsan"],
     # Python's own flags have -fwrapv, under which no overflow is one. The targets call through pointers whose types are

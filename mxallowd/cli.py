@@ -15,11 +15,12 @@ from mxallowd.background import run_detached
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.errors import ConfigError, MxallowdError, StartError
 from mxallowd.loading import Loaded, load
-from mxallowd.log import SYSLOG_SOCKET, open_log
+from mxallowd.log import SYSLOG_SOCKET, open_log, syslog_listens
 from mxallowd.pidfile import PidFile
 from mxallowd.settings import Settings
 
-NO_SYSLOG = f"there is no {SYSLOG_SOCKET}: nothing is logged until a syslog listens there"
+PID_FILE_AGAIN_S = 60.0
+NO_SYSLOG = f"nobody listens at {SYSLOG_SOCKET}: nothing is logged until a syslog does"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +81,7 @@ def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded])
     def serve(ready: Callable[[], None]) -> int:
         def ready_and_warned() -> None:
             # The last moment in which somebody sees it.
-            if not settings.stdout and not Path(SYSLOG_SOCKET).exists():
+            if not settings.stdout and not syslog_listens():
                 streams.write(sys.stderr, f"mxallowd: {NO_SYSLOG}\n")
             ready()
 
@@ -88,7 +89,10 @@ def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded])
         try:
             if pid_file:
                 pid_file.acquire()
-            return _run(settings, loaded, load_again, ready_and_warned, held)
+                if pid_file.fault:
+                    # The log may be on that very disk.
+                    streams.write(sys.stderr, f"mxallowd: {pid_file.fault}; it starts without\n")
+            return _run(loaded, load_again, ready_and_warned, held, pid_file)
         except MxallowdError as error:
             return _fail(str(error))
         finally:
@@ -114,10 +118,19 @@ def readable(settings: Settings) -> list[Path]:
 
 
 def _run(
-    settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded], ready: Callable[[], None],
-    held: list[Daemon],
+    loaded: Loaded, load_again: Callable[[], Loaded], ready: Callable[[], None], held: list[Daemon],
+    pid_file: PidFile | None,
 ) -> int:
     memory.return_what_is_freed()
+    settings = loaded.settings
+    assert settings is not None
+
+    def mend(pid_file: PidFile) -> None:
+        # The disk may have room again.
+        if pid_file.mend():
+            log.info("pid-file", written=settings.pid_file)
+        else:
+            asyncio.get_running_loop().call_later(PID_FILE_AGAIN_S, mend, pid_file)
 
     async def run() -> int:
         daemon = Daemon(settings, load_again, log, writer)
@@ -130,6 +143,8 @@ def _run(
         def ready_and_said() -> None:
             for warning in warnings:
                 log.warning("privileges", reason=warning)
+            if pid_file and pid_file.fault:
+                mend(pid_file)
             ready()
 
         held.append(daemon)
@@ -139,6 +154,8 @@ def _run(
     try:
         for problem in loaded.warnings:
             log.warning("config", where=problem.where, reason=problem.message)
+        if pid_file and pid_file.fault:
+            log.warning("pid-file", reason=pid_file.fault)
         return asyncio.run(run())
     except StartError as error:
         log.error("start-failed", reason=str(error))

@@ -10,9 +10,11 @@ import logging.handlers
 import os
 import queue
 import select
+import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from mxallowd.text import printable
 
@@ -87,14 +89,26 @@ class StreamHandler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._rest = b""  # of a line that a full disk took a part of
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the whole line, waiting for room; raises OSError."""
+        """Write the whole line, waiting for room; raises OSError where nothing of it could be written."""
         stamp = time.strftime("%d.%m.%Y %H:%M:%S", time.localtime(record.created))
-        line = memoryview(f"{stamp} - {record.getMessage()}\n".encode("utf-8", "backslashreplace"))
-        while line:
+        line = f"{stamp} - {record.getMessage()}\n".encode("utf-8", "backslashreplace")
+        self._write()
+        self._rest = line
+        try:
+            self._write()
+        except OSError:
+            # What has begun is ended before the next line, so that no two of them become one.
+            if len(self._rest) == len(line):
+                self._rest = b""
+                raise
+
+    def _write(self) -> None:
+        while self._rest:
             try:
-                line = line[os.write(self._descriptor, line) :]
+                self._rest = self._rest[os.write(self._descriptor, self._rest) :]
             except BlockingIOError:
                 select.select([], [self._descriptor], [])
 
@@ -117,6 +131,22 @@ class SyslogHandler(logging.Handler):
             handler.handleError = _raise  # type: ignore[method-assign]  # the writer counts what is lost
             self._handler = handler
         self._handler.emit(record)
+
+    def close(self) -> None:
+        """Let the socket go."""
+        if self._handler is not None:
+            self._handler.close()
+        super().close()
+
+
+def syslog_listens(socket_path: str = SYSLOG_SOCKET) -> bool:
+    """Whether somebody takes lines there now; a socket may be left of one that did."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_UNIX, kind) as probe, suppress(OSError):
+            probe.setblocking(False)
+            probe.connect(socket_path)
+            return True
+    return False
 
 
 def _raise(record: logging.LogRecord) -> None:
@@ -181,8 +211,9 @@ class Writer(logging.Handler):
         while (record := self._queue.get()) is not _END:
             left_out = self.take_left_out()
             if left_out and not self._written(_left_out_record(record, left_out)):
-                self.leave_out(left_out)
-            if not self._written(record):
+                # Nor is the line tried: what stands behind a gap has to say so.
+                self.leave_out(left_out + 1)
+            elif not self._written(record):
                 self.leave_out(1)
         left_out = self.take_left_out()
         if left_out:

@@ -3,7 +3,7 @@
 A lock on the open file says whether the daemon lives; the number in it is for people and scripts. So a file that a
 crash left behind is taken over, whatever process has its number today. A daemon of the old program does not lock: its
 number counts while that program's executable runs under it. What is not a pid file, by its type or its
-content, is refused and left as it is.
+content, is refused and left as it is. A disk that fails or is full is no reason to hold up mail: it goes on without.
 """
 import errno
 import fcntl
@@ -17,6 +17,7 @@ from mxallowd.text import quoted
 
 # A longer text is no process id.
 MAX_BYTES = 32
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class PidFile:
@@ -25,22 +26,47 @@ class PidFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor = -1
+        self.fault = ""  # of the disk, while the id is not written
 
     def acquire(self) -> None:
-        """Take the file and write this process's id. Raises StartError where another daemon has it or it is none."""
-        while True:
-            descriptor = self._open()
-            try:
-                self._lock(descriptor)
-                if self._is_current(descriptor):
-                    self._write(descriptor)
-                    self._descriptor = descriptor
-                    return
-            except BaseException:
-                os.close(descriptor)
-                raise
-            # Its last holder removed the file between our open and our lock.
+        """Take the file and write this process's id, or set `fault`.
+
+        Raises StartError where another daemon has the file, it is none, or there can be none.
+        """
+        try:
+            while not self._take():
+                pass
+            self._write()
+        except OSError as error:
+            reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+            message = f"cannot {'open' if self._descriptor < 0 else 'write'} the pid file {self._name}: {reason}"
+            if error.errno not in DISK_FAULTS:
+                raise StartError(message) from None
+            self.fault = message
+
+    def mend(self) -> bool:
+        """Try again to write the id. Whether it stands there now; never, where the file could not be opened."""
+        if self._descriptor >= 0 and self.fault:
+            with suppress(OSError):
+                self._write()
+        return not self.fault
+
+    def _take(self) -> bool:
+        """Open and lock the file. False: its last holder removed it between our open and our lock."""
+        # Non-blocking: a FIFO must not hold up the start.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(self._path, flags, 0o644)
+        try:
+            self._lock(descriptor)
+            current = self._is_current(descriptor)
+        except BaseException:
             os.close(descriptor)
+            raise
+        if current:
+            self._descriptor = descriptor
+        else:
+            os.close(descriptor)
+        return current
 
     def _lock(self, descriptor: int) -> None:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -55,42 +81,42 @@ class PidFile:
         if _is_old_daemon(text):
             raise StartError(f"already running with process id {text} ({self._name})")
 
-    def _write(self, descriptor: int) -> None:
+    def _write(self) -> None:
+        text = f"{os.getpid()}\n".encode()
         try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            raise StartError(f"cannot write {self._name}: {error.strerror}") from None
+            # Not emptied first: on a full disk the room of an older number will do.
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
+        except OSError:
+            # That older number is nobody's.
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+            raise
+        self.fault = ""
 
     def release(self) -> None:
         """Remove the file, if it is still ours, and let it go."""
         if self._descriptor < 0:
             return
         # Its directory may be closed to us by now: then it stays, empty, and its lock goes with this process.
-        os.truncate(self._descriptor, 0)
-        if self._is_current(self._descriptor):
-            with suppress(OSError):
+        with suppress(OSError):
+            os.truncate(self._descriptor, 0)
+        with suppress(OSError):
+            if self._is_current(self._descriptor):
                 self._path.unlink()
-        os.close(self._descriptor)
+        with suppress(OSError):
+            # Some file systems tell of a full disk only now.
+            os.close(self._descriptor)
         self._descriptor = -1
 
     @property
     def _name(self) -> str:
         return quoted(str(self._path))
 
-    def _open(self) -> int:
-        # Non-blocking: a FIFO must not hold up the start.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            return os.open(self._path, flags, 0o644)
-        except OSError as error:
-            reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-            raise StartError(f"cannot open the pid file {self._name}: {reason}") from None
-
     def _is_current(self, descriptor: int) -> bool:
         try:
             there = self._path.lstat()
-        except OSError:
+        except FileNotFoundError:
             return False
         return os.path.samestat(there, os.fstat(descriptor))
 

@@ -100,9 +100,10 @@ class Resolver:
         _end(self._channel)
 
     def _new_channel(self) -> pycares.Channel:
+        # No `lookups`, which query() has no use for: pycares frees that text before c-ares reads it (5.2).
         return pycares.Channel(
             flags=pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NOALIASES, timeout=TIMEOUT_S, tries=TRIES,
-            servers=self._servers or None, lookups="b", sock_state_cb=self._socket_changed,
+            servers=self._servers or None, sock_state_cb=self._socket_changed,
             socket_receive_buffer_size=RECEIVE_BUFFER)
 
     def _start_clock(self) -> None:

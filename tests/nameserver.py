@@ -3,8 +3,9 @@
     python -m tests.nameserver PORT [ADDRESS]
 
 Reads a zone from standard input until an empty line, one `NAME TYPE DATA` a line (`NAME TYPE *COUNT` makes up so many
-addresses), prints "ready", and prints each question as `NAME TYPE` from then on. Type `FAULT` makes all questions for a
-name go wrong: silent, slow, servfail, wrong-id, odd, empty, truncated (whole over TCP).
+addresses, `NAME TYPE =HEX` is data as it goes over the wire), prints "ready", and prints each question as `NAME TYPE`
+from then on. Type `FAULT` makes all questions for a name go wrong: silent, slow, servfail, wrong-id, odd, empty,
+truncated (whole over TCP).
 """
 import socket
 import struct
@@ -14,7 +15,7 @@ import time
 from collections import defaultdict
 from ipaddress import ip_address
 
-from dnslib import AAAA, CNAME, PTR, QTYPE, RCODE, RR, A, DNSRecord
+from dnslib import AAAA, CNAME, PTR, QTYPE, RCODE, RD, RR, A, DNSRecord
 
 SLOW_S = 30
 Zone = dict[tuple[str, str], list[str]]
@@ -36,6 +37,11 @@ def read_zone() -> Zone:
         else:
             zone[name.lower(), kind].append(data)
     return zone
+
+
+def record_data(kind: str, text: str) -> RD:
+    """The data of a record."""
+    return RD(bytes.fromhex(text[1:])) if text.startswith("=") else DATA[kind](text)
 
 
 def answer(zone: Zone, question: DNSRecord, *, tcp: bool) -> bytes | None:
@@ -63,10 +69,10 @@ def answer(zone: Zone, question: DNSRecord, *, tcp: bool) -> bytes | None:
     while (at, "CNAME") in zone and at not in seen:
         seen.add(at)
         target = zone[at, "CNAME"][0]
-        reply.add_answer(RR(at, QTYPE.CNAME, rdata=CNAME(target), ttl=60))
+        reply.add_answer(RR(at, QTYPE.CNAME, rdata=record_data("CNAME", target), ttl=60))
         at = target.lower()
     for data in zone.get((at, kind), []):
-        reply.add_answer(RR(at, question.q.qtype, rdata=DATA[kind](data), ttl=60))
+        reply.add_answer(RR(at, question.q.qtype, rdata=record_data(kind, data), ttl=60))
     if not reply.rr and not any(one == at for one, _ in zone):
         reply.header.rcode = RCODE.NXDOMAIN
     if fault == "wrong-id":

@@ -16,6 +16,7 @@ import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
 from mxallowd.cli import NO_SYSLOG
+from mxallowd.log import syslog_listens
 from tests.daemon_process import SERVERS, DaemonProcess
 
 ARGUMENTS = [*SERVERS, "-n", "23"]
@@ -167,7 +168,7 @@ def background(guarded: Lab, tmp_path: Path) -> Iterator[Path]:
     pid_file = tmp_path / "mxallowd.pid"
     started = guarded.gateway.run([*COMMAND, *ARGUMENTS, "--pid-file", str(pid_file)], capture_output=True, text=True,
                                   timeout=30)
-    silence = "" if Path("/dev/log").exists() else f"mxallowd: {NO_SYSLOG}\n"
+    silence = "" if syslog_listens() else f"mxallowd: {NO_SYSLOG}\n"
     assert (started.returncode, started.stdout, started.stderr) == (0, "", silence)
     pid = int(pid_file.read_text())
     yield pid_file

@@ -1,4 +1,5 @@
 """The log: grammar, time stamp, syslog, and that nothing which blocks holds anybody up."""
+import errno
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer, format_line
+from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer, format_line, syslog_listens
 
 LINE = re.compile(r'[a-z-]+( \[[^ ]+\])?( [a-z0-9-]+=([^ "=]+|"([^"\\]|\\.)*"))*$')
 
@@ -94,6 +95,63 @@ def test_a_target_that_fails_is_tried_again_and_the_loss_is_said() -> None:
     assert target.lines == ["left-out lines=3", "found"]
 
 
+class FullOnce(Stuck):
+    """A target that has no room for the two lines after the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tried = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.tried += 1
+        if self.tried in (2, 3):
+            raise OSError(errno.ENOSPC, "no room")
+        self.lines.append(record.getMessage())
+
+
+def test_no_line_gets_through_before_the_gap_is_said() -> None:
+    """The loss cannot be written, and the next line could."""
+    target = FullOnce()
+    writer = Writer(target)
+    writer.start()
+    log = logger_with(writer)
+    for number in range(5):
+        log.info("line", number=number)
+    writer.close()
+    assert target.lines == ["line number=0", "left-out lines=2", "line number=3", "line number=4"]
+
+
+def test_a_line_that_a_full_disk_cut_is_ended_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = bytearray()
+    room = 40
+
+    def write(_: int, data: memoryview) -> int:
+        nonlocal room
+        taken = min(room, len(data))
+        if not taken:
+            raise OSError(errno.ENOSPC, "no room")
+        written.extend(data[:taken])
+        room -= taken
+        return taken
+
+    monkeypatch.setattr(os, "write", write)
+    target = StreamHandler(-1)
+    # It began, so it counts as written.
+    target.emit(record("first " + 40 * "x"))
+    for _ in range(2):
+        with pytest.raises(OSError, match="no room"):
+            target.emit(record("second"))
+    room = 1000
+    target.emit(record("third"))
+    monkeypatch.undo()
+    lines = written.decode("ascii").splitlines()
+    assert [line.partition(" - ")[2] for line in lines] == ["first " + 40 * "x", "third"]
+
+
+def record(line: str) -> logging.LogRecord:
+    return logging.LogRecord("x", logging.INFO, "", 0, line, (), None)
+
+
 def test_a_stuck_target_does_not_hold_up_the_end() -> None:
     writer = Writer(Stuck(), capacity=2)
     writer.start()
@@ -173,3 +231,18 @@ def test_quiet_leaves_errors_and_what_was_asked_for() -> None:
     log.set_quiet(False)
     log.info("d")
     assert target.lines == ["c", "counters blocked=1", "d"]
+
+
+def test_whether_a_syslog_listens(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    assert not syslog_listens(str(path))
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_UNIX, kind) as server:
+            server.bind(str(path))
+            if kind is socket.SOCK_STREAM:
+                server.listen()
+            assert syslog_listens(str(path))
+        # Its name outlives it.
+        assert path.exists()
+        assert not syslog_listens(str(path))
+        path.unlink()

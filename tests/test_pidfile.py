@@ -1,4 +1,5 @@
 """The pid file: one daemon a file, links refused, leftovers taken over."""
+import errno
 import os
 import shutil
 import stat
@@ -111,4 +112,74 @@ def test_the_lock_is_the_processes(tmp_path: Path) -> None:
         other.kill()
     holder = PidFile(path)
     holder.acquire()
+    holder.release()
+
+
+class Failing:
+    """Stands for a function of os: fails, until it is mended."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+        real = getattr(os, name)
+
+        def call(*words: object) -> object:
+            if self.broken:
+                raise OSError(number, os.strerror(number))
+            return real(*words)
+
+        self.broken = True
+        monkeypatch.setattr(os, name, call)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_fault_of_the_disk_is_no_reason_not_to_start(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    path = tmp_path / "pid"
+    opening = Failing(monkeypatch, "open", number)
+    holder = PidFile(path)
+    holder.acquire()
+    assert holder.fault == f'cannot open the pid file "{path}": {os.strerror(number)}'
+    opening.broken = False
+    # It was never opened, so there is nothing to write.
+    assert not holder.mend()
+    holder.release()
+    assert not path.exists()
+
+    path.write_text("999999999\n")
+    writing = Failing(monkeypatch, "pwrite", number)
+    holder = PidFile(path)
+    holder.acquire()
+    assert holder.fault == f'cannot write the pid file "{path}": {os.strerror(number)}'
+    # The number of a dead one is gone, and the lock holds.
+    assert path.read_text() == ""
+    with pytest.raises(StartError, match=r"already running with process id \?"):
+        PidFile(path).acquire()
+    assert not holder.mend()
+    writing.broken = False
+    assert holder.mend()
+    assert holder.fault == ""
+    assert path.read_text() == f"{os.getpid()}\n"
+    # Nor is it one at the end.
+    Failing(monkeypatch, "truncate", number)
+    holder.release()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["open", "pwrite"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENAMETOOLONG])
+def test_any_other_fault_ends_the_start(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    holder = PidFile(tmp_path / "pid")
+    failing = Failing(monkeypatch, name, number)
+    with pytest.raises(StartError, match=os.strerror(number)):
+        holder.acquire()
+    failing.broken = False
+    holder.release()
+
+
+def test_a_longer_number_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    path.write_text("9999999999999999999\n")
+    holder = PidFile(path)
+    holder.acquire()
+    assert path.read_text() == f"{os.getpid()}\n"
     holder.release()

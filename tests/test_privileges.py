@@ -79,8 +79,12 @@ def test_it_serves_as_nobody_in_every_way(guarded: Lab, client: Host, name: str)
 def test_queue_threads_keep_their_priority(guarded: Lab) -> None:
     guarded.load_ruleset("queue.sh")
     with serve(guarded, WAYS["queue"]) as daemon:
-        nice = {(task / "comm").read_text(encoding="ascii").strip(): os.getpriority(os.PRIO_PROCESS, int(task.name))
-                for task in Path(f"/proc/{daemon.process.pid}/task").iterdir()}
+        # Threads name themselves, a moment after they were started.
+        nice: dict[str, int] = {}
+        deadline = time.monotonic() + 5
+        while not {"mxallowd-q23", "mxallowd-watch"} <= nice.keys() and time.monotonic() < deadline:
+            nice = {(task / "comm").read_text(encoding="ascii").strip(): os.getpriority(os.PRIO_PROCESS, int(task.name))
+                    for task in Path(f"/proc/{daemon.process.pid}/task").iterdir()}
         assert (nice["mxallowd-q23"], nice["mxallowd-watch"]) == (-10, -11)
         assert nice["python"] == 0
 

@@ -21,6 +21,7 @@ from mxallowd.hostlines import HostLines
 from mxallowd.hostnames import normal_name, reverse_name
 from mxallowd.resolver import AAAA, PTR, A, LookupFailed, Resolver
 from mxallowd.settings import Settings
+from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 
 MAX_NAMES = 4  # of one address
@@ -243,7 +244,9 @@ class RdnsSink:
         found: dict[str, set[bytes]] = {}
         failure: BaseException | None = None
         written = await self._ask(reverse_name(source), PTR)
-        for name in valid_names(written, lambda text: self._lines.info("bad-name", source, name=text)):
+        # Escapes make a name four times as long, and then syslog would cut the line.
+        for name in valid_names(
+                written, lambda text: self._lines.info("bad-name", source, name=text[:LONGEST_QUOTED])):
             answers = await asyncio.gather(self._ask(name, A), self._ask(name, AAAA), return_exceptions=True)
             failures = [answer for answer in answers if isinstance(answer, BaseException)]
             # One family is enough: many name servers fail for AAAA alone.

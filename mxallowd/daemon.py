@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from mxallowd import __version__, backends, counters, kerneltables, privileges
+from mxallowd import __version__, backends, configfile, counters, kerneltables, privileges
 from mxallowd._fastpath import Rules
 from mxallowd.events import Event, decode, packed
 from mxallowd.events import Kind as EventKind
@@ -41,6 +41,10 @@ SWEEP_TIMEOUT_S = 2.0
 DRAIN_EVENTS = 4096
 LOST_PERIOD_S = 60.0
 DEFECT_PERIOD_S = 60.0
+# A configuration that is being written is read when it did not change between two looks; if it always does, it is not.
+REST_S = 0.3
+RELOAD_AFTER_S = 0.05
+MOST_LOOKS = 20
 
 SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
@@ -93,6 +97,7 @@ class Daemon:
         self._again: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped_by = ""
+        self._reload_waits = False
         self._lost_seen = 0
         self._lost_said = 0
         self._lost_said_at = float("-inf")
@@ -250,8 +255,23 @@ class Daemon:
         self._ending.set()
 
     def _reload(self) -> None:
-        self._supervisor.reloading()
-        self._load_again()
+        # One that waits will see what this one is about: thousands of signals are some reloads, and all else has its time.
+        if not self._reload_waits:
+            self._reload_waits = True
+            self._supervisor.reloading()
+            asyncio.get_running_loop().call_later(RELOAD_AFTER_S, self._load_at_rest, None, MOST_LOOKS)
+
+    def _load_at_rest(self, before: tuple[int, int, int] | None, looks: int) -> None:
+        now = configfile.being_written(self._settings.config)
+        at_rest = now in {None, before}
+        if not at_rest and looks:
+            asyncio.get_running_loop().call_later(REST_S, self._load_at_rest, now, looks - 1)
+            return
+        self._reload_waits = False
+        if at_rest:
+            self._load_again()
+        else:
+            self._log.error("reload-failed", where=self._settings.config, reason="it is still being written")
         self._supervisor.ready()
 
     def _load_again(self) -> None:

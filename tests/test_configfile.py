@@ -80,3 +80,43 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_byte_order_mark_is_no_part_of_a_name() -> None:
     assert read(b"\xef\xbb\xbfstdout\n") == ([("stdout", "", "conf:1")], [])
+
+
+def test_who_may_write_it_matters(tmp_path: Path) -> None:
+    file = tmp_path / "conf"
+    file.write_bytes(b"stdout\n")
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    for mode in (0o400, 0o644, 0o664):
+        file.chmod(mode)
+        assert configfile.read(link)[0]
+    file.chmod(0o646)
+    for path in (file, link):
+        with pytest.raises(ConfigError, match=f'will not read "{path}": everybody may write it'):
+            configfile.read(path)
+    # What is no file has no content of its own to be written.
+    assert configfile.read(Path("/dev/null")) == ([], [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_another_users_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "conf"
+    file.write_bytes(b"stdout\n")
+    os.chown(file, 65533, 0)
+    with pytest.raises(ConfigError, match="belongs to the user with id 65533; let root own it"):
+        configfile.read(file)
+
+
+def test_a_file_at_rest_and_one_that_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "conf"
+    assert configfile.being_written(file) is None
+    file.write_bytes(b"one")
+    before = configfile.being_written(file)
+    assert before is not None
+    assert configfile.being_written(file) == before
+    file.write_bytes(b"other")
+    assert configfile.being_written(file) not in {None, before}
+    # An hour old, and from an hour to come: nobody writes it now.
+    for mtime in (file.stat().st_mtime - 3600, file.stat().st_mtime + 3600):
+        os.utime(file, (mtime, mtime))
+        assert configfile.being_written(file) is None

@@ -25,6 +25,7 @@ from mxallowd.kerneltables.libnftables import _error
 from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer
 from mxallowd.sinks.kernel import KernelTableSink
 from mxallowd.sinks.log import LogSink
+from mxallowd.stress import Stress
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 from tests.daemon_process import SERVERS, STAMP, DaemonProcess
@@ -67,7 +68,7 @@ class Chain:
         self._path.decide([packet], 1_000_000)
         events = decode(self._ring.drain(16))
         # A sink of its own: it says only once a minute that packets are malformed.
-        LogSink(self.log, HostLines(self.log, self._writer.leave_out)).handle(events)
+        LogSink(self.log, HostLines(self.log, self._writer.leave_out, Stress(self.log))).handle(events)
         return len(events)
 
     def close(self) -> None:

@@ -255,7 +255,7 @@ class Daemon:
         self._ending.set()
 
     def _reload(self) -> None:
-        # One that waits will see what this one is about: thousands of signals are some reloads, and all else has its time.
+        # One that waits will see what this one is about: of thousands of signals some reloads are made.
         if not self._reload_waits:
             self._reload_waits = True
             self._supervisor.reloading()

@@ -1,12 +1,10 @@
 """Promise 6 of docs/reliability.md: what the kernel may answer is counted, and only what is fatal ends the process.
 
-ENOENT is the kernel's own, for a packet that was gone before its verdict; the other answers are ordered (errors.c).
+ENOENT is the kernel's own, for a packet that was gone before its verdict; the other answers are ordered (orders.c).
 """
 import errno
-import mmap
 import os
 import signal
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,32 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
 from tests.daemon_process import SERVERS, DaemonProcess
+from tests.orders import RECEIVE, SEND, Orders
 from tests.ptrace import frozen, thread_named
 
 QUEUE = "23"
 SENDER = "192.0.2.101"
-RECEIVE, SEND = 0, 8  # places in the page of errors.c
-
-
-class Orders:
-    """The page that errors.c reads."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.write_bytes(bytes(mmap.PAGESIZE))
-        with path.open("r+b") as file:
-            self._page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-
-    def fail(self, call: int, number: int, times: int) -> None:
-        """Let the next calls fail."""
-        struct.pack_into("=ii", self._page, call, number, times)
-
-    def left(self, call: int) -> int:
-        """How many are still to come."""
-        return int(struct.unpack_from("=ii", self._page, call)[1])
 
 
 @pytest.fixture
@@ -59,9 +38,8 @@ def guarded(lab: Lab) -> Iterator[Lab]:
 @contextmanager
 def serving(lab: Lab, orders: Orders | None = None) -> Iterator[DaemonProcess]:
     """The daemon, with answers that can be ordered."""
-    shim = compiled(str(Path(__file__).parent / "errors.c"), "-shared", "-fPIC", "-ldl")
-    prefix = ["env", f"LD_PRELOAD={shim}", f"MXALLOWD_ERRORS={orders.path}"] if orders else []
-    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b"], prefix=prefix) as process:
+    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b"],
+                       prefix=orders.prefix if orders else ()) as process:
         process.wait_for("start ")
         yield process
 
@@ -69,7 +47,7 @@ def serving(lab: Lab, orders: Orders | None = None) -> Iterator[DaemonProcess]:
 @pytest.fixture
 def orders(tmp_path: Path) -> Orders:
     """No answer is ordered yet."""
-    return Orders(tmp_path / "errors")
+    return Orders(tmp_path / "orders")
 
 
 @pytest.mark.parametrize(("call", "number", "times", "counter"), [

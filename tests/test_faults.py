@@ -1,12 +1,10 @@
 """The promises of docs/reliability.md about threads and processes that hang, stop or die, by their numbers there."""
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
 from lab.namespaces import visit
 from tests.daemon_process import SERVERS, DaemonProcess
+from tests.orders import Orders
 from tests.ptrace import frozen, thread_named
 
 QUEUE = "23"
@@ -39,9 +38,10 @@ def guarded(lab: Lab) -> Iterator[Lab]:
 
 
 @contextmanager
-def serving(lab: Lab, *arguments: str) -> Iterator[DaemonProcess]:
+def serving(lab: Lab, *arguments: str, prefix: Sequence[str] = ()) -> Iterator[DaemonProcess]:
     """The daemon without lookups."""
-    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b", *arguments]) as process:
+    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b", *arguments],
+                       prefix=prefix) as process:
         process.wait_for("start ")
         yield process
 
@@ -194,23 +194,10 @@ def test_no_guard_stays(guarded: Lab) -> None:
                 time.sleep(0.05)
 
 
-@contextmanager
-def starved(thread: int) -> Iterator[None]:
-    """The thread gets what busy programs leave of the processors: a few hundredths, but some of it all the time."""
-    os.setpriority(os.PRIO_PROCESS, thread, 19)
-    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
-    try:
-        yield
-    finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
-        os.setpriority(os.PRIO_PROCESS, thread, -10)
-
-
-@pytest.mark.parametrize("verdict", ["accept", "drop"])
-def test_5_a_queue_that_is_full(guarded: Lab, client: Host, verdict: str) -> None:
-    """Many times what a starved thread can take, for some seconds."""
+@pytest.mark.parametrize(("verdict", "seconds"), [("accept", 30), ("drop", 5)])
+def test_5_a_queue_that_is_full(guarded: Lab, client: Host, tmp_path: Path, verdict: str, seconds: int) -> None:
+    """Ten times what a slowed thread can take, 1,300 packets a second, and more, for half a minute."""
+    orders = Orders(tmp_path / "orders")
     other = lab_client(guarded)
     with visit(guarded.gateway.name):
         for name in ("all", "br0"):
@@ -220,27 +207,28 @@ def test_5_a_queue_that_is_full(guarded: Lab, client: Host, verdict: str) -> Non
     guarded.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFQUEUE", "--queue-num", QUEUE, "--queue-bypass",
                        programs=("iptables",))
     arguments = ("--queue-length", "32", "--on-overload", verdict)
-    with serving(guarded, *arguments) as daemon:
+    with serving(guarded, *arguments, prefix=orders.prefix) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
-        with starved(thread_named(daemon.process.pid, "mxallowd-q23")):
-            flood = other.popen([str(compiled("flood.c")), "3000000", "0", "192.0.2.30", "10.0.0.0", "1", "1000000"],
-                                stdout=subprocess.DEVNULL)
-            results = []
-            deadline = time.monotonic() + 6
-            while flood.poll() is None and time.monotonic() < deadline:
-                results.append(client.attempt(REAL4, timeout=1.5))
-            flood.kill()
-            flood.wait()
-            ended = time.monotonic()
+        orders.pause(50_000)
+        flood = other.popen([str(compiled("flood.c")), "1000000000", "0", "192.0.2.30", "10.0.0.0", "1", "1000000"],
+                            stdout=subprocess.DEVNULL)
+        results = []
+        deadline = time.monotonic() + seconds
+        while flood.poll() is None and time.monotonic() < deadline:
+            results.append(client.attempt(REAL4, timeout=1.5))
+        flood.kill()
+        flood.wait()
+        orders.pause(0)
+        ended = time.monotonic()
         if verdict == "accept":
             assert set(results) == {Attempt.CONNECTED}
         # Back to normal: an unknown host is refused again, a known one gets in.
         while other.attempt(REAL4, timeout=0.3) is not Attempt.DROPPED:
-            assert time.monotonic() - ended < 1.5
+            assert time.monotonic() - ended < 1
         assert client.attempt(REAL4) is Attempt.CONNECTED
         assert daemon.wait_for("overload ", timeout=5).endswith(f"verdict={verdict}")
         counters = daemon.counters()
-        assert counters["overflow"] > 1000
+        assert counters["overflow"] > 9 * counters["received"] > 0
         assert sum(line.startswith("overload ") for line in daemon.messages()) == 1
         assert daemon.stop() == 0
 

@@ -309,7 +309,7 @@ def test_a_start_that_is_interrupted_starts_nothing(guarded: Lab, tmp_path: Path
     assert command.wait(10) in {-signal.SIGTERM, 0}
     if command.returncode:
         deadline = time.monotonic() + 10
-        while pid_file.exists() and time.monotonic() < deadline:
+        while (pid_file.exists() or guarded.queues()) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not pid_file.exists()
         assert guarded.queues() == []

@@ -13,10 +13,11 @@ from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
 from lab.namespaces import visit
 from lab.nsd import FIRST, SECOND, Nsd, nsd_program
+from mxallowd.sinks.rdns import MAX_LOOKUPS
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.test_flood import resident_kib
 
-ARGUMENTS = [*SERVERS, "-q", "-n", "23", "--dns-server", "127.0.0.1:5353"]
+ARGUMENTS = [*SERVERS, "-n", "23", "--dns-server", "127.0.0.1:5353"]
 BURST, RATE = 2000, 500
 
 # Answers each question with a thousand datagrams of noise, and sends as many to who asked last, without end.
@@ -57,9 +58,9 @@ def site(lab: Lab) -> Iterator[tuple[Lab, Host]]:
 
 
 @contextmanager
-def serving(lab: Lab, *arguments: str) -> Iterator[DaemonProcess]:
-    """A quiet daemon whose queue is bound."""
-    with DaemonProcess(lab.gateway, [*ARGUMENTS, *arguments]) as daemon:
+def serving(lab: Lab, *, loud: bool = False) -> Iterator[DaemonProcess]:
+    """A daemon whose queue is bound, quiet unless it shall be loud."""
+    with DaemonProcess(lab.gateway, [*ARGUMENTS, *(() if loud else ("-q",))]) as daemon:
         deadline = time.monotonic() + 10
         while not lab.queues() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -140,6 +141,42 @@ def test_a_dead_name_server_keeps_memory_and_verdicts_as_they_are(site: tuple[La
         assert counters["limited"] > 50_000
         assert counters["looked-up"] < 4000
         assert counters["blocked"] == 80_000
+
+
+@pytest.mark.timeout(150)
+def test_12_stress_mode_by_refused_hosts_and_what_known_ones_get_meanwhile(site: tuple[Lab, Host]) -> None:
+    """(Its number is that of docs/reliability.md.)"""
+    lab, client = site
+    with Nsd(lab.gateway, 10_000), serving(lab, loud=True) as daemon:
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        meet(client, 60_000, REAL4, str(FIRST + 100_000), rate=15_000)
+        line = daemon.wait_for("stress state=on ")
+        assert line.startswith("stress state=on bound=lookups-waiting percent=")
+        assert int(line.rpartition("=")[2]) >= 90
+        # What was refused before, and what is refused now, is not looked up; whoever meets the fake server is.
+        before = daemon.counters()
+        refused = client.popen([str(compiled("flood.c")), *map(str, (10_000_000, 5_000, REAL4, str(FIRST + 200_000), 1,
+                                                                     900_000))], stdout=subprocess.DEVNULL)
+        meet(client, 300)
+        after = wait_for(daemon, "confirmed", before["confirmed"] + 300, 10)
+        # A few were under way as it began.
+        assert after["looked-up"] - before["looked-up"] <= 300 + MAX_LOOKUPS
+        assert after["children"] - before["children"] == 300
+        assert slowest_connect(client, 50) < 0.5
+        lines = len([line for line in daemon.messages() if line.startswith("refused ")])
+        time.sleep(2)
+        assert len([line for line in daemon.messages() if line.startswith("refused ")]) == lines
+        assert "left-out" in "".join(daemon.messages())
+        refused.kill()
+        refused.wait(5)
+        # It is over; the luxuries are back.
+        daemon.wait_for("stress state=off seconds=", timeout=30)
+        before = daemon.counters()
+        meet(client, 100, REAL4, str(FIRST + 9_000_000))
+        wait_for(daemon, "looked-up", before["looked-up"] + 100, 5)
+        daemon.wait_for(r"refused \[.*\] real=", times=lines + 50)
+        assert sum(line.startswith("stress ") for line in daemon.messages()) == 2
+        assert before["stress"] == 1
 
 
 def test_a_flooding_name_server_keeps_memory_and_verdicts_as_they_are(site: tuple[Lab, Host]) -> None:

@@ -1,5 +1,6 @@
-/* Answers of the kernel that a test can order: LD_PRELOAD=errors.so, and the file of MXALLOWD_ERRORS is mapped. It holds
- * four numbers of 32 bits: errno and how often for recvmmsg, errno and how often for send on a netlink socket. */
+/* What a test can order of the system calls of a queue thread: LD_PRELOAD=orders.so, and the file of MXALLOWD_ORDERS is
+ * mapped. It holds five numbers of 32 bits: errno and how often for recvmmsg, errno and how often for send on a netlink
+ * socket, and the microseconds that each recvmmsg takes in addition. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,15 +11,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct order { int number; atomic_int times; } *orders;
+static struct orders { struct order { int number; atomic_int times; } receive, send; atomic_int pause_us; } *orders;
 
 __attribute__((constructor)) static void open_orders(void)
 {
-    const char *path = getenv("MXALLOWD_ERRORS");
+    const char *path = getenv("MXALLOWD_ORDERS");
     int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
-    orders = mmap(NULL, 2 * sizeof *orders, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    orders = mmap(NULL, sizeof *orders, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (orders == MAP_FAILED)
         orders = NULL;
     close(fd);
@@ -26,7 +27,7 @@ __attribute__((constructor)) static void open_orders(void)
 
 static int fails(struct order *order)
 {
-    if (!orders || atomic_load(&order->times) <= 0)
+    if (atomic_load(&order->times) <= 0)
         return 0;
     atomic_fetch_sub(&order->times, 1);
     errno = order->number;
@@ -38,7 +39,9 @@ int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct
     static int (*real)(int, struct mmsghdr *, unsigned, int, struct timespec *);
     if (!real)
         real = (int (*)(int, struct mmsghdr *, unsigned, int, struct timespec *)) dlsym(RTLD_NEXT, "recvmmsg");
-    return fails(orders) ? -1 : real(fd, messages, count, flags, timeout);
+    if (orders && atomic_load(&orders->pause_us) > 0)
+        usleep((useconds_t) atomic_load(&orders->pause_us));
+    return orders && fails(&orders->receive) ? -1 : real(fd, messages, count, flags, timeout);
 }
 
 ssize_t send(int fd, const void *data, size_t length, int flags)
@@ -48,7 +51,8 @@ ssize_t send(int fd, const void *data, size_t length, int flags)
     socklen_t size = sizeof domain;
     if (!real)
         real = (ssize_t (*)(int, const void *, size_t, int)) dlsym(RTLD_NEXT, "send");
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_NETLINK && fails(orders + 1))
+    if (orders && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_NETLINK
+            && fails(&orders->send))
         return -1;
     return real(fd, data, length, flags);
 }

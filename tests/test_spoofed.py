@@ -23,7 +23,7 @@ SOURCES = 5 * MAX_ENTRIES // 2  # of each family
 RATE = 500  # --dns-rate, its default
 PROVEN = 200  # of each family
 ROUNDS = tuple((f"{10 + i}.0.0.0", f"fd00:{i}::") for i in range(5))
-WARM_UP = 2  # rounds until everything that has a bound is there, tables of failed lookups among it
+WARM_UP = 3  # rounds until everything that has a bound is there, tables of failed lookups among it
 PROVEN4, PROVEN6 = "9.0.0.1", "fd00:9::1"
 
 

@@ -184,12 +184,16 @@ def name_server_down(scene: Scene) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """`ends`: the daemon is another one afterwards. `blind`: a contact may be seen by nobody meanwhile."""
+    """`ends`: the daemon is another one afterwards. `blind`: a contact may be seen by nobody meanwhile.
+
+    `peaks`: memory takes some of them to get where it stays, since what a peak leaves behind is in pieces.
+    """
 
     name: str
     inflict: Callable[[Scene], None]
     ends: bool = False
     blind: bool = False
+    peaks: bool = False
     ways: str = "ab"
 
 
@@ -202,10 +206,10 @@ FAULTS: Sequence[Fault] = (
     Fault("process stopped shortly, 4 times", stopped_shortly),
     Fault("guard killed", guard_killed, ends=True, blind=True),
     Fault("queue overflows", queue_overflows, blind=True),
-    Fault("spoofed SYNs, 5 times the bound", spoofed, blind=True),
+    Fault("spoofed SYNs, 5 times the bound", spoofed, blind=True, peaks=True),
     Fault("interface down and up, twice", interface_down),
     Fault("rules replaced, 3 times", rules_replaced, blind=True),
-    Fault("kernel's sets flushed", set_flushed, ways="b"),
+    Fault("kernel's sets flushed", set_flushed, peaks=True, ways="b"),
     Fault("SIGHUP storm, bad files between", reloads),
     Fault("log not read", log_unread),
     Fault("log closed", log_closed, ends=True, blind=True),

@@ -33,9 +33,9 @@ from typing import Any
 from benchmarks.engine import packed
 from benchmarks.peers import PeerError
 from benchmarks.report import machine, median, positive, run, say, show, show_json
-from benchmarks.site import KNOWN, UNKNOWN, BenchError, Program, Site, listening, site
+from benchmarks.site import KNOWN, UNKNOWN, BenchError, Program, Site, listening, load, site
 from benchmarks.workload import syn
-from lab.hosts import FAKE4, REAL4, RULESETS, supported
+from lab.hosts import FAKE4, REAL4, supported
 from lab.namespaces import visit
 from mxallowd.kerneltables import Listing, TableError
 from mxallowd.kerneltables.nfquery import NfQuery
@@ -70,17 +70,6 @@ WAYS = {
 }
 
 
-def load(place: Site, names: tuple[str, ...]) -> None:
-    """The rulesets, without connection tracking."""
-    for name in names:
-        text = (RULESETS / name).read_text(encoding="utf-8").replace("-m state --state NEW", "--syn").replace(
-            "ct state new", "tcp flags & (fin | syn | rst | ack) == syn")
-        command = ["nft", "-f", "-"] if name.endswith(".nft") else ["sh", "-s"]
-        done = place.lab.gateway.run(command, input=text, text=True, capture_output=True)
-        if done.returncode:
-            raise BenchError(f"{name}: {done.stderr.strip()}")
-
-
 def known_hosts(entries: int, share: int) -> list[bytes]:
     """The hosts in the whitelist, so that of the sources from KNOWN on so many of a hundred are in it."""
     first, without = int(ip_address(KNOWN)), SHARES[share]
@@ -102,7 +91,7 @@ def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Progra
         yield None
         return
     way = WAYS[name]
-    load(place, way.rulesets)
+    load(place.lab, way.rulesets)
     if name != "a":
         with visit(place.lab.gateway.name):
             fill(known_hosts(entries, share))
@@ -256,7 +245,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             with guarded(place, name, 1000, 50):
                 for load_rate in (0, CHANGE_LOAD):
                     found["changes_ms"][f"{name}, {load_rate} others/s"] = changes(place, load_rate)
-        load(place, ("set.nft",))
+        load(place.lab, ("set.nft",))
         with visit(place.lab.gateway.name):
             found["filling_s"] = [fill(known_hosts(FILLED, 50)) for _ in range(options.repeat)]
     return found

@@ -1,7 +1,8 @@
 """A name server that can take a load: nsd, an authoritative one, in a host of the lab.
 
 Its zones hold hosts that count up from 10.0.0.0: number N is `mN.example.org`, and that name has a second address in
-10.128.0.0/9, so that each of them has one child. nsd is the machine's own or the one that `scripts/prepare` unpacked.
+10.128.0.0/9, so that each of them has one child. No address of IPv6
+has a name. nsd is the machine's own or the one that `scripts/prepare` unpacked.
 """
 import os
 import shutil
@@ -49,13 +50,15 @@ class Nsd:
                 backward.append(f"{'.'.join(reversed(octets))} 60 IN PTR m{number}.example.org.\n")
         (place / "org").write_text("".join(forward), encoding="ascii")
         (place / "arpa").write_text("".join(backward), encoding="ascii")
+        (place / "ip6").write_text(f"$ORIGIN ip6.arpa.\n{_SOA}", encoding="ascii")
         (place / "nsd.conf").write_text(
             f'server:\n  ip-address: {self._address}@{self._port}\n  username: ""\n  chroot: ""\n'
             f'  zonesdir: "{place}"\n  pidfile: "{place}/pid"\n  xfrdfile: ""\n'
             f'  zonelistfile: "{place}/zones"\n  xfrdir: "{place}"\n'
             f'  database: ""\n  logfile: "{place}/log"\n  server-count: 1\n  rrl-ratelimit: 0\n  do-ip6: no\n'
             'remote-control:\n  control-enable: no\n'
-            'zone:\n  name: "example.org"\n  zonefile: "org"\nzone:\n  name: "10.in-addr.arpa"\n  zonefile: "arpa"\n',
+            'zone:\n  name: "example.org"\n  zonefile: "org"\nzone:\n  name: "10.in-addr.arpa"\n  zonefile: "arpa"\n'
+            'zone:\n  name: "ip6.arpa"\n  zonefile: "ip6"\n',
             encoding="ascii")
 
     def start(self) -> None:

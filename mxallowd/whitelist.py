@@ -67,6 +67,10 @@ class Whitelist:
             self._table.mark_used(host, now_us)
         return True
 
+    def room(self) -> int:
+        """How many hosts could be adopted."""
+        return sum(self._table.free(shard) for shard in range(self._table.shard_count))
+
     def find(self, host: bytes) -> tuple[int, bool] | None:
         """Until when a host is listed, and whether it reached the real server; None: it is not, or not any more."""
         found = self._table.find(host, self.now_us())

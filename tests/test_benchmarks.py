@@ -85,6 +85,22 @@ def test_rdns() -> None:
     assert shown["on_lookups"][0] > 0
 
 
+def test_soak() -> None:
+    """Two or three faults, in an order that the seed gives; too short to tell a drift."""
+    reason = supported()
+    if reason:
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    shown = run("soak", "--minutes", "0.4", "--seed", "3", "--json")
+    assert shown["failures"] == []
+    assert shown["connections"] > 100
+    assert shown["spammers_dropped"] > 50
+    assert shown["lives"] >= 2
+    assert shown["packets"] > shown["verdicts"] > 10_000
+    assert len(shown["faults"]) >= 2
+    assert shown["memory_drift_kib"] is None
+
+
 def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
     """The same arguments give the same capture, all of it candidates, with every outcome of a gateway's day."""
     first, again = tmp_path / "first", tmp_path / "again"
@@ -103,7 +119,8 @@ def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
     ("decisions", ["--entries", "abc"]), ("decisions", ["--packets", "0"]), ("table", ["--entries", "10,"]),
     ("table", ["--repeat", "0"]), ("rdns", ["--hosts", "8001"]),
     ("rdns", ["--rate", "x"]), ("queue", ["--rate", "0"]), ("queue", ["--queues", "65"]),
-    ("queue", ["--packets", "65536"]), ("offload", ["--known", "50"]), ("offload", ["--entries", "1000001"]),
+    ("soak", ["--minutes", "0"]), ("soak", ["--minutes", "nan"]), ("queue", ["--packets", "65536"]),
+    ("offload", ["--known", "50"]), ("offload", ["--entries", "1000001"]),
 ])
 def test_bad_arguments_are_said_before_anything_is_measured(name: str, arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, f"benchmarks/{name}.py", *arguments], cwd=ROOT, capture_output=True,

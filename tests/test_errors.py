@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
+from lab.ptrace import frozen, thread_named
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.orders import RECEIVE, SEND, Orders
-from tests.ptrace import frozen, thread_named
 
 QUEUE = "23"
 SENDER = "192.0.2.101"

@@ -368,6 +368,26 @@ def test_what_did_not_fit_before_the_end_is_filled_in_at_the_end(monkeypatch: py
     run(story)
 
 
+def test_more_than_there_is_room_for_keeps_those_who_were_used_then_the_newest() -> None:
+    """A flood filled the kernel's table; whoever came before, and has proven himself, is known after a restart."""
+    async def story() -> None:
+        scene = Scene()
+        room = scene.whitelist.room()
+        made_up = [packed(f"10.0.{number >> 8}.{number & 255}") for number in range(room + 200)]
+        scene.faked.held = {host: (1000 + number, False) for number, host in enumerate(made_up)}
+        scene.faked.held |= {host: (60 + number, True) for number, host in enumerate(HOSTS)}
+        scene.open()
+        adopted = {host: used for host, _, used in scene.whitelist.known()}
+        assert adopted == dict.fromkeys(made_up[200 + len(HOSTS) :], False) | dict.fromkeys(HOSTS, True)
+        # The one that ends first is the first to go.
+        now = boottime_us()
+        scene.table.expire(now + 61_000_000, 10)
+        assert len(scene.whitelist) == room - 2
+        assert scene.whitelist.find(HOSTS[2])
+
+    run(story)
+
+
 def test_what_is_there_at_the_start_is_taken_over() -> None:
     async def story() -> None:
         scene = Scene("-t 100")

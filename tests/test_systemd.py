@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import REAL4, Attempt, Lab
+from lab.ptrace import frozen
 from tests.daemon_process import SERVERS, DaemonProcess
-from tests.ptrace import frozen
 
 UNIT = Path(__file__).parent.parent / "packaging" / "systemd" / "mxallowd.service"
 WORST_EXPOSURE = 1.5

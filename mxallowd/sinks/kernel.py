@@ -117,6 +117,11 @@ class KernelTableSink:
         """Nobody who was known before a restart is to be unknown after it."""
         now_us = self._whitelist.now_us()
         left = [one for one in held if one.remaining_s is not None and (one.remaining_s or not self._table.forgets)]
+        # A flood leaves more in the kernel than there is room for: those stay that have proven themselves, then the
+        # newest. They come in as they came in once, the oldest first, which is what expires first.
+        left.sort(key=lambda one: (one.used, one.remaining_s or self._lifetime_s))
+        left = left[max(0, len(left) - self._whitelist.room()):]
+        left.sort(key=lambda one: one.remaining_s or self._lifetime_s)
         adopted = 0
         for host, remaining_s, used in left:
             until_us = now_us + 1_000_000 * min(remaining_s or self._lifetime_s, self._lifetime_s)

@@ -14,7 +14,7 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 def thread_named(process: int, name: str) -> int:
-    """The id of the thread of that name."""
+    """The id of the thread of that name. Raises RuntimeError."""
     deadline = time.monotonic() + 2
     # It gives itself its name, some moments after it was started.
     while time.monotonic() < deadline:
@@ -22,7 +22,7 @@ def thread_named(process: int, name: str) -> int:
             if (task / "comm").read_text(encoding="ascii").strip() == name:
                 return int(task.name)
         time.sleep(0.01)
-    raise AssertionError(f"process {process} has no thread {name}")
+    raise RuntimeError(f"process {process} has no thread {name}")
 
 
 def _ptrace(request: int, thread: int) -> None:
@@ -33,12 +33,16 @@ def _ptrace(request: int, thread: int) -> None:
 
 @contextmanager
 def frozen(thread: int) -> Iterator[None]:
-    """The thread stands still; it goes on afterwards, if its process is still there."""
+    """The thread stands still; it goes on afterwards, if its process is still there. Raises OSError, RuntimeError.
+
+    Nobody else in this process may wait(2) for that process meanwhile: a tracer's news would come to him.
+    """
     _ptrace(_SEIZE, thread)
     _ptrace(_INTERRUPT, thread)
     deadline = time.monotonic() + 2
     while os.waitpid(thread, os.WNOHANG | _WALL) == (0, 0):
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"thread {thread} does not stop")
         time.sleep(0.001)
     try:
         yield

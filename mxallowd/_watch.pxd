@@ -10,6 +10,7 @@ cdef enum:
     MOST_QUEUES = 64
     TICK_MS = 50
     SILENT_TICKS = 10       # 500 ms: then the process ends, and the kernel's --queue-bypass takes over
+    STARVED_TICKS = 60      # 3 s: for a thread that could run, if only it got a processor
     STATUS = 70             # EX_SOFTWARE of sysexits.h
 
 cdef struct Beats:          # the shared page
@@ -17,14 +18,17 @@ cdef struct Beats:          # the shared page
     uint64_t silent         # place of the queue whose silence ended the process, plus one
     uint64_t queue[<int> MOST_QUEUES]
     uint64_t busy[<int> MOST_QUEUES]    # whether the thread holds packets that have no verdict yet
+    uint64_t thread[<int> MOST_QUEUES]  # its number in /proc, 0: not started
 
 cdef struct Watch:
     Beats *beats
     int count
+    uint64_t clock_ticks    # a second
     uint32_t stop           # set by the main thread
     int fds[<int> MOST_QUEUES]          # sockets that bound the queues
     uint64_t seen[<int> MOST_QUEUES]
     uint32_t ticks[<int> MOST_QUEUES]
+    uint64_t cpu[<int> MOST_QUEUES]     # what the thread had used when its silence began, in clock ticks
 
 
 cdef class Heartbeats:

@@ -5,6 +5,8 @@ PAGE_BYTES: Final[int]
 """Bytes of the page of heartbeats."""
 SILENCE_MS: Final[int]
 """A queue thread may be silent for so many milliseconds while packets wait in its queue."""
+STARVATION_MS: Final[int]
+"""The same for one that could run and gets no processor."""
 SILENT_STATUS: Final[int]
 """Exit status of a process that ended itself because of that (EX_SOFTWARE of sysexits.h)."""
 
@@ -25,10 +27,15 @@ class Heartbeats:
         """The place of the queue whose silence ended the process."""
     def queue(self, place: int) -> int:
         """The beats of a queue thread so far, by its place among the queues. Raises IndexError."""
+    def thread(self, place: int) -> int:
+        """The number of a queue thread in /proc, 0 before it runs. Raises IndexError."""
 
 @final
 class Watchdog:
-    """A thread that ends the process with SILENT_STATUS when a queue thread is silent while packets wait for it."""
+    """A thread that ends the process with SILENT_STATUS when a queue thread is silent while packets wait for it.
+
+    One that could run, and for want of a processor has not (proc(5), state R), has STARVATION_MS instead.
+    """
 
     def __new__(cls, heartbeats: Heartbeats, fds: Sequence[int]) -> Watchdog:
         """`fds` are the sockets that bound the queues, in the order of their places.

@@ -2,15 +2,19 @@
 
 Which way it fails: a socket that tells nothing holds nothing, and nobody is ended. It ends the process only where
 packets wait while their thread has taken none and settled none for half a second: from then on every new connection to
-the mail server would hang, and a process that is gone harms less.
+the mail server would hang, and a process that is gone harms less. A thread that only waits for a processor is no such
+case: it goes on sooner than a new process would be there, with all that it knows.
 """
 cimport cython
 from libc.errno cimport errno
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdio cimport snprintf, sscanf
+from libc.string cimport strrchr
+from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.signal cimport sigfillset, sigset_t
 from posix.time cimport timespec
-from posix.unistd cimport _exit, close, ftruncate
+from posix.unistd cimport _SC_CLK_TCK, _exit, close, ftruncate, read, sysconf
 
 from mxallowd.c_atomic cimport RELAXED, load32, load64, store32, store64
 from mxallowd.c_threads cimport (
@@ -37,6 +41,7 @@ cdef enum:
 
 PAGE_BYTES = sizeof(Beats)
 SILENCE_MS = <int> TICK_MS * <int> SILENT_TICKS
+STARVATION_MS = <int> TICK_MS * <int> STARVED_TICKS
 SILENT_STATUS = <int> STATUS
 
 
@@ -48,9 +53,44 @@ cdef bint unread(int fd) noexcept nogil:
     return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0 and memory[0] > 0
 
 
+cdef bint look_at_thread(uint64_t thread, char *state, uint64_t *cpu) noexcept nogil:
+    """What /proc says of it: its state, R where it runs or could run, and the clock ticks that it has used (proc(5))."""
+    cdef char path[64]
+    cdef char text[512]
+    cdef const char *behind_name
+    cdef unsigned long user = 0, system = 0
+    cdef int fd
+    cdef ssize_t length
+    snprintf(path, sizeof(path), b"/proc/self/task/%lu/stat", <unsigned long> thread)
+    fd = open(path, O_RDONLY | O_CLOEXEC)
+    if fd < 0:
+        return False
+    length = read(fd, text, sizeof(text) - 1)
+    close(fd)
+    if length <= 0:
+        return False
+    text[length] = 0
+    behind_name = strrchr(text, c')')
+    if behind_name == NULL or sscanf(
+            behind_name, b") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", state, &user, &system) != 3:
+        return False
+    cpu[0] = user + system
+    return True
+
+
+cdef bint starves(Watch *watch, int i) noexcept nogil:
+    """Whether its thread could run and has had no processor for most of its silence; one that spins has had one."""
+    cdef char state = 0
+    cdef uint64_t cpu = 0
+    if not look_at_thread(load64(&watch.beats.thread[i], RELAXED), &state, &cpu):
+        return False
+    return state == c'R' and 2 * (cpu - watch.cpu[i]) * 1000 < <uint64_t> watch.ticks[i] * TICK_MS * watch.clock_ticks
+
+
 cdef int silent_queue(Watch *watch) noexcept nogil:
     """One look; the place of a queue that has been silent for too long while packets wait in it, -1: there is none."""
     cdef uint64_t beat
+    cdef char state
     cdef int i
     for i in range(watch.count):
         beat = load64(&watch.beats.queue[i], RELAXED)
@@ -58,8 +98,10 @@ cdef int silent_queue(Watch *watch) noexcept nogil:
             watch.seen[i] = beat
             watch.ticks[i] = 0
             continue
+        if watch.ticks[i] == 0:
+            look_at_thread(load64(&watch.beats.thread[i], RELAXED), &state, &watch.cpu[i])
         watch.ticks[i] += 1
-        if watch.ticks[i] >= SILENT_TICKS:
+        if watch.ticks[i] >= SILENT_TICKS and (watch.ticks[i] >= STARVED_TICKS or not starves(watch, i)):
             return i
     return -1
 
@@ -117,6 +159,11 @@ cdef class Heartbeats:
             raise IndexError(f"no queue {place}")
         return load64(&self.beats.queue[<int> place], RELAXED)
 
+    def thread(self, place):
+        if not 0 <= place < MOST_QUEUES:
+            raise IndexError(f"no queue {place}")
+        return load64(&self.beats.thread[<int> place], RELAXED)
+
 
 @cython.final
 cdef class Watchdog:
@@ -127,6 +174,7 @@ cdef class Watchdog:
         self.heartbeats = heartbeats
         self.watch.beats = heartbeats.beats
         self.watch.count = len(fds)
+        self.watch.clock_ticks = max(1, sysconf(_SC_CLK_TCK))
         for i, fd in enumerate(fds):
             self.watch.fds[i] = fd
 

@@ -51,7 +51,8 @@ cdef struct Worker:
     char name[16]
     uint64_t *beat                  # raised with every turn and every batch; watched from outside this thread
     uint64_t *busy                  # whether packets without a verdict are in our hands
-    uint64_t unwatched[2]           # where they point to when nobody watches
+    uint64_t *thread                # where the thread's number is to be seen
+    uint64_t unwatched[3]           # where they point to when nobody watches
     bint counting                   # whether last_id is the number of a packet
     uint32_t last_id
     int filled                      # packets in the batch

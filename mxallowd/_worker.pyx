@@ -28,7 +28,7 @@ from mxallowd.c_atomic cimport (
 from mxallowd.c_netlink cimport (
     MSG_DONTWAIT, MSG_WAITFORONE, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, nlmsghdr, recvmmsg, send)
 from mxallowd.c_threads cimport (
-    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, prctl, pthread_create, pthread_tryjoin_np, pthread_sigmask, setpriority)
+    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, gettid, prctl, pthread_create, pthread_tryjoin_np, pthread_sigmask, setpriority)
 
 cdef extern from "<time.h>" nogil:
     const int CLOCK_BOOTTIME
@@ -220,6 +220,7 @@ cdef void *run(void *argument) noexcept nogil:
     cdef uint32_t requests
     # By the thread itself: of another one it is a write to /proc, which a sandbox may forbid.
     prctl(PR_SET_NAME, worker.name)
+    store64(worker.thread, <uint64_t> gettid(), RELAXED)
     # A connection waits for this thread, nothing for the others. Without the privilege it works as well.
     setpriority(PRIO_PROCESS, 0, NICENESS)
     while not worker.error:
@@ -263,10 +264,12 @@ cdef class QueueThread:
         worker.path = &fastpath.path
         worker.beat = &worker.unwatched[0]
         worker.busy = &worker.unwatched[1]
+        worker.thread = &worker.unwatched[2]
         if heartbeats is not None:
             heartbeats.queue(place)
             worker.beat = &heartbeats.beats.queue[<int> place]
             worker.busy = &heartbeats.beats.busy[<int> place]
+            worker.thread = &heartbeats.beats.thread[<int> place]
         self.heartbeats = heartbeats
         worker.settle = <const uint8_t *> <const char *> settle
         worker.settle_length = len(settle)

@@ -11,6 +11,9 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_join(unsigned long thread, void **result)
     int pthread_tryjoin_np(unsigned long thread, void **result)
 
+cdef extern from "<unistd.h>" nogil:
+    int gettid()
+
 cdef extern from "<sys/prctl.h>" nogil:
     const int PR_SET_NAME
     int prctl(int option, const char *name)

@@ -198,7 +198,8 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._backend.tick()
+            for word, reason in self._backend.tick():
+                self._log.warning(word, reason=reason)
             if not self._backend.failures():
                 self._supervisor.alive()
             for sink in self._sinks:

@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from mxallowd._watch import SILENT_STATUS, Heartbeats
 from mxallowd.log import Log, open_log
@@ -26,6 +27,7 @@ from mxallowd.procnetlink import read_row
 
 TICK_S = 0.1
 SILENT_S = 1.2  # the daemon's own thread needs 0.5: this is for when that is stopped, too
+STARVED_S = 4.0  # that one gives 3 s to a thread that waits for a processor
 MAIN_LOOP_S = 10.0
 
 
@@ -47,7 +49,7 @@ class Guard:
             beat, since = self._seen[place]
             if self._beats.queue(place) != beat or not read_row(port_id)[0]:
                 self._seen[place] = (self._beats.queue(place), now)
-            elif now - since >= SILENT_S:
+            elif now - since >= (STARVED_S if could_run(self._beats.thread(place)) else SILENT_S):
                 found = number
         return found
 
@@ -62,6 +64,15 @@ class Guard:
         elif now - since >= MAIN_LOOP_S and not self._hangs:
             self._hangs = True
             self._log.error("main-loop", None, state="hangs", seconds=round(now - since))
+
+
+def could_run(thread: int) -> bool:
+    """Whether a thread runs, or waits for a processor alone (proc(5))."""
+    try:
+        text = Path(f"/proc/{thread}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] == "R"
 
 
 def main(words: list[str]) -> int:

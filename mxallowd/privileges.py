@@ -69,7 +69,8 @@ def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[st
     keep = frozenset(keep)
     account = _account(user)
     try:
-        if os.geteuid() == 0 or CAP_SETPCAP in _held():
+        # A process of ours that is started again has not even this one.
+        if CAP_SETPCAP in _held():
             _shrink_bounding_set(keep)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         # A helper that is started again has none any more, and may not set any.

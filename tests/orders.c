@@ -1,6 +1,6 @@
 /* What a test can order of the system calls of a queue thread: LD_PRELOAD=orders.so, and the file of MXALLOWD_ORDERS is
  * mapped. It holds five numbers of 32 bits: errno and how often for recvmmsg, errno and how often for send on a netlink
- * socket, and the microseconds that each recvmmsg takes in addition. */
+ * socket, and the microseconds that each recvmmsg takes in addition: sleeping, or if it is negative, busy. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct orders { struct order { int number; atomic_int times; } receive, send; atomic_int pause_us; } *orders;
@@ -34,13 +35,24 @@ static int fails(struct order *order)
     return 1;
 }
 
+static void spend(int microseconds)
+{
+    struct timespec start, now;
+    if (microseconds > 0)
+        usleep((useconds_t) microseconds);
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    do
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    while ((now.tv_sec - start.tv_sec) * 1000000 + (now.tv_nsec - start.tv_nsec) / 1000 < -microseconds);
+}
+
 int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
 {
     static int (*real)(int, struct mmsghdr *, unsigned, int, struct timespec *);
     if (!real)
         real = (int (*)(int, struct mmsghdr *, unsigned, int, struct timespec *)) dlsym(RTLD_NEXT, "recvmmsg");
-    if (orders && atomic_load(&orders->pause_us) > 0)
-        usleep((useconds_t) atomic_load(&orders->pause_us));
+    if (orders)
+        spend(atomic_load(&orders->pause_us));
     return orders && fails(&orders->receive) ? -1 : real(fd, messages, count, flags, timeout);
 }
 

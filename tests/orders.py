@@ -28,4 +28,11 @@ class Orders:
 
     def pause(self, pause_us: int) -> None:
         """Let each batch of at most 64 packets take so much longer."""
+        self._spend(pause_us)
+
+    def spin(self, spin_us: int) -> None:
+        """The same, and the thread is busy all the while."""
+        self._spend(-spin_us)
+
+    def _spend(self, pause_us: int) -> None:
         struct.pack_into("=i", self._page, _PAUSE, pause_us)

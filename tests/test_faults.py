@@ -1,7 +1,9 @@
 """The promises of docs/reliability.md about threads and processes that hang, stop or die, by their numbers there."""
+import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -133,6 +135,46 @@ def test_3_a_queue_thread_that_hangs_ends_the_process(guarded: Lab, client: Host
         assert "queue=23 status=70" in daemon.wait_for("ended ")
 
 
+def test_3_a_queue_thread_that_runs_in_a_circle_ends_the_process(
+        guarded: Lab, client: Host, tmp_path: Path) -> None:
+    orders = Orders(tmp_path / "orders")
+    with serving(guarded, prefix=orders.prefix) as daemon:
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        orders.spin(5_000_000)
+        # This one is taken, and the thread comes back for the next one.
+        client.attempt(REAL4, timeout=0.3)
+        assert flows_again(client, time.monotonic()) < AGAIN_S
+        assert daemon.process.wait(5) == 70
+
+
+@contextmanager
+def starved(thread: int) -> Iterator[None]:
+    """The thread gets nothing of the processors, or hardly anything: others want all of them and come first."""
+    os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+    hogs = [subprocess.Popen(["nice", "-n", "-15", sys.executable, "-c", "while True: pass"])
+            for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
+def test_3_a_queue_thread_that_only_waits_for_a_processor_is_not_ended(guarded: Lab, client: Host) -> None:
+    with serving(guarded) as daemon:
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        with Stream(client, every_s=0.05) as stream:
+            with starved(thread_named(daemon.process.pid, "mxallowd-q23")):
+                time.sleep(2)
+            time.sleep(0.5)
+        assert daemon.process.poll() is None
+        # It did starve.
+        assert max(taken for _, taken, _ in stream.results) > 0.6
+        assert all(connected for _, _, connected in stream.results)
+        assert daemon.stop() == 0
+
+
 def test_3_a_queue_thread_that_hangs_without_packets_harms_nobody(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         with frozen(thread_named(daemon.process.pid, "mxallowd-q23")):
@@ -178,6 +220,19 @@ def test_a_debugger_can_stop_it_for_as_long_as_it_likes(guarded: Lab, client: Ho
         daemon.send(signal.SIGCONT)
         assert client.attempt(FAKE4) is Attempt.REFUSED
         assert daemon.stop() == 0
+
+
+def test_4_a_guard_that_ended_is_said_and_started_again(guarded: Lab, client: Host) -> None:
+    with serving(guarded) as daemon:
+        time.sleep(5)
+        pid = daemon.process.pid
+        (guard,) = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        os.kill(int(guard), signal.SIGKILL)
+        assert daemon.wait_for("guard ") == 'guard reason="it has ended, status -9, and was started again"'
+        time.sleep(0.5)
+        daemon.send(signal.SIGSTOP)
+        assert flows_again(client, time.monotonic()) < AGAIN_S + 0.3
+        assert daemon.process.wait(5) == -signal.SIGKILL
 
 
 def test_no_guard_stays(guarded: Lab) -> None:

@@ -36,8 +36,8 @@ class Backend(Protocol):
     def publish(self, rules: Rules) -> None:
         """Let these rules hold from now on."""
 
-    def tick(self) -> None:
-        """Called about once a second, for what is due by time."""
+    def tick(self) -> list[tuple[str, str]]:
+        """Called about once a second, for what is due by time; warnings: the word of the log, and the reason."""
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
@@ -89,10 +89,9 @@ class Backends:
         for part in self._parts:
             part.publish(rules)
 
-    def tick(self) -> None:
-        """Called about once a second."""
-        for part in self._parts:
-            part.tick()
+    def tick(self) -> list[tuple[str, str]]:
+        """Called about once a second; the warnings of all."""
+        return [warning for part in self._parts for warning in part.tick()]
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""

@@ -191,7 +191,7 @@ class CaptureBackend:
         """Let these rules hold from now on."""
         self._fastpath.publish(rules)
 
-    def tick(self) -> None:
+    def tick(self) -> list[tuple[str, str]]:
         """Read what a selector did not tell of (bpf of some systems), and let expired entries go."""
         if not self._ended and self._index and interface_index(self._where) != self._index:
             # Its socket tells of that once, and is silent ever after. A restart finds the new one.
@@ -200,6 +200,7 @@ class CaptureBackend:
         if not self._ended and self._again is None:
             self._readable()
         self._table.expire(boottime_us(), READ, shard=self._shard)
+        return []
 
     def sweep(self) -> int:
         """Remove expired entries; no event tells of it, since it is done."""

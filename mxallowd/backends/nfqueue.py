@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import subprocess
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ BYTES_PER_PACKET = 1304
 LONGEST_QUEUE, LONGEST_IN_SOCKET = 65535, 42_000
 RING_EVENTS = 8192
 GUARD_END_S = 2.0
+GUARD_AGAIN_S = 5.0  # between two starts of it
 PROC_QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
@@ -149,6 +151,7 @@ class NfqueueBackend:
         self._watched = not settings.no_watchdog
         self._watchdog: Any = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._guard_started_at = 0.0
         self._user = settings.user or ""
         self._guard_sink = "stdout" if settings.stdout else "syslog"
         # The shards of the table from the first one on are ours, one a thread.
@@ -194,6 +197,7 @@ class NfqueueBackend:
 
     def _start_guard(self) -> None:
         """A process of its own, before any privilege is given up: it is to end us."""
+        self._guard_started_at = time.monotonic()
         daemon = os.pidfd_open(os.getpid())
         numbers = [f"{queue.number}:{queue.port_id()}" for queue in self._queues]
         try:
@@ -213,9 +217,24 @@ class NfqueueBackend:
             queue.fastpath.publish(rules)
             self._ask(queue.thread.wake)
 
-    def tick(self) -> None:
-        """Show that the main loop runs. What is due by time the threads see to, with their next packets."""
+    def tick(self) -> list[tuple[str, str]]:
+        """Show that the main loop runs, and see that the guard does. All else the threads do with their packets."""
         self._heartbeats.beat()
+        if not self._watched or (self._guard is not None and self._guard.poll() is None):
+            return []
+        if time.monotonic() - self._guard_started_at < GUARD_AGAIN_S:
+            return []
+        reason = "it is not there"
+        if self._guard is not None:
+            reason = f"it has ended, status {self._guard.returncode}"
+            assert self._guard.stdin
+            self._guard.stdin.close()
+            self._guard = None
+        try:
+            self._start_guard()
+        except StartError as error:
+            return [("guard", f"{reason}: {error}")]
+        return [("guard", f"{reason}, and was started again")]
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""

@@ -110,8 +110,9 @@ class RehearsalBackend:
         """Let these rules hold from now on."""
         self._fastpath.publish(rules)
 
-    def tick(self) -> None:
+    def tick(self) -> list[tuple[str, str]]:
         """Nothing is due by any other time than the capture's."""
+        return []
 
     def sweep(self) -> int:
         """Remove entries that have expired by the capture's clock; no event tells of it, since it is done."""

@@ -93,16 +93,17 @@ def test_a_packet_without_an_id_gets_no_verdict(kernel: Kernel) -> None:
     kernel.until(broken=1, received=0)
 
 
-def test_a_stop_asks_for_passage_and_settles_what_waits(kernel: Kernel) -> None:
-    kernel.thread.request_stop()
-    assert len(kernel.end.recv(100)) == 16
+def test_a_stop_asks_for_passage_and_settles_what_waits(idle: Kernel) -> None:
     for number in range(1, 4):
-        kernel.end.send(packet(number, syn(HOSTS[0], FAKE[0])))
-    kernel.until_gone()
-    kernel.until(received=3, verdict_accept=3, unsent=0)
-    sent = [kernel.end.recv(10_000), kernel.end.recv(10_000)]
-    assert b"settle" in sent
-    assert kernel.thread.error == 0
+        idle.end.send(packet(number, syn(HOSTS[0], FAKE[0])))
+    idle.thread.request_stop()
+    idle.thread.start()
+    idle.until_gone()
+    idle.until(received=3, verdict_accept=3, unsent=0)
+    wake, passage, verdicts = (idle.end.recv(10_000) for _ in range(3))
+    assert (len(wake), passage) == (16, b"settle")
+    assert verdicts
+    assert idle.thread.error == 0
 
 
 def test_it_starts_once(kernel: Kernel) -> None:

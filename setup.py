@@ -23,8 +23,8 @@ BUILDS = {
     "fuzz": [
         "-O2", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", "-fsanitize=fuzzer-no-link,address,undefined",
         "-fno-sanitize=function", "-fno-sanitize-recover=undefined"],
-    # Cython's own tracing is left out, it would take the interpreter's lock on every line; its marks in the C are read.
-    "coverage": ["-O0", "-g", "--coverage", "-fprofile-update=atomic", "-DCYTHON_TRACE=0"],
+    # Not by Cython's own tracing (linetrace): functions without the interpreter's lock then take it.
+    "coverage": ["-O0", "-g", "--coverage", "-fprofile-update=atomic"],
 }
 MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath", "_capture", "_replay"]
 LINUX_MODULES = ["_nfnetlink", "_watch", "_worker"]
@@ -54,7 +54,6 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "initializedcheck": False,
-            "linetrace": build == "coverage",
             "embedsignature": False,
         },
         force=build != "release",

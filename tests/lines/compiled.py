@@ -1,10 +1,9 @@
 """Lines of the compiled modules that were reached.
 
-The coverage build (setup.py) counts with gcc's own means, which works in native threads and without the interpreter's
-lock, and takes neither; Cython's own tracing needs a thread of Python with the lock on every line, and sees nothing of
-a native thread. gcov knows lines of C. Cython has written into the C where each statement of its source starts
-(__Pyx_TraceLine, which does nothing in this build), and the first C line with code behind such a place says how often
-the statement was reached. A statement without any code (a declaration, `else`) does not count.
+The coverage build (setup.py) counts with gcc's own means, which see native threads and change nothing in how they run;
+with Cython's own tracing a queue thread would take the interpreter's lock, and be seen nowhere. gcov knows lines of C.
+Comments of Cython's say there which line of its source comes next, and the first C line with code behind such a comment
+says how often that one was reached. A line without any code (a declaration, `else`) does not count.
 """
 import json
 import os
@@ -18,8 +17,9 @@ from pathlib import Path
 PARSERS = ("_headers", "_capture", "_nfnetlink")
 
 # /* "mxallowd/_headers.pyx":28
-_PLACE = re.compile(r'\s*/\* "([^"]+)":\d+$')
-_STATEMENT = re.compile(r"\s*__Pyx_TraceLine\((\d+),")
+_PLACE = re.compile(r'\s*/\* "([^"]+)":(\d+)$')
+# What comes here from everywhere belongs to no line.
+_END = "/* function exit code */"
 
 
 def build(tree: Path) -> None:
@@ -73,15 +73,13 @@ def reached(tree: Path) -> dict[str, dict[int, int]]:
 
 
 def statements(text: str, counts: dict[int, int]) -> list[tuple[str, int, int]]:
-    """File, line and count of each statement that this C is made from; `counts` is by its lines that have code."""
+    """File, line and count of each line that this C is made from; `counts` is by its lines that have code."""
     starts: list[tuple[int, tuple[str, int] | None]] = []
-    name = ""
     for number, line in enumerate(text.splitlines(), 1):
         if place := _PLACE.match(line):
-            name = place[1]
+            starts.append((number, (place[1], int(place[2]))))
+        elif line.strip() == _END:
             starts.append((number, None))
-        elif name and (statement := _STATEMENT.match(line)):
-            starts.append((number, (name, int(statement[1]))))
     with_code = sorted(counts)
     ends = [number for number, _ in starts[1:]] + [sys.maxsize]
     found = []

@@ -37,7 +37,6 @@ DESELECTED = (
     "test_faults.py::test_5_a_queue_that_is_full",
     "test_kernel_nft.py::test_200_000_entries_are_filled_in_under_2_s",
     "test_lifecycle.py::test_a_start_that_is_interrupted_starts_nothing",
-    "test_nfqueue.py::test_a_held_interpreter_delays_no_verdict",
     "test_rdns.py::test_a_bad_name_server_is_in_nobodys_way",
     "test_replay.py::test_plot",
     "test_replay.py::test_ten_million_packets_balance",

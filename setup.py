@@ -1,8 +1,8 @@
 """The compiled modules; all else is in pyproject.toml.
 
 MXALLOWD_BUILD chooses how they are compiled: release (default), debug (assertions, line tracing of C),
-sanitize (AddressSanitizer and UndefinedBehaviorSanitizer), thread (ThreadSanitizer), coverage (Cython line tracing) or
-fuzz (the parsers alone, by Clang, for the targets of tests/fuzz).
+sanitize (AddressSanitizer and UndefinedBehaviorSanitizer), thread (ThreadSanitizer), coverage (gcc counts what is
+reached; scripts/coverage reads it) or fuzz (the parsers alone, by Clang, for the targets of tests/fuzz).
 """
 import os
 import sys
@@ -24,7 +24,8 @@ BUILDS = {
     "fuzz": [
         "-O2", "-g", "-fno-omit-frame-pointer", "-fno-wrapv", "-fsanitize=fuzzer-no-link,address,undefined",
         "-fno-sanitize=function", "-fno-sanitize-recover=undefined"],
-    "coverage": ["-O0", "-g", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
+    # Not by Cython's own tracing (linetrace): functions without the interpreter's lock then take it.
+    "coverage": ["-O0", "-g", "--coverage", "-fprofile-update=atomic"],
 }
 MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath", "_capture", "_replay"]
 LINUX_MODULES = ["_nfnetlink", "_watch", "_worker"]
@@ -34,7 +35,7 @@ build = os.environ.get("MXALLOWD_BUILD", "release")
 if build not in BUILDS:
     sys.exit(f"MXALLOWD_BUILD={build}: expected one of {', '.join(BUILDS)}")
 flags = [*BUILDS[build], "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
-link = [flag for flag in flags if flag.startswith("-fsanitize")]
+link = [flag for flag in flags if flag.startswith(("-fsanitize", "--coverage"))]
 modules = MODULES + (LINUX_MODULES if sys.platform == "linux" else [])
 if build == "fuzz":
     os.environ.setdefault("CC", "clang")
@@ -54,7 +55,6 @@ setup(
             "wraparound": False,
             "cdivision": True,
             "initializedcheck": False,
-            "linetrace": build == "coverage",
             "embedsignature": False,
         },
         force=build != "release",

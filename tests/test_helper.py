@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lab.hosts import FAKE4, Attempt, Lab
 from lab.namespaces import visit
 from mxallowd import child
-from mxallowd.kerneltables import Known, TableError, privileged
+from mxallowd.kerneltables import Known, TableError, helper, privileged
 from mxallowd.kerneltables.helper import ANSWER, RECORD, REQUEST, Ipset, Pf, Verb, serve, set_headers
 from mxallowd.kerneltables.ipset import IpsetTable
 from mxallowd.kerneltables.privileged import Privileged
@@ -72,6 +72,24 @@ def test_what_is_no_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None
     _, _, answer = answers(Ipset(), REQUEST.pack(99, 0), monkeypatch)
     status, length = ANSWER.unpack_from(answer)
     assert (status, len(answer)) == (1, ANSWER.size + length)
+
+
+def test_a_program_that_is_not_there_or_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helper, "PATH", str(tmp_path))
+    monkeypatch.setattr(helper, "TIMEOUT_S", 0.2)
+    with pytest.raises(helper.Failed, match="the program ipset is not there"):
+        helper.run_program(["ipset"], "")
+    for body, reason in (("exec /bin/sleep 5", "ipset: .*timed out"), ("echo full >&2; exit 1", "^full$"),
+                         ("exit 3", "ipset ended with status 3")):
+        (tmp_path / "ipset").write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / "ipset").chmod(0o755)
+        with pytest.raises(helper.Failed, match=reason):
+            helper.run_program(["ipset"], "")
+
+
+def test_it_serves_no_table_that_it_does_not_know() -> None:
+    words = child.command("mxallowd.kerneltables.helper", "nft")
+    assert subprocess.run(words, input=REQUEST.pack(Verb.READ, 0), capture_output=True).returncode == 2
 
 
 def test_headers_of_sets() -> None:

@@ -1,7 +1,10 @@
 """Sets of nft on the real kernel: the library and the program, single elements, times, room, and the operator's own."""
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -193,6 +196,39 @@ def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         NftTable("inet mx", setup=False, max_entries=1).open()
 
 
+@pytest.mark.parametrize("answer, reason", [
+    (struct.pack("=IHHII", 15, 0xa0d, 0, 1, 0), "impossible length"),
+    (struct.pack("=IHHII", 64, 0xa0d, 0, 1, 0), "impossible length"),
+    (None, "does not answer")])
+def test_an_answer_that_is_none_is_said(answer: bytes | None, reason: str) -> None:
+    """Lengths of the kernel are held against what is there, and a kernel that is silent holds nobody up."""
+    elements = NfQuery("inet", "mx")
+    elements.close()
+    elements._socket, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    elements._socket.settimeout(0.05)
+    if answer is not None:
+        kernel.send(answer)
+    with kernel, pytest.raises(TableError, match=reason):
+        elements.get("a", [bytes(4)])
+    # Nobody is there any more.
+    with pytest.raises(TableError, match="nf_tables: "):
+        elements.get("a", [bytes(4)])
+    elements.close()
+
+
+def test_a_program_that_fails_hangs_or_talks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nft"
+    monkeypatch.setattr("mxallowd.kerneltables.libnftables.shutil.which", lambda *_, **__: str(program))
+    monkeypatch.setattr(libnftables, "NFT_TIMEOUT_S", 0.2)
+    for body, reason in (("exec sleep 5", "timed out"), ("echo no", "nft gave no JSON"),
+                         ("echo '{}'", "nft gave no JSON"), ("exit 3", "nft")):
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+        with pytest.raises(TableError, match=reason):
+            NftProgram().ask("list ruleset")
+    program.unlink()
+    with pytest.raises(TableError, match="No such file"):
+        NftProgram().run("add table inet mx")
 
 
 def test_a_large_interval_set_of_somebody_else_slows_no_change(table: NftTable) -> None:

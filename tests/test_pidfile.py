@@ -1,6 +1,7 @@
 """The pid file: one daemon a file, links refused, leftovers taken over."""
 import errno
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -87,6 +88,17 @@ def test_a_device_or_fifo_is_refused_at_once_and_stays(tmp_path: Path) -> None:
 def test_a_directory_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="No such file or directory"):
         PidFile(tmp_path / "none" / "pid").acquire()
+
+
+def test_a_disk_without_room_is_said(tmp_path: Path) -> None:
+    """A daemon whose number is nowhere could not be stopped by it: it does not start."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(StartError, match=r"cannot write .*pid.: File too large"):
+            PidFile(tmp_path / "pid").acquire()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_file_that_somebody_else_put_there_is_left_alone(tmp_path: Path) -> None:

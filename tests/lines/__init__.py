@@ -1,0 +1,1 @@
+"""Which lines of the package tests reach: the Python ones and the compiled ones."""

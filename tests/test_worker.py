@@ -1,0 +1,141 @@
+"""The queue thread at a socket of ours in the place of the kernel's: what it makes of answers and of failing sends."""
+import errno
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mxallowd import events
+from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._ring import Ring
+from mxallowd._table import Table
+from mxallowd._worker import QueueThread
+from tests.strategies import FAKE, HOSTS, REAL, syn
+from tests.test_nfnetlink import NFQA_PAYLOAD, NLMSG_ERROR, QUEUE_PACKET, attribute, message, packet_header
+
+
+def packet(number: int, content: bytes) -> bytes:
+    """A packet as the kernel hands it over."""
+    return message(QUEUE_PACKET, bytes(4) + packet_header(number) + attribute(NFQA_PAYLOAD, content))
+
+
+def answer(error: int) -> bytes:
+    """What the kernel says of a verdict, or 0 of the message that wakes the thread."""
+    return message(NLMSG_ERROR, struct.pack("=i", -error) + bytes(16))
+
+
+class Kernel:
+    """Our end of the socket, and the thread at the other one."""
+
+    def __init__(self) -> None:
+        self.end, self.other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.end.settimeout(5)
+        self.ring = Ring(64, -1)
+        path = Fastpath(Table(1000), self.ring, Rules(FAKE, REAL, 60))
+        self.thread = QueueThread(self.other.fileno(), 7, path, b"settle")
+
+    def until(self, **expected: int) -> None:
+        """Wait until the thread has counted so."""
+        wanted = {name.replace("_", "-"): count for name, count in expected.items()}
+        deadline = time.monotonic() + 5
+        while not wanted.items() <= self.thread.counters().items():
+            assert time.monotonic() < deadline, self.thread.counters()
+            time.sleep(0.002)
+
+    def until_gone(self) -> None:
+        """Wait until the thread has ended."""
+        deadline = time.monotonic() + 5
+        while not self.thread.join():
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+
+
+@pytest.fixture
+def idle() -> Iterator[Kernel]:
+    """The thread is not started."""
+    made = Kernel()
+    yield made
+    made.end.close()
+    made.other.close()
+
+
+@pytest.fixture
+def kernel(idle: Kernel) -> Iterator[Kernel]:
+    """The thread serves."""
+    idle.thread.start()
+    yield idle
+    if not idle.thread.ended:
+        idle.thread.request_stop()
+        idle.end.send(answer(0))
+        idle.until_gone()
+
+
+def test_answers_are_counted_and_end_nothing(kernel: Kernel) -> None:
+    """A verdict for a packet that was gone is no error, and a message that cannot be read holds up none behind it."""
+    for sent in (answer(0), answer(errno.ENOENT), answer(errno.EINVAL), message(QUEUE_PACKET, b"")):
+        kernel.end.send(sent)
+    kernel.end.send(packet(1, syn(HOSTS[0], FAKE[0])))
+    kernel.until(unknown=1, errors=1, broken=1, received=1, verdict_accept=1, overflow=0)
+    assert not kernel.thread.ended
+
+
+def test_a_gap_in_the_numbers_is_what_the_kernel_decided_by_itself(kernel: Kernel) -> None:
+    for number in (10, 11, 15, 15, 3, 4):
+        kernel.end.send(packet(number, syn(HOSTS[0], FAKE[0])))
+    # 12 to 14 are missing; 15 again and 3 are a queue bound anew.
+    kernel.until(received=6, overflow=3)
+
+
+def test_a_packet_without_an_id_gets_no_verdict(kernel: Kernel) -> None:
+    kernel.end.send(message(QUEUE_PACKET, bytes(4) + attribute(NFQA_PAYLOAD, syn(HOSTS[0], FAKE[0]))))
+    kernel.until(broken=1, received=0)
+
+
+def test_a_stop_asks_for_passage_and_settles_what_waits(idle: Kernel) -> None:
+    for number in range(1, 4):
+        idle.end.send(packet(number, syn(HOSTS[0], FAKE[0])))
+    idle.thread.request_stop()
+    idle.thread.start()
+    idle.until_gone()
+    idle.until(received=3, verdict_accept=3, unsent=0)
+    wake, passage, verdicts = (idle.end.recv(10_000) for _ in range(3))
+    assert (len(wake), passage) == (16, b"settle")
+    assert verdicts
+    assert idle.thread.error == 0
+
+
+def test_it_starts_once(kernel: Kernel) -> None:
+    with pytest.raises(RuntimeError, match="started already"):
+        kernel.thread.start()
+
+
+def test_a_socket_that_is_dead_ends_the_thread_and_the_main_loop_is_told(idle: Kernel) -> None:
+    """A thread that went on would hold packets for ever; verdicts that were not sent are not counted as given."""
+    idle.end.send(packet(1, syn(HOSTS[0], FAKE[0])))
+    idle.end.close()
+    idle.thread.start()
+    idle.until_gone()
+    idle.until(received=1, unsent=1, verdict_accept=0)
+    assert idle.thread.error == errno.ECONNREFUSED
+    kinds = [event.kind for event in events.decode(idle.ring.drain(10))]
+    assert kinds[-1] == events.Kind.STOPPED
+    with pytest.raises(OSError, match="queue 7: cannot wake its thread"):
+        idle.thread.wake()
+
+
+def test_a_send_that_fails_for_once_loses_these_verdicts_alone(idle: Kernel) -> None:
+    idle.other.shutdown(socket.SHUT_WR)
+    idle.thread.start()
+    idle.end.send(packet(1, syn(HOSTS[0], FAKE[0])))
+    idle.until(unsent=1)
+    idle.end.send(packet(2, syn(HOSTS[0], FAKE[0])))
+    idle.until(received=2, unsent=2, verdict_accept=0)
+    assert not idle.thread.ended
+    # It is asked to stop although it cannot be woken, and sees that with the next datagram.
+    with pytest.raises(BrokenPipeError):
+        idle.thread.request_stop()
+    idle.end.send(answer(0))
+    idle.until_gone()
+    assert idle.thread.error == 0

@@ -27,7 +27,7 @@ BUILDS = {
     # Not by Cython's own tracing (linetrace): functions without the interpreter's lock then take it.
     "coverage": ["-O0", "-g", "--coverage", "-fprofile-update=atomic"],
 }
-MODULES = ["_siphash", "_headers", "_table", "_ring", "_fastpath", "_capture", "_replay"]
+MODULES = ["_siphash", "_headers", "_shard", "_table", "_ring", "_fastpath", "_capture", "_replay"]
 LINUX_MODULES = ["_nfnetlink", "_watch", "_worker"]
 PARSERS = ["_headers", "_capture", "_nfnetlink"]
 

@@ -11,7 +11,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from mxallowd._address cimport Address
 from mxallowd._packet cimport BATCH, Packet
 from mxallowd._ring cimport Ring, RingState
-from mxallowd._table cimport Lookups, Shard, Table
+from mxallowd._shard cimport Lookups, Shard
+from mxallowd._table cimport Table
 
 # What the decision came to, and the name of its counter.
 cdef enum Outcome:

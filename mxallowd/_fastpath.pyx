@@ -10,9 +10,10 @@ from mxallowd._headers cimport PARSE_OK, parse_packets
 from mxallowd._packet cimport Packet
 from mxallowd._ring cimport (
     ACCEPTED, EVICTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit, ring_publish)
-from mxallowd._table cimport (
-    LATEST_US, LIVE, USED, Entry, Lookups, Shard, Table, shard_expire, shard_find, shard_hash_all, shard_insert,
+from mxallowd._shard cimport (
+    LATEST_US, LIVE, USED, Entry, Lookups, Shard, shard_expire, shard_find, shard_hash_all, shard_insert,
     shard_locate_all, shard_look_elsewhere, shard_mark_used, shard_prefetch_all, until_of)
+from mxallowd._table cimport Table
 from mxallowd.c_atomic cimport ACQUIRE, RELAXED, RELEASE, load64, load_ptr, store64, store_ptr
 
 OUTCOME_NAMES = (

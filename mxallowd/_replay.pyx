@@ -13,7 +13,8 @@ from mxallowd._address cimport Address
 from mxallowd._capture cimport Candidate
 from mxallowd._fastpath cimport Fastpath, Path, decide
 from mxallowd._packet cimport BATCH, Packet
-from mxallowd._table cimport Shard, Table, shard_hash, shard_insert
+from mxallowd._shard cimport Shard, shard_hash, shard_insert
+from mxallowd._table cimport Table
 from mxallowd.c_atomic cimport prefetch
 
 

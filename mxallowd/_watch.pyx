@@ -54,7 +54,7 @@ cdef bint unread(int fd) noexcept nogil:
 
 
 cdef bint look_at_thread(uint64_t thread, char *state, uint64_t *cpu) noexcept nogil:
-    """What /proc says of it: its state, R where it runs or could run, and the clock ticks that it has used (proc(5))."""
+    """What /proc says of it: its state, R where it runs or could run, and the clock ticks that it used (proc(5))."""
     cdef char path[64]
     cdef char text[512]
     cdef const char *behind_name
@@ -90,7 +90,7 @@ cdef bint starves(Watch *watch, int i) noexcept nogil:
 cdef int silent_queue(Watch *watch) noexcept nogil:
     """One look; the place of a queue that has been silent for too long while packets wait in it, -1: there is none."""
     cdef uint64_t beat
-    cdef char state
+    cdef char state = 0
     cdef int i
     for i in range(watch.count):
         beat = load64(&watch.beats.queue[i], RELAXED)

@@ -21,14 +21,15 @@ from mxallowd._nfnetlink cimport (
     IN_BROKEN, IN_ERROR, IN_PACKET, VERDICT_BYTES, Incoming, Message, read_message, write_verdict)
 from mxallowd._packet cimport BATCH
 from mxallowd._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
-from mxallowd._table cimport Shard, shard_sweep
+from mxallowd._shard cimport Shard, shard_sweep
 from mxallowd._watch cimport Heartbeats
 from mxallowd.c_atomic cimport (
     ACQ_REL, ACQUIRE, RELAXED, RELEASE, exchange32, fetch_or32, load32, load64, store32, store64)
 from mxallowd.c_netlink cimport (
     MSG_DONTWAIT, MSG_WAITFORONE, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, nlmsghdr, recvmmsg, send)
 from mxallowd.c_threads cimport (
-    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, gettid, prctl, pthread_create, pthread_tryjoin_np, pthread_sigmask, setpriority)
+    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, gettid, prctl, pthread_create, pthread_sigmask, pthread_tryjoin_np,
+    setpriority)
 
 cdef extern from "<time.h>" nogil:
     const int CLOCK_BOOTTIME
@@ -56,7 +57,7 @@ cdef inline bint is_fatal(int error) noexcept nogil:
 
 cdef int send_all(Worker *worker, const uint8_t *data, size_t length) noexcept nogil:
     """0 or an errno. The kernel takes the whole or nothing; it may lack memory for a moment."""
-    cdef int tries = 0, error
+    cdef int tries = 0, error = 0
     while tries < SEND_TRIES:
         if send(worker.fd, data, length, 0) >= 0:
             return 0

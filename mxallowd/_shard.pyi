@@ -1,0 +1,1 @@
+# Nothing of it is for Python: _table.pyi has what is.

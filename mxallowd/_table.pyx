@@ -34,10 +34,11 @@ cdef class Table:
         if not (1 <= shards <= max_entries - admitted and admitted >= 0 and max_entries <= MAX_ENTRIES_LIMIT):
             raise ValueError(f"{max_entries} entries cannot be shared by {shards} threads")
         shared = max_entries - admitted
-        # Not a comprehension: where its list cannot grow, Cython 3.3.1 gives an item back twice.
-        capacities = [shared // shards] * shards
-        for i in range(shared % shards):
-            capacities[i] += 1
+        # Neither a comprehension nor [...] * shards: where there is no memory for the list, Cython 3.3.1 gives an item
+        # back twice.
+        capacities = []
+        for i in range(shards):
+            capacities.append(shared // shards + (1 if i < shared % shards else 0))
         if admitted:
             capacities.append(admitted)
         secret = os.urandom(16) if key is None else key

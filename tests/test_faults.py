@@ -19,6 +19,8 @@ from lab.ptrace import frozen, thread_named
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.orders import Orders
 
+pytestmark = pytest.mark.alone
+
 QUEUE = "23"
 SENDER = "192.0.2.101"
 # Mail flows again within this time after the fault.

@@ -10,6 +10,8 @@ from lab.hosts import FAKE4, REAL4, Lab
 from lab.namespaces import visit
 from tests.daemon_process import SERVERS, DaemonProcess
 
+pytestmark = pytest.mark.alone
+
 PACKETS = 10_000_000
 SOURCES = 200_000
 MAX_ENTRIES = 100_000

@@ -23,6 +23,8 @@ BURST, RATE = 2000, 500
 # Answers each question with a thousand datagrams of noise, and sends as many to who asked last, without end.
 FLOODING = """
 import socket, sys
+
+pytestmark = pytest.mark.alone
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 5353))
 print("ready", flush=True)

@@ -18,6 +18,8 @@ from mxallowd.sinks.rdns import BURST_S
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.test_flood import resident_kib
 
+pytestmark = pytest.mark.alone
+
 MAX_ENTRIES = 50_000
 SOURCES = 5 * MAX_ENTRIES // 2  # of each family
 RATE = 500  # --dns-rate, its default

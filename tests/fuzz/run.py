@@ -8,6 +8,7 @@ finding the status is 1, and the line names the input. What is built, the corpor
 findings are in build/fuzz.
 """
 import argparse
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -98,17 +99,22 @@ def build() -> Path:
     for source in sources:
         digest.update(source.read_bytes())
     built = WORK / f"built-{digest.hexdigest()[:16]}"
-    if built.is_dir():
-        return built
+    # One builds, and others who want the same wait for it.
+    with (WORK / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.is_dir():
+            _build(built)
+    return built
+
+
+def _build(built: Path) -> None:
     for old in WORK.glob("built-*"):
         shutil.rmtree(old)
     # Beside it, so that a build that was interrupted is none.
     with tempfile.TemporaryDirectory(prefix="making-", dir=WORK, ignore_cleanup_errors=True) as name:
         making = Path(name)
         _make(making, built)
-        if not built.is_dir():
-            making.rename(built)
-    return built
+        making.rename(built)
 
 
 def run(target: str, *, runs: int | None = None, seconds: int | None = None) -> Result:
@@ -132,8 +138,8 @@ def run(target: str, *, runs: int | None = None, seconds: int | None = None) -> 
     more = [f"-dict={words}"] if words.stat().st_size else []
     started = time.monotonic()
     done = subprocess.run(  # a hang is a finding, too
-        [*command, limit, f"-max_len={MAX_BYTES}", "-timeout=10", "-print_final_stats=1", "-verbosity=0",
-         f"-artifact_prefix={findings}/{target}-", *more, corpus, WORK / "seeds" / name],
+        ["nice", "-n", "19", *command, limit, f"-max_len={MAX_BYTES}", "-timeout=10", "-print_final_stats=1",
+         "-verbosity=0", f"-artifact_prefix={findings}/{target}-", *more, corpus, WORK / "seeds" / name],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         env=os.environ | {"PYTHONPATH": str(ROOT)})
     took = time.monotonic() - started

@@ -87,8 +87,11 @@ def test_what_the_kernel_could_not_hand_over_is_counted_and_said(lab: Lab, clien
                    stdout=subprocess.DEVNULL)
         subprocess.run(["kill", "-CONT", str(process.process.pid)], check=True)
         process.wait_for("lost-packets ", timeout=10)
-        time.sleep(1)
-        counters = process.counters()
+        # What waits is read in steps.
+        deadline = time.monotonic() + 10
+        while sum((counters := process.counters())[name] for name in ("received", "lost-by-kernel")) < 80_000:
+            assert time.monotonic() < deadline, counters
+            time.sleep(0.2)
         assert counters["lost-by-kernel"] > 1000
         assert counters["received"] + counters["lost-by-kernel"] == 80_000
         # It reads on as before.

@@ -27,7 +27,9 @@ def test_it_holds_the_number_and_goes_with_the_holder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [
-    "", "1\n", f"{os.getppid()}\n", f"{os.getpid()}\n", "999999999\n", "12345678901234567890123"])
+    "", "1\n", f"{os.getppid()}\n", f"{os.getpid()}\n", "999999999\n", "12345678901234567890123"],
+    # By names: several processes that share the tests must call them the same.
+    ids=["nothing", "init", "parent", "own", "none", "too-long"])
 def test_a_leftover_is_taken_over(tmp_path: Path, content: str) -> None:
     path = tmp_path / "pid"
     path.write_text(content)

@@ -40,6 +40,7 @@ from typing import Any
 from benchmarks.faults import (
     FAULTS,
     FLOODED_FAKE,
+    FLOODED_FAKE6,
     FLOODED_REAL,
     MAX_ENTRIES,
     QUEUE_LENGTH,
@@ -59,9 +60,11 @@ from lab.nsd import Nsd
 
 NAMES = "127.0.0.1:5353"
 ZONE_HOSTS = 2 * SENDERS
-SENDER4, SENDER6, FLOODER = "192.0.2.101", "2001:db8::101", "192.0.2.102"
+SENDER4, SENDER6, FLOODERS = "192.0.2.101", "2001:db8::101", ("192.0.2.102", "2001:db8::102")
 WAYS = {"a": ("queue.sh",), "b": ("queue-set-mark.nft", "queue-set-mark.sh")}
-FLOOD_PER_S, FLOOD_SOURCES = 1500, 200_000  # of each of the two floods that never stop
+FLOOD_PER_S, FLOOD_SOURCES = 1000, 200_000  # of each of the three floods that never stop
+FLOODS = ((FAKE4, FLOODED_FAKE, FLOOD_SOURCES), (FAKE6, FLOODED_FAKE6, FLOOD_SOURCES),
+          (REAL4, FLOODED_REAL, FLOOD_SOURCES))
 BLIND_BEFORE_S, SEES_AFTER_S, FOLLOWED_S = 0.3, 0.7, 3.0
 QUIET_S = 10.0
 FIRST_PART = 0.35
@@ -236,7 +239,7 @@ class Course:
 
 def prepare_client(lab: Lab) -> tuple[Host, Host]:
     """The host of all senders, who have networks of their own, and that of the floods."""
-    client, flooder = lab.client("senders", SENDER4, SENDER6), lab.client("flooder", FLOODER)
+    client, flooder = lab.client("senders", SENDER4, SENDER6), lab.client("flooder", *FLOODERS)
     with visit(client.name):
         for path in ("ipv4/ip_nonlocal_bind", "ipv6/ip_nonlocal_bind"):
             Path(f"/proc/sys/net/{path}").write_text("1\n", encoding="ascii")
@@ -252,7 +255,7 @@ def prepare_client(lab: Lab) -> tuple[Host, Host]:
             (lab.gateway, f"-6 route add 2001:db8:1::/48 via {SENDER6}"),
             (lab.gateway, f"-6 route add 2001:db8:2::/48 via {SENDER6}"),
             # Answers to made-up sources go nowhere.
-            (lab.gateway, "route add blackhole 10.0.0.0/8")):
+            (lab.gateway, "route add blackhole 10.0.0.0/8"), (lab.gateway, "-6 route add blackhole fd00::/8")):
         host.run(["ip", *words.split()], check=True)
     return client, flooder
 
@@ -293,7 +296,7 @@ def soak(course: Course, seconds: float) -> None:
     middle, end = course.begun + FIRST_PART * seconds, course.begun + seconds - quiet_s
     # The half of the last life is for growing to bounds, or one round of faults, where that takes longer.
     grown = (middle + end) / 2
-    with scene.flooded((FAKE4, FLOODED_FAKE, FLOOD_SOURCES), (REAL4, FLOODED_REAL, FLOOD_SOURCES), rate=FLOOD_PER_S):
+    with scene.flooded(*FLOODS, rate=FLOOD_PER_S):
         course.note("mail and floods come")
         time.sleep(min(3.0, seconds / 20))
         in_turn(course, faults, middle)
@@ -306,8 +309,7 @@ def soak(course: Course, seconds: float) -> None:
         life, course.before = scene.keeper.life, course.rest(quiet_s)
         compared_from = time.monotonic()
         course.note(f"a rest: {course.before.memory_kib:,} KiB, {course.before.descriptors} descriptors")
-        with scene.flooded((FAKE4, FLOODED_FAKE, FLOOD_SOURCES), (REAL4, FLOODED_REAL, FLOOD_SOURCES),
-                           rate=FLOOD_PER_S):
+        with scene.flooded(*FLOODS, rate=FLOOD_PER_S):
             in_turn(course, lasting, end)
         course.compared_over_s = time.monotonic() - compared_from
         if scene.keeper.life is not life:

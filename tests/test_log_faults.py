@@ -13,7 +13,9 @@ from typing import IO, Any
 
 import pytest
 
+from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip_output
+from lab.namespaces import visit
 from mxallowd.cli import NO_SYSLOG
 from tests.daemon_process import SERVERS, STAMP
 
@@ -342,3 +344,42 @@ def started(
         for pid in daemons:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_12_a_log_that_nobody_takes_is_stress_until_it_is_taken(lab: Lab, client: Host) -> None:
+    """Without a rule for the state of connections, whose table so many made-up hosts would fill."""
+    lab.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFQUEUE", "--queue-num", "23", programs=("iptables",))
+    with visit(lab.gateway.name):
+        for name in ("all", "br0"):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
+    lab.gateway.run(["ip", "route", "add", "blackhole", "10.0.0.0/8"], check=True)
+    reader, writer = os.pipe()
+    with lab.gateway.serve(REAL4), running(
+            lab.gateway, [*COMMAND, "-F", "-s", "--user", "root"], stdout=writer, stderr=subprocess.DEVNULL) as daemon:
+        os.close(writer)
+        with os.fdopen(reader, encoding="ascii") as output:
+            assert " - start " in output.readline()
+            # 500 lines a second after the first 2,000, until nine tenths of 4,096 wait.
+            client.run([str(compiled("flood.c")), *map(str, (16_000, 2_500, FAKE4, "10.0.0.0", 1, 16_000))], check=True,
+                       stdout=subprocess.DEVNULL)
+            meet_the_fake_server(client, SENDERS[:1])
+            assert client.attempt(REAL4, source=SENDERS[0]) is Attempt.CONNECTED
+            messages = []
+            for line in output:
+                messages.append(STAMP.sub("", line.rstrip("\n"), count=1))
+                if "stress state=off" in line:
+                    break
+            meet_the_fake_server(client, SENDERS[1:2])
+            assert f"whitelisted [{SENDERS[1]}]" in output.readline()
+            daemon.send_signal(signal.SIGTERM)
+            assert daemon.wait(10) == 0
+    stress = [message for message in messages if message.startswith("stress ")]
+    assert stress[0] == "stress state=on bound=log-queue percent=90"
+    assert len(stress) == 2
+    at = messages.index(stress[0])
+    # From then on nothing is said of single hosts; all of them are counted.
+    assert not [message for message in messages[at:] if message.startswith("whitelisted ")]
+    told = sum(message.startswith("whitelisted ") for message in messages)
+    counted = sum(left_out(message) for message in messages if message.startswith("left-out "))
+    # The two of the client are a contact and a first use.
+    assert told + counted == 16_000 + 2

@@ -85,6 +85,7 @@ def test_rdns() -> None:
     assert shown["on_lookups"][0] > 0
 
 
+@pytest.mark.alone
 def test_soak() -> None:
     """Two or three faults, in an order that the seed gives; too short to tell a drift."""
     reason = supported()

@@ -70,6 +70,7 @@ def test_lines_are_summed_up() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a parser is for Linux alone")
+@pytest.mark.timeout(300)
 def test_the_parsers_are_reached_by_their_tests() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.lines.run", "--parsers"], cwd=ROOT, capture_output=True, text=True, timeout=110)

@@ -17,14 +17,14 @@ from mxallowd.sinks.rdns import MAX_LOOKUPS
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.test_flood import resident_kib
 
+pytestmark = pytest.mark.alone
+
 ARGUMENTS = [*SERVERS, "-n", "23", "--dns-server", "127.0.0.1:5353"]
 BURST, RATE = 2000, 500
 
 # Answers each question with a thousand datagrams of noise, and sends as many to who asked last, without end.
 FLOODING = """
 import socket, sys
-
-pytestmark = pytest.mark.alone
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 5353))
 print("ready", flush=True)

@@ -104,7 +104,10 @@ def guard_killed(scene: Scene) -> None:
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + GUARDED_AFTER_S
-    while not set(scene.keeper.life.guards()) - set(before) and time.monotonic() < deadline:
+    while not set(scene.keeper.life.guards()) - set(before):
+        if time.monotonic() > deadline:
+            scene.keeper.surprises.append("no guard was started in the place of one that was killed")
+            break
         time.sleep(0.1)
 
 

@@ -15,6 +15,7 @@ cdef enum:
 
 cdef struct Beats:          # the shared page
     uint64_t main_loop      # goes up with each turn of the main loop's clock
+    uint64_t guard          # goes up with each look of the guard: its own
     uint64_t silent         # place of the queue whose silence ended the process, plus one
     uint64_t queue[<int> MOST_QUEUES]
     uint64_t busy[<int> MOST_QUEUES]    # whether the thread holds packets that have no verdict yet
@@ -23,7 +24,6 @@ cdef struct Beats:          # the shared page
 cdef struct Watch:
     Beats *beats
     int count
-    uint64_t clock_ticks    # a second
     uint32_t stop           # set by the main thread
     int fds[<int> MOST_QUEUES]          # sockets that bound the queues
     uint64_t seen[<int> MOST_QUEUES]

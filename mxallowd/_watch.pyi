@@ -22,6 +22,11 @@ class Heartbeats:
     @property
     def main_loop(self) -> int:
         """The beats of the main loop so far."""
+    def beat_guard(self) -> None:
+        """Show that the guard runs: called by it alone."""
+    @property
+    def guard(self) -> int:
+        """The beats of the guard so far."""
     @property
     def silent(self) -> int | None:
         """The place of the queue whose silence ended the process."""

@@ -14,7 +14,7 @@ from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.signal cimport sigfillset, sigset_t
 from posix.time cimport timespec
-from posix.unistd cimport _SC_CLK_TCK, _exit, close, ftruncate, read, sysconf
+from posix.unistd cimport _exit, close, ftruncate, read
 
 from mxallowd.c_atomic cimport RELAXED, load32, load64, store32, store64
 from mxallowd.c_threads cimport (
@@ -79,12 +79,12 @@ cdef bint look_at_thread(uint64_t thread, char *state, uint64_t *cpu) noexcept n
 
 
 cdef bint starves(Watch *watch, int i) noexcept nogil:
-    """Whether its thread could run and has had no processor for most of its silence; one that spins has had one."""
+    """Whether its thread could run and has hardly run at all: a batch takes microseconds, so one that ran spins."""
     cdef char state = 0
     cdef uint64_t cpu = 0
     if not look_at_thread(load64(&watch.beats.thread[i], RELAXED), &state, &cpu):
         return False
-    return state == c'R' and 2 * (cpu - watch.cpu[i]) * 1000 < <uint64_t> watch.ticks[i] * TICK_MS * watch.clock_ticks
+    return state == c'R' and cpu - watch.cpu[i] <= 1
 
 
 cdef int silent_queue(Watch *watch) noexcept nogil:
@@ -145,6 +145,13 @@ cdef class Heartbeats:
     def beat(self):
         store64(&self.beats.main_loop, load64(&self.beats.main_loop, RELAXED) + 1, RELAXED)
 
+    def beat_guard(self):
+        store64(&self.beats.guard, load64(&self.beats.guard, RELAXED) + 1, RELAXED)
+
+    @property
+    def guard(self):
+        return load64(&self.beats.guard, RELAXED)
+
     @property
     def main_loop(self):
         return load64(&self.beats.main_loop, RELAXED)
@@ -174,7 +181,6 @@ cdef class Watchdog:
         self.heartbeats = heartbeats
         self.watch.beats = heartbeats.beats
         self.watch.count = len(fds)
-        self.watch.clock_ticks = max(1, sysconf(_SC_CLK_TCK))
         for i, fd in enumerate(fds):
             self.watch.fds[i] = fd
 

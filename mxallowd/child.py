@@ -13,8 +13,8 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def command(module: str, *words: str) -> list[str]:
     """The words that run a module of this package as a program."""
-    # -P: neither this file's directory nor the current one comes before the library. -E: nor what PYTHONPATH says.
-    return [sys.executable, "-EP", str(_PACKAGE / "child.py"), module, *words]
+    # -I: neither this file's directory nor the current one, nor the environment's, nor one of the user.
+    return [sys.executable, "-I", str(_PACKAGE / "child.py"), module, *words]
 
 
 def _load_package() -> None:

@@ -20,6 +20,7 @@ from mxallowd.pidfile import PidFile
 from mxallowd.settings import Settings
 
 PID_FILE_AGAIN_S = 60.0
+MOST_LINKS = 8
 NO_SYSLOG = f"nobody listens at {SYSLOG_SOCKET}: nothing is logged until a syslog does"
 
 
@@ -111,9 +112,21 @@ def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded])
 
 def readable(settings: Settings) -> list[Path]:
     """What has to be read later, besides what belongs to the system."""
-    places = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent, settings.config.parent]
+    places = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent, *places_of(settings.config)]
     if settings.pflog_interface and settings.pflog_interface.startswith("file:"):
         places.append(Path(settings.pflog_interface.removeprefix("file:")))
+    return places
+
+
+def places_of(file: Path) -> list[Path]:
+    """The directories in which a file is replaced: its own, and that of each file that it is a link to."""
+    places = []
+    for _ in range(MOST_LINKS):
+        # Of a file in / the file alone: / is everything.
+        places.append(file if file.parent == Path("/") else file.parent)
+        if not file.is_symlink():
+            break
+        file = file.parent / file.readlink()
     return places
 
 

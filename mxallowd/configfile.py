@@ -22,6 +22,7 @@ from mxallowd.text import printable, quoted
 MAX_BYTES = 1 << 20
 SHORTEST_NAME = 3
 FRESH_S = 1.0
+STARTED_BY = os.geteuid()  # which is not who reads it again at SIGHUP
 
 
 def read(path: Path) -> tuple[list[Assignment], list[Problem]]:
@@ -49,7 +50,7 @@ def _check(status: os.stat_result, name: str) -> None:
         raise ConfigError(f"cannot read {name}: it is a pipe, which can be read only once")
     if not stat.S_ISREG(status.st_mode):
         return
-    if status.st_uid not in {0, os.geteuid()}:
+    if status.st_uid not in {0, STARTED_BY}:
         raise ConfigError(f"will not read {name}: it belongs to the user with id {status.st_uid}; let root own it")
     if status.st_mode & stat.S_IWOTH:
         raise ConfigError(f"will not read {name}: everybody may write it; take that away (chmod o-w)")

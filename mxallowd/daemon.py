@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mxallowd import __version__, backends, configfile, counters, kerneltables, privileges
@@ -188,7 +189,7 @@ class Daemon:
 
     def _hand_over(self, events: list[Event]) -> None:
         for sink in self._sinks:
-            sink.handle(events)
+            self._safely(partial(sink.handle, events))
         for event in events:
             if event.kind == EventKind.SWEPT:
                 self._sweeps_left -= 1
@@ -198,16 +199,25 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            for word, reason in self._backend.tick():
-                self._log.warning(word, reason=reason)
-            if not self._backend.failures():
-                self._supervisor.alive()
+            self._safely(self._tick_backend)
             for sink in self._sinks:
-                sink.tick()
-            self._stress.look()
-            self._say_lost_events()
-            self._say_lost_packets()
-            self._say_overflow()
+                self._safely(sink.tick)
+            for step in (self._stress.look, self._say_lost_events, self._say_lost_packets, self._say_overflow):
+                self._safely(step)
+
+    def _tick_backend(self) -> None:
+        for word, reason in self._backend.tick():
+            self._log.warning(word, reason=reason)
+        if not self._backend.failures():
+            self._supervisor.alive()
+
+    @staticmethod
+    def _safely(step: Callable[[], object]) -> None:
+        # A mistake in one of them is said as a defect, and takes neither the others nor this loop with it.
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001
+            asyncio.get_running_loop().call_exception_handler({"message": "main loop", "exception": error})
 
     def _say_lost_events(self) -> None:
         lost = sum(ring.lost for ring in self._backend.rings)
@@ -263,6 +273,8 @@ class Daemon:
             asyncio.get_running_loop().call_later(RELOAD_AFTER_S, self._load_at_rest, None, MOST_LOOKS)
 
     def _load_at_rest(self, before: tuple[int, int, int] | None, looks: int) -> None:
+        if self._ending.is_set():
+            return
         now = configfile.being_written(self._settings.config)
         at_rest = now in {None, before}
         if not at_rest and looks:

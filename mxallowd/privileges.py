@@ -9,6 +9,7 @@ Which way it fails: a user that was asked for and is not there, and a kernel tha
 the start. Landlock and seccomp are a second wall; a kernel without them is said, and the daemon runs.
 """
 import ctypes
+import errno
 import os
 import pwd
 import struct
@@ -34,6 +35,9 @@ _FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
 READABLE = ("/etc", "/usr", "/lib", "/lib64", "/proc", "/sys/devices/system/cpu", "/run", "/var/run", "/dev")
 WRITABLE = ("/dev/null",)
 
+# CLONE_NEW… of linux/sched.h: namespaces of mounts, control groups, host names, IPC, users, processes and networks. In
+# one of users, a process has every capability.
+NAMESPACES = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
 # None of these is ever needed again; each has been part of an escape.
 FORBIDDEN = (
     "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "mount", "umount2", "pivot_root", "move_mount",
@@ -196,6 +200,10 @@ def _seccomp() -> None:
     import pyseccomp  # noqa: PLC0415  # it loads libseccomp, which may not be there
 
     listed = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    for flag in NAMESPACES:
+        listed.add_rule(pyseccomp.ERRNO(errno.EPERM), "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
+    # Its flags lie in memory, where no filter sees them. The C library then takes clone.
+    listed.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
     for name in FORBIDDEN:
         try:
             listed.add_rule(pyseccomp.ERRNO(1), name)  # EPERM

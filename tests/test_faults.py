@@ -1,5 +1,6 @@
 """The promises of docs/reliability.md about threads and processes that hang, stop or die, by their numbers there."""
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -137,30 +138,40 @@ def test_3_a_queue_thread_that_hangs_ends_the_process(guarded: Lab, client: Host
         assert "queue=23 status=70" in daemon.wait_for("ended ")
 
 
+@pytest.mark.parametrize("hogs", [0, 4])
 def test_3_a_queue_thread_that_runs_in_a_circle_ends_the_process(
-        guarded: Lab, client: Host, tmp_path: Path) -> None:
+        guarded: Lab, client: Host, tmp_path: Path, hogs: int) -> None:
+    """On a busy machine, too, where it has a part of a processor."""
     orders = Orders(tmp_path / "orders")
     with serving(guarded, prefix=orders.prefix) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         orders.spin(5_000_000)
         # This one is taken, and the thread comes back for the next one.
         client.attempt(REAL4, timeout=0.3)
-        assert flows_again(client, time.monotonic()) < AGAIN_S
+        with hogging(hogs, niceness=-5):
+            assert flows_again(client, time.monotonic()) < AGAIN_S
         assert daemon.process.wait(5) == 70
 
 
 @contextmanager
-def starved(thread: int) -> Iterator[None]:
-    """The thread gets nothing of the processors, or hardly anything: others want all of them and come first."""
-    os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-    hogs = [subprocess.Popen(["nice", "-n", "-15", sys.executable, "-c", "while True: pass"])
-            for _ in range(2 * (os.cpu_count() or 1))]
+def hogging(count: int, *, niceness: int) -> Iterator[None]:
+    """So many programs want a processor for themselves."""
+    hogs = [subprocess.Popen(["nice", "-n", str(niceness), sys.executable, "-c", "while True: pass"])
+            for _ in range(count)]
     try:
         yield
     finally:
         for hog in hogs:
             hog.kill()
             hog.wait()
+
+
+@contextmanager
+def starved(thread: int) -> Iterator[None]:
+    """The thread gets nothing of the processors, or hardly anything: others want all of them and come first."""
+    os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+    with hogging(2 * (os.cpu_count() or 1), niceness=-15):
+        yield
 
 
 def test_3_a_queue_thread_that_only_waits_for_a_processor_is_not_ended(guarded: Lab, client: Host) -> None:
@@ -224,17 +235,49 @@ def test_a_debugger_can_stop_it_for_as_long_as_it_likes(guarded: Lab, client: Ho
         assert daemon.stop() == 0
 
 
-def test_4_a_guard_that_ended_is_said_and_started_again(guarded: Lab, client: Host) -> None:
+def guard_of(daemon: DaemonProcess) -> int:
+    """The process beside it."""
+    pid = daemon.process.pid
+    (guard,) = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return int(guard)
+
+
+@pytest.mark.parametrize(("how", "said"), [
+    (signal.SIGKILL, "it has ended, status -9"), (signal.SIGSTOP, "it stood still for 5 s")])
+def test_4_a_guard_that_does_not_run_is_said_and_started_again(
+        guarded: Lab, client: Host, how: signal.Signals, said: str) -> None:
     with serving(guarded) as daemon:
-        time.sleep(5)
-        pid = daemon.process.pid
-        (guard,) = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-        os.kill(int(guard), signal.SIGKILL)
-        assert daemon.wait_for("guard ") == 'guard reason="it has ended, status -9, and was started again"'
+        os.kill(guard_of(daemon), how)
+        assert daemon.wait_for("guard ", timeout=10) == f'guard reason="{said}, and was started again"'
         time.sleep(0.5)
         daemon.send(signal.SIGSTOP)
         assert flows_again(client, time.monotonic()) < AGAIN_S + 0.3
         assert daemon.process.wait(5) == -signal.SIGKILL
+
+
+def test_4_a_guard_that_cannot_be_started_is_said_and_tried_again(guarded: Lab) -> None:
+    with serving(guarded) as daemon:
+        pid = daemon.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        # No descriptor more, not even for a pidfd.
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        os.kill(guard_of(daemon), signal.SIGKILL)
+        said = daemon.wait_for("guard ")
+        assert said.startswith('guard reason="it has ended, status -9; cannot start the guard: Too many open files')
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        # The main loop goes on, and all else with it.
+        assert daemon.counters()["received"] == 0
+        assert daemon.stop() == 0
+
+
+def test_a_stop_while_the_guard_stands_still_is_clean(guarded: Lab) -> None:
+    with serving(guarded) as daemon:
+        guard = guard_of(daemon)
+        os.kill(guard, signal.SIGSTOP)
+        assert daemon.stop() == 0
+        assert daemon.process.stderr
+        assert daemon.process.stderr.read() == ""
+        assert not Path(f"/proc/{guard}").exists()
 
 
 def test_no_guard_stays(guarded: Lab) -> None:

@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"loading", "hostnames", "stress", "whitelist", "_worker", "_replay", "pidfile", "background"}),
     frozenset({"backends", "sinks", "jobs", "kerneltables", "guard", "hostlines"}),
     frozenset({"kerneltables.helper", "kerneltables.libnftables", "kerneltables.nfquery"}),
-    frozenset({"kerneltables.privileged"}),
+    frozenset({"kerneltables.privileged", "backends.guarded"}),
     frozenset({"kerneltables.nft", "kerneltables.ipset", "kerneltables.pf"}),
     frozenset({"backends.nfqueue", "backends.capture", "backends.rehearsal", "sinks.log", "sinks.rdns",
                "sinks.kernel", "counters"}),

@@ -188,6 +188,24 @@ def test_hosts_that_have_reached_the_real_server_come_first_and_their_number_is_
     run(story)
 
 
+def test_what_cannot_be_changed_does_not_wait_and_is_no_load() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.faked.fault = TableError("it is missing")
+        scene.open()
+        await scene.until(lambda: any("it is missing" in line for line in scene.lines))
+        for number in range(kernel.MAX_DIRTY):
+            scene.tell(Kind.WHITELISTED, b"\0" * 10 + b"\xff\xff\x0a" + number.to_bytes(3, "big"), HOUR_US)
+        assert scene.sink.fill() == 0
+        scene.contact(HOSTS[0])
+        scene.faked.fault = None
+        scene.later(70)
+        await scene.until(lambda: scene.faked.held.keys() == {HOSTS[0]})
+        scene.sink.close()
+
+    run(story)
+
+
 def test_refused_hosts_and_others_never_reach_it() -> None:
     async def story() -> None:
         scene = Scene()

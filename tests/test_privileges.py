@@ -124,6 +124,16 @@ def errno_of(what):
 
 def attempt(sink):
     libc = ctypes.CDLL(None, use_errno=True)
+    def clone(flags):
+        # A child, were it let, ends at once.
+        number = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+        # With the interpreter's lock, which nobody could give back to a child.
+        child = ctypes.PyDLL(None, use_errno=True).syscall(number, flags | 17, 0, 0, 0, 0)
+        if child == 0:
+            os._exit(0)
+        if child < 0:
+            raise OSError(ctypes.get_errno(), "clone")
+        os.waitpid(child, 0)
     def call(name, *words):
         if getattr(libc, name)(*words) < 0:
             raise OSError(ctypes.get_errno(), name)
@@ -139,6 +149,13 @@ def attempt(sink):
         "mount": errno_of(lambda: call("mount", b"none", b"/mnt", b"tmpfs", 0, None)),
         "raw socket": errno_of(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)),
     }
+    if "--no-sandbox" not in sys.argv:
+        # Where they are let, a child of this very thread goes on as the daemon: not tried.
+        found |= {
+            "namespace of users": errno_of(lambda: clone(0x10000000)),
+            "namespaces of users and networks": errno_of(lambda: clone(0x50000000)),
+            "clone3": errno_of(lambda: call("syscall", 435, None, 0)) - 37,  # ENOSYS, which is 38
+        }
     print("01.01.2026 00:00:00 - tried " + json.dumps(found), flush=True)
     LogSink.tick = lambda self: None
 

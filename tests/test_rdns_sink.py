@@ -301,27 +301,52 @@ def test_stress_mode_leaves_refused_hosts_out_and_puts_proven_ones_first() -> No
         assert not scene.is_stressed()
         scene.refuse(*many)
         assert scene.is_stressed()
-        # Who waits there is let go, and who comes is not taken: both are counted, and keep it on.
+        # Who was refused waits, and is not asked about; who met the fake server is.
         scene.contact("10.2.0.1", "10.2.0.2", "10.2.0.3")
-        scene.refuse("10.3.0.1")
-        assert scene.sink.counters()["limited"] == rdns.MAX_WAITING + 1
         scene.tell(Kind.ACCEPTED, "10.2.0.3")
-        for second in range(1, 4):
+        for second in range(1, 5):
             scene.now = second
-            scene.refuse(*many[:200])
+            scene.refuse("10.3.0.1")
             await scene.settle()
         first_of_all, *others = scene.zone.asked[len(spent) :]
         assert first_of_all == reverse_name(packed("10.2.0.3"))
         assert others == [reverse_name(packed(host)) for host in ("10.2.0.1", "10.2.0.2")]
-        # The flood is over.
-        for second in range(4, 16):
+        # As many leave the line as would be looked up: one a second, and one host that comes again and again is one.
+        limited = scene.sink.counters()["limited"]
+        for second in range(5, 15):
+            scene.now = second
+            scene.refuse(*["10.3.0.1"] * 1000)
+            scene.sink.tick()
+            assert scene.is_stressed()
+        assert scene.sink.counters()["limited"] == limited + 10
+        second = 15
+        while scene.is_stressed():
+            second += 1
             scene.now = second
             scene.sink.tick()
-            scene.is_stressed()
-        assert not scene.is_stressed()
-        scene.refuse("10.3.0.1")
+            assert second < rdns.MAX_WAITING * 4 // 10
+        # Three tenths had to go, and then some seconds of calm.
+        assert second > rdns.MAX_WAITING * 3 // 10
+        scene.sink.tick()
         await scene.settle()
-        assert reverse_name(packed("10.3.0.1")) in scene.zone.asked
+        assert len(scene.zone.asked) > len(spent) + 3
+    run(story)
+
+
+def test_stress_mode_ends_where_the_load_can_be_borne() -> None:
+    async def story() -> None:
+        scene = Scene("--dns-rate 10000")
+        scene.zone.let.clear()
+        scene.refuse(*(f"10.1.{i >> 8}.{i & 255}" for i in range(rdns.MAX_WAITING)))
+        assert scene.is_stressed()
+        scene.zone.let.set()
+        for second in range(1, 9):
+            scene.now = second
+            scene.refuse(*(f"10.2.{second}.{i}" for i in range(250)))
+            scene.sink.tick()
+            scene.is_stressed()
+            await scene.settle()
+        assert not scene.is_stressed()
     run(story)
 
 

@@ -153,6 +153,25 @@ def test_9_a_file_that_is_written_without_end_is_not_read(guarded: Lab, tmp_path
         assert daemon.stop() == 0
 
 
+def test_9_a_file_behind_links_is_read_again(guarded: Lab, tmp_path: Path) -> None:
+    (tmp_path / "behind").mkdir()
+    (tmp_path / "between").mkdir()
+    (tmp_path / "front").mkdir()
+    file = tmp_path / "behind" / "mx.conf"
+    file.write_text(WHOLE, encoding="ascii")
+    (tmp_path / "between" / "link").symlink_to("../behind/mx.conf")
+    link = tmp_path / "front" / "mx.conf"
+    link.symlink_to(tmp_path / "between" / "link")
+    with serving(guarded, link) as daemon:
+        # As editors do: another file in its place.
+        new = file.with_suffix(".new")
+        new.write_text(WHOLE + "whitelist-time 7\n", encoding="ascii")
+        new.rename(file)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for("reloaded changed=whitelist-time")
+        assert daemon.stop() == 0
+
+
 def test_9_a_file_that_somebody_else_may_write_changes_nothing(guarded: Lab, client: Host, tmp_path: Path) -> None:
     file = tmp_path / "mx.conf"
     file.write_text(WHOLE, encoding="ascii")

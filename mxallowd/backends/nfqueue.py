@@ -8,8 +8,6 @@ import io
 import os
 import socket
 import struct
-import subprocess
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import Any
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd._ring import Ring
 from mxallowd._table import Table
-from mxallowd.child import command
 from mxallowd.errors import StartError
 from mxallowd.settings import Settings
 from mxallowd.wake import Wake
@@ -44,8 +41,6 @@ BYTES_PER_PACKET = 1304
 # nothing at all. That bound has 16 bits, so the longest queues get a socket that just fits.
 LONGEST_QUEUE, LONGEST_IN_SOCKET = 65535, 42_000
 RING_EVENTS = 8192
-GUARD_END_S = 2.0
-GUARD_AGAIN_S = 5.0  # between two starts of it
 PROC_QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
@@ -140,6 +135,7 @@ class NfqueueBackend:
         # Linux only; and now, since later it may not be allowed to read them.
         from mxallowd._watch import Heartbeats, Watchdog  # noqa: PLC0415
         from mxallowd._worker import QueueThread  # noqa: PLC0415
+        from mxallowd.backends.guarded import GuardProcess  # noqa: PLC0415
 
         assert settings.queue_num is not None
         self._queue_length = settings.queue_length
@@ -150,10 +146,7 @@ class NfqueueBackend:
         self._watchdog_of = Watchdog
         self._watched = not settings.no_watchdog
         self._watchdog: Any = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._guard_started_at = 0.0
-        self._user = settings.user or ""
-        self._guard_sink = "stdout" if settings.stdout else "syslog"
+        self._guard = GuardProcess(self._heartbeats, "stdout" if settings.stdout else "syslog", settings.user or "")
         # The shards of the table from the first one on are ours, one a thread.
         self._queues = [
             _Queue(number, i, table, rules, wake.write_fd) for i, number in enumerate(settings.queue_num)]
@@ -166,7 +159,7 @@ class NfqueueBackend:
             for queue in self._queues:
                 queue.bind(self._queue_length)
             if self._watched:
-                self._start_guard()
+                self._guard.start([f"{queue.number}:{queue.port_id()}" for queue in self._queues])
         except StartError:
             self._unbind()
             raise
@@ -195,22 +188,6 @@ class NfqueueBackend:
             return [f"no watchdog: {error.strerror}"]
         return []
 
-    def _start_guard(self) -> None:
-        """A process of its own, before any privilege is given up: it is to end us."""
-        self._guard_started_at = time.monotonic()
-        daemon = os.pidfd_open(os.getpid())
-        numbers = [f"{queue.number}:{queue.port_id()}" for queue in self._queues]
-        try:
-            self._guard = subprocess.Popen(
-                command("mxallowd.guard", str(self._heartbeats.fd), str(daemon), self._guard_sink, self._user,
-                        *numbers),
-                stdin=subprocess.PIPE, stdout=None if self._guard_sink == "stdout" else subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, pass_fds=(self._heartbeats.fd, daemon))
-        except OSError as error:
-            raise StartError(f"cannot start the guard: {error.strerror}") from None
-        finally:
-            os.close(daemon)
-
     def publish(self, rules: Rules) -> None:
         """Let these rules hold from each queue's next batch on."""
         for queue in self._queues:
@@ -218,23 +195,9 @@ class NfqueueBackend:
             self._ask(queue.thread.wake)
 
     def tick(self) -> list[tuple[str, str]]:
-        """Show that the main loop runs, and see that the guard does. All else the threads do with their packets."""
+        """Show that the main loop runs, and see to the guard. All else the threads do with their packets."""
         self._heartbeats.beat()
-        if not self._watched or (self._guard is not None and self._guard.poll() is None):
-            return []
-        if time.monotonic() - self._guard_started_at < GUARD_AGAIN_S:
-            return []
-        reason = "it is not there"
-        if self._guard is not None:
-            reason = f"it has ended, status {self._guard.returncode}"
-            assert self._guard.stdin
-            self._guard.stdin.close()
-            self._guard = None
-        try:
-            self._start_guard()
-        except StartError as error:
-            return [("guard", f"{reason}: {error}")]
-        return [("guard", f"{reason}, and was started again")]
+        return self._guard.tick() if self._watched else []
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
@@ -277,10 +240,7 @@ class NfqueueBackend:
         if self._watchdog is not None:
             self._watchdog.stop()
         self._unbind()
-        if self._guard is not None:
-            # It ends with its input.
-            self._guard.communicate(timeout=GUARD_END_S)
-            self._guard = None
+        self._guard.close()
 
     def _unbind(self) -> None:
         for queue in self._queues:
@@ -304,6 +264,8 @@ class ProcQueues:
     """The kernel's table of queues, in a file that is opened while that is still allowed."""
 
     def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+        self._drops = 0
         try:
             self._file: io.FileIO | None = io.FileIO(PROC_QUEUES)
         except OSError:
@@ -322,7 +284,12 @@ class ProcQueues:
 
     def drops(self, numbers: range) -> int:
         """Packets of these queues that the kernel dropped: queue full, or no room in the socket's receive buffer."""
-        return sum(row[5] + row[6] for row in self.rows() if len(row) >= 7 and row[0] in numbers)
+        for row in self.rows():
+            if len(row) >= 7 and row[0] in numbers:
+                # The kernel's counters have 32 bits.
+                self._drops += (row[5] + row[6] - self._seen.get(row[0], 0)) % (1 << 32)
+                self._seen[row[0]] = row[5] + row[6]
+        return self._drops
 
 
 def _reason(number: int, error: OSError) -> str:

@@ -225,6 +225,10 @@ class KernelTableSink:
 
     def _mark(self, host: bytes, line: deque[bytes] | None = None) -> None:
         line = self._dirty if line is None else line
+        if self._fault:
+            # No change can be made; once one can, a filling brings all.
+            self._stale = True
+            return
         if len(line) >= MAX_DIRTY:
             self._counters["table-limited"] += 1
             self._stale = True
@@ -361,3 +365,5 @@ class KernelTableSink:
             self._said, self._said_at = reason, now
             self._log.error("table-broken", None, table=self._table.name, reason=reason)
         self._fault = reason
+        self._dirty.clear()
+        self._proven.clear()

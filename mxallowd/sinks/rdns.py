@@ -30,7 +30,7 @@ MAX_QUERIES = 256  # in flight
 MAX_LOOKUPS = 128  # under way: one has up to eight queries in flight
 MAX_WAITING = 8192  # of each kind
 CROWDED_S = 60.0  # from the last time that a contact was pushed out of its line
-TURNED_AWAY_KEPT = 0.9  # from one second to the next: 8192 are forgotten down to 70 % in 4 s
+SPEED_KEPT = 0.7  # of what it was, from one second to the next
 BURST_S = 4  # the burst is what the rate gives in so many seconds
 FAILED_S = 60.0
 MAX_FAILED = 65536
@@ -63,6 +63,9 @@ class Bounded(OrderedDict[bytes | str, int | float]):
             self.popitem(last=False)
 
 
+NOBODY = Bounded(0)
+
+
 class RdnsSink:
     """Looks hosts up and admits what their names entail."""
 
@@ -81,7 +84,8 @@ class RdnsSink:
         self._contacts = Bounded(MAX_WAITING)
         self._refused = Bounded(MAX_WAITING)
         self._crowded_until = float("-inf")
-        self._turned_away = 0.0  # refused hosts that stress mode kept out of their line, those of some seconds
+        self._speed = float(settings.dns_rate)  # lookups a second, as they have been of late while hosts waited
+        self._looked_up_before = 0
         self._active: dict[bytes, asyncio.Task[None]] = {}
         self._met: set[bytes] = set()  # of those under way, the ones that met the fake server
         self._queries = asyncio.Semaphore(MAX_QUERIES)
@@ -99,9 +103,6 @@ class RdnsSink:
 
     def handle(self, events: Sequence[Event]) -> None:
         """Put the hosts of contacts and refusals in line."""
-        if self._stress.on and self._refused:
-            self._turn_away(len(self._refused))
-            self._refused.clear()
         for event in events:
             if event.kind == Kind.WHITELISTED:
                 self._refused.pop(event.source, None)
@@ -112,8 +113,10 @@ class RdnsSink:
                     self._meet(event)
             elif event.kind == Kind.ACCEPTED:
                 self._prefer(event.source)
-            elif event.kind == Kind.REFUSED:
-                self._refuse(event.source)
+            elif event.kind == Kind.REFUSED and event.source not in self._active \
+                    and event.source not in self._contacts and event.source not in self._refused \
+                    and not self._has_failed(event.source, contact=False):
+                self._counters["limited"] += self._refused.note(event.source, 0)
         self._start()
 
     def _meet(self, event: Event) -> None:
@@ -128,22 +131,29 @@ class RdnsSink:
         if waits or (crowded and source not in self._active and not self._has_failed(source, contact=True)):
             self._counters["limited"] += self._proven.note(source, 0)
 
-    def _refuse(self, source: bytes) -> None:
-        if self._stress.on:
-            self._turn_away(1)
-        elif source not in self._active and source not in self._contacts and source not in self._refused \
-                and not self._has_failed(source, contact=False):
-            self._counters["limited"] += self._refused.note(source, 0)
+    def _pass_over(self) -> None:
+        """In stress mode refused hosts go on to wait in line, and as many go as would be looked up without it.
 
-    def _turn_away(self, hosts: int) -> None:
-        self._counters["limited"] += hosts
-        self._turned_away = min(MAX_WAITING, self._turned_away + hosts)
+        So the line is as long as the load makes it, and stress mode ends when the load could be borne.
+        """
+        looked_up = self._counters["looked-up"]
+        if not self._stress.on:
+            if self._refused:
+                self._speed = SPEED_KEPT * self._speed + (1 - SPEED_KEPT) * (looked_up - self._looked_up_before)
+            self._looked_up_before = looked_up
+            return
+        self._looked_up_before = looked_up
+        for _ in range(min(len(self._refused), max(1, round(self._speed)))):
+            self._refused.popitem(last=False)
+            self._counters["limited"] += 1
 
     def tick(self) -> None:
         """Notice another resolv.conf."""
-        self._turned_away *= TURNED_AWAY_KEPT
+        self._pass_over()
         for failed in (self._failed, self._failed_contacts):
             failed.forget(self._clock() - FAILED_S)
+        # Stress mode may have ended.
+        self._start()
         changed_at = _changed_at(RESOLV_CONF)
         if changed_at != self._resolv_conf:
             self._resolv_conf = changed_at
@@ -169,8 +179,7 @@ class RdnsSink:
 
     def fill(self) -> float:
         """How full the longest line is, 1.0 being its bound."""
-        # Those that were turned away would wait there: as long as they come, stress mode has its reason.
-        return max(len(self._proven), len(self._contacts), len(self._refused) + self._turned_away) / MAX_WAITING
+        return max(len(self._proven), len(self._contacts), len(self._refused)) / MAX_WAITING
 
     def close(self) -> None:
         """End what is under way; nothing of it is lost that a restart would not ask again."""
@@ -200,7 +209,7 @@ class RdnsSink:
             self._again = asyncio.get_running_loop().call_later(max(0.01, 1 / self._rate), self._go_on)
 
     def _next_line(self) -> Bounded:
-        return self._proven or self._contacts or self._refused
+        return self._proven or self._contacts or (NOBODY if self._stress.on else self._refused)
 
     def _go_on(self) -> None:
         self._again = None

@@ -72,6 +72,9 @@ def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[st
     """
     keep = frozenset(keep)
     account = _account(user)
+    with suppress(ImportError):
+        # While it can be read: root may have installed this where `user` may not look.
+        import pyseccomp  # noqa: F401, PLC0415
     try:
         # A process of ours that is started again has not even this one.
         if CAP_SETPCAP in _held():

@@ -3,6 +3,7 @@
 MXALLOWD_FUZZ_SECONDS says how long each of them runs; where it says nothing 5, and under CI=true a minute.
 """
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,9 @@ def test_a_read_of_one_byte_too_many_is_found() -> None:
     result = run.run(run.DEFECTIVE, seconds=30)
     assert result.status != 0
     assert "heap-buffer-overflow" in result.output
-    assert "read_too_far" in result.output
+    # By its name only where there is a program that looks names up.
+    if shutil.which("llvm-symbolizer"):
+        assert "read_too_far" in result.output
 
 
 def test_an_exception_that_is_not_documented_is_found() -> None:

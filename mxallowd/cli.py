@@ -149,6 +149,7 @@ def _run(
         daemon = Daemon(settings, load_again, log, writer)
         daemon.open()
         privileges.raise_priority()
+        privileges.load_sandbox()
         warnings = privileges.give_up(settings.user) + (
             ["no sandbox"] if settings.no_sandbox else privileges.sandbox(
                 readable(settings), None if settings.foreground else settings.pid_file.parent))

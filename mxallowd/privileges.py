@@ -72,9 +72,6 @@ def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[st
     """
     keep = frozenset(keep)
     account = _account(user)
-    with suppress(ImportError):
-        # While it can be read: root may have installed this where `user` may not look.
-        import pyseccomp  # noqa: F401, PLC0415
     try:
         # A process of ours that is started again has not even this one.
         if CAP_SETPCAP in _held():
@@ -147,6 +144,12 @@ def _set_capabilities(keep: Iterable[int]) -> None:
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     # Effective, permitted, inheritable; the lower 32 of each, then the higher.
     _call("capset", header, struct.pack("=6I", low, low, 0, high, high, 0))
+
+
+def load_sandbox() -> None:
+    """Load what sandbox() needs while it can be read: root may have installed this where another user may not look."""
+    with suppress(ImportError):
+        import pyseccomp  # noqa: F401, PLC0415
 
 
 def sandbox(readable: Iterable[Path], emptied: Path | None = None) -> list[str]:

@@ -7,18 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
 from lab.ptrace import frozen, thread_named
-from tests.daemon_process import SERVERS, DaemonProcess
 from tests.orders import RECEIVE, SEND, Orders
-
-QUEUE = "23"
-SENDER = "192.0.2.101"
+from tests.test_faults import QUEUE, SENDER, serving
 
 
 @pytest.fixture
@@ -35,15 +31,6 @@ def guarded(lab: Lab) -> Iterator[Lab]:
         yield lab
 
 
-@contextmanager
-def serving(lab: Lab, orders: Orders | None = None) -> Iterator[DaemonProcess]:
-    """The daemon, with answers that can be ordered."""
-    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b"],
-                       prefix=orders.prefix if orders else ()) as process:
-        process.wait_for("start ")
-        yield process
-
-
 @pytest.fixture
 def orders(tmp_path: Path) -> Orders:
     """No answer is ordered yet."""
@@ -57,7 +44,7 @@ def orders(tmp_path: Path) -> Orders:
 ])
 def test_6_what_passes_is_counted_and_no_verdict_is_lost(
         guarded: Lab, client: Host, orders: Orders, call: int, number: int, times: int, counter: str) -> None:
-    with serving(guarded, orders) as daemon:
+    with serving(guarded, prefix=orders.prefix) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         orders.fail(call, number, times)
         assert client.attempt(REAL4) is Attempt.CONNECTED
@@ -72,7 +59,7 @@ def test_6_what_passes_is_counted_and_no_verdict_is_lost(
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN])
 def test_6_a_verdict_that_finds_no_memory_twice_is_sent_the_third_time(
         guarded: Lab, client: Host, orders: Orders, number: int) -> None:
-    with serving(guarded, orders) as daemon:
+    with serving(guarded, prefix=orders.prefix) as daemon:
         orders.fail(SEND, number, 2)
         assert client.attempt(FAKE4) is Attempt.REFUSED
         assert orders.left(SEND) == 0
@@ -82,7 +69,7 @@ def test_6_a_verdict_that_finds_no_memory_twice_is_sent_the_third_time(
 
 def test_6_a_verdict_that_cannot_be_sent_is_counted_and_the_next_one_settles_it(
         guarded: Lab, client: Host, orders: Orders) -> None:
-    with serving(guarded, orders) as daemon:
+    with serving(guarded, prefix=orders.prefix) as daemon:
         orders.fail(SEND, errno.ENOBUFS, 3)
         assert client.attempt(FAKE4, timeout=4) is Attempt.REFUSED
         assert client.attempt(REAL4) is Attempt.CONNECTED
@@ -95,7 +82,7 @@ def test_6_a_verdict_that_cannot_be_sent_is_counted_and_the_next_one_settles_it(
 @pytest.mark.parametrize("call", [RECEIVE, SEND], ids=["receive", "send"])
 def test_6_what_is_fatal_ends_the_process_with_a_message_and_mail_flows(
         guarded: Lab, client: Host, orders: Orders, call: int, number: int) -> None:
-    with serving(guarded, orders) as daemon:
+    with serving(guarded, prefix=orders.prefix) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         orders.fail(call, number, 1)
         # It wakes with this packet, and ends in front of it or with it; the packet comes again after a second.

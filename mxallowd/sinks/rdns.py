@@ -1,7 +1,7 @@
 """The reverse DNS sink: a sender with several addresses under one name gets in from each of them.
 
 After a host met the fake server its name is asked for, and each other address of the name becomes a **child**. A host
-that was refused is asked about as well, but in stress mode: if its name is one that is whitelisted now, it becomes a
+that was refused is asked about as well, except in stress mode: if its name is one that is whitelisted now, it becomes a
 child, and its next SYN passes. Hosts that have reached the real server have their turn first, then the others that met
 the fake one, then those that were refused.
 
@@ -136,13 +136,11 @@ class RdnsSink:
 
         So the line is as long as the load makes it, and stress mode ends when the load could be borne.
         """
-        looked_up = self._counters["looked-up"]
+        before, self._looked_up_before = self._looked_up_before, self._counters["looked-up"]
         if not self._stress.on:
             if self._refused:
-                self._speed = SPEED_KEPT * self._speed + (1 - SPEED_KEPT) * (looked_up - self._looked_up_before)
-            self._looked_up_before = looked_up
+                self._speed = SPEED_KEPT * self._speed + (1 - SPEED_KEPT) * (self._looked_up_before - before)
             return
-        self._looked_up_before = looked_up
         for _ in range(min(len(self._refused), max(1, round(self._speed)))):
             self._refused.popitem(last=False)
             self._counters["limited"] += 1

@@ -27,9 +27,11 @@ BUILDS = {
     # Not by Cython's own tracing (linetrace): functions without the interpreter's lock then take it.
     "coverage": ["-O0", "-g", "--coverage", "-fprofile-update=atomic"],
 }
-MODULES = ["_siphash", "_headers", "_shard", "_table", "_ring", "_fastpath", "_capture", "_replay"]
-LINUX_MODULES = ["_nfnetlink", "_watch", "_worker"]
-PARSERS = ["_headers", "_capture", "_nfnetlink"]
+MODULES = [
+    "engine._siphash", "engine._headers", "engine._shard", "engine._table", "engine._ring", "_fastpath",
+    "captures._capture", "captures._replay"]
+LINUX_MODULES = ["backends._nfnetlink", "backends._worker", "watchdog._watch"]
+PARSERS = ["engine._headers", "captures._capture", "backends._nfnetlink"]
 
 build = os.environ.get("MXALLOWD_BUILD", "release")
 if build not in BUILDS:
@@ -46,7 +48,9 @@ setup(
     options={"build_ext": {"parallel": os.cpu_count()}},
     ext_modules=cythonize(
         [
-            Extension(f"mxallowd.{name}", [f"mxallowd/{name}.pyx"], extra_compile_args=flags, extra_link_args=link)
+            Extension(
+                f"mxallowd.{name}", [f"mxallowd/{name.replace('.', '/')}.pyx"],
+                extra_compile_args=flags, extra_link_args=link)
             for name in modules
         ],
         compiler_directives={

@@ -23,9 +23,9 @@ from benchmarks import workload
 from benchmarks.engine import NEVER_US, Engine, packed
 from benchmarks.peers import PeerError, compiled, dpkt_set
 from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json, sizes
-from mxallowd._capture import CANDIDATE_SIZE
-from mxallowd.captures import read
-from mxallowd.pcapfilter import destination_port
+from mxallowd.captures._capture import CANDIDATE_SIZE
+from mxallowd.captures.files import read
+from mxallowd.captures.filters import destination_port
 
 LIFETIME_S = 3600
 DPKT_PACKETS, DPKT_ENTRIES = 100_000, 1_000_000

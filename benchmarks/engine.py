@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd._replay import preload, replay
-from mxallowd._ring import Ring
-from mxallowd._table import Table
-from mxallowd.captures import CHUNK
+from mxallowd.captures._replay import preload, replay
+from mxallowd.captures.files import CHUNK
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
 
 BATCH = 64  # packets that are decided together
 RING_EVENTS = 2 * CHUNK  # half of it is for any event, so that no event of a chunk is lost

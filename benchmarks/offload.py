@@ -37,9 +37,9 @@ from benchmarks.site import KNOWN, UNKNOWN, BenchError, Program, Site, listening
 from benchmarks.workload import syn
 from lab.hosts import FAKE4, REAL4, supported
 from lab.namespaces import visit
-from mxallowd.kerneltables import Listing, TableError
-from mxallowd.kerneltables.nfquery import NfQuery
-from mxallowd.kerneltables.nft import NftTable
+from mxallowd.mirrors.kernel import Listing, TableError
+from mxallowd.mirrors.kernel.nfquery import NfQuery
+from mxallowd.mirrors.kernel.nft import NftTable
 from mxallowd.text import quoted
 
 TABLE = "inet mxallowd"

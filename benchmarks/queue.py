@@ -25,7 +25,7 @@ from benchmarks.peers import SOURCES, PeerError, compiled
 from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json, sizes
 from benchmarks.site import KNOWN, BenchError, Program, Site, latency, site
 from lab.hosts import FAKE4, REAL4, supported
-from mxallowd.options import MAX_QUEUES
+from mxallowd.settings.options import MAX_QUEUES
 
 QUEUE_LENGTH = 65535
 SCENARIOS = ("drop", "accept", "mixed")

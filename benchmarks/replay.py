@@ -25,11 +25,11 @@ from tqdm import tqdm
 
 from benchmarks.engine import BATCH, Engine
 from benchmarks.report import run, show, show_json
-from mxallowd._capture import CANDIDATE_SIZE, count_destinations
-from mxallowd._table import MAX_ENTRIES_LIMIT
-from mxallowd.captures import CaptureDamage, CaptureError, read
-from mxallowd.options import BY_NAME, Address, address, number
-from mxallowd.pcapfilter import destination_port
+from mxallowd.captures._capture import CANDIDATE_SIZE, count_destinations
+from mxallowd.captures.files import CaptureDamage, CaptureError, read
+from mxallowd.captures.filters import destination_port
+from mxallowd.engine._table import MAX_ENTRIES_LIMIT
+from mxallowd.settings.options import BY_NAME, Address, address, number
 from mxallowd.text import printable, quoted
 
 BATCH_BYTES = BATCH * CANDIDATE_SIZE

@@ -10,7 +10,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from mxallowd.streams import write
+from mxallowd.process.streams import write
 from mxallowd.text import quoted
 
 LARGEST = 50_000_000

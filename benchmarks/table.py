@@ -27,7 +27,7 @@ from benchmarks.engine import Engine
 from benchmarks.peers import PeerError, compiled
 from benchmarks.report import machine, median, positive, run, show, show_json, sizes
 from benchmarks.workload import FAKE4, REAL4, syn
-from mxallowd._capture import CANDIDATE_SIZE, HEAD
+from mxallowd.captures._capture import CANDIDATE_SIZE, HEAD
 
 LIFETIME_S = 3600
 CHUNK = 4096
@@ -132,8 +132,8 @@ def measure_c(entries: int, lookups: list[int]) -> dict[str, float]:
 
 RESIDENT = """
 import sys
-from mxallowd._table import Table
-from mxallowd._replay import preload
+from mxallowd.engine._table import Table
+from mxallowd.captures._replay import preload
 entries = int(sys.argv[1])
 table = Table(max(entries, 64))
 preload(table, entries, 2**52 - 1, 0)

@@ -8,11 +8,11 @@ No GIL, no allocation, no lock, no input or output. A batch passes in three roun
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from mxallowd._address cimport Address
-from mxallowd._packet cimport BATCH, Packet
-from mxallowd._ring cimport Ring, RingState
-from mxallowd._shard cimport Lookups, Shard
-from mxallowd._table cimport Table
+from mxallowd.engine._address cimport Address
+from mxallowd.engine._packet cimport BATCH, Packet
+from mxallowd.engine._ring cimport Ring, RingState
+from mxallowd.engine._shard cimport Lookups, Shard
+from mxallowd.engine._table cimport Table
 
 # What the decision came to, and the name of its counter.
 cdef enum Outcome:

@@ -1,8 +1,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
-from mxallowd._ring import Ring
-from mxallowd._table import Table
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
 
 OUTCOME_NAMES: Final[tuple[str, ...]]
 """Names of the outcomes of a decision, indexed by their number; of them only "real-refused" drops the packet."""

@@ -5,16 +5,16 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from mxallowd._address cimport Address
-from mxallowd._headers cimport PARSE_OK, parse_packets
-from mxallowd._packet cimport Packet
-from mxallowd._ring cimport (
+from mxallowd.engine._address cimport Address
+from mxallowd.engine._headers cimport PARSE_OK, parse_packets
+from mxallowd.engine._packet cimport Packet
+from mxallowd.engine._ring cimport (
     ACCEPTED, EVICTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit, ring_publish)
-from mxallowd._shard cimport (
+from mxallowd.engine._shard cimport (
     LATEST_US, LIVE, USED, Entry, Lookups, Shard, shard_expire, shard_find, shard_hash_all, shard_insert,
     shard_locate_all, shard_look_elsewhere, shard_mark_used, shard_prefetch_all, until_of)
-from mxallowd._table cimport Table
-from mxallowd.c_atomic cimport ACQUIRE, RELAXED, RELEASE, load64, load_ptr, store64, store_ptr
+from mxallowd.engine._table cimport Table
+from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, load64, load_ptr, store64, store_ptr
 
 OUTCOME_NAMES = (
     "fake-new", "fake-known", "fake-full", "real-first", "real-again", "real-refused", "other", "malformed")

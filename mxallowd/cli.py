@@ -10,14 +10,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mxallowd import __version__, arguments, backends, memory, privileges, streams
-from mxallowd.background import run_detached
+from mxallowd import __version__, backends
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.errors import ConfigError, MxallowdError, StartError
-from mxallowd.loading import Loaded, load
 from mxallowd.log import SYSLOG_SOCKET, open_log, syslog_listens
-from mxallowd.pidfile import PidFile
-from mxallowd.settings import Settings
+from mxallowd.process import memory, privileges, streams
+from mxallowd.process.background import run_detached
+from mxallowd.process.pidfile import PidFile
+from mxallowd.settings import Settings, arguments
+from mxallowd.settings.loading import Loaded, load
 
 PID_FILE_AGAIN_S = 60.0
 MOST_LINKS = 8

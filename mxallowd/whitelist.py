@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from mxallowd._table import Table
-from mxallowd.clock import boottime_us
+from mxallowd.engine._table import Table
+from mxallowd.engine.clock import boottime_us
 
 # An entry as Table.entries gives it (_table.pxd).
 _LISTED = struct.Struct("=16sQQ")

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable
 
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd._ring import Ring
-from mxallowd._table import Table
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
 from tests.strategies import FAKE, REAL
 
 # So often each allocation fails: what is lost each time then shows.
@@ -36,8 +36,8 @@ def makers() -> dict[str, Callable[[], object]]:
         "Table": lambda: Table(100_000, 3, KEY, admitted=1000), "Ring": lambda: Ring(1024, -1),
         "Rules": lambda: Rules(FAKE, REAL, 60), "Fastpath": lambda: Fastpath(table, ring, rules)}
     if sys.platform == "linux":
-        from mxallowd._watch import Heartbeats, Watchdog
-        from mxallowd._worker import QueueThread
+        from mxallowd.backends._worker import QueueThread
+        from mxallowd.watchdog._watch import Heartbeats, Watchdog
 
         beats = Heartbeats()
         made |= {

@@ -14,11 +14,11 @@ import sys
 import threading
 import time
 
-from mxallowd._capture import CANDIDATE_SIZE
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd._replay import replay
-from mxallowd._ring import EVENT_SIZE, Ring
-from mxallowd._table import Table
+from mxallowd.captures._capture import CANDIDATE_SIZE
+from mxallowd.captures._replay import replay
+from mxallowd.engine._ring import EVENT_SIZE, Ring
+from mxallowd.engine._table import Table
 from tests.strategies import FAKE, REAL, packed, syn
 
 SHARDS = 2

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from mxallowd.kerneltables import Known, Listing
+from mxallowd.mirrors.kernel import Known, Listing
 from tests.oracle import MAPPED
 
 TCP, UDP, HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 6, 17, 0, 43, 44, 60  # IANA protocol numbers

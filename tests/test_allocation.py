@@ -44,7 +44,7 @@ def test_what_is_lost_is_seen(library: Path) -> None:
     """That the test above can fail: objects that are kept are neither given back nor overlooked."""
     script = (
         "import json; from tests import failing_memory as f; kept = []\n"
-        "from mxallowd._ring import Ring\n"
+        "from mxallowd.engine._ring import Ring\n"
         "def make(): kept.append(Ring(1024, -1)); bytearray(100_000)\n"
         "print(json.dumps(f.examine(make)))")
     run = subprocess.run(

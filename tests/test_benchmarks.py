@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import workload
 from lab.hosts import supported
-from mxallowd.captures import read
-from mxallowd.pcapfilter import destination_port
+from mxallowd.captures.files import read
+from mxallowd.captures.filters import destination_port
 from tests.oracle import Oracle, Whitelist
 from tests.strategies import packed
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxallowd._capture import CANDIDATE_SIZE, HEAD, LINK_TYPES, count_destinations, select
-from mxallowd.pcapfilter import destination_port
+from mxallowd.captures._capture import CANDIDATE_SIZE, HEAD, LINK_TYPES, count_destinations, select
+from mxallowd.captures.filters import destination_port
 from tests.links import LINKS
 from tests.strategies import FAKE, HOSTS, REAL, ipv4, ipv6, packets, syn
 

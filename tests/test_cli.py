@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mxallowd import __version__
-from mxallowd.options import OPTIONS
+from mxallowd.settings.options import OPTIONS
 
 GOOD = ["-f", "192.0.2.1", "-r", "192.0.2.2", "-n", "23"]
 
@@ -69,7 +69,7 @@ def test_what_is_missing_is_said_with_the_usage(arguments: list[str]) -> None:
 
 
 def test_check_says_that_there_is_no_default_file(tmp_path: Path) -> None:
-    script = "import sys; from mxallowd import cli, loading\n" \
+    script = "import sys; from mxallowd import cli\nfrom mxallowd.settings import loading\n" \
              "loading.DEFAULT_CONFIG = sys.argv[1]; sys.exit(cli.main(['--check']))"
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "none.conf")], capture_output=True, text=True)
     assert done.returncode == 1
@@ -79,7 +79,7 @@ def test_check_says_that_there_is_no_default_file(tmp_path: Path) -> None:
 
 def test_without_arguments_the_default_file_must_be_there(tmp_path: Path) -> None:
     # A process of its own, in which the default file is another one: the machine may have a real one.
-    script = "import sys; from mxallowd import cli, loading\n" \
+    script = "import sys; from mxallowd import cli\nfrom mxallowd.settings import loading\n" \
              "loading.DEFAULT_CONFIG = sys.argv[1]; sys.exit(cli.main([]))"
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "none.conf")], capture_output=True, text=True)
     assert done.returncode == 1

@@ -8,11 +8,11 @@ import pytest
 import mxallowd
 
 PACKAGE = Path(mxallowd.__file__).parent
-NAMES = sorted(path.stem for path in PACKAGE.glob("_*.pyi"))
+NAMES = sorted(".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("_*.pyi"))
 
 
 def test_the_compiled_modules_are_known() -> None:
-    assert {"_fastpath", "_headers", "_nfnetlink", "_ring", "_siphash", "_table", "_worker"} <= set(NAMES)
+    assert {"_fastpath", "engine._headers", "engine._table", "captures._capture", "backends._worker"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd import configfile
 from mxallowd.errors import ConfigError
+from mxallowd.settings import configfile
 
 
 def read(content: bytes) -> tuple[list[tuple[str, str, str]], list[str]]:

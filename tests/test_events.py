@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mxallowd
-from mxallowd.events import Event, Kind, address_text, decode, packed
+from mxallowd.engine.events import Event, Kind, address_text, decode, packed
 
 
 @given(st.ip_addresses())
@@ -20,7 +20,7 @@ def test_an_address_survives_both_ways(address: ipaddress.IPv4Address | ipaddres
 
 
 def test_numbers_of_kinds_are_those_of_the_ring() -> None:
-    source = (Path(mxallowd.__file__).parent / "_ring.pxd").read_text()
+    source = (Path(mxallowd.__file__).parent / "engine" / "_ring.pxd").read_text()
     block = source[source.index("cdef enum Kind:"):source.index("cdef struct Event")]
     assert dict(re.findall(r"^ +([A-Z]+) = (\d+)", block, re.MULTILINE)) == {kind.name: str(kind) for kind in Kind}
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mxallowd._fastpath import OUTCOME_NAMES, Fastpath, Rules
-from mxallowd._headers import REASONS
-from mxallowd._ring import EVENT_SIZE, Ring
-from mxallowd._table import Table
+from mxallowd.engine._headers import REASONS
+from mxallowd.engine._ring import EVENT_SIZE, Ring
+from mxallowd.engine._table import Table
 from tests import oracle
 from tests.oracle import DROPPED, Oracle, Whitelist
 from tests.strategies import FAKE, HOSTS, REAL, ipv4, ipv6, packed, packets, plain_packets, syn

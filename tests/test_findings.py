@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from mxallowd import arguments
-from mxallowd.kerneltables import TableError
-from mxallowd.kerneltables.helper import RECORD, REQUEST, Ipset, Verb, serve
-from mxallowd.kerneltables.nfquery import _check_error
-from mxallowd.pcapfilter import compile_filter
-from mxallowd.procnetlink import read_row
+from mxallowd.captures.filters import compile_filter
+from mxallowd.mirrors.kernel import TableError
+from mxallowd.mirrors.kernel.helper import RECORD, REQUEST, Ipset, Verb, serve
+from mxallowd.mirrors.kernel.nfquery import _check_error
+from mxallowd.settings import arguments
+from mxallowd.watchdog.procnetlink import read_row
 
 
 @pytest.mark.parametrize("number", [-(2**31), -1, 1, 2**31 - 1])

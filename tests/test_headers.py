@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd._headers import REASONS, addresses
+from mxallowd.engine._headers import REASONS, addresses
 from tests import oracle
 from tests.strategies import (
     DESTINATION,

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from lab.hosts import FAKE4, Attempt, Lab
 from lab.namespaces import visit
-from mxallowd import child
-from mxallowd.kerneltables import Known, TableError, helper, privileged
-from mxallowd.kerneltables.helper import ANSWER, RECORD, REQUEST, Ipset, Pf, Verb, serve, set_headers
-from mxallowd.kerneltables.ipset import IpsetTable
-from mxallowd.kerneltables.privileged import Privileged
+from mxallowd.mirrors.kernel import Known, TableError, helper, privileged
+from mxallowd.mirrors.kernel.helper import ANSWER, RECORD, REQUEST, Ipset, Pf, Verb, serve, set_headers
+from mxallowd.mirrors.kernel.ipset import IpsetTable
+from mxallowd.mirrors.kernel.privileged import Privileged
+from mxallowd.process import child
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.strategies import listing, packed
 
@@ -88,7 +88,7 @@ def test_a_program_that_is_not_there_or_fails_is_said(tmp_path: Path, monkeypatc
 
 
 def test_it_serves_no_table_that_it_does_not_know() -> None:
-    words = child.command("mxallowd.kerneltables.helper", "nft")
+    words = child.command("mxallowd.mirrors.kernel.helper", "nft")
     assert subprocess.run(words, input=REQUEST.pack(Verb.READ, 0), capture_output=True).returncode == 2
 
 
@@ -99,11 +99,12 @@ def test_headers_of_sets() -> None:
 
 
 def test_a_helper_runs_from_this_tree_and_not_from_the_current_directory(tmp_path: Path) -> None:
-    evil = tmp_path / "mxallowd" / "kerneltables"
+    evil = tmp_path / "mxallowd" / "mirrors" / "kernel"
     evil.mkdir(parents=True)
-    for place in (evil.parent / "__init__.py", evil / "__init__.py", evil / "helper.py", tmp_path / "runpy.py"):
+    packages = (evil.parent.parent, evil.parent, evil)
+    for place in (*(one / "__init__.py" for one in packages), evil / "helper.py", tmp_path / "runpy.py"):
         place.write_text("print('taken over')", encoding="utf-8")
-    done = subprocess.run(child.command("mxallowd.kerneltables.helper", "ipset"), cwd=tmp_path, input=b"",
+    done = subprocess.run(child.command("mxallowd.mirrors.kernel.helper", "ipset"), cwd=tmp_path, input=b"",
                           capture_output=True, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (0, b"")
 

@@ -1,10 +1,10 @@
 """Lines about hosts: one bound for all sinks, and no text made for what is left out."""
 import logging
 
-from mxallowd.events import packed
-from mxallowd.hostlines import LINES_BURST, LINES_PER_S, HostLines
+from mxallowd.engine.events import packed
 from mxallowd.log import Log
-from mxallowd.stress import Stress
+from mxallowd.sinks.hostlines import LINES_BURST, LINES_PER_S, HostLines
+from mxallowd.sinks.stress import Stress
 
 
 def test_one_bound_for_all_who_write() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd.events import packed
-from mxallowd.hostnames import normal_name, reverse_name
+from mxallowd.dns.hostnames import normal_name, reverse_name
+from mxallowd.engine.events import packed
 
 
 @pytest.mark.parametrize(("text", "name"), [

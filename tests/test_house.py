@@ -8,37 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from mxallowd.options import OPTIONS
+from mxallowd.settings.options import OPTIONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "mxallowd"
-COMPILED = sorted(path.stem for path in PACKAGE.glob("_*.pyx"))
+COMPILED = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("_*.pyx"))
 
-# Who may import whom: a module may import what stands in a row above its own, and its own row where it says so.
-LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({
-        "__init__", "errors", "text", "memory", "streams", "clock", "wake", "supervisor", "child", "_packet",
-        "_address", "c_atomic", "c_netlink", "c_threads"}),
-    frozenset({"options", "_headers", "_siphash", "_ring", "_nfnetlink", "_watch"}),
-    frozenset({"_shard", "_capture", "log"}),
-    frozenset({"_table"}),
-    frozenset({"privileges", "procnetlink", "pcapfilter", "_fastpath", "events", "resolver", "captures"}),
-    frozenset({"settings"}),
-    frozenset({"arguments", "configfile"}),
-    frozenset({"loading", "hostnames", "stress", "whitelist", "_worker", "_replay", "pidfile", "background"}),
-    frozenset({"backends", "sinks", "jobs", "kerneltables", "guard", "hostlines"}),
-    frozenset({"kerneltables.helper", "kerneltables.libnftables", "kerneltables.nfquery"}),
-    frozenset({"kerneltables.privileged", "backends.guarded"}),
-    frozenset({"kerneltables.nft", "kerneltables.ipset", "kerneltables.pf"}),
-    frozenset({"backends.nfqueue", "backends.capture", "backends.rehearsal", "sinks.log", "sinks.rdns",
-               "sinks.kernel", "counters"}),
-    frozenset({"daemon"}),
-    frozenset({"cli"}),
-    frozenset({"__main__"}),
-)
-# Imported where it is chosen, so that the rest works without it.
-CHOSEN = {("backends", f"backends.{name}") for name in ("nfqueue", "capture", "rehearsal")} | {
-    ("kerneltables", f"kerneltables.{name}") for name in ("nft", "ipset", "pf")}
+# Who may import whom: a room may import the rooms that stand before it here, and within a room there is no circle.
+# A room is a folder, or a module at the top of the package.
+ROOMS = (
+    "__init__", "errors", "text", "engine", "_fastpath", "process", "log", "captures", "settings", "whitelist", "dns",
+    "watchdog", "backends", "sinks", "mirrors", "metrics", "daemon", "cli", "__main__")
 
 
 def run(*command: str) -> None:
@@ -59,13 +40,14 @@ def test_mypy_strict() -> None:
 
 def test_stubs_say_what_the_compiled_modules_have() -> None:
     run(sys.executable, "-m", "mypy.stubtest", "--allowlist", "tests/stubtest-allow.txt", "--ignore-unused-allowlist",
-        *(f"mxallowd.{name}" for name in COMPILED))
+        "--mypy-config-file", "pyproject.toml", *(f"mxallowd.{name}" for name in COMPILED))
 
 
 def test_every_compiled_module_has_a_contents_page_and_a_stub() -> None:
     for name in COMPILED:
-        assert (PACKAGE / f"{name}.pxd").exists()
-        assert (PACKAGE / f"{name}.pyi").exists()
+        source = PACKAGE / name.replace(".", "/")
+        assert source.with_suffix(".pxd").exists()
+        assert source.with_suffix(".pyi").exists()
 
 
 def test_ruff() -> None:
@@ -84,28 +66,9 @@ def test_the_compiler_has_no_hint(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cython", "-3", "-Wextra", "-X", "wraparound=False", "-X", "cdivision=True",
          "-X", "initializedcheck=False", "-X", "boundscheck=False", "-o", str(tmp_path / f"{name}.c"),
-         str(PACKAGE / f"{name}.pyx")], cwd=ROOT, capture_output=True, text=True, timeout=120)
+         f"{PACKAGE / name.replace('.', '/')}.pyx"], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert done.stderr == ""
-
-
-def imports_of(path: Path) -> set[str]:
-    """Modules of the package that a file imports, as dotted names below it; `from mxallowd import x` is x."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".py":
-        found: set[str] = set()
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found |= {node.module} if node.module != "mxallowd" else {f"mxallowd.{a.name}" for a in node.names}
-    else:
-        found = set(re.findall(r"^\s*from (mxallowd[\w.]*) c?import", text, re.MULTILINE))
-    below = {name.removeprefix("mxallowd.") for name in found if name.startswith("mxallowd.")}
-    return {name if name in ALL else name.rpartition(".")[0] or "__init__" for name in below}
-
-
-ALL = frozenset().union(*LAYERS)
 
 
 def module_of(path: Path) -> str:
@@ -113,26 +76,61 @@ def module_of(path: Path) -> str:
     return name.removesuffix(".__init__")
 
 
-def sources() -> list[Path]:
-    return [path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".pyx", ".pxd")]
+SOURCES = [path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".py", ".pyx", ".pxd")]
+MODULES = {module_of(path) for path in SOURCES}
 
 
-def test_every_module_has_its_layer() -> None:
-    assert {module_of(path) for path in sources()} == ALL
+def imports_of(path: Path) -> set[str]:
+    """Modules of the package that a file imports, as dotted names below it; those of a function's body as well."""
+    text = path.read_text(encoding="utf-8")
+    found: set[str] = set()
+    if path.suffix == ".py":
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    else:
+        for module, names in re.findall(r"^ *from (mxallowd[\w.]*) c?import \(?([\w, ]*)", text, re.MULTILINE):
+            found |= {module, *(f"{module}.{name.strip()}" for name in names.split(","))}
+    below = {name.removeprefix("mxallowd.") for name in found if name.startswith("mxallowd.")}
+    return (below & MODULES) - {module_of(path)}
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: path.name)
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_every_room_has_its_place() -> None:
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_one_way(path: Path) -> None:
-    module = module_of(path)
-    own = next(row for row, names in enumerate(LAYERS) if module in names)
-    for imported in imports_of(path) - {module}:
-        row = next(row for row, names in enumerate(LAYERS) if imported in names)
-        assert row < own or (module, imported) in CHOSEN, f"{module} imports {imported}"
+    own = room_of(module_of(path))
+    for imported in imports_of(path):
+        room = room_of(imported)
+        assert room == own or ROOMS.index(room) < ROOMS.index(own), f"{module_of(path)} imports {imported}"
+
+
+def test_no_circle_of_imports() -> None:
+    """Also within a room. A package that imports its own modules where one is chosen is no part of any."""
+    below: dict[str, set[str]] = {module: set() for module in MODULES}
+    for path in SOURCES:
+        below[module_of(path)] |= {
+            name for name in imports_of(path) if not name.startswith(f"{module_of(path)}.")}
+    while free := {module for module, imported in below.items() if not imported & below.keys()}:
+        for module in free:
+            del below[module]
+    assert not below
 
 
 def test_a_sink_knows_no_back_end_and_no_other_sink() -> None:
-    for path in (PACKAGE / "sinks").glob("*.py"):
-        assert not {name for name in imports_of(path) if name.startswith(("backends", "daemon", "sinks.", "_"))}
+    """Log and reverse DNS: what they share is in modules that are no sinks."""
+    for name in ("log", "rdns"):
+        imported = imports_of(PACKAGE / "sinks" / f"{name}.py")
+        assert not {one for one in imported if one in {"sinks.log", "sinks.rdns"} or room_of(one) in {
+            "backends", "daemon", "_fastpath"}}
 
 
 def test_the_readme_knows_every_option() -> None:

@@ -11,10 +11,10 @@ import pytest
 from lab.hosts import Lab
 from lab.namespaces import visit
 from mxallowd.errors import StartError
-from mxallowd.kerneltables import Known, TableError, TableFull, libnftables, nft
-from mxallowd.kerneltables.libnftables import LibNft, NftProgram
-from mxallowd.kerneltables.nfquery import NfQuery
-from mxallowd.kerneltables.nft import NftTable
+from mxallowd.mirrors.kernel import Known, TableError, TableFull, libnftables, nft
+from mxallowd.mirrors.kernel.libnftables import LibNft, NftProgram
+from mxallowd.mirrors.kernel.nfquery import NfQuery
+from mxallowd.mirrors.kernel.nft import NftTable
 from tests.strategies import listing, packed
 
 FOUR, OTHER, SIX = packed("192.0.2.1"), packed("192.0.2.2"), packed("2001:db8::1")
@@ -191,7 +191,7 @@ def test_elements_are_asked_for_in_any_number(lab: Lab) -> None:
 def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libnftables, "LIBRARY", "libnothing.so.1")
     assert isinstance(libnftables.open_nft(), NftProgram)
-    monkeypatch.setattr("mxallowd.kerneltables.libnftables.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("mxallowd.mirrors.kernel.libnftables.shutil.which", lambda *_, **__: None)
     with pytest.raises(StartError, match=r"neither the library libnothing.so.1 nor the program nft is"):
         NftTable("inet mx", setup=False, max_entries=1).open()
 
@@ -218,7 +218,7 @@ def test_an_answer_that_is_none_is_said(answer: bytes | None, reason: str) -> No
 
 def test_a_program_that_fails_hangs_or_talks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nft"
-    monkeypatch.setattr("mxallowd.kerneltables.libnftables.shutil.which", lambda *_, **__: str(program))
+    monkeypatch.setattr("mxallowd.mirrors.kernel.libnftables.shutil.which", lambda *_, **__: str(program))
     monkeypatch.setattr(libnftables, "NFT_TIMEOUT_S", 0.2)
     for body, reason in (("exec sleep 5", "timed out"), ("echo no", "nft gave no JSON"),
                          ("echo '{}'", "nft gave no JSON"), ("exit 3", "nft")):

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxallowd._table import Table
-from mxallowd.clock import boottime_us
-from mxallowd.events import Event, Kind
-from mxallowd.jobs import Jobs
-from mxallowd.kerneltables import Held, Known, Listing, TableError, TableFull, seconds_left
+from mxallowd.engine._table import Table
+from mxallowd.engine.clock import boottime_us
+from mxallowd.engine.events import Event, Kind
 from mxallowd.log import Log
-from mxallowd.sinks import kernel
-from mxallowd.sinks.kernel import Expiry, KernelTableSink
-from mxallowd.stress import Stress
+from mxallowd.mirrors import mirror as kernel
+from mxallowd.mirrors.jobs import Jobs
+from mxallowd.mirrors.kernel import Held, Known, Listing, TableError, TableFull, seconds_left
+from mxallowd.mirrors.mirror import Expiry, KernelTableSink
+from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
 from tests.strategies import HOSTS, packed
 from tests.test_settings import MINIMUM, good

@@ -382,7 +382,7 @@ def start_and_break(backend):
     # NFQNL_CFG_CMD_UNBIND, then a verdict for a queue that is not there.
     fd = backend._queues[0].bound.get_fd()
     import struct
-    from mxallowd._nfnetlink import verdict
+    from mxallowd.backends._nfnetlink import verdict
     os.write(fd, struct.pack("=IHHII", 28, 3 << 8 | 2, 1, 0, 0) + struct.pack("!BBHHHBBH", 0, 0, 23, 0x0800, 0x0100,
              2, 0, 0))
     message = bytearray(verdict(23, 1, True))

@@ -331,7 +331,8 @@ def started(
     """A daemon in the background, which said just this at its start; it is stopped with the block."""
     done = host.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=30)
     pids = [int(pid) for pid in ip_output(f"netns pids {host.name}").split()]
-    daemons = [pid for pid in pids if b"mxallowd.guard" not in (Path("/proc") / str(pid) / "cmdline").read_bytes()]
+    daemons = [
+        pid for pid in pids if b"mxallowd.watchdog.guard" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
     try:
         assert (done.returncode, done.stderr) == (0, said)
         assert len(daemons) == 1

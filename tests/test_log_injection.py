@@ -13,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.hosts import Lab, ip
-from mxallowd import configfile
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd._headers import REASONS
-from mxallowd._ring import Ring
-from mxallowd._table import Table
-from mxallowd.events import decode
-from mxallowd.hostlines import HostLines
-from mxallowd.kerneltables import Held, TableError
-from mxallowd.kerneltables.libnftables import _error
+from mxallowd.engine._headers import REASONS
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
+from mxallowd.engine.events import decode
 from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer
-from mxallowd.sinks.kernel import KernelTableSink
+from mxallowd.mirrors.kernel import Held, TableError
+from mxallowd.mirrors.kernel.libnftables import _error
+from mxallowd.mirrors.mirror import KernelTableSink
+from mxallowd.settings import configfile
+from mxallowd.sinks.hostlines import HostLines
 from mxallowd.sinks.log import LogSink
-from mxallowd.stress import Stress
+from mxallowd.sinks.stress import Stress
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 from tests.daemon_process import SERVERS, STAMP, DaemonProcess

@@ -1,11 +1,11 @@
 """The log sink: one line for what happens to a host, sums for what happens often, and bounds."""
 import logging
 
-from mxallowd.events import Event, Kind, packed
-from mxallowd.hostlines import LINES_BURST, LINES_PER_S, HostLines
+from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.log import Log
+from mxallowd.sinks.hostlines import LINES_BURST, LINES_PER_S, HostLines
 from mxallowd.sinks.log import MAX_REFUSED_HOSTS, PERIOD_S, LogSink
-from mxallowd.stress import Stress
+from mxallowd.sinks.stress import Stress
 
 REAL = packed("192.0.2.20")
 FAKE = packed("2001:db8::10")

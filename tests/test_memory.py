@@ -5,7 +5,7 @@ import sys
 STORY = """
 import ctypes, sys, threading
 from pathlib import Path
-from mxallowd.memory import return_what_is_freed
+from mxallowd.process.memory import return_what_is_freed
 
 if sys.argv[1] == "set":
     return_what_is_freed()

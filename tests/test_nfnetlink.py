@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd._nfnetlink import read, verdict
+from mxallowd.backends._nfnetlink import read, verdict
 from tests.strategies import FAKE, HOSTS, syn
 
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3

@@ -12,8 +12,8 @@ import pytest
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from lab.namespaces import visit
 from mxallowd._fastpath import Rules
-from mxallowd._table import Table
 from mxallowd.backends import nfqueue
+from mxallowd.engine._table import Table
 from tests.daemon_process import SERVERS, DaemonProcess
 
 QUEUE = "23"

@@ -3,8 +3,8 @@ import ipaddress
 
 import pytest
 
-from mxallowd.options import BY_NAME, MAX_QUEUES, OPTIONS, Kind
 from mxallowd.settings import Settings
+from mxallowd.settings.options import BY_NAME, MAX_QUEUES, OPTIONS, Kind
 
 # Name, letters, kind, default: the options of mxallowd 1.9.
 CONTRACT = {

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd._capture import FILTER_AND, FILTER_ANY, FILTER_OR, FILTER_PORT, MAX_FILTER, select
-from mxallowd.pcapfilter import compile_filter, destination_port
+from mxallowd.captures._capture import FILTER_AND, FILTER_ANY, FILTER_OR, FILTER_PORT, MAX_FILTER, select
+from mxallowd.captures.filters import compile_filter, destination_port
 from tests.strategies import HOSTS, REAL, ipv4
 from tests.test_capture import batch, tcp
 

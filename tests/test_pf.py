@@ -178,7 +178,7 @@ def test_without_pfctl_it_is_said_and_the_daemon_goes_on(lab: Lab, client: Host)
 def test_the_helper_ends_with_the_daemon(lab: Lab, pf: Pf) -> None:
     with daemon(lab, pf, "-p", "br0") as process:
         process.wait_for("start ")
-        helpers = lab.gateway.run(["pgrep", "-f", "kerneltables.helper pf mx-white"], capture_output=True, text=True)
+        helpers = lab.gateway.run(["pgrep", "-f", "kernel.helper pf mx-white"], capture_output=True, text=True)
         [helper] = [pid for pid in helpers.stdout.split() if f"\nPPid:\t{process.process.pid}\n" in
                     Path(f"/proc/{pid}/status").read_text(encoding="utf-8")]
         process.process.kill()

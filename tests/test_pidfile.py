@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mxallowd.errors import StartError
-from mxallowd.pidfile import PidFile
+from mxallowd.process.pidfile import PidFile
 
 
 def test_it_holds_the_number_and_goes_with_the_holder(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_file_that_somebody_else_put_there_is_left_alone(tmp_path: Path) -> No
 
 def test_the_lock_is_the_processes(tmp_path: Path) -> None:
     path = tmp_path / "pid"
-    script = "import sys; from pathlib import Path; from mxallowd.pidfile import PidFile\n" \
+    script = "import sys; from pathlib import Path; from mxallowd.process.pidfile import PidFile\n" \
              "PidFile(Path(sys.argv[1])).acquire(); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True) as other:

@@ -100,10 +100,10 @@ def test_the_guard_and_the_helper_keep_no_more_than_they_need(guarded: Lab) -> N
             found[words[3].decode()] = status_of(int(child))
         # The guard gives up its own as soon as it has started.
         deadline = time.monotonic() + 3
-        while found["mxallowd.guard"]["NoNewPrivs"] == "0" and time.monotonic() < deadline:
+        while found["mxallowd.watchdog.guard"]["NoNewPrivs"] == "0" and time.monotonic() < deadline:
             time.sleep(0.05)
             found = {name: status_of(int(status["Pid"])) for name, status in found.items()}
-        guard, helper = found["mxallowd.guard"], found["mxallowd.kerneltables.helper"]
+        guard, helper = found["mxallowd.watchdog.guard"], found["mxallowd.mirrors.kernel.helper"]
         assert guard["Uid"].split() == [str(NOBODY.pw_uid)] * 4
         assert (int(guard["CapPrm"], 16), int(guard["CapBnd"], 16), guard["NoNewPrivs"]) == (0, 0, "1")
         assert (helper["CapPrm"], helper["CapBnd"], helper["NoNewPrivs"]) == (NET_ADMIN_ALONE, NET_ADMIN_ALONE, "1")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
-from mxallowd.hostnames import reverse_name
+from mxallowd.dns.hostnames import reverse_name
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.strategies import packed

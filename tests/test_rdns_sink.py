@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxallowd._table import Table
-from mxallowd.clock import boottime_us
-from mxallowd.events import Event, Kind, packed
-from mxallowd.hostlines import HostLines
-from mxallowd.hostnames import reverse_name
+from mxallowd.dns.hostnames import reverse_name
+from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed
+from mxallowd.engine._table import Table
+from mxallowd.engine.clock import boottime_us
+from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.log import Log
-from mxallowd.resolver import AAAA, PTR, A, LookupFailed
 from mxallowd.settings import Settings
 from mxallowd.sinks import rdns
+from mxallowd.sinks.hostlines import HostLines
 from mxallowd.sinks.rdns import RdnsSink, valid_names
-from mxallowd.stress import Stress
+from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
 from tests.test_settings import good
 

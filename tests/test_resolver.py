@@ -9,7 +9,7 @@ import pytest
 
 from lab.hosts import Lab
 from lab.namespaces import visit
-from mxallowd.resolver import AAAA, PTR, A, LookupFailed, Resolver
+from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed, Resolver
 from tests.name_server_process import NameServerProcess
 
 SERVER = "127.0.0.1:5353"

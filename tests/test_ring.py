@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mxallowd._ring import EVENT_SIZE, Ring
+from mxallowd.engine._ring import EVENT_SIZE, Ring
 
 EVENT = struct.Struct("=BBHIQ16s16sQQ")
 

@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mxallowd import arguments, configfile
 from mxallowd.errors import ConfigError
-from mxallowd.settings import Problem, Settings, build, changed
+from mxallowd.settings import Problem, Settings, arguments, build, changed, configfile
 
 MINIMUM = "-f 192.0.2.1 -r 192.0.2.2 -n 23"
 

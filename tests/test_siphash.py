@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd._siphash import siphash13
+from mxallowd.engine._siphash import siphash13
 
 MASK = 2**64 - 1
 sixteen = st.binary(min_size=16, max_size=16)

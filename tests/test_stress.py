@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxallowd.log import Log
-from mxallowd.stress import CALM_S, ENTER, LEAVE, Stress
+from mxallowd.sinks.stress import CALM_S, ENTER, LEAVE, Stress
 
 
 class Scene:

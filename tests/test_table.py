@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mxallowd._table import MAX_ENTRIES_LIMIT, Table
+from mxallowd.engine._table import MAX_ENTRIES_LIMIT, Table
 from tests.oracle import Whitelist
 
 KEY = bytes(range(16))

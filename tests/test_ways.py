@@ -12,8 +12,8 @@ import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
 from lab.namespaces import visit
-from mxallowd.hostnames import reverse_name
-from mxallowd.kerneltables.nfquery import NfQuery
+from mxallowd.dns.hostnames import reverse_name
+from mxallowd.mirrors.kernel.nfquery import NfQuery
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.strategies import packed
@@ -322,7 +322,7 @@ def test_without_the_privilege_the_daemon_says_so(lab: Lab) -> None:
 
 def test_it_works_without_netfilterqueue_and_without_the_queue_thread(lab: Lab) -> None:
     """As on a system for which there are none."""
-    script = ("import sys; sys.modules['netfilterqueue'] = None; sys.modules['mxallowd._worker'] = None\n"
+    script = ("import sys; sys.modules['netfilterqueue'] = None; sys.modules['mxallowd.backends._worker'] = None\n"
               "from mxallowd import cli; sys.exit(cli.main(sys.argv[1:]))")
     client = lab.client("client", SENDER4)
     lab.load_ruleset("set.nft")

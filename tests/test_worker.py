@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from mxallowd import events
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd._ring import Ring
-from mxallowd._table import Table
-from mxallowd._worker import QueueThread
+from mxallowd.backends._worker import QueueThread
+from mxallowd.engine import events
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
 from tests.strategies import FAKE, HOSTS, REAL, syn
 from tests.test_nfnetlink import NFQA_PAYLOAD, NLMSG_ERROR, QUEUE_PACKET, attribute, message, packet_header
 

@@ -17,7 +17,7 @@ enum { FAKE_NEW, FAKE_KNOWN, FAKE_FULL, REAL_FIRST, REAL_AGAIN, REAL_REFUSED, OT
 
 struct address { uint64_t high, low; };
 struct slot { struct address host; uint64_t until_us, used; };
-struct candidate { uint64_t time_us; uint32_t length; uint8_t head[60]; };  /* CANDIDATE_SIZE of mxallowd/_capture.pyi */
+struct candidate { uint64_t time_us; uint32_t length; uint8_t head[60]; };  /* CANDIDATE_SIZE of mxallowd/captures/_capture.pyi */
 struct server { struct address address; uint64_t fake; };
 
 struct gateway {

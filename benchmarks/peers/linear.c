@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-struct candidate { uint64_t time_us; uint32_t length; uint8_t head[60]; };  /* CANDIDATE_SIZE of mxallowd/_capture.pyi */
+struct candidate { uint64_t time_us; uint32_t length; uint8_t head[60]; };  /* CANDIDATE_SIZE of mxallowd/captures/_capture.pyi */
 struct entry { char host[INET6_ADDRSTRLEN]; uint64_t until_us; int used; struct entry *next; };
 struct list { struct entry *first; const char *const *fake, *const *real; uint64_t lifetime_us; };
 

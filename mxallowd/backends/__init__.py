@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd._ring import Ring
-from mxallowd._table import Table
-from mxallowd.clock import boottime_us
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
+from mxallowd.engine.clock import boottime_us
+from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
 from mxallowd.settings import Settings
-from mxallowd.wake import Wake
 
 
 class Backend(Protocol):

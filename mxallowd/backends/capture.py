@@ -14,18 +14,18 @@ import os
 import socket
 from typing import Any
 
-from mxallowd._capture import LINK_TYPES, select
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd._replay import feed
-from mxallowd._ring import Ring
-from mxallowd._table import Table
-from mxallowd.clock import boottime_us
+from mxallowd.captures._capture import LINK_TYPES, select
+from mxallowd.captures._replay import feed
+from mxallowd.captures.filters import NFLOG, install
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
+from mxallowd.engine.clock import boottime_us
+from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
-from mxallowd.pcapfilter import NFLOG, install
-from mxallowd.procnetlink import read_row
 from mxallowd.settings import Settings
 from mxallowd.text import quoted
-from mxallowd.wake import Wake
+from mxallowd.watchdog.procnetlink import read_row
 
 # NFLOG with a threshold loses records in silence where they may be cut; an interface's headers fit into 256 bytes.
 SNAPLEN_NFLOG, SNAPLEN = 65535, 256

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd._ring import Ring
-from mxallowd._table import Table
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
+from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
 from mxallowd.settings import Settings
-from mxallowd.wake import Wake
 
 # linux/netfilter/nfnetlink_queue.h, linux/netlink.h
 _MSG_CONFIG = 3 << 8 | 2  # NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG
@@ -133,9 +133,9 @@ class NfqueueBackend:
         if reason:
             raise StartError(reason)
         # Linux only; and now, since later it may not be allowed to read them.
-        from mxallowd._watch import Heartbeats, Watchdog  # noqa: PLC0415
-        from mxallowd._worker import QueueThread  # noqa: PLC0415
-        from mxallowd.backends.guarded import GuardProcess  # noqa: PLC0415
+        from mxallowd.backends._worker import QueueThread  # noqa: PLC0415
+        from mxallowd.watchdog._watch import Heartbeats, Watchdog  # noqa: PLC0415
+        from mxallowd.watchdog.guard_process import GuardProcess  # noqa: PLC0415
 
         assert settings.queue_num is not None
         self._queue_length = settings.queue_length

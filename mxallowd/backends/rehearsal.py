@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd._replay import feed
-from mxallowd._ring import Ring
-from mxallowd._table import Table
-from mxallowd.captures import CHUNK, CaptureError, Chunk, read
-from mxallowd.clock import boottime_us
+from mxallowd.captures._replay import feed
+from mxallowd.captures.files import CHUNK, CaptureError, Chunk, read
+from mxallowd.captures.filters import install
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
+from mxallowd.engine.clock import boottime_us
+from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
-from mxallowd.pcapfilter import install
 from mxallowd.settings import Settings
 from mxallowd.text import quoted
-from mxallowd.wake import Wake
 
 RING_EVENTS = 8192
 ROOM_AGAIN_S = 0.005

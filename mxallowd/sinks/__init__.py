@@ -7,7 +7,7 @@ must not block.
 from collections.abc import Sequence
 from typing import Protocol
 
-from mxallowd.events import Event
+from mxallowd.engine.events import Event
 from mxallowd.settings import Settings
 
 

@@ -6,10 +6,10 @@ packets and a full table get one line a minute each. A flood of different hosts 
 import time
 from collections.abc import Callable, Sequence
 
-from mxallowd.events import Event, Kind, address_text
-from mxallowd.hostlines import HostLines
+from mxallowd.engine.events import Event, Kind, address_text
 from mxallowd.log import Log
 from mxallowd.settings import Settings
+from mxallowd.sinks.hostlines import HostLines
 
 PERIOD_S = 60.0
 # Hosts whose refusals are summed up at a time. With more, the one that waited longest is written early.

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from mxallowd.events import Event, Kind, packed
-from mxallowd.hostlines import HostLines
-from mxallowd.hostnames import normal_name, reverse_name
-from mxallowd.resolver import AAAA, PTR, A, LookupFailed, Resolver
+from mxallowd.dns.hostnames import normal_name, reverse_name
+from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed, Resolver
+from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.settings import Settings
+from mxallowd.sinks.hostlines import HostLines
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 

@@ -96,13 +96,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void) argv;
     start_python();
     skip_link = (int (*)(int, const uint8_t *, size_t, const uint8_t **, size_t *)) exported(
-        "mxallowd._capture", "skip_link", "enum Found (int, uint8_t const *, size_t, uint8_t const **, size_t *)");
+        "mxallowd.captures._capture", "skip_link", "enum Found (int, uint8_t const *, size_t, uint8_t const **, size_t *)");
     match_attempt = (int (*)(const uint8_t *, size_t, const struct filter *)) exported(
-        "mxallowd._capture", "match_attempt", "enum Found (uint8_t const *, size_t, struct Filter const *)");
+        "mxallowd.captures._capture", "match_attempt", "enum Found (uint8_t const *, size_t, struct Filter const *)");
     load_filter = (int (*)(struct filter *, PyObject *)) exported(
-        "mxallowd._capture", "load_filter", "int (struct Filter *, PyObject *)");
+        "mxallowd.captures._capture", "load_filter", "int (struct Filter *, PyObject *)");
     parse_addresses = (int (*)(const uint8_t *, size_t, struct address *, struct address *)) exported(
-        "mxallowd._headers", "parse_addresses",
+        "mxallowd.engine._headers", "parse_addresses",
         "enum Parse (uint8_t const *, size_t, struct mxallowd_address *, struct mxallowd_address *)");
     REQUIRE(match_attempt(good, sizeof(good), &DESTINATION_PORT_25) == CANDIDATE);
     good[23] = 26;

@@ -85,10 +85,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void) argv;
     start_python();
     parse_addresses = (int (*)(const uint8_t *, size_t, struct address *, struct address *)) exported(
-        "mxallowd._headers", "parse_addresses",
+        "mxallowd.engine._headers", "parse_addresses",
         "enum Parse (uint8_t const *, size_t, struct mxallowd_address *, struct mxallowd_address *)");
     parse_packets = (void (*)(const struct packet *, int, uint8_t *, struct address *, struct address *)) exported(
-        "mxallowd._headers", "parse_packets",
+        "mxallowd.engine._headers", "parse_packets",
         "void (struct Packet const *, int, uint8_t *, struct mxallowd_address *, struct mxallowd_address *)");
     REQUIRE(parse_addresses(good, sizeof(good), &source, &destination) == PARSE_OK);
     return 0;

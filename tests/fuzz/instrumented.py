@@ -7,7 +7,7 @@ import atheris
 
 # Only the package itself: what is measured is where its own parsers get to.
 with atheris.instrument_imports(include=["mxallowd"]):
-    from mxallowd import arguments
+    from mxallowd.settings import arguments
     from tests.fuzz.interpreted import TARGETS
 
 if __name__ == "__main__":

@@ -10,15 +10,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mxallowd import arguments, configfile, procnetlink, settings
-from mxallowd._capture import select
-from mxallowd._ring import EVENT_SIZE
+from mxallowd import settings
+from mxallowd.captures._capture import select
+from mxallowd.captures.filters import compile_filter
+from mxallowd.engine._ring import EVENT_SIZE
+from mxallowd.engine.events import address_text, decode, packed
 from mxallowd.errors import ConfigError
-from mxallowd.events import address_text, decode, packed
-from mxallowd.kerneltables import TableError
-from mxallowd.kerneltables.helper import ANSWER, SETS, Failed, Ipset, Pf, serve
-from mxallowd.kerneltables.nfquery import NfQuery
-from mxallowd.pcapfilter import compile_filter
+from mxallowd.mirrors.kernel import TableError
+from mxallowd.mirrors.kernel.helper import ANSWER, SETS, Failed, Ipset, Pf, serve
+from mxallowd.mirrors.kernel.nfquery import NfQuery
+from mxallowd.settings import arguments, configfile
+from mxallowd.watchdog import procnetlink
 
 RAW = 101
 UNTIL_ERROR = re.compile(r"(has|ends) ")

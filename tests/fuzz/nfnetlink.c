@@ -67,7 +67,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void) argv;
     start_python();
     read_message = (int (*)(const uint8_t *, size_t, struct message *, size_t *)) exported(
-        "mxallowd._nfnetlink", "read_message", "enum Incoming (uint8_t const *, size_t, struct Message *, size_t *)");
+        "mxallowd.backends._nfnetlink", "read_message", "enum Incoming (uint8_t const *, size_t, struct Message *, size_t *)");
     memcpy(good, words, sizeof(good));
     memcpy(good + 4, &(const uint16_t) { 2 }, 2);
     memset(good + 6, 0, 2);

@@ -93,7 +93,7 @@ def _make(making: Path, built: Path) -> None:
 
 def build() -> Path:
     """The directory of the compiled targets, built unless these sources were built before."""
-    sources = sorted([*(ROOT / "mxallowd").glob("*.p[yx][xd]"), *HERE.glob("*.[ch]"), ROOT / "setup.py"])
+    sources = sorted([*(ROOT / "mxallowd").rglob("*.p[yx][xd]"), *HERE.glob("*.[ch]"), ROOT / "setup.py"])
     version = subprocess.run(["clang", "--version"], capture_output=True, text=True, check=True).stdout
     digest = hashlib.sha256(f"{sys.executable} {sys.version} {version} {SANITIZE}".encode())
     for source in sources:

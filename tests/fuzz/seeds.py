@@ -2,9 +2,9 @@
 import struct
 from pathlib import Path
 
-from mxallowd._ring import EVENT_SIZE
-from mxallowd.kerneltables.helper import RECORD, REQUEST
-from mxallowd.options import OPTIONS
+from mxallowd.engine._ring import EVENT_SIZE
+from mxallowd.mirrors.kernel.helper import RECORD, REQUEST
+from mxallowd.settings.options import OPTIONS
 from tests.links import LINKS
 from tests.strategies import FAKE, HOP_BY_HOP, HOSTS, REAL, ROUTING, ipv4, ipv6, syn
 from tests.test_nfnetlink import NLMSG_ERROR, NLMSG_NOOP, attribute, message, queued

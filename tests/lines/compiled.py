@@ -16,7 +16,7 @@ from pathlib import Path
 
 PARSERS = ("_headers", "_capture", "_nfnetlink")
 
-# /* "mxallowd/_headers.pyx":28
+# /* "mxallowd/engine/_headers.pyx":28
 _PLACE = re.compile(r'\s*/\* "([^"]+)":(\d+)$')
 # What comes here from everywhere belongs to no line.
 _END = "/* function exit code */"
@@ -60,7 +60,7 @@ def reached(tree: Path) -> dict[str, dict[int, int]]:
             timeout=60).stdout
         for source in json.loads(printed)["files"]:
             path = tree / source["file"]
-            if path.suffix != ".c" or path.parent != tree / "mxallowd":
+            if path.suffix != ".c" or not path.is_relative_to(tree / "mxallowd"):
                 continue
             counts: dict[int, int] = {}
             for line in source["lines"]:

@@ -84,7 +84,7 @@ def copy(tree: Path) -> None:
             shutil.copytree(
                 source, tree / source.name, symlinks=True,
                 ignore=lambda directory, names: [name for name in names if name == "__pycache__" or (
-                    Path(directory).name == "mxallowd" and name.endswith((".so", ".c")))])
+                    Path(directory).is_relative_to(ROOT / "mxallowd") and name.endswith((".so", ".c")))])
         else:
             shutil.copy(source, tree / source.name)
 

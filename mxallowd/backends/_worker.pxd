@@ -1,0 +1,75 @@
+"""A queue thread: receives packets from one kernel queue, decides, and sends the verdicts.
+
+It is a native thread that never holds or wants the GIL: nothing that Python does can delay a verdict. It makes two
+system calls a batch, recvmmsg and send; when nothing arrives it sleeps in the first. The main thread
+speaks to it through `requests` and wakes it by a message to itself: a NLMSG_NOOP that asks the kernel for an
+acknowledgement, which arrives in the stream that the thread waits for.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from mxallowd._fastpath cimport Fastpath, Path
+from mxallowd.engine._packet cimport BATCH, Packet
+from mxallowd.backends.c_netlink cimport iovec, mmsghdr
+
+cdef enum:
+    # 60 bytes of payload and some 160 of attributes; what is longer is cut, and its id comes first.
+    BUFFER = 1024
+
+cdef enum Request:
+    STOP = 1        # settle what waits, then end
+    SWEEP = 2       # remove all expired entries, then say so by an event
+
+cdef enum Phase:
+    IDLE = 0        # not started
+    RUNNING
+    STOPPED_PHASE   # asked to, nothing waits any more
+    FAILED          # `error` says why
+
+cdef struct Traffic:                # counters: written by the queue thread, read by any
+    uint64_t received               # packets
+    uint64_t verdict_accept
+    uint64_t verdict_drop
+    uint64_t overruns               # ENOBUFS: the kernel could not hand over a message
+    uint64_t interrupted            # EINTR: a signal came first, and nothing was taken or sent
+    uint64_t unknown                # ENOENT: verdicts for packets that were gone
+    uint64_t errors                 # other errors that the kernel answered, to a verdict or to a call
+    uint64_t broken                 # messages whose lengths did not fit
+    uint64_t unsent                 # verdicts that could not be sent
+    uint64_t overflow               # packets that found no room on their way to us: gaps in their numbers
+
+cdef struct Worker:
+    int fd
+    uint16_t queue
+    Path *path
+    uint32_t requests               # bits of Request, set by the main thread
+    uint32_t phase
+    int error
+    uint32_t sweep_at               # entry that a sweep goes on with, 0: none under way
+    Traffic traffic
+    const uint8_t *settle           # the configuration message that opens the queue at a stop
+    uint32_t settle_length
+    char name[16]
+    uint64_t *beat                  # raised with every turn and every batch; watched from outside this thread
+    uint64_t *busy                  # whether packets without a verdict are in our hands
+    uint64_t *thread                # where the thread's number is to be seen
+    uint64_t unwatched[3]           # where they point to when nobody watches
+    bint counting                   # whether last_id is the number of a packet
+    uint32_t last_id
+    int filled                      # packets in the batch
+    uint32_t ids[<int> BATCH]
+    Packet packets[<int> BATCH]
+    mmsghdr messages[<int> BATCH]
+    iovec vectors[<int> BATCH]
+    uint8_t buffers[<int> BATCH][<int> BUFFER]
+    uint8_t verdicts[<int> BATCH * 32]
+
+
+cdef class QueueThread:
+    cdef Worker *worker
+    cdef unsigned long thread
+    cdef bint started
+    cdef bint joined
+    cdef Fastpath fastpath
+    cdef object heartbeats          # keeps the page alive
+    cdef bytes settle
+    cdef int request(self, uint32_t request) except -1

@@ -1,0 +1,40 @@
+from typing import final
+
+from mxallowd._fastpath import Fastpath
+from mxallowd.watchdog._watch import Heartbeats
+
+@final
+class QueueThread:
+    """A native thread that serves one kernel queue without the GIL."""
+
+    def __new__(
+        cls, fd: int, queue: int, fastpath: Fastpath, settle: bytes = b"", *, heartbeats: Heartbeats | None = None,
+        place: int = 0,
+    ) -> QueueThread:
+        """`fd` is the netlink socket that bound `queue` (0 to 65535).
+
+        `settle` is the configuration message (linux/netfilter/nfnetlink_queue.h) that lets packets pass the queue;
+        the thread sends it when it is asked to stop. With `heartbeats` it raises the counter of `place` with every
+        turn. Raises IndexError on a place that they do not have.
+        """
+    def start(self) -> None:
+        """Start to give verdicts. Raises OSError where the system has no thread, RuntimeError the second time."""
+    def request_stop(self) -> None:
+        """Ask the thread to settle what waits and to end. Raises OSError where it cannot be woken."""
+    def request_sweep(self) -> None:
+        """Ask for all expired entries to be removed; a SWEPT event says when it is done. Raises OSError."""
+    def wake(self) -> None:
+        """Let the thread pass its loop once, so that it sees rules that were published. Raises OSError."""
+    def join(self) -> bool:
+        """Whether the thread is gone and its Fastpath free again; never waits."""
+    @property
+    def ended(self) -> bool:
+        """Whether the thread has left its loop, after a stop or an error."""
+    @property
+    def error(self) -> int:
+        """The errno that ended the thread, 0 where none did."""
+    def counters(self) -> dict[str, int]:
+        """Since the start: received packets, verdict-accept, verdict-drop; overruns (ENOBUFS), unknown (ENOENT: a
+        verdict for a packet that was gone), errors (other answers of the kernel), broken messages, unsent verdicts,
+        overflow (packets of which the kernel could not tell us, and which it accepted or dropped by itself).
+        """

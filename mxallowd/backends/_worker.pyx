@@ -1,0 +1,352 @@
+"""A queue thread: see _worker.pxd.
+
+Which way it fails: a packet that cannot be read is accepted; an overrun (ENOBUFS) is counted and never ends the loop,
+since a bound queue that nobody serves stops all mail; an answer that says that this process may not or cannot
+serve the queue (EPERM, ENODEV, ECONNREFUSED, a closed socket) ends the thread, and with it the process, so
+that the kernel's --queue-bypass takes over.
+"""
+cimport cython
+from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, ENODEV, ENOENT, ENOMEM, EPERM, errno
+from libc.stddef cimport size_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from posix.signal cimport sigfillset, sigset_t
+from posix.time cimport clock_gettime, timespec
+from posix.unistd cimport write
+
+from mxallowd._fastpath cimport Fastpath, decide, drops
+from mxallowd.backends._nfnetlink cimport (
+    IN_BROKEN, IN_ERROR, IN_PACKET, VERDICT_BYTES, Incoming, Message, read_message, write_verdict)
+from mxallowd.engine._packet cimport BATCH
+from mxallowd.engine._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
+from mxallowd.engine._shard cimport Shard, shard_sweep
+from mxallowd.watchdog._watch cimport Heartbeats
+from mxallowd.engine.c_atomic cimport (
+    ACQ_REL, ACQUIRE, RELAXED, RELEASE, exchange32, fetch_or32, load32, load64, store32, store64)
+from mxallowd.backends.c_netlink cimport (
+    MSG_DONTWAIT, MSG_WAITFORONE, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, nlmsghdr, recvmmsg, send)
+from mxallowd.watchdog.c_threads cimport (
+    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, gettid, prctl, pthread_create, pthread_sigmask, pthread_tryjoin_np,
+    setpriority)
+
+cdef extern from "<time.h>" nogil:
+    const int CLOCK_BOOTTIME
+
+cdef enum:
+    SWEEP_STEP = 1024   # entries between two batches: some 20 microseconds
+    SEND_TRIES = 3
+    NICENESS = -10      # setpriority(2); on Linux it is the thread's own
+
+
+cdef inline uint64_t boottime_us() noexcept nogil:
+    # Counts through suspend and ignores every change of the wall clock (clock_gettime(2)). Served by the vDSO.
+    cdef timespec now
+    clock_gettime(CLOCK_BOOTTIME, &now)
+    return <uint64_t> now.tv_sec * 1000000 + <uint64_t> (now.tv_nsec // 1000)
+
+
+cdef inline void count(uint64_t *counter, uint64_t step) noexcept nogil:
+    store64(counter, load64(counter, RELAXED) + step, RELAXED)
+
+
+cdef inline bint is_fatal(int error) noexcept nogil:
+    return error == EPERM or error == ENODEV or error == ECONNREFUSED
+
+
+cdef int send_all(Worker *worker, const uint8_t *data, size_t length) noexcept nogil:
+    """0 or an errno. The kernel takes the whole or nothing; it may lack memory for a moment."""
+    cdef int tries = 0, error = 0
+    while tries < SEND_TRIES:
+        if send(worker.fd, data, length, 0) >= 0:
+            return 0
+        error = errno
+        if error == EINTR:
+            # All signals are blocked here: one that came nevertheless does not come for ever.
+            count(&worker.traffic.interrupted, 1)
+            continue
+        tries += 1
+        if error != ENOBUFS and error != ENOMEM and error != EAGAIN:
+            break
+    return error
+
+
+cdef void send_verdicts(Worker *worker) noexcept nogil:
+    """One send for the batch; a run of equal verdicts with rising ids is one message.
+
+    A batch verdict settles every earlier waiting packet too: those were settled by the messages before it.
+    """
+    cdef int i, first = 0, messages = 0, dropped = 0, error
+    cdef bint drop, joins
+    for i in range(worker.filled):
+        drop = drops(worker.packets[i].outcome)
+        dropped += drop
+        joins = (i + 1 < worker.filled and drops(worker.packets[i + 1].outcome) == drop
+                 and <int32_t> (worker.ids[i + 1] - worker.ids[i]) > 0)
+        if not joins:
+            write_verdict(
+                worker.verdicts + messages * VERDICT_BYTES, worker.queue, worker.ids[i], not drop, i > first)
+            messages += 1
+            first = i + 1
+    error = send_all(worker, worker.verdicts, <size_t> messages * VERDICT_BYTES)
+    if error:
+        count(&worker.traffic.unsent, worker.filled)
+        count(&worker.traffic.errors, 1)
+        if is_fatal(error):
+            worker.error = error
+        return
+    count(&worker.traffic.verdict_drop, dropped)
+    count(&worker.traffic.verdict_accept, worker.filled - dropped)
+
+
+cdef inline void beat(Worker *worker) noexcept nogil:
+    store64(worker.beat, load64(worker.beat, RELAXED) + 1, RELAXED)
+
+
+cdef inline void note_number(Worker *worker, uint32_t id) noexcept nogil:
+    """The kernel numbers what it sends; what had no room in our socket leaves a gap, whatever became of it."""
+    if worker.counting and id != worker.last_id + 1:
+        # A number from before is a message twice, or a queue bound anew: nothing is missing.
+        if <int32_t> (id - worker.last_id) > 0:
+            count(&worker.traffic.overflow, id - worker.last_id - 1)
+    worker.counting = True
+    worker.last_id = id
+
+
+cdef void settle_batch(Worker *worker) noexcept nogil:
+    if worker.filled == 0:
+        return
+    count(&worker.traffic.received, worker.filled)
+    decide(worker.path, worker.packets, worker.filled)
+    send_verdicts(worker)
+    worker.filled = 0
+    beat(worker)
+
+
+cdef void take_error(Worker *worker, int error) noexcept nogil:
+    if error == 0:
+        return
+    if error == ENOENT:
+        count(&worker.traffic.unknown, 1)
+        return
+    count(&worker.traffic.errors, 1)
+    if is_fatal(error):
+        worker.error = error
+
+
+cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint64_t now_us) noexcept nogil:
+    cdef Message message
+    cdef Incoming incoming
+    cdef size_t at = 0, taken = 0
+    while at < length:
+        incoming = read_message(data + at, length - at, &message, &taken)
+        at += taken
+        if incoming == IN_PACKET:
+            if worker.filled == BATCH:
+                settle_batch(worker)
+            note_number(worker, message.id)
+            worker.ids[worker.filled] = message.id
+            worker.packets[worker.filled].now_us = now_us
+            worker.packets[worker.filled].data = message.payload
+            worker.packets[worker.filled].length = message.payload_length
+            worker.filled += 1
+        elif incoming == IN_ERROR:
+            take_error(worker, message.error)
+        elif incoming == IN_BROKEN:
+            count(&worker.traffic.broken, 1)
+
+
+cdef int receive(Worker *worker, int flags) noexcept nogil:
+    """Take what has arrived and settle it; the number of messages, 0 where nothing waits."""
+    cdef int received = recvmmsg(worker.fd, worker.messages, BATCH, flags, NULL)
+    cdef uint64_t now_us
+    cdef size_t length
+    cdef int i
+    if received < 0:
+        if errno == ENOBUFS:
+            count(&worker.traffic.overruns, 1)
+            return 1
+        if errno == EINTR:
+            count(&worker.traffic.interrupted, 1)
+            return 1
+        if errno != EAGAIN:
+            worker.error = errno
+            count(&worker.traffic.errors, 1)
+        return 0
+    now_us = boottime_us()
+    store64(worker.busy, 1, RELAXED)
+    for i in range(received):
+        length = min(<size_t> worker.messages[i].msg_len, <size_t> BUFFER)
+        take_datagram(worker, worker.buffers[i], length, now_us)
+    settle_batch(worker)
+    store64(worker.busy, 0, RELAXED)
+    return received
+
+
+cdef void tell(Worker *worker, int kind, int error) noexcept nogil:
+    cdef Event *event = ring_claim(worker.path.ring, True)
+    if event == NULL:
+        return
+    memset(event, 0, sizeof(Event))
+    event.kind = <uint8_t> kind
+    event.queue = worker.queue
+    event.length = <uint32_t> error
+    event.time_us = boottime_us()
+    ring_publish(worker.path.ring)
+
+
+cdef void sweep(Worker *worker) noexcept nogil:
+    cdef Shard *own = &worker.path.shards[worker.path.own]
+    worker.sweep_at = shard_sweep(own, boottime_us(), worker.sweep_at, SWEEP_STEP)
+    if worker.sweep_at == 0:
+        tell(worker, SWEPT, 0)
+
+
+cdef void drain_and_open(Worker *worker) noexcept nogil:
+    """The stop: new packets pass the queue, then those that wait are settled.
+
+    A queue of length 0 that fails open accepts what comes without queueing it, so nothing is left to be dropped
+    when the socket closes.
+    """
+    if worker.settle_length:
+        send_all(worker, worker.settle, worker.settle_length)
+    while receive(worker, MSG_DONTWAIT) and not worker.error:
+        pass
+
+
+cdef void *run(void *argument) noexcept nogil:
+    cdef Worker *worker = <Worker *> argument
+    cdef uint64_t one = 1
+    cdef uint32_t requests
+    # By the thread itself: of another one it is a write to /proc, which a sandbox may forbid.
+    prctl(PR_SET_NAME, worker.name)
+    store64(worker.thread, <uint64_t> gettid(), RELAXED)
+    # A connection waits for this thread, nothing for the others. Without the privilege it works as well.
+    setpriority(PRIO_PROCESS, 0, NICENESS)
+    while not worker.error:
+        beat(worker)
+        requests = exchange_requests(worker)
+        if requests & STOP:
+            drain_and_open(worker)
+            break
+        if requests & SWEEP:
+            worker.sweep_at = 1
+        receive(worker, MSG_DONTWAIT if worker.sweep_at else MSG_WAITFORONE)
+        if worker.sweep_at:
+            sweep(worker)
+        ring_wake(worker.path.ring)
+    tell(worker, STOPPED, worker.error)
+    store32(&worker.phase, FAILED if worker.error else STOPPED_PHASE, RELEASE)
+    # Whether or not the event found room and the reader said that it sleeps: it must learn of this.
+    write(worker.path.ring.wake_fd, &one, sizeof(one))
+    return NULL
+
+
+cdef inline uint32_t exchange_requests(Worker *worker) noexcept nogil:
+    if load32(&worker.requests, RELAXED) == 0:
+        return 0
+    return exchange32(&worker.requests, 0, ACQ_REL)
+
+
+@cython.final
+cdef class QueueThread:
+    def __cinit__(
+            self, fd, queue, Fastpath fastpath not None, bytes settle=b"", *, Heartbeats heartbeats=None, place=0):
+        cdef int i
+        cdef Worker *worker = <Worker *> calloc(1, sizeof(Worker))
+        if not worker:
+            raise MemoryError()
+        self.worker = worker
+        self.fastpath = fastpath
+        self.settle = settle
+        worker.fd = fd
+        worker.queue = queue
+        worker.path = &fastpath.path
+        worker.beat = &worker.unwatched[0]
+        worker.busy = &worker.unwatched[1]
+        worker.thread = &worker.unwatched[2]
+        if heartbeats is not None:
+            heartbeats.queue(place)
+            worker.beat = &heartbeats.beats.queue[<int> place]
+            worker.busy = &heartbeats.beats.busy[<int> place]
+            worker.thread = &heartbeats.beats.thread[<int> place]
+        self.heartbeats = heartbeats
+        worker.settle = <const uint8_t *> <const char *> settle
+        worker.settle_length = len(settle)
+        for i in range(BATCH):
+            worker.vectors[i].iov_base = worker.buffers[i]
+            worker.vectors[i].iov_len = BUFFER
+            worker.messages[i].msg_hdr.msg_iov = &worker.vectors[i]
+            worker.messages[i].msg_hdr.msg_iovlen = 1
+
+    def __dealloc__(self):
+        # A thread that was not joined may still look at its worker: better leaked than freed under it.
+        if self.worker and (self.joined or not self.started):
+            free(self.worker)
+
+    def start(self):
+        cdef sigset_t every, before
+        cdef int status
+        if self.started:
+            raise RuntimeError("started already")
+        snprintf(self.worker.name, sizeof(self.worker.name), b"mxallowd-q%d", <int> self.worker.queue)
+        # Signals are for the main thread.
+        sigfillset(&every)
+        pthread_sigmask(SIG_SETMASK, &every, &before)
+        self.worker.phase = RUNNING
+        status = pthread_create(&self.thread, NULL, run, self.worker)
+        pthread_sigmask(SIG_SETMASK, &before, NULL)
+        if status:
+            self.worker.phase = IDLE
+            raise OSError(status, "cannot start a queue thread")
+        self.started = True
+        self.fastpath.lent = True
+
+    cdef int request(self, uint32_t request) except -1:
+        cdef nlmsghdr wake
+        fetch_or32(&self.worker.requests, request, ACQ_REL)
+        memset(&wake, 0, sizeof(wake))
+        wake.nlmsg_len = sizeof(wake)
+        wake.nlmsg_type = <uint16_t> NLMSG_NOOP
+        wake.nlmsg_flags = <uint16_t> (NLM_F_REQUEST | NLM_F_ACK)
+        if send(self.worker.fd, &wake, sizeof(wake), 0) < 0:
+            raise OSError(errno, f"queue {self.worker.queue}: cannot wake its thread")
+        return 0
+
+    def request_stop(self):
+        self.request(STOP)
+
+    def request_sweep(self):
+        self.request(SWEEP)
+
+    def wake(self):
+        self.request(0)
+
+    def join(self):
+        if self.started and not self.joined and pthread_tryjoin_np(self.thread, NULL) == 0:
+            self.joined = True
+            self.fastpath.lent = False
+        return self.joined
+
+    @property
+    def ended(self):
+        return load32(&self.worker.phase, ACQUIRE) >= STOPPED_PHASE
+
+    @property
+    def error(self):
+        return self.worker.error if self.ended else 0
+
+    def counters(self):
+        return {
+            "received": load64(&self.worker.traffic.received, RELAXED),
+            "verdict-accept": load64(&self.worker.traffic.verdict_accept, RELAXED),
+            "verdict-drop": load64(&self.worker.traffic.verdict_drop, RELAXED),
+            "overruns": load64(&self.worker.traffic.overruns, RELAXED),
+            "interrupted": load64(&self.worker.traffic.interrupted, RELAXED),
+            "unknown": load64(&self.worker.traffic.unknown, RELAXED),
+            "errors": load64(&self.worker.traffic.errors, RELAXED),
+            "broken": load64(&self.worker.traffic.broken, RELAXED),
+            "unsent": load64(&self.worker.traffic.unsent, RELAXED),
+            "overflow": load64(&self.worker.traffic.overflow, RELAXED),
+        }

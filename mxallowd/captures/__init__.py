@@ -1,0 +1,1 @@
+"""Captured packets: files, filters, and how they pass the decision."""

@@ -1,0 +1,1 @@
+"""Questions to the DNS, and what counts as a host name."""

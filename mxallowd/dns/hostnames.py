@@ -1,0 +1,26 @@
+"""Host names from the DNS: what counts as one, and the addresses as names of the reverse tree.
+
+A PTR record is whatever its owner writes. Only a host name (RFC 1123, 2.1; lengths of RFC 1035, 2.3.4) is asked about.
+"""
+import re
+
+from mxallowd.engine.events import MAPPED
+
+LONGEST_NAME = 253
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+
+
+def normal_name(text: str) -> str | None:
+    """The host name in lower case and without its final dot; None where it is no host name."""
+    name = text.lower().removesuffix(".")
+    if not name or len(name) > LONGEST_NAME or not all(_LABEL.match(label) for label in name.split(".")):
+        return None
+    # An address is no name, and a single label would be completed by the resolver's search list.
+    return name if "." in name and not name.rpartition(".")[2].isdigit() else None
+
+
+def reverse_name(address: bytes) -> str:
+    """The name in in-addr.arpa (RFC 1035, 3.5) or ip6.arpa (RFC 3596, 2.5) of 16 bytes, IPv4 in IPv4-mapped form."""
+    if address.startswith(MAPPED):
+        return ".".join(str(octet) for octet in reversed(address[12:])) + ".in-addr.arpa"
+    return ".".join(reversed(address.hex())) + ".ip6.arpa"

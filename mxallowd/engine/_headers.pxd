@@ -1,0 +1,22 @@
+"""IPv4 and IPv6 headers: the two addresses of a packet, every length checked before a byte is read."""
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t
+
+from mxallowd.engine._address cimport Address
+from mxallowd.engine._packet cimport Packet
+
+# Why a header cannot be parsed. Zero is success; the order is that of REASONS in _headers.pyx.
+cdef enum Parse:
+    PARSE_OK = 0
+    PARSE_EMPTY
+    PARSE_BAD_VERSION
+    PARSE_TRUNCATED
+    PARSE_BAD_HEADER_LENGTH
+
+# The two addresses of the packet that starts at `packet`; they are written only on PARSE_OK.
+cdef Parse parse_addresses(
+    const uint8_t *packet, size_t length, Address *source, Address *destination) noexcept nogil
+
+# The same for a batch: a status and two addresses for each packet, zero where it cannot be parsed.
+cdef void parse_packets(
+    const Packet *packets, int count, uint8_t *parses, Address *sources, Address *destinations) noexcept nogil

@@ -1,0 +1,113 @@
+"""The whitelist: which hosts may reach the real server, and until when.
+
+A table is cut into shards, one a queue thread, and one for the main thread, which admits hosts by their names.
+**Exactly one thread writes a shard; every thread may read it.** That is why nothing here locks:
+
+* An entry carries its own proof. `state` holds expiry, a generation and flags in one word. A reader loads the
+  state, the host, and the state again; equal expiry and generation mean that the host between them belongs to it.
+  The writer clears LIVE before it touches the host and publishes the new state (next generation) after it.
+  The generation has 8 bits and the expiry counts microseconds; a batch of 64 packets takes longer than one and
+  gives an entry away 64 times at most, so the same word does not come back within a read.
+* The index never moves a word. An entry sits in one line of the index until it is removed; a line that was full
+  when an entry had to go further counts it in `passed`. So a lookup that runs beside a removal cannot miss an
+  entry that was there all the time (which a backward shift would allow), and there are no tombstones.
+* USED and the expiry are what other threads may change, by compare-and-exchange against the state they saw.
+
+Order costs no walk: entries hang in two lists by age, `young` (in order of arrival) and `proven` (entries that were
+found used when they had become the oldest). Their heads are what expires next and what goes first when
+the shard is full: an expired entry, else the oldest never used one; never a live entry that was used. (An entry
+that was renewed stands further ahead than its expiry says: those behind it leave as much later.)
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from mxallowd.engine._address cimport Address
+from mxallowd.engine._packet cimport BATCH
+from mxallowd.engine._siphash cimport HashKey
+
+# Flags in the low bits of Entry.state.
+cdef enum:
+    LIVE = 1
+    USED = 2     # the host reached the real server
+    CHILD = 4    # came in by the reverse name of another host: in none of the three counters
+    PROVEN = 8   # hangs in the list `proven`
+
+cdef enum:
+    GENERATION_SHIFT = 4
+    UNTIL_SHIFT = 12        # leaves 52 bits: 142 years of microseconds
+    LINE_WORDS = 15
+
+cdef struct Entry:
+    Address host
+    uint64_t state          # until_us << 12 | generation << 4 | flags
+    uint32_t older          # neighbours in its list, or the next free entry in `newer`
+    uint32_t newer
+
+cdef struct Line:           # one cache line of the index
+    uint32_t passed         # entries that found this line full and sit further on
+    # Tag and entry number, 0 where empty.
+    uint32_t word[LINE_WORDS]
+
+cdef struct Order:
+    uint32_t oldest
+    uint32_t newest
+
+cdef struct Shard:
+    Entry *entries          # numbered from 1; number 0 stands for none
+    Line *lines
+    uint64_t line_count
+    uint64_t hash_mask      # all ones; 0 makes every host collide, for tests
+    HashKey key
+    uint32_t capacity
+    uint32_t number_mask    # the part of an index word that is the entry's number; the rest is the tag
+    uint32_t highest        # entries above it were never taken
+    uint32_t free           # list of entries given back
+    Order young
+    Order proven
+    Address displaced       # the last live host that made room
+    # Counters: written by the shard's thread, read by any.
+    uint64_t size
+    uint64_t added
+    uint64_t successful      # expired contact entries that were used
+    uint64_t direct_to_fake  # expired contact entries that never were
+    uint64_t evicted         # live entries that made room
+    uint64_t full            # contacts not remembered: every entry was live and used
+
+cdef struct Lookups:        # the sources of a batch, and what was found
+    Address host[<int> BATCH]
+    uint64_t hash[<int> BATCH]
+    uint64_t line[<int> BATCH]
+    uint32_t number[<int> BATCH]        # the entry that the index proposes for it, 0: none
+    uint32_t passed[<int> BATCH]        # of its line: 0 where no other line can hold it
+    uint8_t elsewhere[<int> BATCH]      # whether the index of another shard may hold it
+
+cdef extern from *:
+    const uint64_t LATEST_US "((1ULL << 52) - 1)"
+
+cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
+    return state >> UNTIL_SHIFT
+
+# Any thread.
+cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil
+cdef void shard_prefetch_all(const Shard *shard, const Lookups *lookups, int count) noexcept nogil
+cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint64_t *state) noexcept nogil
+# A host and the state that it belongs to, as one; False where they could not be had, or there is none.
+cdef bint entry_read(Entry *entry, Address *host, uint64_t *state) noexcept nogil
+cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
+cdef bint shard_renew(Shard *shard, uint32_t number, uint64_t seen, uint64_t until_us) noexcept nogil
+cdef void shard_look_elsewhere(const Shard *shard, Lookups *lookups, int count) noexcept nogil
+
+# The shard's thread only.
+cdef void shard_hash_all(Shard *shard, Lookups *lookups, int count) noexcept nogil
+cdef void shard_locate_all(Shard *shard, Lookups *lookups, int count) noexcept nogil
+cdef bint shard_add(
+    Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
+    uint64_t now_us) noexcept nogil
+cdef bint shard_insert(
+    Shard *shard, uint32_t expired, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
+    uint64_t now_us) noexcept nogil
+cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil
+cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_t budget) noexcept nogil
+
+# The main thread, before any other one runs and after all have ended. Raises MemoryError.
+cdef int map_shard(Shard *shard, uint32_t capacity, const char *key, uint64_t hash_mask) except -1
+cdef void unmap_shard(Shard *shard) noexcept

@@ -1,0 +1,485 @@
+"""A shard of the whitelist: see _shard.pxd for the idea and the rules of sharing."""
+from libc.errno cimport errno
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset, strerror
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+
+from mxallowd.engine._address cimport Address
+from mxallowd.engine._siphash cimport hash_address, hash_addresses
+from mxallowd.engine.c_atomic cimport (
+    ACQUIRE, RELAXED, RELEASE, exchange_if64, fence, fetch_or64, load32, load64, prefetch, prefetch_to, store32,
+    store64)
+
+cdef extern from "<sys/mman.h>" nogil:
+    """
+    #ifndef MADV_HUGEPAGE
+    #define MADV_HUGEPAGE MADV_NORMAL
+    #endif
+    """
+    const int MADV_HUGEPAGE
+
+cdef extern from * nogil:
+    """
+    /* The word of a line that bears the tag, 0 where none does. Where two do, what comes back is neither, and the
+       caller sees that it is not the host. Vectors as GCC and Clang have them on every machine, and no branch, which
+       would be a coin's throw: as a loop over 15 words it took a third of a decision. */
+    typedef uint32_t mxallowd_four __attribute__((vector_size(16)));
+    static inline __attribute__((always_inline)) uint32_t mxallowd_match(
+        const void *line, uint32_t tag_mask, uint32_t tag)
+    {
+        const mxallowd_four *words = (const mxallowd_four *) __builtin_assume_aligned(line, 64);
+        const mxallowd_four mask = { tag_mask, tag_mask, tag_mask, tag_mask }, wanted = { tag, tag, tag, tag };
+        mxallowd_four found = { 0, 0, 0, 0 };
+        for (int i = 0; i < 4; i++)
+            found |= words[i] & (mxallowd_four) ((words[i] & mask) == wanted);
+        return found[0] | found[1] | found[2] | found[3];
+    }
+    /* The same for a line that another thread may be writing: each word of a vector is read as one. What is found is a
+       hint that is looked at again with atomic reads, so the checker need not mind. */
+    __attribute__((noinline, no_sanitize("thread")))
+    static uint32_t mxallowd_match_shared(const void *line, uint32_t tag_mask, uint32_t tag)
+    {
+        /* The first word is `passed`: with it, the host may be in another line. */
+        return mxallowd_match(line, tag_mask, tag) | *(const uint32_t *) line;
+    }
+    """
+    uint32_t line_match "mxallowd_match"(const Line *line, uint32_t tag_mask, uint32_t tag) noexcept
+    uint32_t line_match_shared "mxallowd_match_shared"(const Line *line, uint32_t tag_mask, uint32_t tag) noexcept
+
+# Entries a line holds on average when the shard is full. 10 of 15 words: one line in twenty is passed by
+# some entry, and the index costs 6.4 bytes an entry.
+cdef enum:
+    LINE_LOAD = 10
+
+cdef enum:
+    GENERATION = 0xff << GENERATION_SHIFT
+    LOW_BITS = (1 << UNTIL_SHIFT) - 1
+# So many used entries at the old end of `young` are moved on at once, 30 ms of work at the very most, and only once for
+# each: a longer run than any that a batch's own steps leave behind.
+cdef enum:
+    EVICTION_STEPS = 1 << 20
+    LARGE_PAGE = 1 << 21
+    READ_TRIES = 8
+
+
+# ---- reading: any thread
+
+cdef inline bint same_entry(uint64_t one, uint64_t other) noexcept nogil:
+    # Only these two flags change under a reader; a renewal makes it read again.
+    return (one ^ other) & ~<uint64_t> (USED | PROVEN) == 0
+
+
+cdef inline bint same_host(uint64_t one, uint64_t other) noexcept nogil:
+    # From the look at a state to the exchange against it an entry is not given away 256 times.
+    return (one ^ other) & (GENERATION | LIVE) == 0
+
+
+cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil:
+    return hash_address(&shard.key, host) & shard.hash_mask
+
+
+cdef inline uint64_t line_of(const Shard *shard, uint64_t hash) noexcept nogil:
+    # The upper half scaled to the number of lines: no division, any number of lines.
+    return ((hash >> 32) * shard.line_count) >> 32
+
+
+cdef inline uint32_t tag_of(const Shard *shard, uint64_t hash) noexcept nogil:
+    return <uint32_t> hash & ~shard.number_mask
+
+
+cdef inline void prefetch_line(const Line *line) noexcept nogil:
+    # To the second level of the cache: it takes more fetches at a time than the first, and a batch begins 64 at once.
+    # With a million entries, a tenth off the whole decision.
+    prefetch_to(line, 0, 2)
+
+
+cdef void shard_prefetch_all(const Shard *shard, const Lookups *lookups, int count) noexcept nogil:
+    cdef int i
+    for i in range(count):
+        prefetch_line(&shard.lines[line_of(shard, lookups.hash[i])])
+
+
+cdef inline bint entry_holds(Entry *entry, const Address *host, uint64_t *state) noexcept nogil:
+    """Whether the entry is live and of that host; `state` is then a state that belonged to the host."""
+    cdef uint64_t seen
+    cdef bint same
+    cdef int _
+    for _ in range(READ_TRIES):
+        seen = load64(&entry.state, ACQUIRE)
+        if not seen & LIVE:
+            return False
+        same = (load64(&entry.host.low, RELAXED) == host.low
+                and load64(&entry.host.high, RELAXED) == host.high)
+        fence(ACQUIRE)
+        if same_entry(load64(&entry.state, RELAXED), seen):
+            state[0] = seen
+            return same
+    # The writer gave this entry to eight hosts within one read: ours is not in it now.
+    return False
+
+
+cdef bint entry_read(Entry *entry, Address *host, uint64_t *state) noexcept nogil:
+    """Whether the entry is live; `host` and `state` then belong to each other."""
+    cdef uint64_t seen
+    cdef int _
+    for _ in range(READ_TRIES):
+        seen = load64(&entry.state, ACQUIRE)
+        if not seen & LIVE:
+            return False
+        host.low = load64(&entry.host.low, RELAXED)
+        host.high = load64(&entry.host.high, RELAXED)
+        fence(ACQUIRE)
+        if same_entry(load64(&entry.state, RELAXED), seen):
+            state[0] = seen
+            return True
+    return False
+
+
+cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint64_t *state) noexcept nogil:
+    """The number of the host's entry, expired or not, and its state; 0 where there is none."""
+    cdef uint64_t at = line_of(shard, hash), lines_left = shard.line_count
+    cdef uint32_t tag = tag_of(shard, hash), word, number
+    cdef Line *line
+    cdef int i
+    while lines_left:
+        line = &shard.lines[at]
+        for i in range(LINE_WORDS):
+            word = load32(&line.word[i], ACQUIRE)
+            if word & ~shard.number_mask != tag:
+                continue
+            number = word & shard.number_mask
+            if number and entry_holds(&shard.entries[number], host, state):
+                return number
+        if load32(&line.passed, ACQUIRE) == 0:
+            return 0
+        at += 1
+        if at == shard.line_count:
+            at = 0
+        lines_left -= 1
+    return 0
+
+
+cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil:
+    """Set USED on the entry that was seen in state `seen`; whether this call was the one that set it."""
+    cdef Entry *entry = &shard.entries[number]
+    cdef uint64_t expected = seen
+    while not expected & USED and same_host(expected, seen):
+        if exchange_if64(&entry.state, &expected, expected | USED, True, RELAXED, RELAXED):
+            return True
+    return False
+
+
+cdef bint shard_renew(Shard *shard, uint32_t number, uint64_t seen, uint64_t until_us) noexcept nogil:
+    """Let the entry that was seen in state `seen` end later. False: it has gone, or ends later anyway."""
+    cdef Entry *entry = &shard.entries[number]
+    cdef uint64_t expected = seen
+    while same_host(expected, seen) and until_of(expected) < until_us:
+        if exchange_if64(
+                &entry.state, &expected, until_us << UNTIL_SHIFT | (expected & LOW_BITS), True, RELAXED, RELAXED):
+            return True
+    return False
+
+
+# ---- reading in batches: the shard's thread only, so that what it alone writes needs no atomic access
+
+cdef void shard_hash_all(Shard *shard, Lookups *lookups, int count) noexcept nogil:
+    """Hash all hosts and begin to fetch their lines of the index, so that memory is fetched for many at a time."""
+    cdef Line *lines = shard.lines
+    cdef int i
+    hash_addresses(&shard.key, lookups.host, lookups.hash, count)
+    for i in range(count):
+        lookups.hash[i] &= shard.hash_mask
+        lookups.line[i] = line_of(shard, lookups.hash[i])
+        prefetch_line(&lines[lookups.line[i]])
+
+
+cdef void shard_locate_all(Shard *shard, Lookups *lookups, int count) noexcept nogil:
+    """Find what the index proposes for all hosts, after shard_hash_all.
+
+    Whether it is the host's entry is for the caller to see: it is being fetched when this returns.
+    """
+    cdef uint32_t tag_mask = ~shard.number_mask, number
+    cdef const Line *line
+    cdef Line *lines = shard.lines
+    cdef Entry *entries = shard.entries
+    cdef uint32_t capacity = shard.capacity
+    cdef int i
+    for i in range(count):
+        line = &lines[lookups.line[i]]
+        lookups.passed[i] = line.passed
+        number = line_match(line, tag_mask, <uint32_t> lookups.hash[i] & tag_mask) & ~tag_mask
+        # Two matches at once may name an entry that there is not.
+        number = min(number, capacity)
+        lookups.number[i] = number
+        # Number 0 is there, too; its time is always over.
+        prefetch(&entries[number])
+
+
+cdef void shard_look_elsewhere(const Shard *shard, Lookups *lookups, int count) noexcept nogil:
+    """Note for which hosts this shard, another thread's, may hold an entry. Any thread; after shard_hash_all."""
+    cdef uint32_t tag_mask = ~shard.number_mask
+    cdef int i
+    for i in range(count):
+        lookups.elsewhere[i] |= line_match_shared(
+            &shard.lines[line_of(shard, lookups.hash[i])], tag_mask, <uint32_t> lookups.hash[i] & tag_mask) != 0
+
+
+# ---- the lists: the shard's thread only
+
+cdef inline Order *order_of(Shard *shard, uint64_t state) noexcept nogil:
+    return &shard.proven if state & PROVEN else &shard.young
+
+
+cdef inline void link_newest(Shard *shard, Order *order, uint32_t number) noexcept nogil:
+    cdef Entry *entry = &shard.entries[number]
+    entry.older = order.newest
+    entry.newer = 0
+    if order.newest:
+        shard.entries[order.newest].newer = number
+    else:
+        order.oldest = number
+    order.newest = number
+
+
+cdef inline void unlink(Shard *shard, Order *order, uint32_t number) noexcept nogil:
+    cdef Entry *entry = &shard.entries[number]
+    if entry.older:
+        shard.entries[entry.older].newer = entry.newer
+    else:
+        order.oldest = entry.newer
+    if entry.newer:
+        shard.entries[entry.newer].older = entry.older
+    else:
+        order.newest = entry.older
+
+
+cdef inline void move_to_proven(Shard *shard, uint32_t number) noexcept nogil:
+    unlink(shard, &shard.young, number)
+    link_newest(shard, &shard.proven, number)
+    fetch_or64(&shard.entries[number].state, PROVEN, RELAXED)
+
+
+# ---- the index: the shard's thread only
+
+cdef void index_insert(Shard *shard, uint64_t hash, uint32_t number) noexcept nogil:
+    # Ends: lines hold LINE_WORDS / LINE_LOAD times the capacity.
+    cdef uint64_t at = line_of(shard, hash)
+    cdef Line *line
+    cdef int i
+    while True:
+        line = &shard.lines[at]
+        for i in range(LINE_WORDS):
+            if load32(&line.word[i], RELAXED) == 0:
+                store32(&line.word[i], tag_of(shard, hash) | number, RELEASE)
+                return
+        store32(&line.passed, load32(&line.passed, RELAXED) + 1, RELEASE)
+        at += 1
+        if at == shard.line_count:
+            at = 0
+
+
+cdef void index_remove(Shard *shard, uint64_t hash, uint32_t number) noexcept nogil:
+    # Ends: the word was inserted, and words never move.
+    cdef uint64_t at = line_of(shard, hash)
+    cdef uint32_t wanted = tag_of(shard, hash) | number
+    cdef Line *line
+    cdef int i
+    while True:
+        line = &shard.lines[at]
+        for i in range(LINE_WORDS):
+            if load32(&line.word[i], RELAXED) == wanted:
+                store32(&line.word[i], 0, RELEASE)
+                return
+        store32(&line.passed, load32(&line.passed, RELAXED) - 1, RELEASE)
+        at += 1
+        if at == shard.line_count:
+            at = 0
+
+
+# ---- writing: the shard's thread only
+
+cdef inline void count(uint64_t *counter, int64_t step) noexcept nogil:
+    store64(counter, load64(counter, RELAXED) + <uint64_t> step, RELAXED)
+
+
+cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
+    """Give the entry back; an expired contact entry ends in one of the two counters of the contract."""
+    cdef Entry *entry = &shard.entries[number]
+    cdef uint64_t state = load64(&entry.state, RELAXED)
+    index_remove(shard, shard_hash(shard, &entry.host), number)
+    unlink(shard, order_of(shard, state), number)
+    # From here on no reader takes the entry for a host's, and no other thread can set USED any more.
+    while not exchange_if64(&entry.state, &state, state & GENERATION, True, RELAXED, RELAXED):
+        pass
+    if until_of(state) > now_us:
+        shard.displaced = entry.host
+        count(&shard.evicted, 1)
+    elif not state & CHILD:
+        count(&shard.successful if state & USED else &shard.direct_to_fake, 1)
+    count(&shard.size, -1)
+    entry.newer = shard.free
+    shard.free = number
+
+
+cdef bint evict(Shard *shard, uint64_t now_us) noexcept nogil:
+    """Make one entry free: an expired one, else the oldest never used. False: every entry is live and used."""
+    cdef uint32_t oldest = shard.proven.oldest
+    cdef uint64_t state
+    cdef int _
+    if oldest and until_of(load64(&shard.entries[oldest].state, RELAXED)) <= now_us:
+        remove(shard, oldest, now_us)
+        return True
+    # Each step takes an entry out of `young` for good, so a run of used entries is paid for once. The contact that
+    # meets a run longer than the bound is counted in `full` and not remembered.
+    for _ in range(EVICTION_STEPS):
+        oldest = shard.young.oldest
+        if not oldest:
+            return False
+        state = load64(&shard.entries[oldest].state, RELAXED)
+        if until_of(state) <= now_us or not state & USED:
+            remove(shard, oldest, now_us)
+            return True
+        move_to_proven(shard, oldest)
+    return False
+
+
+cdef bint shard_add(
+        Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
+        uint64_t now_us) noexcept nogil:
+    """Add a host; one that is there stays as it is. False: no entry could be had."""
+    cdef uint64_t state = 0
+    cdef uint32_t number = shard_find(shard, host, hash, &state)
+    if number and until_of(state) > now_us:
+        return True
+    return shard_insert(shard, number, host, hash, until_us, flags, now_us)
+
+
+cdef bint shard_insert(
+        Shard *shard, uint32_t expired, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
+        uint64_t now_us) noexcept nogil:
+    """Add a host that has no entry but an expired one (0: none at all). False: no entry could be had."""
+    cdef uint64_t state
+    cdef uint32_t number
+    cdef Entry *entry
+    if expired:
+        remove(shard, expired, now_us)
+    if shard.free == 0 and shard.highest == shard.capacity and not evict(shard, now_us):
+        count(&shard.full, 1)
+        return False
+    if shard.free:
+        number = shard.free
+        shard.free = shard.entries[number].newer
+    else:
+        number = shard.highest + 1
+        store32(&shard.highest, number, RELAXED)
+    entry = &shard.entries[number]
+    # The entry is not LIVE now, and that is visible before its new host is.
+    state = load64(&entry.state, RELAXED)
+    fence(RELEASE)
+    store64(&entry.host.high, host.high, RELAXED)
+    store64(&entry.host.low, host.low, RELAXED)
+    state = (state + (1 << GENERATION_SHIFT)) & GENERATION
+    store64(&entry.state, until_us << UNTIL_SHIFT | state | LIVE | flags, RELEASE)
+    link_newest(shard, &shard.young, number)
+    index_insert(shard, hash, number)
+    count(&shard.size, 1)
+    count(&shard.added, 1)
+    return True
+
+
+cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil:
+    """Take up to `budget` steps at the old ends of both lists: expired entries go, used ones move to `proven`."""
+    cdef uint32_t oldest
+    cdef uint64_t state
+    while budget > 0:
+        budget -= 1
+        oldest = shard.young.oldest
+        if not oldest:
+            break
+        state = load64(&shard.entries[oldest].state, RELAXED)
+        if until_of(state) <= now_us:
+            remove(shard, oldest, now_us)
+        elif state & USED:
+            move_to_proven(shard, oldest)
+        else:
+            break
+    while budget > 0:
+        budget -= 1
+        oldest = shard.proven.oldest
+        if not oldest or until_of(load64(&shard.entries[oldest].state, RELAXED)) > now_us:
+            break
+        remove(shard, oldest, now_us)
+
+
+cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_t budget) noexcept nogil:
+    """Remove what is expired among `budget` entries from number `first` (from 1); the next number, 0 at the end.
+
+    The lists are in order of expiry as long as the lifetime stays the same; after it was changed, only
+    a sweep finds an expired entry behind a living one.
+    """
+    cdef uint32_t number = first
+    cdef uint64_t state
+    while budget and number <= shard.highest:
+        state = load64(&shard.entries[number].state, RELAXED)
+        if state & LIVE and until_of(state) <= now_us:
+            remove(shard, number, now_us)
+        number += 1
+        budget -= 1
+    return number if number <= shard.highest else 0
+
+
+# ---- memory: the main thread, at the start and at the end
+
+cdef size_t entry_bytes(uint32_t capacity) noexcept:
+    return (<size_t> capacity + 1) * sizeof(Entry)
+
+
+cdef uint64_t lines_for(uint32_t capacity) noexcept:
+    return (<uint64_t> capacity + LINE_LOAD - 1) // LINE_LOAD
+
+
+cdef void *map_memory(size_t size) except NULL:
+    """Zeroed pages that are resident at once: what is missing shows at start, not under load."""
+    cdef size_t mapped = mapped_bytes(size), before
+    cdef char *memory = <char *> mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if memory == <char *> MAP_FAILED:
+        raise MemoryError(f"no {size} bytes of memory for the whitelist: {strerror(errno).decode()}")
+    # Large pages save most misses of the TLB in a table of many megabytes; without them it works as well. They must
+    # begin at their multiples: what lies before goes back.
+    before = -<size_t> memory & (LARGE_PAGE - 1) if mapped > size else 0
+    if before:
+        munmap(memory, before)
+    if mapped - before > size:
+        munmap(memory + before + page_end(size), mapped - before - page_end(size))
+    memory += before
+    madvise(memory, size, MADV_HUGEPAGE)
+    memset(memory, 0, size)
+    return memory
+
+
+cdef size_t page_end(size_t size) noexcept:
+    return (size + 4095) & ~<size_t> 4095
+
+
+cdef size_t mapped_bytes(size_t size) noexcept:
+    return page_end(size) + LARGE_PAGE if size >= LARGE_PAGE else size
+
+
+cdef int map_shard(Shard *shard, uint32_t capacity, const char *key, uint64_t hash_mask) except -1:
+    cdef int bits = (<object> capacity).bit_length()
+    memcpy(&shard.key, key, sizeof(HashKey))
+    shard.capacity = capacity
+    shard.hash_mask = hash_mask
+    shard.number_mask = (<uint32_t> 1 << bits) - 1
+    shard.line_count = lines_for(capacity)
+    shard.entries = <Entry *> map_memory(entry_bytes(capacity))
+    shard.lines = <Line *> map_memory(shard.line_count * sizeof(Line))
+    return 0
+
+
+cdef void unmap_shard(Shard *shard) noexcept:
+    if shard.entries:
+        munmap(shard.entries, entry_bytes(shard.capacity))
+    if shard.lines:
+        munmap(shard.lines, shard.line_count * sizeof(Line))

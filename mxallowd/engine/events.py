@@ -1,0 +1,73 @@
+"""The vocabulary of what happens on the packet path, as the sinks see it.
+
+An event is a record of fixed size that a queue thread wrote into a ring (_ring.pxd has the layout). Sinks get them
+decoded, in batches, in the order of each queue.
+"""
+import socket
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from mxallowd.engine._headers import REASONS
+from mxallowd.engine._ring import EVENT_SIZE
+
+_RECORD = struct.Struct("=BBHIQ16s16sQ8x")
+MAPPED = b"\0" * 10 + b"\xff\xff"
+
+if _RECORD.size != EVENT_SIZE:
+    raise ImportError("the layout of events differs between _ring.pxd and events.py")
+
+
+class Kind(IntEnum):
+    """What happened. The numbers are those of _ring.pxd."""
+
+    WHITELISTED = 1  # source met a fake server and is listed until until_us
+    ACCEPTED = 2  # source, listed, reached a real server for the first time
+    REFUSED = 3  # source, not listed, tried a real server
+    MALFORMED = 4  # a packet whose header cannot be parsed; it was accepted
+    FULL = 5  # source met a fake server and there was no room
+    SWEPT = 6  # the queue's thread has removed all expired entries
+    EVICTED = 8  # source was listed and never used, and made room for another before its time
+    STOPPED = 7  # the queue's thread has ended; length is the errno, 0 after a stop
+
+
+class Event(NamedTuple):
+    """One event. Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form."""
+
+    kind: int
+    reason: int
+    queue: int
+    length: int
+    time_us: int  # CLOCK_BOOTTIME
+    source: bytes
+    destination: bytes
+    until_us: int
+
+    @property
+    def head(self) -> bytes:
+        """MALFORMED: the first bytes of the packet, at most 32."""
+        return (self.source + self.destination)[: self.length]
+
+    @property
+    def reason_name(self) -> str:
+        """MALFORMED: why the header cannot be parsed."""
+        return REASONS[self.reason]
+
+
+def decode(records: bytes) -> list[Event]:
+    """The events of records as Ring.drain gives them. Raises struct.error where one is not whole."""
+    return [Event(*fields) for fields in _RECORD.iter_unpack(records)]
+
+
+def packed(text: str) -> bytes:
+    """An address as events carry it. Raises OSError where `text` is none."""
+    if ":" in text:
+        return socket.inet_pton(socket.AF_INET6, text)
+    return MAPPED + socket.inet_pton(socket.AF_INET, text)
+
+
+def address_text(address: bytes) -> str:
+    """The usual text of an address of 16 bytes (RFC 5952 for IPv6)."""
+    if address.startswith(MAPPED):
+        return socket.inet_ntop(socket.AF_INET, address[12:])
+    return socket.inet_ntop(socket.AF_INET6, address)

@@ -1,0 +1,1 @@
+"""Copies of the whitelist elsewhere, kept the same as it."""

@@ -1,0 +1,74 @@
+"""Kernel table pf: a table of the packet filter of FreeBSD, OpenBSD and NetBSD, by pfctl(8) in the privileged helper.
+
+Its entries have no time: the sink takes them out. The table belongs to the daemon; hosts of the operator's own belong
+into another one. After a restart what it holds is taken over, for a whole lifetime, since nothing says how old it is.
+"""
+from collections.abc import Mapping, Sequence
+
+from mxallowd.engine.events import packed
+from mxallowd.mirrors.kernel import Held, Known, Listing, TableError
+from mxallowd.mirrors.kernel.helper import Operation, Verb
+from mxallowd.mirrors.kernel.privileged import Privileged
+
+
+class PfTable:
+    """One table of pf."""
+
+    forgets = False
+    sample = 32
+
+    def __init__(self, table: str) -> None:
+        self.name = f"pf {table}"
+        self._table = table
+        self._helper = Privileged("pf", table)
+
+    def open(self) -> None:
+        """Start the helper. Raises StartError."""
+        self._helper.start()
+
+    def close(self) -> None:
+        """End the helper."""
+        self._helper.close()
+
+    def inspect(self) -> None:
+        """See whether the table is there."""
+        if self._table not in self._helper.ask(Verb.INSPECT).split():
+            raise TableError(f"table <{self._table}> is missing: declare it in pf.conf, table <{self._table}> persist")
+
+    def read(self) -> tuple[list[Held], bool]:
+        """What the table holds; networks and what is no address are passed over."""
+        self.inspect()
+        held = []
+        for text in self._helper.ask(Verb.READ).split():
+            try:
+                held.append(Held(packed(text), 0, used=False))
+            except OSError:
+                continue
+        return held, True
+
+    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+        """Delete, then add."""
+        self._helper.ask(Verb.CHANGE, [
+            *((Operation.DELETE, 0, 0, host) for host in unlisted),
+            *((Operation.ADD, 0, 0, known.host) for known in listed)])
+
+    def refill(self, entries: Listing) -> int:
+        """Let the table hold just these."""
+        self.inspect()
+        self._helper.ask(Verb.REPLACE, ((Operation.ADD, 0, 0, known.host) for known in entries))
+        return 0
+
+    def flush(self) -> None:
+        """Empty the table."""
+        self.refill(Listing((), 0))
+
+    def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
+        """Those of these hosts that the table does not hold; pfctl only says how many, so it is all or none."""
+        if not hosts:
+            return set()
+        records = [(Operation.ADD, 0, 0, host) for host in hosts]
+        return set(hosts) if int(self._helper.ask(Verb.TEST, records)) < len(hosts) else set()
+
+    def totals(self) -> dict[str, int]:
+        """pf keeps its counters by rules, which are the operator's: none."""
+        return {}

@@ -1,0 +1,1 @@
+"""The life of the process: background, pid file, privileges, streams, memory, processes beside it."""

@@ -1,0 +1,32 @@
+"""Processes of our own beside the daemon: the guard and the privileged helper.
+
+They run from the very files that this process runs from, whatever the current directory or the environment offers: a
+helper keeps root's privileges. Run as a script, this file is what starts them.
+"""
+import runpy
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def command(module: str, *words: str) -> list[str]:
+    """The words that run a module of this package as a program."""
+    # -I: neither this file's directory nor the current one, nor the environment's, nor one of the user.
+    return [sys.executable, "-I", str(Path(__file__).resolve()), module, *words]
+
+
+def _load_package() -> None:
+    # Without a look at the directory that holds it: a sandbox that is inherited may not allow that.
+    spec = spec_from_file_location("mxallowd", _PACKAGE / "__init__.py")
+    assert spec
+    assert spec.loader
+    sys.modules["mxallowd"] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["mxallowd"])
+
+
+if __name__ == "__main__":
+    _load_package()
+    sys.argv = sys.argv[1:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,0 +1,159 @@
+"""The settings: what command line and configuration file come to, checked and frozen.
+
+Servers of both sources add up; of single values the last one counts, and the command line stands after the file.
+A setting that cannot be used is a problem with the place where it stood; whoever reads the settings
+decides what to do with the problems, and with any fatal one there are no settings.
+"""
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from mxallowd.captures.filters import compile_filter
+from mxallowd.settings.options import OPTIONS, Address, Kind, Option
+from mxallowd.text import quoted
+
+ON_BSD = "bsd" in sys.platform or sys.platform.startswith("dragonfly")
+PFLOG_INTERFACE, PF_TABLE = "pflog0", "mx-white"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An option with the text of its value (empty for a flag) and where it stood."""
+
+    option: Option
+    text: str
+    where: str
+    line: int = 0  # of the file; 0 elsewhere
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with the input. `where` is `file:line` or `command line`."""
+
+    where: str
+    message: str
+    fatal: bool = True
+    missing: bool = False  # something required was not given at all: the usage helps
+    line: int = 0  # of the file; 0 elsewhere
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.fatal else f"{self.where}: warning: {self.message}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, converted; the names are those of the options."""
+
+    config: Path
+    fake_mailserver: tuple[Address, ...]
+    real_mailserver: tuple[Address, ...]
+    queue_num: range | None
+    whitelist_time: int  # seconds
+    no_rdns_whitelist: bool
+    rdns_unconfirmed: bool
+    dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; none: those of resolv.conf
+    dns_rate: int  # lookups a second
+    stdout: bool
+    quiet: bool
+    foreground: bool
+    pflog_interface: str | None  # an interface, nflog:GROUP or file:PATH; None: nothing is captured
+    pcap_filter: str
+    pf_table: str | None
+    nft_table: str | None  # FAMILY NAME
+    nft_setup: bool
+    ipset: bool
+    flush_on_exit: bool
+    queue_length: int  # packets
+    on_overload: str  # accept or drop
+    no_watchdog: bool
+    max_entries: int
+    user: str | None  # None: mxallowd, where there is such a user
+    no_sandbox: bool
+    pid_file: Path
+
+
+def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Problem]]:
+    """Settings from assignments, the later ones counting more, and every problem found. None where one is fatal."""
+    values: dict[str, object] = {
+        option.field: {} if option.kind is Kind.LIST else option.default
+        for option in OPTIONS
+        if option.kind is not Kind.ACTION
+    }
+    given: set[str] = set()
+    roles: dict[object, Option] = {}
+    problems: list[Problem] = []
+    for assignment in assignments:
+        option = assignment.option
+        given.add(option.name)
+        if option.kind is Kind.FLAG:
+            values[option.field] = True
+            continue
+        try:
+            value = option.convert(assignment.text)
+        except ValueError as error:
+            problems.append(Problem(assignment.where, f"{option.name}: {quoted(assignment.text)} {error}",
+                                    line=assignment.line))
+            continue
+        collected = values[option.field]
+        if not isinstance(collected, dict):
+            values[option.field] = value
+        elif roles.setdefault(value, option) is not option:
+            message = f"{option.name}: {quoted(assignment.text)} is a {roles[value].name} already"
+            problems.append(Problem(assignment.where, message, line=assignment.line))
+        else:
+            # A dict for its keys: each server once, in the order given.
+            collected[value] = None
+    _complete(values)
+    problems += _missing(given, values)
+    problems += _filter_problems(str(values["pflog_interface"] or ""), str(values["pcap_filter"]))
+    if any(problem.fatal for problem in problems):
+        return None, problems
+    frozen = {name: tuple(value) if isinstance(value, dict) else value for name, value in values.items()}
+    return Settings(**frozen), problems  # type: ignore[arg-type]  # the converters of the table gave the types
+
+
+def _complete(values: dict[str, object]) -> None:
+    """What a BSD does where nothing else is said: capture from pflog0, and feed pf's table, as mxallowd 1.9 did."""
+    if not ON_BSD:
+        return
+    if values["queue_num"] is None and values["pflog_interface"] is None:
+        values["pflog_interface"] = PFLOG_INTERFACE
+    # A rehearsal from a file leaves the firewall alone unless it is told otherwise.
+    if values["pf_table"] is None and not str(values["pflog_interface"] or "file:").startswith("file:"):
+        values["pf_table"] = PF_TABLE
+
+
+def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
+    problems = [
+        Problem("settings", f"no {name} is given: at least one is needed", missing=True)
+        for name in ("fake-mailserver", "real-mailserver")
+        if name not in given
+    ]
+    if not given & {"queue-num", "pflog-interface"} and values["pflog_interface"] is None:
+        problems.append(Problem("settings", "no queue-num is given: it is the number in the firewall rule "
+                                "(or pflog-interface, to capture)", missing=True))
+    if str(values["pflog_interface"] or "").startswith("file:") and "queue-num" in given:
+        problems.append(Problem("settings", "a file (pflog-interface) is rehearsed alone, without queue-num"))
+    if "nft-setup" in given and "nft-table" not in given:
+        problems.append(Problem("settings", "nft-setup needs nft-table, the table that it is to create"))
+    if "flush-on-exit" in given and not (values["pf_table"] or values["ipset"] or given & {"pf-table", "nft-table"}):
+        problems.append(Problem("settings", "flush-on-exit needs a table to empty: pf-table, nft-table or ipset"))
+    return problems
+
+
+def _filter_problems(source: str, expression: str) -> list[Problem]:
+    """What is wrong with a filter that libpcap will not compile; of the others it is seen at the start."""
+    if not source.startswith(("nflog:", "pflog")):
+        return []
+    try:
+        compile_filter(expression)
+    except ValueError as error:
+        return [Problem("settings", f"pcap-filter: {quoted(expression)} {error}")]
+    return []
+
+
+def changed(before: Settings, after: Settings) -> tuple[str, ...]:
+    """The names of the options whose settings differ."""
+    names = [field.name for field in fields(Settings) if getattr(before, field.name) != getattr(after, field.name)]
+    return tuple(option.name for option in OPTIONS if option.field in names)

@@ -1,0 +1,204 @@
+"""Heartbeats and the thread that watches them: see _watch.pxd.
+
+Which way it fails: a socket that tells nothing holds nothing, and nobody is ended. It ends the process only where
+packets wait while their thread has taken none and settled none for half a second: from then on every new connection to
+the mail server would hang, and a process that is gone harms less. A thread that only waits for a processor is no such
+case: it goes on sooner than a new process would be there, with all that it knows.
+"""
+cimport cython
+from libc.errno cimport errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdio cimport snprintf, sscanf
+from libc.string cimport strrchr
+from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.signal cimport sigfillset, sigset_t
+from posix.time cimport timespec
+from posix.unistd cimport _exit, close, ftruncate, read
+
+from mxallowd.engine.c_atomic cimport RELAXED, load32, load64, store32, store64
+from mxallowd.watchdog.c_threads cimport (
+    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, prctl, pthread_create, pthread_join, pthread_sigmask, setpriority)
+
+cdef extern from "<sys/mman.h>" nogil:
+    const unsigned int MFD_CLOEXEC
+    int memfd_create(const char *name, unsigned int flags)
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    const int SOL_SOCKET
+    const int SO_MEMINFO
+    int getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+
+cdef extern from "<linux/sock_diag.h>" nogil:
+    const int SK_MEMINFO_VARS
+
+cdef extern from "<time.h>" nogil:
+    int nanosleep(const timespec *wanted, timespec *left)
+
+cdef enum:
+    NICENESS = -11      # above the queue threads: a busy one must not keep us from seeing a silent one
+
+PAGE_BYTES = sizeof(Beats)
+SILENCE_MS = <int> TICK_MS * <int> SILENT_TICKS
+STARVATION_MS = <int> TICK_MS * <int> STARVED_TICKS
+SILENT_STATUS = <int> STATUS
+
+
+cdef bint unread(int fd) noexcept nogil:
+    """Whether the socket holds packets that nobody has taken: SO_MEMINFO needs no privilege, as /proc would."""
+    cdef uint32_t memory[<int> SK_MEMINFO_VARS]
+    cdef socklen_t size = sizeof(memory)
+    memory[0] = 0
+    return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0 and memory[0] > 0
+
+
+cdef bint look_at_thread(uint64_t thread, char *state, uint64_t *cpu) noexcept nogil:
+    """What /proc says of it: its state, R where it runs or could run, and the clock ticks that it used (proc(5))."""
+    cdef char path[64]
+    cdef char text[512]
+    cdef const char *behind_name
+    cdef unsigned long user = 0, system = 0
+    cdef int fd
+    cdef ssize_t length
+    snprintf(path, sizeof(path), b"/proc/self/task/%lu/stat", <unsigned long> thread)
+    fd = open(path, O_RDONLY | O_CLOEXEC)
+    if fd < 0:
+        return False
+    length = read(fd, text, sizeof(text) - 1)
+    close(fd)
+    if length <= 0:
+        return False
+    text[length] = 0
+    behind_name = strrchr(text, c')')
+    if behind_name == NULL or sscanf(
+            behind_name, b") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", state, &user, &system) != 3:
+        return False
+    cpu[0] = user + system
+    return True
+
+
+cdef bint starves(Watch *watch, int i) noexcept nogil:
+    """Whether its thread could run and has hardly run at all: a batch takes microseconds, so one that ran spins."""
+    cdef char state = 0
+    cdef uint64_t cpu = 0
+    if not look_at_thread(load64(&watch.beats.thread[i], RELAXED), &state, &cpu):
+        return False
+    return state == c'R' and cpu - watch.cpu[i] <= 1
+
+
+cdef int silent_queue(Watch *watch) noexcept nogil:
+    """One look; the place of a queue that has been silent for too long while packets wait in it, -1: there is none."""
+    cdef uint64_t beat
+    cdef char state = 0
+    cdef int i
+    for i in range(watch.count):
+        beat = load64(&watch.beats.queue[i], RELAXED)
+        if beat != watch.seen[i] or not (load64(&watch.beats.busy[i], RELAXED) or unread(watch.fds[i])):
+            watch.seen[i] = beat
+            watch.ticks[i] = 0
+            continue
+        if watch.ticks[i] == 0:
+            look_at_thread(load64(&watch.beats.thread[i], RELAXED), &state, &watch.cpu[i])
+        watch.ticks[i] += 1
+        if watch.ticks[i] >= SILENT_TICKS and (watch.ticks[i] >= STARVED_TICKS or not starves(watch, i)):
+            return i
+    return -1
+
+
+cdef void *run(void *argument) noexcept nogil:
+    cdef Watch *watch = <Watch *> argument
+    cdef timespec tick
+    cdef int silent
+    tick.tv_sec = 0
+    tick.tv_nsec = TICK_MS * 1000000
+    prctl(PR_SET_NAME, b"mxallowd-watch")
+    setpriority(PRIO_PROCESS, 0, NICENESS)
+    while load32(&watch.stop, RELAXED) == 0:
+        nanosleep(&tick, NULL)
+        silent = silent_queue(watch)
+        if silent >= 0 and load32(&watch.stop, RELAXED) == 0:
+            store64(&watch.beats.silent, <uint64_t> silent + 1, RELAXED)
+            # All threads at once, and nothing of Python's or of the C library's on the way.
+            _exit(STATUS)
+    return NULL
+
+
+@cython.final
+cdef class Heartbeats:
+    def __cinit__(self, fd=None):
+        self.fd = -1
+        self.fd = memfd_create(b"mxallowd-heartbeats", MFD_CLOEXEC) if fd is None else fd
+        if self.fd < 0 or (fd is None and ftruncate(self.fd, sizeof(Beats)) < 0):
+            raise OSError(errno, "no memory to share for heartbeats")
+        self.beats = <Beats *> mmap(NULL, sizeof(Beats), PROT_READ | PROT_WRITE, MAP_SHARED, self.fd, 0)
+        if self.beats == <Beats *> MAP_FAILED:
+            self.beats = NULL
+            raise OSError(errno, "no memory to share for heartbeats")
+
+    def __dealloc__(self):
+        if self.beats:
+            munmap(self.beats, sizeof(Beats))
+        if self.fd >= 0:
+            close(self.fd)
+
+    def beat(self):
+        store64(&self.beats.main_loop, load64(&self.beats.main_loop, RELAXED) + 1, RELAXED)
+
+    def beat_guard(self):
+        store64(&self.beats.guard, load64(&self.beats.guard, RELAXED) + 1, RELAXED)
+
+    @property
+    def guard(self):
+        return load64(&self.beats.guard, RELAXED)
+
+    @property
+    def main_loop(self):
+        return load64(&self.beats.main_loop, RELAXED)
+
+    @property
+    def silent(self):
+        silent = load64(&self.beats.silent, RELAXED)
+        return silent - 1 if silent else None
+
+    def queue(self, place):
+        if not 0 <= place < MOST_QUEUES:
+            raise IndexError(f"no queue {place}")
+        return load64(&self.beats.queue[<int> place], RELAXED)
+
+    def thread(self, place):
+        if not 0 <= place < MOST_QUEUES:
+            raise IndexError(f"no queue {place}")
+        return load64(&self.beats.thread[<int> place], RELAXED)
+
+
+@cython.final
+cdef class Watchdog:
+    def __cinit__(self, Heartbeats heartbeats not None, fds):
+        cdef int i
+        if not 0 < len(fds) <= MOST_QUEUES:
+            raise ValueError(f"{len(fds)} queues cannot be watched")
+        self.heartbeats = heartbeats
+        self.watch.beats = heartbeats.beats
+        self.watch.count = len(fds)
+        for i, fd in enumerate(fds):
+            self.watch.fds[i] = fd
+
+    def start(self):
+        cdef sigset_t every, before
+        cdef int status
+        sigfillset(&every)
+        pthread_sigmask(SIG_SETMASK, &every, &before)
+        status = pthread_create(&self.thread, NULL, run, &self.watch)
+        pthread_sigmask(SIG_SETMASK, &before, NULL)
+        if status:
+            raise OSError(status, "cannot start the watching thread")
+        self.started = True
+
+    def stop(self):
+        cdef unsigned long thread = self.thread
+        store32(&self.watch.stop, 1, RELAXED)
+        if self.started:
+            self.started = False
+            with nogil:
+                pthread_join(thread, NULL)

@@ -1,0 +1,115 @@
+"""The guard: a small process beside the daemon that ends it when it is stopped as a whole.
+
+A daemon that is stopped (SIGSTOP, swapped out, a frozen container) is still bound to its queue, so all new mail waits
+in it. Its own watching thread is stopped as well; this process is not. It maps the daemon's heartbeats, looks whether
+packets wait in a socket while no queue thread takes any, and kills the daemon: the kernel's --queue-bypass lets mail
+through then. It also says, once, that the daemon's main loop hangs, which nobody inside could say; verdicts go on
+meanwhile.
+
+    mxallowd.watchdog.guard HEARTBEATS PIDFD SINK USER QUEUE...
+
+Descriptors of the page and of the daemon, `stdout` or `syslog`, the user that both become (empty: the default), and
+the queues with the port ids of their sockets, NUMBER:PORT. It ends when its standard input does, which the daemon
+holds open.
+"""
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mxallowd.log import Log, open_log
+from mxallowd.process.privileges import give_up
+from mxallowd.watchdog._watch import SILENT_STATUS, Heartbeats
+from mxallowd.watchdog.procnetlink import read_row
+
+TICK_S = 0.1
+SILENT_S = 1.2  # the daemon's own thread needs 0.5: this is for when that is stopped, too
+NICENESS = -11
+STARVED_S = 4.0  # that one gives 3 s to a thread that waits for a processor
+MAIN_LOOP_S = 10.0
+
+
+class Guard:
+    """One look after the other. Times are of a clock that does not jump."""
+
+    def __init__(self, beats: Heartbeats, queues: Sequence[tuple[int, int]], log: Log) -> None:
+        self._beats = beats
+        self._queues = queues
+        self._log = log
+        self._seen = [(-1, 0.0)] * len(queues)
+        self._main = (-1, 0.0)
+        self._hangs = False
+
+    def silent(self, now: float) -> int | None:
+        """The number of a queue in which packets have waited for too long while its thread took none."""
+        found = None
+        for place, (number, port_id) in enumerate(self._queues):
+            beat, since = self._seen[place]
+            if self._beats.queue(place) != beat or not read_row(port_id)[0]:
+                self._seen[place] = (self._beats.queue(place), now)
+            elif now - since >= (STARVED_S if could_run(self._beats.thread(place)) else SILENT_S):
+                found = number
+        return found
+
+    def look_at_main_loop(self, now: float) -> None:
+        """Say once that it hangs, and once that it goes on."""
+        beat, since = self._main
+        if self._beats.main_loop != beat:
+            self._main = (self._beats.main_loop, now)
+            if self._hangs:
+                self._log.warning("main-loop", None, state="goes-on", seconds=round(now - since))
+            self._hangs = False
+        elif now - since >= MAIN_LOOP_S and not self._hangs:
+            self._hangs = True
+            self._log.error("main-loop", None, state="hangs", seconds=round(now - since))
+
+
+def could_run(thread: int) -> bool:
+    """Whether a thread runs, or waits for a processor alone (proc(5))."""
+    try:
+        text = Path(f"/proc/{thread}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] == "R"
+
+
+def main(words: list[str]) -> int:
+    """Run as the guard."""
+    heartbeats, pidfd, sink, user, *queues = words
+    # What stops the daemon's process group, a key of a terminal, must not stop us.
+    os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    # As good as the daemon's own watching thread: what keeps that one from running must not keep us.
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    # Ending a process of the same user needs no capability.
+    give_up(user or None, keep=())
+    beats = Heartbeats(int(heartbeats))
+    lines, writer = open_log(stdout=sink == "stdout", quiet=False)
+    writer.start()
+    numbers = [(int(number), int(port_id)) for number, port_id in (queue.split(":") for queue in queues)]
+    guard = Guard(beats, numbers, lines)
+    while not select.select([0], [], [], TICK_S)[0]:
+        beats.beat_guard()
+        now = time.monotonic()
+        silent = guard.silent(now)
+        if silent is not None:
+            signal.pidfd_send_signal(int(pidfd), signal.SIGKILL)
+            lines.error("killed", None, queue=silent, reason="packets waited, and the process did not run")
+            break
+        guard.look_at_main_loop(now)
+    else:
+        if beats.silent is not None:
+            lines.error("ended", None, queue=numbers[beats.silent][0], status=SILENT_STATUS,
+                        reason="packets waited, and the queue's thread did not run")
+    writer.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,96 @@
+"""The guard (guard.py) as the daemon has it: started with it, seen to while it runs, and ended with it.
+
+It is what ends a daemon that is stopped as a whole, so one that has ended, or stands still, is said and started again.
+Which way it fails: without a guard the daemon goes on, and says so.
+"""
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+
+from mxallowd.errors import StartError
+from mxallowd.process.child import command
+from mxallowd.watchdog._watch import Heartbeats
+
+# Between two starts; twice as long after each guard that did not last, up to the longest.
+AGAIN_S, LONGEST_S, LASTED_S = 1.0, 60.0, 30.0
+STILL_TICKS = 5  # seconds in which it gave no sign
+END_S = 2.0
+
+
+class GuardProcess:
+    """The process, or its place."""
+
+    def __init__(self, heartbeats: Heartbeats, sink: str, user: str) -> None:
+        self._heartbeats = heartbeats
+        self._sink = sink
+        self._user = user
+        self._queues: Sequence[str] = ()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._pause_s = AGAIN_S
+        self._seen = (-1, 0)  # its last sign, and for how many ticks it is that
+
+    def start(self, queues: Sequence[str]) -> None:
+        """Start it, before any privilege is given up: it is to end us. `queues` are its words. Raises StartError."""
+        self._queues = queues
+        self._started_at = time.monotonic()
+        try:
+            daemon = os.pidfd_open(os.getpid())
+            try:
+                self._process = subprocess.Popen(
+                    command("mxallowd.watchdog.guard", str(self._heartbeats.fd), str(daemon), self._sink, self._user,
+                            *queues),
+                    stdin=subprocess.PIPE, stdout=None if self._sink == "stdout" else subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL, pass_fds=(self._heartbeats.fd, daemon))
+            finally:
+                os.close(daemon)
+        except OSError as error:
+            raise StartError(f"cannot start the guard: {error.strerror}") from None
+        self._seen = (-1, 0)
+
+    def tick(self) -> list[tuple[str, str]]:
+        """Once a second: what there is to say of it, the word of the log and the reason."""
+        reason = self._fault()
+        lived_s = time.monotonic() - self._started_at
+        if not reason or lived_s < self._pause_s:
+            return []
+        self._let_go()
+        self._pause_s = AGAIN_S if lived_s >= LASTED_S else min(LONGEST_S, 2 * self._pause_s)
+        try:
+            self.start(self._queues)
+        except StartError as error:
+            self._pause_s = LONGEST_S
+            return [("guard", f"{reason}; {error}")]
+        return [("guard", f"{reason}, and was started again")]
+
+    def _fault(self) -> str:
+        if self._process is None:
+            return "it is not there"
+        if self._process.poll() is not None:
+            return f"it has ended, status {self._process.returncode}"
+        sign, ticks = self._seen
+        # Ticks and not a clock: where both of us were stopped, it has not been still for long.
+        self._seen = (self._heartbeats.guard, 0 if sign != self._heartbeats.guard else ticks + 1)
+        return f"it stood still for {STILL_TICKS} s" if self._seen[1] >= STILL_TICKS else ""
+
+    def close(self) -> None:
+        """End it, by the end of its input, or for good."""
+        if self._process is not None:
+            if self._process.stdin:
+                self._process.stdin.close()
+            try:
+                self._process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                self._let_go()
+        self._process = None
+
+    def _let_go(self) -> None:
+        if self._process is None:
+            return
+        if self._process.stdin:
+            self._process.stdin.close()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(END_S)
+        self._process = None

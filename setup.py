@@ -28,8 +28,8 @@ BUILDS = {
     "coverage": ["-O0", "-g", "--coverage", "-fprofile-update=atomic"],
 }
 MODULES = [
-    "engine._siphash", "engine._headers", "engine._shard", "engine._table", "engine._ring", "_fastpath",
-    "captures._capture", "captures._replay"]
+    "engine._pages", "engine._siphash", "engine._headers", "engine._shard", "engine._records", "engine._table",
+    "engine._ring", "_fastpath", "captures._capture", "captures._replay"]
 LINUX_MODULES = ["backends._nfnetlink", "backends._worker", "watchdog._watch"]
 PARSERS = ["engine._headers", "captures._capture", "backends._nfnetlink"]
 

@@ -1,4 +1,5 @@
 """The engine of the daemon in the hands of a benchmark: the same table, ring and decision, without a kernel queue."""
+import sys
 from array import array
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
@@ -7,11 +8,11 @@ from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.captures._replay import preload, replay
 from mxallowd.captures.files import CHUNK
 from mxallowd.engine._ring import Ring
-from mxallowd.engine._table import Table
+from mxallowd.engine._table import LATEST_US, Table
 
 BATCH = 64  # packets that are decided together
 RING_EVENTS = 2 * CHUNK  # half of it is for any event, so that no event of a chunk is lost
-NEVER_US = 2**52 - 1
+NEVER_US = 2**52 - 1  # for peers that count from 1970
 
 
 def packed(server: IPv4Address | IPv6Address) -> bytes:
@@ -27,16 +28,19 @@ class Engine:
         max_entries: int, entries: int = 0,
     ) -> None:
         self.table = Table(max_entries)
-        preload(self.table, entries, NEVER_US, 0)
+        preload(self.table, entries, LATEST_US, 0)
         self._ring = Ring(RING_EVENTS, -1)
         rules = Rules([*map(packed, fake)], [*map(packed, real)], lifetime_s)
         self._fastpath = Fastpath(self.table, self._ring, rules)
         self._last_us = 0
+        self._since_us: int | None = None  # the time of the first packet
         self.deciding_ns = 0
 
     def decide(self, candidates: bytes) -> "array[int]":
         """Decide a chunk; nanoseconds of each batch, the last one may be short. Events are written and thrown away."""
-        times, self._last_us = replay(self._fastpath, candidates, self._last_us)
+        if self._since_us is None and candidates:
+            self._since_us = int.from_bytes(candidates[:8], sys.byteorder)
+        times, self._last_us = replay(self._fastpath, candidates, self._last_us, since_us=self._since_us or 0)
         batch_ns = array("I", times)
         self.deciding_ns += sum(batch_ns)
         self._ring.drain(RING_EVENTS)

@@ -132,11 +132,11 @@ def measure_c(entries: int, lookups: list[int]) -> dict[str, float]:
 
 RESIDENT = """
 import sys
-from mxallowd.engine._table import Table
 from mxallowd.captures._replay import preload
+from mxallowd.engine._table import LATEST_US, Table
 entries = int(sys.argv[1])
 table = Table(max(entries, 64))
-preload(table, entries, 2**52 - 1, 0)
+preload(table, entries, LATEST_US, 0)
 with open("/proc/self/status", encoding="ascii") as status:
     print(next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")))
 """

@@ -12,7 +12,7 @@ from mxallowd.engine._table import Table
 from mxallowd.engine.clock import boottime_us
 
 # An entry as Table.entries gives it (_table.pxd).
-_LISTED = struct.Struct("=16sQQ")
+_LISTED = struct.Struct("=16sQBB6x")
 READ_ENTRIES = 1 << 14  # entries looked at between two chances for other threads: less than a millisecond
 
 
@@ -88,7 +88,7 @@ class Whitelist:
         start = 0
         while True:
             records, start = self._table.entries(self.now_us(), start, READ_ENTRIES)
-            for host, until_us, used in _LISTED.iter_unpack(records):
+            for host, until_us, _, used in _LISTED.iter_unpack(records):
                 yield host, until_us, bool(used)
             if start == 0:
                 return

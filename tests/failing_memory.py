@@ -33,7 +33,7 @@ def makers() -> dict[str, Callable[[], object]]:
     path = Fastpath(table, ring, rules)
     made: dict[str, Callable[[], object]] = {
         # Large enough for large pages, and with a shard for admissions.
-        "Table": lambda: Table(100_000, 3, KEY, admitted=1000), "Ring": lambda: Ring(1024, -1),
+        "Table": lambda: Table(100_000, 3, KEY, main=1000), "Ring": lambda: Ring(1024, -1),
         "Rules": lambda: Rules(FAKE, REAL, 60), "Fastpath": lambda: Fastpath(table, ring, rules)}
     if sys.platform == "linux":
         from mxallowd.backends._worker import QueueThread

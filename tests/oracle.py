@@ -3,7 +3,6 @@
 Nothing of the package is imported here. Addresses are 16 bytes, IPv4 in IPv4-mapped form; times are microseconds.
 """
 from dataclasses import dataclass
-from itertools import chain
 
 MAPPED = bytes(10) + b"\xff\xff"
 DROPPED = "real-refused"
@@ -32,28 +31,53 @@ def addresses(packet: bytes) -> tuple[bytes, bytes]:
     return MAPPED + packet[12:16], MAPPED + packet[16:20]
 
 
+CONTACT, RESTORED = 0, 3
+COUNTED = (CONTACT, RESTORED)
+
+
 @dataclass
 class Entry:
     """A listed host."""
 
     until_us: int
-    child: bool
+    origin: int = CONTACT
     used: bool = False
 
 
-class Whitelist:
-    """A bounded whitelist in shards: a host is found in any of them and added to one."""
+class Shard:
+    """Entries by age: `young` in the order of arrival, `proven` in the order in which they were found used."""
 
-    def __init__(self, max_entries: int, shards: int = 1) -> None:
-        self.capacities = [max_entries // shards + (i < max_entries % shards) for i in range(shards)]
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         # A dict keeps the order of arrival.
-        self.shards: list[dict[bytes, Entry]] = [{} for _ in range(shards)]
-        self.added = self.successful = self.direct_to_fake = self.evicted = self.full = 0
+        self.young: dict[bytes, Entry] = {}
+        self.proven: dict[bytes, Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self.young) + len(self.proven)
+
+    def get(self, host: bytes) -> Entry | None:
+        """The host's entry, expired or not."""
+        return self.young.get(host) or self.proven.get(host)
+
+    def promote(self, host: bytes) -> None:
+        """Move a used host from `young` to `proven`."""
+        self.proven[host] = self.young.pop(host)
+
+
+class Whitelist:
+    """A bounded whitelist in shards: a host is found in any of them and added to one. The last one may be `main`'s."""
+
+    def __init__(self, max_entries: int, shards: int = 1, main: int = 0) -> None:
+        rest = max_entries - main
+        self.shards = [Shard(rest // shards + (i < rest % shards)) for i in range(shards)]
+        self.shards += [Shard(main)] if main else []
+        self.added = self.successful = self.direct_to_fake = self.evicted = self.full = self.ended = 0
 
     def find(self, host: bytes, now_us: int) -> Entry | None:
         """The entry of a listed host that is not expired."""
-        found = (shard[host] for shard in self.shards if host in shard)
-        return next((entry for entry in found if entry.until_us > now_us), None)
+        found = (shard.get(host) for shard in self.shards)
+        return next((entry for entry in found if entry and entry.until_us > now_us), None)
 
     def mark_used(self, host: bytes, now_us: int) -> bool:
         """Note that a host reached the real server. True the first time."""
@@ -63,43 +87,115 @@ class Whitelist:
             entry.used = True
         return first
 
-    def add(self, host: bytes, until_us: int, now_us: int, *, child: bool = False, shard: int = 0) -> bool:
+    def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
+        """Let a listed host's entry end later."""
+        entry = self.find(host, now_us)
+        if entry is None or entry.until_us >= until_us:
+            return False
+        entry.until_us = until_us
+        return True
+
+    def end(self, host: bytes, now_us: int) -> bool:
+        """Let a listed host's entries end now; they stay where they are until they are the oldest."""
+        ended = False
+        while entry := self.find(host, now_us):
+            entry.until_us = 0
+            ended = True
+        self.ended += ended
+        return ended
+
+    def add(self, host: bytes, until_us: int, now_us: int, *, origin: int = CONTACT, shard: int = 0) -> bool:
         """Enter a host; one that is listed stays as it is. False: no room, every entry is live and used."""
         own = self.shards[shard]
-        if host in own:
-            if own[host].until_us > now_us:
-                return True
+        entry = own.get(host)
+        if entry and entry.until_us > now_us:
+            return True
+        if entry:
             self._remove(own, host, now_us)
-        if len(own) == self.capacities[shard]:
-            expired = (known for known, entry in own.items() if entry.until_us <= now_us)
-            unused = (known for known, entry in own.items() if not entry.used)
-            victim = next(chain(expired, unused), None)
-            if victim is None:
-                self.full += 1
-                return False
-            self._remove(own, victim, now_us)
-        own[host] = Entry(until_us, child)
+        if len(own) == own.capacity and not self._evict(own, now_us):
+            self.full += 1
+            return False
+        own.young[host] = Entry(until_us, origin)
         self.added += 1
         return True
+
+    def admit(self, host: bytes, until_us: int, now_us: int, origin: int) -> bool:
+        """Enter a host into the main thread's shard. False: it is listed, or there is no room."""
+        if self.find(host, now_us):
+            return False
+        self.expire(now_us, 2, shard=len(self.shards) - 1)
+        return self.add(host, until_us, now_us, origin=origin, shard=len(self.shards) - 1)
+
+    def restore(self, host: bytes, until_us: int, origin: int, used: bool, now_us: int, shard: int) -> str:
+        """Enter a host as it was listed before: what became of it."""
+        if until_us <= now_us:
+            return "ended"
+        listed = self.find(host, now_us)
+        if listed:
+            listed.used |= used
+            listed.until_us = max(listed.until_us, until_us)
+            return "known"
+        own = self.shards[shard]
+        if not own.get(host) and len(own) == own.capacity:
+            self.expire(now_us, 2, shard=shard)
+            if len(own) == own.capacity:
+                return "left-out"
+        self.add(host, until_us, now_us, origin=origin, shard=shard)
+        own.young[host].used = used
+        return "entered"
+
+    def expire(self, now_us: int, budget: int, *, shard: int = 0) -> None:
+        """Remove expired hosts in so many steps at the old ends; a used one moves on."""
+        own = self.shards[shard]
+        while budget > 0:
+            budget -= 1
+            host = next(iter(own.young), None)
+            if host is None:
+                break
+            if own.young[host].until_us <= now_us:
+                self._remove(own, host, now_us)
+            elif own.young[host].used:
+                own.promote(host)
+            else:
+                break
+        while budget > 0:
+            budget -= 1
+            host = next(iter(own.proven), None)
+            if host is None or own.proven[host].until_us > now_us:
+                break
+            self._remove(own, host, now_us)
 
     def sweep(self, now_us: int) -> None:
         """Remove all expired entries."""
         for shard in self.shards:
-            for host in [host for host, entry in shard.items() if entry.until_us <= now_us]:
-                self._remove(shard, host, now_us)
+            for host, entry in [*shard.young.items(), *shard.proven.items()]:
+                if entry.until_us <= now_us:
+                    self._remove(shard, host, now_us)
 
     def counters(self) -> dict[str, int]:
         """The counters of the table; they agree with the compiled ones once both were swept."""
         return {
             "entries": sum(map(len, self.shards)), "added": self.added, "successful": self.successful,
-            "direct-to-fake": self.direct_to_fake, "evicted": self.evicted, "full": self.full,
+            "direct-to-fake": self.direct_to_fake, "evicted": self.evicted, "full": self.full, "ended": self.ended,
         }
 
-    def _remove(self, shard: dict[bytes, Entry], host: bytes, now_us: int) -> None:
-        entry = shard.pop(host)
+    def _evict(self, own: Shard, now_us: int) -> bool:
+        host = next(iter(own.proven), None)
+        if host is not None and own.proven[host].until_us <= now_us:
+            self._remove(own, host, now_us)
+            return True
+        while host := next(iter(own.young), None):
+            if own.young[host].until_us <= now_us or not own.young[host].used:
+                self._remove(own, host, now_us)
+                return True
+            own.promote(host)
+        return False
+
+    def _remove(self, shard: Shard, host: bytes, now_us: int) -> None:
+        entry = shard.young.pop(host, None) or shard.proven.pop(host)
         if entry.until_us > now_us:
             self.evicted += 1
-        elif not entry.child:
+        elif entry.until_us and entry.origin in COUNTED:
             self.successful += entry.used
             self.direct_to_fake += not entry.used
 

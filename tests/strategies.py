@@ -24,6 +24,14 @@ def listing(*entries: Known) -> Listing:
     return Listing(((known.host, 1_000_000 * known.remaining_s, known.used) for known in entries), 0)
 
 
+RECORD = struct.Struct("=16sQBB6x")
+
+
+def record(address: bytes, until_us: int, origin: int = 0, used: bool = False) -> bytes:
+    """An entry of the whitelist as Table.entries gives it and Table.restore takes it."""
+    return RECORD.pack(address, until_us, origin, used)
+
+
 FAKE = [packed("192.0.2.3"), packed("192.0.2.4"), packed("2001:db8::3")]
 REAL = [packed("192.0.2.5"), packed("2001:db8::5"), packed("2001:db8::6")]
 HOSTS = [packed(f"198.51.100.{i}") for i in range(1, 7)] + [packed(f"2001:db8:1::{i}") for i in range(1, 7)]

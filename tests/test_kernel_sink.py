@@ -92,7 +92,7 @@ class Scene:
 
     def __init__(self, arguments: str = "", *, forgets: bool = True) -> None:
         self.faked = Faked(forgets=forgets)
-        self.table = Table(1000, 1, admitted=100)
+        self.table = Table(1000, 1, main=100)
         self.whitelist = Whitelist(self.table)
         self.lines: list[str] = []
         logger = logging.Logger("scene")

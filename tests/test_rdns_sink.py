@@ -66,7 +66,7 @@ class Scene:
 
     def __init__(self, words: str = "") -> None:
         self.zone = Zone()
-        self.table = Table(1000, 1, admitted=500)
+        self.table = Table(1000, 1, main=500)
         self.now = 0.0
         self.left_out = 0
         self.settings: Settings = good(f"-f 192.0.2.10 -r 192.0.2.20 -n 1 {words}")

@@ -15,6 +15,9 @@ from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
 from mxallowd.settings import Settings
 
+# The main thread's part of the whitelist is one in so many entries.
+MAIN_SHARE, MAIN_SHARE_WITHOUT_NAMES = 4, 16
+
 
 class Backend(Protocol):
     """What the daemon asks of a back end. All calls come from the main thread."""
@@ -127,10 +130,10 @@ class Backends:
 
 def whitelist_table(settings: Settings, threads: int) -> Table:
     """The whitelist, shared by so many threads. Raises StartError."""
-    # A quarter for the hosts that come in by their names, where any do.
-    admitted = 0 if settings.no_rdns_whitelist else settings.max_entries // 4
+    # A quarter for the hosts that the main thread lets in: mostly by their names. Without those, there are few.
+    main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
     try:
-        return Table(settings.max_entries, threads, admitted=admitted)
+        return Table(settings.max_entries, threads, main=main)
     except MemoryError as error:
         raise StartError(str(error)) from None
 

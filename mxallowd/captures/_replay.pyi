@@ -8,10 +8,13 @@ def feed(fastpath: Fastpath, candidates: bytes, now_us: int, *, offset_us: int |
     Microseconds. Raises RuntimeError while a queue thread has the path.
     """
 
-def replay(fastpath: Fastpath, candidates: bytes, not_before_us: int = 0) -> tuple[bytes, int]:
+def replay(
+    fastpath: Fastpath, candidates: bytes, not_before_us: int = 0, *, since_us: int = 0
+) -> tuple[bytes, int]:
     """Decide candidates of _capture.select in their order; what each batch of 64 took, and the time of the last packet.
 
     The times of the batches are nanoseconds, 4 bytes each in native order, the last batch holding what is left.
+    Each packet is decided at its own time less `since_us`: the table does not reach from 1970 to today.
     `not_before_us` is the time of the last packet of the candidates before. Raises RuntimeError while a queue thread
     has the path.
     """

@@ -13,7 +13,7 @@ from mxallowd.engine._address cimport Address
 from mxallowd.captures._capture cimport Candidate
 from mxallowd._fastpath cimport Fastpath, Path, decide
 from mxallowd.engine._packet cimport BATCH, Packet
-from mxallowd.engine._shard cimport Shard, shard_hash, shard_insert
+from mxallowd.engine._shard cimport LATEST_US, Shard, shard_hash, shard_insert
 from mxallowd.engine._table cimport Table
 from mxallowd.engine.c_atomic cimport prefetch
 
@@ -22,6 +22,11 @@ cdef inline uint64_t monotonic_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <uint64_t> now.tv_sec * 1000000000 + <uint64_t> now.tv_nsec
+
+
+cdef inline uint64_t within_reach(uint64_t time_us, int64_t offset_us) noexcept nogil:
+    """A time of the capture by our clock. A damaged record may claim any: none lies beyond what an entry can last."""
+    return min(<uint64_t> max(0, <int64_t> time_us + offset_us), LATEST_US >> 1)
 
 
 def feed(Fastpath fastpath not None, bytes candidates not None, now_us, *, offset_us=None):
@@ -39,7 +44,7 @@ def feed(Fastpath fastpath not None, bytes candidates not None, now_us, *, offse
             count = min(total - first, <Py_ssize_t> BATCH)
             for i in range(count):
                 if by_capture:
-                    now = max(now, <uint64_t> max(0, <int64_t> candidate[first + i].time_us + offset))
+                    now = max(now, within_reach(candidate[first + i].time_us, offset))
                 packets[i].data = <const uint8_t *> candidate[first + i].head
                 packets[i].length = candidate[first + i].length
                 packets[i].now_us = now
@@ -48,12 +53,12 @@ def feed(Fastpath fastpath not None, bytes candidates not None, now_us, *, offse
     return now
 
 
-def replay(Fastpath fastpath not None, bytes candidates not None, not_before_us=0):
+def replay(Fastpath fastpath not None, bytes candidates not None, not_before_us=0, *, since_us=0):
     cdef Py_ssize_t total = len(candidates) // <Py_ssize_t> sizeof(Candidate), first = 0, count, i
     cdef const Candidate *candidate = <const Candidate *> <const char *> candidates
     cdef bytes times = PyBytes_FromStringAndSize(NULL, (total + BATCH - 1) // BATCH * sizeof(uint32_t))
     cdef uint32_t *batch_ns = <uint32_t *> PyBytes_AS_STRING(times)
-    cdef uint64_t now_us = not_before_us, started, ended
+    cdef uint64_t now_us = not_before_us, since = since_us, started, ended
     cdef Path *path = &fastpath.path
     cdef Packet packets[<int> BATCH]
     if fastpath.lent:
@@ -63,7 +68,7 @@ def replay(Fastpath fastpath not None, bytes candidates not None, not_before_us=
         while first < total:
             count = min(total - first, <Py_ssize_t> BATCH)
             for i in range(count):
-                now_us = max(now_us, candidate[first + i].time_us)
+                now_us = max(now_us, within_reach(candidate[first + i].time_us, -<int64_t> since))
                 packets[i].data = <const uint8_t *> candidate[first + i].head
                 packets[i].length = candidate[first + i].length
                 packets[i].now_us = now_us
@@ -79,7 +84,7 @@ def replay(Fastpath fastpath not None, bytes candidates not None, not_before_us=
 
 def preload(Table table not None, count, until_us, now_us):
     cdef Shard *shard = table.shard_at(0)
-    cdef uint64_t number, wanted = count, until = until_us, now = now_us
+    cdef uint64_t number, wanted = count, until = min(<uint64_t> until_us, LATEST_US), now = now_us
     cdef Address host
     cdef uint8_t *octets = <uint8_t *> &host
     if wanted > shard.capacity:

@@ -327,7 +327,7 @@ class Daemon:
         if self._sweeps_left:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
-        self._backend.table.sweep_admitted(self._backend.clock_us())
+        self._backend.table.sweep_main(self._backend.clock_us())
         await asyncio.gather(*(sink.refresh() for sink in self._sinks))
         # Asked for, so it is written even where --quiet leaves errors only.
         self._log.notice("counters", None, **counters.collect(self._backend, self._sinks, self._stress))

@@ -1,11 +1,12 @@
 """A bounded ring of fixed-size events: see _ring.pxd."""
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.unistd cimport write
 
+from mxallowd.engine._pages cimport map_pages, unmap_pages
 from mxallowd.engine.c_atomic cimport (
     ACQUIRE, RELAXED, RELEASE, SEQ_CST, exchange32, fence, load32, load64, store32, store64)
 
@@ -37,15 +38,13 @@ cdef class Ring:
     def __cinit__(self, capacity, wake_fd):
         if capacity < 4 or capacity > 1 << 24 or capacity & (capacity - 1):
             raise ValueError(f"{capacity} is not a power of two from 4 to 16777216")
-        self.state.events = <Event *> calloc(capacity, sizeof(Event))
-        if not self.state.events:
-            raise MemoryError()
+        self.state.events = <Event *> map_pages(<size_t> capacity * sizeof(Event))
         self.state.capacity = capacity
         self.state.reserve = capacity // 2
         self.state.wake_fd = wake_fd
 
     def __dealloc__(self):
-        free(self.state.events)
+        unmap_pages(self.state.events, <size_t> self.state.capacity * sizeof(Event))
 
     def push(self, event, *, pressing=True):
         cdef Event *place

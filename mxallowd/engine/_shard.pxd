@@ -11,7 +11,8 @@ A table is cut into shards, one a queue thread, and one for the main thread, whi
 * The index never moves a word. An entry sits in one line of the index until it is removed; a line that was full
   when an entry had to go further counts it in `passed`. So a lookup that runs beside a removal cannot miss an
   entry that was there all the time (which a backward shift would allow), and there are no tombstones.
-* USED and the expiry are what other threads may change, by compare-and-exchange against the state they saw.
+* USED and the expiry are what other threads may change, by compare-and-exchange against the state they saw. An entry
+  that is ended before its time has the expiry 0; its owner takes it away like any expired one.
 
 Order costs no walk: entries hang in two lists by age, `young` (in order of arrival) and `proven` (entries that were
 found used when they had become the oldest). Their heads are what expires next and what goes first when
@@ -28,17 +29,28 @@ from mxallowd.engine._siphash cimport HashKey
 cdef enum:
     LIVE = 1
     USED = 2     # the host reached the real server
-    CHILD = 4    # came in by the reverse name of another host: in none of the three counters
-    PROVEN = 8   # hangs in the list `proven`
+    PROVEN = 4   # hangs in the list `proven`
+
+# Where an entry comes from; ORIGINS in _table.pyx has their words. Contacts alone, and what is taken for contacts after
+# a restart, count as successful or direct-to-fake when they expire.
+cdef enum Origin:
+    CONTACT = 0     # the host met a fake server
+    CHILD           # came in by the reverse name of another host
+    BY_HAND         # the operator let it in
+    RESTORED        # was there before a restart, and nobody knows how it came in
+    PEER            # another gateway told of it
+    TRUSTED         # let in for what it is known to be
+    KINDS_OF_ORIGIN
 
 cdef enum:
-    GENERATION_SHIFT = 4
-    UNTIL_SHIFT = 12        # leaves 52 bits: 142 years of microseconds
+    ORIGIN_SHIFT = 3
+    GENERATION_SHIFT = 6
+    UNTIL_SHIFT = 14        # leaves 50 bits: 35 years of microseconds
     LINE_WORDS = 15
 
 cdef struct Entry:
     Address host
-    uint64_t state          # until_us << 12 | generation << 4 | flags
+    uint64_t state          # until_us << 14 | generation << 6 | origin << 3 | flags
     uint32_t older          # neighbours in its list, or the next free entry in `newer`
     uint32_t newer
 
@@ -81,10 +93,17 @@ cdef struct Lookups:        # the sources of a batch, and what was found
     uint8_t elsewhere[<int> BATCH]      # whether the index of another shard may hold it
 
 cdef extern from *:
-    const uint64_t LATEST_US "((1ULL << 52) - 1)"
+    const uint64_t LATEST_US "((1ULL << 50) - 1)"
 
 cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
     return state >> UNTIL_SHIFT
+
+cdef inline int origin_of(uint64_t state) noexcept nogil:
+    return state >> ORIGIN_SHIFT & 7
+
+# The flags of an entry that is to be added.
+cdef inline uint64_t flags_of(int origin, bint used) noexcept nogil:
+    return <uint64_t> origin << ORIGIN_SHIFT | (<uint64_t> USED if used else 0)
 
 # Any thread.
 cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil
@@ -93,7 +112,9 @@ cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint6
 # A host and the state that it belongs to, as one; False where they could not be had, or there is none.
 cdef bint entry_read(Entry *entry, Address *host, uint64_t *state) noexcept nogil
 cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
+# Let the entry that was seen in state `seen` end later, or now. False: another thread has changed it, so look again.
 cdef bint shard_renew(Shard *shard, uint32_t number, uint64_t seen, uint64_t until_us) noexcept nogil
+cdef bint shard_end(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
 cdef void shard_look_elsewhere(const Shard *shard, Lookups *lookups, int count) noexcept nogil
 
 # The shard's thread only.
@@ -102,6 +123,8 @@ cdef void shard_locate_all(Shard *shard, Lookups *lookups, int count) noexcept n
 cdef bint shard_add(
     Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
     uint64_t now_us) noexcept nogil
+# Whether an entry can be added without giving a living one away, after `budget` steps of shard_expire().
+cdef bint shard_has_room(Shard *shard, uint64_t now_us, int budget) noexcept nogil
 cdef bint shard_insert(
     Shard *shard, uint32_t expired, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
     uint64_t now_us) noexcept nogil

@@ -1,23 +1,14 @@
 """A shard of the whitelist: see _shard.pxd for the idea and the rules of sharing."""
-from libc.errno cimport errno
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset, strerror
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+from libc.string cimport memcpy
 
 from mxallowd.engine._address cimport Address
+from mxallowd.engine._pages cimport map_pages, unmap_pages
 from mxallowd.engine._siphash cimport hash_address, hash_addresses
 from mxallowd.engine.c_atomic cimport (
     ACQUIRE, RELAXED, RELEASE, exchange_if64, fence, fetch_or64, load32, load64, prefetch, prefetch_to, store32,
     store64)
-
-cdef extern from "<sys/mman.h>" nogil:
-    """
-    #ifndef MADV_HUGEPAGE
-    #define MADV_HUGEPAGE MADV_NORMAL
-    #endif
-    """
-    const int MADV_HUGEPAGE
 
 cdef extern from * nogil:
     """
@@ -59,7 +50,6 @@ cdef enum:
 # each: a longer run than any that a batch's own steps leave behind.
 cdef enum:
     EVICTION_STEPS = 1 << 20
-    LARGE_PAGE = 1 << 21
     READ_TRIES = 8
 
 
@@ -171,14 +161,13 @@ cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept
 
 
 cdef bint shard_renew(Shard *shard, uint32_t number, uint64_t seen, uint64_t until_us) noexcept nogil:
-    """Let the entry that was seen in state `seen` end later. False: it has gone, or ends later anyway."""
-    cdef Entry *entry = &shard.entries[number]
-    cdef uint64_t expected = seen
-    while same_host(expected, seen) and until_of(expected) < until_us:
-        if exchange_if64(
-                &entry.state, &expected, until_us << UNTIL_SHIFT | (expected & LOW_BITS), True, RELAXED, RELAXED):
-            return True
-    return False
+    # Against the whole word: a host that got this entry meanwhile has another time in it, so nobody else is renewed.
+    return exchange_if64(&shard.entries[number].state, &seen, until_us << UNTIL_SHIFT | (seen & LOW_BITS), False,
+                         RELAXED, RELAXED)
+
+
+cdef bint shard_end(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil:
+    return exchange_if64(&shard.entries[number].state, &seen, seen & LOW_BITS, False, RELAXED, RELAXED)
 
 
 # ---- reading in batches: the shard's thread only, so that what it alone writes needs no atomic access
@@ -315,7 +304,7 @@ cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
     if until_of(state) > now_us:
         shard.displaced = entry.host
         count(&shard.evicted, 1)
-    elif not state & CHILD:
+    elif until_of(state) and (origin_of(state) == CONTACT or origin_of(state) == RESTORED):
         count(&shard.successful if state & USED else &shard.direct_to_fake, 1)
     count(&shard.size, -1)
     entry.newer = shard.free
@@ -342,6 +331,12 @@ cdef bint evict(Shard *shard, uint64_t now_us) noexcept nogil:
             return True
         move_to_proven(shard, oldest)
     return False
+
+
+cdef bint shard_has_room(Shard *shard, uint64_t now_us, int budget) noexcept nogil:
+    if shard.free == 0 and shard.highest == shard.capacity:
+        shard_expire(shard, now_us, budget)
+    return shard.free != 0 or shard.highest < shard.capacity
 
 
 cdef bint shard_add(
@@ -439,33 +434,6 @@ cdef uint64_t lines_for(uint32_t capacity) noexcept:
     return (<uint64_t> capacity + LINE_LOAD - 1) // LINE_LOAD
 
 
-cdef void *map_memory(size_t size) except NULL:
-    """Zeroed pages that are resident at once: what is missing shows at start, not under load."""
-    cdef size_t mapped = mapped_bytes(size), before
-    cdef char *memory = <char *> mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    if memory == <char *> MAP_FAILED:
-        raise MemoryError(f"no {size} bytes of memory for the whitelist: {strerror(errno).decode()}")
-    # Large pages save most misses of the TLB in a table of many megabytes; without them it works as well. They must
-    # begin at their multiples: what lies before goes back.
-    before = -<size_t> memory & (LARGE_PAGE - 1) if mapped > size else 0
-    if before:
-        munmap(memory, before)
-    if mapped - before > size:
-        munmap(memory + before + page_end(size), mapped - before - page_end(size))
-    memory += before
-    madvise(memory, size, MADV_HUGEPAGE)
-    memset(memory, 0, size)
-    return memory
-
-
-cdef size_t page_end(size_t size) noexcept:
-    return (size + 4095) & ~<size_t> 4095
-
-
-cdef size_t mapped_bytes(size_t size) noexcept:
-    return page_end(size) + LARGE_PAGE if size >= LARGE_PAGE else size
-
-
 cdef int map_shard(Shard *shard, uint32_t capacity, const char *key, uint64_t hash_mask) except -1:
     cdef int bits = (<object> capacity).bit_length()
     memcpy(&shard.key, key, sizeof(HashKey))
@@ -473,13 +441,11 @@ cdef int map_shard(Shard *shard, uint32_t capacity, const char *key, uint64_t ha
     shard.hash_mask = hash_mask
     shard.number_mask = (<uint32_t> 1 << bits) - 1
     shard.line_count = lines_for(capacity)
-    shard.entries = <Entry *> map_memory(entry_bytes(capacity))
-    shard.lines = <Line *> map_memory(shard.line_count * sizeof(Line))
+    shard.entries = <Entry *> map_pages(entry_bytes(capacity))
+    shard.lines = <Line *> map_pages(shard.line_count * sizeof(Line))
     return 0
 
 
 cdef void unmap_shard(Shard *shard) noexcept:
-    if shard.entries:
-        munmap(shard.entries, entry_bytes(shard.capacity))
-    if shard.lines:
-        munmap(shard.lines, shard.line_count * sizeof(Line))
+    unmap_pages(shard.entries, entry_bytes(shard.capacity))
+    unmap_pages(shard.lines, shard.line_count * sizeof(Line))

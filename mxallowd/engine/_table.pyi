@@ -2,55 +2,86 @@ from typing import Final, final
 
 MAX_ENTRIES_LIMIT: Final[int]
 """The largest table there is, in entries."""
+LATEST_US: Final[int]
+"""The latest time that an entry can end, in microseconds; later ones are taken for it."""
+ORIGINS: Final[tuple[str, ...]]
+"""Words for where an entry comes from, indexed by its number."""
+CONTACT: Final[int]
+CHILD: Final[int]
+BY_HAND: Final[int]
+RESTORED: Final[int]
+PEER: Final[int]
+TRUSTED: Final[int]
+"""Numbers of origins: met a fake server; by another host's reverse name; by the operator; there before a restart; told
+of by another gateway; let in for what it is known to be."""
+
+def table_bytes(max_entries: int) -> int:
+    """Bytes of memory that a table of so many entries takes, but for rounding."""
 
 @final
 class Table:
     """The whitelist: hosts and when their time is over, in memory that is taken at once and never grows.
 
     Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2). Times are microseconds of
-    one clock that does not jump: CLOCK_BOOTTIME in the daemon, capture time in a replay. Below 2**52.
+    one clock that does not jump: CLOCK_BOOTTIME in the daemon, capture time in a replay. At most LATEST_US.
     """
 
     def __new__(
-        cls, max_entries: int, shards: int = 1, key: bytes | None = None, *, admitted: int = 0, collide: bool = False
+        cls, max_entries: int, shards: int = 1, key: bytes | None = None, *, main: int = 0, collide: bool = False
     ) -> Table:
-        """`max_entries` is shared evenly by `shards`, one for each queue thread, but for `admitted` of them.
+        """`max_entries` is shared evenly by `shards`, one for each queue thread, but for `main` of them.
 
-        Those make a further shard, which the main thread writes by admit().
+        Those make a further shard, the last one, which the main thread writes by admit().
         `key` is the 16-byte key of the hash, random where None. `collide` gives every host the same hash (for tests).
         Raises ValueError on sizes out of range or another length of the key, MemoryError.
         """
-    def add(self, host: bytes, until_us: int, now_us: int, *, child: bool = False, shard: int = 0) -> bool:
+    def add(
+        self, host: bytes, until_us: int, now_us: int, *, origin: int = ..., shard: int = 0
+    ) -> bool:
         """Enter a host; one that is listed and not expired stays as it is. False: no room, all entries are in use.
 
-        Only while no queue thread writes the shard. Raises ValueError where host is not 16 bytes.
+        Only while no queue thread writes the shard. Raises ValueError where host is not 16 bytes or there is no such
+        origin, IndexError.
         """
-    def find(self, host: bytes, now_us: int) -> tuple[int, bool, bool] | None:
-        """(until_us, used, child) of a listed host that is not expired."""
+    def find(self, host: bytes, now_us: int) -> tuple[int, bool, int] | None:
+        """(until_us, used, origin) of a listed host that is not expired."""
     def mark_used(self, host: bytes, now_us: int) -> bool:
         """Note that a host reached the real server. True the first time."""
-    def admit(self, host: bytes, until_us: int, now_us: int) -> bool:
-        """Enter a host as a child, by the main thread. False: it is listed already, or there is no room.
+    def admit(self, host: bytes, until_us: int, now_us: int, origin: int = ...) -> bool:
+        """Enter a host by the main thread, as a child if nothing else is said.
 
-        Raises ValueError where the table was made without `admitted`.
+        False: it is listed already, or there is no room. Raises ValueError where the table was made without `main`, or
+        there is no such origin.
         """
     def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Let the entry of a listed host, in any shard, end later. False: it is not listed, or ends later anyway."""
+    def end(self, host: bytes, now_us: int) -> bool:
+        """Let the entry of a listed host, in any shard, end at once. False: it is not listed.
+
+        Its place is free when it becomes the oldest of its shard, or at a sweep. It counts as neither successful nor
+        direct-to-fake.
+        """
     @property
     def displaced(self) -> bytes | None:
         """The live host that the last admit() pushed out to make room; None where it pushed out none."""
     def entries(self, now_us: int, start: int, budget: int) -> tuple[bytes, int]:
         """Listed hosts that are not expired, looked for in `budget` entries from `start` (0 at first); the next start.
 
-        A host is a record of 32 bytes in native order: address (16), until_us (8), used (8). A next start of 0 is the
+        A host is a record of RECORD_SIZE bytes (_records). A next start of 0 is the
         end. Any thread may call it; what changes meanwhile may be missed.
+        """
+    def restore(self, records: bytes, now_us: int, *, shard: int) -> tuple[int, int, int, int]:
+        """Enter records (_records), in their order, which becomes the order of age: entered, known, left out, ended.
+
+        No living entry makes room for them. Only by the thread that writes the shard. Raises ValueError where the bytes
+        are no whole number of records, IndexError.
         """
     def sample(self, now_us: int, count: int) -> dict[bytes, tuple[int, bool]]:
         """Some listed hosts, about `count`, the newest and others at random: until when, and whether used."""
     def free(self, shard: int) -> int:
         """Entries that the shard can take without giving any away. Raises IndexError."""
-    def sweep_admitted(self, now_us: int) -> None:
-        """Remove all expired entries among those that were admitted."""
+    def sweep_main(self, now_us: int) -> None:
+        """Remove all expired entries of the main thread's shard."""
     def sweep_shard(self, now_us: int, shard: int) -> None:
         """Remove all expired entries of a shard, by the thread that writes it. Raises IndexError."""
     def expire(self, now_us: int, budget: int, *, shard: int = 0) -> None:
@@ -58,7 +89,7 @@ class Table:
     def sweep(self, now_us: int) -> None:
         """Remove all expired entries, wherever they are."""
     def counters(self) -> dict[str, int]:
-        """entries, added, successful, direct-to-fake, evicted and full, summed over the shards."""
+        """entries, added, successful, direct-to-fake, evicted and full, summed over the shards, and ended."""
     def __len__(self) -> int: ...
     @property
     def shard_count(self) -> int: ...

@@ -5,18 +5,43 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from mxallowd.engine._address cimport Address
+from mxallowd.engine._records cimport Record, Restored, list_records, restore_records
+from mxallowd.engine._shard cimport LATEST_US as LATEST
 from mxallowd.engine._shard cimport (
-    CHILD, USED, Shard, entry_read, map_shard, shard_add, shard_expire, shard_find, shard_hash, shard_mark_used,
-    shard_renew, shard_sweep, unmap_shard, until_of)
+    KINDS_OF_ORIGIN, USED, Entry, Line, Shard, entry_read, flags_of, map_shard, origin_of, shard_add, shard_end,
+    shard_expire, shard_find, shard_hash, shard_mark_used, shard_renew, shard_sweep, unmap_shard, until_of)
 from mxallowd.engine.c_atomic cimport RELAXED, load32, load64
 
 cdef extern from "<stdlib.h>" nogil:
     long random()
 
 MAX_ENTRIES_LIMIT = 100_000_000
+LATEST_US = LATEST
+ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted")
+CONTACT, CHILD, BY_HAND, RESTORED, PEER, TRUSTED = range(len(ORIGINS))
+
+if len(ORIGINS) != KINDS_OF_ORIGIN:
+    raise ImportError("the origins differ between _shard.pxd and _table.pyx")
+
+
+def table_bytes(max_entries):
+    return max_entries * sizeof(Entry) + max_entries // 10 * sizeof(Line)
+
+
+cdef uint64_t checked_flags(origin) except? 0:
+    """The flags of a new entry of that origin."""
+    if not 0 <= origin < KINDS_OF_ORIGIN:
+        raise ValueError(f"there is no origin {origin}")
+    return flags_of(origin, False)
+
+
+cdef uint64_t end_of(until_us) except? 0:
+    # A time that is no time raises OverflowError; one that the entry cannot say is the latest.
+    cdef uint64_t until = until_us
+    return min(until, LATEST)
 
 
 cdef Address host_address(bytes host) except *:
@@ -29,18 +54,18 @@ cdef Address host_address(bytes host) except *:
 
 @cython.final
 cdef class Table:
-    def __cinit__(self, max_entries, shards=1, key=None, *, admitted=0, collide=False):
+    def __cinit__(self, max_entries, shards=1, key=None, *, main=0, collide=False):
         cdef int i
-        if not (1 <= shards <= max_entries - admitted and admitted >= 0 and max_entries <= MAX_ENTRIES_LIMIT):
+        if not (1 <= shards <= max_entries - main and main >= 0 and max_entries <= MAX_ENTRIES_LIMIT):
             raise ValueError(f"{max_entries} entries cannot be shared by {shards} threads")
-        shared = max_entries - admitted
+        shared = max_entries - main
         # Neither a comprehension nor [...] * shards: where there is no memory for the list, Cython 3.3.1 gives an item
         # back twice.
         capacities = []
         for i in range(shards):
             capacities.append(shared // shards + (1 if i < shared % shards else 0))
-        if admitted:
-            capacities.append(admitted)
+        if main:
+            capacities.append(main)
         secret = os.urandom(16) if key is None else key
         if len(secret) != 16:
             raise ValueError("the hash key is 16 bytes")
@@ -49,7 +74,7 @@ cdef class Table:
             raise MemoryError()
         self.shard_count = len(capacities)
         self.max_entries = max_entries
-        self.admitting = shards if admitted else -1
+        self.main = shards if main else -1
         for i in range(self.shard_count):
             map_shard(&self.shards[i], capacities[i], secret, 0 if collide else ~<uint64_t> 0)
 
@@ -72,10 +97,11 @@ cdef class Table:
             raise IndexError(f"no shard {shard}")
         return &self.shards[shard]
 
-    def add(self, host, until_us, now_us, *, child=False, shard=0):
+    def add(self, host, until_us, now_us, *, origin=CONTACT, shard=0):
         cdef Shard *own = self.shard_at(shard)
         cdef Address address = host_address(host)
-        return shard_add(own, &address, shard_hash(own, &address), until_us, CHILD if child else 0, now_us)
+        return shard_add(
+            own, &address, shard_hash(own, &address), end_of(until_us), checked_flags(origin), now_us)
 
     cdef Shard *find_live(self, host, now_us, uint32_t *number, uint64_t *state) except? NULL:
         """The shard that holds a live entry of the host, its number and state; NULL where none does."""
@@ -93,7 +119,7 @@ cdef class Table:
         cdef uint32_t number = 0
         if self.find_live(host, now_us, &number, &state) == NULL:
             return None
-        return until_of(state), bool(state & USED), bool(state & CHILD)
+        return until_of(state), bool(state & USED), origin_of(state)
 
     def mark_used(self, host, now_us):
         cdef uint64_t state = 0
@@ -101,54 +127,72 @@ cdef class Table:
         cdef Shard *shard = self.find_live(host, now_us, &number, &state)
         return bool(shard != NULL and shard_mark_used(shard, number, state))
 
-    def admit(self, host, until_us, now_us):
+    def admit(self, host, until_us, now_us, origin=CHILD):
         self.has_displaced = False
-        if self.admitting < 0:
-            raise ValueError("the table has no room for admitted hosts")
+        if self.main < 0:
+            raise ValueError("the table has no shard for the main thread")
         if self.find(host, now_us) is not None:
             return False
-        self.expire(now_us, 2, shard=self.admitting)
-        evicted = self.shards[self.admitting].evicted
-        added = self.add(host, until_us, now_us, child=True, shard=self.admitting)
-        self.has_displaced = self.shards[self.admitting].evicted != evicted
+        self.expire(now_us, 2, shard=self.main)
+        evicted = self.shards[self.main].evicted
+        added = self.add(host, until_us, now_us, origin=origin, shard=self.main)
+        self.has_displaced = self.shards[self.main].evicted != evicted
         return added
 
     def renew(self, host, until_us, now_us):
+        cdef uint64_t state = 0, until = end_of(until_us)
+        cdef uint32_t number = 0
+        cdef Shard *shard
+        # Each round that fails is a change by the thread that writes the shard, so there is an end to it.
+        while True:
+            shard = self.find_live(host, now_us, &number, &state)
+            if shard == NULL or until_of(state) >= until:
+                return False
+            if shard_renew(shard, number, state, until):
+                return True
+
+    def end(self, host, now_us):
         cdef uint64_t state = 0
         cdef uint32_t number = 0
-        cdef Shard *shard = self.find_live(host, now_us, &number, &state)
-        return bool(shard != NULL and shard_renew(shard, number, state, until_us))
+        cdef Shard *shard
+        cdef bint found = False
+        # Two threads may have entered it at the same time: each of its entries ends.
+        while True:
+            shard = self.find_live(host, now_us, &number, &state)
+            if shard == NULL:
+                self.ended += found
+                return bool(found)
+            found |= shard_end(shard, number, state)
 
     @property
     def displaced(self):
         if not self.has_displaced:
             return None
-        return (<const uint8_t *> &self.shard_at(self.admitting).displaced)[:16]
+        return (<const uint8_t *> &self.shard_at(self.main).displaced)[:16]
 
     def entries(self, now_us, start, budget):
-        cdef uint64_t now = now_us, state = 0
-        cdef uint32_t number = <uint32_t> (<uint64_t> start & 0xffffffff)
-        cdef Py_ssize_t most = budget, taken = 0
-        cdef int at = <uint64_t> start >> 32
-        cdef bytes records = PyBytes_FromStringAndSize(NULL, most * <Py_ssize_t> sizeof(Listed))
-        cdef Listed *target = <Listed *> PyBytes_AS_STRING(records)
-        cdef Shard *shard
+        cdef uint64_t now = now_us
+        cdef uint32_t number = <uint32_t> (<uint64_t> start & 0xffffffff), taken, most = budget
+        cdef int at = <int> min(<uint64_t> start >> 32, <uint64_t> self.shard_count)
+        cdef bytes records = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> most * <Py_ssize_t> sizeof(Record))
+        cdef Record *target = <Record *> PyBytes_AS_STRING(records)
         with nogil:
-            while at < self.shard_count and most > 0:
-                shard = &self.shards[at]
-                # Another thread may be raising it: what is added meanwhile is told by events.
-                while number < load32(&shard.highest, RELAXED) and most > 0:
-                    number += 1
-                    most -= 1
-                    if entry_read(&shard.entries[number], &target[taken].host, &state) and until_of(state) > now:
-                        target[taken].until_us = until_of(state)
-                        target[taken].used = 1 if state & USED else 0
-                        taken += 1
-                if number >= load32(&shard.highest, RELAXED):
-                    at += 1
-                    number = 0
+            taken = list_records(self.shards, self.shard_count, now, &at, &number, most, target)
         following = (<uint64_t> at << 32 | number) if at < self.shard_count else 0
-        return records[:taken * <Py_ssize_t> sizeof(Listed)], following
+        return records[:<Py_ssize_t> taken * <Py_ssize_t> sizeof(Record)], following
+
+    def restore(self, bytes records not None, now_us, *, shard):
+        cdef Restored result
+        cdef uint64_t now = now_us
+        cdef int own = shard
+        cdef uint32_t total = <uint32_t> (len(records) // <Py_ssize_t> sizeof(Record))
+        self.shard_at(own)
+        if len(records) % <Py_ssize_t> sizeof(Record):
+            raise ValueError("these are no records")
+        memset(&result, 0, sizeof(result))
+        restore_records(
+            self.shards, self.shard_count, own, <const Record *> <const char *> records, total, now, &result)
+        return result.entered, result.known, result.left_out, result.ended
 
     def sample(self, now_us, count):
         cdef uint64_t now = now_us
@@ -183,9 +227,9 @@ cdef class Table:
         cdef Shard *own = self.shard_at(shard)
         return own.capacity - load64(&own.size, RELAXED)
 
-    def sweep_admitted(self, now_us):
-        if self.admitting >= 0:
-            self.sweep_shard(now_us, self.admitting)
+    def sweep_main(self, now_us):
+        if self.main >= 0:
+            self.sweep_shard(now_us, self.main)
 
     def sweep_shard(self, now_us, shard):
         cdef Shard *own = self.shard_at(shard)
@@ -202,7 +246,9 @@ cdef class Table:
 
     def counters(self):
         cdef int i
-        totals = {"entries": 0, "added": 0, "successful": 0, "direct-to-fake": 0, "evicted": 0, "full": 0}
+        totals = {
+            "entries": 0, "added": 0, "successful": 0, "direct-to-fake": 0, "evicted": 0, "full": 0,
+            "ended": self.ended}
         for i in range(self.shard_count):
             totals["entries"] += load64(&self.shards[i].size, RELAXED)
             totals["added"] += load64(&self.shards[i].added, RELAXED)

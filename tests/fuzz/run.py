@@ -78,6 +78,9 @@ def _make(making: Path, built: Path) -> None:
     """Build the modules and the targets in `making`, from where they will be moved to `built`."""
     shutil.copytree(
         ROOT / "mxallowd", making / "mxallowd", ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
+    for package in (making / "mxallowd").glob("*/**/__init__.py"):
+        # The parsers are built alone, and what their packages import is not.
+        package.write_text("", encoding="utf-8")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, making / name)
     _run(sys.executable, "setup.py", "build_ext", "--inplace", directory=making, MXALLOWD_BUILD="fuzz", CC="clang",

@@ -2,7 +2,7 @@
 
 One module each with one interface: `nft` (sets with timeouts), `ipset` (the same for iptables), `pf` (a table of the
 BSDs). The operator owns the ruleset; these modules change what stands in the sets and nothing else. Every call here may
-wait for the kernel, so the sink that calls them (mirrors/mirror.py) does so from a thread of its own, one call at a time.
+wait for the kernel, so the mirror that calls them (mirror.py) does so from a thread of its own, one call at a time.
 """
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence

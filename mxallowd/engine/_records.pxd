@@ -1,0 +1,33 @@
+"""Entries of the whitelist as records: all of it listed, and restored after a restart, a million in a moment.
+
+A record is what leaves the process and comes back: a target of a mirror keeps it, and it says nothing of shards, lists
+or generations. Listing reads beside the threads that write. Restoring is for the thread that writes the shard, some
+hundred records at a time, between batches of packets.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from mxallowd.engine._address cimport Address
+from mxallowd.engine._shard cimport Shard
+
+cdef struct Record:             # 32 bytes; RECORD in whitelist.py has the same layout
+    Address host
+    uint64_t until_us
+    uint8_t origin
+    uint8_t used
+    uint8_t reserved[6]
+
+cdef struct Restored:           # what became of records
+    uint64_t entered
+    uint64_t known              # listed already: the later end and the use of both hold
+    uint64_t left_out           # no room but that of living entries
+    uint64_t ended              # their time is over, or the record makes no sense
+
+# Records of entries that are not expired, looked for in `budget` entries from *number of shard *at; how many there are.
+cdef uint32_t list_records(
+    Shard *shards, int count, uint64_t now_us, int *at, uint32_t *number, uint32_t budget,
+    Record *target) noexcept nogil
+
+# Enter records into shard `own`, in their order, which becomes the order of age. The shard's thread only.
+cdef void restore_records(
+    Shard *shards, int count, int own, const Record *records, uint32_t total, uint64_t now_us,
+    Restored *result) noexcept nogil

@@ -1,0 +1,90 @@
+"""Entries of the whitelist as records: see _records.pxd."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from mxallowd.engine._packet cimport BATCH
+from mxallowd.engine._shard cimport (
+    KINDS_OF_ORIGIN, LATEST_US, USED, Lookups, Shard, entry_read, flags_of, origin_of, shard_find, shard_has_room,
+    shard_hash_all, shard_insert, shard_mark_used, shard_prefetch_all, shard_renew, until_of)
+from mxallowd.engine.c_atomic cimport RELAXED, load32
+
+RECORD_SIZE = sizeof(Record)
+
+cdef enum:
+    EXPIRY_STEPS = 2        # for each record that finds its shard full
+
+
+cdef uint32_t list_records(
+        Shard *shards, int count, uint64_t now_us, int *at, uint32_t *number, uint32_t budget,
+        Record *target) noexcept nogil:
+    cdef uint32_t taken = 0
+    cdef uint64_t state = 0
+    cdef Shard *shard
+    while at[0] < count and budget > 0:
+        shard = &shards[at[0]]
+        # Another thread may be raising it: what is added meanwhile is told by events.
+        while number[0] < load32(&shard.highest, RELAXED) and budget > 0:
+            number[0] += 1
+            budget -= 1
+            if entry_read(&shard.entries[number[0]], &target[taken].host, &state) and until_of(state) > now_us:
+                target[taken].until_us = until_of(state)
+                target[taken].origin = <uint8_t> origin_of(state)
+                target[taken].used = 1 if state & USED else 0
+                memset(target[taken].reserved, 0, sizeof(target[taken].reserved))
+                taken += 1
+        if number[0] >= load32(&shard.highest, RELAXED):
+            at[0] += 1
+            number[0] = 0
+    return taken
+
+
+cdef void restore_one(
+        Shard *shards, int count, int own, const Record *record, uint64_t hash, uint64_t now_us,
+        Restored *result) noexcept nogil:
+    cdef uint64_t until_us = min(record.until_us, LATEST_US), state = 0
+    cdef uint32_t number, expired = 0
+    cdef int i
+    if until_us <= now_us or record.origin >= KINDS_OF_ORIGIN:
+        result.ended += 1
+        return
+    for i in range(count):
+        number = shard_find(&shards[i], &record.host, hash, &state)
+        if number and until_of(state) > now_us:
+            result.known += 1
+            if record.used:
+                shard_mark_used(&shards[i], number, state)
+                # Its state has changed by that, so it is read again.
+                number = shard_find(&shards[i], &record.host, hash, &state)
+            if number and until_of(state) < until_us:
+                # Where another thread changes it at the same time, what that one wants holds.
+                shard_renew(&shards[i], number, state, until_us)
+            return
+        if number and i == own:
+            expired = number
+    if not expired and not shard_has_room(&shards[own], now_us, EXPIRY_STEPS):
+        result.left_out += 1
+        return
+    shard_insert(
+        &shards[own], expired, &record.host, hash, until_us, flags_of(record.origin, record.used != 0), now_us)
+    result.entered += 1
+
+
+cdef void restore_records(
+        Shard *shards, int count, int own, const Record *records, uint32_t total, uint64_t now_us,
+        Restored *result) noexcept nogil:
+    cdef Lookups lookups
+    cdef uint32_t first = 0
+    cdef int some, i
+    while first < total:
+        some = <int> min(total - first, <uint32_t> BATCH)
+        for i in range(some):
+            lookups.host[i] = records[first + <uint32_t> i].host
+        # As for a batch of packets: memory is fetched for many at a time.
+        shard_hash_all(&shards[own], &lookups, some)
+        for i in range(count):
+            if i != own:
+                shard_prefetch_all(&shards[i], &lookups, some)
+        for i in range(some):
+            restore_one(
+                shards, count, own, &records[first + <uint32_t> i], lookups.hash[i], now_us, result)
+        first += <uint32_t> some

@@ -100,8 +100,8 @@ class Whitelist:
         ended = False
         while entry := self.find(host, now_us):
             entry.until_us = 0
+            self.ended += 1
             ended = True
-        self.ended += ended
         return ended
 
     def add(self, host: bytes, until_us: int, now_us: int, *, origin: int = CONTACT, shard: int = 0) -> bool:

@@ -6,8 +6,8 @@ Two threads decide, each in its own shard, without the interpreter's lock. The s
 entries away all the time, and all hosts have one hash, so that every lookup passes every entry. A host that never met a
 fake server must never be let in; the strangers here are made of the halves of two hosts that follow each other in
 one entry, which is what a torn read would find. Hosts that have proved themselves are never pushed out, so they must
-always be let in, in their own shard and seen from the other one. Beside them the main thread reads the table, marks
-hosts and drains the rings. Prints what was counted, for a large and a small shard, as JSON.
+always be let in, in their own shard and seen from the other one. Beside them the main thread reads and lists the table, marks,
+renews, ends, admits and restores hosts, and drains the rings. Prints what was counted, for a large and a small shard, as JSON.
 """
 import json
 import sys
@@ -19,7 +19,7 @@ from mxallowd.captures._capture import CANDIDATE_SIZE
 from mxallowd.captures._replay import replay
 from mxallowd.engine._ring import EVENT_SIZE, Ring
 from mxallowd.engine._table import Table
-from tests.strategies import FAKE, REAL, packed, syn
+from tests.strategies import FAKE, REAL, packed, record, syn
 
 SHARDS = 2
 # Capacity of a shard, hosts in it that are never pushed out, hosts that come and go. The places that go round are an
@@ -27,6 +27,7 @@ SHARDS = 2
 LARGE, SMALL = (64, 9, 512), (3, 0, 8)
 STRETCH = 8192
 NOW_US = 1_000_000
+LIFETIME_US = 3600 * 1_000_000
 
 
 def candidate(packet: bytes) -> bytes:
@@ -55,7 +56,7 @@ def churning(shard: int, number: int, *, torn: bool) -> bytes:
 def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
     """Run for so long; what was counted. Wrong verdicts are `let-in` and `shut-out`."""
     capacity, proven_count, churning_count = shape
-    table = Table(capacity * SHARDS, SHARDS, collide=True)
+    table = Table((capacity + 1) * SHARDS, SHARDS, main=SHARDS, collide=True)
     rings = [Ring(1024, -1) for _ in range(SHARDS)]
     rules = Rules(FAKE, REAL, 3600)
     paths = [Fastpath(table, ring, rules, shard=i) for i, ring in enumerate(rings)]
@@ -98,21 +99,32 @@ def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
     threads = [threading.Thread(target=work, args=(shard,)) for shard in range(SHARDS)]
     for thread in threads:
         thread.start()
-    events = found = 0
+    events = found = rounds = 0
+    written = [packed(f"2001:db8:3::{number:x}") for number in range(2 * SHARDS)]
     while any(thread.is_alive() for thread in threads):
+        rounds += 1
         for ring in rings:
             events += len(ring.drain(4096)) // EVENT_SIZE
         for hosts in proven:
             found += all(table.find(host, NOW_US) is not None for host in hosts)
         table.mark_used(churning(0, 7, torn=False), NOW_US)
+        # What the main thread may do to entries of any shard, and to its own.
+        table.renew(churning(1, rounds % churning_count, torn=False), NOW_US + LIFETIME_US + rounds, NOW_US)
+        table.end(churning(rounds % SHARDS, rounds % churning_count, torn=False), NOW_US)
+        table.admit(written[rounds % len(written)], NOW_US + LIFETIME_US, NOW_US)
+        records, _ = table.entries(NOW_US, 0, 2 * capacity)
+        table.restore(records + record(written[0], NOW_US + LIFETIME_US), NOW_US, shard=SHARDS)
         table.counters()
         paths[0].publish(Rules(FAKE, REAL, 3600))
     for thread in threads:
         thread.join()
+    # What was ended goes now; nothing else can: the clock stands still.
+    table.sweep(NOW_US)
     counters = table.counters()
     decided = sum(sum(path.counters().values()) for path in paths)
     return {**wrong, "decided": decided, "events": events, "found": found, "entries": counters["entries"],
-            "evicted": counters["evicted"], "missed": counters["added"] - counters["evicted"] - counters["entries"]}
+            "evicted": counters["evicted"], "ended": counters["ended"],
+            "missed": counters["added"] - counters["evicted"] - counters["entries"] - counters["ended"]}
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def check(counted: dict[str, int], least: int) -> None:
     assert counted["evicted"] > least
     assert counted["found"] > 0
     assert counted["events"] > 0
+    assert counted["ended"] > 0
 
 
 @pytest.mark.parametrize("shape", [sharing.LARGE, sharing.SMALL], ids=["large", "small"])

@@ -12,7 +12,8 @@ from mxallowd.backends._worker import QueueThread
 from mxallowd.engine import events
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
-from tests.strategies import FAKE, HOSTS, REAL, syn
+from mxallowd.engine.clock import boottime_us
+from tests.strategies import FAKE, HOSTS, REAL, record, syn
 from tests.test_nfnetlink import NFQA_PAYLOAD, NLMSG_ERROR, QUEUE_PACKET, attribute, message, packet_header
 
 
@@ -33,7 +34,8 @@ class Kernel:
         self.end, self.other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.end.settimeout(5)
         self.ring = Ring(64, -1)
-        path = Fastpath(Table(1000), self.ring, Rules(FAKE, REAL, 60))
+        self.table = Table(5000, 2, main=1000)
+        path = Fastpath(self.table, self.ring, Rules(FAKE, REAL, 60))
         self.thread = QueueThread(self.other.fileno(), 7, path, b"settle")
 
     def until(self, **expected: int) -> None:
@@ -139,3 +141,43 @@ def test_a_send_that_fails_for_once_loses_these_verdicts_alone(idle: Kernel) -> 
     idle.end.send(answer(0))
     idle.until_gone()
     assert idle.thread.error == 0
+
+
+def restored(kernel: Kernel) -> tuple[int, int, int, int]:
+    """Wait until the thread says that it is done; what became of the records."""
+    deadline = time.monotonic() + 5
+    while not any(event.kind == events.Kind.RESTORED for event in events.decode(kernel.ring.drain(64))):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    return kernel.thread.restored
+
+
+def test_records_are_restored_while_packets_are_decided(kernel: Kernel) -> None:
+    late = boottime_us() + 3_600_000_000
+    hosts = [b"\x20" + number.to_bytes(15, "big") for number in range(1990)]
+    kernel.thread.request_restore(b"".join(record(host, late, 1, True) for host in hosts))
+    kernel.end.send(packet(1, syn(HOSTS[0], FAKE[0])))
+    kernel.until(received=1)
+    entered, *others = restored(kernel)
+    assert (entered, others) == (1990, [0, 0, 0])
+    assert all(kernel.table.find(host, late - 1) == (late, True, 1) for host in hosts)
+    # Once more: listed already, but for one that has no room and one whose time is over.
+    more = [record(hosts[0], late), record(bytes(16), 1)]
+    more += [record(b"\x30" + number.to_bytes(15, "big"), late) for number in range(20)]
+    kernel.thread.request_restore(b"".join(more))
+    kernel.end.send(answer(0))
+    assert restored(kernel) == (9, 1, 11, 1)
+
+
+def test_one_request_to_restore_at_a_time(idle: Kernel) -> None:
+    for wrong in (b"", bytes(31)):
+        with pytest.raises(ValueError, match="no records"):
+            idle.thread.request_restore(wrong)
+    idle.thread.request_restore(record(HOSTS[0], 2**49))
+    with pytest.raises(RuntimeError, match="are being restored"):
+        idle.thread.request_restore(record(HOSTS[0], 2**49))
+    idle.thread.start()
+    assert restored(idle) == (1, 0, 0, 0)
+    idle.thread.request_stop()
+    idle.end.send(answer(0))
+    idle.until_gone()

@@ -9,6 +9,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd._fastpath cimport Fastpath, Path
 from mxallowd.engine._packet cimport BATCH, Packet
+from mxallowd.engine._records cimport Record, Restored
 from mxallowd.backends.c_netlink cimport iovec, mmsghdr
 
 cdef enum:
@@ -45,6 +46,10 @@ cdef struct Worker:
     uint32_t phase
     int error
     uint32_t sweep_at               # entry that a sweep goes on with, 0: none under way
+    const Record *records           # set by the main thread while `record_count` is 0
+    uint32_t record_count           # records that are to be restored; back to 0 when all are, and an event says so
+    uint32_t restore_at             # record that restoring goes on with
+    Restored restored               # what became of them so far
     Traffic traffic
     const uint8_t *settle           # the configuration message that opens the queue at a stop
     uint32_t settle_length
@@ -72,4 +77,5 @@ cdef class QueueThread:
     cdef Fastpath fastpath
     cdef object heartbeats          # keeps the page alive
     cdef bytes settle
+    cdef bytes records              # keeps them alive while they are restored
     cdef int request(self, uint32_t request) except -1

@@ -23,6 +23,15 @@ class QueueThread:
         """Ask the thread to settle what waits and to end. Raises OSError where it cannot be woken."""
     def request_sweep(self) -> None:
         """Ask for all expired entries to be removed; a SWEPT event says when it is done. Raises OSError."""
+    def request_restore(self, records: bytes) -> None:
+        """Ask for records of entries (_records) to be entered into the thread's shard, some hundred between two batches.
+
+        A RESTORED event says when it is done. Raises RuntimeError while an earlier request is under way, ValueError
+        where there is none or the bytes are no whole number of records, OSError.
+        """
+    @property
+    def restored(self) -> tuple[int, int, int, int]:
+        """What became of the records of the last request so far: entered, known, left out, ended."""
     def wake(self) -> None:
         """Let the thread pass its loop once, so that it sees rules that were published. Raises OSError."""
     def join(self) -> bool:

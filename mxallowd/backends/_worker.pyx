@@ -20,7 +20,8 @@ from mxallowd._fastpath cimport Fastpath, decide, drops
 from mxallowd.backends._nfnetlink cimport (
     IN_BROKEN, IN_ERROR, IN_PACKET, VERDICT_BYTES, Incoming, Message, read_message, write_verdict)
 from mxallowd.engine._packet cimport BATCH
-from mxallowd.engine._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
+from mxallowd.engine._records cimport Record, Restored, restore_records
+from mxallowd.engine._ring cimport RESTORED, STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
 from mxallowd.engine._shard cimport Shard, shard_sweep
 from mxallowd.watchdog._watch cimport Heartbeats
 from mxallowd.engine.c_atomic cimport (
@@ -36,6 +37,7 @@ cdef extern from "<time.h>" nogil:
 
 cdef enum:
     SWEEP_STEP = 1024   # entries between two batches: some 20 microseconds
+    RESTORE_STEP = 512  # records between two batches: some 100 microseconds
     SEND_TRIES = 3
     NICENESS = -10      # setpriority(2); on Linux it is the thread's own
 
@@ -203,6 +205,23 @@ cdef void sweep(Worker *worker) noexcept nogil:
         tell(worker, SWEPT, 0)
 
 
+cdef void restore(Worker *worker) noexcept nogil:
+    cdef uint32_t count = load32(&worker.record_count, RELAXED)
+    cdef uint32_t some = min(count - worker.restore_at, <uint32_t> RESTORE_STEP)
+    restore_records(
+        worker.path.shards, worker.path.shard_count, worker.path.own, worker.records + worker.restore_at, some,
+        boottime_us(), &worker.restored)
+    worker.restore_at += some
+    if worker.restore_at == count:
+        # From here on the main thread may set others.
+        store32(&worker.record_count, 0, RELEASE)
+        tell(worker, RESTORED, 0)
+
+
+cdef inline bint is_restoring(Worker *worker) noexcept nogil:
+    return load32(&worker.record_count, ACQUIRE) != 0
+
+
 cdef void drain_and_open(Worker *worker) noexcept nogil:
     """The stop: new packets pass the queue, then those that wait are settled.
 
@@ -232,9 +251,11 @@ cdef void *run(void *argument) noexcept nogil:
             break
         if requests & SWEEP:
             worker.sweep_at = 1
-        receive(worker, MSG_DONTWAIT if worker.sweep_at else MSG_WAITFORONE)
+        receive(worker, MSG_DONTWAIT if worker.sweep_at or is_restoring(worker) else MSG_WAITFORONE)
         if worker.sweep_at:
             sweep(worker)
+        if is_restoring(worker):
+            restore(worker)
         ring_wake(worker.path.ring)
     tell(worker, STOPPED, worker.error)
     store32(&worker.phase, FAILED if worker.error else STOPPED_PHASE, RELEASE)
@@ -319,6 +340,25 @@ cdef class QueueThread:
 
     def request_sweep(self):
         self.request(SWEEP)
+
+    def request_restore(self, bytes records not None):
+        cdef uint32_t total = <uint32_t> (len(records) // <Py_ssize_t> sizeof(Record))
+        if total == 0 or len(records) % <Py_ssize_t> sizeof(Record):
+            raise ValueError("these are no records")
+        if is_restoring(self.worker):
+            raise RuntimeError("records are being restored")
+        memset(&self.worker.restored, 0, sizeof(Restored))
+        self.records = records
+        self.worker.records = <const Record *> <const char *> records
+        self.worker.restore_at = 0
+        store32(&self.worker.record_count, total, RELEASE)
+        self.wake()
+
+    @property
+    def restored(self):
+        cdef Restored *result = &self.worker.restored
+        return (load64(&result.entered, RELAXED), load64(&result.known, RELAXED), load64(&result.left_out, RELAXED),
+                load64(&result.ended, RELAXED))
 
     def wake(self):
         self.request(0)

@@ -19,6 +19,7 @@ cdef enum Kind:
     SWEPT = 6
     STOPPED = 7
     EVICTED = 8
+    RESTORED = 9
 
 cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t kind

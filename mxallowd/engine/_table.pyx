@@ -160,9 +160,10 @@ cdef class Table:
         while True:
             shard = self.find_live(host, now_us, &number, &state)
             if shard == NULL:
-                self.ended += found
                 return bool(found)
-            found |= shard_end(shard, number, state)
+            if shard_end(shard, number, state):
+                found = True
+                self.ended += 1
 
     @property
     def displaced(self):

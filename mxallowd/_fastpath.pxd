@@ -10,6 +10,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._packet cimport BATCH, Packet
+from mxallowd.engine._refused cimport Refused, RefusedShard
 from mxallowd.engine._ring cimport Ring, RingState
 from mxallowd.engine._shard cimport Lookups, Shard
 from mxallowd.engine._table cimport Table
@@ -30,10 +31,12 @@ cdef enum Role:
     NEITHER = 0
     FAKE = 1
     REAL = 2
+    ROLE = 3
+    NUMBER_SHIFT = 8
 
 cdef struct Server:
     Address address
-    uint64_t role
+    uint64_t role               # and from bit NUMBER_SHIFT on the number that _refused knows it by
 
 cdef struct RuleSet:            # never changed once published
     uint64_t lifetime_us
@@ -51,15 +54,17 @@ cdef struct Path:               # all that one queue thread needs
     uint16_t queue
     bint tells_evicted          # set before the thread starts
     RingState *ring
+    RefusedShard *refused       # where this thread notes refused hosts; NULL: each refusal is an event
     uint64_t outcomes[<int> OUTCOMES]
     # The batch under way.
     Lookups lookups
     Address destinations[<int> BATCH]
     uint8_t parses[<int> BATCH]
-    uint8_t roles[<int> BATCH]
+    uint16_t roles[<int> BATCH]         # as Server.role
     uint64_t added[8]           # a bit by their hashes for the hosts that this batch has added
     uint64_t limit              # of the ring for any event, and for pressing ones
     uint64_t limit_pressing
+    uint64_t limit_refused
 
 cdef inline bint drops(uint8_t outcome) noexcept nogil:
     return outcome == REAL_REFUSED
@@ -71,12 +76,13 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil
 cdef class Rules:
     cdef RuleSet set
     cdef int insert(self, const Address *address, uint64_t role) noexcept
-    cdef int arrange(self, list servers) except -1
+    cdef int arrange(self, list servers, numbers) except -1
 
 
 cdef class Fastpath:
     cdef Path path
     cdef readonly Table table
     cdef readonly Ring ring
+    cdef readonly Refused refused
     cdef list published         # rule sets that the thread may still look at; the last is the current one
     cdef bint lent              # a queue thread has it: only that thread may decide

@@ -1,6 +1,7 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, final
 
+from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 
@@ -11,20 +12,30 @@ OUTCOME_NAMES: Final[tuple[str, ...]]
 class Rules:
     """The servers and the lifetime of an entry, compiled; never changed once made."""
 
-    def __new__(cls, fake: Sequence[bytes], real: Sequence[bytes], lifetime_s: int) -> Rules:
+    def __new__(
+        cls, fake: Sequence[bytes], real: Sequence[bytes], lifetime_s: int, numbers: Mapping[bytes, int] | None = None
+    ) -> Rules:
         """Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
 
-        Raises ValueError on another length or a lifetime outside 1 to 2**30 seconds.
+        `numbers` are those of Refused.number_of, by address; 255 where one is missing. Raises ValueError on an address
+        of another length, a lifetime outside 1 to 2**30 seconds, or a number outside 0 to 255.
         """
 
 @final
 class Fastpath:
     """The decision for one queue: it writes one shard of the table and one ring of events."""
 
-    def __new__(cls, table: Table, ring: Ring, rules: Rules, *, shard: int = 0, queue: int = 0) -> Fastpath:
-        """`queue` is the number that events carry. Raises IndexError on a shard that the table does not have."""
+    def __new__(
+        cls, table: Table, ring: Ring, rules: Rules, *, shard: int = 0, queue: int = 0, refused: Refused | None = None
+    ) -> Fastpath:
+        """`queue` is the number that events carry. Refused hosts are noted in shard `shard` of `refused`.
+
+        Without `refused` each refusal is an event. Raises IndexError on a shard that the table or `refused` does not
+        have.
+        """
     table: Table
     ring: Ring
+    refused: Refused | None
     def tell_evicted(self) -> None:
         """Write an EVICTED event for each live host that makes room, for who keeps a copy of the whitelist.
 

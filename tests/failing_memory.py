@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 
 from mxallowd._fastpath import Fastpath, Rules
+from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from tests.strategies import FAKE, REAL
@@ -34,6 +35,7 @@ def makers() -> dict[str, Callable[[], object]]:
     made: dict[str, Callable[[], object]] = {
         # Large enough for large pages, and with a shard for admissions.
         "Table": lambda: Table(100_000, 3, KEY, main=1000), "Ring": lambda: Ring(1024, -1),
+        "Refused": lambda: Refused(100_000, 3, table),
         "Rules": lambda: Rules(FAKE, REAL, 60), "Fastpath": lambda: Fastpath(table, ring, rules)}
     if sys.platform == "linux":
         from mxallowd.backends._worker import QueueThread

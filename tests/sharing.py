@@ -6,8 +6,10 @@ Two threads decide, each in its own shard, without the interpreter's lock. The s
 entries away all the time, and all hosts have one hash, so that every lookup passes every entry. A host that never met a
 fake server must never be let in; the strangers here are made of the halves of two hosts that follow each other in
 one entry, which is what a torn read would find. Hosts that have proved themselves are never pushed out, so they must
-always be let in, in their own shard and seen from the other one. Beside them the main thread reads and lists the table, marks,
-renews, ends, admits and restores hosts, and drains the rings. Prints what was counted, for a large and a small shard, as JSON.
+always be let in, in their own shard and seen from the other one. Beside them the main thread reads and lists the table,
+marks, renews, ends, admits and restores hosts, and drains the rings. It reads the memory of refused hosts as well: what
+it finds must be a host that was refused, with its own times. Prints what was counted, for a large and a small shard,
+as JSON.
 """
 import json
 import sys
@@ -17,6 +19,7 @@ import time
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.captures._capture import CANDIDATE_SIZE
 from mxallowd.captures._replay import replay
+from mxallowd.engine._refused import LEAST_HOSTS, STEP_US, Refused
 from mxallowd.engine._ring import EVENT_SIZE, Ring
 from mxallowd.engine._table import Table
 from tests.strategies import FAKE, REAL, packed, record, syn
@@ -26,8 +29,9 @@ SHARDS = 2
 # odd number. The small shard gives an entry away every few dozen nanoseconds, which is what finds a torn read.
 LARGE, SMALL = (64, 9, 512), (3, 0, 8)
 STRETCH = 8192
-NOW_US = 1_000_000
+NOW_US = 3_000_000
 LIFETIME_US = 3600 * 1_000_000
+STEP = NOW_US // STEP_US * STEP_US
 
 
 def candidate(packet: bytes) -> bytes:
@@ -59,7 +63,9 @@ def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
     table = Table((capacity + 1) * SHARDS, SHARDS, main=SHARDS, collide=True)
     rings = [Ring(1024, -1) for _ in range(SHARDS)]
     rules = Rules(FAKE, REAL, 3600)
-    paths = [Fastpath(table, ring, rules, shard=i) for i, ring in enumerate(rings)]
+    # So few places that refused hosts push each other out all the time as well.
+    refused = Refused(LEAST_HOSTS * SHARDS, SHARDS, table)
+    paths = [Fastpath(table, ring, rules, shard=i, refused=refused) for i, ring in enumerate(rings)]
     proven = [[packed(f"2001:db8:{shard}:2::{i:x}") for i in range(proven_count)] for shard in range(SHARDS)]
     for path, hosts in zip(paths, proven, strict=True):
         replay(path, b"".join(to_fake(host) + to_real(host) for host in hosts))
@@ -99,7 +105,9 @@ def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
     threads = [threading.Thread(target=work, args=(shard,)) for shard in range(SHARDS)]
     for thread in threads:
         thread.start()
-    events = found = rounds = 0
+    torn = {churning(shard, i, torn=True) for shard in range(SHARDS) for i in range(churning_count)}
+    torn |= {churning(shard, i, torn=False) for shard in range(SHARDS) for i in range(churning_count)}
+    events = found = rounds = strange = 0
     written = [packed(f"2001:db8:3::{number:x}") for number in range(2 * SHARDS)]
     while any(thread.is_alive() for thread in threads):
         rounds += 1
@@ -115,6 +123,11 @@ def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
         records, _ = table.entries(NOW_US, 0, 2 * capacity)
         table.restore(records + record(written[0], NOW_US + LIFETIME_US), NOW_US, shard=SHARDS)
         table.counters()
+        # Whoever is found is a stranger that was refused, whole, and never before the clock's one time.
+        refusals = refused.find(churning(rounds % SHARDS, rounds % churning_count, torn=True))
+        strange += refusals is not None and (refusals.first_us, refusals.last_us) != (STEP, STEP)
+        listed, _ = refused.entries(0, refused.max_hosts)
+        strange += any(listed[at : at + 16] not in torn for at in range(0, len(listed), 32))
         paths[0].publish(Rules(FAKE, REAL, 3600))
     for thread in threads:
         thread.join()
@@ -123,7 +136,7 @@ def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
     counters = table.counters()
     decided = sum(sum(path.counters().values()) for path in paths)
     return {**wrong, "decided": decided, "events": events, "found": found, "entries": counters["entries"],
-            "evicted": counters["evicted"], "ended": counters["ended"],
+            "evicted": counters["evicted"], "ended": counters["ended"], "strange": strange,
             "missed": counters["added"] - counters["evicted"] - counters["entries"] - counters["ended"]}
 
 

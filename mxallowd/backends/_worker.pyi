@@ -24,7 +24,7 @@ class QueueThread:
     def request_sweep(self) -> None:
         """Ask for all expired entries to be removed; a SWEPT event says when it is done. Raises OSError."""
     def request_restore(self, records: bytes) -> None:
-        """Ask for records of entries (_records) to be entered into the thread's shard, some hundred between two batches.
+        """Ask for records of entries (_records) to be entered into the shard, some hundred between two batches.
 
         A RESTORED event says when it is done. Raises RuntimeError while an earlier request is under way, ValueError
         where there is none or the bytes are no whole number of records, OSError.

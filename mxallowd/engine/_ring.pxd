@@ -44,12 +44,19 @@ cdef struct RingState:
     uint64_t lost               # events that did not fit
     uint64_t lost_pressing      # pressing ones among them
 
+cdef enum:
+    REFUSED_PART = 8
+
 # The writer's thread only. The next place, to be filled in every field; NULL: there was no room, and it is counted.
 # `pressing`: may use the reserve.
 cdef Event *ring_claim(RingState *ring, bint pressing) noexcept nogil
 # The same in a batch: `limit` from ring_limit() at its beginning. The reader may have made more room by then.
 cdef inline uint64_t ring_limit(const RingState *ring, bint pressing) noexcept nogil:
     return load64(&ring.tail, ACQUIRE) + ring.capacity - (0 if pressing else ring.reserve)
+
+# Below it one more refusal of a new host may be told of: a flood of them is not to fill the reader's time.
+cdef inline uint64_t ring_limit_refused(const RingState *ring) noexcept nogil:
+    return load64(&ring.tail, ACQUIRE) + ring.capacity // REFUSED_PART
 
 cdef inline Event *ring_claim_below(RingState *ring, uint64_t limit, bint pressing) noexcept nogil:
     if ring.written >= limit:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mxallowd._fastpath import Fastpath, Rules
+from mxallowd.engine._refused import HOST_BYTES
 from mxallowd.engine._ring import Ring
-from mxallowd.engine._table import Table
+from mxallowd.engine._table import Table, table_bytes
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
+from mxallowd.process import memory
 from mxallowd.settings import Settings
 
 # The main thread's part of the whitelist is one in so many entries.
@@ -132,10 +134,12 @@ def whitelist_table(settings: Settings, threads: int) -> Table:
     """The whitelist, shared by so many threads. Raises StartError."""
     # A quarter for the hosts that the main thread lets in: mostly by their names. Without those, there are few.
     main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
+    memory.require(table_bytes(settings.max_entries) + settings.max_refused * HOST_BYTES,
+                   f"max-entries {settings.max_entries} and max-refused {settings.max_refused}")
     try:
         return Table(settings.max_entries, threads, main=main)
     except MemoryError as error:
-        raise StartError(str(error)) from None
+        raise StartError(f"max-entries {settings.max_entries}: {error}") from None
 
 
 def unsupported(settings: Settings) -> list[str]:

@@ -1,14 +1,23 @@
-"""How the C library keeps memory: what is freed goes back to the system, so that the process stays as large as it is.
+"""Memory of the process: enough of it at the start, and none that stays for nothing.
+
+The tables are taken as a whole at the start and written once, so that no flood grows them later. A machine or a control
+group without that memory would end the process while it writes, without a word; so it is asked before.
 
 glibc gives each thread a heap of its own and keeps what was freed there, and every large block that is freed makes it
 keep larger ones. What we make for a moment, a message of a whole kernel table, would so stay for ever, and a flood
 would let the process grow by steps.
 """
 import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+
+from mxallowd.errors import StartError
 
 # malloc.h of glibc
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 MAPPED_FROM = 128 << 10  # bytes: glibc's own first value, which stays where it has been set
+ROOT = Path("/")
+_MIB = 1 << 20
 
 
 def return_what_is_freed() -> None:
@@ -17,3 +26,60 @@ def return_what_is_freed() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM)
         mallopt(_M_ARENA_MAX, 1)
+
+
+def require(needed: int, purpose: str, root: Path = ROOT) -> None:
+    """Raise StartError where this process cannot have `needed` bytes more; where nobody says, it is tried.
+
+    `purpose` is what they are for, and how to want less.
+    """
+    free = free_bytes(root)
+    if free is not None and needed > free:
+        raise StartError(f"{purpose} need {-(-needed // _MIB)} MiB of memory, and {free // _MIB} MiB are free here")
+
+
+def free_bytes(root: Path = ROOT) -> int | None:
+    """Bytes that this process may still take: of the machine with its swap, of its control groups. None: unknown."""
+    known = [free for free in (_free_of_machine(root), *_free_of_groups(root)) if free is not None]
+    return min(known, default=None)
+
+
+def _free_of_machine(root: Path) -> int | None:
+    fields = dict(line.split(":", 1) for line in _text(root / "proc/meminfo").splitlines() if ":" in line)
+    try:
+        return 1024 * sum(int(fields[name].split()[0]) for name in ("MemAvailable", "SwapFree"))
+    except (KeyError, ValueError, IndexError):
+        return None
+
+
+def _free_of_groups(root: Path) -> Iterator[int | None]:
+    """What each control group above this process leaves (cgroups(7)), of either version."""
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        parts = [part for part in path.split("/") if part]
+        for depth in range(len(parts) + 1):
+            below = "/".join(parts[:depth])
+            if not controllers:
+                for mount in ("sys/fs/cgroup", "sys/fs/cgroup/unified"):
+                    yield _free_of_group(root / mount / below, "memory.max", "memory.current", "inactive_file")
+            elif "memory" in controllers.split(","):
+                yield _free_of_group(root / "sys/fs/cgroup/memory" / below, "memory.limit_in_bytes",
+                                     "memory.usage_in_bytes", "total_inactive_file")
+
+
+def _free_of_group(group: Path, limit: str, usage: str, cache: str) -> int | None:
+    try:
+        bound, used = int(_text(group / limit)), int(_text(group / usage))
+    except ValueError:
+        # None is set, or there is no such group.
+        return None
+    # The kernel gives up what it has only cached before it refuses anything.
+    statistics = dict(line.split(" ", 1) for line in _text(group / "memory.stat").splitlines() if " " in line)
+    return max(0, bound - used + int(statistics.get(cache, "0")))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""

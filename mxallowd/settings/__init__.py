@@ -68,6 +68,7 @@ class Settings:
     on_overload: str  # accept or drop
     no_watchdog: bool
     max_entries: int
+    max_refused: int  # hosts
     user: str | None  # None: mxallowd, where there is such a user
     no_sandbox: bool
     pid_file: Path

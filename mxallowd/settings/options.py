@@ -230,6 +230,8 @@ OPTIONS: tuple[Option, ...] = (
            "let the process live although verdicts have stopped, for a debugger", default=False),
     Option("max-entries", (), Kind.SINGLE, "bound of the whitelist; its memory is taken at start",
            "ENTRIES", number(2 * MAX_QUEUES, 100_000_000), 1_000_000, f"{2 * MAX_QUEUES} to 100000000, 39 bytes each"),
+    Option("max-refused", (), Kind.SINGLE, "bound of the memory of refused hosts; taken at start",
+           "HOSTS", number(1024, 100_000_000), 262_144, "1024 to 100000000, 32 bytes each"),
     Option("user", (), Kind.SINGLE, "user that the daemon becomes once all is open", "NAME",
            name("the name of a user", 32, r"[A-Za-z_][A-Za-z0-9_.-]*\$?"),
            values="mxallowd, where there is such a user"),

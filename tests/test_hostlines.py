@@ -1,23 +1,18 @@
 """Lines about hosts: one bound for all sinks, and no text made for what is left out."""
-import logging
-
 from mxallowd.engine.events import packed
-from mxallowd.log import Log
 from mxallowd.sinks.hostlines import LINES_BURST, LINES_PER_S, HostLines
 from mxallowd.sinks.stress import Stress
+from tests.log_lines import log_to
 
 
 def test_one_bound_for_all_who_write() -> None:
-    now, left_out, written = [0.0], [0], []
-    logger = logging.Logger("test", logging.INFO)
-    handler = logging.Handler()
-    handler.emit = lambda record: written.append(record.getMessage())  # type: ignore[method-assign]
-    logger.addHandler(handler)
+    now, left_out = [0.0], [0]
+    written: list[str] = []
 
     def leave_out(lines: int) -> None:
         left_out[0] += lines
 
-    log = Log(logger)
+    log = log_to(written)
     stress = Stress(log, lambda: now[0])
     lines = HostLines(log, leave_out, stress, lambda: now[0])
     host = packed("192.0.2.1")

@@ -18,7 +18,8 @@ from mxallowd.engine._headers import REASONS
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import decode
-from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer
+from mxallowd.log.handlers import StreamHandler, SyslogHandler
+from mxallowd.log.writer import Writer
 from mxallowd.mirrors.kernel import Held, TableError
 from mxallowd.mirrors.kernel.libnftables import _error
 from mxallowd.mirrors.mirror import KernelTableSink
@@ -29,6 +30,7 @@ from mxallowd.sinks.stress import Stress
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 from tests.daemon_process import SERVERS, STAMP, DaemonProcess
+from tests.log_lines import log_through
 from tests.name_server_process import NameServerProcess
 from tests.strategies import FAKE, REAL, packets
 from tests.test_kernel_sink import Faked
@@ -57,9 +59,7 @@ class Chain:
     def __init__(self, target: logging.Handler) -> None:
         self._writer = Writer(target)
         self._writer.start()
-        logger = logging.Logger("test", logging.INFO)
-        logger.addHandler(self._writer)
-        self.log = Log(logger)
+        self.log = log_through(self._writer)
         self._ring = Ring(1024, -1)
         self._path = Fastpath(Table(1024, 1), self._ring, Rules(FAKE, REAL, 3600))
 

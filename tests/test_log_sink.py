@@ -1,11 +1,9 @@
 """The log sink: one line for what happens to a host, sums for what happens often, and bounds."""
-import logging
-
 from mxallowd.engine.events import Event, Kind, packed
-from mxallowd.log import Log
 from mxallowd.sinks.hostlines import LINES_BURST, LINES_PER_S, HostLines
 from mxallowd.sinks.log import MAX_REFUSED_HOSTS, PERIOD_S, LogSink
 from mxallowd.sinks.stress import Stress
+from tests.log_lines import log_to
 
 REAL = packed("192.0.2.20")
 FAKE = packed("2001:db8::10")
@@ -18,11 +16,7 @@ class Bench:
         self.now = 1000.0
         self.lines: list[str] = []
         self.left_out = 0
-        logger = logging.Logger("test", logging.INFO)
-        handler = logging.Handler()
-        handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore[method-assign]
-        logger.addHandler(handler)
-        log = Log(logger)
+        log = log_to(self.lines)
         self.sink = LogSink(log, HostLines(log, self.leave_out, Stress(log), lambda: self.now), lambda: self.now)
 
     def leave_out(self, lines: int) -> None:

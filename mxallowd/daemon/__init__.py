@@ -17,7 +17,8 @@ from mxallowd._fastpath import Rules
 from mxallowd.engine.events import Event, decode, packed
 from mxallowd.engine.events import Kind as EventKind
 from mxallowd.engine.wake import Wake
-from mxallowd.log import Log, Writer
+from mxallowd.log import Log
+from mxallowd.log.writer import Writer
 from mxallowd.metrics import counters
 from mxallowd.mirrors import kernel as kerneltables
 from mxallowd.mirrors.mirror import KernelTableSink

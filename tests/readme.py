@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from mxallowd.log import words
+from mxallowd.metrics import counters
 
 README = Path(__file__).parent.parent / "README.md"
 RENEW = ".venv/bin/python -m tests.readme"
@@ -9,7 +10,7 @@ RENEW = ".venv/bin/python -m tests.readme"
 
 def renewed(readme: str) -> str:
     """The text with each table as it is now. Raises ValueError where one has no place in it."""
-    for table in (words.markdown(),):
+    for table in (words.markdown(), counters.markdown()):
         readme = _with(readme, table)
     return readme
 

@@ -331,7 +331,12 @@ class Daemon:
         self._backend.table.sweep_admitted(self._backend.clock_us())
         await asyncio.gather(*(sink.refresh() for sink in self._sinks))
         # Asked for, so it is written even where --quiet leaves errors only.
-        self._log.notice("counters", None, **counters.collect(self._backend, self._sinks, self._stress))
+        self._log.notice("counters", None, **self._counters())
+
+    def _counters(self) -> dict[str, int]:
+        return counters.collect([
+            *(fastpath.counters() for fastpath in self._backend.fastpaths), self._backend.table.counters(),
+            self._backend.counters(), *(sink.counters() for sink in self._sinks), {"stress": self._stress.times}])
 
     # ---- start and end
 

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from mxallowd.engine.events import Event, Kind
 from mxallowd.log import Log
+from mxallowd.metrics.counters import Part, names
 from mxallowd.mirrors.jobs import Jobs
 from mxallowd.mirrors.kernel import Held, KernelTable, Known, Listing, TableError, seconds_left
 from mxallowd.settings import Settings
@@ -38,7 +39,6 @@ AGAIN_S = 0.2
 # A table that had no room for all is filled again after so long: others have ended meanwhile, or it was made larger.
 WITHOUT_ROOM_S = 60.0
 Result = TypeVar("Result")
-COUNTERS = ("table-changed", "table-filled", "table-failed", "table-limited", "kernel-accepted", "kernel-refused")
 
 
 class Expiry:
@@ -79,7 +79,7 @@ class KernelTableSink:
         self._log = log
         self._clock = clock
         self._flush_on_exit = settings.flush_on_exit
-        self._counters = dict.fromkeys(COUNTERS, 0)
+        self._counters = dict.fromkeys(names(Part.KERNEL_TABLE), 0)
         self._totals: dict[str, int] = {}
         # Hosts whose state in the kernel may differ from that in the whitelist; those that have reached the real server
         # have their turn first. One that stands here twice is looked at twice. (A dict would grow and shrink by steps.)

@@ -19,6 +19,7 @@ from pathlib import Path
 from mxallowd.dns.hostnames import normal_name, reverse_name
 from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed, Resolver
 from mxallowd.engine.events import Event, Kind, packed
+from mxallowd.metrics.counters import Part, names
 from mxallowd.settings import Settings
 from mxallowd.sinks.hostlines import HostLines
 from mxallowd.text import LONGEST_QUOTED
@@ -36,8 +37,6 @@ FAILED_S = 60.0
 MAX_FAILED = 65536
 MAX_KNOWN_NAMES = 65536
 RESOLV_CONF = Path("/etc/resolv.conf")
-
-COUNTERS = ("looked-up", "confirmed", "unconfirmed", "children", "limited", "lookup-failed", "timed-out")
 
 
 class Bounded(OrderedDict[bytes | str, int | float]):
@@ -78,7 +77,7 @@ class RdnsSink:
         self._resolver = resolver
         self._stress = lines.stress
         self._clock = clock
-        self._counters = dict.fromkeys(COUNTERS, 0)
+        self._counters = dict.fromkeys(names(Part.RDNS), 0)
         # Waiting to be looked up, those of the first line first.
         self._proven = Bounded(MAX_WAITING)
         self._contacts = Bounded(MAX_WAITING)

@@ -1,6 +1,6 @@
 """Every line of log that the package can write, as its sources say it.
 
-A line is written by a call of info, warning, error or notice on a log, with a literal word and named values, or by
+A line is written by a call of info, warning, error or notice, with a literal word and named values, or by
 line_record() with a literal word and a literal dict. Two more ways are followed: a method of the log in a local name
 (`say = log.info if … else log.warning`), and words that a method returns as pairs of word and reason
 (`for word, reason in backend.tick()`). All else is Hidden, since nobody could hold it against the table.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LEVELS = {"info": "info", "notice": "info", "warning": "warning", "error": "error"}
-LOGS = {"log", "hostlog", "lines"}
+LOGS = {"log", "hostlog"}
 # What the log itself has to hand a word on that it was called with.
 FORWARDING = {*LEVELS, "_write", "_hand_over"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -130,7 +130,8 @@ class _Source(ast.NodeVisitor):
 
     def _levels(self, called: ast.expr) -> set[str]:
         """The levels of a call; none: it is no call of a log."""
-        methods: list[ast.AST] = [called] if _is_method_of_a_log(called) else []
+        # Whatever it is called on: nothing else in the package has methods of these names.
+        methods: list[ast.AST] = [called] if isinstance(called, ast.Attribute) and called.attr in LEVELS else []
         if isinstance(called, ast.Name):
             methods = [part for value in self._assigned(called.id) for part in ast.walk(value)
                        if _is_method_of_a_log(part)]

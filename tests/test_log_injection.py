@@ -24,7 +24,7 @@ from mxallowd.mirrors.kernel import Held, TableError
 from mxallowd.mirrors.kernel.libnftables import _error
 from mxallowd.mirrors.mirror import KernelTableSink
 from mxallowd.settings import configfile
-from mxallowd.sinks.hostlines import HostLines
+from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.log import LogSink
 from mxallowd.sinks.stress import Stress
 from mxallowd.text import LONGEST_QUOTED
@@ -68,7 +68,7 @@ class Chain:
         self._path.decide([packet], 1_000_000)
         events = decode(self._ring.drain(16))
         # A sink of its own: it says only once a minute that packets are malformed.
-        LogSink(self.log, HostLines(self.log, self._writer.leave_out, Stress(self.log))).handle(events)
+        LogSink(self.log, HostLog(self.log, self._writer.leave_out, Stress(self.log))).handle(events)
         return len(events)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The log sink: one line for what happens to a host, sums for what happens often, and bounds."""
 from mxallowd.engine.events import Event, Kind, packed
-from mxallowd.sinks.hostlines import LINES_BURST, LINES_PER_S, HostLines
+from mxallowd.sinks.hostlog import LINES_BURST, LINES_PER_S, HostLog
 from mxallowd.sinks.log import MAX_REFUSED_HOSTS, PERIOD_S, LogSink
 from mxallowd.sinks.stress import Stress
 from tests.log_lines import log_to
@@ -17,7 +17,7 @@ class Bench:
         self.lines: list[str] = []
         self.left_out = 0
         log = log_to(self.lines)
-        self.sink = LogSink(log, HostLines(log, self.leave_out, Stress(log), lambda: self.now), lambda: self.now)
+        self.sink = LogSink(log, HostLog(log, self.leave_out, Stress(log), lambda: self.now), lambda: self.now)
 
     def leave_out(self, lines: int) -> None:
         self.left_out += lines

@@ -47,7 +47,7 @@ def lines_of(body: str, more: str = "") -> list[str]:
 @pytest.mark.parametrize(("body", "found"), [
     ("self._log.info('a-b')", ["info a-b"]),
     ("log.notice('a', None, some_key=1, **{'b': 2})", ["info a some-key= b="]),
-    ("self._lines.warning('a', host, **of(1))", ["warning a [host] …="]),
+    ("self._hostlog.warning('a', host, **of(1))", ["warning a [host] …="]),
     ("of = {'of': 1} if value else {}\nhostlog.error('a', value, name=1, **of, seconds=2)",
      ["error a [host] name= of= seconds="]),
     ("where = {}\nwhere['x_y'] = 1\nlog.info('a', None, **where)", ["info a x-y="]),
@@ -55,6 +55,7 @@ def lines_of(body: str, more: str = "") -> list[str]:
     ("line_record(logging.WARNING, 'a', None, {'lines': 1})", ["warning a lines="]),
     ("def g():\n    log.info('a')", ["info a"]),
     ("h(lambda text: log.info('a', b=text))", ["info a b="]),
+    ("self.of.another.name.info('a')", ["info a"]),
     ("self.log('a')", []),
     ("self._logger.handle(value)", []),
 ])

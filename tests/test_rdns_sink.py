@@ -15,7 +15,7 @@ from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.log import Log
 from mxallowd.settings import Settings
 from mxallowd.sinks import rdns
-from mxallowd.sinks.hostlines import HostLines
+from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.rdns import RdnsSink, valid_names
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
@@ -73,8 +73,8 @@ class Scene:
         whitelist = Whitelist(self.table)
         log = Log(logging.getLogger("test-rdns"))
         self.stress = Stress(log, lambda: self.now)
-        lines = HostLines(log, self.leave_out, self.stress, lambda: self.now)
-        self.sink = RdnsSink(self.settings, lines, whitelist,
+        hostlog = HostLog(log, self.leave_out, self.stress, lambda: self.now)
+        self.sink = RdnsSink(self.settings, hostlog, whitelist,
                              self.zone, lambda: self.now)  # type: ignore[arg-type]
         self.stress.watch("lookups-waiting", self.sink.fill)
 

@@ -28,7 +28,7 @@ from mxallowd.settings import Settings, changed, configfile
 from mxallowd.settings.loading import Loaded
 from mxallowd.settings.options import OPTIONS, Kind
 from mxallowd.sinks import Sink
-from mxallowd.sinks.hostlines import HostLines
+from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.log import LogSink
 from mxallowd.sinks.stress import Stress
 from mxallowd.text import LONGEST_QUOTED
@@ -79,15 +79,15 @@ class Daemon:
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
-        lines = HostLines(log, writer.leave_out, self._stress)
-        self._sinks: list[Sink] = [LogSink(log, lines)]
+        hostlog = HostLog(log, writer.leave_out, self._stress)
+        self._sinks: list[Sink] = [LogSink(log, hostlog)]
         if not settings.no_rdns_whitelist:
             # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
             from mxallowd.dns.resolver import Resolver  # noqa: PLC0415
             from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
 
             resolver = Resolver(asyncio.get_running_loop(), settings.dns_server)
-            rdns = RdnsSink(settings, lines, self._whitelist, resolver)
+            rdns = RdnsSink(settings, hostlog, self._whitelist, resolver)
             self._stress.watch("lookups-waiting", rdns.fill)
             self._sinks.append(rdns)
         self._tables = [

@@ -21,7 +21,7 @@ from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed, Resolver
 from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.metrics.counters import Part, names
 from mxallowd.settings import Settings
-from mxallowd.sinks.hostlines import HostLines
+from mxallowd.sinks.hostlog import HostLog
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 
@@ -69,13 +69,13 @@ class RdnsSink:
     """Looks hosts up and admits what their names entail."""
 
     def __init__(
-        self, settings: Settings, lines: HostLines, whitelist: Whitelist, resolver: Resolver,
+        self, settings: Settings, hostlog: HostLog, whitelist: Whitelist, resolver: Resolver,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lines = lines
+        self._hostlog = hostlog
         self._whitelist = whitelist
         self._resolver = resolver
-        self._stress = lines.stress
+        self._stress = hostlog.stress
         self._clock = clock
         self._counters = dict.fromkeys(names(Part.RDNS), 0)
         # Waiting to be looked up, those of the first line first.
@@ -252,7 +252,7 @@ class RdnsSink:
         written = await self._ask(reverse_name(source), PTR)
         # Escapes make a name four times as long, and then syslog would cut the line.
         for name in valid_names(
-                written, lambda text: self._lines.info("bad-name", source, name=text[:LONGEST_QUOTED])):
+                written, lambda text: self._hostlog.info("bad-name", source, name=text[:LONGEST_QUOTED])):
             answers = await asyncio.gather(self._ask(name, A), self._ask(name, AAAA), return_exceptions=True)
             failures = [answer for answer in answers if isinstance(answer, BaseException)]
             # One family is enough: many name servers fail for AAAA alone.
@@ -267,7 +267,7 @@ class RdnsSink:
                 failure = failures[0]
             else:
                 self._counters["unconfirmed"] += 1
-                self._lines.info("unconfirmed", source, name=name, addresses=len(texts))
+                self._hostlog.info("unconfirmed", source, name=name, addresses=len(texts))
                 # Never for a refused host: anybody can write a PTR record that names a whitelisted host.
                 if self._unconfirmed_too and source in self._met:
                     found[name] = addresses
@@ -302,7 +302,7 @@ class RdnsSink:
         if self._whitelist.admit(address, until_us, now_us):
             self._counters["children"] += 1
             of = {"of": parent} if parent else {}
-            self._lines.info("child", address, name=name, **of, seconds=(until_us - now_us) // 1_000_000)
+            self._hostlog.info("child", address, name=name, **of, seconds=(until_us - now_us) // 1_000_000)
 
 
 def valid_names(written: Iterable[str], bad: Callable[[str], None]) -> list[str]:

@@ -14,7 +14,7 @@ from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
 from lab.namespaces import visit
 from mxallowd.mirrors.mirror import REFILL_AGAIN_S
 from mxallowd.sinks.hostlog import LINES_BURST, LINES_PER_S
-from mxallowd.sinks.rdns import BURST_S
+from mxallowd.sinks.waiting import BURST_S
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.test_flood import resident_kib
 

@@ -6,20 +6,20 @@ from tests.log_lines import log_to
 
 
 def test_one_bound_for_all_who_write() -> None:
-    now, left_out = [0.0], [0]
+    now, suppressed = [0.0], [0]
     written: list[str] = []
 
-    def leave_out(lines: int) -> None:
-        left_out[0] += lines
+    def count_suppressed(lines: int) -> None:
+        suppressed[0] += lines
 
     log = log_to(written)
     stress = Stress(log, lambda: now[0])
-    hostlog = HostLog(log, leave_out, stress, lambda: now[0])
+    hostlog = HostLog(log, count_suppressed, stress, lambda: now[0])
     host = packed("192.0.2.1")
     for _ in range(LINES_BURST + 10):
         hostlog.info("child", host, name="a.example.org", of=packed("2001:db8::1"))
     assert written == ["child [192.0.2.1] name=a.example.org of=2001:db8::1"] * LINES_BURST
-    assert left_out == [10]
+    assert suppressed == [10]
     now[0] += 0.5
     for _ in range(LINES_PER_S):
         hostlog.info("refused", host)
@@ -27,9 +27,9 @@ def test_one_bound_for_all_who_write() -> None:
     # In stress mode there is none at all, and all are counted.
     stress.on = True
     now[0] += 10
-    left_out[0] = 0
+    suppressed[0] = 0
     hostlog.info("refused", host)
-    assert left_out == [1]
+    assert suppressed == [1]
     stress.on = False
     hostlog.info("refused", host)
-    assert left_out == [1]
+    assert suppressed == [1]

@@ -25,8 +25,8 @@ def test_grammar() -> None:
 
 
 def test_a_record_has_the_level_and_the_line() -> None:
-    record = line_record(logging.WARNING, "left-out", None, {"lines": 3})
-    assert (record.levelno, record.getMessage()) == (logging.WARNING, "left-out lines=3")
+    record = line_record(logging.WARNING, "suppressed", None, {"lines": 3})
+    assert (record.levelno, record.getMessage()) == (logging.WARNING, "suppressed lines=3")
     # A percent sign asks for no further value.
     assert line_record(logging.INFO, "bad-name", "192.0.2.1", {"name": "%s"}).getMessage() == \
         "bad-name [192.0.2.1] name=%s"

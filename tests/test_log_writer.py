@@ -40,9 +40,9 @@ def test_a_stuck_target_holds_nobody_up_and_is_counted() -> None:
     log.info("after")
     writer.close()
     written = [line for line in target.lines if line.startswith("line ")]
-    left_out = [int(line.split("=")[1]) for line in target.lines if line.startswith("left-out ")]
+    suppressed = [int(line.split("=")[1]) for line in target.lines if line.startswith("suppressed ")]
     assert 10 <= len(written) <= 11
-    assert sum(left_out) == 1000 - len(written)
+    assert sum(suppressed) == 1000 - len(written)
     assert target.lines[-1] == "after"
 
 
@@ -56,12 +56,12 @@ def test_a_target_that_fails_is_tried_again_and_the_loss_is_said() -> None:
     for _ in range(3):
         log.info("lost")
     deadline = time.monotonic() + 5
-    while writer._left_out < 3 and time.monotonic() < deadline:
+    while writer._suppressed < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     target.fail = False
     log.info("found")
     writer.close()
-    assert target.lines == ["left-out lines=3", "found"]
+    assert target.lines == ["suppressed lines=3", "found"]
 
 
 class FullOnce(Stuck):
@@ -87,7 +87,7 @@ def test_no_line_gets_through_before_the_gap_is_said() -> None:
     for number in range(5):
         log.info("line", number=number)
     writer.close()
-    assert target.lines == ["line number=0", "left-out lines=2", "line number=3", "line number=4"]
+    assert target.lines == ["line number=0", "suppressed lines=2", "line number=3", "line number=4"]
 
 
 def test_a_stuck_target_does_not_hold_up_the_end() -> None:

@@ -168,7 +168,7 @@ def test_12_stress_mode_by_refused_hosts_and_what_known_ones_get_meanwhile(site:
         lines = len([line for line in daemon.messages() if line.startswith("refused ")])
         time.sleep(2)
         assert len([line for line in daemon.messages() if line.startswith("refused ")]) == lines
-        assert "left-out" in "".join(daemon.messages())
+        assert "suppressed" in "".join(daemon.messages())
         refused.kill()
         refused.wait(5)
         # It is over; the luxuries are back.

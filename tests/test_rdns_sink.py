@@ -72,19 +72,19 @@ class Scene:
         self.zone = Zone()
         self.table = Table(1000, 1, admitted=500)
         self.now = 0.0
-        self.left_out = 0
+        self.suppressed = 0
         self.settings: Settings = good(f"-f 192.0.2.10 -r 192.0.2.20 -n 1 {words}")
         whitelist = Whitelist(self.table)
         log = Log(logging.getLogger("test-rdns"))
         self.stress = Stress(log, lambda: self.now)
-        hostlog = HostLog(log, self.leave_out, self.stress, lambda: self.now)
+        hostlog = HostLog(log, self.count_suppressed, self.stress, lambda: self.now)
         self.sink = RdnsSink(self.settings, hostlog, whitelist,
                              self.zone, lambda: self.now)  # type: ignore[arg-type]
         self.stress.watch("lookups-waiting", self.sink.fill)
 
-    def leave_out(self, lines: int) -> None:
+    def count_suppressed(self, lines: int) -> None:
         """Counted."""
-        self.left_out += lines
+        self.suppressed += lines
 
     def contact(self, *addresses: str) -> None:
         """Hosts meet the fake server."""

@@ -79,7 +79,7 @@ class Daemon:
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
-        hostlog = HostLog(log, writer.leave_out, self._stress)
+        hostlog = HostLog(log, writer.count_suppressed, self._stress)
         self._sinks: list[Sink] = [LogSink(log, hostlog)]
         if not settings.no_rdns_whitelist:
             # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
@@ -247,10 +247,10 @@ class Daemon:
 
     def _say_overflow(self) -> None:
         """A queue that was full: packets that the kernel decided by itself, at most once a minute."""
-        overflow = self._backend.counters().get("overflow", 0)
+        overflow = self._backend.counters().get("queue-full", 0)
         now = asyncio.get_running_loop().time()
         if overflow > self._overflow_said and now - self._overflow_said_at >= LOST_PERIOD_S:
-            self._log.warning("overload", None, packets=overflow - self._overflow_said,
+            self._log.warning("queue-full", None, packets=overflow - self._overflow_said,
                               verdict=self._settings.on_overload)
             self._overflow_said, self._overflow_said_at = overflow, now
 
@@ -353,7 +353,7 @@ class Daemon:
         for server in self._settings.real_mailserver:
             self._log.info("real-mailserver", str(server))
         for warning in warnings:
-            self._log.warning("kernel", reason=warning)
+            self._log.warning("degraded", reason=warning)
 
     async def _finish(self) -> int:
         self._supervisor.stopping()

@@ -58,28 +58,28 @@ LINES: tuple[Line, ...] = (
          "whitelisted"),
     Line("unconfirmed [A] name= addresses=N", INFO, "A's name does not have A among its N addresses"),
     Line("bad-name [A] name=", INFO, "what A's PTR record holds is no host name"),
-    Line("table-full [A] count=N", WARNING,
+    Line("whitelist-full [A] count=N", WARNING,
          "no room for A, the last of N hosts: every entry is in use; at most one line a minute"),
     Line("malformed count=N reason= length= head=", WARNING,
          "N packets could not be parsed; the rest is about the last one. At most one line a minute"),
     # kernel tables
-    Line("table-read table= entries= adopted= whole=", ("info", "warning"),
-         "what a kernel table held at the start, and how many of these hosts are whitelisted again; `whole=no`: it was "
-         "too large to be read in 5 seconds, and the rest of it ends by itself"),
-    Line("table-broken table= reason=", ("error", "warning"),
+    Line("kernel-table-read table= entries= adopted= complete=", ("info", "warning"),
+         "what a kernel table held at the start, and how many of these hosts are whitelisted again; `complete=no`: it "
+         "was too large to be read in 5 seconds, and the rest of it ends by itself"),
+    Line("kernel-table-broken table= reason=", ("error", "warning"),
          "a kernel table is missing, of the wrong type, full, or does not hold what it must; once, then once a minute"),
-    Line("table-filled table= entries= left-out=N", ("info", "warning"),
+    Line("kernel-table-filled table= entries= left-out=N", ("info", "warning"),
          "it was filled again in one transaction; N hosts found no room"),
     # bounds, and what was lost
     Line("lost-packets by-kernel= broken=", WARNING,
          "so many packets the kernel could not hand over, or handed over too short to tell what they are; senders come "
          "again; at most one line a minute"),
-    Line("overload packets=N verdict=", WARNING,
+    Line("queue-full packets=N verdict=", WARNING,
          "a queue was full, and the kernel decided about N packets by itself; at most one line a minute"),
     Line("lost-events count=N", WARNING,
          "N events did not fit into the ring: nothing is said of them, verdicts are not touched; at most one line a "
          "minute"),
-    Line("left-out lines=N", WARNING,
+    Line("suppressed lines=N", WARNING,
          "N lines were not written: a flood, stress mode, or a log that nobody took"),
     Line("stress state=on bound= percent=", WARNING,
          "a bound of ours was full to 90 % (`lookups-waiting`, `log-queue`, `event-ring`, `kernel-table-dirty`): lines "
@@ -98,15 +98,16 @@ LINES: tuple[Line, ...] = (
          "a full or failing disk did not take the pid file: the daemon serves without"),
     Line("pid-file written=", INFO, "there is room now, and it was written"),
     Line("privileges reason=", WARNING, "a privilege that stays, or a wall that this kernel does not have"),
-    Line("kernel reason=", WARNING, "something the kernel does not offer; it works without"),
+    Line("degraded reason=", WARNING,
+         "something that the kernel does not offer, or a watchdog that is switched off: it works without"),
     # what should never happen
     Line("defect count= reason=", ERROR,
          "an error in the program that nobody expected, at most one line a minute; verdicts go on. Please report it"),
     Line("main-loop state= seconds=", ("error", "warning"),
          "said by the guard: the main loop `hangs`, or `goes-on`; verdicts are given meanwhile"),
-    Line("ended queue= status=70 reason=", ERROR,
+    Line("watchdog-exit queue= status=70 reason=", ERROR,
          "said by the guard: packets waited and nobody took them, so the process ended itself"),
-    Line("killed queue= reason=", ERROR,
+    Line("guard-killed queue= reason=", ERROR,
          "said by the guard: packets waited and the process did not run, so the guard ended it"),
     Line("guard reason=", WARNING, "the guard has ended or stands still, and was started again, or could not be"),
 )

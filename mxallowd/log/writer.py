@@ -1,7 +1,7 @@
 """The bounded queue of lines and the thread behind it, which alone writes.
 
 A full syslog socket, a stopped terminal or a closed pipe stops that thread and nothing else. What finds the queue full,
-or cannot be written, is counted, and the next line that gets through is preceded by `left-out lines=N`.
+or cannot be written, is counted, and the next line that gets through is preceded by `suppressed lines=N`.
 """
 import logging
 import queue
@@ -23,7 +23,7 @@ class Writer(logging.Handler):
         self._target = target
         self._queue: queue.Queue[logging.LogRecord | None] = queue.Queue(capacity)
         self._count = threading.Lock()
-        self._left_out = 0
+        self._suppressed = 0
         # A daemon thread: one that is stuck in a write does not hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
@@ -36,17 +36,17 @@ class Writer(logging.Handler):
         try:
             self._queue.put_nowait(record)
         except queue.Full:
-            self.leave_out(1)
+            self.count_suppressed(1)
 
-    def leave_out(self, lines: int) -> None:
+    def count_suppressed(self, lines: int) -> None:
         """Count lines that were not written."""
         with self._count:
-            self._left_out += lines
+            self._suppressed += lines
 
-    def take_left_out(self) -> int:
+    def take_suppressed(self) -> int:
         """The lines left out since the last call."""
         with self._count:
-            lines, self._left_out = self._left_out, 0
+            lines, self._suppressed = self._suppressed, 0
         return lines
 
     def fill(self) -> float:
@@ -68,15 +68,15 @@ class Writer(logging.Handler):
 
     def _run(self) -> None:
         while (record := self._queue.get()) is not _END:
-            left_out = self.take_left_out()
-            if left_out and not self._written(_gap(left_out)):
+            suppressed = self.take_suppressed()
+            if suppressed and not self._written(_gap(suppressed)):
                 # Nor is the line tried: what stands behind a gap has to say so.
-                self.leave_out(left_out + 1)
+                self.count_suppressed(suppressed + 1)
             elif not self._written(record):
-                self.leave_out(1)
-        left_out = self.take_left_out()
-        if left_out:
-            self._written(_gap(left_out))
+                self.count_suppressed(1)
+        suppressed = self.take_suppressed()
+        if suppressed:
+            self._written(_gap(suppressed))
 
     def _written(self, record: logging.LogRecord) -> bool:
         try:
@@ -88,4 +88,4 @@ class Writer(logging.Handler):
 
 
 def _gap(lines: int) -> logging.LogRecord:
-    return line_record(logging.WARNING, "left-out", None, {"lines": lines})
+    return line_record(logging.WARNING, "suppressed", None, {"lines": lines})

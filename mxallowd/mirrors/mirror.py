@@ -134,8 +134,8 @@ class KernelTableSink:
                 self._mark(host)
         if held:
             say = self._log.info if whole else self._log.warning
-            say("table-read", None, table=self._table.name, entries=len(held), adopted=adopted,
-                whole="yes" if whole else "no")
+            say("kernel-table-read", None, table=self._table.name, entries=len(held), adopted=adopted,
+                complete="yes" if whole else "no")
 
     def start(self) -> None:
         """Begin to work, on the running loop."""
@@ -204,7 +204,7 @@ class KernelTableSink:
             self._task.cancel()
         if self._jobs is not None:
             if not self._jobs.finish(self._finish, FINISH_S):
-                self._log.warning("table-broken", None, table=self._table.name,
+                self._log.warning("kernel-table-broken", None, table=self._table.name,
                                   reason="no answer at the end")
                 return
             self._jobs = None
@@ -219,7 +219,7 @@ class KernelTableSink:
             elif (self._proven or self._dirty) and not self._fault:
                 self._table.change(*self._batch(len(self._proven) + len(self._dirty)))
         except TableError as error:
-            self._log.error("table-broken", None, table=self._table.name, reason=str(error))
+            self._log.error("kernel-table-broken", None, table=self._table.name, reason=str(error))
 
     # ---- dirty hosts
 
@@ -230,7 +230,7 @@ class KernelTableSink:
             self._stale = True
             return
         if len(line) >= MAX_DIRTY:
-            self._counters["table-limited"] += 1
+            self._counters["kernel-table-limited"] += 1
             self._stale = True
             return
         line.append(host)
@@ -266,7 +266,7 @@ class KernelTableSink:
             try:
                 await step()
             except TableError as error:
-                self._counters["table-failed"] += 1
+                self._counters["kernel-table-failed"] += 1
                 self._stale = True
                 self._say_fault(str(error))
             except Exception as error:  # noqa: BLE001  # said as a defect; this loop must not end of it
@@ -287,7 +287,7 @@ class KernelTableSink:
     async def _change(self) -> None:
         listed, unlisted = self._batch(BATCH)
         await self._do(lambda: self._table.change(listed, unlisted))
-        self._counters["table-changed"] += len(listed) + len(unlisted)
+        self._counters["kernel-table-changed"] += len(listed) + len(unlisted)
 
     async def _check(self) -> None:
         self._checked_at = self._clock()
@@ -314,7 +314,7 @@ class KernelTableSink:
         missing = await self._do(lambda: self._table.missing(again))
         if missing:
             self._stale = True
-            self._log.warning("table-broken", None, table=self._table.name,
+            self._log.warning("kernel-table-broken", None, table=self._table.name,
                               reason=f"{len(missing)} of {len(hosts)} hosts that must be in it are not")
 
     def _settled(self, hosts: dict[bytes, bool]) -> dict[bytes, bool]:
@@ -338,10 +338,10 @@ class KernelTableSink:
         if self._complete:
             self._said = ""
         self._refill_took_s = self._clock() - started
-        self._counters["table-filled"] += 1
+        self._counters["kernel-table-filled"] += 1
         if self._complete or not self._said_full:
             say = self._log.info if self._complete else self._log.warning
-            say("table-filled", None, table=self._table.name, entries=len(entries), left_out=left_out)
+            say("kernel-table-filled", None, table=self._table.name, entries=len(entries), left_out=left_out)
         self._said_full = not self._complete
 
     def _listing(self) -> Listing:
@@ -363,7 +363,7 @@ class KernelTableSink:
         now = self._clock()
         if reason != self._said or now - self._said_at >= SAY_AGAIN_S:
             self._said, self._said_at = reason, now
-            self._log.error("table-broken", None, table=self._table.name, reason=reason)
+            self._log.error("kernel-table-broken", None, table=self._table.name, reason=reason)
         self._fault = reason
         self._dirty.clear()
         self._proven.clear()

@@ -16,14 +16,14 @@ LINES_BURST = 2000
 
 
 class HostLog:
-    """One object for all sinks. `leave_out` counts lines that were not written; `stress` is asked by sinks as well."""
+    """One object for all sinks. `count_suppressed(lines)` counts what was not written; sinks ask `stress` as well."""
 
     def __init__(
-        self, log: Log, leave_out: Callable[[int], None], stress: Stress,
+        self, log: Log, count_suppressed: Callable[[int], None], stress: Stress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
-        self._leave_out = leave_out
+        self._count_suppressed = count_suppressed
         self.stress = stress
         self._bucket = Bucket(LINES_PER_S, LINES_BURST, clock)
 
@@ -32,7 +32,7 @@ class HostLog:
         if not self._log.takes_info():
             return
         if self.stress.on or not self._bucket.take():
-            self._leave_out(1)
+            self._count_suppressed(1)
             return
         shown = {key: address_text(value) if isinstance(value, bytes) else value for key, value in values.items()}
         self._log.info(word, address_text(host), **shown)

@@ -137,4 +137,4 @@ class LogSink:
                               head=event.head[:HEAD_SHOWN].hex())
         if found := self._full.due(now):
             count, event = found
-            self._log.warning("table-full", address_text(event.source), count=count)
+            self._log.warning("whitelist-full", address_text(event.source), count=count)

@@ -100,12 +100,12 @@ def main(words: list[str]) -> int:
         silent = guard.silent(now)
         if silent is not None:
             signal.pidfd_send_signal(int(pidfd), signal.SIGKILL)
-            log.error("killed", queue=silent, reason="packets waited, and the process did not run")
+            log.error("guard-killed", queue=silent, reason="packets waited, and the process did not run")
             break
         guard.look_at_main_loop(now)
     else:
         if beats.silent is not None:
-            log.error("ended", queue=numbers[beats.silent][0], status=SILENT_STATUS,
+            log.error("watchdog-exit", queue=numbers[beats.silent][0], status=SILENT_STATUS,
                       reason="packets waited, and the queue's thread did not run")
     writer.close()
     return 0

@@ -280,7 +280,7 @@ AGAIN_AT_ONCE = "import sys; from mxallowd import cli; cli.PID_FILE_AGAIN_S = 0.
 
 
 @pytest.mark.parametrize("before", ["", "1\n"])
-def test_8_a_pid_file_on_a_full_disk_is_written_when_there_is_room(
+def test_8_a_pid_file_is_written_when_the_disk_has_room(
         guarded: Lab, client: Host, tmp_path: Path, before: str) -> None:
     """As another user and under the sandbox, which leave no way to open it again; or over the number of a dead one."""
     log = tmp_path / "log"

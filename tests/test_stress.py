@@ -25,7 +25,7 @@ class Scene:
         return self.stress.on
 
 
-def test_it_is_entered_at_90_percent_and_left_at_70_after_some_calm() -> None:
+def test_it_is_entered_at_90_percent_and_left_at_70() -> None:
     scene = Scene()
     assert not scene.look(0.89, 0.5)
     assert scene.look(0.5, 0.9)

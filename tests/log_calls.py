@@ -167,7 +167,7 @@ class _Source(ast.NodeVisitor):
 
     def _keys_of(self, node: ast.expr) -> tuple[str, ...]:
         """The keys of a dict that is written there, or is local and written in the function."""
-        if isinstance(node, ast.Call):
+        if isinstance(node, ast.Call | ast.Await):
             return ("…",)
         values, added = [node], []
         if isinstance(node, ast.Name):

@@ -50,4 +50,4 @@ class Fastpath:
         thread has this path.
         """
     def counters(self) -> dict[str, int]:
-        """Packets by outcome since the start, under the names of OUTCOME_NAMES."""
+        """Packets by outcome since the start: OUTCOME_NAMES, Part.DECISION in metrics/counters.py."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from mxallowd import __version__, backends
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.errors import ConfigError, MxallowdError, StartError
-from mxallowd.log import SYSLOG_SOCKET, open_log, syslog_listens
+from mxallowd.log import open_log
+from mxallowd.log.handlers import SYSLOG_SOCKET, syslog_listens
 from mxallowd.process import memory, privileges, streams
 from mxallowd.process.background import run_detached
 from mxallowd.process.pidfile import PidFile

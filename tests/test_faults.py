@@ -135,7 +135,7 @@ def test_3_a_queue_thread_that_hangs_ends_the_process(guarded: Lab, client: Host
             hung = time.monotonic()
             assert flows_again(client, hung) < AGAIN_S
         assert daemon.process.wait(5) == 70
-        assert "queue=23 status=70" in daemon.wait_for("ended ")
+        assert "queue=23 status=70" in daemon.wait_for("watchdog-exit ")
 
 
 @pytest.mark.parametrize("hogs", [0, 4])
@@ -207,7 +207,7 @@ def test_4_a_process_that_is_stopped_is_ended(guarded: Lab, client: Host) -> Non
         daemon.send(signal.SIGSTOP)
         assert flows_again(client, time.monotonic()) < AGAIN_S + 0.3
         assert daemon.process.wait(5) == -signal.SIGKILL
-        daemon.wait_for("killed queue=23")
+        daemon.wait_for("guard-killed queue=23")
 
 
 def test_4_a_short_stop_harms_nothing(guarded: Lab, client: Host) -> None:
@@ -227,7 +227,7 @@ def test_4_a_short_stop_harms_nothing(guarded: Lab, client: Host) -> None:
 
 def test_a_debugger_can_stop_it_for_as_long_as_it_likes(guarded: Lab, client: Host) -> None:
     with serving(guarded, "--no-watchdog") as daemon:
-        assert "no watchdog" in daemon.wait_for("kernel ")
+        assert "no watchdog" in daemon.wait_for("degraded ")
         daemon.send(signal.SIGSTOP)
         assert client.attempt(REAL4, timeout=2.5) is Attempt.DROPPED
         daemon.send(signal.SIGCONT)
@@ -326,10 +326,10 @@ def test_5_a_queue_that_is_full(guarded: Lab, client: Host, tmp_path: Path, verd
         while other.attempt(REAL4, timeout=0.3) is not Attempt.DROPPED:
             assert time.monotonic() - ended < 1
         assert client.attempt(REAL4) is Attempt.CONNECTED
-        assert daemon.wait_for("overload ", timeout=5).endswith(f"verdict={verdict}")
+        assert daemon.wait_for("queue-full ", timeout=5).endswith(f"verdict={verdict}")
         counters = daemon.counters()
-        assert counters["overflow"] > 9 * counters["received"] > 0
-        assert sum(line.startswith("overload ") for line in daemon.messages()) == 1
+        assert counters["queue-full"] > 9 * counters["received"] > 0
+        assert sum(line.startswith("queue-full ") for line in daemon.messages()) == 1
         assert daemon.stop() == 0
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd.dns.hostnames import normal_name, reverse_name
+from mxallowd.dns.hostnames import normal_name, reverse_name, valid_names
 from mxallowd.engine.events import packed
 
 
@@ -43,3 +43,11 @@ def test_a_name_is_harmless_and_stays_what_it_is(text: str) -> None:
 def test_reverse_names_are_those_of_the_library(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     assert reverse_name(packed(str(address))) == (mapped or address).reverse_pointer
+
+
+def test_names_of_one_address() -> None:
+    bad: list[str] = []
+    written = ["A.example.org.", "a.example.org", "b_c.example.org", "b.example.org", "c.example.org", "d.example.org",
+               "e.example.org", "f.example.org", "g.example.org"]
+    assert valid_names(written, bad.append) == ["a.example.org", "b.example.org", "c.example.org", "d.example.org"]
+    assert bad == ["b_c.example.org"]

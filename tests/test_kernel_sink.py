@@ -153,7 +153,7 @@ def test_contacts_first_uses_evictions_and_children_reach_it() -> None:
         # What the event says is not believed: the whitelist is asked.
         scene.tell(Kind.EVICTED, HOSTS[1])
         scene.tell(Kind.EVICTED, HOSTS[2])
-        await scene.until(lambda: scene.sink.counters()["table-changed"] == 6)
+        await scene.until(lambda: scene.sink.counters()["kernel-table-changed"] == 6)
         assert scene.faked.held.keys() == {HOSTS[0], HOSTS[1]}
         scene.sink.close()
         assert scene.faked.calls[-1] == "close"
@@ -172,13 +172,13 @@ def test_hosts_that_have_reached_the_real_server_come_first_and_their_number_is_
         assert scene.lines[-1] == "stress state=on bound=kernel-table-dirty percent=100"
         # Of those that are too many, one that was used finds its place.
         scene.contact(HOSTS[0])
-        assert scene.sink.counters()["table-limited"] == 1
+        assert scene.sink.counters()["kernel-table-limited"] == 1
         scene.table.mark_used(HOSTS[0], boottime_us())
         scene.tell(Kind.ACCEPTED, HOSTS[0])
         scene.sink.start()
-        await scene.until(lambda: scene.sink.counters()["table-changed"] >= kernel.BATCH)
+        await scene.until(lambda: scene.sink.counters()["kernel-table-changed"] >= kernel.BATCH)
         assert scene.faked.held == {HOSTS[0]: (3600, True)}
-        await scene.until(lambda: scene.sink.counters()["table-changed"] >= len(many), 10)
+        await scene.until(lambda: scene.sink.counters()["kernel-table-changed"] >= len(many), 10)
         scene.stress.look()
         scene.clock += 6
         scene.stress.look()
@@ -266,9 +266,9 @@ def test_a_sample_that_is_missing_leads_to_one_filling(monkeypatch: pytest.Monke
         scene.faked.held.clear()
         scene.later(10)
         await scene.until(lambda: len(scene.faked.held) == len(HOSTS))
-        assert any(line.startswith("table-broken table=faked reason=") and "must be in it are not" in line
+        assert any(line.startswith("kernel-table-broken table=faked reason=") and "must be in it are not" in line
                    for line in scene.lines)
-        assert scene.lines[-1] == f"table-filled table=faked entries={len(HOSTS)} left-out=0"
+        assert scene.lines[-1] == f"kernel-table-filled table=faked entries={len(HOSTS)} left-out=0"
         # Filled again only after some seconds, however often it is flushed.
         scene.faked.held.clear()
         scene.later(4)
@@ -277,7 +277,7 @@ def test_a_sample_that_is_missing_leads_to_one_filling(monkeypatch: pytest.Monke
         assert scene.faked.held == {}
         scene.later(4.5)
         await scene.until(lambda: scene.faked.held)
-        assert scene.sink.counters()["table-filled"] == 2
+        assert scene.sink.counters()["kernel-table-filled"] == 2
         scene.sink.close()
 
     run(story)
@@ -288,7 +288,7 @@ def test_a_fault_is_said_once_a_minute_and_everything_comes_after_it() -> None:
         scene = Scene()
         scene.faked.fault = TableError("set mx_white4 is missing")
         scene.open()
-        said = 'table-broken table=faked reason="set mx_white4 is missing"'
+        said = 'kernel-table-broken table=faked reason="set mx_white4 is missing"'
         assert scene.lines == [said]
         scene.contact(HOSTS[0])
         for _ in range(5):
@@ -297,7 +297,7 @@ def test_a_fault_is_said_once_a_minute_and_everything_comes_after_it() -> None:
         assert scene.lines == [said]
         scene.later(60)
         await scene.until(lambda: scene.lines == [said, said])
-        assert scene.sink.counters()["table-failed"] >= 2
+        assert scene.sink.counters()["kernel-table-failed"] >= 2
         scene.faked.fault = None
         scene.later(4)
         await scene.until(lambda: scene.faked.held)
@@ -325,7 +325,7 @@ def test_a_full_table_is_filled_with_whom_it_can_hold_and_said_once() -> None:
             scene.later(4)
             await asyncio.sleep(0.02)
         await scene.until(lambda: scene.faked.held.keys() == {HOSTS[0], HOSTS[3]})
-        assert len([line for line in scene.lines if line.startswith("table-filled")]) == 1
+        assert len([line for line in scene.lines if line.startswith("kernel-table-filled")]) == 1
         # A sample of those that had no room does not count as missing.
         assert not any("must be in it" in line for line in scene.lines)
         scene.sink.close()
@@ -412,7 +412,7 @@ def test_what_is_there_at_the_start_is_taken_over() -> None:
         scene.faked.held = {
             HOSTS[0]: (50, True), HOSTS[1]: (5000, False), HOSTS[2]: (None, False), HOSTS[3]: (0, False)}
         scene.open()
-        assert scene.lines == ["table-read table=faked entries=4 adopted=2 whole=yes"]
+        assert scene.lines == ["kernel-table-read table=faked entries=4 adopted=2 complete=yes"]
         found = {host: (seconds_left(until_us, boottime_us()), used)
                  for host, until_us, used in scene.whitelist.known()}
         # The operator's own needs no entry here; one that has just ended has ended; none lives longer than configured.
@@ -461,9 +461,9 @@ def test_more_changes_than_fit_are_counted_and_made_good(monkeypatch: pytest.Mon
         scene.open()
         for host in HOSTS:
             scene.contact(host)
-        assert scene.sink.counters()["table-limited"] == len(HOSTS) - 4
+        assert scene.sink.counters()["kernel-table-limited"] == len(HOSTS) - 4
         await scene.until(lambda: len(scene.faked.held) == len(HOSTS))
-        assert scene.sink.counters()["table-filled"] == 1
+        assert scene.sink.counters()["kernel-table-filled"] == 1
         scene.sink.close()
 
     run(story)
@@ -528,7 +528,7 @@ def test_a_kernel_that_hangs_at_the_end_is_said(monkeypatch: pytest.MonkeyPatch)
         scene.faked.slow_s = 0.5
         scene.contact(HOSTS[0])
         scene.sink.close()
-        assert scene.lines[-1] == 'table-broken table=faked reason="no answer at the end"'
+        assert scene.lines[-1] == 'kernel-table-broken table=faked reason="no answer at the end"'
 
     run(story)
 
@@ -599,7 +599,7 @@ def test_used_hosts_that_the_kernel_does_not_know_as_used_are_noticed(monkeypatc
         scene.faked.held[HOSTS[0]] = (3600, False)
         scene.later(10)
         await scene.until(lambda: scene.faked.held[HOSTS[0]][1])
-        assert scene.sink.counters()["table-filled"] == 1
+        assert scene.sink.counters()["kernel-table-filled"] == 1
         scene.sink.close()
 
     run(story)
@@ -619,7 +619,7 @@ def test_a_host_that_comes_in_the_middle_of_an_inspection_is_not_missing(monkeyp
         await asyncio.sleep(0.01)
         scene.tell(Kind.WHITELISTED, HOSTS[0], now + HOUR_US)
         await scene.until(lambda: scene.faked.held)
-        assert scene.sink.counters()["table-filled"] == 0
+        assert scene.sink.counters()["kernel-table-filled"] == 0
         scene.sink.close()
 
     run(story)

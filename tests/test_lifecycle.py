@@ -16,7 +16,7 @@ import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
 from mxallowd.cli import NO_SYSLOG
-from mxallowd.log import syslog_listens
+from mxallowd.log.handlers import syslog_listens
 from tests.daemon_process import SERVERS, DaemonProcess
 
 ARGUMENTS = [*SERVERS, "-n", "23"]

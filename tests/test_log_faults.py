@@ -88,9 +88,9 @@ def meet_the_fake_server(client: Host, senders: Sequence[str]) -> None:
         assert client.attempt(FAKE4, source=sender) is Attempt.REFUSED
 
 
-def left_out(message: str) -> int:
-    """N of a line `left-out lines=N`."""
-    found = re.fullmatch(r"left-out lines=(\d+)", message)
+def suppressed(message: str) -> int:
+    """N of a line `suppressed lines=N`."""
+    found = re.fullmatch(r"suppressed lines=(\d+)", message)
     assert found, message
     return int(found[1])
 
@@ -125,7 +125,7 @@ def test_8_a_full_disk_costs_lines_that_are_counted(guarded: Lab, client: Host, 
         assert messages[-1].startswith(f"whitelisted [{SENDERS[-1]}]")
         assert all(message.startswith("whitelisted ") for message in messages[:-2])
         # All others met it, one was accepted, one refused.
-        assert left_out(messages[-2]) == len(SENDERS) - 1 + 2 - len(messages[:-2])
+        assert suppressed(messages[-2]) == len(SENDERS) - 1 + 2 - len(messages[:-2])
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(10) == 0
         assert messages_of(log)[-1].startswith("stop signal=SIGTERM")
@@ -159,7 +159,7 @@ def test_8_a_reader_that_goes_and_comes_again(guarded: Lab, client: Host, tmp_pa
             lines = [STAMP.sub("", line) for line in os.read(reader, PAGE).decode("ascii").splitlines()]
         finally:
             os.close(reader)
-        assert lines == ["left-out lines=8", lines[1], "stop signal=SIGTERM received=9"]
+        assert lines == ["suppressed lines=8", lines[1], "stop signal=SIGTERM received=9"]
         assert lines[1].startswith(f"whitelisted [{SENDERS[7]}]")
         assert daemon.stderr
         assert daemon.stderr.read() == ""
@@ -255,7 +255,7 @@ def test_8_a_syslog_that_comes_goes_and_comes_again(
             syslog.open()
             sender = SENDERS[10 * times]
             meet_the_fake_server(client, [sender])
-            assert left_out(syslog.message()) == before
+            assert suppressed(syslog.message()) == before
             assert syslog.message().startswith(f"whitelisted [{sender}]")
             syslog.leave()
             meet_the_fake_server(client, SENDERS[10 * times + 1:10 * times + 4])
@@ -280,7 +280,7 @@ AGAIN_AT_ONCE = "import sys; from mxallowd import cli; cli.PID_FILE_AGAIN_S = 0.
 
 
 @pytest.mark.parametrize("before", ["", "1\n"])
-def test_8_a_pid_file_on_a_full_disk_is_written_when_there_is_room(
+def test_8_a_pid_file_is_written_when_the_disk_has_room(
         guarded: Lab, client: Host, tmp_path: Path, before: str) -> None:
     """As another user and under the sandbox, which leave no way to open it again; or over the number of a dead one."""
     log = tmp_path / "log"
@@ -381,6 +381,6 @@ def test_12_a_log_that_nobody_takes_is_stress_until_it_is_taken(lab: Lab, client
     # From then on nothing is said of single hosts; all of them are counted.
     assert not [message for message in messages[at:] if message.startswith("whitelisted ")]
     told = sum(message.startswith("whitelisted ") for message in messages)
-    counted = sum(left_out(message) for message in messages if message.startswith("left-out "))
+    counted = sum(suppressed(message) for message in messages if message.startswith("suppressed "))
     # The two of the client are a contact and a first use.
     assert told + counted == 16_000 + 2

@@ -18,17 +18,19 @@ from mxallowd.engine._headers import REASONS
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import decode
-from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer
+from mxallowd.log.handlers import StreamHandler, SyslogHandler
+from mxallowd.log.writer import Writer
 from mxallowd.mirrors.kernel import Held, TableError
 from mxallowd.mirrors.kernel.libnftables import _error
 from mxallowd.mirrors.mirror import KernelTableSink
 from mxallowd.settings import configfile
-from mxallowd.sinks.hostlines import HostLines
+from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.log import LogSink
 from mxallowd.sinks.stress import Stress
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 from tests.daemon_process import SERVERS, STAMP, DaemonProcess
+from tests.log_lines import log_through
 from tests.name_server_process import NameServerProcess
 from tests.strategies import FAKE, REAL, packets
 from tests.test_kernel_sink import Faked
@@ -57,9 +59,7 @@ class Chain:
     def __init__(self, target: logging.Handler) -> None:
         self._writer = Writer(target)
         self._writer.start()
-        logger = logging.Logger("test", logging.INFO)
-        logger.addHandler(self._writer)
-        self.log = Log(logger)
+        self.log = log_through(self._writer)
         self._ring = Ring(1024, -1)
         self._path = Fastpath(Table(1024, 1), self._ring, Rules(FAKE, REAL, 3600))
 
@@ -68,7 +68,7 @@ class Chain:
         self._path.decide([packet], 1_000_000)
         events = decode(self._ring.drain(16))
         # A sink of its own: it says only once a minute that packets are malformed.
-        LogSink(self.log, HostLines(self.log, self._writer.leave_out, Stress(self.log))).handle(events)
+        LogSink(self.log, HostLog(self.log, self._writer.count_suppressed, Stress(self.log))).handle(events)
         return len(events)
 
     def close(self) -> None:
@@ -239,7 +239,7 @@ def test_every_byte_of_a_name_is_one_line_of_the_whole_daemon(lab: Lab) -> None:
     messages = [checked(message.encode("utf-8")) for message in daemon.messages()]
     assert all(message.isascii() for message in messages)
     assert max(map(len, names_said(daemon))) < LONGEST_DATAGRAM
-    assert not [message for message in messages if message.startswith(("defect", "left-out"))]
+    assert not [message for message in messages if message.startswith(("defect", "suppressed"))]
     wanted = {
         *(line_about(host, wire) for host, wire in hosts.items()),
         *(f"unconfirmed [{host}] name=chain{number}.example.org addresses=0" for number, host in enumerate(chains)),
@@ -297,7 +297,7 @@ def test_what_nft_or_a_helper_says_is_one_line(output: bytes) -> None:
             table = Unreadable()
             table.fault = fault
             KernelTableSink(table, Whitelist(Table(16, 1), lambda: 1, threads=1), chain.log, good(MINIMUM)).open()
-    assert [message.partition(" reason=")[0] for message in messages] == ["table-broken table=faked"] * 2
+    assert [message.partition(" reason=")[0] for message in messages] == ["kernel-table-broken table=faked"] * 2
 
 
 @given(st.lists(any_bytes | st.sampled_from(EVERY_BYTE).map(lambda byte: b"queue-num " + byte), max_size=4))

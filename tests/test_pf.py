@@ -134,7 +134,8 @@ def test_a_live_interface_keeps_the_table(lab: Lab, pf: Pf, client: Host) -> Non
 def test_the_table_stays_and_is_taken_over(lab: Lab, pf: Pf, client: Host) -> None:
     pf.declare(SENDER4, "10.0.0.0/8")
     with daemon(lab, pf, "-p", "br0", "-t", "4") as process:
-        assert process.wait_for("table-read ") == 'table-read table="pf mx-white" entries=1 adopted=1 whole=yes'
+        assert process.wait_for("kernel-table-read ") == (
+            'kernel-table-read table="pf mx-white" entries=1 adopted=1 complete=yes')
         assert process.counters()["entries"] == 1
         assert process.stop() == 0
     assert pf.table() == {SENDER4, "10.0.0.0/8"}
@@ -158,7 +159,7 @@ def test_a_flushed_table_is_filled_again_and_a_missing_one_is_said(lab: Lab, pf:
         pf.wait_for(SENDER4, limit_s=10)
         assert ("replace", [SENDER4]) in pf.changes()
         (pf.state / "mx-white").unlink()
-        assert "table <mx-white> is missing" in process.wait_for("table-broken .*missing", timeout=10)
+        assert "table <mx-white> is missing" in process.wait_for("kernel-table-broken .*missing", timeout=10)
         pf.declare()
         pf.wait_for(SENDER4, limit_s=12)
         assert process.stop() == 0
@@ -167,8 +168,8 @@ def test_a_flushed_table_is_filled_again_and_a_missing_one_is_said(lab: Lab, pf:
 def test_without_pfctl_it_is_said_and_the_daemon_goes_on(lab: Lab, client: Host) -> None:
     arguments = ["-c", "/dev/null", *SERVERS, "-b", "--pf-table", "mx-white", "-p", "br0"]
     with DaemonProcess(lab.gateway, arguments) as process:
-        assert process.wait_for("table-broken ") == (
-            'table-broken table="pf mx-white" reason="the program pfctl is not there"')
+        assert process.wait_for("kernel-table-broken ") == (
+            'kernel-table-broken table="pf mx-white" reason="the program pfctl is not there"')
         process.wait_for("start ")
         assert client.attempt(FAKE4) is Attempt.REFUSED
         process.wait_for(r"whitelisted \[192.0.2.101\]")

@@ -80,7 +80,7 @@ def test_a_pool_whose_record_shows_only_part_of_it(guarded: Lab, client: Host) -
         assert client.attempt(REAL4, source=THIRD4, timeout=3) is Attempt.CONNECTED
 
 
-def test_a_new_address_of_a_known_name_is_let_in_at_its_second_syn(guarded: Lab, client: Host) -> None:
+def test_a_new_address_of_a_listed_name_gets_in(guarded: Lab, client: Host) -> None:
     rotating = [ptr(FIRST4), ptr(THIRD4), f"{NAME} A {FIRST4}"]
     with DaemonProcess(guarded.gateway, ARGUMENTS) as daemon:
         daemon.wait_for("start ")

@@ -1,7 +1,10 @@
 """The resolver against a real name server process on the loopback interface, in the lab's gateway."""
 import asyncio
+import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pycares
@@ -99,6 +102,37 @@ def test_a_reload_forgets_what_was_answered(lab: Lab) -> None:
     with NameServerProcess(lab.gateway, [f"{NAME} A 192.0.2.1"]) as names:
         run(lab, story)
         assert asked(names, 2) == [f"{NAME} A"] * 2
+
+
+def test_another_resolv_conf_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = tmp_path / "resolv.conf"
+    monkeypatch.setattr("mxallowd.dns.resolver.RESOLV_CONF", conf)
+    reloads: list[Sequence[str]] = []
+
+    async def whole() -> None:
+        one = Resolver(asyncio.get_running_loop(), [SERVER])
+        monkeypatch.setattr(one, "reload", reloads.append)
+        # It need not be there; then it comes, is written anew, is replaced, and goes.
+        one.tick()
+        assert not reloads
+        changes: list[Callable[[], object]] = [
+            partial(conf.write_text, "nameserver 192.0.2.1\n"), partial(os.utime, conf, (1, 1)),
+            partial(replace, conf), conf.unlink]
+        for number, change in enumerate(changes, 1):
+            change()
+            one.tick()
+            one.tick()
+            assert reloads == [[SERVER]] * number
+        one.close()
+
+    def replace(path: Path) -> None:
+        other = path.with_name("new")
+        other.write_text("nameserver 192.0.2.2\n")
+        # Of the same age: then it is another file all the same.
+        os.utime(other, (1, 1))
+        other.rename(path)
+
+    asyncio.run(whole())
 
 
 def test_the_channel_gets_no_text_that_pycares_frees_too_early(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ from benchmarks.peers import compiled
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
 from lab.namespaces import visit
 from mxallowd.mirrors.mirror import REFILL_AGAIN_S
-from mxallowd.sinks.hostlines import LINES_BURST, LINES_PER_S
-from mxallowd.sinks.rdns import BURST_S
+from mxallowd.sinks.hostlog import LINES_BURST, LINES_PER_S
+from mxallowd.sinks.waiting import BURST_S
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.test_flood import resident_kib
 
@@ -148,7 +148,7 @@ def test_11_spoofed_syns_change_nothing_for_those_who_are_known(site: tuple[Lab,
         assert counters["looked-up"] <= RATE * (BURST_S + elapsed)
         assert names.asked <= 3 * RATE * (BURST_S + elapsed)
         assert len(daemon.messages()) <= LINES_BURST + LINES_PER_S * elapsed
-        assert counters["table-filled"] <= 2 + elapsed / REFILL_AGAIN_S
+        assert counters["kernel-table-filled"] <= 2 + elapsed / REFILL_AGAIN_S
         # Nobody who has reached the real server was pushed out.
         send_both(client, PROVEN, (REAL4, REAL6), (PROVEN4, PROVEN6), rate=2000)
         after = daemon.counters()

@@ -1,11 +1,9 @@
 """Stress mode: entered, left, and not switched to and fro."""
-import logging
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd.log import Log
 from mxallowd.sinks.stress import CALM_S, ENTER, LEAVE, Stress
+from tests.log_lines import log_to
 
 
 class Scene:
@@ -15,11 +13,7 @@ class Scene:
         self.now = 100.0
         self.fills = {"one": 0.0, "other": 0.0}
         self.lines: list[str] = []
-        logger = logging.Logger("test", logging.INFO)
-        handler = logging.Handler()
-        handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore[method-assign]
-        logger.addHandler(handler)
-        self.stress = Stress(Log(logger), lambda: self.now)
+        self.stress = Stress(log_to(self.lines), lambda: self.now)
         for name in self.fills:
             self.stress.watch(name, lambda name=name: self.fills[name])  # type: ignore[misc]
 
@@ -31,7 +25,7 @@ class Scene:
         return self.stress.on
 
 
-def test_it_is_entered_at_90_percent_and_left_at_70_after_some_calm() -> None:
+def test_it_is_entered_at_90_percent_and_left_at_70() -> None:
     scene = Scene()
     assert not scene.look(0.89, 0.5)
     assert scene.look(0.5, 0.9)
@@ -49,7 +43,7 @@ def test_it_is_entered_at_90_percent_and_left_at_70_after_some_calm() -> None:
 
 
 def test_nothing_to_watch_is_no_stress() -> None:
-    stress = Stress(Log(logging.getLogger("test-stress")))
+    stress = Stress(log_to([]))
     stress.look()
     assert not stress.on
 

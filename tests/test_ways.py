@@ -1,6 +1,5 @@
 """The three ways to run on Linux, end to end with the project's rulesets: real connects, IPv4 and IPv6."""
 import json
-import re
 import signal
 import sys
 import time
@@ -188,7 +187,7 @@ def test_kill_9_and_restart_leave_set_and_daemon_of_one_mind(guarded: Lab, clien
     assert client.attempt(REAL4, source=SENDER4) is Attempt.CONNECTED
     before = way.members(guarded, "mx_white4")
     with start(guarded, way) as daemon:
-        assert re.match(r"table-read table=.* entries=3 adopted=3 whole=yes", daemon.wait_for("table-read "))
+        daemon.wait_for("kernel-table-read table=.* entries=3 adopted=3 complete=yes")
         counters = daemon.counters()
         assert (counters["entries"], counters["fake-new"]) == (3, 0)
         assert client.attempt(FAKE4, source=SENDER4) is Attempt.REFUSED
@@ -237,8 +236,8 @@ def test_a_flushed_set_is_noticed_and_filled_again(guarded: Lab, client: Host, w
         assert in_set(guarded, way, "mx_white4", SENDER4, limit_s=10)
         assert time.monotonic() - flushed < 10
         assert in_set(guarded, way, "mx_used4", SENDER4, limit_s=0.5)
-        assert "1 of 1 hosts that must be in it are not" in daemon.wait_for("table-broken ")
-        daemon.wait_for("table-filled table=.* entries=1 left-out=0")
+        assert "1 of 1 hosts that must be in it are not" in daemon.wait_for("kernel-table-broken ")
+        daemon.wait_for("kernel-table-filled table=.* entries=1 left-out=0")
         assert client.attempt(REAL4, source=SENDER4) is Attempt.CONNECTED
 
 
@@ -266,11 +265,11 @@ def test_a_table_that_is_missing_is_said_and_filled_when_it_comes(guarded: Lab, 
         assert client.attempt(FAKE4, source=SENDER4) is Attempt.REFUSED
         assert in_set(guarded, way, "mx_white4", SENDER4)
         guarded.gateway.run(["nft", "delete", "table", "inet", "mxallowd"], check=True)
-        assert daemon.wait_for("table-broken ", timeout=10) == (
-            'table-broken table="nft inet mxallowd" reason="table inet mxallowd or its sets are missing"')
+        assert daemon.wait_for("kernel-table-broken ", timeout=10) == (
+            'kernel-table-broken table="nft inet mxallowd" reason="table inet mxallowd or its sets are missing"')
         guarded.load_ruleset("set.nft")
         assert in_set(guarded, way, "mx_white4", SENDER4, limit_s=10)
-        daemon.wait_for("table-filled ")
+        daemon.wait_for("kernel-table-filled ")
 
 
 def test_a_wrong_set_is_said_at_the_start_and_mended_while_it_runs(lab: Lab) -> None:
@@ -283,13 +282,13 @@ def test_a_wrong_set_is_said_at_the_start_and_mended_while_it_runs(lab: Lab) -> 
 
     load(sets("ipv6_addr", "flags timeout"))
     with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "--nft-table", "mx", "-b"]) as daemon:
-        assert daemon.wait_for("table-broken ") == (
-            'table-broken table="nft inet mx" reason="set mx_white4 is of type ipv6_addr, it must be ipv4_addr"')
+        assert daemon.wait_for("kernel-table-broken ") == (
+            'kernel-table-broken table="nft inet mx" reason="set mx_white4 is of type ipv6_addr, it must be ipv4_addr"')
         daemon.wait_for("start ")
         load("delete table inet mx\n" + sets("ipv4_addr", ""))
-        assert "declare it with flags timeout" in daemon.wait_for("table-broken .*no timeouts", timeout=10)
+        assert "declare it with flags timeout" in daemon.wait_for("kernel-table-broken .*no timeouts", timeout=10)
         load("delete table inet mx\n" + sets("ipv4_addr", "flags timeout"))
-        daemon.wait_for("table-filled ", timeout=10)
+        daemon.wait_for("kernel-table-filled ", timeout=10)
         assert daemon.stop() == 0
 
 
@@ -371,7 +370,7 @@ def test_the_operators_own_entries_are_never_touched(guarded: Lab, client: Host,
         assert way.members(guarded, "mx_white4")[SENDER4] == 0
         guarded.gateway.run(["nft", "delete", "element", "inet", "mxallowd", "mx_white4", f"{{ {SPAMMER4} }}"],
                             check=True)
-        daemon.wait_for("table-filled ", timeout=10)
+        daemon.wait_for("kernel-table-filled ", timeout=10)
         assert way.members(guarded, "mx_white4").keys() == {SENDER4, SPAMMER4, "203.0.113.7"}
         assert [way.members(guarded, "mx_white4")[host] for host in (SENDER4, "203.0.113.7")] == [0, 0]
         assert daemon.stop() == 0
@@ -391,8 +390,8 @@ def test_a_full_set_is_said_and_holds_whom_it_can(guarded: Lab, client: Host, wa
         assert in_set(guarded, way, "mx_used4", sources[0])
         for source in sources[2:]:
             assert client.attempt(FAKE4, source=source) is Attempt.REFUSED
-        assert 'reason="the set is full"' in daemon.wait_for("table-broken ")
-        daemon.wait_for("table-filled table=.* entries=4 left-out=2", timeout=12)
+        assert 'reason="the set is full"' in daemon.wait_for("kernel-table-broken ")
+        daemon.wait_for("kernel-table-filled table=.* entries=4 left-out=2", timeout=12)
         # Who has proven himself comes first, then the newest; verdicts do not depend on it.
         assert way.members(guarded, "mx_white4").keys() == {sources[0], sources[3]}
         assert client.attempt(REAL4, source=sources[1]) is Attempt.CONNECTED
@@ -455,5 +454,5 @@ def test_the_kernel_can_enter_hosts_itself(guarded: Lab, client: Host, way: Way)
         daemon.wait_for(rf"accepted \[{SPAMMER4}\]")
         assert in_set(guarded, way, "mx_used4", SPAMMER4)
         counters = daemon.counters()
-        assert (counters["fake-new"], counters["real-first"], counters["table-failed"]) == (1, 1, 0)
+        assert (counters["fake-new"], counters["real-first"], counters["kernel-table-failed"]) == (1, 1, 0)
         assert daemon.stop() == 0

@@ -79,7 +79,7 @@ def test_answers_are_counted_and_end_nothing(kernel: Kernel) -> None:
     for sent in (answer(0), answer(errno.ENOENT), answer(errno.EINVAL), message(QUEUE_PACKET, b"")):
         kernel.end.send(sent)
     kernel.end.send(packet(1, syn(HOSTS[0], FAKE[0])))
-    kernel.until(unknown=1, errors=1, broken=1, received=1, verdict_accept=1, overflow=0)
+    kernel.until(unknown=1, errors=1, broken=1, received=1, verdict_accept=1, queue_full=0)
     assert not kernel.thread.ended
 
 
@@ -87,7 +87,7 @@ def test_a_gap_in_the_numbers_is_what_the_kernel_decided_by_itself(kernel: Kerne
     for number in (10, 11, 15, 15, 3, 4):
         kernel.end.send(packet(number, syn(HOSTS[0], FAKE[0])))
     # 12 to 14 are missing; 15 again and 3 are a queue bound anew.
-    kernel.until(received=6, overflow=3)
+    kernel.until(received=6, queue_full=3)
 
 
 def test_a_packet_without_an_id_gets_no_verdict(kernel: Kernel) -> None:

@@ -60,7 +60,7 @@ class Backend(Protocol):
         """Give everything back. Only after ended()."""
 
     def counters(self) -> dict[str, int]:
-        """Its own counters, since the start."""
+        """Its own counters since the start: some of Part.INPUT in metrics/counters.py."""
 
 
 class Backends:

@@ -43,7 +43,4 @@ class QueueThread:
     def error(self) -> int:
         """The errno that ended the thread, 0 where none did."""
     def counters(self) -> dict[str, int]:
-        """Since the start: received packets, verdict-accept, verdict-drop; overruns (ENOBUFS), unknown (ENOENT: a
-        verdict for a packet that was gone), errors (other answers of the kernel), broken messages, unsent verdicts,
-        overflow (packets of which the kernel could not tell us, and which it accepted or dropped by itself).
-        """
+        """Since the start: those of Part.INPUT in metrics/counters.py, but for what the kernel alone can count."""

@@ -388,5 +388,5 @@ cdef class QueueThread:
             "errors": load64(&self.worker.traffic.errors, RELAXED),
             "broken": load64(&self.worker.traffic.broken, RELAXED),
             "unsent": load64(&self.worker.traffic.unsent, RELAXED),
-            "overflow": load64(&self.worker.traffic.overflow, RELAXED),
+            "queue-full": load64(&self.worker.traffic.overflow, RELAXED),
         }

@@ -17,7 +17,8 @@ from mxallowd._fastpath import Rules
 from mxallowd.engine.events import Event, decode, packed
 from mxallowd.engine.events import Kind as EventKind
 from mxallowd.engine.wake import Wake
-from mxallowd.log import Log, Writer
+from mxallowd.log import Log
+from mxallowd.log.writer import Writer
 from mxallowd.metrics import counters
 from mxallowd.mirrors import kernel as kerneltables
 from mxallowd.mirrors.mirror import KernelTableSink
@@ -27,7 +28,7 @@ from mxallowd.settings import Settings, changed, configfile
 from mxallowd.settings.loading import Loaded
 from mxallowd.settings.options import OPTIONS, Kind
 from mxallowd.sinks import Sink
-from mxallowd.sinks.hostlines import HostLines
+from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.log import LogSink
 from mxallowd.sinks.stress import Stress
 from mxallowd.text import LONGEST_QUOTED
@@ -78,15 +79,15 @@ class Daemon:
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
-        lines = HostLines(log, writer.leave_out, self._stress)
-        self._sinks: list[Sink] = [LogSink(log, lines)]
+        hostlog = HostLog(log, writer.count_suppressed, self._stress)
+        self._sinks: list[Sink] = [LogSink(log, hostlog)]
         if not settings.no_rdns_whitelist:
             # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
             from mxallowd.dns.resolver import Resolver  # noqa: PLC0415
             from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
 
             resolver = Resolver(asyncio.get_running_loop(), settings.dns_server)
-            rdns = RdnsSink(settings, lines, self._whitelist, resolver)
+            rdns = RdnsSink(settings, hostlog, self._whitelist, resolver)
             self._stress.watch("lookups-waiting", rdns.fill)
             self._sinks.append(rdns)
         self._tables = [
@@ -246,10 +247,10 @@ class Daemon:
 
     def _say_overflow(self) -> None:
         """A queue that was full: packets that the kernel decided by itself, at most once a minute."""
-        overflow = self._backend.counters().get("overflow", 0)
+        overflow = self._backend.counters().get("queue-full", 0)
         now = asyncio.get_running_loop().time()
         if overflow > self._overflow_said and now - self._overflow_said_at >= LOST_PERIOD_S:
-            self._log.warning("overload", None, packets=overflow - self._overflow_said,
+            self._log.warning("queue-full", None, packets=overflow - self._overflow_said,
                               verdict=self._settings.on_overload)
             self._overflow_said, self._overflow_said_at = overflow, now
 
@@ -330,7 +331,12 @@ class Daemon:
         self._backend.table.sweep_main(self._backend.clock_us())
         await asyncio.gather(*(sink.refresh() for sink in self._sinks))
         # Asked for, so it is written even where --quiet leaves errors only.
-        self._log.notice("counters", None, **counters.collect(self._backend, self._sinks, self._stress))
+        self._log.notice("counters", None, **self._counters())
+
+    def _counters(self) -> dict[str, int]:
+        return counters.collect([
+            *(fastpath.counters() for fastpath in self._backend.fastpaths), self._backend.table.counters(),
+            self._backend.counters(), *(sink.counters() for sink in self._sinks), {"stress": self._stress.times}])
 
     # ---- start and end
 
@@ -347,7 +353,7 @@ class Daemon:
         for server in self._settings.real_mailserver:
             self._log.info("real-mailserver", str(server))
         for warning in warnings:
-            self._log.warning("kernel", reason=warning)
+            self._log.warning("degraded", reason=warning)
 
     async def _finish(self) -> int:
         self._supervisor.stopping()

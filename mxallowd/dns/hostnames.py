@@ -3,10 +3,12 @@
 A PTR record is whatever its owner writes. Only a host name (RFC 1123, 2.1; lengths of RFC 1035, 2.3.4) is asked about.
 """
 import re
+from collections.abc import Callable, Iterable
 
 from mxallowd.engine.events import MAPPED
 
 LONGEST_NAME = 253
+MAX_NAMES = 4  # of one address
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -17,6 +19,18 @@ def normal_name(text: str) -> str | None:
         return None
     # An address is no name, and a single label would be completed by the resolver's search list.
     return name if "." in name and not name.rpartition(".")[2].isdigit() else None
+
+
+def valid_names(written: Iterable[str], bad: Callable[[str], None]) -> list[str]:
+    """The host names among the data of PTR records, each once, at most MAX_NAMES; what is none goes to `bad`."""
+    names: list[str] = []
+    for text in list(written)[: 2 * MAX_NAMES]:
+        name = normal_name(text)
+        if name is None:
+            bad(text)
+        elif name not in names:
+            names.append(name)
+    return names[:MAX_NAMES]
 
 
 def reverse_name(address: bytes) -> str:

@@ -6,6 +6,7 @@ is a list of texts or the kind of failure.
 """
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pycares
 
@@ -18,6 +19,7 @@ CLOCK_S = 0.1
 RECEIVE_BUFFER = 1 << 20
 # c-ares keeps every answer for its time to live, some 1.6 kB each, and has no bound: this is ours.
 QUESTIONS_PER_CACHE = 20_000
+RESOLV_CONF = Path("/etc/resolv.conf")
 
 PTR, A, AAAA = pycares.QUERY_TYPE_PTR, pycares.QUERY_TYPE_A, pycares.QUERY_TYPE_AAAA
 # They say that nothing is there, which is an answer.
@@ -41,6 +43,7 @@ class Resolver:
         self._waiting = 0
         self._asked = 0
         self._servers = list(servers)
+        self._resolv_conf = _changed_at(RESOLV_CONF)
         self._channel = self._new_channel()
 
     async def ask(self, name: str, kind: int) -> list[str]:
@@ -93,6 +96,13 @@ class Resolver:
         before, self._channel = self._channel, self._new_channel()
         _end(before)
 
+    def tick(self) -> None:
+        """Called about once a second: another resolv.conf is read."""
+        changed_at = _changed_at(RESOLV_CONF)
+        if changed_at != self._resolv_conf:
+            self._resolv_conf = changed_at
+            self.reload(self._servers)
+
     def close(self) -> None:
         """End every question."""
         if self._clock:
@@ -108,9 +118,9 @@ class Resolver:
 
     def _start_clock(self) -> None:
         if self._clock is None:
-            self._clock = self._loop.call_later(CLOCK_S, self._tick)
+            self._clock = self._loop.call_later(CLOCK_S, self._look_at_clock)
 
-    def _tick(self) -> None:
+    def _look_at_clock(self) -> None:
         self._clock = None
         self._channel.process_fd(pycares.ARES_SOCKET_BAD, pycares.ARES_SOCKET_BAD)
         if self._waiting:
@@ -126,6 +136,14 @@ class Resolver:
             self._loop.add_writer(descriptor, self._channel.process_fd, bad, descriptor)
         else:
             self._loop.remove_writer(descriptor)
+
+
+def _changed_at(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_ino
 
 
 def _end(channel: pycares.Channel) -> None:

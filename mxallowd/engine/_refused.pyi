@@ -52,7 +52,7 @@ class Refused:
     def note(self, host: bytes, server: int, port: int, now_us: int, *, shard: int = 0) -> bool:
         """Count a refusal as the packet path does, for tests; whether an event is due. What is due counts as told."""
     def counters(self) -> dict[str, int]:
-        """refused-hosts (known now), refused-pushed-out, refused-untold; summed over the shards."""
+        """Those of Part.REFUSED in metrics/counters.py, summed over the shards."""
     def __len__(self) -> int: ...
     @property
     def shard_count(self) -> int: ...

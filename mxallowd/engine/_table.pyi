@@ -89,7 +89,7 @@ class Table:
     def sweep(self, now_us: int) -> None:
         """Remove all expired entries, wherever they are."""
     def counters(self) -> dict[str, int]:
-        """entries, added, successful, direct-to-fake, evicted and full, summed over the shards, and ended."""
+        """Those of Part.WHITELIST in metrics/counters.py, summed over the shards."""
     def __len__(self) -> int: ...
     @property
     def shard_count(self) -> int: ...

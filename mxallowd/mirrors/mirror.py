@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from mxallowd.engine.events import Event, Kind
 from mxallowd.log import Log
+from mxallowd.metrics.counters import Part, names
 from mxallowd.mirrors.jobs import Jobs
 from mxallowd.mirrors.kernel import Held, KernelTable, Known, Listing, TableError, seconds_left
 from mxallowd.settings import Settings
@@ -38,7 +39,6 @@ AGAIN_S = 0.2
 # A table that had no room for all is filled again after so long: others have ended meanwhile, or it was made larger.
 WITHOUT_ROOM_S = 60.0
 Result = TypeVar("Result")
-COUNTERS = ("table-changed", "table-filled", "table-failed", "table-limited", "kernel-accepted", "kernel-refused")
 
 
 class Expiry:
@@ -79,7 +79,7 @@ class KernelTableSink:
         self._log = log
         self._clock = clock
         self._flush_on_exit = settings.flush_on_exit
-        self._counters = dict.fromkeys(COUNTERS, 0)
+        self._counters = dict.fromkeys(names(Part.KERNEL_TABLE), 0)
         self._totals: dict[str, int] = {}
         # Hosts whose state in the kernel may differ from that in the whitelist; those that have reached the real server
         # have their turn first. One that stands here twice is looked at twice. (A dict would grow and shrink by steps.)
@@ -134,8 +134,8 @@ class KernelTableSink:
                 self._mark(host)
         if held:
             say = self._log.info if whole else self._log.warning
-            say("table-read", None, table=self._table.name, entries=len(held), adopted=adopted,
-                whole="yes" if whole else "no")
+            say("kernel-table-read", None, table=self._table.name, entries=len(held), adopted=adopted,
+                complete="yes" if whole else "no")
 
     def start(self) -> None:
         """Begin to work, on the running loop."""
@@ -204,7 +204,7 @@ class KernelTableSink:
             self._task.cancel()
         if self._jobs is not None:
             if not self._jobs.finish(self._finish, FINISH_S):
-                self._log.warning("table-broken", None, table=self._table.name,
+                self._log.warning("kernel-table-broken", None, table=self._table.name,
                                   reason="no answer at the end")
                 return
             self._jobs = None
@@ -219,7 +219,7 @@ class KernelTableSink:
             elif (self._proven or self._dirty) and not self._fault:
                 self._table.change(*self._batch(len(self._proven) + len(self._dirty)))
         except TableError as error:
-            self._log.error("table-broken", None, table=self._table.name, reason=str(error))
+            self._log.error("kernel-table-broken", None, table=self._table.name, reason=str(error))
 
     # ---- dirty hosts
 
@@ -230,7 +230,7 @@ class KernelTableSink:
             self._stale = True
             return
         if len(line) >= MAX_DIRTY:
-            self._counters["table-limited"] += 1
+            self._counters["kernel-table-limited"] += 1
             self._stale = True
             return
         line.append(host)
@@ -266,7 +266,7 @@ class KernelTableSink:
             try:
                 await step()
             except TableError as error:
-                self._counters["table-failed"] += 1
+                self._counters["kernel-table-failed"] += 1
                 self._stale = True
                 self._say_fault(str(error))
             except Exception as error:  # noqa: BLE001  # said as a defect; this loop must not end of it
@@ -287,7 +287,7 @@ class KernelTableSink:
     async def _change(self) -> None:
         listed, unlisted = self._batch(BATCH)
         await self._do(lambda: self._table.change(listed, unlisted))
-        self._counters["table-changed"] += len(listed) + len(unlisted)
+        self._counters["kernel-table-changed"] += len(listed) + len(unlisted)
 
     async def _check(self) -> None:
         self._checked_at = self._clock()
@@ -314,7 +314,7 @@ class KernelTableSink:
         missing = await self._do(lambda: self._table.missing(again))
         if missing:
             self._stale = True
-            self._log.warning("table-broken", None, table=self._table.name,
+            self._log.warning("kernel-table-broken", None, table=self._table.name,
                               reason=f"{len(missing)} of {len(hosts)} hosts that must be in it are not")
 
     def _settled(self, hosts: dict[bytes, bool]) -> dict[bytes, bool]:
@@ -338,10 +338,10 @@ class KernelTableSink:
         if self._complete:
             self._said = ""
         self._refill_took_s = self._clock() - started
-        self._counters["table-filled"] += 1
+        self._counters["kernel-table-filled"] += 1
         if self._complete or not self._said_full:
             say = self._log.info if self._complete else self._log.warning
-            say("table-filled", None, table=self._table.name, entries=len(entries), left_out=left_out)
+            say("kernel-table-filled", None, table=self._table.name, entries=len(entries), left_out=left_out)
         self._said_full = not self._complete
 
     def _listing(self) -> Listing:
@@ -363,7 +363,7 @@ class KernelTableSink:
         now = self._clock()
         if reason != self._said or now - self._said_at >= SAY_AGAIN_S:
             self._said, self._said_at = reason, now
-            self._log.error("table-broken", None, table=self._table.name, reason=reason)
+            self._log.error("kernel-table-broken", None, table=self._table.name, reason=reason)
         self._fault = reason
         self._dirty.clear()
         self._proven.clear()

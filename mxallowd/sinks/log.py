@@ -1,7 +1,7 @@
 """The log sink: one line for what happens to a host, few lines for what happens often.
 
 The first refusal of a host is written at once; further ones are summed up in one line a minute. Malformed
-packets and a full table get one line a minute each. A flood of different hosts is cut by the bound of hostlines.py.
+packets and a full table get one line a minute each. A flood of different hosts is cut by the bound of hostlog.py.
 """
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from mxallowd.engine.events import Event, Kind, address_text
 from mxallowd.log import Log
 from mxallowd.settings import Settings
-from mxallowd.sinks.hostlines import HostLines
+from mxallowd.sinks.hostlog import HostLog
 
 PERIOD_S = 60.0
 # Hosts whose refusals are summed up at a time. With more, the one that waited longest is written early.
@@ -53,11 +53,9 @@ class _Periodic:
 class LogSink:
     """Writes events as lines of the log."""
 
-    def __init__(
-        self, log: Log, lines: HostLines, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, log: Log, hostlog: HostLog, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
-        self._lines = lines
+        self._hostlog = hostlog
         self._clock = clock
         self._refused: dict[bytes, _Refusals] = {}
         self._malformed = _Periodic()
@@ -70,10 +68,10 @@ class LogSink:
             if event.kind == Kind.REFUSED:
                 self._refuse(event, now)
             elif event.kind == Kind.WHITELISTED:
-                self._lines.info("whitelisted", event.source, fake=event.destination,
-                           seconds=(event.until_us - event.time_us) // 1_000_000)
+                self._hostlog.info("whitelisted", event.source, fake=event.destination,
+                                   seconds=(event.until_us - event.time_us) // 1_000_000)
             elif event.kind == Kind.ACCEPTED:
-                self._lines.info("accepted", event.source, real=event.destination)
+                self._hostlog.info("accepted", event.source, real=event.destination)
             elif event.kind == Kind.MALFORMED:
                 self._malformed.add(event)
             elif event.kind == Kind.FULL:
@@ -126,11 +124,11 @@ class LogSink:
             if oldest.times:
                 self._write_refusals(source, oldest, now)
         self._refused[event.source] = _Refusals(now)
-        self._lines.info("refused", event.source, real=event.destination, times=1)
+        self._hostlog.info("refused", event.source, real=event.destination, times=1)
 
     def _write_refusals(self, source: bytes, refusals: _Refusals, now: float) -> None:
-        self._lines.info("refused", source, real=refusals.destination, times=refusals.times,
-                   seconds=round(now - refusals.since))
+        self._hostlog.info("refused", source, real=refusals.destination, times=refusals.times,
+                           seconds=round(now - refusals.since))
 
     def _write_periodic(self, now: float) -> None:
         if found := self._malformed.due(now):
@@ -139,4 +137,4 @@ class LogSink:
                               head=event.head[:HEAD_SHOWN].hex())
         if found := self._full.due(now):
             count, event = found
-            self._log.warning("table-full", address_text(event.source), count=count)
+            self._log.warning("whitelist-full", address_text(event.source), count=count)

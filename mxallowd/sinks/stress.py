@@ -1,7 +1,7 @@
-"""Stress mode: when one of our own bounds is nearly reached, what is a luxury stops until there is room again.
+"""Stress mode: when one of our own bounds is nearly reached, what is not needed stops until there is room again.
 
 It is entered at 90 % of any bound and left when all of them have been at most at 70 % for some seconds, so that a load
-around a bound does not switch it to and fro. What is a luxury, each sink knows: lines about single hosts, lookups of
+around a bound does not switch it to and fro. Each sink knows what is not needed: lines about single hosts, lookups of
 hosts that were refused. What known senders need is done first and goes on. Verdicts have no part in it.
 """
 import time

@@ -90,23 +90,23 @@ def main(words: list[str]) -> int:
     # Ending a process of the same user needs no capability.
     give_up(user or None, keep=())
     beats = Heartbeats(int(heartbeats))
-    lines, writer = open_log(stdout=sink == "stdout", quiet=False)
+    log, writer = open_log(stdout=sink == "stdout", quiet=False)
     writer.start()
     numbers = [(int(number), int(port_id)) for number, port_id in (queue.split(":") for queue in queues)]
-    guard = Guard(beats, numbers, lines)
+    guard = Guard(beats, numbers, log)
     while not select.select([0], [], [], TICK_S)[0]:
         beats.beat_guard()
         now = time.monotonic()
         silent = guard.silent(now)
         if silent is not None:
             signal.pidfd_send_signal(int(pidfd), signal.SIGKILL)
-            lines.error("killed", None, queue=silent, reason="packets waited, and the process did not run")
+            log.error("guard-killed", queue=silent, reason="packets waited, and the process did not run")
             break
         guard.look_at_main_loop(now)
     else:
         if beats.silent is not None:
-            lines.error("ended", None, queue=numbers[beats.silent][0], status=SILENT_STATUS,
-                        reason="packets waited, and the queue's thread did not run")
+            log.error("watchdog-exit", queue=numbers[beats.silent][0], status=SILENT_STATUS,
+                      reason="packets waited, and the queue's thread did not run")
     writer.close()
     return 0
 

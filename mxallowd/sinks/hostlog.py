@@ -8,36 +8,31 @@ from collections.abc import Callable
 
 from mxallowd.engine.events import address_text
 from mxallowd.log import Log
+from mxallowd.sinks.bucket import Bucket
 from mxallowd.sinks.stress import Stress
 
 LINES_PER_S = 500
 LINES_BURST = 2000
 
 
-class HostLines:
-    """One object for all sinks. `leave_out` counts lines that were not written; `stress` is asked by sinks as well."""
+class HostLog:
+    """One object for all sinks. `count_suppressed(lines)` counts what was not written; sinks ask `stress` as well."""
 
     def __init__(
-        self, log: Log, leave_out: Callable[[int], None], stress: Stress,
+        self, log: Log, count_suppressed: Callable[[int], None], stress: Stress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log = log
-        self._leave_out = leave_out
+        self._count_suppressed = count_suppressed
         self.stress = stress
-        self._clock = clock
-        self._left = float(LINES_BURST)
-        self._filled = clock()
+        self._bucket = Bucket(LINES_PER_S, LINES_BURST, clock)
 
     def info(self, word: str, host: bytes, **values: object) -> None:
         """A line about a host, where the bound allows it. Hosts and values of 16 bytes are addresses."""
         if not self._log.takes_info():
             return
-        now = self._clock()
-        self._left = min(LINES_BURST, self._left + (now - self._filled) * LINES_PER_S)
-        self._filled = now
-        if self._left < 1 or self.stress.on:
-            self._leave_out(1)
+        if self.stress.on or not self._bucket.take():
+            self._count_suppressed(1)
             return
-        self._left -= 1
         shown = {key: address_text(value) if isinstance(value, bytes) else value for key, value in values.items()}
         self._log.info(word, address_text(host), **shown)

@@ -1,0 +1,91 @@
+"""The bounded queue of lines and the thread behind it, which alone writes.
+
+A full syslog socket, a stopped terminal or a closed pipe stops that thread and nothing else. What finds the queue full,
+or cannot be written, is counted, and the next line that gets through is preceded by `suppressed lines=N`.
+"""
+import logging
+import queue
+import threading
+import time
+
+from mxallowd.log.grammar import line_record
+
+# A few seconds of a busy log; some 300 bytes a line.
+CAPACITY = 4096
+_END = None
+
+
+class Writer(logging.Handler):
+    """The bounded queue and the thread behind it."""
+
+    def __init__(self, target: logging.Handler, capacity: int = CAPACITY) -> None:
+        super().__init__()
+        self._target = target
+        self._queue: queue.Queue[logging.LogRecord | None] = queue.Queue(capacity)
+        self._count = threading.Lock()
+        self._suppressed = 0
+        # A daemon thread: one that is stuck in a write does not hold up the end of the process.
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write. Until then lines wait: a thread keeps the privileges that it was started with."""
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand the line to the thread; never waits."""
+        try:
+            self._queue.put_nowait(record)
+        except queue.Full:
+            self.count_suppressed(1)
+
+    def count_suppressed(self, lines: int) -> None:
+        """Count lines that were not written."""
+        with self._count:
+            self._suppressed += lines
+
+    def take_suppressed(self) -> int:
+        """The lines left out since the last call."""
+        with self._count:
+            lines, self._suppressed = self._suppressed, 0
+        return lines
+
+    def fill(self) -> float:
+        """How full the queue is, 1.0 being its bound."""
+        return self._queue.qsize() / self._queue.maxsize
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what is waiting, for at most `timeout_s` seconds."""
+        if self._thread.ident is None:
+            # Never started: what waits is still written.
+            self._thread.start()
+        deadline = time.monotonic() + timeout_s
+        try:
+            self._queue.put(_END, timeout=timeout_s)
+        except queue.Full:
+            return
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        super().close()
+
+    def _run(self) -> None:
+        while (record := self._queue.get()) is not _END:
+            suppressed = self.take_suppressed()
+            if suppressed and not self._written(_gap(suppressed)):
+                # Nor is the line tried: what stands behind a gap has to say so.
+                self.count_suppressed(suppressed + 1)
+            elif not self._written(record):
+                self.count_suppressed(1)
+        suppressed = self.take_suppressed()
+        if suppressed:
+            self._written(_gap(suppressed))
+
+    def _written(self, record: logging.LogRecord) -> bool:
+        try:
+            self._target.emit(record)
+        except OSError:
+            # Nobody listens, or nobody listens any more: the line is lost, the next one tries again.
+            return False
+        return True
+
+
+def _gap(lines: int) -> logging.LogRecord:
+    return line_record(logging.WARNING, "suppressed", None, {"lines": lines})

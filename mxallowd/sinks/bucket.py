@@ -1,0 +1,33 @@
+"""A token bucket: something may happen so often a second, and in a burst as often as it did not happen before."""
+import time
+from collections.abc import Callable
+
+
+class Bucket:
+    """`per_s` tokens come in a second, and at most `burst` are kept; it is full at first."""
+
+    def __init__(self, per_s: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._clock = clock
+        self._tokens = burst
+        self._filled = clock()
+
+    def take(self) -> bool:
+        """Take one token. False: there is none."""
+        self._fill()
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def resize(self, per_s: float, burst: float) -> None:
+        """From now on another rate. What is kept stays, as far as it has room."""
+        self._fill()
+        self._per_s, self._burst = per_s, burst
+        self._tokens = min(self._tokens, burst)
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._per_s)
+        self._filled = now

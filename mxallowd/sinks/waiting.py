@@ -1,0 +1,159 @@
+"""Which host is looked up next, and which is not.
+
+Three queues: hosts that have reached the real server, then the others that met the fake one, then those that were
+refused. A host stands in one of them at most, and each queue is bounded: the oldest goes, and is counted. No more are
+given out than the rate allows. In stress mode refused hosts wait, and leave their queue unasked as fast as they would
+be looked up. A lookup that failed is not tried again for a while.
+"""
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+from mxallowd.sinks.bucket import Bucket
+from mxallowd.sinks.stress import Stress
+
+MAX_WAITING = 8192  # of each kind
+OVERFLOWED_S = 60.0  # from the last time that a contact was pushed out of its queue
+SPEED_KEPT = 0.7  # of what it was, from one second to the next
+BURST_S = 4  # the burst is what the rate gives in so many seconds
+SHORTEST_PAUSE_S = 0.01
+FAILED_S = 60.0
+MAX_FAILED = 65536
+Key = TypeVar("Key")
+Value = TypeVar("Value", int, float)
+
+
+class Bounded(OrderedDict[Key, Value]):
+    """A dict that forgets its oldest entry when it is full."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def note(self, key: Key, value: Value) -> bool:
+        """Set a value as the newest. True: the oldest had to go."""
+        self[key] = value
+        self.move_to_end(key)
+        if len(self) <= self._most:
+            return False
+        self.popitem(last=False)
+        return True
+
+    def forget(self, least: Value) -> None:
+        """Let go the oldest, as far as their values are not above this one."""
+        while self and next(iter(self.values())) <= least:
+            self.popitem(last=False)
+
+
+class Waiting:
+    """The queues, the rate and the failures. Hosts are 16 bytes; who is under way is not here any more."""
+
+    def __init__(self, per_s: int, stress: Stress, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stress = stress
+        self._clock = clock
+        self._used: Bounded[bytes, int] = Bounded(MAX_WAITING)
+        self._contacts: Bounded[bytes, int] = Bounded(MAX_WAITING)
+        self._refused: Bounded[bytes, int] = Bounded(MAX_WAITING)
+        self._overflowed_until = float("-inf")
+        self._bucket = Bucket(per_s, per_s * BURST_S, clock)
+        self.pause_s = _pause(per_s)
+        """Somebody who waits for the rate alone should be asked for again after so long."""
+        self._speed = float(per_s)  # hosts a second, as they have been given out of late while refused ones waited
+        self._given_out = self._given_out_before = 0
+        # Hosts whose lookup failed, and when.
+        self._failed_contacts: Bounded[bytes, float] = Bounded(MAX_FAILED)
+        self._failed_refused: Bounded[bytes, float] = Bounded(MAX_FAILED)
+        self.limited = 0
+        """Hosts that were not given out, for a bound."""
+
+    def set_rate(self, per_s: int) -> None:
+        """So many hosts a second from now on."""
+        self._bucket.resize(per_s, per_s * BURST_S)
+        self.pause_s = _pause(per_s)
+
+    # ---- who comes
+
+    def queue_contact(self, host: bytes) -> None:
+        """It met the fake server."""
+        self._refused.pop(host, None)
+        if host in self._used or self._has_failed(host, self._failed_contacts):
+            return
+        if self._contacts.note(host, 0):
+            self.limited += 1
+            self._overflowed_until = self._clock() + OVERFLOWED_S
+
+    def promote(self, host: bytes) -> None:
+        """It reached the real server for the first time: before the others, if it waits.
+
+        It may have been pushed out of its queue by others. At the worst it is asked about once more.
+        """
+        waits = self._contacts.pop(host, None) is not None
+        overflowed = self._clock() < self._overflowed_until
+        if waits or (overflowed and not self._has_failed(host, self._failed_contacts)):
+            self._refused.pop(host, None)
+            self.limited += self._used.note(host, 0)
+
+    def queue_refused(self, host: bytes) -> None:
+        """It was refused. One that waits keeps its place."""
+        if not any(host in queue for queue in (self._used, self._contacts, self._refused)) \
+                and not self._has_failed(host, self._failed_refused):
+            self.limited += self._refused.note(host, 0)
+
+    # ---- who goes
+
+    def take(self) -> tuple[bytes, bool] | None:
+        """The host whose turn it is, and whether it met the fake server. None: nobody, or the rate is used up."""
+        queue = self._next_queue()
+        if not queue or not self._bucket.take():
+            return None
+        self._given_out += 1
+        host, _ = queue.popitem(last=False)
+        return host, queue is not self._refused
+
+    def has_next(self) -> bool:
+        """Whether somebody waits who may be asked about, at the latest when the rate allows it."""
+        return bool(self._next_queue())
+
+    def _next_queue(self) -> Bounded[bytes, int] | None:
+        return self._used or self._contacts or (None if self._stress.on else self._refused)
+
+    # ---- by time
+
+    def tick(self) -> None:
+        """Called once a second."""
+        self._drain_in_stress()
+        for failed in (self._failed_contacts, self._failed_refused):
+            failed.forget(self._clock() - FAILED_S)
+
+    def _drain_in_stress(self) -> None:
+        """In stress mode refused hosts go on to wait, and as many go as would be looked up without it.
+
+        So the queue is as long as the load makes it, and stress mode ends when the load could be borne.
+        """
+        before, self._given_out_before = self._given_out_before, self._given_out
+        if not self._stress.on:
+            if self._refused:
+                self._speed = SPEED_KEPT * self._speed + (1 - SPEED_KEPT) * (self._given_out - before)
+            return
+        for _ in range(min(len(self._refused), max(1, round(self._speed)))):
+            self._refused.popitem(last=False)
+            self.limited += 1
+
+    def fill(self) -> float:
+        """How full the longest queue is, 1.0 being its bound."""
+        return max(len(self._used), len(self._contacts), len(self._refused)) / MAX_WAITING
+
+    # ---- failures
+
+    def note_failure(self, host: bytes, *, contact: bool) -> None:
+        """Its lookup failed. As a refused host's that does not hold up a contact's, on which a family may depend."""
+        (self._failed_contacts if contact else self._failed_refused).note(host, self._clock())
+
+    def _has_failed(self, host: bytes, failed: Bounded[bytes, float]) -> bool:
+        failed_at = failed.get(host)
+        return failed_at is not None and self._clock() - failed_at < FAILED_S
+
+
+def _pause(per_s: int) -> float:
+    return max(SHORTEST_PAUSE_S, 1 / per_s)

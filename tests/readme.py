@@ -1,0 +1,31 @@
+"""README's tables that are made from tables of the package. As a program it writes them anew: python -m tests.readme"""
+from pathlib import Path
+
+from mxallowd.log import words
+from mxallowd.metrics import counters
+
+README = Path(__file__).parent.parent / "README.md"
+RENEW = ".venv/bin/python -m tests.readme"
+
+
+def renewed(readme: str) -> str:
+    """The text with each table as it is now. Raises ValueError where one has no place in it."""
+    for table in (words.markdown(), counters.markdown()):
+        readme = _with(readme, table)
+    return readme
+
+
+def _with(readme: str, table: str) -> str:
+    """The table in place of the one with the same heading."""
+    heading = table.partition("\n")[0] + "\n"
+    before, found, rest = readme.partition("\n" + heading)
+    if not found:
+        raise ValueError(f"README has no table with the heading {heading.strip()}")
+    lines = rest.splitlines(keepends=True)
+    while lines and lines[0].startswith("|"):
+        del lines[0]
+    return before + "\n" + table + "".join(lines)
+
+
+if __name__ == "__main__":
+    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")

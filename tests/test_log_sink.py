@@ -3,8 +3,9 @@ import logging
 
 from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.log import Log
+from mxallowd.log.periodic import PERIOD_S
 from mxallowd.sinks.hostlines import LINES_BURST, LINES_PER_S, HostLines
-from mxallowd.sinks.log import MAX_REFUSED_HOSTS, PERIOD_S, LogSink
+from mxallowd.sinks.log import MAX_REFUSED_HOSTS, LogSink
 from mxallowd.sinks.stress import Stress
 
 REAL = packed("192.0.2.20")

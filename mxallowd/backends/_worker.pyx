@@ -12,7 +12,6 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from posix.signal cimport sigfillset, sigset_t
 from posix.time cimport clock_gettime, timespec
 from posix.unistd cimport write
 
@@ -28,8 +27,7 @@ from mxallowd.engine.c_atomic cimport (
 from mxallowd.backends.c_netlink cimport (
     MSG_DONTWAIT, MSG_WAITFORONE, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, nlmsghdr, recvmmsg, send)
 from mxallowd.watchdog.c_threads cimport (
-    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, gettid, prctl, pthread_create, pthread_sigmask, pthread_tryjoin_np,
-    setpriority)
+    PR_SET_NAME, PRIO_PROCESS, QUEUE_NICENESS, gettid, prctl, pthread_tryjoin_np, setpriority, start_thread)
 
 cdef extern from "<time.h>" nogil:
     const int CLOCK_BOOTTIME
@@ -37,7 +35,6 @@ cdef extern from "<time.h>" nogil:
 cdef enum:
     SWEEP_STEP = 1024   # entries between two batches: some 20 microseconds
     SEND_TRIES = 3
-    NICENESS = -10      # setpriority(2); on Linux it is the thread's own
 
 
 cdef inline uint64_t boottime_us() noexcept nogil:
@@ -222,8 +219,8 @@ cdef void *run(void *argument) noexcept nogil:
     # By the thread itself: of another one it is a write to /proc, which a sandbox may forbid.
     prctl(PR_SET_NAME, worker.name)
     store64(worker.thread, <uint64_t> gettid(), RELAXED)
-    # A connection waits for this thread, nothing for the others. Without the privilege it works as well.
-    setpriority(PRIO_PROCESS, 0, NICENESS)
+    # Without the privilege it works as well.
+    setpriority(PRIO_PROCESS, 0, QUEUE_NICENESS)
     while not worker.error:
         beat(worker)
         requests = exchange_requests(worker)
@@ -286,17 +283,12 @@ cdef class QueueThread:
             free(self.worker)
 
     def start(self):
-        cdef sigset_t every, before
         cdef int status
         if self.started:
             raise RuntimeError("started already")
         snprintf(self.worker.name, sizeof(self.worker.name), b"mxallowd-q%d", <int> self.worker.queue)
-        # Signals are for the main thread.
-        sigfillset(&every)
-        pthread_sigmask(SIG_SETMASK, &every, &before)
         self.worker.phase = RUNNING
-        status = pthread_create(&self.thread, NULL, run, self.worker)
-        pthread_sigmask(SIG_SETMASK, &before, NULL)
+        status = start_thread(&self.thread, run, self.worker)
         if status:
             self.worker.phase = IDLE
             raise OSError(status, "cannot start a queue thread")

@@ -9,6 +9,8 @@ STARVATION_MS: Final[int]
 """The same for one that could run and gets no processor."""
 SILENT_STATUS: Final[int]
 """Exit status of a process that ended itself because of that (EX_SOFTWARE of sysexits.h)."""
+NICENESS: Final[int]
+"""Of the watching thread, as setpriority(2) has it."""
 
 @final
 class Heartbeats:

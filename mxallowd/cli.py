@@ -14,14 +14,13 @@ from mxallowd import __version__, backends
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.errors import ConfigError, MxallowdError, StartError
 from mxallowd.log import SYSLOG_SOCKET, open_log, syslog_listens
-from mxallowd.process import memory, privileges, streams
+from mxallowd.process import memory, privileges, sandbox, streams
 from mxallowd.process.background import run_detached
 from mxallowd.process.pidfile import PidFile
 from mxallowd.settings import Settings, arguments
 from mxallowd.settings.loading import Loaded, load
 
 PID_FILE_AGAIN_S = 60.0
-MOST_LINKS = 8
 NO_SYSLOG = f"nobody listens at {SYSLOG_SOCKET}: nothing is logged until a syslog does"
 
 
@@ -32,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         assignments, actions = arguments.parse(words)
     except ConfigError as error:
-        return _fail(str(error))
+        return streams.fail(str(error))
     if "help" in actions:
         return _print(arguments.help_text())
     if "version" in actions:
@@ -54,11 +53,6 @@ def _print(text: str) -> int:
     return 0 if streams.write(sys.stdout, text) else 1
 
 
-def _fail(message: str) -> int:
-    streams.write(sys.stderr, f"mxallowd: {message}\n")
-    return 1
-
-
 def _check(loaded: Loaded) -> int:
     reasons = backends.unsupported(loaded.settings) if loaded.settings else []
     lines = [*map(str, loaded.problems), *(f"system: {reason}" for reason in reasons)]
@@ -70,7 +64,7 @@ def _refuse(loaded: Loaded) -> int:
     first, *others = loaded.fatal
     more = f" (and {len(others)} more: --check shows all)" if others else ""
     place = "" if first.where in ("configuration", "settings") else f"{first.where}: "
-    _fail(f"{place}{first.message}{more}")
+    streams.fail(f"{place}{first.message}{more}")
     if first.missing:
         streams.write(sys.stderr, arguments.usage())
     return 1
@@ -96,7 +90,7 @@ def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded])
                     streams.write(sys.stderr, f"mxallowd: {pid_file.fault}; it starts without\n")
             return _run(loaded, load_again, ready_and_warned, held, pid_file)
         except MxallowdError as error:
-            return _fail(str(error))
+            return streams.fail(str(error))
         finally:
             if pid_file:
                 pid_file.release()
@@ -113,21 +107,9 @@ def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded])
 
 def readable(settings: Settings) -> list[Path]:
     """What has to be read later, besides what belongs to the system."""
-    places = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent, *places_of(settings.config)]
+    places = [*sandbox.program(), *sandbox.places_of(settings.config)]
     if settings.pflog_interface and settings.pflog_interface.startswith("file:"):
         places.append(Path(settings.pflog_interface.removeprefix("file:")))
-    return places
-
-
-def places_of(file: Path) -> list[Path]:
-    """The directories in which a file is replaced: its own, and that of each file that it is a link to."""
-    places = []
-    for _ in range(MOST_LINKS):
-        # Of a file in / the file alone: / is everything.
-        places.append(file if file.parent == Path("/") else file.parent)
-        if not file.is_symlink():
-            break
-        file = file.parent / file.readlink()
     return places
 
 
@@ -150,10 +132,10 @@ def _run(
         daemon = Daemon(settings, load_again, log, writer)
         daemon.open()
         privileges.raise_priority()
-        privileges.load_sandbox()
+        sandbox.load()
         warnings = privileges.give_up(settings.user) + (
-            ["no sandbox"] if settings.no_sandbox else privileges.sandbox(
-                readable(settings), None if settings.foreground else settings.pid_file.parent))
+            ["no sandbox"] if settings.no_sandbox else sandbox.enter(
+                readable(settings), [] if settings.foreground else [settings.pid_file.parent]))
 
         def ready_and_said() -> None:
             for warning in warnings:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from mxallowd.process import privileges
+from mxallowd.watchdog import _watch
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.test_ways import WAYS, Way, family, in_set
 
@@ -47,6 +49,21 @@ def serve(lab: Lab, way: Way, *arguments: str, script: str = "") -> DaemonProces
                                           *arguments], script=script)
     process.wait_for("start ")
     return process
+
+
+def test_the_watching_thread_and_the_rest_have_one_niceness() -> None:
+    """Compiled code and Python name it apart: who loses the priority again knows it by this number."""
+    assert privileges.NICENESS == _watch.NICENESS
+
+
+def test_who_may_administer_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "from mxallowd.process.privileges import may_administer_network; print(may_administer_network())"
+    for without, expected in ([], str(os.geteuid() == 0)), (["setpriv", "--bounding-set=-net_admin"], "False"):
+        done = subprocess.run([*without, sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
+        assert done.stdout.strip() == expected, done.stderr
+    # Without /proc, root is taken to have it.
+    monkeypatch.setattr(privileges, "Path", lambda _: Path("/nonexistent"))
+    assert privileges.may_administer_network() == (os.geteuid() == 0)
 
 
 @pytest.mark.parametrize("name", WAYS)

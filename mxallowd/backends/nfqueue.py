@@ -18,6 +18,7 @@ from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
+from mxallowd.process.privileges import may_administer_network
 from mxallowd.settings import Settings
 
 # linux/netfilter/nfnetlink_queue.h, linux/netlink.h
@@ -30,7 +31,6 @@ _F_FAIL_OPEN = 1
 _F_GSO = 4
 _SOL_NETLINK = 270
 _NETLINK_NO_ENOBUFS = 5
-_CAP_NET_ADMIN = 12  # linux/capability.h
 
 # The longest IPv4 header; the IPv6 addresses end at byte 40. Nothing behind is looked at.
 COPY_RANGE = 60
@@ -296,15 +296,6 @@ def _reason(number: int, error: OSError) -> str:
     holder = next((row[1] for row in ProcQueues().rows() if row and row[0] == number), None)
     if holder is not None:
         return f"it is held by another program (netlink port {holder})"
-    if not _may_administer_network():
+    if not may_administer_network():
         return "this needs the capability CAP_NET_ADMIN; run it as root"
     return error.strerror or str(error)
-
-
-def _may_administer_network() -> bool:
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return os.geteuid() == 0
-    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective, 16) >> _CAP_NET_ADMIN & 1)

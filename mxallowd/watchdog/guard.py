@@ -18,17 +18,15 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from mxallowd.log import Log, open_log
-from mxallowd.process.privileges import give_up
+from mxallowd.process.privileges import give_up, raise_priority
 from mxallowd.watchdog._watch import SILENT_STATUS, Heartbeats
 from mxallowd.watchdog.procnetlink import read_row
 
 TICK_S = 0.1
 SILENT_S = 1.2  # the daemon's own thread needs 0.5: this is for when that is stopped, too
-NICENESS = -11
 STARVED_S = 4.0  # that one gives 3 s to a thread that waits for a processor
 MAIN_LOOP_S = 10.0
 
@@ -85,8 +83,7 @@ def main(words: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # As good as the daemon's own watching thread: what keeps that one from running must not keep us.
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    raise_priority()
     # Ending a process of the same user needs no capability.
     give_up(user or None, keep=())
     beats = Heartbeats(int(heartbeats))

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from mxallowd._fastpath import Fastpath, Rules
+from mxallowd.backends import RING_EVENTS
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
+from mxallowd.log import Log
 from mxallowd.process.privileges import may_administer_network
 from mxallowd.settings import Settings
 
@@ -40,7 +42,6 @@ BYTES_PER_PACKET = 1304
 # and what has no room there leaves a gap in the packets' numbers. A queue that is full with NFQA_CFG_F_FAIL_OPEN says
 # nothing at all. That bound has 16 bits, so the longest queues get a socket that just fits.
 LONGEST_QUEUE, LONGEST_IN_SOCKET = 65535, 42_000
-RING_EVENTS = 8192
 PROC_QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
@@ -108,6 +109,10 @@ class _Queue:
         with socket.socket(fileno=os.dup(self.bound.get_fd())) as twin:
             return int(twin.getsockname()[0])
 
+    def error(self) -> int:
+        """The errno that ended its thread, 0 where none did."""
+        return self.thread.error if self.thread is not None else 0
+
     def configure(self, on_overload: str) -> None:
         """Set what the library does not; what the kernel refuses is a warning, as the queue works without it."""
         descriptor = self.bound.get_fd()
@@ -128,7 +133,7 @@ class _Queue:
 class NfqueueBackend:
     """The queues of `queue-num`, one thread each, sharing one whitelist."""
 
-    def __init__(self, settings: Settings, rules: Rules, wake: Wake, table: Table) -> None:
+    def __init__(self, settings: Settings, rules: Rules, wake: Wake, table: Table, log: Log) -> None:
         reason = is_supported()
         if reason:
             raise StartError(reason)
@@ -138,6 +143,7 @@ class NfqueueBackend:
         from mxallowd.watchdog.guard_process import GuardProcess  # noqa: PLC0415
 
         assert settings.queue_num is not None
+        self._log = log
         self._queue_length = settings.queue_length
         self._on_overload = settings.on_overload
         self._thread_of = QueueThread
@@ -146,7 +152,8 @@ class NfqueueBackend:
         self._watchdog_of = Watchdog
         self._watched = not settings.no_watchdog
         self._watchdog: Any = None
-        self._guard = GuardProcess(self._heartbeats, "stdout" if settings.stdout else "syslog", settings.user or "")
+        self._guard = GuardProcess(
+            self._heartbeats, "stdout" if settings.stdout else "syslog", settings.user or "", log)
         # The shards of the table from the first one on are ours, one a thread.
         self._queues = [
             _Queue(number, i, table, rules, wake.write_fd) for i, number in enumerate(settings.queue_num)]
@@ -164,8 +171,8 @@ class NfqueueBackend:
             self._unbind()
             raise
 
-    def start(self) -> list[str]:
-        """Start the threads; warnings about what the kernel does not offer. Raises StartError."""
+    def start(self) -> None:
+        """Start the threads; what the kernel does not offer is logged. Raises StartError."""
         for queue in self._queues:
             queue.configure(self._on_overload)
             queue.thread = self._thread_of(
@@ -175,18 +182,20 @@ class NfqueueBackend:
                 queue.thread.start()
             except OSError as error:
                 raise StartError(f"queue {queue.number}: {error}") from None
-        warnings = [warning for queue in self._queues for warning in queue.warnings]
-        return warnings + self._start_watching()
+        for queue in self._queues:
+            for warning in queue.warnings:
+                self._log.warning("kernel", reason=warning)
+        self._start_watching()
 
-    def _start_watching(self) -> list[str]:
+    def _start_watching(self) -> None:
         if not self._watched:
-            return ["no watchdog: a daemon that hangs holds up all new mail"]
+            self._log.warning("kernel", reason="no watchdog: a daemon that hangs holds up all new mail")
+            return
         self._watchdog = self._watchdog_of(self._heartbeats, [queue.bound.get_fd() for queue in self._queues])
         try:
             self._watchdog.start()
         except OSError as error:
-            return [f"no watchdog: {error.strerror}"]
-        return []
+            self._log.warning("kernel", reason=f"no watchdog: {error.strerror}")
 
     def publish(self, rules: Rules) -> None:
         """Let these rules hold from each queue's next batch on."""
@@ -194,17 +203,21 @@ class NfqueueBackend:
             queue.fastpath.publish(rules)
             self._ask(queue.thread.wake)
 
-    def tick(self) -> list[tuple[str, str]]:
+    def tick(self) -> None:
         """Show that the main loop runs, and see to the guard. All else the threads do with their packets."""
         self._heartbeats.beat()
-        return self._guard.tick() if self._watched else []
+        if self._watched:
+            self._guard.tick()
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
         return sum(self._ask(queue.thread.request_sweep) for queue in self._queues)
 
     def stop(self) -> None:
-        """Ask the threads to settle what waits and to end."""
+        """Ask the threads to settle what waits and to end; those that have failed are logged."""
+        for queue in self._queues:
+            if queue.error():
+                self._log.error("queue-failed", reason=f"queue {queue.number}: {os.strerror(queue.error())}")
         if self._watchdog is not None:
             self._watchdog.stop()
         for queue in self._queues:
@@ -224,13 +237,9 @@ class NfqueueBackend:
         """Whether every thread has ended."""
         return all(queue.thread is None or queue.thread.ended for queue in self._queues)
 
-    def failures(self) -> list[tuple[str, str]]:
-        """What ended threads that were not asked to."""
-        return [
-            ("queue-failed", f"queue {queue.number}: {os.strerror(queue.thread.error)}")
-            for queue in self._queues
-            if queue.thread is not None and queue.thread.error
-        ]
+    def failed(self) -> bool:
+        """Whether any thread has ended of an error."""
+        return any(queue.error() for queue in self._queues)
 
     def close(self) -> None:
         """Unbind. Only after ended(): a thread must not lose its socket."""

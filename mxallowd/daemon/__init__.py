@@ -72,7 +72,7 @@ class Daemon:
         self._writer = writer
         self._supervisor = Supervisor()
         self._wake = Wake()
-        self._backend = backends.create(settings, compile_rules(settings), self._wake)
+        self._backend = backends.create(settings, compile_rules(settings), self._wake, log)
         self._whitelist = Whitelist(
             self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths))
         self._stress = Stress(log)
@@ -137,13 +137,13 @@ class Daemon:
         # They were blocked from the first moment on, so that none of them could hit a daemon half started.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
-            warnings = self._backend.start()
+            self._backend.start()
             # What is no part of the packet path stands behind it.
             privileges.usual_priority()
             self._writer.start()
             for table in self._tables:
                 table.start()
-            self._greet(warnings)
+            self._greet()
             ready()
             self._supervisor.ready()
             self._take_events()
@@ -179,7 +179,7 @@ class Daemon:
             taken += len(events)
             if events:
                 self._hand_over(events)
-        if self._backend.ended() or self._backend.failures():
+        if self._backend.ended() or self._backend.failed():
             self._ended.set()
             self._ending.set()
         # Under load we look again in a while, and the threads need not wake us; else we sleep until they do.
@@ -209,9 +209,8 @@ class Daemon:
                 self._safely(step)
 
     def _tick_backend(self) -> None:
-        for word, reason in self._backend.tick():
-            self._log.warning(word, reason=reason)
-        if not self._backend.failures():
+        self._backend.tick()
+        if not self._backend.failed():
             self._supervisor.alive()
 
     @staticmethod
@@ -334,7 +333,7 @@ class Daemon:
 
     # ---- start and end
 
-    def _greet(self, warnings: list[str]) -> None:
+    def _greet(self) -> None:
         queues = self._settings.queue_num
         where = {}
         if queues:
@@ -346,14 +345,10 @@ class Daemon:
             self._log.info("fake-mailserver", str(server))
         for server in self._settings.real_mailserver:
             self._log.info("real-mailserver", str(server))
-        for warning in warnings:
-            self._log.warning("kernel", reason=warning)
 
     async def _finish(self) -> int:
         self._supervisor.stopping()
-        failures = self._backend.failures()
-        for word, reason in failures:
-            self._log.error(word, reason=reason)
+        failed = self._backend.failed()
         self._backend.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wait_for_end(), STOP_TIMEOUT_S)
@@ -370,7 +365,7 @@ class Daemon:
         if not self._backend.ended():
             self._log.error("stop-failed", reason="a queue thread did not end")
             return 1
-        if failures:
+        if failed:
             return 1
         received = self._backend.counters()["received"]
         if not self._stopped_by:

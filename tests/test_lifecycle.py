@@ -380,7 +380,7 @@ start = nfqueue.NfqueueBackend.start
 def start_and_break(backend):
     start(backend)
     # NFQNL_CFG_CMD_UNBIND, then a verdict for a queue that is not there.
-    fd = backend._queues[0].bound.get_fd()
+    fd = backend._queues[0].fd
     import struct
     from mxallowd.backends._nfnetlink import verdict
     os.write(fd, struct.pack("=IHHII", 28, 3 << 8 | 2, 1, 0, 0) + struct.pack("!BBHHHBBH", 0, 0, 23, 0x0800, 0x0100,

@@ -1,13 +1,11 @@
 """What capture and rehearsal have in common: room in the ring, an end that is told, and rules that follow a reload."""
-import logging
-
 import pytest
 
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.backends.main_thread import MainThreadBackend
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
-from mxallowd.log import Log
+from tests.recorder import Recorder
 from tests.strategies import FAKE, HOSTS, REAL, syn
 
 
@@ -25,18 +23,14 @@ class Bench:
     """A back end that reads nothing by itself, with lines to look at."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
-        logger = logging.Logger("test", logging.INFO)
-        handler = logging.Handler()
-        handler.emit = lambda record: self.lines.append(record.getMessage())  # type: ignore[method-assign]
-        logger.addHandler(handler)
+        self.recorder = Recorder()
         self.table = Table(1000, 2)
         self.ring = Ring(64, -1)
         self.fastpath = Fastpath(self.table, self.ring, Rules(FAKE, REAL, 60), shard=1)
         self.wake = Wake()
         self.now_us = 1
         self.backend = MainThreadBackend(
-            self.fastpath, 1, self.wake, Log(logger), lambda: self.now_us)  # type: ignore[arg-type]
+            self.fastpath, 1, self.wake, self.recorder.log, lambda: self.now_us)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -62,14 +56,14 @@ def test_it_has_ended_before_it_began_and_a_stop_wakes_the_loop(bench: Bench) ->
     assert bench.backend.ended()
     assert bench.wake.signals == 1
     assert not bench.backend.failed()
-    assert bench.lines == []
+    assert bench.recorder.lines == []
 
 
 def test_a_failure_is_logged_and_ends_it(bench: Bench) -> None:
     bench.backend._ended = False
     bench.backend._fail("eth0: it is gone")
     assert (bench.backend.ended(), bench.backend.failed(), bench.wake.signals) == (True, True, 1)
-    assert bench.lines == ['capture-failed reason="eth0: it is gone"']
+    assert bench.recorder.lines == ['capture-failed reason="eth0: it is gone"']
 
 
 def test_rules_and_sweeps_reach_its_own_shard(bench: Bench) -> None:

@@ -144,9 +144,7 @@ def unsupported(settings: Settings) -> list[str]:
     """Why this system cannot run the back ends that the settings choose."""
     reasons = []
     if settings.queue_num:
-        from mxallowd.backends import nfqueue  # noqa: PLC0415
-
-        reasons.append(nfqueue.is_supported())
+        reasons.append(_why_no_queues())
     if settings.pflog_interface:
         from mxallowd.backends import capture  # noqa: PLC0415
 
@@ -154,9 +152,20 @@ def unsupported(settings: Settings) -> list[str]:
     return [reason for reason in reasons if reason]
 
 
+def _why_no_queues() -> str | None:
+    """Not asked of the back end itself: its compiled half, too, is there on Linux alone."""
+    try:
+        import netfilterqueue  # noqa: F401, PLC0415
+    except ImportError as error:
+        return f"the NFQUEUE back end needs the package NetfilterQueue: {error}"
+    return None
+
+
 def create(settings: Settings, rules: Rules, wake: Wake, log: Log) -> Backends:
     """The back ends that the settings choose; their rings wake `wake`. Raises StartError."""
-    # Each module is imported only when chosen.
+    # Each module is imported only when chosen, and where it can be.
+    if reasons := unsupported(settings):
+        raise StartError(reasons[0])
     source = settings.pflog_interface
     queues = settings.queue_num or range(0)
     table = whitelist_table(settings, len(queues) + (source is not None))

@@ -54,9 +54,6 @@ class CaptureBackend(MainThreadBackend):
     """One capture, deciding in one shard of the whitelist on the main thread."""
 
     def __init__(self, settings: Settings, fastpath: Fastpath, shard: int, wake: Wake, log: Log) -> None:
-        reason = is_supported()
-        if reason:
-            raise StartError(reason)
         super().__init__(fastpath, shard, wake, log)
         assert settings.pflog_interface is not None
         self._where = settings.pflog_interface

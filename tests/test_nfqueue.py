@@ -200,7 +200,7 @@ def test_a_held_interpreter_delays_no_verdict(guarded: Lab, client: Host) -> Non
         daemon.wait_for(r"accepted \[2001:db8::101\]")
 
 
-def test_a_flood_ends_with_every_packet_settled(daemon: DaemonProcess, guarded: Lab, client: Host) -> None:
+def test_a_flood_ends_with_every_packet_answered(daemon: DaemonProcess, guarded: Lab, client: Host) -> None:
     sockets = []
     try:
         for number in range(400):

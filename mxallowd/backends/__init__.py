@@ -46,7 +46,7 @@ class Backend(Protocol):
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
 
     def stop(self) -> None:
-        """Ask for an end, everything that waits being settled. What ended without being asked is logged by then."""
+        """Ask for an end, everything that waits being answered. What ended without being asked is logged by then."""
 
     def ended(self) -> bool:
         """Whether it has ended, for whatever reason."""

@@ -16,7 +16,7 @@ cdef enum:
     BUFFER = 1024
 
 cdef enum Request:
-    STOP = 1        # settle what waits, then end
+    STOP = 1        # answer what waits, then end
     SWEEP = 2       # remove all expired entries, then say so by an event
 
 cdef enum Phase:
@@ -46,8 +46,8 @@ cdef struct Worker:
     int error
     uint32_t sweep_at               # entry that a sweep goes on with, 0: none under way
     Traffic traffic
-    const uint8_t *settle           # the configuration message that opens the queue at a stop
-    uint32_t settle_length
+    const uint8_t *bypass           # the configuration message that lets packets bypass the queue, sent at a stop
+    uint32_t bypass_length
     char name[16]
     uint64_t *beat                  # raised with every turn and every batch; watched from outside this thread
     uint64_t *busy                  # whether packets without a verdict are in our hands
@@ -71,5 +71,5 @@ cdef class QueueThread:
     cdef bint joined
     cdef Fastpath fastpath
     cdef object heartbeats          # keeps the page alive
-    cdef bytes settle
+    cdef bytes bypass
     cdef int request(self, uint32_t request) except -1

@@ -72,7 +72,7 @@ cdef int send_all(Worker *worker, const uint8_t *data, size_t length) noexcept n
 cdef void send_verdicts(Worker *worker) noexcept nogil:
     """One send for the batch; a run of equal verdicts with rising ids is one message.
 
-    A batch verdict settles every earlier waiting packet too: those were settled by the messages before it.
+    A batch verdict answers every earlier waiting packet too: those were answered by the messages before it.
     """
     cdef int i, first = 0, messages = 0, dropped = 0, error
     cdef bint drop, joins
@@ -111,7 +111,7 @@ cdef inline void note_number(Worker *worker, uint32_t id) noexcept nogil:
     worker.last_id = id
 
 
-cdef void settle_batch(Worker *worker) noexcept nogil:
+cdef void answer_batch(Worker *worker) noexcept nogil:
     if worker.filled == 0:
         return
     count(&worker.traffic.received, worker.filled)
@@ -141,7 +141,7 @@ cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint
         at += taken
         if incoming == IN_PACKET:
             if worker.filled == BATCH:
-                settle_batch(worker)
+                answer_batch(worker)
             note_number(worker, message.id)
             worker.ids[worker.filled] = message.id
             worker.packets[worker.filled].now_us = now_us
@@ -155,7 +155,7 @@ cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint
 
 
 cdef int receive(Worker *worker, int flags) noexcept nogil:
-    """Take what has arrived and settle it; the number of messages, 0 where nothing waits."""
+    """Take what has arrived and answer it; the number of messages, 0 where nothing waits."""
     cdef int received = recvmmsg(worker.fd, worker.messages, BATCH, flags, NULL)
     cdef uint64_t now_us
     cdef size_t length
@@ -176,7 +176,7 @@ cdef int receive(Worker *worker, int flags) noexcept nogil:
     for i in range(received):
         length = min(<size_t> worker.messages[i].msg_len, <size_t> BUFFER)
         take_datagram(worker, worker.buffers[i], length, now_us)
-    settle_batch(worker)
+    answer_batch(worker)
     store64(worker.busy, 0, RELAXED)
     return received
 
@@ -200,14 +200,14 @@ cdef void sweep(Worker *worker) noexcept nogil:
         tell(worker, SWEPT, 0)
 
 
-cdef void drain_and_open(Worker *worker) noexcept nogil:
-    """The stop: new packets pass the queue, then those that wait are settled.
+cdef void bypass_and_drain(Worker *worker) noexcept nogil:
+    """The stop: new packets bypass the queue, then those that wait are answered.
 
     A queue of length 0 that fails open accepts what comes without queueing it, so nothing is left to be dropped
     when the socket closes.
     """
-    if worker.settle_length:
-        send_all(worker, worker.settle, worker.settle_length)
+    if worker.bypass_length:
+        send_all(worker, worker.bypass, worker.bypass_length)
     while receive(worker, MSG_DONTWAIT) and not worker.error:
         pass
 
@@ -225,7 +225,7 @@ cdef void *run(void *argument) noexcept nogil:
         beat(worker)
         requests = exchange_requests(worker)
         if requests & STOP:
-            drain_and_open(worker)
+            bypass_and_drain(worker)
             break
         if requests & SWEEP:
             worker.sweep_at = 1
@@ -249,14 +249,14 @@ cdef inline uint32_t exchange_requests(Worker *worker) noexcept nogil:
 @cython.final
 cdef class QueueThread:
     def __cinit__(
-            self, fd, queue, Fastpath fastpath not None, bytes settle=b"", *, Heartbeats heartbeats=None, place=0):
+            self, fd, queue, Fastpath fastpath not None, bytes bypass=b"", *, Heartbeats heartbeats=None, index=0):
         cdef int i
         cdef Worker *worker = <Worker *> calloc(1, sizeof(Worker))
         if not worker:
             raise MemoryError()
         self.worker = worker
         self.fastpath = fastpath
-        self.settle = settle
+        self.bypass = bypass
         worker.fd = fd
         worker.queue = queue
         worker.path = &fastpath.path
@@ -264,13 +264,13 @@ cdef class QueueThread:
         worker.busy = &worker.unwatched[1]
         worker.thread = &worker.unwatched[2]
         if heartbeats is not None:
-            heartbeats.queue(place)
-            worker.beat = &heartbeats.beats.queue[<int> place]
-            worker.busy = &heartbeats.beats.busy[<int> place]
-            worker.thread = &heartbeats.beats.thread[<int> place]
+            heartbeats.queue(index)
+            worker.beat = &heartbeats.beats.queue[<int> index]
+            worker.busy = &heartbeats.beats.busy[<int> index]
+            worker.thread = &heartbeats.beats.thread[<int> index]
         self.heartbeats = heartbeats
-        worker.settle = <const uint8_t *> <const char *> settle
-        worker.settle_length = len(settle)
+        worker.bypass = <const uint8_t *> <const char *> bypass
+        worker.bypass_length = len(bypass)
         for i in range(BATCH):
             worker.vectors[i].iov_base = worker.buffers[i]
             worker.vectors[i].iov_len = BUFFER

@@ -56,7 +56,7 @@ def config_message(queue: int, *attributes: tuple[int, int]) -> bytes:
     return header + struct.pack("!BBH", socket.AF_UNSPEC, 0, queue) + body
 
 
-def settle_message(queue: int) -> bytes:
+def bypass_message(queue: int) -> bytes:
     """The message that lets packets bypass the queue: length 0, and what does not fit is accepted."""
     return config_message(
         queue, (_CFG_QUEUE_MAXLEN, 0), (_CFG_MASK, _F_FAIL_OPEN), (_CFG_FLAGS, _F_FAIL_OPEN)
@@ -163,8 +163,8 @@ class NfqueueBackend:
         for index, queue in enumerate(self._queues):
             queue.configure(self._on_overload)
             thread = QueueThread(
-                queue.fd, queue.number, queue.fastpath, settle_message(queue.number),
-                heartbeats=self._watch.heartbeats, place=index)
+                queue.fd, queue.number, queue.fastpath, bypass_message(queue.number),
+                heartbeats=self._watch.heartbeats, index=index)
             try:
                 thread.start()
             except OSError as error:

@@ -1,7 +1,7 @@
 """Heartbeats and the thread that watches them: see _watch.pxd.
 
 Which way it fails: a socket that tells nothing holds nothing, and nobody is ended. It ends the process only where
-packets wait while their thread has taken none and settled none for half a second: from then on every new connection to
+packets wait while their thread has taken none and answered none for half a second: from then on every new connection to
 the mail server would hang, and a process that is gone harms less. A thread that only waits for a processor is no such
 case: it goes on sooner than a new process would be there, with all that it knows.
 """
@@ -85,7 +85,7 @@ cdef bint starves(Watch *watch, int i) noexcept nogil:
 
 
 cdef int silent_queue(Watch *watch) noexcept nogil:
-    """One look; the place of a queue that has been silent for too long while packets wait in it, -1: there is none."""
+    """One look; the index of a queue that has been silent for too long while packets wait in it, -1: there is none."""
     cdef uint64_t beat
     cdef char state = 0
     cdef int i
@@ -158,15 +158,15 @@ cdef class Heartbeats:
         silent = load64(&self.beats.silent, RELAXED)
         return silent - 1 if silent else None
 
-    def queue(self, place):
-        if not 0 <= place < MOST_QUEUES:
-            raise IndexError(f"no queue {place}")
-        return load64(&self.beats.queue[<int> place], RELAXED)
+    def queue(self, index):
+        if not 0 <= index < MOST_QUEUES:
+            raise IndexError(f"no queue {index}")
+        return load64(&self.beats.queue[<int> index], RELAXED)
 
-    def thread(self, place):
-        if not 0 <= place < MOST_QUEUES:
-            raise IndexError(f"no queue {place}")
-        return load64(&self.beats.thread[<int> place], RELAXED)
+    def thread(self, index):
+        if not 0 <= index < MOST_QUEUES:
+            raise IndexError(f"no queue {index}")
+        return load64(&self.beats.thread[<int> index], RELAXED)
 
 
 @cython.final

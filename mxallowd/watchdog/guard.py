@@ -45,11 +45,11 @@ class Guard:
     def silent(self, now: float) -> int | None:
         """The number of a queue in which packets have waited for too long while its thread took none."""
         found = None
-        for place, (number, port_id) in enumerate(self._queues):
-            beat, since = self._seen[place]
-            if self._beats.queue(place) != beat or not read_row(port_id)[0]:
-                self._seen[place] = (self._beats.queue(place), now)
-            elif now - since >= (STARVED_S if could_run(self._beats.thread(place)) else SILENT_S):
+        for index, (number, port_id) in enumerate(self._queues):
+            beat, since = self._seen[index]
+            if self._beats.queue(index) != beat or not read_row(port_id)[0]:
+                self._seen[index] = (self._beats.queue(index), now)
+            elif now - since >= (STARVED_S if could_run(self._beats.thread(index)) else SILENT_S):
                 found = number
         return found
 

@@ -20,7 +20,7 @@ END_S = 2.0
 
 
 class GuardProcess:
-    """The process, or its place."""
+    """The process, as far as there is one."""
 
     def __init__(self, heartbeats: Heartbeats, sink: str, user: str, log: Log) -> None:
         self._heartbeats = heartbeats

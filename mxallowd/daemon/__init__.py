@@ -129,7 +129,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._say_defect)
         loop.add_reader(self._wake.fd, self._woken)
-        self._wake.now = self._take_now
+        self._wake.handle_now(self._take_now)
         loop.add_signal_handler(signal.SIGTERM, self._stop, "SIGTERM")
         loop.add_signal_handler(signal.SIGINT, self._stop, "SIGINT")
         loop.add_signal_handler(signal.SIGHUP, self._reload)

@@ -4,69 +4,16 @@ import sys
 import pytest
 
 from mxallowd import backends
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Rules
 from mxallowd.backends import Backends
-from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
+from tests.part import Part
 from tests.recorder import Recorder
 from tests.test_settings import good
 
 SERVERS = "-f 192.0.2.1 -r 192.0.2.2"
-
-
-class Part:
-    """A back end that does nothing and remembers what it was asked."""
-
-    def __init__(self, table: Table, shard: int, *, opens: bool = True) -> None:
-        self.rings = [Ring(16, -1)]
-        self.fastpaths = [Fastpath(table, self.rings[0], Rules([], [], 1), shard=shard)]
-        self.opens = opens
-        self.has_ended = self.has_failed = False
-        self.asked: list[str] = []
-
-    def open(self) -> None:
-        """Or not."""
-        if not self.opens:
-            raise StartError("it cannot")
-        self.asked.append("open")
-
-    def publish(self, rules: Rules) -> None:
-        """Nobody decides."""
-        self.asked.append("publish")
-
-    def sweep(self) -> int:
-        """Three threads."""
-        return 3
-
-    def ended(self) -> bool:
-        """As the test says."""
-        return self.has_ended
-
-    def failed(self) -> bool:
-        """As the test says."""
-        return self.has_failed
-
-    def counters(self) -> dict[str, int]:
-        """Two."""
-        return {"received": 5, "errors": 1}
-
-    def start(self) -> None:
-        """Nothing to start."""
-        self.asked.append("start")
-
-    def tick(self) -> None:
-        """Nothing is due."""
-        self.asked.append("tick")
-
-    def stop(self) -> None:
-        """Nothing to stop."""
-        self.asked.append("stop")
-
-    def close(self) -> None:
-        """Nothing to close."""
-        self.asked.append("close")
 
 
 def test_all_are_asked_and_their_counters_add_up() -> None:
@@ -121,6 +68,15 @@ def test_a_package_that_is_missing_is_named(
     wake = Wake()
     with pytest.raises(StartError, match=reason):
         backends.create(settings, Rules([], [], 1), wake, Recorder().log)
+
+
+@pytest.mark.parametrize(("options", "readable"), [
+    ("-n 23", []), ("-p em0", []), ("-n 23 -p em0", []), ("-p file:/nonexistent/day.pcap", ["/nonexistent/day.pcap"])])
+def test_only_a_captured_file_is_read_later(options: str, readable: list[str]) -> None:
+    settings = good(f"{SERVERS} {options} --max-entries 1000 -b")
+    made = backends.create(settings, Rules([], [], 1), Wake(), Recorder().log)
+    assert list(map(str, made.readable())) == readable
+    made.close()
 
 
 def test_each_thread_has_a_shard_of_its_own() -> None:

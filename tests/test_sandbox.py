@@ -104,6 +104,14 @@ def test_a_circle_of_links_has_an_end(tmp_path: Path) -> None:
     assert sandbox.places_of(tmp_path / "one") == [tmp_path] * sandbox.MOST_LINKS
 
 
+def test_a_file_behind_a_closed_door_has_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_symlink", refuse)
+    assert sandbox.places_of(tmp_path / "file") == [tmp_path]
+
+
 def test_of_a_file_in_the_root_it_is_the_file() -> None:
     assert sandbox.places_of(Path("/mxallowd-none.conf")) == [Path("/mxallowd-none.conf")]
 

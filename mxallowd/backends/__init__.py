@@ -5,6 +5,7 @@ One module each with one interface, imported only when chosen, since what it nee
 They may run side by side: all share one whitelist, of which each of their threads writes a shard of its own.
 """
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from mxallowd._fastpath import Fastpath, Rules
@@ -29,6 +30,9 @@ class Backend(Protocol):
     @property
     def fastpaths(self) -> Sequence[Fastpath]:
         """The decisions that it runs."""
+
+    def readable(self) -> list[Path]:
+        """What it reads after it was opened, besides what belongs to the system."""
 
     def open(self) -> None:
         """Get hold of the packets. Raises StartError with the reason."""
@@ -70,6 +74,10 @@ class Backends:
         self.rings = [ring for part in parts for ring in part.rings]
         self.fastpaths = [fastpath for part in parts for fastpath in part.fastpaths]
         self._parts = parts
+
+    def readable(self) -> list[Path]:
+        """What they read after they were opened, besides what belongs to the system."""
+        return [path for part in self._parts for path in part.readable()]
 
     def open(self) -> None:
         """Open all or none. Raises StartError with the reason."""

@@ -12,6 +12,7 @@ import asyncio
 import errno
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 from mxallowd._fastpath import Fastpath
@@ -65,6 +66,10 @@ class CaptureBackend(MainThreadBackend):
         self._failed_reads = 0  # one after the other
         self._errors = 0
         self._lost = 0
+
+    def readable(self) -> list[Path]:
+        """Nothing: what it reads is open, or the kernel's."""
+        return []
 
     def open(self) -> None:
         """Open the capture and set its filter. Raises StartError with the reason."""

@@ -10,6 +10,7 @@ import struct
 import warnings
 from collections.abc import Callable
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mxallowd._fastpath import Fastpath, Rules
@@ -147,6 +148,10 @@ class NfqueueBackend:
         self._threads: dict[int, QueueThread] = {}  # by the numbers of their queues
         self.rings = [queue.ring for queue in self._queues]
         self.fastpaths = [queue.fastpath for queue in self._queues]
+
+    def readable(self) -> list[Path]:
+        """Nothing: what it reads is open."""
+        return []
 
     def open(self) -> None:
         """Bind every queue. Raises StartError with the reason."""

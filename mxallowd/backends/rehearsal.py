@@ -48,6 +48,10 @@ class RehearsalBackend(MainThreadBackend):
         self._first: Chunk | None = None
         self._offset_us: int | None = None
 
+    def readable(self) -> list[Path]:
+        """The captured file."""
+        return [self._path]
+
     def open(self) -> None:
         """Read the first records. Raises StartError with the reason."""
         self._chunks = read(self._path, lambda reader: install(reader, self._filter))

@@ -53,9 +53,13 @@ def places_of(file: Path) -> list[Path]:
     for _ in range(MOST_LINKS):
         # Of a file in / the file alone: / is everything.
         places.append(file if file.parent == Path("/") else file.parent)
-        if not file.is_symlink():
+        try:
+            if not file.is_symlink():
+                break
+            file = file.parent / file.readlink()
+        except OSError:
+            # Closed to this user: what is behind it cannot be read anyway.
             break
-        file = file.parent / file.readlink()
     return places
 
 

@@ -17,7 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from mxallowd.dns.hostnames import normal_name, reverse_name
-from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed, Resolver
+from mxallowd.dns.resolver import AAAA, PTR, RESOLV_CONF, A, LookupFailed, Resolver
 from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.settings import Settings
 from mxallowd.sinks.hostlines import HostLines
@@ -35,7 +35,6 @@ BURST_S = 4  # the burst is what the rate gives in so many seconds
 FAILED_S = 60.0
 MAX_FAILED = 65536
 MAX_KNOWN_NAMES = 65536
-RESOLV_CONF = Path("/etc/resolv.conf")
 
 COUNTERS = ("looked-up", "confirmed", "unconfirmed", "children", "limited", "lookup-failed", "timed-out")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
-from mxallowd.cli import NO_SYSLOG
+from mxallowd.daemon.start import NO_SYSLOG
 from mxallowd.log import syslog_listens
 from tests.daemon_process import SERVERS, DaemonProcess
 

@@ -2,6 +2,7 @@
 import json
 import os
 import pwd
+import signal
 import subprocess
 import sys
 import time
@@ -214,6 +215,20 @@ def test_without_root_but_with_the_one_capability(guarded: Lab, client: Host) ->
         assert client.attempt(REAL4) is Attempt.CONNECTED
         status = status_of(daemon.process.pid)
         assert (status["CapPrm"], status["CapAmb"], status["NoNewPrivs"]) == (NET_ADMIN_ALONE, f"{0:016x}", "1")
+        assert daemon.stop() == 0
+
+
+def test_a_configuration_that_is_closed_to_the_user(guarded: Lab, tmp_path: Path) -> None:
+    """It was read as root; later it cannot be, and that is said and ends nothing."""
+    guarded.load_ruleset("queue.sh")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    file = closed / "mx.conf"
+    file.write_text(f"fake-mailserver {FAKE4}\nreal-mailserver {REAL4}\nqueue-num 23\n", encoding="ascii")
+    with DaemonProcess(guarded.gateway, ["-c", str(file), "-b", "--user", "nobody"]) as daemon:
+        daemon.wait_for("start ")
+        daemon.send(signal.SIGHUP)
+        assert "Permission denied" in daemon.wait_for("reload-failed where=configuration ")
         assert daemon.stop() == 0
 
 

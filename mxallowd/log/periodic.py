@@ -65,7 +65,7 @@ class Grown:
         """
         said = self._said or (0,) * len(totals)
         grown = tuple(total - before for total, before in zip(totals, said, strict=True))
-        if not any(grown) or not (self._pace.due() or at_once):
+        if max(grown) <= 0 or not (self._pace.due() or at_once):
             return None
         self._said = totals
         return grown

@@ -3,27 +3,15 @@
 0 after a clean stop, --help, --version, or a --check without errors; 1 otherwise. What is wrong with the input ends in
 one line on standard error that quotes it; a missing server or queue number adds the usage.
 """
-import asyncio
-import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from mxallowd import __version__, backends
-from mxallowd.daemon import SIGNALS, Daemon
-from mxallowd.errors import ConfigError, MxallowdError, StartError
-from mxallowd.log import open_log
-from mxallowd.log.handlers import SYSLOG_SOCKET, syslog_listens
-from mxallowd.process import memory, privileges, streams
-from mxallowd.process.background import run_detached
-from mxallowd.process.pidfile import PidFile
-from mxallowd.settings import Settings, arguments
+from mxallowd.daemon import start
+from mxallowd.errors import ConfigError
+from mxallowd.process import streams
+from mxallowd.settings import arguments
 from mxallowd.settings.loading import Loaded, load
-
-PID_FILE_AGAIN_S = 60.0
-MOST_LINKS = 8
-NO_SYSLOG = f"nobody listens at {SYSLOG_SOCKET}: nothing is logged until a syslog does"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         assignments, actions = arguments.parse(words)
     except ConfigError as error:
-        return _fail(str(error))
+        return streams.fail(str(error))
     if "help" in actions:
         return _print(arguments.help_text())
     if "version" in actions:
@@ -47,17 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _check(loaded)
     if loaded.settings is None:
         return _refuse(loaded)
-    return _serve(loaded.settings, loaded, load_again)
+    return start.serve(loaded, load_again)
 
 
 def _print(text: str) -> int:
     # Who asked for a text and did not get it is told so by the status.
     return 0 if streams.write(sys.stdout, text) else 1
-
-
-def _fail(message: str) -> int:
-    streams.write(sys.stderr, f"mxallowd: {message}\n")
-    return 1
 
 
 def _check(loaded: Loaded) -> int:
@@ -71,110 +54,7 @@ def _refuse(loaded: Loaded) -> int:
     first, *others = loaded.fatal
     more = f" (and {len(others)} more: --check shows all)" if others else ""
     place = "" if first.where in ("configuration", "settings") else f"{first.where}: "
-    _fail(f"{place}{first.message}{more}")
+    streams.fail(f"{place}{first.message}{more}")
     if first.missing:
         streams.write(sys.stderr, arguments.usage())
     return 1
-
-
-def _serve(settings: Settings, loaded: Loaded, load_again: Callable[[], Loaded]) -> int:
-    # A queue thread that hangs at the stop goes on using the daemon's memory: hold it until the process is gone.
-    held: list[Daemon] = []
-
-    def serve(ready: Callable[[], None]) -> int:
-        def ready_and_warned() -> None:
-            # The last moment in which somebody sees it.
-            if not settings.stdout and not syslog_listens():
-                streams.write(sys.stderr, f"mxallowd: {NO_SYSLOG}\n")
-            ready()
-
-        pid_file = None if settings.foreground else PidFile(settings.pid_file)
-        try:
-            if pid_file:
-                pid_file.acquire()
-                if pid_file.fault:
-                    # The log may be on that very disk.
-                    streams.write(sys.stderr, f"mxallowd: {pid_file.fault}; it starts without\n")
-            return _run(loaded, load_again, ready_and_warned, held, pid_file)
-        except MxallowdError as error:
-            return _fail(str(error))
-        finally:
-            if pid_file:
-                pid_file.release()
-
-    # Until the main loop handles them, no signal may end or disturb a start.
-    if settings.foreground:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        status = serve(lambda: None)
-        if not all(daemon.ended() for daemon in held):
-            os._exit(status)
-        return status
-    return run_detached(serve, SIGNALS, keep_stdout=settings.stdout)
-
-
-def readable(settings: Settings) -> list[Path]:
-    """What has to be read later, besides what belongs to the system."""
-    places = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parent, *places_of(settings.config)]
-    if settings.pflog_interface and settings.pflog_interface.startswith("file:"):
-        places.append(Path(settings.pflog_interface.removeprefix("file:")))
-    return places
-
-
-def places_of(file: Path) -> list[Path]:
-    """The directories in which a file is replaced: its own, and that of each file that it is a link to."""
-    places = []
-    for _ in range(MOST_LINKS):
-        # Of a file in / the file alone: / is everything.
-        places.append(file if file.parent == Path("/") else file.parent)
-        if not file.is_symlink():
-            break
-        file = file.parent / file.readlink()
-    return places
-
-
-def _run(
-    loaded: Loaded, load_again: Callable[[], Loaded], ready: Callable[[], None], held: list[Daemon],
-    pid_file: PidFile | None,
-) -> int:
-    memory.return_what_is_freed()
-    settings = loaded.settings
-    assert settings is not None
-
-    def mend(pid_file: PidFile) -> None:
-        # The disk may have room again.
-        if pid_file.mend():
-            log.info("pid-file", written=settings.pid_file)
-        else:
-            asyncio.get_running_loop().call_later(PID_FILE_AGAIN_S, mend, pid_file)
-
-    async def run() -> int:
-        daemon = Daemon(settings, load_again, log, writer)
-        daemon.open()
-        privileges.raise_priority()
-        privileges.load_sandbox()
-        warnings = privileges.give_up(settings.user) + (
-            ["no sandbox"] if settings.no_sandbox else privileges.sandbox(
-                readable(settings), None if settings.foreground else settings.pid_file.parent))
-
-        def ready_and_said() -> None:
-            for warning in warnings:
-                log.warning("privileges", reason=warning)
-            if pid_file and pid_file.fault:
-                mend(pid_file)
-            ready()
-
-        held.append(daemon)
-        return await daemon.run(ready_and_said)
-
-    log, writer = open_log(stdout=settings.stdout, quiet=settings.quiet)
-    try:
-        for problem in loaded.warnings:
-            log.warning("config", where=problem.where, reason=problem.message)
-        if pid_file and pid_file.fault:
-            log.warning("pid-file", reason=pid_file.fault)
-        return asyncio.run(run())
-    except StartError as error:
-        log.error("start-failed", reason=str(error))
-        raise
-    finally:
-        writer.close()

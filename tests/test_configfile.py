@@ -107,6 +107,12 @@ def test_another_users_file_is_refused(tmp_path: Path) -> None:
         configfile.read(file)
 
 
+def test_a_reload_needs_the_directories_of_every_link(tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "mx.conf").symlink_to(tmp_path / "sites" / "one.conf")
+    assert configfile.readable(tmp_path / "mx.conf") == [tmp_path, tmp_path / "sites"]
+
+
 def test_a_file_at_rest_and_one_that_is_written(tmp_path: Path) -> None:
     file = tmp_path / "conf"
     assert configfile.being_written(file) is None

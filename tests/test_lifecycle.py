@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
-from mxallowd.cli import NO_SYSLOG
+from mxallowd.daemon.start import NO_SYSLOG
 from mxallowd.log.handlers import syslog_listens
 from tests.daemon_process import SERVERS, DaemonProcess
 
@@ -378,9 +378,9 @@ from mxallowd.backends import nfqueue
 start = nfqueue.NfqueueBackend.start
 
 def start_and_break(backend):
-    warnings = start(backend)
+    start(backend)
     # NFQNL_CFG_CMD_UNBIND, then a verdict for a queue that is not there.
-    fd = backend._queues[0].bound.get_fd()
+    fd = backend._queues[0].fd
     import struct
     from mxallowd.backends._nfnetlink import verdict
     os.write(fd, struct.pack("=IHHII", 28, 3 << 8 | 2, 1, 0, 0) + struct.pack("!BBHHHBBH", 0, 0, 23, 0x0800, 0x0100,
@@ -388,7 +388,6 @@ def start_and_break(backend):
     message = bytearray(verdict(23, 1, True))
     message[6] |= 4  # NLM_F_ACK
     os.write(fd, message)
-    return warnings
 
 nfqueue.NfqueueBackend.start = start_and_break
 sys.exit(cli.main(sys.argv[1:]))

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip_output
 from lab.namespaces import visit
-from mxallowd.cli import NO_SYSLOG
+from mxallowd.daemon.start import NO_SYSLOG
 from tests.daemon_process import SERVERS, STAMP
 
 COMMAND = [sys.executable, "-m", "mxallowd", "-c", "/dev/null", *SERVERS, "-n", "23", "-b"]
@@ -276,7 +276,8 @@ def test_8_a_start_without_syslog_says_so(guarded: Lab, client: Host, tmp_path: 
         assert client.attempt(REAL4) is Attempt.CONNECTED
 
 
-AGAIN_AT_ONCE = "import sys; from mxallowd import cli; cli.PID_FILE_AGAIN_S = 0.1; sys.exit(cli.main(sys.argv[1:]))"
+AGAIN_AT_ONCE = "import sys; from mxallowd import cli; from mxallowd.daemon import start; " \
+    "start.PID_FILE_AGAIN_S = 0.1; sys.exit(cli.main(sys.argv[1:]))"
 
 
 @pytest.mark.parametrize("before", ["", "1\n"])

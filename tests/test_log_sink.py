@@ -1,7 +1,8 @@
 """The log sink: one line for what happens to a host, sums for what happens often, and bounds."""
 from mxallowd.engine.events import Event, Kind, packed
+from mxallowd.log.periodic import PERIOD_S
 from mxallowd.sinks.hostlog import LINES_BURST, LINES_PER_S, HostLog
-from mxallowd.sinks.log import MAX_REFUSED_HOSTS, PERIOD_S, LogSink
+from mxallowd.sinks.log import MAX_REFUSED_HOSTS, LogSink
 from mxallowd.sinks.stress import Stress
 from tests.log_lines import log_to
 

@@ -200,7 +200,7 @@ def test_a_held_interpreter_delays_no_verdict(guarded: Lab, client: Host) -> Non
         daemon.wait_for(r"accepted \[2001:db8::101\]")
 
 
-def test_a_flood_ends_with_every_packet_settled(daemon: DaemonProcess, guarded: Lab, client: Host) -> None:
+def test_a_flood_ends_with_every_packet_answered(daemon: DaemonProcess, guarded: Lab, client: Host) -> None:
     sockets = []
     try:
         for number in range(400):
@@ -231,13 +231,13 @@ def test_the_queue_is_set_as_the_readme_says(lab: Lab) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("mxallowd.backends.nfqueue.os.write", lambda _, message: written.append(message))
             queue.configure("accept")
-        with socket.socket(fileno=os.dup(queue.bound.get_fd())) as twin:
+        with socket.socket(fileno=os.dup(queue.fd)) as twin:
             assert twin.getsockopt(270, 5) == 1  # SOL_NETLINK, NETLINK_NO_ENOBUFS
             # The kernel doubles what it is asked for.
             assert twin.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 5000 * nfqueue.BYTES_PER_PACKET
         assert [row[3:5] for row in lab.queues()] == [[2, 60]]  # NFQNL_COPY_PACKET
     finally:
-        queue.bound.unbind()
+        queue.unbind()
     # linux/netfilter/nfnetlink_queue.h: NFQA_CFG_MASK (4) and NFQA_CFG_FLAGS (5) with NFQA_CFG_F_GSO (4) and
     # NFQA_CFG_F_FAIL_OPEN (1)
     [message] = written

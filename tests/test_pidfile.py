@@ -26,6 +26,10 @@ def test_it_holds_the_number_and_goes_with_the_holder(tmp_path: Path) -> None:
     holder.release()
 
 
+def test_what_removes_it_needs_its_directory(tmp_path: Path) -> None:
+    assert PidFile(tmp_path / "pid").removable() == [tmp_path]
+
+
 @pytest.mark.parametrize("content", [
     "", "1\n", f"{os.getppid()}\n", f"{os.getpid()}\n", "999999999\n", "12345678901234567890123"],
     # By names: several processes that share the tests must call them the same.

@@ -2,6 +2,7 @@
 import json
 import os
 import pwd
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from mxallowd.process import privileges
+from mxallowd.watchdog import _watch
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.test_ways import WAYS, Way, family, in_set
 
@@ -47,6 +50,21 @@ def serve(lab: Lab, way: Way, *arguments: str, script: str = "") -> DaemonProces
                                           *arguments], script=script)
     process.wait_for("start ")
     return process
+
+
+def test_the_watching_thread_and_the_rest_have_one_niceness() -> None:
+    """Compiled code and Python name it apart: who loses the priority again knows it by this number."""
+    assert privileges.NICENESS == _watch.NICENESS
+
+
+def test_who_may_administer_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "from mxallowd.process.privileges import may_administer_network; print(may_administer_network())"
+    for without, expected in ([], str(os.geteuid() == 0)), (["setpriv", "--bounding-set=-net_admin"], "False"):
+        done = subprocess.run([*without, sys.executable, "-c", script], capture_output=True, text=True, timeout=20)
+        assert done.stdout.strip() == expected, done.stderr
+    # Without /proc, root is taken to have it.
+    monkeypatch.setattr(privileges, "Path", lambda _: Path("/nonexistent"))
+    assert privileges.may_administer_network() == (os.geteuid() == 0)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -198,6 +216,20 @@ def test_without_root_but_with_the_one_capability(guarded: Lab, client: Host) ->
         assert client.attempt(REAL4) is Attempt.CONNECTED
         status = status_of(daemon.process.pid)
         assert (status["CapPrm"], status["CapAmb"], status["NoNewPrivs"]) == (NET_ADMIN_ALONE, f"{0:016x}", "1")
+        assert daemon.stop() == 0
+
+
+def test_a_configuration_that_is_closed_to_the_user(guarded: Lab, tmp_path: Path) -> None:
+    """It was read as root; later it cannot be, and that is said and ends nothing."""
+    guarded.load_ruleset("queue.sh")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    file = closed / "mx.conf"
+    file.write_text(f"fake-mailserver {FAKE4}\nreal-mailserver {REAL4}\nqueue-num 23\n", encoding="ascii")
+    with DaemonProcess(guarded.gateway, ["-c", str(file), "-b", "--user", "nobody"]) as daemon:
+        daemon.wait_for("start ")
+        daemon.send(signal.SIGHUP)
+        assert "Permission denied" in daemon.wait_for("reload-failed where=configuration ")
         assert daemon.stop() == 0
 
 

@@ -36,7 +36,7 @@ class Kernel:
         self.ring = Ring(64, -1)
         self.table = Table(5000, 2, main=1000)
         path = Fastpath(self.table, self.ring, Rules(FAKE, REAL, 60))
-        self.thread = QueueThread(self.other.fileno(), 7, path, b"settle")
+        self.thread = QueueThread(self.other.fileno(), 7, path, b"bypass")
 
     def until(self, **expected: int) -> None:
         """Wait until the thread has counted so."""
@@ -95,15 +95,15 @@ def test_a_packet_without_an_id_gets_no_verdict(kernel: Kernel) -> None:
     kernel.until(broken=1, received=0)
 
 
-def test_a_stop_asks_for_passage_and_settles_what_waits(idle: Kernel) -> None:
+def test_a_stop_bypasses_the_queue_and_answers_what_waits(idle: Kernel) -> None:
     for number in range(1, 4):
         idle.end.send(packet(number, syn(HOSTS[0], FAKE[0])))
     idle.thread.request_stop()
     idle.thread.start()
     idle.until_gone()
     idle.until(received=3, verdict_accept=3, unsent=0)
-    wake, passage, verdicts = (idle.end.recv(10_000) for _ in range(3))
-    assert (len(wake), passage) == (16, b"settle")
+    wake, bypass, verdicts = (idle.end.recv(10_000) for _ in range(3))
+    assert (len(wake), bypass) == (16, b"bypass")
     assert verdicts
     assert idle.thread.error == 0
 

@@ -5,6 +5,7 @@ One module each with one interface, imported only when chosen, since what it nee
 They may run side by side: all share one whitelist, of which each of their threads writes a shard of its own.
 """
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from mxallowd._fastpath import Fastpath, Rules
@@ -14,9 +15,11 @@ from mxallowd.engine._table import Table, table_bytes
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
+from mxallowd.log import Log
 from mxallowd.process import memory
 from mxallowd.settings import Settings
 
+RING_EVENTS = 8192  # in each ring
 # The main thread's part of the whitelist is one in so many entries.
 MAIN_SHARE, MAIN_SHARE_WITHOUT_NAMES = 4, 16
 
@@ -32,29 +35,32 @@ class Backend(Protocol):
     def fastpaths(self) -> Sequence[Fastpath]:
         """The decisions that it runs."""
 
+    def readable(self) -> list[Path]:
+        """What it reads after it was opened, besides what belongs to the system."""
+
     def open(self) -> None:
         """Get hold of the packets. Raises StartError with the reason."""
 
-    def start(self) -> list[str]:
-        """Begin, inside the main loop; warnings about what the system does not offer. Raises StartError."""
+    def start(self) -> None:
+        """Begin, inside the main loop; what the system does not offer is logged. Raises StartError."""
 
     def publish(self, rules: Rules) -> None:
         """Let these rules hold from now on."""
 
-    def tick(self) -> list[tuple[str, str]]:
-        """Called about once a second, for what is due by time; warnings: the word of the log, and the reason."""
+    def tick(self) -> None:
+        """Called about once a second, for what is due by time."""
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
 
     def stop(self) -> None:
-        """Ask for an end, everything that waits being settled."""
+        """Ask for an end, everything that waits being answered. What ended without being asked is logged by then."""
 
     def ended(self) -> bool:
         """Whether it has ended, for whatever reason."""
 
-    def failures(self) -> list[tuple[str, str]]:
-        """What ended it without being asked to: the word of the log, and the reason."""
+    def failed(self) -> bool:
+        """Whether any of it has ended without being asked to."""
 
     def close(self) -> None:
         """Give everything back. Only after ended()."""
@@ -73,6 +79,10 @@ class Backends:
         self.fastpaths = [fastpath for part in parts for fastpath in part.fastpaths]
         self._parts = parts
 
+    def readable(self) -> list[Path]:
+        """What they read after they were opened, besides what belongs to the system."""
+        return [path for part in self._parts for path in part.readable()]
+
     def open(self) -> None:
         """Open all or none. Raises StartError with the reason."""
         opened: list[Backend] = []
@@ -85,18 +95,20 @@ class Backends:
                 part.close()
             raise
 
-    def start(self) -> list[str]:
-        """Start all; their warnings. Raises StartError."""
-        return [warning for part in self._parts for warning in part.start()]
+    def start(self) -> None:
+        """Start all. Raises StartError."""
+        for part in self._parts:
+            part.start()
 
     def publish(self, rules: Rules) -> None:
         """Let these rules hold from now on."""
         for part in self._parts:
             part.publish(rules)
 
-    def tick(self) -> list[tuple[str, str]]:
-        """Called about once a second; the warnings of all."""
-        return [warning for part in self._parts for warning in part.tick()]
+    def tick(self) -> None:
+        """Called about once a second."""
+        for part in self._parts:
+            part.tick()
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
@@ -111,9 +123,9 @@ class Backends:
         """Whether all have ended."""
         return all(part.ended() for part in self._parts)
 
-    def failures(self) -> list[tuple[str, str]]:
-        """What ended any of them without being asked to."""
-        return [failure for part in self._parts for failure in part.failures()]
+    def failed(self) -> bool:
+        """Whether any of them has ended without being asked to."""
+        return any(part.failed() for part in self._parts)
 
     def close(self) -> None:
         """Give everything back. Only after ended()."""
@@ -146,9 +158,7 @@ def unsupported(settings: Settings) -> list[str]:
     """Why this system cannot run the back ends that the settings choose."""
     reasons = []
     if settings.queue_num:
-        from mxallowd.backends import nfqueue  # noqa: PLC0415
-
-        reasons.append(nfqueue.is_supported())
+        reasons.append(_why_no_queues())
     if settings.pflog_interface:
         from mxallowd.backends import capture  # noqa: PLC0415
 
@@ -156,24 +166,40 @@ def unsupported(settings: Settings) -> list[str]:
     return [reason for reason in reasons if reason]
 
 
-def create(settings: Settings, rules: Rules, wake: Wake) -> Backends:
+def _why_no_queues() -> str | None:
+    """Not asked of the back end itself: its compiled half, too, is there on Linux alone."""
+    try:
+        import netfilterqueue  # noqa: F401, PLC0415
+    except ImportError as error:
+        return f"the NFQUEUE back end needs the package NetfilterQueue: {error}"
+    return None
+
+
+def create(settings: Settings, rules: Rules, wake: Wake, log: Log) -> Backends:
     """The back ends that the settings choose; their rings wake `wake`. Raises StartError."""
-    # Each module is imported only when chosen.
+    # Each module is imported only when chosen, and where it can be.
+    if reasons := unsupported(settings):
+        raise StartError(reasons[0])
     source = settings.pflog_interface
     queues = settings.queue_num or range(0)
     table = whitelist_table(settings, len(queues) + (source is not None))
+
+    def fastpath(shard: int) -> Fastpath:
+        return Fastpath(table, Ring(RING_EVENTS, wake.write_fd), rules, shard=shard)
+
     if source is not None and source.startswith("file:"):
         from mxallowd.backends import rehearsal  # noqa: PLC0415
 
         clock = rehearsal.Clock()
-        return Backends(table, [rehearsal.RehearsalBackend(settings, rules, wake, table, clock=clock)], clock)
+        alone = rehearsal.RehearsalBackend(settings, fastpath(rehearsal.SHARD), wake, log, clock)
+        return Backends(table, [alone], clock)
     parts: list[Backend] = []
     if queues:
         from mxallowd.backends import nfqueue  # noqa: PLC0415
 
-        parts.append(nfqueue.NfqueueBackend(settings, rules, wake, table))
+        parts.append(nfqueue.NfqueueBackend(settings, rules, wake, table, log))
     if source is not None:
         from mxallowd.backends import capture  # noqa: PLC0415
 
-        parts.append(capture.CaptureBackend(settings, rules, wake, table, shard=len(queues)))
+        parts.append(capture.CaptureBackend(settings, fastpath(len(queues)), len(queues), wake, log))
     return Backends(table, parts)

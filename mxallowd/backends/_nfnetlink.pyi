@@ -10,7 +10,7 @@ def read(
     """
 
 def verdict(queue: int, id: int, accept: bool, *, batch: bool = False) -> bytes:
-    """The message that settles packet `id` of `queue`, with `batch` every waiting packet up to it as well.
+    """The message that answers packet `id` of `queue`, with `batch` every waiting packet up to it as well.
 
     Raises OverflowError outside 16 and 32 bits.
     """

@@ -17,7 +17,7 @@ cdef enum:
     BUFFER = 1024
 
 cdef enum Request:
-    STOP = 1        # settle what waits, then end
+    STOP = 1        # answer what waits, then end
     SWEEP = 2       # remove all expired entries, then say so by an event
 
 cdef enum Phase:
@@ -36,7 +36,7 @@ cdef struct Traffic:                # counters: written by the queue thread, rea
     uint64_t errors                 # other errors that the kernel answered, to a verdict or to a call
     uint64_t broken                 # messages whose lengths did not fit
     uint64_t unsent                 # verdicts that could not be sent
-    uint64_t overflow               # packets that found no room on their way to us: gaps in their numbers
+    uint64_t queue_full             # packets that found no room on their way to us: gaps in their numbers
 
 cdef struct Worker:
     int fd
@@ -51,8 +51,8 @@ cdef struct Worker:
     uint32_t restore_at             # record that restoring goes on with
     Restored restored               # what became of them so far
     Traffic traffic
-    const uint8_t *settle           # the configuration message that opens the queue at a stop
-    uint32_t settle_length
+    const uint8_t *bypass           # the configuration message that lets packets bypass the queue, sent at a stop
+    uint32_t bypass_length
     char name[16]
     uint64_t *beat                  # raised with every turn and every batch; watched from outside this thread
     uint64_t *busy                  # whether packets without a verdict are in our hands
@@ -76,6 +76,6 @@ cdef class QueueThread:
     cdef bint joined
     cdef Fastpath fastpath
     cdef object heartbeats          # keeps the page alive
-    cdef bytes settle
+    cdef bytes bypass
     cdef bytes records              # keeps them alive while they are restored
     cdef int request(self, uint32_t request) except -1

@@ -8,19 +8,19 @@ class QueueThread:
     """A native thread that serves one kernel queue without the GIL."""
 
     def __new__(
-        cls, fd: int, queue: int, fastpath: Fastpath, settle: bytes = b"", *, heartbeats: Heartbeats | None = None,
-        place: int = 0,
+        cls, fd: int, queue: int, fastpath: Fastpath, bypass: bytes = b"", *, heartbeats: Heartbeats | None = None,
+        index: int = 0,
     ) -> QueueThread:
         """`fd` is the netlink socket that bound `queue` (0 to 65535).
 
-        `settle` is the configuration message (linux/netfilter/nfnetlink_queue.h) that lets packets pass the queue;
-        the thread sends it when it is asked to stop. With `heartbeats` it raises the counter of `place` with every
-        turn. Raises IndexError on a place that they do not have.
+        `bypass` is the configuration message (linux/netfilter/nfnetlink_queue.h) that lets packets bypass the queue;
+        the thread sends it when it is asked to stop. With `heartbeats` it raises the counter at `index` with every
+        turn. Raises IndexError on one that they do not have.
         """
     def start(self) -> None:
         """Start to give verdicts. Raises OSError where the system has no thread, RuntimeError the second time."""
     def request_stop(self) -> None:
-        """Ask the thread to settle what waits and to end. Raises OSError where it cannot be woken."""
+        """Ask the thread to answer what waits and to end. Raises OSError where it cannot be woken."""
     def request_sweep(self) -> None:
         """Ask for all expired entries to be removed; a SWEPT event says when it is done. Raises OSError."""
     def request_restore(self, records: bytes) -> None:

@@ -12,7 +12,6 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from posix.signal cimport sigfillset, sigset_t
 from posix.time cimport clock_gettime, timespec
 from posix.unistd cimport write
 
@@ -29,8 +28,7 @@ from mxallowd.engine.c_atomic cimport (
 from mxallowd.backends.c_netlink cimport (
     MSG_DONTWAIT, MSG_WAITFORONE, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, nlmsghdr, recvmmsg, send)
 from mxallowd.watchdog.c_threads cimport (
-    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, gettid, prctl, pthread_create, pthread_sigmask, pthread_tryjoin_np,
-    setpriority)
+    PR_SET_NAME, PRIO_PROCESS, QUEUE_NICENESS, gettid, prctl, pthread_tryjoin_np, setpriority, start_thread)
 
 cdef extern from "<time.h>" nogil:
     const int CLOCK_BOOTTIME
@@ -39,7 +37,6 @@ cdef enum:
     SWEEP_STEP = 1024   # entries between two batches: some 20 microseconds
     RESTORE_STEP = 512  # records between two batches: some 100 microseconds
     SEND_TRIES = 3
-    NICENESS = -10      # setpriority(2); on Linux it is the thread's own
 
 
 cdef inline uint64_t boottime_us() noexcept nogil:
@@ -77,7 +74,7 @@ cdef int send_all(Worker *worker, const uint8_t *data, size_t length) noexcept n
 cdef void send_verdicts(Worker *worker) noexcept nogil:
     """One send for the batch; a run of equal verdicts with rising ids is one message.
 
-    A batch verdict settles every earlier waiting packet too: those were settled by the messages before it.
+    A batch verdict answers every earlier waiting packet too: those were answered by the messages before it.
     """
     cdef int i, first = 0, messages = 0, dropped = 0, error
     cdef bint drop, joins
@@ -111,12 +108,12 @@ cdef inline void note_number(Worker *worker, uint32_t id) noexcept nogil:
     if worker.counting and id != worker.last_id + 1:
         # A number from before is a message twice, or a queue bound anew: nothing is missing.
         if <int32_t> (id - worker.last_id) > 0:
-            count(&worker.traffic.overflow, id - worker.last_id - 1)
+            count(&worker.traffic.queue_full, id - worker.last_id - 1)
     worker.counting = True
     worker.last_id = id
 
 
-cdef void settle_batch(Worker *worker) noexcept nogil:
+cdef void answer_batch(Worker *worker) noexcept nogil:
     if worker.filled == 0:
         return
     count(&worker.traffic.received, worker.filled)
@@ -146,7 +143,7 @@ cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint
         at += taken
         if incoming == IN_PACKET:
             if worker.filled == BATCH:
-                settle_batch(worker)
+                answer_batch(worker)
             note_number(worker, message.id)
             worker.ids[worker.filled] = message.id
             worker.packets[worker.filled].now_us = now_us
@@ -160,7 +157,7 @@ cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint
 
 
 cdef int receive(Worker *worker, int flags) noexcept nogil:
-    """Take what has arrived and settle it; the number of messages, 0 where nothing waits."""
+    """Take what has arrived and answer it; the number of messages, 0 where nothing waits."""
     cdef int received = recvmmsg(worker.fd, worker.messages, BATCH, flags, NULL)
     cdef uint64_t now_us
     cdef size_t length
@@ -181,7 +178,7 @@ cdef int receive(Worker *worker, int flags) noexcept nogil:
     for i in range(received):
         length = min(<size_t> worker.messages[i].msg_len, <size_t> BUFFER)
         take_datagram(worker, worker.buffers[i], length, now_us)
-    settle_batch(worker)
+    answer_batch(worker)
     store64(worker.busy, 0, RELAXED)
     return received
 
@@ -222,14 +219,14 @@ cdef inline bint is_restoring(Worker *worker) noexcept nogil:
     return load32(&worker.record_count, ACQUIRE) != 0
 
 
-cdef void drain_and_open(Worker *worker) noexcept nogil:
-    """The stop: new packets pass the queue, then those that wait are settled.
+cdef void bypass_and_drain(Worker *worker) noexcept nogil:
+    """The stop: new packets bypass the queue, then those that wait are answered.
 
     A queue of length 0 that fails open accepts what comes without queueing it, so nothing is left to be dropped
     when the socket closes.
     """
-    if worker.settle_length:
-        send_all(worker, worker.settle, worker.settle_length)
+    if worker.bypass_length:
+        send_all(worker, worker.bypass, worker.bypass_length)
     while receive(worker, MSG_DONTWAIT) and not worker.error:
         pass
 
@@ -241,13 +238,13 @@ cdef void *run(void *argument) noexcept nogil:
     # By the thread itself: of another one it is a write to /proc, which a sandbox may forbid.
     prctl(PR_SET_NAME, worker.name)
     store64(worker.thread, <uint64_t> gettid(), RELAXED)
-    # A connection waits for this thread, nothing for the others. Without the privilege it works as well.
-    setpriority(PRIO_PROCESS, 0, NICENESS)
+    # Without the privilege it works as well.
+    setpriority(PRIO_PROCESS, 0, QUEUE_NICENESS)
     while not worker.error:
         beat(worker)
         requests = exchange_requests(worker)
         if requests & STOP:
-            drain_and_open(worker)
+            bypass_and_drain(worker)
             break
         if requests & SWEEP:
             worker.sweep_at = 1
@@ -273,14 +270,14 @@ cdef inline uint32_t exchange_requests(Worker *worker) noexcept nogil:
 @cython.final
 cdef class QueueThread:
     def __cinit__(
-            self, fd, queue, Fastpath fastpath not None, bytes settle=b"", *, Heartbeats heartbeats=None, place=0):
+            self, fd, queue, Fastpath fastpath not None, bytes bypass=b"", *, Heartbeats heartbeats=None, index=0):
         cdef int i
         cdef Worker *worker = <Worker *> calloc(1, sizeof(Worker))
         if not worker:
             raise MemoryError()
         self.worker = worker
         self.fastpath = fastpath
-        self.settle = settle
+        self.bypass = bypass
         worker.fd = fd
         worker.queue = queue
         worker.path = &fastpath.path
@@ -288,13 +285,13 @@ cdef class QueueThread:
         worker.busy = &worker.unwatched[1]
         worker.thread = &worker.unwatched[2]
         if heartbeats is not None:
-            heartbeats.queue(place)
-            worker.beat = &heartbeats.beats.queue[<int> place]
-            worker.busy = &heartbeats.beats.busy[<int> place]
-            worker.thread = &heartbeats.beats.thread[<int> place]
+            heartbeats.queue(index)
+            worker.beat = &heartbeats.beats.queue[<int> index]
+            worker.busy = &heartbeats.beats.busy[<int> index]
+            worker.thread = &heartbeats.beats.thread[<int> index]
         self.heartbeats = heartbeats
-        worker.settle = <const uint8_t *> <const char *> settle
-        worker.settle_length = len(settle)
+        worker.bypass = <const uint8_t *> <const char *> bypass
+        worker.bypass_length = len(bypass)
         for i in range(BATCH):
             worker.vectors[i].iov_base = worker.buffers[i]
             worker.vectors[i].iov_len = BUFFER
@@ -307,17 +304,12 @@ cdef class QueueThread:
             free(self.worker)
 
     def start(self):
-        cdef sigset_t every, before
         cdef int status
         if self.started:
             raise RuntimeError("started already")
         snprintf(self.worker.name, sizeof(self.worker.name), b"mxallowd-q%d", <int> self.worker.queue)
-        # Signals are for the main thread.
-        sigfillset(&every)
-        pthread_sigmask(SIG_SETMASK, &every, &before)
         self.worker.phase = RUNNING
-        status = pthread_create(&self.thread, NULL, run, self.worker)
-        pthread_sigmask(SIG_SETMASK, &before, NULL)
+        status = start_thread(&self.thread, run, self.worker)
         if status:
             self.worker.phase = IDLE
             raise OSError(status, "cannot start a queue thread")
@@ -388,5 +380,5 @@ cdef class QueueThread:
             "errors": load64(&self.worker.traffic.errors, RELAXED),
             "broken": load64(&self.worker.traffic.broken, RELAXED),
             "unsent": load64(&self.worker.traffic.unsent, RELAXED),
-            "queue-full": load64(&self.worker.traffic.overflow, RELAXED),
+            "queue-full": load64(&self.worker.traffic.queue_full, RELAXED),
         }

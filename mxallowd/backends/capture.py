@@ -12,17 +12,17 @@ import asyncio
 import errno
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
+from mxallowd.backends.main_thread import MainThreadBackend
 from mxallowd.captures._capture import LINK_TYPES, select
 from mxallowd.captures._replay import feed
 from mxallowd.captures.filters import NFLOG, install
-from mxallowd.engine._ring import Ring
-from mxallowd.engine._table import Table
-from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
+from mxallowd.log import Log
 from mxallowd.settings import Settings
 from mxallowd.text import quoted
 from mxallowd.watchdog.procnetlink import read_row
@@ -31,8 +31,7 @@ from mxallowd.watchdog.procnetlink import read_row
 SNAPLEN_NFLOG, SNAPLEN = 65535, 256
 TIMEOUT_MS = 10  # how long libpcap may collect packets of an interface
 RECEIVE_BUFFER = 16 << 20
-RING_EVENTS = 8192
-READ = 1024  # packets at a time: each is two events at the most
+READ = 1024  # packets at a time
 # What comes in after a packet is read together this much later: each wake-up finds cold caches, and costs more than the
 # packets (under load 200 us). It also is the wait for room in the ring.
 AGAIN_S = 0.03
@@ -52,34 +51,25 @@ def is_supported() -> str | None:
     return None
 
 
-class CaptureBackend:
+class CaptureBackend(MainThreadBackend):
     """One capture, deciding in one shard of the whitelist on the main thread."""
 
-    def __init__(self, settings: Settings, rules: Rules, wake: Wake, table: Table, shard: int) -> None:
-        reason = is_supported()
-        if reason:
-            raise StartError(reason)
+    def __init__(self, settings: Settings, fastpath: Fastpath, shard: int, wake: Wake, log: Log) -> None:
+        super().__init__(fastpath, shard, wake, log)
         assert settings.pflog_interface is not None
         self._where = settings.pflog_interface
         self._filter = settings.pcap_filter
-        self._table = table
-        self._shard = shard
-        self._wake = wake
-        self._ring = Ring(RING_EVENTS, wake.write_fd)
-        self._fastpath = Fastpath(table, self._ring, rules, shard=shard)
-        self.rings = [self._ring]
-        self.fastpaths = [self._fastpath]
         self._handle: Any = None
         self._index = 0
         self._program = b""
         self._again: asyncio.TimerHandle | None = None
         self._failed_reads = 0  # one after the other
         self._errors = 0
-        self._failure = ""
-        self._ended = True
-        self._received = 0
-        self._broken = 0
         self._lost = 0
+
+    def readable(self) -> list[Path]:
+        """Nothing: what it reads is open, or the kernel's."""
+        return []
 
     def open(self) -> None:
         """Open the capture and set its filter. Raises StartError with the reason."""
@@ -100,15 +90,15 @@ class CaptureBackend:
         except ValueError as error:
             raise StartError(f"pcap-filter: {quoted(self._filter)} {error}") from None
 
-    def start(self) -> list[str]:
-        """Begin to read, on the running loop; warnings about what the system does not offer."""
+    def start(self) -> None:
+        """Begin to read, on the running loop; what the system does not offer is logged."""
         self._ended = False
-        warnings = self._enlarge_buffer() if self._link_type == NFLOG else []
+        if self._link_type == NFLOG:
+            self._enlarge_buffer()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._handle.getfd(), self._readable)
-        return warnings
 
-    def _enlarge_buffer(self) -> list[str]:
+    def _enlarge_buffer(self) -> None:
         with socket.socket(fileno=os.dup(self._handle.getfd())) as twin:
             self._port_id = twin.getsockname()[0]
             try:
@@ -117,8 +107,7 @@ class CaptureBackend:
                 twin.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
             except OSError as error:
                 # A smaller buffer overflows earlier, nothing else.
-                return [f"{self._where}: receive buffer: {error.strerror}"]
-        return []
+                self._log.warning("degraded", reason=f"{self._where}: receive buffer: {error.strerror}")
 
     # ---- reading, on the main loop
 
@@ -146,13 +135,13 @@ class CaptureBackend:
         taken = 0
         while taken < READ:
             # The main loop empties the ring; until then the kernel keeps what comes, or counts it.
-            if len(self._ring) > RING_EVENTS - 2 * READ:
+            if not self._has_room(READ):
                 return True
             try:
                 data, records = self._handle.next_batch(READ)
             except pcapy.PcapError as error:
                 if os.strerror(errno.EAGAIN) not in str(error):
-                    self._fail(str(error))
+                    self._count_failure(str(error))
                 break
             self._failed_reads = 0
             if not records:
@@ -165,59 +154,34 @@ class CaptureBackend:
         candidates, broken = select(data, records, self._link_type, self._program)
         self._received += count
         self._broken += broken
-        feed(self._fastpath, candidates, boottime_us())
+        feed(self._fastpath, candidates, self._clock_us())
         return count
 
-    def _fail(self, reason: str) -> None:
+    def _count_failure(self, reason: str) -> None:
         self._failed_reads += 1
         self._errors += 1
         if self._failed_reads >= MAX_FAILED_READS:
-            self._failure = f"{self._where}: {reason}"
-            self._end()
+            self._fail(f"{self._where}: {reason}")
 
     def _end(self) -> None:
         if self._ended:
             return
         self._lost = self._drops()
-        self._ended = True
         if self._again:
             self._again.cancel()
         self._loop.remove_reader(self._handle.getfd())
-        self._wake.signal()
+        super()._end()
 
     # ---- what the daemon calls
 
-    def publish(self, rules: Rules) -> None:
-        """Let these rules hold from now on."""
-        self._fastpath.publish(rules)
-
-    def tick(self) -> list[tuple[str, str]]:
+    def tick(self) -> None:
         """Read what a selector did not tell of (bpf of some systems), and let expired entries go."""
         if not self._ended and self._index and interface_index(self._where) != self._index:
             # Its socket tells of that once, and is silent ever after. A restart finds the new one.
-            self._failure = f"{self._where}: the interface is gone"
-            self._end()
+            self._fail(f"{self._where}: the interface is gone")
         if not self._ended and self._again is None:
             self._readable()
-        self._table.expire(boottime_us(), READ, shard=self._shard)
-        return []
-
-    def sweep(self) -> int:
-        """Remove expired entries; no event tells of it, since it is done."""
-        self._table.sweep_shard(boottime_us(), self._shard)
-        return 0
-
-    def stop(self) -> None:
-        """End the capture."""
-        self._end()
-
-    def ended(self) -> bool:
-        """Whether nothing is read any more."""
-        return self._ended
-
-    def failures(self) -> list[tuple[str, str]]:
-        """Why the capture broke, where it did."""
-        return [("capture-failed", self._failure)] if self._failure else []
+        self._table.expire(self._clock_us(), READ, shard=self._shard)
 
     def close(self) -> None:
         """Close the capture."""

@@ -4,21 +4,30 @@ NetfilterQueue opens and binds a queue; from then on its socket belongs to a que
 and answers without Python. What the library does not offer (flags, NETLINK_NO_ENOBUFS) is set here by messages of
 linux/netfilter/nfnetlink_queue.h on the same socket.
 """
-import io
 import os
 import socket
 import struct
 import warnings
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mxallowd._fastpath import Fastpath, Rules
+from mxallowd.backends import RING_EVENTS
+from mxallowd.backends._worker import QueueThread
+from mxallowd.backends.procqueues import ProcQueues
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
+from mxallowd.log import Log
+from mxallowd.process.privileges import may_administer_network
 from mxallowd.settings import Settings
+from mxallowd.watchdog.watch import Watch
+
+if TYPE_CHECKING:
+    from netfilterqueue import NetfilterQueue
 
 # linux/netfilter/nfnetlink_queue.h, linux/netlink.h
 _MSG_CONFIG = 3 << 8 | 2  # NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG
@@ -30,7 +39,6 @@ _F_FAIL_OPEN = 1
 _F_GSO = 4
 _SOL_NETLINK = 270
 _NETLINK_NO_ENOBUFS = 5
-_CAP_NET_ADMIN = 12  # linux/capability.h
 
 # The longest IPv4 header; the IPv6 addresses end at byte 40. Nothing behind is looked at.
 COPY_RANGE = 60
@@ -40,8 +48,6 @@ BYTES_PER_PACKET = 1304
 # and what has no room there leaves a gap in the packets' numbers. A queue that is full with NFQA_CFG_F_FAIL_OPEN says
 # nothing at all. That bound has 16 bits, so the longest queues get a socket that just fits.
 LONGEST_QUEUE, LONGEST_IN_SOCKET = 65535, 42_000
-RING_EVENTS = 8192
-PROC_QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
 def config_message(queue: int, *attributes: tuple[int, int]) -> bytes:
@@ -51,33 +57,22 @@ def config_message(queue: int, *attributes: tuple[int, int]) -> bytes:
     return header + struct.pack("!BBH", socket.AF_UNSPEC, 0, queue) + body
 
 
-def settle_message(queue: int) -> bytes:
-    """The message that makes packets pass the queue: length 0, and what does not fit is accepted."""
+def bypass_message(queue: int) -> bytes:
+    """The message that lets packets bypass the queue: length 0, and what does not fit is accepted."""
     return config_message(
         queue, (_CFG_QUEUE_MAXLEN, 0), (_CFG_MASK, _F_FAIL_OPEN), (_CFG_FLAGS, _F_FAIL_OPEN)
     )
 
 
-def is_supported() -> str | None:
-    """None, or the reason why this system has no NFQUEUE back end."""
-    try:
-        import netfilterqueue  # noqa: F401, PLC0415  # Linux only: imported where it is chosen
-    except ImportError as error:
-        return f"the NFQUEUE back end needs the package NetfilterQueue: {error}"
-    return None
-
-
 class _Queue:
-    """One kernel queue with its socket, ring and thread."""
+    """One kernel queue with its socket, its ring and the decision that its thread runs."""
 
     def __init__(self, number: int, shard: int, table: Table, rules: Rules, wake_fd: int) -> None:
         self.number = number
-        self.place = shard
         self.ring = Ring(RING_EVENTS, wake_fd)
         self.fastpath = Fastpath(table, self.ring, rules, shard=shard, queue=number)
-        self.bound: Any = None
-        self.thread: Any = None
         self.warnings: list[str] = []
+        self._library: NetfilterQueue | None = None
 
     def bind(self, queue_length: int) -> None:
         """Bind the kernel's queue. Raises StartError."""
@@ -99,19 +94,30 @@ class _Queue:
                 )
         except OSError as error:
             raise StartError(f"cannot bind queue {self.number}: {_reason(self.number, error)}") from None
-        self.bound = library
+        self._library = library
         # A receive buffer that is smaller than asked for overflows earlier, nothing else.
         self.warnings = [f"queue {self.number}: {warning.message}" for warning in caught]
 
+    def unbind(self) -> None:
+        """Let the kernel's queue go, if it is bound."""
+        if self._library is not None:
+            self._library.unbind()
+            self._library = None
+
+    @property
+    def fd(self) -> int:
+        """The socket that bound it."""
+        assert self._library is not None
+        return self._library.get_fd()
+
     def port_id(self) -> int:
         """The netlink port of its socket."""
-        with socket.socket(fileno=os.dup(self.bound.get_fd())) as twin:
+        with socket.socket(fileno=os.dup(self.fd)) as twin:
             return int(twin.getsockname()[0])
 
     def configure(self, on_overload: str) -> None:
         """Set what the library does not; what the kernel refuses is a warning, as the queue works without it."""
-        descriptor = self.bound.get_fd()
-        with socket.socket(fileno=os.dup(descriptor)) as twin:
+        with socket.socket(fileno=os.dup(self.fd)) as twin:
             try:
                 # One overrun must not make the socket refuse everything until it is drained.
                 twin.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
@@ -120,7 +126,7 @@ class _Queue:
         try:
             # Large packets come as they are, without the kernel's work of cutting them; what has no room passes.
             flags = _F_GSO | (_F_FAIL_OPEN if on_overload == "accept" else 0)
-            os.write(descriptor, config_message(self.number, (_CFG_MASK, _F_GSO | _F_FAIL_OPEN), (_CFG_FLAGS, flags)))
+            os.write(self.fd, config_message(self.number, (_CFG_MASK, _F_GSO | _F_FAIL_OPEN), (_CFG_FLAGS, flags)))
         except OSError as error:
             self.warnings.append(f"queue {self.number}: NFQA_CFG_FLAGS: {error.strerror}")
 
@@ -128,183 +134,122 @@ class _Queue:
 class NfqueueBackend:
     """The queues of `queue-num`, one thread each, sharing one whitelist."""
 
-    def __init__(self, settings: Settings, rules: Rules, wake: Wake, table: Table) -> None:
-        reason = is_supported()
-        if reason:
-            raise StartError(reason)
-        # Linux only; and now, since later it may not be allowed to read them.
-        from mxallowd.backends._worker import QueueThread  # noqa: PLC0415
-        from mxallowd.watchdog._watch import Heartbeats, Watchdog  # noqa: PLC0415
-        from mxallowd.watchdog.guard_process import GuardProcess  # noqa: PLC0415
-
+    def __init__(self, settings: Settings, rules: Rules, wake: Wake, table: Table, log: Log) -> None:
         assert settings.queue_num is not None
+        self._log = log
         self._queue_length = settings.queue_length
         self._on_overload = settings.on_overload
-        self._thread_of = QueueThread
+        # Opened now: later it may not be allowed to read it.
         self._proc_queues = ProcQueues()
-        self._heartbeats = Heartbeats()
-        self._watchdog_of = Watchdog
-        self._watched = not settings.no_watchdog
-        self._watchdog: Any = None
-        self._guard = GuardProcess(self._heartbeats, "stdout" if settings.stdout else "syslog", settings.user or "")
+        self._watch = Watch(settings, log)
         # The shards of the table from the first one on are ours, one a thread.
         self._queues = [
             _Queue(number, i, table, rules, wake.write_fd) for i, number in enumerate(settings.queue_num)]
+        self._threads: dict[int, QueueThread] = {}  # by the numbers of their queues
         self.rings = [queue.ring for queue in self._queues]
         self.fastpaths = [queue.fastpath for queue in self._queues]
+
+    def readable(self) -> list[Path]:
+        """Nothing: what it reads is open."""
+        return []
 
     def open(self) -> None:
         """Bind every queue. Raises StartError with the reason."""
         try:
             for queue in self._queues:
                 queue.bind(self._queue_length)
-            if self._watched:
-                self._guard.start([f"{queue.number}:{queue.port_id()}" for queue in self._queues])
+            self._watch.open((queue.number, queue.port_id()) for queue in self._queues)
         except StartError:
             self._unbind()
             raise
 
-    def start(self) -> list[str]:
-        """Start the threads; warnings about what the kernel does not offer. Raises StartError."""
-        for queue in self._queues:
+    def start(self) -> None:
+        """Start the threads; what the kernel does not offer is logged. Raises StartError."""
+        for index, queue in enumerate(self._queues):
             queue.configure(self._on_overload)
-            queue.thread = self._thread_of(
-                queue.bound.get_fd(), queue.number, queue.fastpath, settle_message(queue.number),
-                heartbeats=self._heartbeats, place=queue.place)
+            thread = QueueThread(
+                queue.fd, queue.number, queue.fastpath, bypass_message(queue.number),
+                heartbeats=self._watch.heartbeats, index=index)
             try:
-                queue.thread.start()
+                thread.start()
             except OSError as error:
                 raise StartError(f"queue {queue.number}: {error}") from None
-        warnings = [warning for queue in self._queues for warning in queue.warnings]
-        return warnings + self._start_watching()
-
-    def _start_watching(self) -> list[str]:
-        if not self._watched:
-            return ["no watchdog: a daemon that hangs holds up all new mail"]
-        self._watchdog = self._watchdog_of(self._heartbeats, [queue.bound.get_fd() for queue in self._queues])
-        try:
-            self._watchdog.start()
-        except OSError as error:
-            return [f"no watchdog: {error.strerror}"]
-        return []
+            self._threads[queue.number] = thread
+        for queue in self._queues:
+            for warning in queue.warnings:
+                self._log.warning("degraded", reason=warning)
+        self._watch.start([queue.fd for queue in self._queues])
 
     def publish(self, rules: Rules) -> None:
         """Let these rules hold from each queue's next batch on."""
         for queue in self._queues:
             queue.fastpath.publish(rules)
-            self._ask(queue.thread.wake)
+        self._ask(QueueThread.wake)
 
-    def tick(self) -> list[tuple[str, str]]:
-        """Show that the main loop runs, and see to the guard. All else the threads do with their packets."""
-        self._heartbeats.beat()
-        return self._guard.tick() if self._watched else []
+    def tick(self) -> None:
+        """Show that the main loop runs. All else the threads do with their packets."""
+        self._watch.tick()
 
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
-        return sum(self._ask(queue.thread.request_sweep) for queue in self._queues)
+        return self._ask(QueueThread.request_sweep)
 
     def stop(self) -> None:
-        """Ask the threads to settle what waits and to end."""
-        if self._watchdog is not None:
-            self._watchdog.stop()
-        for queue in self._queues:
-            if queue.thread is not None:
-                self._ask(queue.thread.request_stop)
+        """Ask the threads to answer what waits and to end; those that have failed are logged."""
+        for number, thread in self._threads.items():
+            if thread.error:
+                self._log.error("queue-failed", reason=f"queue {number}: {os.strerror(thread.error)}")
+        self._watch.stop()
+        self._ask(QueueThread.request_stop)
 
-    @staticmethod
-    def _ask(request: Callable[[], None]) -> bool:
-        try:
-            request()
-        except OSError:
-            # The socket is broken: the thread ends by itself and says why.
-            return False
-        return True
+    def _ask(self, request: Callable[[QueueThread], None]) -> int:
+        """Ask all threads; how many will hear of it."""
+        asked = 0
+        for thread in self._threads.values():
+            # Where the socket is broken, the thread ends by itself and says why.
+            with suppress(OSError):
+                request(thread)
+                asked += 1
+        return asked
 
     def ended(self) -> bool:
         """Whether every thread has ended."""
-        return all(queue.thread is None or queue.thread.ended for queue in self._queues)
+        return all(thread.ended for thread in self._threads.values())
 
-    def failures(self) -> list[tuple[str, str]]:
-        """What ended threads that were not asked to."""
-        return [
-            ("queue-failed", f"queue {queue.number}: {os.strerror(queue.thread.error)}")
-            for queue in self._queues
-            if queue.thread is not None and queue.thread.error
-        ]
+    def failed(self) -> bool:
+        """Whether any thread has ended of an error."""
+        return any(thread.error for thread in self._threads.values())
 
     def close(self) -> None:
         """Unbind. Only after ended(): a thread must not lose its socket."""
-        for queue in self._queues:
-            if queue.thread is not None:
-                queue.thread.join()
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        for thread in self._threads.values():
+            thread.join()
+        # The watching thread looks at the sockets, the guard at what is bound.
+        self._watch.stop()
         self._unbind()
-        self._guard.close()
+        self._watch.close()
+        self._proc_queues.close()
 
     def _unbind(self) -> None:
         for queue in self._queues:
-            if queue.bound is not None:
-                queue.bound.unbind()
-                queue.bound = None
+            queue.unbind()
 
     def counters(self) -> dict[str, int]:
         """The threads' counters, and the kernel's count of packets it dropped itself."""
         totals: dict[str, int] = {}
-        for queue in self._queues:
-            if queue.thread is not None:
-                for name, value in queue.thread.counters().items():
-                    totals[name] = totals.get(name, 0) + value
+        for thread in self._threads.values():
+            for name, value in thread.counters().items():
+                totals[name] = totals.get(name, 0) + value
         totals["lost-by-kernel"] = self._proc_queues.drops(
             range(self._queues[0].number, self._queues[-1].number + 1))
         return totals
 
 
-class ProcQueues:
-    """The kernel's table of queues, in a file that is opened while that is still allowed."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, int] = {}
-        self._drops = 0
-        try:
-            self._file: io.FileIO | None = io.FileIO(PROC_QUEUES)
-        except OSError:
-            self._file = None
-
-    def rows(self) -> list[list[int]]:
-        """Queue, port id, waiting, copy mode, copy range, queue dropped, user dropped, last id, 1; a row a queue."""
-        if self._file is None:
-            return []
-        try:
-            text = os.pread(self._file.fileno(), 1 << 16, 0)
-        except OSError:
-            # The network namespace is gone.
-            return []
-        return [[int(word) for word in line.split()] for line in text.splitlines()]
-
-    def drops(self, numbers: range) -> int:
-        """Packets of these queues that the kernel dropped: queue full, or no room in the socket's receive buffer."""
-        for row in self.rows():
-            if len(row) >= 7 and row[0] in numbers:
-                # The kernel's counters have 32 bits.
-                self._drops += (row[5] + row[6] - self._seen.get(row[0], 0)) % (1 << 32)
-                self._seen[row[0]] = row[5] + row[6]
-        return self._drops
-
-
 def _reason(number: int, error: OSError) -> str:
-    holder = next((row[1] for row in ProcQueues().rows() if row and row[0] == number), None)
+    with closing(ProcQueues()) as queues:
+        holder = next((row[1] for row in queues.rows() if row and row[0] == number), None)
     if holder is not None:
         return f"it is held by another program (netlink port {holder})"
-    if not _may_administer_network():
+    if not may_administer_network():
         return "this needs the capability CAP_NET_ADMIN; run it as root"
     return error.strerror or str(error)
-
-
-def _may_administer_network() -> bool:
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:
-        return os.geteuid() == 0
-    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective, 16) >> _CAP_NET_ADMIN & 1)

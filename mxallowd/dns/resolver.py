@@ -11,7 +11,9 @@ from pathlib import Path
 import pycares
 
 from mxallowd.errors import MxallowdError
+from mxallowd.process.sandbox import places_of
 
+RESOLV_CONF = Path("/etc/resolv.conf")
 TIMEOUT_S = 1.5
 TRIES = 2
 # How often c-ares looks for questions whose time is over, while there are any.
@@ -24,6 +26,11 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 PTR, A, AAAA = pycares.QUERY_TYPE_PTR, pycares.QUERY_TYPE_A, pycares.QUERY_TYPE_AAAA
 # They say that nothing is there, which is an answer.
 _NOTHING = {pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND}
+
+
+def readable() -> list[Path]:
+    """What resolvers read again and again: resolv.conf, wherever links lead to it."""
+    return places_of(RESOLV_CONF)
 
 
 class LookupFailed(MxallowdError):

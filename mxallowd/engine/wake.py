@@ -8,13 +8,10 @@ from contextlib import suppress
 
 
 class Wake:
-    """Both ends, non-blocking. `fd` is readable from a signal() until clear().
-
-    `now` is for who runs on the main loop's thread already: it does at once what the wake-up would lead to.
-    """
+    """Both ends, non-blocking. `fd` is readable from a signal() until clear()."""
 
     def __init__(self) -> None:
-        self.now: Callable[[], None] = self.signal
+        self._at_once: Callable[[], None] = self.signal
         if hasattr(os, "eventfd"):
             self.fd = self.write_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         else:
@@ -32,3 +29,14 @@ class Wake:
         with suppress(BlockingIOError):
             while len(os.read(self.fd, 4096)) == 4096:
                 pass
+
+    def now(self) -> None:
+        """For who runs on the main loop's thread: what a wake-up would lead to is done before this returns.
+
+        While nobody has called handle_now(), it is as signal().
+        """
+        self._at_once()
+
+    def handle_now(self, handler: Callable[[], None]) -> None:
+        """Let now() call this: who reads the rings, and is made after those that write them."""
+        self._at_once = handler

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from mxallowd.engine.events import Event, Kind
 from mxallowd.log import Log
+from mxallowd.log.periodic import Repeated
 from mxallowd.metrics.counters import Part, names
 from mxallowd.mirrors.jobs import Jobs
 from mxallowd.mirrors.kernel import Held, KernelTable, Known, Listing, TableError, seconds_left
@@ -30,7 +31,6 @@ CHECK_S = 3.0
 # A filling takes a second for 400,000 hosts; in a flood it must not become all that is done.
 REFILL_AGAIN_S = 8.0
 REFILL_SHARE = 5
-SAY_AGAIN_S = 60.0
 FINISH_S = 10.0
 REFRESH_S = 1.0
 # What ends sooner may have ended in the kernel; what is younger may still be on its way, but not for so long.
@@ -90,9 +90,8 @@ class KernelTableSink:
         self._stale = False  # single changes will not do any more
         self._complete = True  # every host had room at the last filling
         self._fault = ""  # why changes cannot be made now
-        self._said = ""
+        self._said_fault = Repeated(clock)
         self._said_full = False
-        self._said_at = float("-inf")
         self._checked_at = self._refilled_at = float("-inf")
         self._refill_took_s = 0.0
         self._wanted = asyncio.Event()
@@ -336,7 +335,7 @@ class KernelTableSink:
             self._expiry.note(host, until_us)
         self._complete = left_out == 0
         if self._complete:
-            self._said = ""
+            self._said_fault.forget()
         self._refill_took_s = self._clock() - started
         self._counters["kernel-table-filled"] += 1
         if self._complete or not self._said_full:
@@ -360,9 +359,7 @@ class KernelTableSink:
             self._totals[name] = value
 
     def _say_fault(self, reason: str) -> None:
-        now = self._clock()
-        if reason != self._said or now - self._said_at >= SAY_AGAIN_S:
-            self._said, self._said_at = reason, now
+        if self._said_fault.due(reason):
             self._log.error("kernel-table-broken", None, table=self._table.name, reason=reason)
         self._fault = reason
         self._dirty.clear()

@@ -8,7 +8,7 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def command(module: str, *words: str) -> list[str]:
@@ -19,7 +19,7 @@ def command(module: str, *words: str) -> list[str]:
 
 def _load_package() -> None:
     # Without a look at the directory that holds it: a sandbox that is inherited may not allow that.
-    spec = spec_from_file_location("mxallowd", _PACKAGE / "__init__.py")
+    spec = spec_from_file_location("mxallowd", PACKAGE / "__init__.py")
     assert spec
     assert spec.loader
     sys.modules["mxallowd"] = module_from_spec(spec)

@@ -28,6 +28,10 @@ class PidFile:
         self._descriptor = -1
         self.fault = ""  # of the disk, while the id is not written
 
+    def removable(self) -> list[Path]:
+        """The directory in which release() removes the file."""
+        return [self._path.parent]
+
     def acquire(self) -> None:
         """Take the file and write this process's id, or set `fault`.
 

@@ -35,3 +35,9 @@ def write(stream: TextIO, text: str) -> bool:
             os.close(null)
         return False
     return True
+
+
+def fail(message: str) -> int:
+    """Say on standard error why the command fails; its exit status."""
+    write(sys.stderr, f"mxallowd: {message}\n")
+    return 1

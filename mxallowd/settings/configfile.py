@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from mxallowd.errors import ConfigError
+from mxallowd.process.sandbox import places_of
 from mxallowd.settings import Assignment, Problem
 from mxallowd.settings.options import BY_NAME, Kind
 from mxallowd.text import printable, quoted
@@ -54,6 +55,11 @@ def _check(status: os.stat_result, name: str) -> None:
         raise ConfigError(f"will not read {name}: it belongs to the user with id {status.st_uid}; let root own it")
     if status.st_mode & stat.S_IWOTH:
         raise ConfigError(f"will not read {name}: everybody may write it; take that away (chmod o-w)")
+
+
+def readable(path: Path) -> list[Path]:
+    """What has to be read for a reload: the directories, since whoever changes a file may put another in its place."""
+    return places_of(path)
 
 
 def being_written(path: Path) -> tuple[int, int, int] | None:

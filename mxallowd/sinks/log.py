@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from mxallowd.engine.events import Event, Kind, address_text
 from mxallowd.log import Log
+from mxallowd.log.periodic import PERIOD_S, Summed
 from mxallowd.settings import Settings
 from mxallowd.sinks.hostlog import HostLog
 
-PERIOD_S = 60.0
 # Hosts whose refusals are summed up at a time. With more, the one that waited longest is written early.
 MAX_REFUSED_HOSTS = 4096
 HEAD_SHOWN = 32
@@ -28,28 +28,6 @@ class _Refusals:
         self.destination = b""
 
 
-class _Periodic:
-    """A line at most once a period, that counts what it stands for."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._last = float("-inf")
-        self._event: Event | None = None
-
-    def add(self, event: Event) -> None:
-        """Count one; the newest stands for all."""
-        self._count += 1
-        self._event = event
-
-    def due(self, now: float) -> tuple[int, Event] | None:
-        """The count since the last line and the newest event, where there is one and the period is over."""
-        if self._event is None or now - self._last < PERIOD_S:
-            return None
-        found = self._count, self._event
-        self._last, self._count, self._event = now, 0, None
-        return found
-
-
 class LogSink:
     """Writes events as lines of the log."""
 
@@ -58,8 +36,8 @@ class LogSink:
         self._hostlog = hostlog
         self._clock = clock
         self._refused: dict[bytes, _Refusals] = {}
-        self._malformed = _Periodic()
-        self._full = _Periodic()
+        self._malformed: Summed[Event] = Summed(clock)
+        self._full: Summed[Event] = Summed(clock)
 
     def handle(self, events: Sequence[Event]) -> None:
         """Write, or sum up, each event."""
@@ -76,12 +54,12 @@ class LogSink:
                 self._malformed.add(event)
             elif event.kind == Kind.FULL:
                 self._full.add(event)
-        self._write_periodic(now)
+        self._write_periodic()
 
     def tick(self) -> None:
         """Write the sums whose minute is over."""
         now = self._clock()
-        self._write_periodic(now)
+        self._write_periodic()
         # In order of `since`: a host that is written moves to the end.
         for source, refusals in list(self._refused.items()):
             if now - refusals.since < PERIOD_S:
@@ -130,11 +108,11 @@ class LogSink:
         self._hostlog.info("refused", source, real=refusals.destination, times=refusals.times,
                            seconds=round(now - refusals.since))
 
-    def _write_periodic(self, now: float) -> None:
-        if found := self._malformed.due(now):
+    def _write_periodic(self) -> None:
+        if found := self._malformed.due():
             count, event = found
             self._log.warning("malformed", count=count, reason=event.reason_name, length=event.length,
                               head=event.head[:HEAD_SHOWN].hex())
-        if found := self._full.due(now):
+        if found := self._full.due():
             count, event = found
             self._log.warning("whitelist-full", address_text(event.source), count=count)

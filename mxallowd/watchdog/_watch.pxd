@@ -16,7 +16,7 @@ cdef enum:
 cdef struct Beats:          # the shared page
     uint64_t main_loop      # goes up with each turn of the main loop's clock
     uint64_t guard          # goes up with each look of the guard: its own
-    uint64_t silent         # place of the queue whose silence ended the process, plus one
+    uint64_t silent         # index of the queue whose silence ended the process, plus one
     uint64_t queue[<int> MOST_QUEUES]
     uint64_t busy[<int> MOST_QUEUES]    # whether the thread holds packets that have no verdict yet
     uint64_t thread[<int> MOST_QUEUES]  # its number in /proc, 0: not started

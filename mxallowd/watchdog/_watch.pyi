@@ -9,6 +9,8 @@ STARVATION_MS: Final[int]
 """The same for one that could run and gets no processor."""
 SILENT_STATUS: Final[int]
 """Exit status of a process that ended itself because of that (EX_SOFTWARE of sysexits.h)."""
+NICENESS: Final[int]
+"""Of the watching thread, as setpriority(2) has it."""
 
 @final
 class Heartbeats:
@@ -29,10 +31,10 @@ class Heartbeats:
         """The beats of the guard so far."""
     @property
     def silent(self) -> int | None:
-        """The place of the queue whose silence ended the process."""
-    def queue(self, place: int) -> int:
-        """The beats of a queue thread so far, by its place among the queues. Raises IndexError."""
-    def thread(self, place: int) -> int:
+        """The index of the queue whose silence ended the process."""
+    def queue(self, index: int) -> int:
+        """The beats of a queue thread so far, by its index among the queues. Raises IndexError."""
+    def thread(self, index: int) -> int:
         """The number of a queue thread in /proc, 0 before it runs. Raises IndexError."""
 
 @final
@@ -43,7 +45,7 @@ class Watchdog:
     """
 
     def __new__(cls, heartbeats: Heartbeats, fds: Sequence[int]) -> Watchdog:
-        """`fds` are the sockets that bound the queues, in the order of their places.
+        """`fds` are the sockets that bound the queues, in the order of their indexes.
 
         They must stay open until stop(). Raises ValueError on none or more than 64.
         """

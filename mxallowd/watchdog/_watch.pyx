@@ -1,7 +1,7 @@
 """Heartbeats and the thread that watches them: see _watch.pxd.
 
 Which way it fails: a socket that tells nothing holds nothing, and nobody is ended. It ends the process only where
-packets wait while their thread has taken none and settled none for half a second: from then on every new connection to
+packets wait while their thread has taken none and answered none for half a second: from then on every new connection to
 the mail server would hang, and a process that is gone harms less. A thread that only waits for a processor is no such
 case: it goes on sooner than a new process would be there, with all that it knows.
 """
@@ -12,13 +12,12 @@ from libc.stdio cimport snprintf, sscanf
 from libc.string cimport strrchr
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
-from posix.signal cimport sigfillset, sigset_t
 from posix.time cimport timespec
 from posix.unistd cimport _exit, close, ftruncate, read
 
 from mxallowd.engine.c_atomic cimport RELAXED, load32, load64, store32, store64
 from mxallowd.watchdog.c_threads cimport (
-    PR_SET_NAME, PRIO_PROCESS, SIG_SETMASK, prctl, pthread_create, pthread_join, pthread_sigmask, setpriority)
+    PR_SET_NAME, PRIO_PROCESS, WATCH_NICENESS, prctl, pthread_join, setpriority, start_thread)
 
 cdef extern from "<sys/mman.h>" nogil:
     const unsigned int MFD_CLOEXEC
@@ -36,13 +35,11 @@ cdef extern from "<linux/sock_diag.h>" nogil:
 cdef extern from "<time.h>" nogil:
     int nanosleep(const timespec *wanted, timespec *left)
 
-cdef enum:
-    NICENESS = -11      # above the queue threads: a busy one must not keep us from seeing a silent one
-
 PAGE_BYTES = sizeof(Beats)
 SILENCE_MS = <int> TICK_MS * <int> SILENT_TICKS
 STARVATION_MS = <int> TICK_MS * <int> STARVED_TICKS
 SILENT_STATUS = <int> STATUS
+NICENESS = <int> WATCH_NICENESS
 
 
 cdef bint unread(int fd) noexcept nogil:
@@ -88,7 +85,7 @@ cdef bint starves(Watch *watch, int i) noexcept nogil:
 
 
 cdef int silent_queue(Watch *watch) noexcept nogil:
-    """One look; the place of a queue that has been silent for too long while packets wait in it, -1: there is none."""
+    """One look; the index of a queue that has been silent for too long while packets wait in it, -1: there is none."""
     cdef uint64_t beat
     cdef char state = 0
     cdef int i
@@ -113,7 +110,7 @@ cdef void *run(void *argument) noexcept nogil:
     tick.tv_sec = 0
     tick.tv_nsec = TICK_MS * 1000000
     prctl(PR_SET_NAME, b"mxallowd-watch")
-    setpriority(PRIO_PROCESS, 0, NICENESS)
+    setpriority(PRIO_PROCESS, 0, WATCH_NICENESS)
     while load32(&watch.stop, RELAXED) == 0:
         nanosleep(&tick, NULL)
         silent = silent_queue(watch)
@@ -161,15 +158,15 @@ cdef class Heartbeats:
         silent = load64(&self.beats.silent, RELAXED)
         return silent - 1 if silent else None
 
-    def queue(self, place):
-        if not 0 <= place < MOST_QUEUES:
-            raise IndexError(f"no queue {place}")
-        return load64(&self.beats.queue[<int> place], RELAXED)
+    def queue(self, index):
+        if not 0 <= index < MOST_QUEUES:
+            raise IndexError(f"no queue {index}")
+        return load64(&self.beats.queue[<int> index], RELAXED)
 
-    def thread(self, place):
-        if not 0 <= place < MOST_QUEUES:
-            raise IndexError(f"no queue {place}")
-        return load64(&self.beats.thread[<int> place], RELAXED)
+    def thread(self, index):
+        if not 0 <= index < MOST_QUEUES:
+            raise IndexError(f"no queue {index}")
+        return load64(&self.beats.thread[<int> index], RELAXED)
 
 
 @cython.final
@@ -185,12 +182,7 @@ cdef class Watchdog:
             self.watch.fds[i] = fd
 
     def start(self):
-        cdef sigset_t every, before
-        cdef int status
-        sigfillset(&every)
-        pthread_sigmask(SIG_SETMASK, &every, &before)
-        status = pthread_create(&self.thread, NULL, run, &self.watch)
-        pthread_sigmask(SIG_SETMASK, &before, NULL)
+        cdef int status = start_thread(&self.thread, run, &self.watch)
         if status:
             raise OSError(status, "cannot start the watching thread")
         self.started = True

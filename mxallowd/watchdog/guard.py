@@ -18,17 +18,15 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from mxallowd.log import Log, open_log
-from mxallowd.process.privileges import give_up
+from mxallowd.process.privileges import give_up, raise_priority
 from mxallowd.watchdog._watch import SILENT_STATUS, Heartbeats
 from mxallowd.watchdog.procnetlink import read_row
 
 TICK_S = 0.1
 SILENT_S = 1.2  # the daemon's own thread needs 0.5: this is for when that is stopped, too
-NICENESS = -11
 STARVED_S = 4.0  # that one gives 3 s to a thread that waits for a processor
 MAIN_LOOP_S = 10.0
 
@@ -47,11 +45,11 @@ class Guard:
     def silent(self, now: float) -> int | None:
         """The number of a queue in which packets have waited for too long while its thread took none."""
         found = None
-        for place, (number, port_id) in enumerate(self._queues):
-            beat, since = self._seen[place]
-            if self._beats.queue(place) != beat or not read_row(port_id)[0]:
-                self._seen[place] = (self._beats.queue(place), now)
-            elif now - since >= (STARVED_S if could_run(self._beats.thread(place)) else SILENT_S):
+        for index, (number, port_id) in enumerate(self._queues):
+            beat, since = self._seen[index]
+            if self._beats.queue(index) != beat or not read_row(port_id)[0]:
+                self._seen[index] = (self._beats.queue(index), now)
+            elif now - since >= (STARVED_S if could_run(self._beats.thread(index)) else SILENT_S):
                 found = number
         return found
 
@@ -85,8 +83,7 @@ def main(words: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # As good as the daemon's own watching thread: what keeps that one from running must not keep us.
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    raise_priority()
     # Ending a process of the same user needs no capability.
     give_up(user or None, keep=())
     beats = Heartbeats(int(heartbeats))

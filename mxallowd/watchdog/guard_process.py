@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from mxallowd.errors import StartError
+from mxallowd.log import Log
 from mxallowd.process.child import command
 from mxallowd.watchdog._watch import Heartbeats
 
@@ -19,12 +20,13 @@ END_S = 2.0
 
 
 class GuardProcess:
-    """The process, or its place."""
+    """The process, as far as there is one."""
 
-    def __init__(self, heartbeats: Heartbeats, sink: str, user: str) -> None:
+    def __init__(self, heartbeats: Heartbeats, sink: str, user: str, log: Log) -> None:
         self._heartbeats = heartbeats
         self._sink = sink
         self._user = user
+        self._log = log
         self._queues: Sequence[str] = ()
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
@@ -49,20 +51,21 @@ class GuardProcess:
             raise StartError(f"cannot start the guard: {error.strerror}") from None
         self._seen = (-1, 0)
 
-    def tick(self) -> list[tuple[str, str]]:
-        """Once a second: what there is to say of it, the word of the log and the reason."""
+    def tick(self) -> None:
+        """See to it, once a second."""
         reason = self._fault()
         lived_s = time.monotonic() - self._started_at
         if not reason or lived_s < self._pause_s:
-            return []
+            return
         self._let_go()
         self._pause_s = AGAIN_S if lived_s >= LASTED_S else min(LONGEST_S, 2 * self._pause_s)
         try:
             self.start(self._queues)
         except StartError as error:
             self._pause_s = LONGEST_S
-            return [("guard", f"{reason}; {error}")]
-        return [("guard", f"{reason}, and was started again")]
+            self._log.warning("guard", reason=f"{reason}; {error}")
+        else:
+            self._log.warning("guard", reason=f"{reason}, and was started again")
 
     def _fault(self) -> str:
         if self._process is None:

@@ -38,7 +38,7 @@ class Recorder(importlib.abc.MetaPathFinder):
         """Find nothing; see what is imported."""
         if name == "mxallowd" and self._coverage is None:
             self._start()
-        if name != "mxallowd.process.privileges":
+        if name != "mxallowd.process.sandbox":
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:

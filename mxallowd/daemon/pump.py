@@ -1,0 +1,97 @@
+"""The pump: from the rings of the queue threads to the sinks, on the main loop.
+
+Threads wake it when they write into a ring whose reader sleeps. Under load it does not wait to be woken but looks again
+by itself, so that a flood costs no wake-ups, and leaves most of its core to the mail server meanwhile. What the rings
+cannot hold then is counted as lost.
+"""
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from mxallowd.backends import Backends
+from mxallowd.daemon.losses import safely
+from mxallowd.engine.events import Event, decode
+from mxallowd.engine.wake import Wake
+
+# Events that came in while the loop was handling some are taken together this much later, without a wake-up.
+COALESCE_S = 0.02
+# In a flood the pause is so many times what the handling took.
+PAUSE_FACTOR = 3
+LONGEST_PAUSE_S = 0.05
+DRAIN_EVENTS = 4096
+
+Taker = Callable[[list[Event]], None]
+
+
+class Pump:
+    """Hands batches of events, in order, to each of the takers."""
+
+    def __init__(
+        self, backend: Backends, wake: Wake, takers: Sequence[Taker], *, before: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        """`before` is called before each look, `on_end` after each that finds all of them ended or one failed."""
+        self._backend = backend
+        self._wake = wake
+        self._takers = takers
+        self._before = before
+        self._on_end = on_end
+        self._ended = asyncio.Event()
+        self._again: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Let wake-ups lead here, from the next turn of the running loop on."""
+        asyncio.get_running_loop().add_reader(self._wake.fd, self._woken)
+        self._wake.handle_now(self._take_now)
+
+    def close(self) -> None:
+        """Take no more."""
+        asyncio.get_running_loop().remove_reader(self._wake.fd)
+        if self._again:
+            self._again.cancel()
+
+    def _woken(self) -> None:
+        self._wake.clear()
+        self.take()
+
+    def _take_now(self) -> None:
+        """Who fills a ring on this thread calls when there is something; nothing has to be waited for."""
+        self.take(at_once=True)
+
+    def take(self, *, at_once: bool = False) -> None:
+        """Take what the rings hold, and see to it that somebody looks again. `at_once`: nobody fills them meanwhile."""
+        taken = 0
+        started = time.monotonic()
+        self._before()
+        for ring in self._backend.rings:
+            events = decode(ring.drain(DRAIN_EVENTS))
+            taken += len(events)
+            if events:
+                self._hand_over(events)
+        if self._backend.ended() or self._backend.failed():
+            self._ended.set()
+            self._on_end()
+        # Under load we look again in a while, and the threads need not wake us; else we sleep until they do.
+        if (taken and not at_once) or not all(ring.sleep() for ring in self._backend.rings):
+            if self._again:
+                self._again.cancel()
+            spent_s = time.monotonic() - started
+            pause_s = min(LONGEST_PAUSE_S, max(COALESCE_S, PAUSE_FACTOR * spent_s))
+            self._again = asyncio.get_running_loop().call_later(pause_s, self.take)
+
+    def drain(self) -> None:
+        """Take all that the rings still hold: their writers have ended, or what they write from now on is lost."""
+        for ring in self._backend.rings:
+            while events := decode(ring.drain(DRAIN_EVENTS)):
+                self._hand_over(events)
+
+    async def wait_for_end(self) -> None:
+        """Return when every thread of the back ends has ended."""
+        while not self._backend.ended():
+            self._ended.clear()
+            await self._ended.wait()
+
+    def _hand_over(self, events: list[Event]) -> None:
+        for take in self._takers:
+            safely(partial(take, events))

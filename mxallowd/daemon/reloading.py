@@ -1,0 +1,100 @@
+"""Reloading: the configuration is read again while packets are served, as SIGHUP asks for it.
+
+A file that is being written is not read: whoever asks may be in the middle of it, and half a configuration can be a
+valid one. What cannot be used changes nothing. What needs a restart stays as it is, and is said.
+"""
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from mxallowd._fastpath import Rules
+from mxallowd.engine.events import packed
+from mxallowd.log import Log
+from mxallowd.process.supervisor import Supervisor
+from mxallowd.settings import Settings, changed, configfile
+from mxallowd.settings.loading import Loaded
+from mxallowd.settings.options import OPTIONS, Kind
+
+RELOAD_AFTER_S = 0.05
+# A configuration that is being written is read when it did not change between two looks; if it always does, it is not.
+REST_S = 0.3
+MOST_LOOKS = 20
+
+
+def compile_rules(settings: Settings) -> Rules:
+    """The settings that the packet path needs."""
+    return Rules(
+        [packed(str(server)) for server in settings.fake_mailserver],
+        [packed(str(server)) for server in settings.real_mailserver],
+        settings.whitelist_time,
+    )
+
+
+class Reloading:
+    """The settings in force, and how others take their place."""
+
+    def __init__(
+        self, settings: Settings, load: Callable[[], Loaded], apply: Callable[[Settings], None], log: Log,
+        supervisor: Supervisor,
+    ) -> None:
+        """`load` reads everything again; `apply` lets new settings hold."""
+        self.settings = settings
+        self._load = load
+        self._apply = apply
+        self._log = log
+        self._supervisor = supervisor
+        self._waits: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def ask(self) -> None:
+        """Reload soon, once the file is at rest."""
+        # One that waits will see what this one is about: of thousands of signals some reloads are made.
+        if self._waits is None and not self._closed:
+            self._supervisor.reloading()
+            self._wait(RELOAD_AFTER_S, None, MOST_LOOKS)
+
+    def close(self) -> None:
+        """Make none any more; one that waits is left out."""
+        self._closed = True
+        if self._waits:
+            self._waits.cancel()
+
+    def _wait(self, seconds: float, before: tuple[int, int, int] | None, looks: int) -> None:
+        self._waits = asyncio.get_running_loop().call_later(seconds, self._look, before, looks)
+
+    def _look(self, before: tuple[int, int, int] | None, looks: int) -> None:
+        now = configfile.being_written(self.settings.config)
+        at_rest = now in {None, before}
+        if not at_rest and looks:
+            self._wait(REST_S, now, looks - 1)
+            return
+        self._waits = None
+        try:
+            if at_rest:
+                self.reload()
+            else:
+                self._log.error("reload-failed", where=self.settings.config, reason="it is still being written")
+        finally:
+            self._supervisor.ready()
+
+    def reload(self) -> bool:
+        """Read the configuration now. False: it cannot be used, as the log says, and nothing has changed."""
+        loaded = self._load()
+        for problem in loaded.problems:
+            if problem.fatal:
+                self._log.error("reload-failed", where=problem.where, reason=problem.message)
+            else:
+                self._log.warning("config", where=problem.where, reason=problem.message)
+        if loaded.settings is None:
+            return False
+        different = changed(self.settings, loaded.settings)
+        fixed = [option.name for option in OPTIONS if option.name in different and not option.live]
+        if fixed:
+            self._log.warning("restart-needed", options=",".join(fixed))
+        # What needs a restart stays what it is, so that the next reload is held against what is in force.
+        self.settings = replace(loaded.settings, **{
+            option.field: getattr(self.settings, option.field) for option in OPTIONS
+            if not option.live and option.kind is not Kind.ACTION})
+        self._apply(self.settings)
+        self._log.info("reloaded", changed=",".join(name for name in different if name not in fixed) or "nothing")
+        return True

@@ -1,0 +1,57 @@
+"""The watch over queue threads, as their back end has it: heartbeats, the thread that looks at them, and the guard.
+
+Without it (--no-watchdog) the heartbeats are there all the same, and nobody looks. Which way it fails: a system without
+a thread to spare is said, and the daemon serves; one that cannot start the guard ends the start.
+"""
+from collections.abc import Iterable, Sequence
+
+from mxallowd.log import Log
+from mxallowd.settings import Settings
+from mxallowd.watchdog._watch import Heartbeats, Watchdog
+from mxallowd.watchdog.guard_process import GuardProcess
+
+
+class Watch:
+    """Who ends this process when verdicts stop. The calls, in order: open, start, tick each second, stop, close."""
+
+    def __init__(self, settings: Settings, log: Log) -> None:
+        self.heartbeats = Heartbeats()
+        self._log = log
+        self._guard: GuardProcess | None = None
+        self._watchdog: Watchdog | None = None
+        if not settings.no_watchdog:
+            sink = "stdout" if settings.stdout else "syslog"
+            self._guard = GuardProcess(self.heartbeats, sink, settings.user or "", log)
+
+    def open(self, queues: Iterable[tuple[int, int]]) -> None:
+        """Start the guard, before any privilege is given up. `queues`: numbers, netlink ports. Raises StartError."""
+        if self._guard is not None:
+            self._guard.start([f"{number}:{port_id}" for number, port_id in queues])
+
+    def start(self, fds: Sequence[int]) -> None:
+        """Begin to watch, once the queue threads run. `fds` are the sockets of the queues; open until stop()."""
+        if self._guard is None:
+            self._log.warning("degraded", reason="no watchdog: a daemon that hangs holds up all new mail")
+            return
+        self._watchdog = Watchdog(self.heartbeats, fds)
+        try:
+            self._watchdog.start()
+        except OSError as error:
+            self._log.warning("degraded", reason=f"no watchdog: {error.strerror}")
+
+    def tick(self) -> None:
+        """Show that the main loop runs, and see to the guard; once a second."""
+        self.heartbeats.beat()
+        if self._guard is not None:
+            self._guard.tick()
+
+    def stop(self) -> None:
+        """End the thread: what follows may take its time. The guard watches on."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+
+    def close(self) -> None:
+        """End both."""
+        self.stop()
+        if self._guard is not None:
+            self._guard.close()

@@ -9,7 +9,7 @@ from mxallowd.engine._address cimport Address
 from mxallowd.engine._headers cimport PARSE_OK, parse_packets
 from mxallowd.engine._packet cimport Packet
 from mxallowd.engine._refused cimport (
-    MOST_SERVERS, Refusal, Refused, refused_note, refused_prefetch, refused_told)
+    MOST_SERVERS, TIMES_SHIFT, Refusal, Refused, refused_note, refused_prefetch, refused_told)
 from mxallowd.engine._ring cimport (
     ACCEPTED, EVICTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit,
     ring_limit_refused, ring_publish)
@@ -54,14 +54,15 @@ cdef inline uint16_t role_of(const RuleSet *rules, const Address *address) noexc
 # ---- the decision
 
 cdef inline void report(
-        Path *path, int kind, bint pressing, const Packet *packet, int at, uint64_t until_us) noexcept nogil:
+        Path *path, int kind, bint pressing, const Packet *packet, int at, uint64_t until_us,
+        uint32_t length=0) noexcept nogil:
     cdef Event *event = ring_claim_below(path.ring, path.limit_pressing if pressing else path.limit, pressing)
     if event == NULL:
         return
     event.kind = <uint8_t> kind
     event.reason = 0
     event.queue = path.queue
-    event.length = 0
+    event.length = length
     event.time_us = packet.now_us
     event.source = path.lookups.host[at]
     event.destination = path.destinations[at]
@@ -200,7 +201,7 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept no
     if not tell:
         return REAL_REFUSED
     if path.ring.written < path.limit_refused:
-        report(path, REFUSED, False, packet, at, 0)
+        report(path, REFUSED, False, packet, at, 0, <uint32_t> (place.state >> TIMES_SHIFT))
         refused_told(place, packet.now_us)
     else:
         # It is in the memory of refused hosts, and its next SYN tries again.

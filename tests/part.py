@@ -4,10 +4,12 @@ from pathlib import Path
 
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.backends import Backends
+from mxallowd.backends.memories import Memories
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import Kind
 from mxallowd.errors import StartError
+from tests.test_settings import MINIMUM, good
 
 CAPACITY = 16
 
@@ -82,8 +84,13 @@ class Part:
         return dict(self.counted)
 
 
+def memories(threads: int) -> Memories:
+    """Small ones."""
+    return Memories(good(f"{MINIMUM} --max-entries 1000 --max-refused 1024"), threads)
+
+
 def alone(*, wake_fd: int = -1) -> tuple[Backends, Part]:
     """One of them as the daemon has it."""
-    table = Table(100, 1, main=10)
-    part = Part(table, wake_fd=wake_fd)
-    return Backends(table, [part], lambda: 1), part
+    shared = memories(1)
+    part = Part(shared.table, wake_fd=wake_fd)
+    return Backends(shared, [part], lambda: 1), part

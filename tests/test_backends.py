@@ -4,25 +4,23 @@ import sys
 import pytest
 
 from mxallowd import backends
-from mxallowd._fastpath import Rules
 from mxallowd.backends import Backends
-from mxallowd.engine._table import Table
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
-from tests.part import Part
+from tests.part import Part, memories
 from tests.recorder import Recorder
-from tests.test_settings import good
+from tests.test_settings import MINIMUM, good
 
 SERVERS = "-f 192.0.2.1 -r 192.0.2.2"
 
 
 def test_all_are_asked_and_their_counters_add_up() -> None:
-    table = Table(100, 2)
-    parts = [Part(table, 0), Part(table, 1)]
-    both = Backends(table, parts)
+    shared = memories(2)
+    parts = [Part(shared.table, 0), Part(shared.table, 1)]
+    both = Backends(shared, parts)
     both.open()
     both.start()
-    both.publish(Rules([], [], 1))
+    both.publish(good(MINIMUM))
     both.tick()
     both.stop()
     both.close()
@@ -33,9 +31,9 @@ def test_all_are_asked_and_their_counters_add_up() -> None:
 
 
 def test_all_have_ended_or_one_has_failed() -> None:
-    table = Table(100, 2)
-    parts = [Part(table, 0), Part(table, 1)]
-    both = Backends(table, parts)
+    shared = memories(2)
+    parts = [Part(shared.table, 0), Part(shared.table, 1)]
+    both = Backends(shared, parts)
     assert (both.ended(), both.failed()) == (False, False)
     parts[0].has_ended = parts[1].has_failed = True
     assert (both.ended(), both.failed()) == (False, True)
@@ -44,10 +42,10 @@ def test_all_have_ended_or_one_has_failed() -> None:
 
 
 def test_they_open_all_or_none() -> None:
-    table = Table(100, 3)
-    parts = [Part(table, 0), Part(table, 1, opens=False), Part(table, 2)]
+    shared = memories(3)
+    parts = [Part(shared.table, 0), Part(shared.table, 1, opens=False), Part(shared.table, 2)]
     with pytest.raises(StartError, match="it cannot"):
-        Backends(table, parts).open()
+        Backends(shared, parts).open()
     assert [part.asked for part in parts] == [["open", "close"], [], []]
 
 
@@ -67,21 +65,20 @@ def test_a_package_that_is_missing_is_named(
     assert said.startswith(reason)
     wake = Wake()
     with pytest.raises(StartError, match=reason):
-        backends.create(settings, Rules([], [], 1), wake, Recorder().log)
+        backends.create(settings, wake, Recorder().log)
 
 
 @pytest.mark.parametrize(("options", "readable"), [
     ("-n 23", []), ("-p em0", []), ("-n 23 -p em0", []), ("-p file:/nonexistent/day.pcap", ["/nonexistent/day.pcap"])])
 def test_only_a_captured_file_is_read_later(options: str, readable: list[str]) -> None:
     settings = good(f"{SERVERS} {options} --max-entries 1000 -b")
-    made = backends.create(settings, Rules([], [], 1), Wake(), Recorder().log)
+    made = backends.create(settings, Wake(), Recorder().log)
     assert list(map(str, made.readable())) == readable
     made.close()
 
 
 def test_each_thread_has_a_shard_of_its_own() -> None:
     settings = good(f"{SERVERS} -n 23:25 -p em0 --max-entries 1000 -b")
-    made = backends.create(settings, Rules([], [], 1), Wake(), Recorder().log)
-    assert made.table.shard_count == len(made.fastpaths) == len(made.rings) == 4
-    assert {ring.capacity for ring in made.rings} == {backends.RING_EVENTS}
+    made = backends.create(settings, Wake(), Recorder().log)
+    assert made.table.shard_count - 1 == made.refused.shard_count == len(made.fastpaths) == len(made.rings) == 4
     made.close()

@@ -158,7 +158,8 @@ def test_memory_that_is_not_there(guarded: Lab) -> None:
     limited = ["prlimit", "--as=1000000000", *COMMAND, *ARGUMENTS, "-F", "--max-entries", "90000000"]
     failed = guarded.gateway.run(limited, capture_output=True, text=True, timeout=30)
     assert failed.returncode == 1
-    assert failed.stderr.startswith("mxallowd: max-entries 90000000: no 2160000032 bytes of memory for a table: ")
+    assert failed.stderr.startswith(
+        "mxallowd: max-entries 90000000 and max-refused 262144: no 2160000032 bytes of memory for a table: ")
     assert failed.stderr.count("\n") == 1
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lab.hosts import Lab, ip
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.engine._headers import REASONS
+from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import decode
@@ -61,14 +62,17 @@ class Chain:
         self._writer.start()
         self.log = log_through(self._writer)
         self._ring = Ring(1024, -1)
-        self._path = Fastpath(Table(1024, 1), self._ring, Rules(FAKE, REAL, 3600))
+        table = Table(1024, 1)
+        self._refused = Refused(1024, 1, table)
+        self._path = Fastpath(table, self._ring, Rules(FAKE, REAL, 3600), refused=self._refused)
 
     def take(self, packet: bytes) -> int:
         """Decide about a packet and log it; how many events it was."""
         self._path.decide([packet], 1_000_000)
         events = decode(self._ring.drain(16))
         # A sink of its own: it says only once a minute that packets are malformed.
-        LogSink(self.log, HostLog(self.log, self._writer.count_suppressed, Stress(self.log))).handle(events)
+        hostlog = HostLog(self.log, self._writer.count_suppressed, Stress(self.log))
+        LogSink(self.log, hostlog, self._refused).handle(events)
         return len(events)
 
     def close(self) -> None:

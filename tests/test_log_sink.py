@@ -1,8 +1,10 @@
 """The log sink: one line for what happens to a host, sums for what happens often, and bounds."""
+from mxallowd.engine._refused import Refused
+from mxallowd.engine._table import Table
 from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.log.periodic import PERIOD_S
 from mxallowd.sinks.hostlog import LINES_BURST, LINES_PER_S, HostLog
-from mxallowd.sinks.log import MAX_REFUSED_HOSTS, LogSink
+from mxallowd.sinks.log import LogSink
 from mxallowd.sinks.stress import Stress
 from tests.log_lines import log_to
 
@@ -18,7 +20,9 @@ class Bench:
         self.lines: list[str] = []
         self.suppressed = 0
         log = log_to(self.lines)
-        self.sink = LogSink(log, HostLog(log, self.count_suppressed, Stress(log), lambda: self.now), lambda: self.now)
+        self.sink = LogSink(
+            log, HostLog(log, self.count_suppressed, Stress(log), lambda: self.now), Refused(100, 1, Table(4)),
+            lambda: self.now)
 
     def count_suppressed(self, lines: int) -> None:
         self.suppressed += lines
@@ -44,57 +48,6 @@ def test_a_line_a_kind() -> None:
         "refused [198.51.100.7] real=192.0.2.20 times=1",
         "malformed count=1 reason=truncated length=5 head=4500010203",
         "whitelist-full [203.0.113.5] count=1"]
-
-
-def test_repeated_refusals_are_summed_up_once_a_minute() -> None:
-    bench = Bench()
-    bench.sink.handle([event(Kind.REFUSED)] * 5)
-    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=1"]
-    bench.now += PERIOD_S - 1
-    bench.sink.handle([event(Kind.REFUSED)])
-    bench.sink.tick()
-    assert bench.take() == []
-    bench.now += 1
-    bench.sink.tick()
-    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=5 seconds=60"]
-    # Still under watch for another minute; a quiet one ends it.
-    bench.sink.handle([event(Kind.REFUSED)])
-    assert bench.take() == []
-    bench.now += PERIOD_S
-    bench.sink.tick()
-    bench.now += PERIOD_S
-    bench.sink.tick()
-    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=1 seconds=60"]
-    bench.sink.handle([event(Kind.REFUSED)])
-    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=1"]
-
-
-def test_hosts_are_summed_up_apart_and_the_end_says_all() -> None:
-    bench = Bench()
-    bench.sink.handle([event(Kind.REFUSED, "198.51.100.1"), event(Kind.REFUSED, "198.51.100.2")] * 3)
-    bench.take()
-    bench.now += 7
-    bench.sink.close()
-    assert bench.take() == ["refused [198.51.100.1] real=192.0.2.20 times=2 seconds=7",
-                            "refused [198.51.100.2] real=192.0.2.20 times=2 seconds=7"]
-
-
-def test_the_sum_of_all_lines_is_the_number_of_refusals() -> None:
-    bench = Bench()
-    hosts = MAX_REFUSED_HOSTS + 100
-    for turn in range(3):
-        for first in range(0, hosts, 400):
-            bench.now += 2
-            bench.sink.handle([event(Kind.REFUSED, f"10.{turn % 2}.{n >> 8}.{n & 255}")
-                               for n in range(first, min(first + 400, hosts))] * 2)
-            assert len(bench.sink._refused) <= MAX_REFUSED_HOSTS
-    bench.sink.close()
-    lines = bench.take()
-    assert bench.suppressed == 0 or len(lines) >= LINES_BURST
-    times = sum(int(line.split("times=")[1].split()[0]) for line in lines)
-    assert times <= 6 * hosts
-    if bench.suppressed == 0:
-        assert times == 6 * hosts
 
 
 def test_a_flood_of_hosts_is_cut_and_counted() -> None:

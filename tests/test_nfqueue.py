@@ -11,8 +11,9 @@ import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from lab.namespaces import visit
-from mxallowd._fastpath import Rules
+from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.backends import nfqueue
+from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from tests.daemon_process import SERVERS, DaemonProcess
 
@@ -224,7 +225,7 @@ def test_a_flood_ends_with_every_packet_answered(daemon: DaemonProcess, guarded:
 def test_the_queue_is_set_as_the_readme_says(lab: Lab) -> None:
     """Length, copy range, buffer, and that one overrun does not close the socket: asked of the kernel."""
     with visit(lab.gateway.name):
-        queue = nfqueue._Queue(23, 0, Table(64), Rules([], [], 1), -1)
+        queue = nfqueue._Queue(23, Fastpath(Table(64), Ring(16, -1), Rules([], [], 1)))
         queue.bind(5000)
     written: list[bytes] = []
     try:

@@ -4,15 +4,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mxallowd._fastpath import OUTCOME_NAMES, Fastpath
 from mxallowd.daemon import reloading
-from mxallowd.daemon.reloading import Reloading, compile_rules
-from mxallowd.engine._ring import Ring
-from mxallowd.engine._table import Table
+from mxallowd.daemon.reloading import Reloading
 from mxallowd.settings import Problem, Settings, configfile
 from mxallowd.settings.loading import Loaded
 from tests.recorder import Recorder
-from tests.strategies import packed, syn
 from tests.test_settings import MINIMUM, good
 
 AT_REST = None
@@ -175,17 +171,3 @@ def test_a_mistake_while_reading_leaves_no_supervisor_waiting() -> None:
         await ask_and_wait(scene)
 
     assert play(story).recorder.lines == ["reloaded changed=whitelist-time"]
-
-
-def test_the_rules_are_the_servers_and_the_lifetime() -> None:
-    rules = compile_rules(good("-f 192.0.2.1 -f 2001:db8::1 -r 192.0.2.2 -r 2001:db8::2 -n 23 -t 60"))
-    table = Table(100)
-    path = Fastpath(table, Ring(64, -1), rules)
-    for host, fake, real in (
-            ("198.51.100.7", "192.0.2.1", "192.0.2.2"), ("2001:db8:1::7", "2001:db8::1", "2001:db8::2")):
-        packets = [syn(packed(host), packed(server)) for server in (real, fake, real)]
-        assert [OUTCOME_NAMES[outcome] for outcome in path.decide(packets, 1)] == [
-            "real-refused", "fake-new", "real-first"]
-    found = table.find(packed("198.51.100.7"), 1)
-    assert found is not None
-    assert found[0] == 60_000_001

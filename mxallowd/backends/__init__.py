@@ -9,19 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd.engine._refused import HOST_BYTES
+from mxallowd.backends.memories import Memories
 from mxallowd.engine._ring import Ring
-from mxallowd.engine._table import Table, table_bytes
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
 from mxallowd.log import Log
-from mxallowd.process import memory
 from mxallowd.settings import Settings
-
-RING_EVENTS = 8192  # in each ring
-# The main thread's part of the whitelist is one in so many entries.
-MAIN_SHARE, MAIN_SHARE_WITHOUT_NAMES = 4, 16
 
 
 class Backend(Protocol):
@@ -70,13 +64,17 @@ class Backend(Protocol):
 
 
 class Backends:
-    """The chosen back ends as one, with the whitelist that they share."""
+    """The chosen back ends as one, with the memories that they share."""
 
-    def __init__(self, table: Table, parts: Sequence[Backend], clock_us: Callable[[], int] = boottime_us) -> None:
-        self.table = table
+    def __init__(
+        self, memories: Memories, parts: Sequence[Backend], clock_us: Callable[[], int] = boottime_us
+    ) -> None:
+        self.table = memories.table
+        self.refused = memories.refused
         self.clock_us = clock_us
         self.rings = [ring for part in parts for ring in part.rings]
         self.fastpaths = [fastpath for part in parts for fastpath in part.fastpaths]
+        self._memories = memories
         self._parts = parts
 
     def readable(self) -> list[Path]:
@@ -100,8 +98,9 @@ class Backends:
         for part in self._parts:
             part.start()
 
-    def publish(self, rules: Rules) -> None:
-        """Let these rules hold from now on."""
+    def publish(self, settings: Settings) -> None:
+        """Let the servers and the lifetime of these settings hold from now on."""
+        rules = self._memories.compile(settings)
         for part in self._parts:
             part.publish(rules)
 
@@ -142,18 +141,6 @@ class Backends:
         return totals
 
 
-def whitelist_table(settings: Settings, threads: int) -> Table:
-    """The whitelist, shared by so many threads. Raises StartError."""
-    # A quarter for the hosts that the main thread lets in: mostly by their names. Without those, there are few.
-    main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
-    memory.require(table_bytes(settings.max_entries) + settings.max_refused * HOST_BYTES,
-                   f"max-entries {settings.max_entries} and max-refused {settings.max_refused}")
-    try:
-        return Table(settings.max_entries, threads, main=main)
-    except MemoryError as error:
-        raise StartError(f"max-entries {settings.max_entries}: {error}") from None
-
-
 def unsupported(settings: Settings) -> list[str]:
     """Why this system cannot run the back ends that the settings choose."""
     reasons = []
@@ -175,31 +162,30 @@ def _why_no_queues() -> str | None:
     return None
 
 
-def create(settings: Settings, rules: Rules, wake: Wake, log: Log) -> Backends:
+def create(settings: Settings, wake: Wake, log: Log) -> Backends:
     """The back ends that the settings choose; their rings wake `wake`. Raises StartError."""
     # Each module is imported only when chosen, and where it can be.
     if reasons := unsupported(settings):
         raise StartError(reasons[0])
     source = settings.pflog_interface
     queues = settings.queue_num or range(0)
-    table = whitelist_table(settings, len(queues) + (source is not None))
-
-    def fastpath(shard: int) -> Fastpath:
-        return Fastpath(table, Ring(RING_EVENTS, wake.write_fd), rules, shard=shard)
-
+    memories = Memories(settings, len(queues) + (source is not None))
     if source is not None and source.startswith("file:"):
         from mxallowd.backends import rehearsal  # noqa: PLC0415
 
         clock = rehearsal.Clock()
-        alone = rehearsal.RehearsalBackend(settings, fastpath(rehearsal.SHARD), wake, log, clock)
-        return Backends(table, [alone], clock)
+        decision = memories.decision(rehearsal.SHARD, wake.write_fd)
+        return Backends(memories, [rehearsal.RehearsalBackend(settings, decision, wake, log, clock)], clock)
     parts: list[Backend] = []
     if queues:
         from mxallowd.backends import nfqueue  # noqa: PLC0415
 
-        parts.append(nfqueue.NfqueueBackend(settings, rules, wake, table, log))
+        # The shards from the first one on are theirs.
+        decisions = [memories.decision(shard, wake.write_fd, queue) for shard, queue in enumerate(queues)]
+        parts.append(nfqueue.NfqueueBackend(settings, dict(zip(queues, decisions, strict=True)), log))
     if source is not None:
         from mxallowd.backends import capture  # noqa: PLC0415
 
-        parts.append(capture.CaptureBackend(settings, fastpath(len(queues)), len(queues), wake, log))
-    return Backends(table, parts)
+        decision = memories.decision(len(queues), wake.write_fd)
+        parts.append(capture.CaptureBackend(settings, decision, len(queues), wake, log))
+    return Backends(memories, parts)

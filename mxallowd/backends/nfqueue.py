@@ -8,18 +8,14 @@ import os
 import socket
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mxallowd._fastpath import Fastpath, Rules
-from mxallowd.backends import RING_EVENTS
 from mxallowd.backends._worker import QueueThread
 from mxallowd.backends.procqueues import ProcQueues
-from mxallowd.engine._ring import Ring
-from mxallowd.engine._table import Table
-from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
 from mxallowd.log import Log
 from mxallowd.process.privileges import may_administer_network
@@ -67,10 +63,9 @@ def bypass_message(queue: int) -> bytes:
 class _Queue:
     """One kernel queue with its socket, its ring and the decision that its thread runs."""
 
-    def __init__(self, number: int, shard: int, table: Table, rules: Rules, wake_fd: int) -> None:
+    def __init__(self, number: int, fastpath: Fastpath) -> None:
         self.number = number
-        self.ring = Ring(RING_EVENTS, wake_fd)
-        self.fastpath = Fastpath(table, self.ring, rules, shard=shard, queue=number)
+        self.fastpath = fastpath
         self.warnings: list[str] = []
         self._library: NetfilterQueue | None = None
 
@@ -134,19 +129,17 @@ class _Queue:
 class NfqueueBackend:
     """The queues of `queue-num`, one thread each, sharing one whitelist."""
 
-    def __init__(self, settings: Settings, rules: Rules, wake: Wake, table: Table, log: Log) -> None:
-        assert settings.queue_num is not None
+    def __init__(self, settings: Settings, decisions: Mapping[int, Fastpath], log: Log) -> None:
+        """`decisions` are by the numbers of the queues, each over a shard of its own."""
         self._log = log
         self._queue_length = settings.queue_length
         self._on_overload = settings.on_overload
         # Opened now: later it may not be allowed to read it.
         self._proc_queues = ProcQueues()
         self._watch = Watch(settings, log)
-        # The shards of the table from the first one on are ours, one a thread.
-        self._queues = [
-            _Queue(number, i, table, rules, wake.write_fd) for i, number in enumerate(settings.queue_num)]
+        self._queues = [_Queue(number, fastpath) for number, fastpath in decisions.items()]
         self._threads: dict[int, QueueThread] = {}  # by the numbers of their queues
-        self.rings = [queue.ring for queue in self._queues]
+        self.rings = [queue.fastpath.ring for queue in self._queues]
         self.fastpaths = [queue.fastpath for queue in self._queues]
 
     def readable(self) -> list[Path]:

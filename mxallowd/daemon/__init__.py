@@ -18,7 +18,7 @@ from pathlib import Path
 from mxallowd import __version__, backends
 from mxallowd.daemon.losses import Losses, safely
 from mxallowd.daemon.pump import Pump
-from mxallowd.daemon.reloading import Reloading, compile_rules
+from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
 from mxallowd.engine.wake import Wake
 from mxallowd.log import Log
@@ -53,14 +53,14 @@ class Daemon:
         self._stopped_by = ""
         self._reloading = Reloading(settings, load, self._apply, log, self._supervisor)
         wake = Wake()
-        self._backend = backends.create(settings, compile_rules(settings), wake, log)
+        self._backend = backends.create(settings, wake, log)
         self._readable = [*configfile.readable(settings.config), *self._backend.readable()]
         whitelist = Whitelist(self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths))
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
         hostlog = HostLog(log, writer.count_suppressed, self._stress)
-        self._sinks: list[Sink] = [LogSink(log, hostlog)]
+        self._sinks: list[Sink] = [LogSink(log, hostlog, self._backend.refused)]
         if not settings.no_rdns_whitelist:
             # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
             from mxallowd.dns import resolver  # noqa: PLC0415
@@ -148,7 +148,7 @@ class Daemon:
             self._supervisor.alive()
 
     def _apply(self, settings: Settings) -> None:
-        self._backend.publish(compile_rules(settings))
+        self._backend.publish(settings)
         self._log.set_quiet(settings.quiet)
         for sink in self._sinks:
             sink.reload(settings)

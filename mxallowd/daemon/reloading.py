@@ -7,8 +7,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from mxallowd._fastpath import Rules
-from mxallowd.engine.events import packed
 from mxallowd.log import Log
 from mxallowd.process.supervisor import Supervisor
 from mxallowd.settings import Settings, changed, configfile
@@ -19,15 +17,6 @@ RELOAD_AFTER_S = 0.05
 # A configuration that is being written is read when it did not change between two looks; if it always does, it is not.
 REST_S = 0.3
 MOST_LOOKS = 20
-
-
-def compile_rules(settings: Settings) -> Rules:
-    """The settings that the packet path needs."""
-    return Rules(
-        [packed(str(server)) for server in settings.fake_mailserver],
-        [packed(str(server)) for server in settings.real_mailserver],
-        settings.whitelist_time,
-    )
 
 
 class Reloading:

@@ -49,7 +49,8 @@ class Report:
         await asyncio.gather(*(sink.refresh() for sink in self._sinks))
         return counters.collect([
             *(fastpath.counters() for fastpath in self._backend.fastpaths), self._backend.table.counters(),
-            self._backend.counters(), *(sink.counters() for sink in self._sinks), {"stress": self._stress.times}])
+            self._backend.refused.counters(), self._backend.counters(), *(sink.counters() for sink in self._sinks),
+            {"stress": self._stress.times}])
 
     def handle(self, events: Sequence[Event]) -> None:
         """Look for the end of sweeps."""

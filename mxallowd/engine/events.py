@@ -23,7 +23,7 @@ class Kind(IntEnum):
 
     WHITELISTED = 1  # source met a fake server and is listed until until_us
     ACCEPTED = 2  # source, listed, reached a real server for the first time
-    REFUSED = 3  # source, not listed, tried a real server
+    REFUSED = 3  # source, not listed, tried a real server: once a minute a host; length is its attempts so far
     MALFORMED = 4  # a packet whose header cannot be parsed; it was accepted
     FULL = 5  # source met a fake server and there was no room
     SWEPT = 6  # the queue's thread has removed all expired entries

@@ -32,7 +32,12 @@ class HostLog:
         if not self._log.takes_info():
             return
         if self.stress.on or not self._bucket.take():
-            self._count_suppressed(1)
+            self.suppress(1)
             return
         shown = {key: address_text(value) if isinstance(value, bytes) else value for key, value in values.items()}
         self._log.info(word, address_text(host), **shown)
+
+    def suppress(self, lines: int) -> None:
+        """Count lines of which there is not even an event."""
+        if lines and self._log.takes_info():
+            self._count_suppressed(lines)

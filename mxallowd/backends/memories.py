@@ -1,0 +1,44 @@
+"""What all back ends share: the whitelist, the memory of refused hosts, and the decisions over them.
+
+Both are cut into shards, one for each thread that decides; the whitelist has one more, which the main thread writes.
+All of their memory is taken here, at the start, or the start fails.
+"""
+from mxallowd._fastpath import Fastpath, Rules
+from mxallowd.engine._refused import HOST_BYTES, Refused
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table, table_bytes
+from mxallowd.engine.events import packed
+from mxallowd.errors import StartError
+from mxallowd.process import memory
+from mxallowd.settings import Settings
+
+RING_EVENTS = 8192  # in each ring
+# The main thread's part of the whitelist is one in so many entries: it lets hosts in by their names, mostly.
+MAIN_SHARE, MAIN_SHARE_WITHOUT_NAMES = 4, 16
+
+
+class Memories:
+    """Whitelist and refused hosts, for so many threads that decide."""
+
+    def __init__(self, settings: Settings, threads: int) -> None:
+        """Raises StartError."""
+        what = f"max-entries {settings.max_entries} and max-refused {settings.max_refused}"
+        memory.require(table_bytes(settings.max_entries) + settings.max_refused * HOST_BYTES, what)
+        main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
+        try:
+            self.table = Table(settings.max_entries, threads, main=main)
+            self.refused = Refused(settings.max_refused, threads, self.table)
+        except MemoryError as error:
+            raise StartError(f"{what}: {error}") from None
+        self.rules = self.compile(settings)
+
+    def compile(self, settings: Settings) -> Rules:
+        """What the packet path needs of the settings."""
+        fake = [packed(str(server)) for server in settings.fake_mailserver]
+        real = [packed(str(server)) for server in settings.real_mailserver]
+        return Rules(fake, real, settings.whitelist_time, {server: self.refused.number_of(server) for server in real})
+
+    def decision(self, shard: int, wake_fd: int, queue: int = 0) -> Fastpath:
+        """The decision for the thread that writes `shard` of both; its ring wakes `wake_fd`."""
+        return Fastpath(
+            self.table, Ring(RING_EVENTS, wake_fd), self.rules, shard=shard, queue=queue, refused=self.refused)

@@ -1,0 +1,87 @@
+"""Lines about refused hosts: the first refusal at once, and once a minute how many attempts came since.
+
+The packet path tells of a host when it is refused for the first time, and again when a minute is over; all attempts are
+counted in the memory of refused hosts, which is asked when a sum is due. A host that is quiet for a minute begins anew.
+"""
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from mxallowd.engine._refused import Refusals
+from mxallowd.engine.events import Event
+from mxallowd.log.periodic import PERIOD_S
+from mxallowd.sinks.hostlog import HostLog
+
+# Hosts of which a sum will be said. With more, that of the one that waited longest is said early.
+MAX_OPEN = 4096
+
+
+class Memory(Protocol):
+    """What is asked of the memory of refused hosts (_refused.pyi)."""
+
+    def find(self, host: bytes) -> Refusals | None:
+        """What is known of a host."""
+
+    def counters(self) -> dict[str, int]:
+        """Among them refused-untold, the refusals of which no event told."""
+
+
+class _Open(NamedTuple):
+    """A host whose sum is due a minute after `since`."""
+
+    since: float
+    times: int  # attempts that lines have told of
+    server: bytes  # of the last of them
+
+
+class RefusalLines:
+    """The lines about all refused hosts."""
+
+    def __init__(self, hostlog: HostLog, memory: Memory, clock: Callable[[], float] = time.monotonic) -> None:
+        self._hostlog = hostlog
+        self._memory = memory
+        self._clock = clock
+        self._open: dict[bytes, _Open] = {}  # in the order of `since`
+        self._untold = 0
+
+    def take(self, event: Event) -> None:
+        """Write the first line of a host; what comes later is for its sum."""
+        known = self._open.get(event.source)
+        if known:
+            if event.length <= known.times:
+                # It was pushed out of the memory meanwhile, and is counted from the beginning.
+                self._open[event.source] = known._replace(times=event.length - 1)
+            return
+        if len(self._open) >= MAX_OPEN:
+            self._sum_up(next(iter(self._open)))
+        self._open[event.source] = _Open(self._clock(), event.length, event.destination)
+        self._hostlog.info("refused", event.source, real=event.destination, times=1)
+
+    def tick(self) -> None:
+        """Write the sums whose minute is over, and count what nobody could be told of."""
+        now = self._clock()
+        for host, known in list(self._open.items()):
+            if now - known.since < PERIOD_S:
+                break
+            self._sum_up(host, again=True)
+        untold = self._memory.counters()["refused-untold"]
+        self._hostlog.suppress(untold - self._untold)
+        self._untold = untold
+
+    def close(self) -> None:
+        """Write every sum that is open."""
+        for host in list(self._open):
+            self._sum_up(host)
+
+    def _sum_up(self, host: bytes, *, again: bool = False) -> None:
+        known = self._open.pop(host)
+        found = self._memory.find(host)
+        if found is None or found.times <= known.times:
+            # Nothing came, or nobody knows any more what did.
+            return
+        now = self._clock()
+        server = found.server or known.server
+        self._hostlog.info("refused", host, real=server, times=found.times - known.times,
+                           seconds=round(now - known.since))
+        if again:
+            self._open[host] = _Open(now, found.times, server)

@@ -1,0 +1,140 @@
+"""Lines about refused hosts: the first at once, sums once a minute, and bounds."""
+from mxallowd.engine._refused import Refusals, Refused
+from mxallowd.engine._table import Table
+from mxallowd.engine.events import Event, Kind, packed
+from mxallowd.log.periodic import PERIOD_S
+from mxallowd.sinks.hostlog import LINES_BURST, HostLog
+from mxallowd.sinks.refusals import MAX_OPEN, RefusalLines
+from mxallowd.sinks.stress import Stress
+from tests.log_lines import log_to
+
+REAL = packed("192.0.2.20")
+OTHER = packed("192.0.2.21")
+
+
+class Bench:
+    """The lines with a clock to turn, over a real memory into which this writes as the packet path does."""
+
+    def __init__(self, room: int = 100_000) -> None:
+        self.now = 1000.0
+        self.lines: list[str] = []
+        self.suppressed = 0
+        self.untold = 0
+        log = log_to(self.lines)
+        self.memory = Refused(room, 1, Table(4))
+        self.servers = {server: self.memory.number_of(server) for server in (REAL, OTHER)}
+        self.port = 0
+        self.written = RefusalLines(
+            HostLog(log, self.count_suppressed, Stress(log), lambda: self.now), self, lambda: self.now)
+
+    def find(self, host: bytes) -> Refusals | None:
+        return self.memory.find(host)
+
+    def counters(self) -> dict[str, int]:
+        return {"refused-untold": self.untold}
+
+    def count_suppressed(self, lines: int) -> None:
+        self.suppressed += lines
+
+    def refuse(self, host: str, times: int = 1, server: bytes = REAL) -> None:
+        """So many attempts; the packet path tells of those that are due."""
+        for _ in range(times):
+            self.port = self.port % 60_000 + 1
+            if self.memory.note(packed(host), self.servers[server], self.port, int(self.now * 1_000_000)):
+                found = self.memory.find(packed(host))
+                assert found
+                self.written.take(Event(Kind.REFUSED, 0, 23, found.times, 0, packed(host), server, 0))
+
+    def take(self) -> list[str]:
+        lines, self.lines[:] = list(self.lines), []
+        return lines
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.written.tick()
+
+
+def test_attempts_are_summed_up_once_a_minute() -> None:
+    bench = Bench()
+    bench.refuse("198.51.100.7", 5)
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=1"]
+    bench.pass_time(PERIOD_S - 1)
+    bench.refuse("198.51.100.7", server=OTHER)
+    assert bench.take() == []
+    bench.pass_time(1)
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.21 times=5 seconds=60"]
+    # Still under watch for another minute, with nothing new about it; a quiet one ends it.
+    bench.refuse("198.51.100.7", 2)
+    bench.pass_time(PERIOD_S)
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=2 seconds=60"]
+    bench.pass_time(PERIOD_S)
+    assert bench.take() == []
+    bench.refuse("198.51.100.7", 3)
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=1"]
+    bench.pass_time(PERIOD_S)
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=2 seconds=60"]
+
+
+def test_syns_sent_again_are_no_attempts() -> None:
+    bench = Bench()
+    for seconds in (0, 1, 3, 7, 15, 31):
+        bench.now = 1000.0 + seconds
+        bench.port = 7
+        bench.refuse("198.51.100.7")
+    bench.pass_time(PERIOD_S)
+    assert bench.take() == ["refused [198.51.100.7] real=192.0.2.20 times=1"]
+
+
+def test_hosts_are_summed_up_apart_and_the_end_says_all() -> None:
+    bench = Bench()
+    for host in ("198.51.100.1", "2001:db8::2"):
+        bench.refuse(host, 3)
+    bench.take()
+    bench.now += 7
+    bench.written.close()
+    assert bench.take() == ["refused [198.51.100.1] real=192.0.2.20 times=2 seconds=7",
+                            "refused [2001:db8::2] real=192.0.2.20 times=2 seconds=7"]
+
+
+def test_the_sum_of_all_lines_is_the_number_of_attempts() -> None:
+    bench = Bench()
+    hosts = MAX_OPEN + 100
+    for turn in range(3):
+        for number in range(hosts):
+            bench.now += 0.01
+            bench.refuse(f"10.{turn % 2}.{number >> 8}.{number & 255}", 2)
+            assert len(bench.written._open) <= MAX_OPEN
+    # Thousands of lines at once, each of them for one attempt: not all are written.
+    bench.written.close()
+    times = sum(int(line.split("times=")[1].split()[0]) for line in bench.take())
+    assert times + bench.suppressed == 6 * hosts
+    assert times > 4 * hosts
+
+
+def test_who_was_pushed_out_of_the_memory_begins_anew() -> None:
+    bench = Bench(room=4)
+    bench.refuse("198.51.100.1", 5)
+    for number in range(2, 6):
+        bench.now += 2
+        bench.refuse(f"198.51.100.{number}")
+    bench.take()
+    bench.refuse("198.51.100.1", 3)
+    # Nothing is said of those that nobody knows any more.
+    bench.pass_time(PERIOD_S)
+    lines = bench.take()
+    assert lines[0] == "refused [198.51.100.1] real=192.0.2.20 times=3 seconds=68"
+    assert len(lines) == 1
+
+
+def test_a_flood_is_cut_and_what_nobody_told_of_is_counted() -> None:
+    bench = Bench()
+    for number in range(3000):
+        bench.refuse(f"10.0.{number >> 8}.{number & 255}")
+    assert len(bench.take()) == LINES_BURST
+    assert bench.suppressed == 3000 - LINES_BURST
+    bench.untold = 500
+    bench.pass_time(1)
+    bench.untold = 700
+    bench.pass_time(1)
+    bench.pass_time(1)
+    assert bench.suppressed == 3000 - LINES_BURST + 700

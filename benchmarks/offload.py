@@ -37,7 +37,7 @@ from benchmarks.site import KNOWN, UNKNOWN, BenchError, Program, Site, listening
 from benchmarks.workload import syn
 from lab.hosts import FAKE4, REAL4, supported
 from lab.namespaces import visit
-from mxallowd.mirrors.kernel import Listing, TableError
+from mxallowd.mirrors import Listing, TargetError
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nft import NftTable
 from mxallowd.text import quoted
@@ -315,7 +315,7 @@ def main() -> int:
         return 1
     try:
         found = measure(options)
-    except (BenchError, PeerError, TableError, RuntimeError, OSError) as error:
+    except (BenchError, PeerError, TargetError, RuntimeError, OSError) as error:
         print(f"offload: {error}", file=sys.stderr)
         return 1
     if options.json:

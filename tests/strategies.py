@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from mxallowd.mirrors.kernel import Known, Listing
+from mxallowd.mirrors import Listed, Listing
 from tests.oracle import MAPPED
 
 TCP, UDP, HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 6, 17, 0, 43, 44, 60  # IANA protocol numbers
@@ -19,9 +19,9 @@ def packed(text: str) -> bytes:
     return ip_address(text).packed.rjust(16, b"\0") if ":" in text else MAPPED + ip_address(text).packed
 
 
-def listing(*entries: Known) -> Listing:
+def listing(*entries: Listed) -> Listing:
     """Hosts for a table to be filled with, whose times are counted from 0."""
-    return Listing(((known.host, 1_000_000 * known.remaining_s, known.used) for known in entries), 0)
+    return Listing(((one.host, 1_000_000 * one.remaining_s, one.used) for one in entries), 0)
 
 
 FAKE = [packed("192.0.2.3"), packed("192.0.2.4"), packed("2001:db8::3")]

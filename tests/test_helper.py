@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lab.hosts import FAKE4, Attempt, Lab
 from lab.namespaces import visit
-from mxallowd.mirrors.kernel import Known, TableError, helper, privileged
+from mxallowd.mirrors import Listed, TargetError
+from mxallowd.mirrors.kernel import helper, privileged
 from mxallowd.mirrors.kernel.helper import ANSWER, RECORD, REQUEST, Ipset, Pf, Verb, serve, set_headers
 from mxallowd.mirrors.kernel.ipset import IpsetTable
 from mxallowd.mirrors.kernel.privileged import Privileged
@@ -118,7 +119,7 @@ def test_a_helper_that_was_killed_is_started_again(lab: Lab, monkeypatch: pytest
         assert one._process
         one._process.kill()
         one._process.wait()
-        with pytest.raises(TableError, match="the helper of ipset has ended"):
+        with pytest.raises(TargetError, match="the helper of ipset has ended"):
             one.ask(Verb.INSPECT)
         time.sleep(0.6)
         assert one.ask(Verb.INSPECT) == ""
@@ -135,7 +136,7 @@ def test_a_helper_that_hangs_is_given_up(lab: Lab, monkeypatch: pytest.MonkeyPat
         subprocess.run(["kill", "-STOP", str(one._process.pid)], check=True)
         started = time.monotonic()
         # More than a pipe holds.
-        with pytest.raises(TableError, match="it takes nothing"):
+        with pytest.raises(TargetError, match="it takes nothing"):
             one.ask(Verb.REPLACE, [(1, 0, 1, FOUR)] * 10_000)
         assert time.monotonic() - started < 2
         assert one._process is None
@@ -148,7 +149,7 @@ def test_a_twin_that_an_earlier_filling_left_behind(lab: Lab) -> None:
             subprocess.run(["ipset", "create", name, "hash:ip", *more.split()], check=True)
         table = IpsetTable()
         table.open()
-        assert table.refill(listing(Known(FOUR, 50, used=False), Known(SIX, 50, used=True))) == 0
+        assert table.refill(listing(Listed(FOUR, 50, used=False), Listed(SIX, 50, used=True))) == 0
         held, whole = table.read()
         assert ({one.host for one in held}, whole) == ({FOUR, SIX}, True)
         table.close()

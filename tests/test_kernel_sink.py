@@ -14,9 +14,9 @@ from mxallowd.engine._table import Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 from mxallowd.log import Log
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, seconds_left
 from mxallowd.mirrors import mirror as kernel
 from mxallowd.mirrors.jobs import Jobs
-from mxallowd.mirrors.kernel import Held, Known, Listing, TableError, TableFull, seconds_left
 from mxallowd.mirrors.mirror import Expiry, KernelTableSink
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
@@ -33,11 +33,11 @@ class Faked:
     name = "faked"
     sample = 32
 
-    def __init__(self, *, forgets: bool = True) -> None:
-        self.forgets = forgets
+    def __init__(self, *, expires: bool = True) -> None:
+        self.expires = expires
         self.held: dict[bytes, tuple[int | None, bool]] = {}
         self.calls: list[str] = []
-        self.fault: TableError | None = None
+        self.fault: TargetError | None = None
         self.room = 1_000_000
         self.slow_s = 0.0
         self.counted: dict[str, int] = {}
@@ -54,17 +54,17 @@ class Faked:
     def inspect(self) -> None:
         self._call("inspect")
 
-    def read(self) -> tuple[list[Held], bool]:
+    def read(self) -> tuple[list[Copied], bool]:
         self._call("read")
-        return [Held(host, remaining_s, used) for host, (remaining_s, used) in self.held.items()], True
+        return [Copied(host, remaining_s, used) for host, (remaining_s, used) in self.held.items()], True
 
-    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+    def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         self._call("change")
         for host in unlisted:
             self.held.pop(host, None)
-        if len(self.held.keys() | {known.host for known in listed}) > self.room:
-            raise TableFull("the set is full")
-        self.held.update({known.host: (known.remaining_s, known.used) for known in listed})
+        if len(self.held.keys() | {one.host for one in listed}) > self.room:
+            raise TargetFull("the set is full")
+        self.held.update({one.host: (one.remaining_s, one.used) for one in listed})
 
     def refill(self, entries: Listing) -> int:
         self._call("refill")
@@ -90,8 +90,8 @@ class Faked:
 class Scene:
     """A sink with its table, whitelist and log."""
 
-    def __init__(self, arguments: str = "", *, forgets: bool = True) -> None:
-        self.faked = Faked(forgets=forgets)
+    def __init__(self, arguments: str = "", *, expires: bool = True) -> None:
+        self.faked = Faked(expires=expires)
         self.table = Table(1000, 1, admitted=100)
         self.whitelist = Whitelist(self.table)
         self.lines: list[str] = []
@@ -191,7 +191,7 @@ def test_hosts_that_have_reached_the_real_server_come_first_and_their_number_is_
 def test_what_cannot_be_changed_does_not_wait_and_is_no_load() -> None:
     async def story() -> None:
         scene = Scene()
-        scene.faked.fault = TableError("it is missing")
+        scene.faked.fault = TargetError("it is missing")
         scene.open()
         await scene.until(lambda: any("it is missing" in line for line in scene.lines))
         for number in range(kernel.MAX_DIRTY):
@@ -237,7 +237,7 @@ def test_whatever_happens_it_ends_the_same_as_the_whitelist(steps: list[tuple[by
             elif what == "flush":
                 scene.faked.held.clear()
             elif what == "fail":
-                scene.faked.fault = TableError("broken")
+                scene.faked.fault = TargetError("broken")
             elif what == "mend":
                 scene.faked.fault = None
             await asyncio.sleep(0)
@@ -286,7 +286,7 @@ def test_a_sample_that_is_missing_leads_to_one_filling(monkeypatch: pytest.Monke
 def test_a_fault_is_said_once_a_minute_and_everything_comes_after_it() -> None:
     async def story() -> None:
         scene = Scene()
-        scene.faked.fault = TableError("set mx_white4 is missing")
+        scene.faked.fault = TargetError("set mx_white4 is missing")
         scene.open()
         said = 'table-broken table=faked reason="set mx_white4 is missing"'
         assert scene.lines == [said]
@@ -302,7 +302,7 @@ def test_a_fault_is_said_once_a_minute_and_everything_comes_after_it() -> None:
         scene.later(4)
         await scene.until(lambda: scene.faked.held)
         # It is said anew when it happens anew.
-        scene.faked.fault = TableError("set mx_white4 is missing")
+        scene.faked.fault = TargetError("set mx_white4 is missing")
         scene.later(4)
         await scene.until(lambda: scene.lines.count(said) == 3)
         scene.sink.close()
@@ -427,7 +427,7 @@ def test_what_is_there_at_the_start_is_taken_over() -> None:
 
 def test_a_table_that_does_not_forget_is_told_when_a_time_is_over() -> None:
     async def story() -> None:
-        scene = Scene(forgets=False)
+        scene = Scene(expires=False)
         scene.faked.held = {HOSTS[5]: (0, False)}
         scene.open()
         assert {host for host, _, _ in scene.whitelist.known()} == {HOSTS[5]}

@@ -19,7 +19,7 @@ from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import decode
 from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer
-from mxallowd.mirrors.kernel import Held, TableError
+from mxallowd.mirrors import Copied, TargetError
 from mxallowd.mirrors.kernel.libnftables import _error
 from mxallowd.mirrors.mirror import KernelTableSink
 from mxallowd.settings import configfile
@@ -284,7 +284,7 @@ any_bytes = st.binary(max_size=300) | st.sampled_from(EVERY_BYTE).map(lambda byt
 class Unreadable(Faked):
     """A kernel table that fails with a text."""
 
-    def read(self) -> tuple[list[Held], bool]:
+    def read(self) -> tuple[list[Copied], bool]:
         assert self.fault
         raise self.fault
 
@@ -293,7 +293,7 @@ class Unreadable(Faked):
 @settings(deadline=None)
 def test_what_nft_or_a_helper_says_is_one_line(output: bytes) -> None:
     with chain_to_pipe() as (chain, messages):
-        for fault in (_error(output), TableError(output.decode("utf-8", "replace"))):
+        for fault in (_error(output), TargetError(output.decode("utf-8", "replace"))):
             table = Unreadable()
             table.fault = fault
             KernelTableSink(table, Whitelist(Table(16, 1), lambda: 1, threads=1), chain.log, good(MINIMUM)).open()

@@ -18,8 +18,8 @@ from typing import TypeVar
 
 from mxallowd.engine.events import Event, Kind
 from mxallowd.log import Log
+from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError, seconds_left
 from mxallowd.mirrors.jobs import Jobs
-from mxallowd.mirrors.kernel import Held, KernelTable, Known, Listing, TableError, seconds_left
 from mxallowd.settings import Settings
 from mxallowd.whitelist import Whitelist
 
@@ -71,7 +71,7 @@ class KernelTableSink:
     """Keeps one kernel table."""
 
     def __init__(
-        self, table: KernelTable, whitelist: Whitelist, log: Log, settings: Settings,
+        self, table: Target, whitelist: Whitelist, log: Log, settings: Settings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._table = table
@@ -107,16 +107,16 @@ class KernelTableSink:
         self._whitelist.listen(self)
         try:
             held, whole = self._table.read()
-        except TableError as error:
+        except TargetError as error:
             self._stale = True
             self._say_fault(str(error))
             return
         self._adopt(held, whole=whole)
 
-    def _adopt(self, held: Sequence[Held], *, whole: bool) -> None:
+    def _adopt(self, held: Sequence[Copied], *, whole: bool) -> None:
         """Nobody who was known before a restart is to be unknown after it."""
         now_us = self._whitelist.now_us()
-        left = [one for one in held if one.remaining_s is not None and (one.remaining_s or not self._table.forgets)]
+        left = [one for one in held if one.remaining_s is not None and (one.remaining_s or not self._table.expires)]
         # A flood leaves more in the kernel than there is room for: those stay that have proven themselves, then the
         # newest. They come in as they came in once, the oldest first, which is what expires first.
         left.sort(key=lambda one: (one.used, one.remaining_s or self._lifetime_s))
@@ -186,7 +186,7 @@ class KernelTableSink:
             return
         try:
             self._take_totals(await asyncio.wait_for(self._jobs.submit(self._table.totals), REFRESH_S))
-        except (TableError, TimeoutError):
+        except (TargetError, TimeoutError):
             # The next inspection says what is wrong.
             return
 
@@ -218,7 +218,7 @@ class KernelTableSink:
                 self._table.refill(self._listing())
             elif (self._proven or self._dirty) and not self._fault:
                 self._table.change(*self._batch(len(self._proven) + len(self._dirty)))
-        except TableError as error:
+        except TargetError as error:
             self._log.error("table-broken", None, table=self._table.name, reason=str(error))
 
     # ---- dirty hosts
@@ -236,10 +236,10 @@ class KernelTableSink:
         line.append(host)
 
     def _note_expiry(self, host: bytes, until_us: int) -> None:
-        if not self._table.forgets:
+        if not self._table.expires:
             self._expiry.note(host, until_us)
 
-    def _batch(self, most: int) -> tuple[list[Known], list[bytes]]:
+    def _batch(self, most: int) -> tuple[list[Listed], list[bytes]]:
         """What the whitelist says of the dirty hosts: those that it lists, and those that it does not."""
         listed, unlisted = [], []
         now_us = self._whitelist.now_us()
@@ -249,7 +249,7 @@ class KernelTableSink:
         for host in hosts:
             found = self._whitelist.find(host)
             if found:
-                listed.append(Known(host, seconds_left(found[0], now_us), found[1]))
+                listed.append(Listed(host, seconds_left(found[0], now_us), found[1]))
             else:
                 unlisted.append(host)
         return listed, unlisted
@@ -265,7 +265,7 @@ class KernelTableSink:
                 continue
             try:
                 await step()
-            except TableError as error:
+            except TargetError as error:
                 self._counters["table-failed"] += 1
                 self._stale = True
                 self._say_fault(str(error))
@@ -332,7 +332,7 @@ class KernelTableSink:
             return self._table.refill(listing), listing
 
         left_out, entries = await self._do(fill)
-        for host, until_us in entries.times() if not self._table.forgets else ():
+        for host, until_us in entries.times() if not self._table.expires else ():
             self._expiry.note(host, until_us)
         self._complete = left_out == 0
         if self._complete:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from mxallowd.engine.events import MAPPED, packed
-from mxallowd.mirrors.kernel import Held, Known, Listing, TableError
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError
 from mxallowd.mirrors.kernel.helper import SETS, Operation, Record, Verb, set_headers
 from mxallowd.mirrors.kernel.privileged import Privileged
 
@@ -23,7 +23,7 @@ def set_of(host: bytes, *, used: bool) -> int:
 class IpsetTable:
     """The sets of ipset."""
 
-    forgets = True
+    expires = True
     sample = 6  # each is a program of its own
     name = "ipset"
 
@@ -48,18 +48,18 @@ class IpsetTable:
         for number, name in enumerate(SETS):
             if number not in self._present:
                 if number < 2:
-                    raise TableError(f"set {name} is missing")
+                    raise TargetError(f"set {name} is missing")
                 continue
             kind, *words = headers[name].split()
             family = ("inet", "inet6")[number % 2]
             if kind != "hash:ip" or family not in words:
-                raise TableError(f"set {name} is of another type, it must be hash:ip family {family}")
+                raise TargetError(f"set {name} is of another type, it must be hash:ip family {family}")
             if "timeout" not in words:
-                raise TableError(f"set {name} has no timeouts, create it with timeout 3600")
+                raise TargetError(f"set {name} has no timeouts, create it with timeout 3600")
             if "maxelem" in words:
                 self._room[number] = int(words[words.index("maxelem") + 1])
 
-    def read(self) -> tuple[list[Held], bool]:
+    def read(self) -> tuple[list[Copied], bool]:
         """What the sets hold."""
         self.inspect()
         times: dict[bytes, int | None] = {}
@@ -72,7 +72,7 @@ class IpsetTable:
                 used.add(host)
             else:
                 times[host] = seconds or None
-        return [Held(host, seconds, host in used) for host, seconds in times.items()], True
+        return [Copied(host, seconds, host in used) for host, seconds in times.items()], True
 
     def _contents(self) -> Iterable[tuple[int, bytes, int]]:
         for line in self._helper.ask(Verb.READ).splitlines():
@@ -80,7 +80,7 @@ class IpsetTable:
                 case ["add", name, address, "timeout", seconds, *_] if name in SETS:
                     yield SETS.index(name), packed(address), int(seconds)
 
-    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+    def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         """Take hosts out, then enter others, or set their time."""
         records: list[Record] = [
             (Operation.DELETE, number, 0, host) for host in unlisted
@@ -92,10 +92,10 @@ class IpsetTable:
             self._helper.ask(Verb.CHANGE, wanted)
 
     @staticmethod
-    def _places(entries: Iterable[Known]) -> Iterable[tuple[int, bytes, int]]:
-        for known in entries:
-            for used in (False, True) if known.used else (False,):
-                yield set_of(known.host, used=used), known.host, min(known.remaining_s, LONGEST_TIME_S)
+    def _places(entries: Iterable[Listed]) -> Iterable[tuple[int, bytes, int]]:
+        for one in entries:
+            for used in (False, True) if one.used else (False,):
+                yield set_of(one.host, used=used), one.host, min(one.remaining_s, LONGEST_TIME_S)
 
     def refill(self, entries: Listing) -> int:
         """Let the sets hold just these and the operator's own; how many had no room."""

@@ -1,12 +1,12 @@
 """Kernel table pf: a table of the packet filter of FreeBSD, OpenBSD and NetBSD, by pfctl(8) in the privileged helper.
 
-Its entries have no time: the sink takes them out. The table belongs to the daemon; hosts of the operator's own belong
+Its entries have no time: the mirror takes them out. The table belongs to the daemon; hosts of the operator's own belong
 into another one. After a restart what it holds is taken over, for a whole lifetime, since nothing says how old it is.
 """
 from collections.abc import Mapping, Sequence
 
 from mxallowd.engine.events import packed
-from mxallowd.mirrors.kernel import Held, Known, Listing, TableError
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError
 from mxallowd.mirrors.kernel.helper import Operation, Verb
 from mxallowd.mirrors.kernel.privileged import Privileged
 
@@ -14,7 +14,7 @@ from mxallowd.mirrors.kernel.privileged import Privileged
 class PfTable:
     """One table of pf."""
 
-    forgets = False
+    expires = False
     sample = 32
 
     def __init__(self, table: str) -> None:
@@ -33,29 +33,29 @@ class PfTable:
     def inspect(self) -> None:
         """See whether the table is there."""
         if self._table not in self._helper.ask(Verb.INSPECT).split():
-            raise TableError(f"table <{self._table}> is missing: declare it in pf.conf, table <{self._table}> persist")
+            raise TargetError(f"table <{self._table}> is missing: declare it in pf.conf, table <{self._table}> persist")
 
-    def read(self) -> tuple[list[Held], bool]:
+    def read(self) -> tuple[list[Copied], bool]:
         """What the table holds; networks and what is no address are passed over."""
         self.inspect()
-        held = []
+        copied = []
         for text in self._helper.ask(Verb.READ).split():
             try:
-                held.append(Held(packed(text), 0, used=False))
+                copied.append(Copied(packed(text), 0, used=False))
             except OSError:
                 continue
-        return held, True
+        return copied, True
 
-    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+    def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         """Delete, then add."""
         self._helper.ask(Verb.CHANGE, [
             *((Operation.DELETE, 0, 0, host) for host in unlisted),
-            *((Operation.ADD, 0, 0, known.host) for known in listed)])
+            *((Operation.ADD, 0, 0, one.host) for one in listed)])
 
     def refill(self, entries: Listing) -> int:
         """Let the table hold just these."""
         self.inspect()
-        self._helper.ask(Verb.REPLACE, ((Operation.ADD, 0, 0, known.host) for known in entries))
+        self._helper.ask(Verb.REPLACE, ((Operation.ADD, 0, 0, one.host) for one in entries))
         return 0
 
     def flush(self) -> None:

@@ -41,6 +41,7 @@ from mxallowd.mirrors import Listing, TargetError
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nft import NftTable
 from mxallowd.text import quoted
+from mxallowd.whitelist import pack
 
 TABLE = "inet mxallowd"
 BACKLOG = 65_535
@@ -122,7 +123,7 @@ def fill(hosts: list[bytes]) -> float:
     table.open()
     try:
         started = time.perf_counter()
-        table.refill(Listing(((host, 1_000_000 * LIFETIME_S, True) for host in hosts), 0))
+        table.refill(Listing([b"".join(pack(host, 1_000_000 * LIFETIME_S, used=True) for host in hosts)], 0))
         return time.perf_counter() - started
     finally:
         table.close()

@@ -11,8 +11,10 @@ from typing import Protocol
 from mxallowd.engine._table import Table
 from mxallowd.engine.clock import boottime_us
 
-# An entry as Table.entries gives it (_table.pxd).
-_LISTED = struct.Struct("=16sQQ")
+# An entry as Table.entries gives it (_table.pxd): host, until_us, used. This is the only place that knows the layout; a
+# field that nobody reads here is padding (x).
+_RECORD = struct.Struct("=16sQQ")
+RECORD_SIZE = _RECORD.size
 READ_ENTRIES = 1 << 14  # entries looked at between two chances for other threads: less than a millisecond
 
 
@@ -23,8 +25,18 @@ class Listener(Protocol):
         """The host was entered, got another time, or was taken out."""
 
 
+def unpack(records: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Host, until when, and whether it reached the real server (0 or 1), of each record. Raises struct.error."""
+    return _RECORD.iter_unpack(records)
+
+
+def pack(host: bytes, until_us: int, *, used: bool) -> bytes:
+    """The record of one entry, as records() has it."""
+    return _RECORD.pack(host, until_us, used)
+
+
 class Whitelist:
-    """The table with a clock and listeners. All calls come from the main thread, but for known()."""
+    """The table with a clock and listeners. All calls come from the main thread, but for records()."""
 
     def __init__(self, table: Table, clock_us: Callable[[], int] = boottime_us, *, threads: int = 1) -> None:
         self._table = table
@@ -80,16 +92,15 @@ class Whitelist:
         """Some listed hosts, at most `count`, chosen at random: until when, whether they reached the real server."""
         return self._table.sample(self.now_us(), count)
 
-    def known(self) -> Iterator[tuple[bytes, int, bool]]:
-        """All listed hosts: address, until when, whether it reached the real server. Any thread may ask.
+    def records(self) -> Iterator[bytes]:
+        """All listed hosts, some thousand a string, which unpack() reads. Any thread may ask.
 
         What changes meanwhile may be missed.
         """
         start = 0
         while True:
             records, start = self._table.entries(self.now_us(), start, READ_ENTRIES)
-            for host, until_us, used in _LISTED.iter_unpack(records):
-                yield host, until_us, bool(used)
+            yield records
             if start == 0:
                 return
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from mxallowd.mirrors import Listed, Listing
+from mxallowd.whitelist import Whitelist, pack, unpack
 from tests.oracle import MAPPED
 
 TCP, UDP, HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 6, 17, 0, 43, 44, 60  # IANA protocol numbers
@@ -21,7 +22,13 @@ def packed(text: str) -> bytes:
 
 def listing(*entries: Listed) -> Listing:
     """Hosts for a table to be filled with, whose times are counted from 0."""
-    return Listing(((one.host, 1_000_000 * one.remaining_s, one.used) for one in entries), 0)
+    return Listing([b"".join(pack(one.host, 1_000_000 * one.remaining_s, used=one.used) for one in entries)], 0)
+
+
+def listed(whitelist: Whitelist) -> dict[bytes, tuple[int, bool]]:
+    """All hosts of a whitelist: until when, and whether they reached the real server."""
+    return {host: (until_us, used == 1)
+            for records in whitelist.records() for host, until_us, used in unpack(records)}
 
 
 FAKE = [packed("192.0.2.3"), packed("192.0.2.4"), packed("2001:db8::3")]

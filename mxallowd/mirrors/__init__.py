@@ -5,11 +5,12 @@ a host is **listed** by the whitelist and **copied** by the target.
 """
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from mxallowd.errors import MxallowdError
+from mxallowd.whitelist import RECORD_SIZE, unpack
 
-_LISTED = struct.Struct("=16sQ?")
 # In the order of bytes: used before unused, the latest end first.
 _RANKED = struct.Struct(">?Q16s")
 _LATEST_US = (1 << 64) - 1
@@ -40,36 +41,37 @@ class Copied(NamedTuple):
 
 
 class Listing:
-    """Whitelisted hosts, each with the microsecond until which it is, in compact form.
+    """All whitelisted hosts, as the table gave them: records, unpacked only where they are looked at.
 
-    A table of a million is filled without a million objects at a time, of whose memory some would never go back.
+    A target of a million is filled without a million objects at a time, of whose memory some would never go back.
     """
 
-    def __init__(self, entries: Iterable[tuple[bytes, int, bool]], now_us: int) -> None:
+    def __init__(self, records: Iterable[bytes], now_us: int) -> None:
+        """`records` as Whitelist.records() gives them; times are counted from `now_us`."""
+        self._records = [some for some in records if some]
         self._now_us = now_us
-        self._records = bytearray()
-        for entry in entries:
-            self._records += _LISTED.pack(*entry)
 
     def times(self) -> Iterator[tuple[bytes, int]]:
         """Host, and until when."""
-        return ((host, until_us) for host, until_us, _ in _LISTED.iter_unpack(self._records))
+        return ((host, until_us) for host, until_us, _ in self._unpack())
 
     def best_first(self) -> Iterator[Listed]:
-        """Those that have proven themselves, then the newest: for where not all have room."""
+        """Those that were used, then the newest: for where not all have room."""
         # One string a host: as tuples they would take five times as much.
-        best = [_RANKED.pack(not used, _LATEST_US - until_us, host)
-                for host, until_us, used in _LISTED.iter_unpack(self._records)]
+        best = [_RANKED.pack(not used, _LATEST_US - until_us, host) for host, until_us, used in self._unpack()]
         best.sort()
         for unused, before_us, host in map(_RANKED.unpack, best):
             yield Listed(host, seconds_left(_LATEST_US - before_us, self._now_us), not unused)
 
+    def _unpack(self) -> Iterator[tuple[bytes, int, int]]:
+        return chain.from_iterable(map(unpack, self._records))
+
     def __iter__(self) -> Iterator[Listed]:
-        for host, until_us, used in _LISTED.iter_unpack(self._records):
-            yield Listed(host, seconds_left(until_us, self._now_us), used)
+        for host, until_us, used in self._unpack():
+            yield Listed(host, seconds_left(until_us, self._now_us), used != 0)
 
     def __len__(self) -> int:
-        return len(self._records) // _LISTED.size
+        return sum(map(len, self._records)) // RECORD_SIZE
 
 
 def seconds_left(until_us: int, now_us: int) -> int:

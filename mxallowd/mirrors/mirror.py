@@ -346,7 +346,7 @@ class KernelTableSink:
 
     def _listing(self) -> Listing:
         """All that is to be in the table."""
-        return Listing(self._whitelist.known(), self._whitelist.now_us())
+        return Listing(self._whitelist.records(), self._whitelist.now_us())
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         assert self._jobs

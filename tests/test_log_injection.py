@@ -21,7 +21,7 @@ from mxallowd.engine.events import decode
 from mxallowd.log import Log, StreamHandler, SyslogHandler, Writer
 from mxallowd.mirrors import Copied, TargetError
 from mxallowd.mirrors.kernel.libnftables import _error
-from mxallowd.mirrors.mirror import KernelTableSink
+from mxallowd.mirrors.mirror import Mirror
 from mxallowd.settings import configfile
 from mxallowd.sinks.hostlines import HostLines
 from mxallowd.sinks.log import LogSink
@@ -29,9 +29,9 @@ from mxallowd.sinks.stress import Stress
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 from tests.daemon_process import SERVERS, STAMP, DaemonProcess
+from tests.memory_target import MemoryTarget
 from tests.name_server_process import NameServerProcess
 from tests.strategies import FAKE, REAL, packets
-from tests.test_kernel_sink import Faked
 from tests.test_log_faults import meet_the_fake_server, until
 from tests.test_settings import MINIMUM, good
 
@@ -281,7 +281,7 @@ def line_about(host: str, wire: bytes) -> str:
 any_bytes = st.binary(max_size=300) | st.sampled_from(EVERY_BYTE).map(lambda byte: b"Error: " + byte + b" x")
 
 
-class Unreadable(Faked):
+class Unreadable(MemoryTarget):
     """A kernel table that fails with a text."""
 
     def read(self) -> tuple[list[Copied], bool]:
@@ -296,8 +296,8 @@ def test_what_nft_or_a_helper_says_is_one_line(output: bytes) -> None:
         for fault in (_error(output), TargetError(output.decode("utf-8", "replace"))):
             table = Unreadable()
             table.fault = fault
-            KernelTableSink(table, Whitelist(Table(16, 1), lambda: 1, threads=1), chain.log, good(MINIMUM)).open()
-    assert [message.partition(" reason=")[0] for message in messages] == ["table-broken table=faked"] * 2
+            Mirror(table, Whitelist(Table(16, 1), lambda: 1, threads=1), chain.log, good(MINIMUM)).open()
+    assert [message.partition(" reason=")[0] for message in messages] == ["table-broken table=memory"] * 2
 
 
 @given(st.lists(any_bytes | st.sampled_from(EVERY_BYTE).map(lambda byte: b"queue-num " + byte), max_size=4))

@@ -1,7 +1,8 @@
-"""The daemon: the main loop between back end, sinks and signals.
+"""The daemon: the main loop between back end, whitelist, sinks, mirrors and signals.
 
-It reads the rings of the queue threads when they wake it and hands the events to every sink. Nothing here is in the
-way of a packet: if this loop stopped for good, verdicts would go on and events would be counted as lost.
+It reads the rings of the queue threads when they wake it, and hands the events to the whitelist and to every sink.
+Nothing here is in the way of a packet: if this loop stopped for good, verdicts would go on and events would be counted
+as lost.
 """
 import asyncio
 import signal
@@ -19,8 +20,8 @@ from mxallowd.engine.events import Kind as EventKind
 from mxallowd.engine.wake import Wake
 from mxallowd.log import Log, Writer
 from mxallowd.metrics import counters
-from mxallowd.mirrors import kernel as kerneltables
-from mxallowd.mirrors.mirror import KernelTableSink
+from mxallowd.mirrors import kernel
+from mxallowd.mirrors.mirror import Mirror
 from mxallowd.process import privileges
 from mxallowd.process.supervisor import Supervisor
 from mxallowd.settings import Settings, changed, configfile
@@ -74,7 +75,7 @@ class Daemon:
         self._wake = Wake()
         self._backend = backends.create(settings, compile_rules(settings), self._wake)
         self._whitelist = Whitelist(
-            self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths))
+            self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths), defect=self._defect)
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
@@ -89,11 +90,11 @@ class Daemon:
             rdns = RdnsSink(settings, lines, self._whitelist, resolver)
             self._stress.watch("lookups-waiting", rdns.fill)
             self._sinks.append(rdns)
-        self._tables = [
-            KernelTableSink(table, self._whitelist, log, settings) for table in kerneltables.create(settings)]
-        for table in self._tables:
-            self._stress.watch("kernel-table-dirty", table.fill)
-        self._sinks += self._tables
+        # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
+        # and when it ends, the kernel what stood there until now, other hosts of a fleet only what they were told.
+        self._mirrors = [Mirror(target, self._whitelist, log, settings) for target in kernel.create(settings)]
+        for mirror in self._mirrors:
+            self._stress.watch("kernel-table-dirty", mirror.fill)
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
         self._sweeps_left = 0
@@ -113,12 +114,12 @@ class Daemon:
         self._defect_said_at = float("-inf")
 
     def open(self) -> None:
-        """Get hold of packets and kernel tables. Raises StartError."""
-        # What the kernel's tables hold is read first: from the moment that a queue is bound, packets wait for us.
-        for table in self._tables:
-            table.open()
+        """Get hold of packets and of what mirrors keep. Raises StartError."""
+        # What the copies hold is read first: from the moment that a queue is bound, packets wait for us.
+        for mirror in self._mirrors:
+            mirror.open()
         self._backend.open()
-        for fastpath in self._backend.fastpaths if self._tables else ():
+        for fastpath in self._backend.fastpaths if self._mirrors else ():
             fastpath.tell_evicted()
 
     async def run(self, ready: Callable[[], None]) -> int:
@@ -141,8 +142,8 @@ class Daemon:
             # What is no part of the packet path stands behind it.
             privileges.usual_priority()
             self._writer.start()
-            for table in self._tables:
-                table.start()
+            for mirror in self._mirrors:
+                mirror.start()
             self._greet(warnings)
             ready()
             self._supervisor.ready()
@@ -191,6 +192,9 @@ class Daemon:
             self._again = asyncio.get_running_loop().call_later(pause_s, self._take_events)
 
     def _hand_over(self, events: list[Event]) -> None:
+        # Before the sinks: one may change the whitelist because of an event, and followers hear of a change after those
+        # that led to it. No copy depends on that order, since a mirror asks the whitelist what is true by then.
+        self._safely(partial(self._whitelist.take, events))
         for sink in self._sinks:
             self._safely(partial(sink.handle, events))
         for event in events:
@@ -205,6 +209,8 @@ class Daemon:
             self._safely(self._tick_backend)
             for sink in self._sinks:
                 self._safely(sink.tick)
+            for mirror in self._mirrors:
+                self._safely(mirror.tick)
             for step in (self._stress.look, self._say_lost_events, self._say_lost_packets, self._say_overflow):
                 self._safely(step)
 
@@ -220,15 +226,18 @@ class Daemon:
         try:
             step()
         except Exception as error:  # noqa: BLE001
-            asyncio.get_running_loop().call_exception_handler({"message": "main loop", "exception": error})
+            Daemon._defect(error)
+
+    @staticmethod
+    def _defect(error: Exception) -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": "main loop", "exception": error})
 
     def _say_lost_events(self) -> None:
         lost = sum(ring.lost for ring in self._backend.rings)
         pressing = sum(ring.lost_pressing for ring in self._backend.rings)
         if pressing > self._lost_seen:
             self._lost_seen = pressing
-            for sink in self._sinks:
-                sink.lost_events()
+            self._whitelist.missed()
         now = asyncio.get_running_loop().time()
         if lost > self._lost_said and now - self._lost_said_at >= LOST_PERIOD_S:
             self._log.warning("lost-events", count=lost - self._lost_said)
@@ -313,6 +322,8 @@ class Daemon:
         self._log.set_quiet(settings.quiet)
         for sink in self._sinks:
             sink.reload(settings)
+        for mirror in self._mirrors:
+            mirror.reload(settings)
         self._log.info("reloaded", changed=",".join(name for name in different if name not in fixed) or "nothing")
 
     def _report(self) -> None:
@@ -328,9 +339,10 @@ class Daemon:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
         self._backend.table.sweep_admitted(self._backend.clock_us())
-        await asyncio.gather(*(sink.refresh() for sink in self._sinks))
+        await asyncio.gather(*(mirror.refresh() for mirror in self._mirrors))
         # Asked for, so it is written even where --quiet leaves errors only.
-        self._log.notice("counters", None, **counters.collect(self._backend, self._sinks, self._stress))
+        self._log.notice("counters", None, **counters.collect(
+            self._backend, (*self._sinks, *self._mirrors), self._stress))
 
     # ---- start and end
 
@@ -367,6 +379,8 @@ class Daemon:
         self._say_overflow()
         for sink in self._sinks:
             sink.close()
+        for mirror in self._mirrors:
+            mirror.close()
         if not self._backend.ended():
             self._log.error("stop-failed", reason="a queue thread did not end")
             return 1

@@ -3,13 +3,20 @@
 The first three are those of the contract. SIGUSR1 logs them; later parts show the same picture elsewhere.
 """
 from collections.abc import Iterable
+from typing import Protocol
 
 from mxallowd.backends import Backends
-from mxallowd.sinks import Sink
 from mxallowd.sinks.stress import Stress
 
 
-def collect(backend: Backends, sinks: Iterable[Sink], stress: Stress) -> dict[str, int]:
+class Counting(Protocol):
+    """A sink or a mirror."""
+
+    def counters(self) -> dict[str, int]:
+        """Its own counters, since the start."""
+
+
+def collect(backend: Backends, parts: Iterable[Counting], stress: Stress) -> dict[str, int]:
     """All counters since the start, and `entries`, the present size of the whitelist."""
     outcomes: dict[str, int] = {}
     for fastpath in backend.fastpaths:
@@ -17,8 +24,8 @@ def collect(backend: Backends, sinks: Iterable[Sink], stress: Stress) -> dict[st
             outcomes[name] = outcomes.get(name, 0) + value
     table = backend.table.counters()
     more: dict[str, int] = {}
-    for sink in sinks:
-        for name, value in sink.counters().items():
+    for part in parts:
+        for name, value in part.counters().items():
             more[name] = more.get(name, 0) + value
     return {
         # Where the kernel refuses by itself, it tells us of a part of them and counts all.

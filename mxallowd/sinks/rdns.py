@@ -165,12 +165,6 @@ class RdnsSink:
         self._rate = settings.dns_rate
         self._resolver.reload(settings.dns_server)
 
-    def lost_events(self) -> None:
-        """What was lost is said elsewhere, and comes again."""
-
-    async def refresh(self) -> None:
-        """All is counted here."""
-
     def counters(self) -> dict[str, int]:
         """Its counters, since the start."""
         return dict(self._counters)

@@ -111,12 +111,12 @@ class MemoryTarget:
 
 
 class Scene:
-    """A mirror with its target, whitelist and log."""
+    """A mirror with its target, whitelist and log; `beside` another one, of whose whitelist it is."""
 
-    def __init__(self, arguments: str = "", *, expires: bool = True) -> None:
+    def __init__(self, arguments: str = "", *, expires: bool = True, beside: "Scene | None" = None) -> None:
         self.target = MemoryTarget(expires=expires)
-        self.table = Table(1000, 1, admitted=100)
-        self.whitelist = Whitelist(self.table)
+        self.table: Table = beside.table if beside else Table(1000, 1, admitted=100)
+        self.whitelist: Whitelist = beside.whitelist if beside else Whitelist(self.table)
         self.lines: list[str] = []
         logger = logging.Logger("scene")
         handler = logging.Handler()

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from mxallowd.log import Log
 from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError, seconds_left
+from mxallowd.mirrors.adoption import adopt
 from mxallowd.mirrors.expiry import Expiry
 from mxallowd.mirrors.jobs import Jobs
 from mxallowd.settings import Settings
@@ -90,28 +91,15 @@ class Mirror:
         self._whitelist.follow(self)
 
     def _adopt(self, copied: Sequence[Copied], *, complete: bool) -> None:
-        """Nobody who was known before a restart is to be unknown after it."""
-        now_us = self._whitelist.now_us()
-        left = [one for one in copied if one.remaining_s is not None and (one.remaining_s or not self._target.expires)]
-        # A flood leaves more in the target than there is room for: those stay that were used, then the newest. They
-        # come in as they came in once, the oldest first, which is what expires first.
-        left.sort(key=lambda one: (one.used, one.remaining_s or self._lifetime_s))
-        left = left[max(0, len(left) - self._whitelist.room()):]
-        left.sort(key=lambda one: one.remaining_s or self._lifetime_s)
-        adopted = 0
-        for host, remaining_s, used in left:
-            until_us = now_us + 1_000_000 * min(remaining_s or self._lifetime_s, self._lifetime_s)
-            if not self._whitelist.adopt(host, until_us, used=used):
-                continue
-            adopted += 1
-            if not self._target.expires:
-                self._expiry.note(host, until_us)
-            if remaining_s and remaining_s > self._lifetime_s:
-                # It ends sooner than the target has been told.
-                self._mark(host, self._dirty)
+        adoption = adopt(self._whitelist, copied, self._lifetime_s, expires=self._target.expires)
+        self._stale = adoption.lacking
+        for host in adoption.differing:
+            self._mark(host, self._dirty)
+        for one in copied if not self._target.expires else ():
+            self._note_expiry(one.host)
         if copied:
             say = self._log.info if complete else self._log.warning
-            say("table-read", None, table=self._target.name, entries=len(copied), adopted=adopted,
+            say("table-read", None, table=self._target.name, entries=len(copied), adopted=adoption.adopted,
                 whole="yes" if complete else "no")
 
     def start(self) -> None:
@@ -124,8 +112,8 @@ class Mirror:
     def changed(self, host: bytes, change: Change) -> None:
         """Mark it; what happened matters only for its turn, and for when its time is over."""
         self._mark(host, self._dirty_used if change is Change.USED else self._dirty)
-        if not self._target.expires and change in NEW_END and (found := self._whitelist.find(host)):
-            self._expiry.note(host, found[0])
+        if not self._target.expires and change in NEW_END:
+            self._note_expiry(host)
         self._wanted.set()
 
     def missed(self) -> None:
@@ -201,6 +189,11 @@ class Mirror:
             self._stale = True
             return
         dirty.append(host)
+
+    def _note_expiry(self, host: bytes) -> None:
+        found = self._whitelist.find(host)
+        if found:
+            self._expiry.note(host, found[0])
 
     def _batch(self, most: int) -> tuple[list[Listed], list[bytes]]:
         """What the whitelist says of the dirty hosts: those that it lists, and those that it does not."""

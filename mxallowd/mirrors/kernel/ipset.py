@@ -1,7 +1,7 @@
 """Kernel table ipset: sets with timeouts for rules of iptables, by ipset(8) in the privileged helper.
 
 The sets have the names of kernel table nft: mx_white4 and mx_white6 must be there, mx_used4 and mx_used6 may be.
-Entries with the time 0 are the operator's own and stay.
+Entries with the time 0 are the operator's own and stay; they are looked for at the start and at each filling.
 """
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,11 +13,16 @@ from mxallowd.mirrors.kernel.helper import SETS, Operation, Record, Verb, set_he
 from mxallowd.mirrors.kernel.privileged import Privileged
 
 LONGEST_TIME_S = 2_147_483  # ipset(8)
+# "Null-valued element, cannot be stored in a hash type of set"; anybody may own a name with such an address.
+NULL = frozenset({MAPPED + bytes(4), bytes(16)})
 
 
-def set_of(host: bytes, *, used: bool) -> int:
-    """The number of the set that a host belongs into."""
-    return 2 * used + (not host.startswith(MAPPED))
+def sets_of(host: bytes, *, used: bool) -> tuple[int, ...]:
+    """The numbers of the sets that a host belongs into."""
+    if host in NULL:
+        return ()
+    version = int(not host.startswith(MAPPED))
+    return (version, 2 + version) if used else (version,)
 
 
 class IpsetTable:
@@ -44,9 +49,9 @@ class IpsetTable:
     def inspect(self) -> None:
         """See whether the sets are there and of the right kind."""
         headers = set_headers(self._helper.ask(Verb.INSPECT))
-        self._present = {number for number, name in enumerate(SETS) if name in headers}
+        present = {number for number, name in enumerate(SETS) if name in headers}
         for number, name in enumerate(SETS):
-            if number not in self._present:
+            if number not in present:
                 if number < 2:
                     raise TargetError(f"set {name} is missing")
                 continue
@@ -58,6 +63,8 @@ class IpsetTable:
                 raise TargetError(f"set {name} has no timeouts, create it with timeout 3600")
             if "maxelem" in words:
                 self._room[number] = int(words[words.index("maxelem") + 1])
+        # Where one that must be there is not, a change is still tried, and fails.
+        self._present = present
 
     def read(self) -> tuple[list[Copied], bool]:
         """What the sets hold."""
@@ -83,8 +90,7 @@ class IpsetTable:
     def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         """Take hosts out, then enter others, or set their time."""
         records: list[Record] = [
-            (Operation.DELETE, number, 0, host) for host in unlisted
-            for number in (set_of(host, used=False), set_of(host, used=True))]
+            (Operation.DELETE, number, 0, host) for host in unlisted for number in sets_of(host, used=True)]
         records += [(Operation.ADD, number, seconds, host) for number, host, seconds in self._places(listed)]
         wanted = [record for record in records
                   if record[1] in self._present and (record[1], record[3]) not in self._own]
@@ -94,8 +100,8 @@ class IpsetTable:
     @staticmethod
     def _places(entries: Iterable[Listed]) -> Iterable[tuple[int, bytes, int]]:
         for one in entries:
-            for used in (False, True) if one.used else (False,):
-                yield set_of(one.host, used=used), one.host, min(one.remaining_s, LONGEST_TIME_S)
+            for number in sets_of(one.host, used=one.used):
+                yield number, one.host, min(one.remaining_s, LONGEST_TIME_S)
 
     def refill(self, entries: Listing) -> int:
         """Let the sets hold just these and the operator's own; how many had no room."""
@@ -127,7 +133,7 @@ class IpsetTable:
         """Those of these hosts that are not in a set where they must be."""
         records: list[Record] = [
             (Operation.ADD, number, 0, host) for host, used in hosts.items()
-            for number in (set_of(host, used=False), set_of(host, used=True))[: 1 + used] if number in self._present]
+            for number in sets_of(host, used=used) if number in self._present]
         return {records[int(place)][3] for place in self._helper.ask(Verb.TEST, records).split()} if records else set()
 
     def totals(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ from lab.hosts import FAKE4, Attempt, Lab
 from lab.namespaces import visit
 from mxallowd.mirrors import Listed, TargetError
 from mxallowd.mirrors.kernel import helper, privileged
-from mxallowd.mirrors.kernel.helper import ANSWER, RECORD, REQUEST, Ipset, Pf, Verb, serve, set_headers
+from mxallowd.mirrors.kernel.helper import ANSWER, RECORD, REQUEST, SETS, Ipset, Pf, Verb, serve, set_headers
 from mxallowd.mirrors.kernel.ipset import IpsetTable
 from mxallowd.mirrors.kernel.privileged import Privileged
 from mxallowd.process import child
@@ -67,6 +67,46 @@ def test_a_change_of_ipset_is_one_program(monkeypatch: pytest.MonkeyPatch) -> No
     assert ran == [["ipset", "restore", "-exist"]]
     assert inputs == ["del mx_white4 192.0.2.1\nadd mx_used6 2001:db8::1 timeout 60\n"]
     assert answer == ANSWER.pack(0, 0)
+
+
+class Sets:
+    """ipset that fails at its so-many-th restore."""
+
+    def __init__(self, failing: int) -> None:
+        self._failing = failing
+        self.restored: list[str] = []
+        self.twins: set[str] = set()
+
+    def run(self, words: list[str], text: str) -> str:
+        if words[1] == "restore":
+            self.restored.append(text)
+            self.twins |= {line.split()[1] for line in text.splitlines() if line.startswith("create ")}
+            if len(self.restored) == self._failing:
+                raise helper.Failed("no memory")
+        elif words[1] == "destroy":
+            self.twins.discard(words[2])
+        return "".join(f"Name: {name}\nType: hash:ip\nHeader: family inet timeout 60\n" for name in SETS)
+
+
+EACH_SET = [(0, number, 60, FOUR) for number in range(4)]
+
+
+@pytest.mark.parametrize("failing", [1, 4])
+def test_a_filling_of_ipset_is_all_or_nothing(failing: int) -> None:
+    sets = Sets(failing)
+    with pytest.raises(helper.Failed, match="no memory"):
+        Ipset().serve(Verb.REPLACE, EACH_SET, sets.run)
+    assert "swap" not in "".join(sets.restored)
+    assert sets.twins == set()
+
+
+def test_sets_are_exchanged_when_the_last_is_filled() -> None:
+    sets = Sets(0)
+    assert Ipset().serve(Verb.REPLACE, EACH_SET, sets.run) == ""
+    assert sets.restored.pop() == "".join(f"swap {name} {name}.new\n" for name in SETS)
+    assert sets.restored == [f"create {name}.new hash:ip family inet timeout 60\nadd {name}.new 192.0.2.1 timeout 60\n"
+                             for name in SETS]
+    assert sets.twins == set()
 
 
 def test_what_is_no_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:

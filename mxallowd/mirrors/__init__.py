@@ -122,7 +122,7 @@ class Target(Protocol):
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         """Those of these hosts that it does not hold, or not as used where that is True. Raises TargetError.
 
-        One that only knows whether all are there gives all or none; one that keeps no marks of use looks at none.
+        One that keeps no marks of use looks at none.
         """
 
     def totals(self) -> dict[str, int]:

@@ -3,10 +3,11 @@
 Its entries have no time: the mirror takes them out. The table belongs to the daemon; hosts of the operator's own belong
 into another one. After a restart what it holds is taken over, for a whole lifetime, since nothing says how old it is.
 """
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 
 from mxallowd.engine.events import packed
-from mxallowd.mirrors import Copied, Listed, Listing, TargetError
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull
 from mxallowd.mirrors.kernel.helper import Operation, Verb
 from mxallowd.mirrors.kernel.privileged import Privileged
 
@@ -53,21 +54,34 @@ class PfTable:
             *((Operation.ADD, 0, 0, one.host) for one in listed)])
 
     def refill(self, entries: Listing) -> int:
-        """Let the table hold just these."""
+        """Let the table hold just these; how many had no room."""
         self.inspect()
-        self._helper.ask(Verb.REPLACE, ((Operation.ADD, 0, 0, one.host) for one in entries))
-        return 0
+        count, wanted = len(entries), iter(entries)
+        while True:
+            try:
+                self._helper.ask(Verb.REPLACE, ((Operation.ADD, 0, 0, one.host) for one in wanted))
+                return len(entries) - count
+            except TargetFull:
+                # pf.conf limits the entries of all tables together: how much room there is, nobody says.
+                if count <= 1:
+                    raise
+                count //= 2
+                wanted = islice(entries.best_first(), count)
 
     def flush(self) -> None:
         """Empty the table."""
         self.refill(Listing((), 0))
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
-        """Those of these hosts that the table does not hold; pfctl only says how many, so it is all or none."""
-        if not hosts:
-            return set()
-        records = [(Operation.ADD, 0, 0, host) for host in hosts]
-        return set(hosts) if int(self._helper.ask(Verb.TEST, records)) < len(hosts) else set()
+        """Those of these hosts that the table does not hold."""
+        # pfctl says how many there are; which ones, it is asked only where that is not clear.
+        there = self._count(hosts)
+        if there in (0, len(hosts)):
+            return set() if there else set(hosts)
+        return {host for host in hosts if not self._count([host])}
+
+    def _count(self, hosts: Collection[bytes]) -> int:
+        return int(self._helper.ask(Verb.TEST, ((Operation.ADD, 0, 0, host) for host in hosts))) if hosts else 0
 
     def totals(self) -> dict[str, int]:
         """pf keeps its counters by rules, which are the operator's: none."""

@@ -90,10 +90,14 @@ class MemoryTarget:
         own = {host: copied for host, copied in self.copied.items() if copied[0] is None}
         room = self.room - len(own)
         left_out = max(0, len([one for one in entries if one.host not in own]) - room)
-        self.copied, self._until_us = own, {}
-        for one in islice((one for one in entries.best_first() if one.host not in own), room):
-            self._enter(one)
+        best = list(islice((one for one in entries.best_first() if one.host not in own), room))
+        self._until_us = {one.host: self._clock_us() + 1_000_000 * one.remaining_s for one in best}
+        self.copied = own | {one.host: (one.remaining_s, one.used) for one in best}
         return left_out
+
+    def holds(self, host: bytes) -> bool:
+        """Whether it is there, as the firewall would see it; any thread may ask."""
+        return host in self.copied and not (self.expires and self._until_us.get(host, 1 << 64) <= self._clock_us())
 
     def flush(self) -> None:
         self.refill(Listing([], 0))

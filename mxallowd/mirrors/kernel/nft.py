@@ -9,7 +9,7 @@ Elements without a timeout are the operator's own: they are never touched. libnf
 stands in them is changed by messages to the kernel (nfquery.py), one transaction each. Before it the kernel is asked
 which of the hosts are there, since a deletion of what is not there would fail it whole, and on most kernels the time of
 an element can be set anew only by deleting it in the same transaction. A filling only adds: what is there beyond it
-ends by itself.
+ends by itself, and before Linux 6.12 what is there already keeps its time.
 """
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice

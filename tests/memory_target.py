@@ -51,7 +51,7 @@ class MemoryTarget:
             self._forget(host)
 
     def _enter(self, one: Listed) -> None:
-        self.copied[one.host] = one.remaining_s, one.used or self.copied.get(one.host, (0, False))[1]
+        self.copied[one.host] = one.remaining_s, one.used
         self._until_us[one.host] = self._clock_us() + 1_000_000 * one.remaining_s
 
     def _forget(self, host: bytes) -> None:
@@ -97,7 +97,11 @@ class MemoryTarget:
 
     def holds(self, host: bytes) -> bool:
         """Whether it is there, as the firewall would see it; any thread may ask."""
-        return host in self.copied and not (self.expires and self._until_us.get(host, 1 << 64) <= self._clock_us())
+        return host in self.copied and not (self.expires and self.until_us(host) <= self._clock_us())
+
+    def until_us(self, host: bytes) -> int:
+        """When the entry of a host ends that it was told of."""
+        return self._until_us.get(host, 1 << 63)
 
     def flush(self) -> None:
         self.refill(Listing([], 0))

@@ -104,9 +104,10 @@ class Target(Protocol):
         """What it holds, and whether that is complete: reading very much is given up. Raises TargetError."""
 
     def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
-        """Enter hosts, or correct the time of those that are there, and take others out, whether they are there or not.
+        """Enter hosts, or correct those that are there, and take others out, whether they are there or not.
 
-        A mark of use goes only with its host. Of a host that is listed twice the last time counts.
+        Of a host that is listed twice the last time counts. A mark of use that is no longer true may stay until the
+        time is over that was told with it.
         Raises TargetError, TargetFull: of these hosts some may have been changed then, and no other one.
         """
 

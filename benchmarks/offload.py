@@ -37,10 +37,11 @@ from benchmarks.site import KNOWN, UNKNOWN, BenchError, Program, Site, listening
 from benchmarks.workload import syn
 from lab.hosts import FAKE4, REAL4, supported
 from lab.namespaces import visit
-from mxallowd.mirrors.kernel import Listing, TableError
+from mxallowd.mirrors import Listing, TargetError
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nft import NftTable
 from mxallowd.text import quoted
+from mxallowd.whitelist import pack
 
 TABLE = "inet mxallowd"
 BACKLOG = 65_535
@@ -122,7 +123,7 @@ def fill(hosts: list[bytes]) -> float:
     table.open()
     try:
         started = time.perf_counter()
-        table.refill(Listing(((host, 1_000_000 * LIFETIME_S, True) for host in hosts), 0))
+        table.refill(Listing([b"".join(pack(host, 1_000_000 * LIFETIME_S, used=True) for host in hosts)], 0))
         return time.perf_counter() - started
     finally:
         table.close()
@@ -315,7 +316,7 @@ def main() -> int:
         return 1
     try:
         found = measure(options)
-    except (BenchError, PeerError, TableError, RuntimeError, OSError) as error:
+    except (BenchError, PeerError, TargetError, RuntimeError, OSError) as error:
         print(f"offload: {error}", file=sys.stderr)
         return 1
     if options.json:

@@ -1,71 +1,154 @@
-"""The whitelist as the main loop has it: what sinks may ask of it and do with it.
+"""The whitelist as the main loop has it: what sinks may ask of it and do with it, and the one stream of its changes.
 
-Underneath is the table that the packet path reads and writes. Whoever keeps a copy of it elsewhere (a kernel table)
-listens here to what sinks admit; what the packet path itself does comes as events.
+Underneath is the table that the packet path reads and writes. Whoever keeps a copy of it elsewhere (mirrors/) follows
+it: one call tells of each change, whether it came from the packet path, from a sink or from another copy.
 Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form; times are microseconds of the packet path's clock.
 """
 import struct
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from typing import NoReturn, Protocol
 
 from mxallowd.engine._table import Table
 from mxallowd.engine.clock import boottime_us
+from mxallowd.engine.events import Event, Kind
 
-# An entry as Table.entries gives it (_table.pxd).
-_LISTED = struct.Struct("=16sQBB6x")
+# An entry as Table.entries gives it (_records.pxd): host, until_us, origin, used. This is the only place that knows the
+# layout; a field that nobody reads here is padding (x).
+_RECORD = struct.Struct("=16sQxB6x")
+RECORD_SIZE = _RECORD.size
 READ_ENTRIES = 1 << 14  # entries looked at between two chances for other threads: less than a millisecond
 
 
-class Listener(Protocol):
-    """Somebody who keeps a copy of the whitelist."""
+class Change(Enum):
+    """What happened to the entry of a host. That its time is over is no change: everybody knows when that is."""
 
-    def changed(self, host: bytes) -> None:
-        """The host was entered, got another time, or was taken out."""
+    CONTACT = 1  # entered by the packet path: it met a fake server
+    ADMITTED = 2  # entered by a sink
+    ADOPTED = 3  # entered at the start: another copy has it from before
+    USED = 4  # it reached a real server for the first time
+    RENEWED = 5  # it ends later than it would have
+    ENDED = 6  # taken out by the main thread
+    EVICTED = 7  # taken out to make room for another
+
+
+_OF_EVENT: dict[int, Change] = {
+    Kind.WHITELISTED: Change.CONTACT, Kind.ACCEPTED: Change.USED, Kind.EVICTED: Change.EVICTED}
+
+
+class Follower(Protocol):
+    """Somebody who is told of every change, on the main thread, after it happened. Must not block."""
+
+    def changed(self, host: bytes, change: Change) -> None:
+        """This happened to the entry of the host; more may have happened to it since, so ask the whitelist."""
+
+    def missed(self) -> None:
+        """Changes have happened of which nobody can tell: look at the whole whitelist."""
+
+
+def unpack(records: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Host, until when, and whether it reached the real server (0 or 1), of each record. Raises struct.error."""
+    return _RECORD.iter_unpack(records)
+
+
+def pack(host: bytes, until_us: int, *, used: bool) -> bytes:
+    """The record of one entry, as records() has it."""
+    return _RECORD.pack(host, until_us, used)
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 class Whitelist:
-    """The table with a clock and listeners. All calls come from the main thread, but for known()."""
+    """The table with a clock and followers. All calls come from the main thread, but for records()."""
 
-    def __init__(self, table: Table, clock_us: Callable[[], int] = boottime_us, *, threads: int = 1) -> None:
+    def __init__(
+        self, table: Table, clock_us: Callable[[], int] = boottime_us, *, threads: int = 1,
+        defect: Callable[[Exception], object] = _raise,
+    ) -> None:
+        """`threads` is the number of queue threads; `defect` is told of errors of followers."""
         self._table = table
         self._threads = threads
-        self._listeners: list[Listener] = []
+        self._defect = defect
+        self._followers: list[Follower] = []
         self.now_us = clock_us
 
-    def listen(self, listener: Listener) -> None:
+    # ---- who follows, and what is told
+
+    def follow(self, follower: Follower) -> None:
         """Tell this one of every change from now on."""
-        self._listeners.append(listener)
+        self._followers.append(follower)
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Tell what the packet path has done, by its events, in their order."""
+        if self._followers:
+            self._tell([(event.source, _OF_EVENT[kind]) for event in events if (kind := event.kind) in _OF_EVENT])
+
+    def missed(self) -> None:
+        """Events of the packet path are lost that tell of changes."""
+        for follower in self._followers:
+            self._tell_missed(follower)
+
+    def _tell(self, changes: Sequence[tuple[bytes, Change]]) -> None:
+        # A mistake of one follower harms neither the others nor the sink that made the change.
+        for follower in self._followers:
+            try:
+                for host, change in changes:
+                    follower.changed(host, change)
+            except Exception as error:  # noqa: BLE001
+                self._defect(error)
+                # It does not know what it could not take, nor what came after it.
+                self._tell_missed(follower)
+
+    def _tell_missed(self, follower: Follower) -> None:
+        try:
+            follower.missed()
+        except Exception as error:  # noqa: BLE001
+            self._defect(error)
+
+    # ---- changes by the main thread
 
     def admit(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Enter a host as a child. False: it is listed already, or there is no room."""
         if not self._table.admit(host, until_us, now_us):
             return False
-        self._tell(host)
-        if self._listeners and (displaced := self._table.displaced):
-            self._tell(displaced)
+        if self._followers:
+            displaced = self._table.displaced
+            self._tell([*([(displaced, Change.EVICTED)] if displaced else []), (host, Change.ADMITTED)])
         return True
 
     def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Let a listed host's entry end later. False: it is not listed, or ends later anyway."""
         if not self._table.renew(host, until_us, now_us):
             return False
-        self._tell(host)
+        self._tell([(host, Change.RENEWED)])
         return True
 
     def adopt(self, host: bytes, until_us: int, *, used: bool) -> bool:
-        """Enter a host that was whitelisted before this start. Before any thread runs. False: there is no room."""
+        """Enter a host that was whitelisted before this start. Before any thread runs. False: there is no room.
+
+        One that is listed already keeps its time: who adopts first knows best. It is used if either says so.
+        """
         now_us = self.now_us()
+        entered = self._table.find(host, now_us) is None
+        if entered and not self._enter(host, until_us, now_us):
+            return False
+        marked = used and self._table.mark_used(host, now_us)
+        if entered or marked:
+            self._tell([(host, Change.ADOPTED if entered else Change.USED)])
+        return True
+
+    def _enter(self, host: bytes, until_us: int, now_us: int) -> bool:
         first = host[15] % self._threads
         shards = [*range(first, self._threads), *range(first)]
         shard = next((shard for shard in shards if self._table.free(shard)), None)
         if shard is not None:
-            self._table.add(host, until_us, now_us, shard=shard)
-        elif not (self._table.shard_count > self._threads and self._table.free(self._threads)
-                  and self._table.admit(host, until_us, now_us)):
-            return False
-        if used:
-            self._table.mark_used(host, now_us)
-        return True
+            return self._table.add(host, until_us, now_us, shard=shard)
+        return bool(self._table.shard_count > self._threads and self._table.free(self._threads)
+                    and self._table.admit(host, until_us, now_us))
+
+    # ---- what it holds
 
     def room(self) -> int:
         """How many hosts could be adopted."""
@@ -80,23 +163,18 @@ class Whitelist:
         """Some listed hosts, at most `count`, chosen at random: until when, whether they reached the real server."""
         return self._table.sample(self.now_us(), count)
 
-    def known(self) -> Iterator[tuple[bytes, int, bool]]:
-        """All listed hosts: address, until when, whether it reached the real server. Any thread may ask.
+    def records(self) -> Iterator[bytes]:
+        """All listed hosts, some thousand a string, which unpack() reads. Any thread may ask.
 
         What changes meanwhile may be missed.
         """
         start = 0
         while True:
             records, start = self._table.entries(self.now_us(), start, READ_ENTRIES)
-            for host, until_us, _, used in _LISTED.iter_unpack(records):
-                yield host, until_us, bool(used)
+            yield records
             if start == 0:
                 return
 
     def __len__(self) -> int:
         """Entries, those included that have expired and not been removed yet."""
         return len(self._table)
-
-    def _tell(self, host: bytes) -> None:
-        for listener in self._listeners:
-            listener.changed(host)

@@ -6,6 +6,9 @@ import pytest
 
 from lab.hosts import Lab, supported
 
+# Its asserts say what they saw, as those of test files do.
+pytest.register_assert_rewrite("tests.target_conformance")
+
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:

@@ -1,10 +1,11 @@
 """A stand-in for pfctl(8): `pfctl_standin.py DIRECTORY ARGUMENT...`.
 
 It knows the syntax that FreeBSD, OpenBSD and NetBSD have in common for tables, and refuses every other word. A file in
-the directory is a table; each call is recorded in `calls`, with its input, in order.
+the directory is a table; each call is recorded in `calls`, with its input, in order. The file `limit` is as "set limit
+table-entries" is in pf.conf.
 """
-import ipaddress
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -28,8 +29,10 @@ def addresses() -> list[str]:
     given = sys.stdin.read().split("\n")
     if given.pop() != "" or not given:
         fail("pfctl: an empty list, or a last line that does not end")
-    if any(str(ipaddress.ip_address(one)) != one for one in given):
-        fail("pfctl: no address in its usual form")
+    for one in given:
+        family = socket.AF_INET6 if ":" in one else socket.AF_INET
+        if socket.inet_ntop(family, socket.inet_pton(family, one)) != one:
+            fail("pfctl: no address in its usual form")
     return given
 
 
@@ -63,7 +66,13 @@ def main() -> None:
         after = {"add": known | set(given), "delete": known - set(given), "replace": set(given)}[command]
     else:
         fail(f"pfctl: unknown command {command}")
-    table.write_text("\n".join(sorted(after)), encoding="ascii")
+    limit = directory / "limit"
+    if limit.exists() and len(after) > int(limit.read_text(encoding="ascii")):
+        fail("pfctl: Cannot allocate memory.")
+    # The kernel replaces a table in one step.
+    new = directory / "new"
+    new.write_text("\n".join(sorted(after)), encoding="ascii")
+    new.rename(table)
 
 
 main()

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from mxallowd.mirrors.kernel import Known, Listing
+from mxallowd.mirrors import Listed, Listing
+from mxallowd.whitelist import Whitelist, pack, unpack
 from tests.oracle import MAPPED
 
 TCP, UDP, HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 6, 17, 0, 43, 44, 60  # IANA protocol numbers
@@ -19,9 +20,15 @@ def packed(text: str) -> bytes:
     return ip_address(text).packed.rjust(16, b"\0") if ":" in text else MAPPED + ip_address(text).packed
 
 
-def listing(*entries: Known) -> Listing:
+def listing(*entries: Listed) -> Listing:
     """Hosts for a table to be filled with, whose times are counted from 0."""
-    return Listing(((known.host, 1_000_000 * known.remaining_s, known.used) for known in entries), 0)
+    return Listing([b"".join(pack(one.host, 1_000_000 * one.remaining_s, used=one.used) for one in entries)], 0)
+
+
+def listed(whitelist: Whitelist) -> dict[bytes, tuple[int, bool]]:
+    """All hosts of a whitelist: until when, and whether they reached the real server."""
+    return {host: (until_us, used == 1)
+            for records in whitelist.records() for host, until_us, used in unpack(records)}
 
 
 RECORD = struct.Struct("=16sQBB6x")

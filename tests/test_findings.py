@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mxallowd.captures.filters import compile_filter
-from mxallowd.mirrors.kernel import TableError
+from mxallowd.mirrors import TargetError
 from mxallowd.mirrors.kernel.helper import RECORD, REQUEST, Ipset, Verb, serve
 from mxallowd.mirrors.kernel.nfquery import _check_error
 from mxallowd.settings import arguments
@@ -15,7 +15,7 @@ from mxallowd.watchdog.procnetlink import read_row
 
 @pytest.mark.parametrize("number", [-(2**31), -1, 1, 2**31 - 1])
 def test_any_error_of_the_kernel_is_one_of_the_table(number: int) -> None:
-    with pytest.raises(TableError, match="counter mx: "):
+    with pytest.raises(TargetError, match="counter mx: "):
         _check_error(memoryview(struct.pack("=i", number)), "counter mx")
 
 

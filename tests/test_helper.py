@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from lab.hosts import FAKE4, Attempt, Lab
 from lab.namespaces import visit
-from mxallowd.mirrors.kernel import Known, TableError, helper, privileged
-from mxallowd.mirrors.kernel.helper import ANSWER, RECORD, REQUEST, Ipset, Pf, Verb, serve, set_headers
+from mxallowd.mirrors import Listed, TargetError
+from mxallowd.mirrors.kernel import helper, privileged
+from mxallowd.mirrors.kernel.helper import ANSWER, RECORD, REQUEST, SETS, Ipset, Pf, Verb, serve, set_headers
 from mxallowd.mirrors.kernel.ipset import IpsetTable
 from mxallowd.mirrors.kernel.privileged import Privileged
 from mxallowd.process import child
@@ -68,6 +69,46 @@ def test_a_change_of_ipset_is_one_program(monkeypatch: pytest.MonkeyPatch) -> No
     assert answer == ANSWER.pack(0, 0)
 
 
+class Sets:
+    """ipset that fails at its so-many-th restore."""
+
+    def __init__(self, failing: int) -> None:
+        self._failing = failing
+        self.restored: list[str] = []
+        self.twins: set[str] = set()
+
+    def run(self, words: list[str], text: str) -> str:
+        if words[1] == "restore":
+            self.restored.append(text)
+            self.twins |= {line.split()[1] for line in text.splitlines() if line.startswith("create ")}
+            if len(self.restored) == self._failing:
+                raise helper.Failed("no memory")
+        elif words[1] == "destroy":
+            self.twins.discard(words[2])
+        return "".join(f"Name: {name}\nType: hash:ip\nHeader: family inet timeout 60\n" for name in SETS)
+
+
+EACH_SET = [(0, number, 60, FOUR) for number in range(4)]
+
+
+@pytest.mark.parametrize("failing", [1, 4])
+def test_a_filling_of_ipset_is_all_or_nothing(failing: int) -> None:
+    sets = Sets(failing)
+    with pytest.raises(helper.Failed, match="no memory"):
+        Ipset().serve(Verb.REPLACE, EACH_SET, sets.run)
+    assert "swap" not in "".join(sets.restored)
+    assert sets.twins == set()
+
+
+def test_sets_are_exchanged_when_the_last_is_filled() -> None:
+    sets = Sets(0)
+    assert Ipset().serve(Verb.REPLACE, EACH_SET, sets.run) == ""
+    assert sets.restored.pop() == "".join(f"swap {name} {name}.new\n" for name in SETS)
+    assert sets.restored == [f"create {name}.new hash:ip family inet timeout 60\nadd {name}.new 192.0.2.1 timeout 60\n"
+                             for name in SETS]
+    assert sets.twins == set()
+
+
 def test_what_is_no_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, answer = answers(Ipset(), REQUEST.pack(99, 0), monkeypatch)
     status, length = ANSWER.unpack_from(answer)
@@ -118,7 +159,7 @@ def test_a_helper_that_was_killed_is_started_again(lab: Lab, monkeypatch: pytest
         assert one._process
         one._process.kill()
         one._process.wait()
-        with pytest.raises(TableError, match="the helper of ipset has ended"):
+        with pytest.raises(TargetError, match="the helper of ipset has ended"):
             one.ask(Verb.INSPECT)
         time.sleep(0.6)
         assert one.ask(Verb.INSPECT) == ""
@@ -135,7 +176,7 @@ def test_a_helper_that_hangs_is_given_up(lab: Lab, monkeypatch: pytest.MonkeyPat
         subprocess.run(["kill", "-STOP", str(one._process.pid)], check=True)
         started = time.monotonic()
         # More than a pipe holds.
-        with pytest.raises(TableError, match="it takes nothing"):
+        with pytest.raises(TargetError, match="it takes nothing"):
             one.ask(Verb.REPLACE, [(1, 0, 1, FOUR)] * 10_000)
         assert time.monotonic() - started < 2
         assert one._process is None
@@ -148,7 +189,7 @@ def test_a_twin_that_an_earlier_filling_left_behind(lab: Lab) -> None:
             subprocess.run(["ipset", "create", name, "hash:ip", *more.split()], check=True)
         table = IpsetTable()
         table.open()
-        assert table.refill(listing(Known(FOUR, 50, used=False), Known(SIX, 50, used=True))) == 0
+        assert table.refill(listing(Listed(FOUR, 50, used=False), Listed(SIX, 50, used=True))) == 0
         held, whole = table.read()
         assert ({one.host for one in held}, whole) == ({FOUR, SIX}, True)
         table.close()

@@ -11,7 +11,8 @@ import pytest
 from lab.hosts import Lab
 from lab.namespaces import visit
 from mxallowd.errors import StartError
-from mxallowd.mirrors.kernel import Known, TableError, TableFull, libnftables, nft
+from mxallowd.mirrors import Listed, TargetError, TargetFull
+from mxallowd.mirrors.kernel import libnftables, nft
 from mxallowd.mirrors.kernel.libnftables import LibNft, NftProgram
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nft import NftTable
@@ -44,25 +45,25 @@ def held(table: NftTable) -> dict[bytes, tuple[int | None, bool]]:
 
 
 def test_changes_and_what_is_read_back(table: NftTable) -> None:
-    table.change([Known(FOUR, 100, used=False), Known(SIX, 200, used=True)], [])
+    table.change([Listed(FOUR, 100, used=False), Listed(SIX, 200, used=True)], [])
     assert held(table) == {FOUR: (100, False), SIX: (200, True)}
     assert table.missing({FOUR: False, OTHER: False, SIX: True}) == {OTHER}
     assert table.missing({FOUR: True}) == {FOUR}
     # A time is set anew, longer or shorter; what is not there can be taken out.
-    table.change([Known(FOUR, 50, used=True)], [OTHER, SIX])
+    table.change([Listed(FOUR, 50, used=True)], [OTHER, SIX])
     assert held(table) == {FOUR: (50, True)}
-    table.change([Known(FOUR, 500, used=True)], [])
+    table.change([Listed(FOUR, 500, used=True)], [])
     assert held(table) == {FOUR: (500, True)}
     table.change([], [])
     assert held(table) == {FOUR: (500, True)}
 
 
 def test_the_time_is_the_kernels(table: NftTable) -> None:
-    table.change([Known(FOUR, 1, used=True)], [])
+    table.change([Listed(FOUR, 1, used=True)], [])
     time.sleep(1.1)
     assert held(table) == {}
     # An element that has just ended is in nobody's way.
-    table.change([Known(FOUR, 30, used=True)], [OTHER])
+    table.change([Listed(FOUR, 30, used=True)], [OTHER])
     assert held(table) == {FOUR: (30, True)}
 
 
@@ -70,13 +71,13 @@ def test_a_filling_adds_and_leaves_the_operators_own(table: NftTable) -> None:
     own = packed("192.0.2.7")
     run("add element inet mx mx_white4 { 192.0.2.7, 192.0.2.2 timeout 1h }\nadd element inet mx mx_used6 { ::7 }")
     assert held(table)[own] == (None, False)
-    assert table.refill(listing(Known(FOUR, 100, used=True), Known(own, 100, used=False))) == 0
+    assert table.refill(listing(Listed(FOUR, 100, used=True), Listed(own, 100, used=False))) == 0
     # What was there beyond it ends by itself.
     assert held(table) == {FOUR: (100, True), own: (None, False), OTHER: (3600, False)}
     with_own = subprocess.run(["nft", "list", "set", "inet", "mx", "mx_used6"], capture_output=True, text=True).stdout
     assert "elements = { ::7 }" in with_own
     # Nor does a single change touch them.
-    table.change([Known(own, 10, used=False)], [own])
+    table.change([Listed(own, 10, used=False)], [own])
     assert held(table)[own] == (None, False)
     # One that came while the daemon ran is found before the sets are emptied; one that went stays away.
     run("add element inet mx mx_white4 { 192.0.2.8 }\ndelete element inet mx mx_white4 { 192.0.2.7 }")
@@ -91,39 +92,39 @@ def test_a_set_without_room(table: NftTable) -> None:
     table._setup = False
     table.inspect()
     hosts = [packed(f"192.0.2.{number}") for number in range(1, 6)]
-    table.change([Known(host, 100, used=False) for host in hosts[:2]], [])
-    with pytest.raises(TableFull, match="the set is full"):
-        table.change([Known(hosts[2], 100, used=False)], [])
+    table.change([Listed(host, 100, used=False) for host in hosts[:2]], [])
+    with pytest.raises(TargetFull, match="the set is full"):
+        table.change([Listed(hosts[2], 100, used=False)], [])
     assert held(table).keys() == set(hosts[:2])
     # One transaction exchanges all; the last ones are left out.
-    assert table.refill(listing(Known(hosts[4], 50, used=True), *(Known(host, 100 - place, used=False)
+    assert table.refill(listing(Listed(hosts[4], 50, used=True), *(Listed(host, 100 - place, used=False)
                                                                  for place, host in enumerate(hosts[:4])))) == 3
     assert held(table).keys() == {hosts[4], hosts[0]}
     table.change([], [hosts[0]])
-    table.change([Known(hosts[1], 100, used=False)], [])
+    table.change([Listed(hosts[1], 100, used=False)], [])
     assert held(table).keys() == {hosts[4], hosts[1]}
 
 
 def test_what_is_missing_or_wrong_is_said(table: NftTable, monkeypatch: pytest.MonkeyPatch) -> None:
     run("delete table inet mx")
-    with pytest.raises(TableError, match="No such file or directory"):
-        table.change([Known(FOUR, 100, used=False)], [])
+    with pytest.raises(TargetError, match="No such file or directory"):
+        table.change([Listed(FOUR, 100, used=False)], [])
     table._setup = False
-    with pytest.raises(TableError, match="table inet mx or its sets are missing"):
+    with pytest.raises(TargetError, match="table inet mx or its sets are missing"):
         table.inspect()
     run("add table inet mx\nadd set inet mx mx_white4 { type ipv4_addr; flags timeout, interval; }")
-    with pytest.raises(TableError, match="set mx_white4 holds intervals"):
+    with pytest.raises(TargetError, match="set mx_white4 holds intervals"):
         table.inspect()
     run("delete set inet mx mx_white4\nadd set inet mx mx_white4 { type ipv4_addr; flags timeout; }")
-    with pytest.raises(TableError, match="set mx_white6 is missing"):
+    with pytest.raises(TargetError, match="set mx_white6 is missing"):
         table.inspect()
     run("add set inet mx mx_white6 { type ipv6_addr . inet_service; flags timeout; }")
-    with pytest.raises(TableError, match=r"set mx_white6 is of type .*must be ipv6_addr"):
+    with pytest.raises(TargetError, match=r"set mx_white6 is of type .*must be ipv6_addr"):
         table.inspect()
     run("delete set inet mx mx_white6\nadd set inet mx mx_white6 { type ipv6_addr; flags timeout; }")
     # The sets of used hosts are optional.
     table.inspect()
-    table.change([Known(FOUR, 100, used=True)], [])
+    table.change([Listed(FOUR, 100, used=True)], [])
     assert held(table) == {FOUR: (100, False)}
 
 
@@ -140,7 +141,7 @@ def test_200_000_entries_are_filled_in_under_2_s(table: NftTable) -> None:
     table._setup = False
     table.inspect()
     prefix = packed("10.0.0.0")[:13]
-    entries = [Known(prefix + number.to_bytes(3, "big"), 3600, used=False) for number in range(200_000)]
+    entries = [Listed(prefix + number.to_bytes(3, "big"), 3600, used=False) for number in range(200_000)]
     many = listing(*entries)
     taken = []
     for _ in range(2):
@@ -180,7 +181,7 @@ def test_elements_are_asked_for_in_any_number(lab: Lab) -> None:
         assert elements.get("a", []) == {}
         # Neither the set nor the table: nothing is held.
         assert elements.get("b", keys[:2]) == {}
-        with pytest.raises(TableError, match="set b: No such file or directory"):
+        with pytest.raises(TargetError, match="set b: No such file or directory"):
             elements.dump("b", 5)
         # An answer that nobody took is not taken for that of the next question.
         elements._send(elements._request("a", keys[0]))
@@ -208,10 +209,10 @@ def test_an_answer_that_is_none_is_said(answer: bytes | None, reason: str) -> No
     elements._socket.settimeout(0.05)
     if answer is not None:
         kernel.send(answer)
-    with kernel, pytest.raises(TableError, match=reason):
+    with kernel, pytest.raises(TargetError, match=reason):
         elements.get("a", [bytes(4)])
     # Nobody is there any more.
-    with pytest.raises(TableError, match="nf_tables: "):
+    with pytest.raises(TargetError, match="nf_tables: "):
         elements.get("a", [bytes(4)])
     elements.close()
 
@@ -224,10 +225,10 @@ def test_a_program_that_fails_hangs_or_talks_is_said(tmp_path: Path, monkeypatch
                          ("echo '{}'", "nft gave no JSON"), ("exit 3", "nft")):
         program.write_text(f"#!/bin/sh\n{body}\n")
         program.chmod(0o755)
-        with pytest.raises(TableError, match=reason):
+        with pytest.raises(TargetError, match=reason):
             NftProgram().ask("list ruleset")
     program.unlink()
-    with pytest.raises(TableError, match="No such file"):
+    with pytest.raises(TargetError, match="No such file"):
         NftProgram().run("add table inet mx")
 
 
@@ -240,6 +241,6 @@ def test_a_large_interval_set_of_somebody_else_slows_no_change(table: NftTable) 
     taken = []
     for number in range(20):
         started = time.monotonic()
-        table.change([Known(packed(f"192.0.2.{number + 1}"), 100, used=False)], [])
+        table.change([Listed(packed(f"192.0.2.{number + 1}"), 100, used=False)], [])
         taken.append(time.monotonic() - started)
     assert sorted(taken)[15] < 0.05

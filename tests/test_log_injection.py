@@ -21,9 +21,9 @@ from mxallowd.engine._table import Table
 from mxallowd.engine.events import decode
 from mxallowd.log.handlers import StreamHandler, SyslogHandler
 from mxallowd.log.writer import Writer
-from mxallowd.mirrors.kernel import Held, TableError
+from mxallowd.mirrors import Copied, TargetError
 from mxallowd.mirrors.kernel.libnftables import _error
-from mxallowd.mirrors.mirror import KernelTableSink
+from mxallowd.mirrors.mirror import Mirror
 from mxallowd.settings import configfile
 from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.log import LogSink
@@ -32,9 +32,9 @@ from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 from tests.daemon_process import SERVERS, STAMP, DaemonProcess
 from tests.log_lines import log_through
+from tests.memory_target import MemoryTarget
 from tests.name_server_process import NameServerProcess
 from tests.strategies import FAKE, REAL, packets
-from tests.test_kernel_sink import Faked
 from tests.test_log_faults import meet_the_fake_server, until
 from tests.test_settings import MINIMUM, good
 
@@ -285,10 +285,10 @@ def line_about(host: str, wire: bytes) -> str:
 any_bytes = st.binary(max_size=300) | st.sampled_from(EVERY_BYTE).map(lambda byte: b"Error: " + byte + b" x")
 
 
-class Unreadable(Faked):
+class Unreadable(MemoryTarget):
     """A kernel table that fails with a text."""
 
-    def read(self) -> tuple[list[Held], bool]:
+    def read(self) -> tuple[list[Copied], bool]:
         assert self.fault
         raise self.fault
 
@@ -297,11 +297,11 @@ class Unreadable(Faked):
 @settings(deadline=None)
 def test_what_nft_or_a_helper_says_is_one_line(output: bytes) -> None:
     with chain_to_pipe() as (chain, messages):
-        for fault in (_error(output), TableError(output.decode("utf-8", "replace"))):
+        for fault in (_error(output), TargetError(output.decode("utf-8", "replace"))):
             table = Unreadable()
             table.fault = fault
-            KernelTableSink(table, Whitelist(Table(16, 1), lambda: 1, threads=1), chain.log, good(MINIMUM)).open()
-    assert [message.partition(" reason=")[0] for message in messages] == ["kernel-table-broken table=faked"] * 2
+            Mirror(table, Whitelist(Table(16, 1), lambda: 1, threads=1), chain.log, good(MINIMUM)).open()
+    assert [message.partition(" reason=")[0] for message in messages] == ["kernel-table-broken table=memory"] * 2
 
 
 @given(st.lists(any_bytes | st.sampled_from(EVERY_BYTE).map(lambda byte: b"queue-num " + byte), max_size=4))

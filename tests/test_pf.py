@@ -2,14 +2,20 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from mxallowd.engine.events import address_text
+from mxallowd.mirrors import Listed, TargetFull
+from mxallowd.mirrors.kernel import privileged
+from mxallowd.mirrors.kernel.pf import PfTable
+from mxallowd.process import child
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.links import LINKS, pcap
-from tests.strategies import packed, syn
+from tests.strategies import listing, packed, syn
 
 SENDER4, SENDER6, SPAMMER4 = "192.0.2.101", "2001:db8::101", "192.0.2.66"
 STANDIN = Path(__file__).parent / "pfctl_standin.py"
@@ -35,6 +41,10 @@ class Pf:
     def declare(self, *addresses: str) -> None:
         """The table as pf.conf declares it."""
         (self.state / "mx-white").write_text("\n".join(addresses), encoding="ascii")
+
+    def limit(self, entries: int) -> None:
+        """What all its tables may hold."""
+        (self.state / "limit").write_text(str(entries), encoding="ascii")
 
     def table(self) -> set[str]:
         """Its addresses."""
@@ -63,6 +73,16 @@ class Pf:
 def pf(tmp_path: Path) -> Pf:
     """pf with an empty table."""
     return Pf(tmp_path)
+
+
+@pytest.fixture
+def table(pf: Pf, monkeypatch: pytest.MonkeyPatch) -> Iterator[PfTable]:
+    """The target, by itself."""
+    monkeypatch.setattr(privileged, "command", lambda *words: [*pf.prefix, *child.command(*words)])
+    made = PfTable("mx-white")
+    made.open()
+    yield made
+    made.close()
 
 
 def daemon(lab: Lab, pf: Pf, *arguments: str) -> DaemonProcess:
@@ -163,6 +183,31 @@ def test_a_flushed_table_is_filled_again_and_a_missing_one_is_said(lab: Lab, pf:
         pf.declare()
         pf.wait_for(SENDER4, limit_s=12)
         assert process.stop() == 0
+
+
+@pytest.mark.parametrize(("limit", "held"), [(25, 25), (24, 12), (10, 6), (1, 1)])
+def test_a_table_that_is_too_small_holds_the_best(pf: Pf, table: PfTable, limit: int, held: int) -> None:
+    entries = [Listed(packed(f"192.0.2.{number}"), 100 + number, used=number % 5 == 0) for number in range(1, 26)]
+    pf.limit(limit)
+    assert table.refill(listing(*entries)) == 25 - held
+    best = sorted(entries, key=lambda one: (not one.used, -one.remaining_s))[:held]
+    assert pf.table() == {address_text(one.host) for one in best}
+    # An inspection knows who had no room: others may be missing for another reason.
+    assert table.missing({one.host: True for one in entries}) == {one.host for one in entries} - {
+        one.host for one in best}
+    # A change for which there is no room leaves it as it is, and room can be made.
+    if held == limit:
+        with pytest.raises(TargetFull, match="Cannot allocate memory"):
+            table.change([Listed(packed(SENDER6), 1, used=True)], [])
+        assert len(pf.table()) == held
+    # Where there is none at all, those that are there stay.
+    before = pf.table()
+    pf.limit(0)
+    with pytest.raises(TargetFull):
+        table.refill(listing(*entries[:7]))
+    assert pf.table() == before
+    table.flush()
+    assert pf.table() == set()
 
 
 def test_without_pfctl_it_is_said_and_the_daemon_goes_on(lab: Lab, client: Host) -> None:

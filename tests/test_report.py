@@ -1,37 +1,24 @@
 """The report: counters without what has expired, whoever asks, and never a wait for ever."""
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from mxallowd.daemon import report
 from mxallowd.daemon.report import Report
-from mxallowd.engine.events import Event, Kind, decode
-from mxallowd.settings import Settings
+from mxallowd.engine.events import Kind, decode
 from mxallowd.sinks.stress import Stress
 from tests.part import alone, record
 from tests.recorder import Recorder
 from tests.strategies import HOSTS
 
 
-class Sink:
+class Mirror:
     """One that counts elsewhere."""
 
     def __init__(self) -> None:
         self.children = 0
-
-    def handle(self, events: Sequence[Event]) -> None:
-        """Nothing to do."""
-
-    def tick(self) -> None:
-        """Nothing is due."""
-
-    def reload(self, settings: Settings) -> None:
-        """Nothing follows."""
-
-    def lost_events(self) -> None:
-        """Nothing was missed."""
 
     async def refresh(self) -> None:
         """Ask."""
@@ -42,9 +29,6 @@ class Sink:
         """What was found."""
         return {"children": self.children}
 
-    def close(self) -> None:
-        """Nothing to say."""
-
 
 class Scene:
     """A report on a back end with one thread."""
@@ -53,7 +37,9 @@ class Scene:
         self.recorder = Recorder()
         self.backend, self.part = alone()
         self.part.sweeps = 1
-        self.report = Report(self.backend, [Sink()], Stress(self.recorder.log), self.recorder.log)
+        mirror = Mirror()
+        self.report = Report(
+            self.backend, [mirror.counters], [mirror.refresh], Stress(self.recorder.log), self.recorder.log)
 
     def swept(self) -> None:
         """The thread tells of it, among other events."""

@@ -1,4 +1,4 @@
-"""A sink with a mistake: said, and nothing else stops."""
+"""A sink or a mirror with a mistake: said, and nothing else stops."""
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +24,24 @@ def fail(sink):
     raise RuntimeError("another mistake")
 
 LogSink.handle, LogSink.tick = fail_once, fail
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+# The mirror fails at its first change.
+FAILING_MIRROR = """
+import sys
+from mxallowd import cli
+from mxallowd.mirrors.mirror import Mirror
+
+changed, failed = Mirror.changed, []
+
+def fail_once(mirror, host, change):
+    if not failed:
+        failed.append(True)
+        raise RuntimeError("a mistake")
+    changed(mirror, host, change)
+
+Mirror.changed = fail_once
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -55,4 +73,18 @@ def test_a_mistake_in_a_sink_stops_neither_events_nor_the_clock(guarded: Lab, cl
         with pytest.raises(AssertionError):
             daemon.wait_for("main-loop ", timeout=11.5)
         assert sum(line.startswith("defect ") for line in daemon.messages()) == 1
+        assert daemon.stop() == 0
+
+
+def test_a_change_that_a_mirror_cannot_take_is_made_good(guarded: Lab, client: Host) -> None:
+    arguments = ["-c", "/dev/null", *SERVERS, "-n", "23", "-b", "--nft-table", "mx", "--nft-setup"]
+    with DaemonProcess(guarded.gateway, arguments, script=FAILING_MIRROR) as daemon:
+        daemon.wait_for("start ")
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        assert "a mistake" in daemon.wait_for("defect ")
+        # The log, a sink, has its event all the same; the mirror knows that it missed something.
+        daemon.wait_for(r"whitelisted \[192.0.2.101\]")
+        daemon.wait_for("kernel-table-filled table=.* entries=1 left-out=0", timeout=10)
+        listed = guarded.gateway.run(["nft", "list", "set", "inet", "mx", "mx_white4"], capture_output=True, text=True)
+        assert "192.0.2.101" in listed.stdout
         assert daemon.stop() == 0

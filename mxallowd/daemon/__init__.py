@@ -1,6 +1,6 @@
-"""The daemon: what holds back ends, whitelist, sinks and signals together, from the start to the clean stop.
+"""The daemon: what holds back ends, whitelist, sinks, mirrors and signals together, from the start to the clean stop.
 
-    pump        takes events from the rings of the queue threads and hands them to every sink
+    pump        takes events from the rings of the queue threads and hands them to the whitelist and to every sink
     losses      says what was lost, and what went wrong in this program
     reloading   reads the configuration again
     report      writes the counters
@@ -16,15 +16,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from mxallowd import __version__, backends
-from mxallowd.daemon.losses import Losses, safely
+from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
 from mxallowd.engine.wake import Wake
 from mxallowd.log import Log
 from mxallowd.log.writer import Writer
-from mxallowd.mirrors import kernel as kerneltables
-from mxallowd.mirrors.mirror import KernelTableSink
+from mxallowd.mirrors import kernel
+from mxallowd.mirrors.mirror import Mirror
 from mxallowd.process import privileges
 from mxallowd.process.supervisor import Supervisor
 from mxallowd.settings import Settings, configfile
@@ -55,7 +55,8 @@ class Daemon:
         wake = Wake()
         self._backend = backends.create(settings, wake, log)
         self._readable = [*configfile.readable(settings.config), *self._backend.readable()]
-        whitelist = Whitelist(self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths))
+        whitelist = Whitelist(
+            self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths), defect=defect)
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
@@ -71,24 +72,29 @@ class Daemon:
             self._stress.watch("lookups-waiting", rdns.fill)
             self._sinks.append(rdns)
             self._readable += resolver.readable()
-        self._tables = [
-            KernelTableSink(table, whitelist, log, settings) for table in kerneltables.create(settings)]
-        for table in self._tables:
-            self._stress.watch("kernel-table-dirty", table.fill)
-        self._sinks += self._tables
-        self._report = Report(self._backend, self._sinks, self._stress, log)
-        self._losses = Losses(self._backend, [sink.lost_events for sink in self._sinks], log, settings.on_overload)
+        # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
+        # and when it ends, the kernel what stood there until now, other hosts of a fleet only what they were told.
+        self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
+        for mirror in self._mirrors:
+            self._stress.watch("kernel-table-dirty", mirror.fill)
+        self._parts: list[Sink | Mirror] = [*self._sinks, *self._mirrors]
+        self._report = Report(
+            self._backend, [part.counters for part in self._parts], [mirror.refresh for mirror in self._mirrors],
+            self._stress, log)
+        self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
+        # The whitelist before the sinks: one of them may change it because of an event, and followers hear of a change
+        # after those that led to it. No copy depends on that order, since a mirror asks what is true by then.
         self._pump = Pump(
-            self._backend, wake, [*(sink.handle for sink in self._sinks), self._report.handle],
+            self._backend, wake, [whitelist.take, *(sink.handle for sink in self._sinks), self._report.handle],
             before=self._stress.look, on_end=self._end)
 
     def open(self) -> None:
-        """Get hold of packets and kernel tables. Raises StartError."""
-        # What the kernel's tables hold is read first: from the moment that a queue is bound, packets wait for us.
-        for table in self._tables:
-            table.open()
+        """Get hold of packets and of what mirrors keep. Raises StartError."""
+        # What the copies hold is read first: from the moment that a queue is bound, packets wait for us.
+        for mirror in self._mirrors:
+            mirror.open()
         self._backend.open()
-        for fastpath in self._backend.fastpaths if self._tables else ():
+        for fastpath in self._backend.fastpaths if self._mirrors else ():
             fastpath.tell_evicted()
 
     def readable(self) -> list[Path]:
@@ -114,8 +120,8 @@ class Daemon:
             # What is no part of the packet path stands behind it.
             privileges.usual_priority()
             self._writer.start()
-            for table in self._tables:
-                table.start()
+            for mirror in self._mirrors:
+                mirror.start()
             self._greet()
             ready()
             self._supervisor.ready()
@@ -137,8 +143,8 @@ class Daemon:
         while True:
             await asyncio.sleep(TICK_S)
             safely(self._tick_backend)
-            for sink in self._sinks:
-                safely(sink.tick)
+            for part in self._parts:
+                safely(part.tick)
             safely(self._stress.look)
             self._losses.look()
 
@@ -150,8 +156,8 @@ class Daemon:
     def _apply(self, settings: Settings) -> None:
         self._backend.publish(settings)
         self._log.set_quiet(settings.quiet)
-        for sink in self._sinks:
-            sink.reload(settings)
+        for part in self._parts:
+            part.reload(settings)
 
     # ---- start and end
 
@@ -185,8 +191,8 @@ class Daemon:
             await asyncio.wait_for(self._pump.wait_for_end(), STOP_TIMEOUT_S)
         self._pump.drain()
         self._losses.look(last=True)
-        for sink in self._sinks:
-            sink.close()
+        for part in self._parts:
+            part.close()
         if not self._backend.ended():
             self._log.error("stop-failed", reason="a queue thread did not end")
             return 1

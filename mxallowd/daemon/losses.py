@@ -7,7 +7,7 @@
 """
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from mxallowd.backends import Backends
@@ -21,17 +21,22 @@ def safely(step: Callable[[], object]) -> None:
     try:
         step()
     except Exception as error:  # noqa: BLE001
-        asyncio.get_running_loop().call_exception_handler({"message": "main loop", "exception": error})
+        defect(error)
+
+
+def defect(error: Exception) -> None:
+    """Let this error be said as a defect."""
+    asyncio.get_running_loop().call_exception_handler({"message": "main loop", "exception": error})
 
 
 class Losses:
     """Looks at the counters of the back ends once a second, and takes the errors of the loop."""
 
     def __init__(
-        self, backend: Backends, missed: Sequence[Callable[[], None]], log: Log, on_overload: str,
+        self, backend: Backends, missed: Callable[[], None], log: Log, on_overload: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`missed` are called when pressing events were lost; `on_overload` is the kernel's verdict of a full queue."""
+        """`missed` is called when pressing events were lost; `on_overload` is the kernel's verdict of a full queue."""
         self._backend = backend
         self._missed = missed
         self._log = log
@@ -61,8 +66,7 @@ class Losses:
         pressing = sum(ring.lost_pressing for ring in self._backend.rings)
         if pressing > self._pressing:
             self._pressing = pressing
-            for missed in self._missed:
-                safely(missed)
+            self._missed()
 
     def _say_events(self, last: bool) -> None:
         if grown := self._events.due(sum(ring.lost for ring in self._backend.rings), at_once=last):

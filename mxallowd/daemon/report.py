@@ -1,13 +1,12 @@
 """The report: all counters, without entries whose time is over, as SIGUSR1 and the end of a rehearsal ask for it."""
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from mxallowd.backends import Backends
 from mxallowd.engine.events import Event, Kind
 from mxallowd.log import Log
 from mxallowd.metrics import counters
-from mxallowd.sinks import Sink
 from mxallowd.sinks.stress import Stress
 
 # How long a sweep may take before we go on without it.
@@ -15,11 +14,16 @@ SWEEP_TIMEOUT_S = 2.0
 
 
 class Report:
-    """Asks back ends and sinks. Events have to pass by here, since threads tell of the end of a sweep by one."""
+    """Asks back ends, sinks and mirrors. Events pass by here, since threads tell of the end of a sweep by one."""
 
-    def __init__(self, backend: Backends, sinks: Sequence[Sink], stress: Stress, log: Log) -> None:
+    def __init__(
+        self, backend: Backends, counting: Sequence[Callable[[], dict[str, int]]],
+        refreshing: Sequence[Callable[[], Awaitable[None]]], stress: Stress, log: Log,
+    ) -> None:
+        """`counting` give the counters of sinks and mirrors; `refreshing` ask first for what is counted elsewhere."""
         self._backend = backend
-        self._sinks = sinks
+        self._counting = counting
+        self._refreshing = refreshing
         self._stress = stress
         self._log = log
         self._sweeps_left = 0
@@ -39,18 +43,18 @@ class Report:
         self._log.notice("counters", None, **await self.collect())
 
     async def collect(self) -> dict[str, int]:
-        """All counters by name, once expired entries are removed and sinks have asked for what is counted elsewhere."""
+        """All counters by name, once expired entries are gone and mirrors have asked for what is counted elsewhere."""
         self._swept.clear()
         self._sweeps_left = self._backend.sweep()
         if self._sweeps_left:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
         self._backend.table.sweep_main(self._backend.clock_us())
-        await asyncio.gather(*(sink.refresh() for sink in self._sinks))
+        await asyncio.gather(*(refresh() for refresh in self._refreshing))
         return counters.collect([
             *(fastpath.counters() for fastpath in self._backend.fastpaths), self._backend.table.counters(),
-            self._backend.refused.counters(), self._backend.counters(), *(sink.counters() for sink in self._sinks),
-            {"stress": self._stress.times}])
+            self._backend.refused.counters(), self._backend.counters(),
+            *(count() for count in self._counting), {"stress": self._stress.times}])
 
     def handle(self, events: Sequence[Event]) -> None:
         """Look for the end of sweeps."""

@@ -1,1 +1,134 @@
-"""Copies of the whitelist elsewhere, kept the same as it."""
+"""Mirrors: copies of the whitelist elsewhere. A mirror (mirror.py) follows the whitelist and keeps a target the same.
+
+A target holds one copy: a table of the firewall (kernel/). This is what each of them is asked, with the vocabulary:
+a host is **listed** by the whitelist and **copied** by the target. tests/target_conformance.py holds every target to
+what is promised here.
+"""
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+from mxallowd.errors import MxallowdError
+from mxallowd.whitelist import RECORD_SIZE, unpack
+
+# In the order of bytes: used before unused, the latest end first.
+_RANKED = struct.Struct(">?Q16s")
+_LATEST_US = (1 << 64) - 1
+
+
+class TargetError(MxallowdError):
+    """The target is not as it must be, or does not take a change; the text says why."""
+
+
+class TargetFull(TargetError):
+    """The target has no room."""
+
+
+class Listed(NamedTuple):
+    """A whitelisted host as it is to stand in the target."""
+
+    host: bytes
+    remaining_s: int  # at least 1
+    used: bool  # it has reached the real server
+
+
+class Copied(NamedTuple):
+    """A host as it stands in the target."""
+
+    host: bytes
+    remaining_s: int | None  # None: for ever, which is the operator's own entry; 0 where the target keeps no times
+    used: bool
+
+
+class Listing:
+    """All whitelisted hosts, as the table gave them: records, unpacked only where they are looked at.
+
+    A target of a million is filled without a million objects at a time, of whose memory some would never go back.
+    """
+
+    def __init__(self, records: Iterable[bytes], now_us: int) -> None:
+        """`records` as Whitelist.records() gives them; times are counted from `now_us`."""
+        self._records = [some for some in records if some]
+        self._now_us = now_us
+
+    def times(self) -> Iterator[tuple[bytes, int]]:
+        """Host, and until when."""
+        return ((host, until_us) for host, until_us, _ in self._unpack())
+
+    def best_first(self) -> Iterator[Listed]:
+        """Those that were used, then the newest: for where not all have room."""
+        # One string a host: as tuples they would take five times as much.
+        best = [_RANKED.pack(not used, _LATEST_US - until_us, host) for host, until_us, used in self._unpack()]
+        best.sort()
+        for unused, before_us, host in map(_RANKED.unpack, best):
+            yield Listed(host, seconds_left(_LATEST_US - before_us, self._now_us), not unused)
+
+    def _unpack(self) -> Iterator[tuple[bytes, int, int]]:
+        return chain.from_iterable(map(unpack, self._records))
+
+    def __iter__(self) -> Iterator[Listed]:
+        for host, until_us, used in self._unpack():
+            yield Listed(host, seconds_left(until_us, self._now_us), used != 0)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._records)) // RECORD_SIZE
+
+
+def seconds_left(until_us: int, now_us: int) -> int:
+    """Whole seconds, rounded up: the target does not forget before the daemon does."""
+    return max(1, -(-(until_us - now_us) // 1_000_000))
+
+
+class Target(Protocol):
+    """What a mirror asks of its target. All calls come from one thread at a time and may wait.
+
+    Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form. Entries of the operator's own, which never end, stay
+    as they are whatever is asked. A host that the target cannot hold at all is passed over, and is never missing.
+    """
+
+    name: str
+    """For the log: what the operator called it."""
+    expires: bool
+    """Whether entries end there by themselves."""
+    sample: int
+    """How many hosts are asked for at an inspection."""
+
+    def open(self) -> None:
+        """Get hold of what is needed to reach it. Raises StartError."""
+
+    def inspect(self) -> None:
+        """See whether it is there and of the right kind. Raises TargetError."""
+
+    def read(self) -> tuple[list[Copied], bool]:
+        """What it holds, and whether that is complete: reading very much is given up. Raises TargetError."""
+
+    def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
+        """Enter hosts, or correct those that are there, and take others out, whether they are there or not.
+
+        Of a host that is listed twice the last time counts. A mark of use that is no longer true may stay until the
+        time is over that was told with it.
+        Raises TargetError, TargetFull: of these hosts some may have been changed then, and no other one.
+        """
+
+    def refill(self, entries: Listing) -> int:
+        """Let it hold these, in one step: a host that it is to hold before and after is there all the time.
+
+        How many are left out for want of room: not the best of them. Where entries expire, others that it holds may
+        stay until their time is over. Raises TargetError; nothing has changed then.
+        """
+
+    def flush(self) -> None:
+        """Empty it, but for the operator's own. Raises TargetError."""
+
+    def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
+        """Those of these hosts that it does not hold, or not as used where that is True. Raises TargetError.
+
+        One that keeps no marks of use looks at none.
+        """
+
+    def totals(self) -> dict[str, int]:
+        """Packets that rules counted, by the names `refused` and `accepted`, where there are such counters."""
+
+    def close(self) -> None:
+        """Give back what open() took; what it holds stays."""

@@ -1,8 +1,8 @@
 """Sinks: what the main loop hands the events of the packet path to.
 
-The log, reverse DNS and kernel tables; state on disk and the cluster are to come as further modules here. A sink knows
-events, settings, the log and the whitelist, never a back end and never another sink. It runs on the main loop, so it
-must not block.
+The log and reverse DNS. A sink knows events, settings, the log and the whitelist, never a back end and never another
+sink. It runs on the main loop, so it must not block. What keeps a copy of the whitelist is no sink: it follows the
+whitelist's changes (mirrors/).
 """
 from collections.abc import Sequence
 from typing import Protocol
@@ -22,12 +22,6 @@ class Sink(Protocol):
 
     def reload(self, settings: Settings) -> None:
         """The settings have changed."""
-
-    def lost_events(self) -> None:
-        """Contacts, first uses or evictions did not fit into a ring since the last tick; refusals do not matter."""
-
-    async def refresh(self) -> None:
-        """Counters are about to be shown: ask for what is counted elsewhere, for at most a second."""
 
     def counters(self) -> dict[str, int]:
         """Its own counters, since the start."""

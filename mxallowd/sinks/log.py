@@ -53,12 +53,6 @@ class LogSink:
     def reload(self, settings: Settings) -> None:
         """Nothing here depends on settings that can change."""
 
-    def lost_events(self) -> None:
-        """What was lost is said elsewhere, and comes again."""
-
-    async def refresh(self) -> None:
-        """All is counted here."""
-
     def counters(self) -> dict[str, int]:
         """None of its own: what is left out is said in the log itself."""
         return {}

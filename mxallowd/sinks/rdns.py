@@ -79,12 +79,6 @@ class RdnsSink:
         self._waiting.set_rate(settings.dns_rate)
         self._resolver.reload(settings.dns_server)
 
-    def lost_events(self) -> None:
-        """What was lost is said elsewhere, and comes again."""
-
-    async def refresh(self) -> None:
-        """All is counted here."""
-
     def counters(self) -> dict[str, int]:
         """Its counters, since the start."""
         return self._counters | {"limited": self._waiting.limited}

@@ -16,7 +16,7 @@ from mxallowd.captures.filters import compile_filter
 from mxallowd.engine._ring import EVENT_SIZE
 from mxallowd.engine.events import address_text, decode, packed
 from mxallowd.errors import ConfigError
-from mxallowd.mirrors.kernel import TableError
+from mxallowd.mirrors import TargetError
 from mxallowd.mirrors.kernel.helper import ANSWER, SETS, Failed, Ipset, Pf, serve
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.settings import arguments, configfile
@@ -87,7 +87,7 @@ class _Query(NfQuery):
 
 
 def nftables(data: bytes) -> None:
-    """Whatever the kernel answers, elements have a key and a time that is not past, or a TableError comes out."""
+    """Whatever the kernel answers, elements have a key and a time that is not past, or a TargetError comes out."""
     query = _Query(data[1:])
     found: dict[bytes, float | None] = {}
     method = data[0] % 3 if data else 0
@@ -99,7 +99,7 @@ def nftables(data: bytes) -> None:
             assert packets is None or packets >= 0
         else:
             found, _ = query.dump("mx_white4", 1.0)
-    except TableError as error:
+    except TargetError as error:
         assert str(error).isprintable()
     assert all(key for key in found)
     assert all(remaining is None or remaining >= 0 for remaining in found.values())

@@ -122,20 +122,30 @@ class Ipset:
         return " ".join(absent)
 
     def _replace(self, records: list[Record], run: Run) -> str:
-        """Fill a twin of each set, and exchange them: no moment in which a known sender is not there."""
+        """Fill a twin of each set, and exchange all: no moment in which a known sender is not there.
+
+        Where one cannot be filled, all sets stay as they are.
+        """
         headers = set_headers(run(["ipset", "list", "-terse"], ""))
-        for number, name in enumerate(SETS):
-            if name not in headers:
-                continue
-            twin = f"{name}.new"
-            with suppress(Failed):
-                # One that an earlier filling left behind may be of another size.
-                run(["ipset", "destroy", twin], "")
-            lines = [f"create {twin} {headers[name]}\n"]
-            lines += [f"add {twin} {address_text(host)} timeout {seconds}\n"
-                      for _, of, seconds, host in records if of == number]
-            run(["ipset", "restore", "-exist"], "".join(lines) + f"swap {name} {twin}\ndestroy {twin}\n")
+        twins = {name: f"{name}.new" for name in SETS if name in headers}
+        # Those that an earlier filling left behind may be of another size.
+        self._destroy(twins.values(), run)
+        try:
+            for name, twin in twins.items():
+                lines = [f"create {twin} {headers[name]}\n"]
+                lines += [f"add {twin} {address_text(host)} timeout {seconds}\n"
+                          for _, number, seconds, host in records if SETS[number] == name]
+                run(["ipset", "restore", "-exist"], "".join(lines))
+            run(["ipset", "restore", "-exist"], "".join(f"swap {name} {twin}\n" for name, twin in twins.items()))
+        finally:
+            self._destroy(twins.values(), run)
         return ""
+
+    @staticmethod
+    def _destroy(names: Iterable[str], run: Run) -> None:
+        for name in names:
+            with suppress(Failed):
+                run(["ipset", "destroy", name], "")
 
 
 def set_headers(listing: str) -> dict[str, str]:

@@ -1,29 +1,34 @@
 """Kernel table ipset: sets with timeouts for rules of iptables, by ipset(8) in the privileged helper.
 
 The sets have the names of kernel table nft: mx_white4 and mx_white6 must be there, mx_used4 and mx_used6 may be.
-Entries with the time 0 are the operator's own and stay.
+Entries with the time 0 are the operator's own and stay; they are looked for at the start and at each filling.
 """
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from mxallowd.engine.events import MAPPED, packed
-from mxallowd.mirrors.kernel import Held, Known, Listing, TableError
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError
 from mxallowd.mirrors.kernel.helper import SETS, Operation, Record, Verb, set_headers
 from mxallowd.mirrors.kernel.privileged import Privileged
 
 LONGEST_TIME_S = 2_147_483  # ipset(8)
+# "Null-valued element, cannot be stored in a hash type of set"; anybody may own a name with such an address.
+NULL = frozenset({MAPPED + bytes(4), bytes(16)})
 
 
-def set_of(host: bytes, *, used: bool) -> int:
-    """The number of the set that a host belongs into."""
-    return 2 * used + (not host.startswith(MAPPED))
+def sets_of(host: bytes, *, used: bool) -> tuple[int, ...]:
+    """The numbers of the sets that a host belongs into."""
+    if host in NULL:
+        return ()
+    version = int(not host.startswith(MAPPED))
+    return (version, 2 + version) if used else (version,)
 
 
 class IpsetTable:
     """The sets of ipset."""
 
-    forgets = True
+    expires = True
     sample = 6  # each is a program of its own
     name = "ipset"
 
@@ -44,22 +49,24 @@ class IpsetTable:
     def inspect(self) -> None:
         """See whether the sets are there and of the right kind."""
         headers = set_headers(self._helper.ask(Verb.INSPECT))
-        self._present = {number for number, name in enumerate(SETS) if name in headers}
+        present = {number for number, name in enumerate(SETS) if name in headers}
         for number, name in enumerate(SETS):
-            if number not in self._present:
+            if number not in present:
                 if number < 2:
-                    raise TableError(f"set {name} is missing")
+                    raise TargetError(f"set {name} is missing")
                 continue
             kind, *words = headers[name].split()
             family = ("inet", "inet6")[number % 2]
             if kind != "hash:ip" or family not in words:
-                raise TableError(f"set {name} is of another type, it must be hash:ip family {family}")
+                raise TargetError(f"set {name} is of another type, it must be hash:ip family {family}")
             if "timeout" not in words:
-                raise TableError(f"set {name} has no timeouts, create it with timeout 3600")
+                raise TargetError(f"set {name} has no timeouts, create it with timeout 3600")
             if "maxelem" in words:
                 self._room[number] = int(words[words.index("maxelem") + 1])
+        # Where one that must be there is not, a change is still tried, and fails.
+        self._present = present
 
-    def read(self) -> tuple[list[Held], bool]:
+    def read(self) -> tuple[list[Copied], bool]:
         """What the sets hold."""
         self.inspect()
         times: dict[bytes, int | None] = {}
@@ -72,7 +79,7 @@ class IpsetTable:
                 used.add(host)
             else:
                 times[host] = seconds or None
-        return [Held(host, seconds, host in used) for host, seconds in times.items()], True
+        return [Copied(host, seconds, host in used) for host, seconds in times.items()], True
 
     def _contents(self) -> Iterable[tuple[int, bytes, int]]:
         for line in self._helper.ask(Verb.READ).splitlines():
@@ -80,11 +87,10 @@ class IpsetTable:
                 case ["add", name, address, "timeout", seconds, *_] if name in SETS:
                     yield SETS.index(name), packed(address), int(seconds)
 
-    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+    def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         """Take hosts out, then enter others, or set their time."""
         records: list[Record] = [
-            (Operation.DELETE, number, 0, host) for host in unlisted
-            for number in (set_of(host, used=False), set_of(host, used=True))]
+            (Operation.DELETE, number, 0, host) for host in unlisted for number in sets_of(host, used=True)]
         records += [(Operation.ADD, number, seconds, host) for number, host, seconds in self._places(listed)]
         wanted = [record for record in records
                   if record[1] in self._present and (record[1], record[3]) not in self._own]
@@ -92,10 +98,10 @@ class IpsetTable:
             self._helper.ask(Verb.CHANGE, wanted)
 
     @staticmethod
-    def _places(entries: Iterable[Known]) -> Iterable[tuple[int, bytes, int]]:
-        for known in entries:
-            for used in (False, True) if known.used else (False,):
-                yield set_of(known.host, used=used), known.host, min(known.remaining_s, LONGEST_TIME_S)
+    def _places(entries: Iterable[Listed]) -> Iterable[tuple[int, bytes, int]]:
+        for one in entries:
+            for number in sets_of(one.host, used=one.used):
+                yield number, one.host, min(one.remaining_s, LONGEST_TIME_S)
 
     def refill(self, entries: Listing) -> int:
         """Let the sets hold just these and the operator's own; how many had no room."""
@@ -127,7 +133,7 @@ class IpsetTable:
         """Those of these hosts that are not in a set where they must be."""
         records: list[Record] = [
             (Operation.ADD, number, 0, host) for host, used in hosts.items()
-            for number in (set_of(host, used=False), set_of(host, used=True))[: 1 + used] if number in self._present]
+            for number in sets_of(host, used=used) if number in self._present]
         return {records[int(place)][3] for place in self._helper.ask(Verb.TEST, records).split()} if records else set()
 
     def totals(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from typing import Any, Protocol
 
-from mxallowd.mirrors.kernel import TableError, TableFull
+from mxallowd.mirrors import TargetError, TargetFull
 
 LIBRARY = "libnftables.so.1"
 _OUTPUT_JSON, _OUTPUT_TERSE = 1 << 4, 1 << 11  # nftables/libnftables.h
@@ -20,10 +20,10 @@ class Nft(Protocol):
     """Something that carries out commands of nft."""
 
     def run(self, commands: str) -> None:
-        """One transaction. Raises TableError with what nft said."""
+        """One transaction. Raises TargetError with what nft said."""
 
     def ask(self, command: str) -> list[dict[str, Any]]:
-        """The objects that a command lists, without the elements of sets. Raises TableError."""
+        """The objects that a command lists, without the elements of sets. Raises TargetError."""
 
     def close(self) -> None:
         """The last call."""
@@ -50,11 +50,11 @@ class LibNft:
         library.nft_ctx_buffer_error(self._context)
 
     def run(self, commands: str) -> None:
-        """One transaction. Raises TableError with what nft said."""
+        """One transaction. Raises TargetError with what nft said."""
         self._run(commands, 0)
 
     def ask(self, command: str) -> list[dict[str, Any]]:
-        """The objects that a command lists, without the elements of sets. Raises TableError."""
+        """The objects that a command lists, without the elements of sets. Raises TargetError."""
         return _objects(self._run(command, _OUTPUT_JSON | _OUTPUT_TERSE))
 
     def _run(self, commands: str, flags: int) -> bytes:
@@ -85,11 +85,11 @@ class NftProgram:
         self._program = found
 
     def run(self, commands: str) -> None:
-        """One transaction. Raises TableError with what nft said."""
+        """One transaction. Raises TargetError with what nft said."""
         self._run(["-f", "-"], commands)
 
     def ask(self, command: str) -> list[dict[str, Any]]:
-        """The objects that a command lists, without the elements of sets. Raises TableError."""
+        """The objects that a command lists, without the elements of sets. Raises TargetError."""
         return _objects(self._run(["-j", "-t", *command.split()], ""))
 
     def _run(self, arguments: list[str], commands: str) -> bytes:
@@ -98,7 +98,7 @@ class NftProgram:
                 [self._program, *arguments], input=commands.encode("ascii"), capture_output=True, check=False,
                 timeout=NFT_TIMEOUT_S)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise TableError(f"nft: {error}") from None
+            raise TargetError(f"nft: {error}") from None
         if done.returncode:
             raise _error(done.stderr)
         return done.stdout
@@ -122,13 +122,13 @@ def _objects(output: bytes) -> list[dict[str, Any]]:
     try:
         found = json.loads(output)["nftables"] if output.strip() else []
     except (ValueError, KeyError, TypeError) as error:
-        raise TableError(f"nft gave no JSON: {error}") from None
+        raise TargetError(f"nft gave no JSON: {error}") from None
     return [one for one in found if "metainfo" not in one]
 
 
-def _error(output: bytes) -> TableError:
+def _error(output: bytes) -> TargetError:
     """The first line says it; the others quote the command, which may be very long."""
     text = output.decode("utf-8", "replace").strip().split("\n")[0]
     reason = text.partition("Error: ")[2] or text or "nft failed without a word"
     # ENFILE (strerror is the library's own): the number of elements has reached the set's size.
-    return TableFull("the set is full") if "Too many open files" in reason else TableError(reason)
+    return TargetFull("the set is full") if "Too many open files" in reason else TargetError(reason)

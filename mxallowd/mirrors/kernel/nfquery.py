@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from mxallowd.mirrors.kernel import TableError, TableFull
+from mxallowd.mirrors import TargetError, TargetFull
 
 FAMILIES = {"inet": 1, "ip": 2, "netdev": 5, "bridge": 7, "ip6": 10}  # NFPROTO_, linux/netfilter.h
 _NETLINK_NETFILTER = 12
@@ -105,7 +105,7 @@ class NfQuery:
         self._socket.close()
 
     def get(self, name: str, keys: Sequence[bytes]) -> dict[bytes, Remaining]:
-        """Those of the keys (4 or 16 bytes) that the set holds. Raises TableError."""
+        """Those of the keys (4 or 16 bytes) that the set holds. Raises TargetError."""
         found: dict[bytes, Remaining] = {}
         for first in range(0, len(keys), _WINDOW):
             some = keys[first : first + _WINDOW]
@@ -126,7 +126,7 @@ class NfQuery:
                emptied: Iterable[str] = ()) -> None:
         """One transaction: empty sets, take keys out of sets, enter others with the seconds that are left to them.
 
-        None: for ever. Raises TableError, TableFull; nothing has changed then.
+        None: for ever. Raises TargetError, TargetFull; nothing has changed then.
         """
         batch = _Batch(self._sequence)
         for name in emptied:
@@ -163,7 +163,7 @@ class NfQuery:
         return self._generic + self._table + _packed(_LIST_SET, name.encode() + b"\0")
 
     def packets(self, counter: str) -> int | None:
-        """The packets of a named counter; None where there is none of that name. Raises TableError."""
+        """The packets of a named counter; None where there is none of that name. Raises TargetError."""
         body = self._generic + self._table + _packed(_OBJ_NAME, counter.encode() + b"\0") + _packed(
             _OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
         self._send(self._message(_GETOBJ, _NLM_F_REQUEST, body))
@@ -178,7 +178,7 @@ class NfQuery:
                     return int.from_bytes(values.get(_COUNTER_PACKETS, b""), "big")
 
     def dump(self, name: str, limit_s: float) -> tuple[dict[bytes, Remaining], bool]:
-        """What the set holds, and whether that is all of it: the time is limited. Raises TableError.
+        """What the set holds, and whether that is complete: the time is limited. Raises TargetError.
 
         For each part of its answer the kernel walks through the set from its beginning: 0.3 s for 100,000 elements,
         1.3 s for 200,000, half a minute for a million.
@@ -186,8 +186,8 @@ class NfQuery:
         deadline = time.monotonic() + limit_s
         found: dict[bytes, Remaining] = {}
         for _ in range(_DUMP_TRIES):
-            found, whole = self._dump(name, deadline)
-            if whole:
+            found, complete = self._dump(name, deadline)
+            if complete:
                 return found, True
             if time.monotonic() >= deadline:
                 # The kernel is in the middle of its answer, and would take no other question on this socket.
@@ -199,13 +199,13 @@ class NfQuery:
     def _dump(self, name: str, deadline: float) -> tuple[dict[bytes, Remaining], bool]:
         self._send(self._request(name, None))
         found: dict[bytes, Remaining] = {}
-        whole = True
+        complete = True
         while time.monotonic() < deadline:
             for kind, flags, body in self._receive(self._sequence):
                 # The ruleset changed in the middle: what came before and after may not belong together.
-                whole = whole and not flags & _NLM_F_DUMP_INTR
+                complete = complete and not flags & _NLM_F_DUMP_INTR
                 if kind == _NLMSG_DONE:
-                    return found, whole
+                    return found, complete
                 if kind == _NLMSG_ERROR:
                     _check_error(body, f"set {name}", missing_is_error=True)
                 elif kind == _NEWSETELEM:
@@ -228,19 +228,19 @@ class NfQuery:
         try:
             self._socket.send(data)
         except OSError as error:
-            raise TableError(f"nf_tables: {error.strerror or error}") from None
+            raise TargetError(f"nf_tables: {error.strerror or error}") from None
 
     def _receive(self, asked_from: int) -> Iterator[tuple[int, int, memoryview]]:
         """The messages of one datagram that answer questions from this number on: type, flags and body."""
         try:
             data = memoryview(self._socket.recv(_RECEIVE))
         except OSError as error:
-            raise TableError(f"nf_tables does not answer: {error.strerror or error}") from None
+            raise TargetError(f"nf_tables does not answer: {error.strerror or error}") from None
         at = 0
         while at + _header.size <= len(data):
             length, kind, flags, sequence, _ = _header.unpack_from(data, at)
             if not _header.size <= length <= len(data) - at:
-                raise TableError("nf_tables sent a message of impossible length")
+                raise TargetError("nf_tables sent a message of impossible length")
             # A late answer must not be taken for another question's.
             if sequence >= asked_from:
                 yield kind, flags, data[at + _header.size : at + length]
@@ -267,9 +267,9 @@ def _element(key: bytes, seconds: int | None) -> bytes:
 def _check_batch(body: memoryview) -> None:
     number = -struct.unpack_from("=i", body)[0] if len(body) >= 4 else 0
     if number == errno.ENFILE:
-        raise TableFull("the set is full")
+        raise TargetFull("the set is full")
     if number:
-        raise TableError(os.strerror(number))
+        raise TargetError(os.strerror(number))
 
 
 def _packed(kind: int, body: bytes) -> bytes:
@@ -324,8 +324,8 @@ def _read_usual(elements: memoryview, found: dict[bytes, Remaining]) -> bool:
 
 
 def _check_error(body: memoryview, name: str, *, missing_is_error: bool = False) -> None:
-    """Raise TableError, but where the answer only says that there is no such element."""
+    """Raise TargetError, but where the answer only says that there is no such element."""
     number = -struct.unpack_from("=i", body)[0] if len(body) >= 4 else 0
     if number and (missing_is_error or number != _ENOENT):
         # INT_MIN has no positive twin.
-        raise TableError(f"{name}: {os.strerror(number) if number < 1 << 31 else 'no error that there is'}")
+        raise TargetError(f"{name}: {os.strerror(number) if number < 1 << 31 else 'no error that there is'}")

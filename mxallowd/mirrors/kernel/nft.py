@@ -9,7 +9,7 @@ Elements without a timeout are the operator's own: they are never touched. libnf
 stands in them is changed by messages to the kernel (nfquery.py), one transaction each. Before it the kernel is asked
 which of the hosts are there, since a deletion of what is not there would fail it whole, and on most kernels the time of
 an element can be set anew only by deleting it in the same transaction. A filling only adds: what is there beyond it
-ends by itself.
+ends by itself, and before Linux 6.12 what is there already keeps its time.
 """
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -17,7 +17,7 @@ from typing import Any
 
 from mxallowd.engine.events import MAPPED
 from mxallowd.errors import StartError
-from mxallowd.mirrors.kernel import Held, Known, Listing, TableError, TableFull
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull
 from mxallowd.mirrors.kernel.libnftables import Nft, open_nft
 from mxallowd.mirrors.kernel.nfquery import Element, NfQuery
 
@@ -55,11 +55,11 @@ class _Set:
         """Whether the host is of the set's family."""
         return host.startswith(MAPPED) == (self.version == 4)
 
-    def elements(self, entries: Iterable[Known], own: set[bytes]) -> Iterator[Element]:
+    def elements(self, entries: Iterable[Listed], own: set[bytes]) -> Iterator[Element]:
         """What of these is to be in it beside the operator's own."""
-        for known in entries:
-            if self.takes(known.host) and (known.used or not self.used) and (key := self.key(known.host)) not in own:
-                yield key, known.remaining_s
+        for one in entries:
+            if self.takes(one.host) and (one.used or not self.used) and (key := self.key(one.host)) not in own:
+                yield key, one.remaining_s
 
     def fault(self, found: dict[str, Any]) -> str | None:
         """Why the set that was found cannot be used."""
@@ -77,7 +77,7 @@ class _Set:
 class NftTable:
     """The sets of one table of nft."""
 
-    forgets = True
+    expires = True
     sample = 32
 
     def __init__(self, table: str, *, setup: bool, max_entries: int) -> None:
@@ -120,17 +120,17 @@ class NftTable:
             if one.present:
                 fault = one.fault(found[one.name])
                 if fault:
-                    raise TableError(fault)
+                    raise TargetError(fault)
                 one.size = found[one.name].get("size")
             elif not one.used:
-                raise TableError(f"set {one.name} is missing" if found else f"table {self._table} or its sets are "
+                raise TargetError(f"set {one.name} is missing" if found else f"table {self._table} or its sets are "
                                  "missing")
 
     def _list_sets(self) -> dict[str, dict[str, Any]]:
         assert self._nft
         try:
             listed = self._nft.ask(f"list sets table {self._table}")
-        except TableError as error:
+        except TargetError as error:
             if "No such file or directory" in str(error):
                 return {}
             raise
@@ -147,37 +147,37 @@ class NftTable:
 
     # ---- elements
 
-    def read(self) -> tuple[list[Held], bool]:
+    def read(self) -> tuple[list[Copied], bool]:
         """What the sets hold."""
         self.inspect()
         assert self._query
         times: dict[bytes, float | None] = {}
         used: set[bytes] = set()
-        everything = True
+        complete = True
         for one in self._sets:
             if not one.present:
                 continue
-            held, whole = self._query.dump(one.name, READ_S)
-            everything = everything and whole
+            held, all_of_it = self._query.dump(one.name, READ_S)
+            complete = complete and all_of_it
             one.own = {key for key, remaining in held.items() if remaining is None}
             if one.used:
                 used.update(map(one.host, held))
             else:
                 times.update((one.host(key), remaining) for key, remaining in held.items())
-        return [Held(host, None if remaining is None else int(remaining), host in used)
-                for host, remaining in times.items()], everything
+        return [Copied(host, None if remaining is None else int(remaining), host in used)
+                for host, remaining in times.items()], complete
 
-    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+    def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         """Enter hosts, or correct their time, and take others out, in one transaction."""
         try:
             self._change(listed, unlisted)
-        except TableFull:
+        except TargetFull:
             raise
-        except TableError:
+        except TargetError:
             # An element may have ended between the question and the transaction; what else is wrong fails again.
             self._change(listed, unlisted)
 
-    def _change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+    def _change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         assert self._query
         removed: dict[str, list[bytes]] = {}
         added: dict[str, Iterable[Element]] = {}
@@ -185,8 +185,8 @@ class NftTable:
             if not one.present and one.used:
                 continue
             wanted: dict[bytes, int | None] = {
-                one.key(known.host): known.remaining_s for known in listed
-                if one.takes(known.host) and (known.used or not one.used)}
+                one.key(entry.host): entry.remaining_s for entry in listed
+                if one.takes(entry.host) and (entry.used or not one.used)}
             gone = [one.key(host) for host in unlisted if one.takes(host)]
             held = self._query.get(one.name, [*wanted, *gone])
             out = {key for key in gone if held.get(key) is not None}
@@ -207,7 +207,7 @@ class NftTable:
         self.inspect()
         try:
             return self._fill(entries, flush=False)
-        except TableFull:
+        except TargetFull:
             return self._fill(entries, flush=True)
 
     def flush(self) -> None:

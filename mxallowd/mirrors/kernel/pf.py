@@ -1,12 +1,13 @@
 """Kernel table pf: a table of the packet filter of FreeBSD, OpenBSD and NetBSD, by pfctl(8) in the privileged helper.
 
-Its entries have no time: the sink takes them out. The table belongs to the daemon; hosts of the operator's own belong
+Its entries have no time: the mirror takes them out. The table belongs to the daemon; hosts of the operator's own belong
 into another one. After a restart what it holds is taken over, for a whole lifetime, since nothing says how old it is.
 """
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 
 from mxallowd.engine.events import packed
-from mxallowd.mirrors.kernel import Held, Known, Listing, TableError
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull
 from mxallowd.mirrors.kernel.helper import Operation, Verb
 from mxallowd.mirrors.kernel.privileged import Privileged
 
@@ -14,7 +15,7 @@ from mxallowd.mirrors.kernel.privileged import Privileged
 class PfTable:
     """One table of pf."""
 
-    forgets = False
+    expires = False
     sample = 32
 
     def __init__(self, table: str) -> None:
@@ -33,41 +34,54 @@ class PfTable:
     def inspect(self) -> None:
         """See whether the table is there."""
         if self._table not in self._helper.ask(Verb.INSPECT).split():
-            raise TableError(f"table <{self._table}> is missing: declare it in pf.conf, table <{self._table}> persist")
+            raise TargetError(f"table <{self._table}> is missing: declare it in pf.conf, table <{self._table}> persist")
 
-    def read(self) -> tuple[list[Held], bool]:
+    def read(self) -> tuple[list[Copied], bool]:
         """What the table holds; networks and what is no address are passed over."""
         self.inspect()
-        held = []
+        copied = []
         for text in self._helper.ask(Verb.READ).split():
             try:
-                held.append(Held(packed(text), 0, used=False))
+                copied.append(Copied(packed(text), 0, used=False))
             except OSError:
                 continue
-        return held, True
+        return copied, True
 
-    def change(self, listed: Sequence[Known], unlisted: Sequence[bytes]) -> None:
+    def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         """Delete, then add."""
         self._helper.ask(Verb.CHANGE, [
             *((Operation.DELETE, 0, 0, host) for host in unlisted),
-            *((Operation.ADD, 0, 0, known.host) for known in listed)])
+            *((Operation.ADD, 0, 0, one.host) for one in listed)])
 
     def refill(self, entries: Listing) -> int:
-        """Let the table hold just these."""
+        """Let the table hold just these; how many had no room."""
         self.inspect()
-        self._helper.ask(Verb.REPLACE, ((Operation.ADD, 0, 0, known.host) for known in entries))
-        return 0
+        count, wanted = len(entries), iter(entries)
+        while True:
+            try:
+                self._helper.ask(Verb.REPLACE, ((Operation.ADD, 0, 0, one.host) for one in wanted))
+                return len(entries) - count
+            except TargetFull:
+                # pf.conf limits the entries of all tables together: how much room there is, nobody says.
+                if count <= 1:
+                    raise
+                count //= 2
+                wanted = islice(entries.best_first(), count)
 
     def flush(self) -> None:
         """Empty the table."""
         self.refill(Listing((), 0))
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
-        """Those of these hosts that the table does not hold; pfctl only says how many, so it is all or none."""
-        if not hosts:
-            return set()
-        records = [(Operation.ADD, 0, 0, host) for host in hosts]
-        return set(hosts) if int(self._helper.ask(Verb.TEST, records)) < len(hosts) else set()
+        """Those of these hosts that the table does not hold."""
+        # pfctl says how many there are; which ones, it is asked only where that is not clear.
+        there = self._count(hosts)
+        if there in (0, len(hosts)):
+            return set() if there else set(hosts)
+        return {host for host in hosts if not self._count([host])}
+
+    def _count(self, hosts: Collection[bytes]) -> int:
+        return int(self._helper.ask(Verb.TEST, ((Operation.ADD, 0, 0, host) for host in hosts))) if hosts else 0
 
     def totals(self) -> dict[str, int]:
         """pf keeps its counters by rules, which are the operator's: none."""

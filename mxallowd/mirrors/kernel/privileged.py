@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from mxallowd.errors import StartError
-from mxallowd.mirrors.kernel import TableError, TableFull
+from mxallowd.mirrors import TargetError, TargetFull
 from mxallowd.mirrors.kernel.helper import ANSWER, LONG_INPUT, RECORD, REQUEST, Record, Verb
 from mxallowd.process.child import command
 
@@ -52,7 +52,7 @@ class Privileged:
         self._process = None
 
     def ask(self, verb: Verb, records: Iterable[Record] = ()) -> str:
-        """What the program printed. Raises TableError, TableFull."""
+        """What the program printed. Raises TargetError, TargetFull."""
         body = bytearray()
         for record in records:
             body += RECORD.pack(*record)
@@ -60,7 +60,7 @@ class Privileged:
             self._start_again()
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
-            raise TableError(f"the helper of {self._words[0]} has ended")
+            raise TargetError(f"the helper of {self._words[0]} has ended")
         deadline = time.monotonic() + (LONG_TIMEOUT_S if verb in LONG or len(body) > LONG_INPUT else TIMEOUT_S)
         try:
             self._write(process.stdin.fileno(), REQUEST.pack(verb, len(body) // RECORD.size) + body, deadline)
@@ -69,9 +69,9 @@ class Privileged:
         except OSError as error:
             process.kill()
             self.close()
-            raise TableError(f"the helper of {self._words[0]} has ended: {error.strerror or error}") from None
+            raise TargetError(f"the helper of {self._words[0]} has ended: {error.strerror or error}") from None
         if status:
-            raise (TableFull if any(word in text for word in FULL) else TableError)(text)
+            raise (TargetFull if any(word in text for word in FULL) else TargetError)(text)
         return text
 
     def _start_again(self) -> None:
@@ -80,7 +80,7 @@ class Privileged:
             try:
                 self.start()
             except StartError as error:
-                raise TableError(str(error)) from None
+                raise TargetError(str(error)) from None
 
     @staticmethod
     def _write(descriptor: int, data: bytes | bytearray, deadline: float) -> None:

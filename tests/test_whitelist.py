@@ -1,0 +1,206 @@
+"""The stream of changes of the whitelist: who is told of what, in which order, and what one mistake can spoil."""
+from collections.abc import Sequence
+from typing import NoReturn
+
+import pytest
+
+from mxallowd._fastpath import Fastpath, Rules
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
+from mxallowd.engine.events import Event, Kind, decode
+from mxallowd.engine.wake import Wake
+from mxallowd.whitelist import Change, Whitelist
+from tests.strategies import FAKE, HOSTS, REAL, listed, syn
+
+NOW_US = 5_000_000
+HOUR_US = 3_600_000_000
+A, B, C = HOSTS[:3]
+
+
+class Notes:
+    """A follower that writes down what it is told, and what the whitelist says of the host at that moment."""
+
+    def __init__(self, whitelist: Whitelist) -> None:
+        self._whitelist = whitelist
+        self.told: list[tuple[bytes, Change]] = []
+        self.found: list[tuple[int, bool] | None] = []
+        self.times_missed = 0
+
+    def changed(self, host: bytes, change: Change) -> None:
+        self.told.append((host, change))
+        self.found.append(self._whitelist.find(host))
+
+    def missed(self) -> None:
+        self.times_missed += 1
+
+
+class Broken:
+    """A follower with a mistake."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def changed(self, host: bytes, change: Change) -> None:
+        self.calls.append("changed")
+        raise RuntimeError("a mistake")
+
+    def missed(self) -> None:
+        self.calls.append("missed")
+        raise RuntimeError("another mistake")
+
+
+class Untouched(Sequence[Event]):
+    """Events that nobody may look at."""
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise AssertionError("looked at")
+
+    def __len__(self) -> NoReturn:
+        raise AssertionError("looked at")
+
+
+def followed(table: Table, threads: int = 1) -> tuple[Whitelist, Notes]:
+    """A whitelist, and who follows it."""
+    whitelist = Whitelist(table, lambda: NOW_US, threads=threads)
+    notes = Notes(whitelist)
+    whitelist.follow(notes)
+    return whitelist, notes
+
+
+def event(kind: Kind, host: bytes) -> Event:
+    return Event(kind, 0, 0, 0, NOW_US, host, REAL[0], NOW_US + HOUR_US)
+
+
+def test_events_of_the_packet_path_are_changes_in_their_order() -> None:
+    whitelist, notes = followed(Table(10, 1))
+    whitelist.take([event(Kind.EVICTED, A), event(Kind.WHITELISTED, B), event(Kind.ACCEPTED, B)])
+    whitelist.take([])
+    assert notes.told == [(A, Change.EVICTED), (B, Change.CONTACT), (B, Change.USED)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind.name not in ("WHITELISTED", "ACCEPTED", "EVICTED")])
+def test_other_events_change_nothing(kind: Kind) -> None:
+    whitelist, notes = followed(Table(10, 1))
+    whitelist.take([event(kind, A)])
+    assert notes.told == []
+
+
+def test_packets_are_told_of_through_ring_and_whitelist() -> None:
+    """From SYNs to changes: a contact, a first use, one that makes room for another."""
+    table, ring = Table(2, 1), Ring(16, Wake().fd)
+    fastpath = Fastpath(table, ring, Rules([FAKE[0]], [REAL[0]], 3600))
+    fastpath.tell_evicted()
+    whitelist, notes = followed(table)
+    for packet in (syn(A, FAKE[0]), syn(B, FAKE[0]), syn(A, REAL[0]), syn(A, REAL[0]), syn(C, REAL[0]),
+                   syn(A, FAKE[0]), syn(C, FAKE[0])):
+        fastpath.decide([packet], NOW_US)
+    whitelist.take(decode(ring.drain(16)))
+    assert notes.told == [(A, Change.CONTACT), (B, Change.CONTACT), (A, Change.USED), (B, Change.EVICTED),
+                          (C, Change.CONTACT)]
+    assert listed(whitelist) == {A: (NOW_US + HOUR_US, True), C: (NOW_US + HOUR_US, False)}
+
+
+def test_changes_of_sinks_are_told_when_they_have_happened() -> None:
+    whitelist, notes = followed(Table(10, 1, main=2))
+    assert whitelist.admit(A, NOW_US + 10, NOW_US)
+    assert whitelist.renew(A, NOW_US + 20, NOW_US)
+    assert notes.told == [(A, Change.ADMITTED), (A, Change.RENEWED)]
+    assert notes.found == [(NOW_US + 10, False), (NOW_US + 20, False)]
+
+
+def test_what_does_not_happen_is_not_told() -> None:
+    whitelist, notes = followed(Table(10, 1, main=2))
+    assert whitelist.admit(A, NOW_US + 10, NOW_US)
+    notes.told.clear()
+    assert not whitelist.admit(A, NOW_US + 30, NOW_US)
+    assert not whitelist.renew(A, NOW_US + 5, NOW_US)
+    assert not whitelist.renew(B, NOW_US + 5, NOW_US)
+    assert notes.told == []
+
+
+def test_a_child_that_displaces_another_tells_of_both() -> None:
+    whitelist, notes = followed(Table(10, 1, main=1))
+    assert whitelist.admit(A, NOW_US + 10, NOW_US)
+    assert whitelist.admit(B, NOW_US + 10, NOW_US)
+    assert notes.told == [(A, Change.ADMITTED), (A, Change.EVICTED), (B, Change.ADMITTED)]
+    assert notes.found[1:] == [None, (NOW_US + 10, False)]
+
+
+def test_adopted_hosts_are_told_with_their_mark() -> None:
+    whitelist, notes = followed(Table(10, 2, main=2), threads=2)
+    assert whitelist.adopt(A, NOW_US + 10, used=True)
+    assert whitelist.adopt(B, NOW_US + 10, used=False)
+    assert notes.told == [(A, Change.ADOPTED), (B, Change.ADOPTED)]
+    assert notes.found == [(NOW_US + 10, True), (NOW_US + 10, False)]
+
+
+def test_who_adopts_first_knows_the_time_and_any_the_mark() -> None:
+    table = Table(8, 2, main=2)
+    whitelist, notes = followed(table, threads=2)
+    # Its own shard is full: it stands in another one, and is found there.
+    for number in range(3):
+        assert whitelist.adopt(bytes([*A[:13], number, 0, A[15]]), NOW_US + 50, used=False)
+    assert whitelist.adopt(A, NOW_US + 10, used=False)
+    notes.told.clear()
+    size = len(table)
+    assert whitelist.adopt(A, NOW_US + 99, used=False)
+    assert notes.told == []
+    assert whitelist.adopt(A, NOW_US + 99, used=True)
+    assert notes.told == [(A, Change.USED)]
+    assert (len(table), whitelist.find(A)) == (size, (NOW_US + 10, True))
+
+
+def test_where_there_is_no_room_nothing_is_adopted_or_told() -> None:
+    whitelist, notes = followed(Table(2, 1))
+    assert [whitelist.adopt(host, NOW_US + 10, used=False) for host in (A, B, C, A)] == [True, True, False, True]
+    assert [host for host, _ in notes.told] == [A, B]
+    assert whitelist.find(C) is None
+
+
+def test_without_followers_nothing_is_looked_at() -> None:
+    whitelist = Whitelist(Table(10, 1, main=1), lambda: NOW_US)
+    whitelist.take(Untouched())
+    whitelist.missed()
+    assert whitelist.admit(A, NOW_US + 10, NOW_US)
+    assert whitelist.admit(B, NOW_US + 10, NOW_US)
+    # Who follows from now on is told from now on.
+    notes = Notes(whitelist)
+    whitelist.follow(notes)
+    with pytest.raises(AssertionError, match="looked at"):
+        whitelist.take(Untouched())
+    assert notes.told == []
+
+
+def test_lost_changes_are_told_to_all() -> None:
+    whitelist, notes = followed(Table(10, 1))
+    others = [Notes(whitelist), Notes(whitelist)]
+    for other in others:
+        whitelist.follow(other)
+    whitelist.missed()
+    assert [one.times_missed for one in (notes, *others)] == [1, 1, 1]
+
+
+def test_a_follower_with_a_mistake_harms_nobody_else() -> None:
+    defects: list[Exception] = []
+    whitelist = Whitelist(Table(10, 1, main=2), lambda: NOW_US, defect=defects.append)
+    before, broken, after = Notes(whitelist), Broken(), Notes(whitelist)
+    for follower in (before, broken, after):
+        whitelist.follow(follower)
+    whitelist.take([event(Kind.WHITELISTED, A), event(Kind.ACCEPTED, A)])
+    # It gave up at the first; that it missed the second is told.
+    assert broken.calls == ["changed", "missed"]
+    assert before.told == after.told == [(A, Change.CONTACT), (A, Change.USED)]
+    assert whitelist.admit(B, NOW_US + 10, NOW_US)
+    whitelist.missed()
+    assert broken.calls == ["changed", "missed"] * 2 + ["missed"]
+    assert before.told == after.told == [(A, Change.CONTACT), (A, Change.USED), (B, Change.ADMITTED)]
+    assert (before.times_missed, after.times_missed) == (1, 1)
+    assert [str(defect) for defect in defects] == [
+        "a mistake", "another mistake", "a mistake", "another mistake", "another mistake"]
+
+
+def test_where_nobody_hears_of_defects_they_are_raised() -> None:
+    whitelist = Whitelist(Table(10, 1), lambda: NOW_US)
+    whitelist.follow(Broken())
+    with pytest.raises(RuntimeError, match="a mistake"):
+        whitelist.take([event(Kind.WHITELISTED, A)])

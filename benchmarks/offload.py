@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
+    # Where the packages of this checkout are.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
@@ -31,9 +31,9 @@ from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 from benchmarks.engine import packed
+from benchmarks.gateway_site import KNOWN, UNKNOWN, BenchError, Program, Site, listening, load, site
 from benchmarks.peers import PeerError
 from benchmarks.report import machine, median, positive, run, say, show, show_json
-from benchmarks.site import KNOWN, UNKNOWN, BenchError, Program, Site, listening, load, site
 from benchmarks.workload import syn
 from lab.hosts import FAKE4, REAL4, supported
 from lab.namespaces import visit

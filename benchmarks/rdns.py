@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
+    # Where the packages of this checkout are.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
@@ -24,9 +24,9 @@ import time
 from types import TracebackType
 from typing import Any
 
+from benchmarks.gateway_site import BenchError, Program, Site, another_machine, latency, listening, site
 from benchmarks.peers import SOURCES, PeerError
 from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json
-from benchmarks.site import BenchError, Program, Site, another_machine, latency, listening, site
 from lab.hosts import FAKE4, REAL4, supported
 from lab.nsd import FIRST, Nsd
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
+    # Where the packages of this checkout are.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse

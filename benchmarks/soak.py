@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
+    # Where the packages of this checkout are.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
@@ -49,11 +49,11 @@ from benchmarks.faults import (
     Scene,
     ended_in_order,
 )
+from benchmarks.gateway_site import BenchError, another_machine, load
 from benchmarks.keeper import Keeper, Size
 from benchmarks.peers import PeerError, compiled
 from benchmarks.report import machine, natural, run, say, show, show_json
 from benchmarks.senders import LIFETIME_S, SENDERS
-from benchmarks.site import BenchError, another_machine, load
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host, Lab, supported
 from lab.namespaces import visit
 from lab.nsd import Nsd

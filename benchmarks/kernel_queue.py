@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """mxallowd on the kernel's queue beside other programs on the same packets, in namespaces of its own.
 
-    python benchmarks/queue.py [--packets N] [--entries N,N] [--repeat N] [--json]
+    python benchmarks/kernel_queue.py [--packets N] [--entries N,N] [--repeat N] [--json]
 
 Draining: the program is stopped while SYNs fill its queue, then goes on; how long until none waits? Steady: SYNs at a
 rate; what does each cost? Latency: from the SYN of a connect() until its SYN-ACK. The peers decide nothing. All
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
+    # Where the packages of this checkout are.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import argparse
@@ -21,9 +21,9 @@ import time
 from ipaddress import ip_address
 from typing import Any
 
+from benchmarks.gateway_site import KNOWN, BenchError, Program, Site, latency, site
 from benchmarks.peers import SOURCES, PeerError, compiled
 from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json, sizes
-from benchmarks.site import KNOWN, BenchError, Program, Site, latency, site
 from lab.hosts import FAKE4, REAL4, supported
 from mxallowd.settings.options import MAX_QUEUES
 
@@ -205,7 +205,7 @@ def main() -> int:
     options = options_of()
     reason = supported()
     if reason:
-        print(f"queue: {reason}", file=sys.stderr)
+        print(f"kernel_queue: {reason}", file=sys.stderr)
         return 1
     sets: list[dict[str, Any]] = []
     try:
@@ -219,7 +219,7 @@ def main() -> int:
                     print_figures(entries, queue_count, figures)
         idle, busy = measure_busy(options)
     except (BenchError, PeerError, RuntimeError, OSError) as error:
-        print(f"queue: {error}", file=sys.stderr)
+        print(f"kernel_queue: {error}", file=sys.stderr)
         return 1
     ratio = ratios(busy, idle)
     if options.json:

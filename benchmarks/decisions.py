@@ -21,8 +21,9 @@ from ipaddress import ip_address
 
 from benchmarks import workload
 from benchmarks.engine import NEVER_US, Engine, packed
-from benchmarks.peers import PeerError, compiled, dpkt_set
+from benchmarks.peers import compiled, dpkt_set
 from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json, sizes
+from lab.programs import CompileError
 from mxallowd.captures._capture import CANDIDATE_SIZE
 from mxallowd.captures.files import read
 from mxallowd.captures.filters import destination_port
@@ -148,7 +149,7 @@ def main() -> int:
         chunks = [chunk.candidates for chunk in read(capture, lambda _: destination_port(25))]
     try:
         rows = [compare(chunks, entries, arguments.repeat, arguments.hosts) for entries in arguments.entries]
-    except PeerError as error:
+    except CompileError as error:
         print(f"decisions: {error}", file=sys.stderr)
         return 1
     first, last = rows[0], rows[-1]

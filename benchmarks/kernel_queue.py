@@ -21,10 +21,11 @@ import time
 from ipaddress import ip_address
 from typing import Any
 
-from benchmarks.gateway_site import KNOWN, BenchError, Program, Site, latency, site
-from benchmarks.peers import SOURCES, PeerError, compiled
+from benchmarks.gateway_site import KNOWN, BenchError, Program, Site, latency, scenario_flood, site
+from benchmarks.peers import SOURCES, compiled
 from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json, sizes
 from lab.hosts import FAKE4, REAL4, supported
+from lab.programs import Sources, flood
 from mxallowd.settings.options import MAX_QUEUES
 
 QUEUE_LENGTH = 65535
@@ -63,7 +64,7 @@ def start_daemon(place: Site, entries: int, script: str = "") -> Program:
     for done in range(0, entries, step):
         count = min(step, entries - done)
         first = str(ip_address(KNOWN) + 2 * done)
-        place.flood([str(place.flood_program), *map(str, (count, 0, FAKE4, first, 2, count))])
+        place.flood(flood(FAKE4, Sources(first, count, step=2)))
         place.settle()
     return program
 
@@ -87,7 +88,7 @@ def drain_filled(place: Site, program: Program, scenario: str, packets: int, ent
     lost = place.lost()
     program.signal(signal.SIGSTOP)
     time.sleep(0.01)
-    place.flood(place.flood_command(0, packets, REAL4, scenario, entries))
+    place.flood(scenario_flood(scenario, entries, REAL4, count=packets))
     waiting = place.waiting()
     if waiting != packets or place.lost() != lost:
         raise BenchError(f"{program.name}: {waiting} of {packets} packets wait, {place.lost() - lost} are lost")
@@ -103,7 +104,7 @@ def steady(place: Site, program: Program, rate: int, count: int, entries: int) -
     """A mixed load at a rate: CPU ns a packet, and packets lost."""
     place.direct(program)
     lost, cpu = place.lost(), program.cpu_ns()
-    place.flood(place.flood_command(rate, count, REAL4, "mixed", entries))
+    place.flood(scenario_flood("mixed", entries, REAL4, count=count, rate=rate))
     place.settle()
     time.sleep(AFTERWARDS_S)
     return (program.cpu_ns() - cpu) / count, place.lost() - lost
@@ -218,7 +219,7 @@ def main() -> int:
                 if not options.json:
                     print_figures(entries, queue_count, figures)
         idle, busy = measure_busy(options)
-    except (BenchError, PeerError, RuntimeError, OSError) as error:
+    except (BenchError, RuntimeError, OSError) as error:
         print(f"kernel_queue: {error}", file=sys.stderr)
         return 1
     ratio = ratios(busy, idle)

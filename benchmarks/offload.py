@@ -31,12 +31,12 @@ from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 from benchmarks.engine import packed
-from benchmarks.gateway_site import KNOWN, UNKNOWN, BenchError, Program, Site, listening, load, site
-from benchmarks.peers import PeerError
+from benchmarks.gateway_site import KNOWN, UNKNOWN, BenchError, Program, Site, listening, site
 from benchmarks.report import machine, median, positive, run, say, show, show_json
 from benchmarks.workload import syn
 from lab.hosts import FAKE4, REAL4, supported
 from lab.namespaces import visit
+from lab.programs import ENDLESS, Sources, flood
 from mxallowd.mirrors.kernel import Listing, TableError
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nft import NftTable
@@ -77,11 +77,11 @@ def known_hosts(entries: int, share: int) -> list[bytes]:
     return [packed(IPv4Address(first + number + (number // kept if without > 1 else 0))) for number in range(entries)]
 
 
-def sources(entries: int, share: int) -> tuple[str, int]:
-    """First source and number of sources of the traffic."""
+def sources(entries: int, share: int) -> Sources:
+    """Those of the traffic."""
     if share == 0:
-        return UNKNOWN, entries
-    return KNOWN, entries + entries // max(1, SHARES[share] - 1)
+        return Sources(UNKNOWN, entries)
+    return Sources(KNOWN, entries + entries // max(1, SHARES[share] - 1))
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Progra
         yield None
         return
     way = WAYS[name]
-    load(place.lab, way.rulesets)
+    place.lab.load_ruleset(*way.rulesets, tracked=False)
     if name != "a":
         with visit(place.lab.gateway.name):
             fill(known_hosts(entries, share))
@@ -106,9 +106,9 @@ def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Progra
     try:
         if name == "a":
             # All of them meet the fake server, then the real one.
+            hosts = Sources(KNOWN, entries, without=SHARES[share] if share else None)
             for server in (FAKE4, REAL4):
-                place.flood([str(place.flood_program), *map(
-                    str, (entries, 30_000, server, KNOWN, 1, entries, *([SHARES[share]] if share else [])))])
+                place.flood(flood(server, hosts, rate=30_000))
                 place.settle()
         yield program
     finally:
@@ -154,8 +154,7 @@ def flooded(place: Site, command: list[str]) -> tuple[float, float]:
 
 def cost(place: Site, program: Program | None, options: argparse.Namespace, share: int) -> tuple[float, float]:
     """CPU nanoseconds a SYN of the whole machine, and of the daemon alone, at a rate."""
-    first, count = sources(options.entries, share)
-    command = [str(place.flood_program), *map(str, (options.packets, options.rate, REAL4, first, 1, count))]
+    command = flood(REAL4, sources(options.entries, share), count=options.packets, rate=options.rate)
     own = program.cpu_ns() if program else 0
     before = all_tasks_ns()
     _, sender_ns = flooded(place, command)
@@ -168,9 +167,8 @@ def cost(place: Site, program: Program | None, options: argparse.Namespace, shar
 
 def speed(place: Site, options: argparse.Namespace, share: int) -> tuple[float, float]:
     """SYNs a second, as fast as the sender can, those not counted that the kernel had to throw away; and their part."""
-    first, count = sources(options.entries, share)
     lost = place.lost()
-    command = [str(place.flood_program), *map(str, (options.packets, 0, REAL4, first, 1, count))]
+    command = flood(REAL4, sources(options.entries, share), count=options.packets)
     started = time.perf_counter()
     flooded(place, command)
     place.settle()
@@ -181,9 +179,8 @@ def speed(place: Site, options: argparse.Namespace, share: int) -> tuple[float, 
 
 def user_space(place: Site, program: Program, options: argparse.Namespace) -> float:
     """CPU nanoseconds of the daemon for a SYN of a known host, what it takes without any SYN being taken off."""
-    without = SHARES[99]
-    command = [str(place.flood_program), *map(
-        str, (options.packets, options.rate, REAL4, KNOWN, 1, options.entries, without))]
+    known = Sources(KNOWN, options.entries, without=SHARES[99])
+    command = flood(REAL4, known, count=options.packets, rate=options.rate)
     before = program.cpu_ns()
     taken, _ = flooded(place, command)
     between = program.cpu_ns()
@@ -196,12 +193,12 @@ def changes(place: Site, load_rate: int) -> list[float]:
     """Milliseconds from a host's SYN at the fake server until the kernel's set has the host, beside other contacts."""
     taken = []
     first = int(ip_address("12.0.0.1"))
-    flood = place.client.popen([str(place.flood_program), *map(
-        str, (2**31, load_rate, FAKE4, "13.0.0.0", 1, 1 << 20))], stdout=subprocess.DEVNULL) if load_rate else None
+    others = [flood(FAKE4, Sources("13.0.0.0", 1 << 20), count=ENDLESS, rate=load_rate)] if load_rate else []
     with visit(place.lab.gateway.name):
         query = NfQuery(*TABLE.split())
     try:
-        with place.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
+        with (place.client.meanwhile(*others),
+              place.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender):
             for number in range(CHANGES):
                 host = packed(IPv4Address(first + number + 100_000 * bool(load_rate)))
                 started = time.perf_counter()
@@ -214,9 +211,6 @@ def changes(place: Site, load_rate: int) -> list[float]:
                 time.sleep(0.003)
     finally:
         query.close()
-        if flood:
-            flood.kill()
-            flood.wait()
     return sorted(taken)
 
 
@@ -245,7 +239,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             with guarded(place, name, 1000, 50):
                 for load_rate in (0, CHANGE_LOAD):
                     found["changes_ms"][f"{name}, {load_rate} others/s"] = changes(place, load_rate)
-        load(place.lab, ("set.nft",))
+        place.lab.load_ruleset("set.nft", tracked=False)
         with visit(place.lab.gateway.name):
             found["filling_s"] = [fill(known_hosts(FILLED, 50)) for _ in range(options.repeat)]
     return found
@@ -315,7 +309,7 @@ def main() -> int:
         return 1
     try:
         found = measure(options)
-    except (BenchError, PeerError, TableError, RuntimeError, OSError) as error:
+    except (BenchError, TableError, RuntimeError, OSError) as error:
         print(f"offload: {error}", file=sys.stderr)
         return 1
     if options.json:

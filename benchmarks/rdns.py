@@ -18,17 +18,17 @@ if __name__ == "__main__":
 import argparse
 import re
 import signal
-import subprocess
 import tempfile
 import time
 from types import TracebackType
 from typing import Any
 
 from benchmarks.gateway_site import BenchError, Program, Site, another_machine, latency, listening, site
-from benchmarks.peers import SOURCES, PeerError
+from benchmarks.peers import SOURCES
 from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json
 from lab.hosts import FAKE4, REAL4, supported
 from lab.nsd import FIRST, Nsd
+from lab.programs import ENDLESS, Sources, flood
 
 ZONE_HOSTS = 65_536
 MOST_HOSTS = 8000  # the line of waiting hosts has 8,192 places
@@ -85,16 +85,16 @@ class Daemon:
         self._log.close()
 
 
-def meet(place: Site, count: int, rate: int) -> list[str]:
-    """The sender of SYNs of so many hosts to the fake server."""
-    return [str(place.flood_program), *map(str, (count, rate, FAKE4, FIRST + 1, 1, ZONE_HOSTS - 1))]
+def meet(count: int, rate: int) -> list[str]:
+    """The words that send SYNs of so many hosts to the fake server."""
+    return flood(FAKE4, Sources(str(FIRST + 1), ZONE_HOSTS - 1), count=count, rate=rate)
 
 
 def look_up(place: Site, hosts: int) -> tuple[float, float]:
     """Lookups/s, and CPU microseconds of the main thread for each, contact and log included."""
     with Daemon(place, "--dns-rate", "100000") as daemon:
         cpu, started = daemon.main_cpu_s(), time.perf_counter()
-        place.flood(meet(place, hosts, 0))
+        place.flood(meet(hosts, 0))
         counters = daemon.counters()
         while counters["confirmed"] < hosts:
             if time.perf_counter() - started > LOOKED_UP_AFTER_S or counters["lookup-failed"] + counters["timed-out"]:
@@ -122,15 +122,11 @@ def beside(place: Site, options: argparse.Namespace, *, lookups: bool) -> tuple[
     """Latency p50 and p99 in microseconds while hosts meet the fake server; lookups/s meanwhile."""
     with Daemon(place, "--dns-rate", str(options.rate * 2), *([] if lookups else ["-b"])) as daemon:
         started = time.perf_counter()
-        flood = place.client.popen(meet(place, 2**31, options.rate), stdout=subprocess.DEVNULL)
-        try:
+        with place.client.meanwhile(meet(ENDLESS, options.rate)):
             with listening(place, BACKLOG), another_machine():
                 half, most = latency(place, daemon.program, options.connects, 0, 1)
                 taken = time.perf_counter() - started
             return half, most, daemon.counters().get("looked-up", 0) / taken
-        finally:
-            flood.kill()
-            flood.wait()
 
 
 def options_of() -> argparse.Namespace:
@@ -170,7 +166,7 @@ def main() -> int:
         return 1
     try:
         found = measure(options)
-    except (BenchError, PeerError, RuntimeError, OSError) as error:
+    except (BenchError, RuntimeError, OSError) as error:
         print(f"rdns: {error}", file=sys.stderr)
         return 1
     p99 = ratios(found["on_p99_us"], found["off_p99_us"])

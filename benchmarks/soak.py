@@ -35,6 +35,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from benchmarks.faults import (
@@ -49,22 +50,22 @@ from benchmarks.faults import (
     Scene,
     ended_in_order,
 )
-from benchmarks.gateway_site import BenchError, another_machine, load
+from benchmarks.gateway_site import BenchError, another_machine
 from benchmarks.keeper import Keeper, Size
-from benchmarks.peers import PeerError, compiled
 from benchmarks.report import machine, natural, run, say, show, show_json
 from benchmarks.senders import LIFETIME_S, SENDERS
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host, Lab, supported
 from lab.namespaces import visit
 from lab.nsd import Nsd
+from lab.programs import Sources
 
 NAMES = "127.0.0.1:5353"
 ZONE_HOSTS = 2 * SENDERS
 SENDER4, SENDER6, FLOODERS = "192.0.2.101", "2001:db8::101", ("192.0.2.102", "2001:db8::102")
 WAYS = {"a": ("queue.sh",), "b": ("queue-set-mark.nft", "queue-set-mark.sh")}
 FLOOD_PER_S, FLOOD_SOURCES = 1000, 200_000  # of each of the three floods that never stop
-FLOODS = ((FAKE4, FLOODED_FAKE, FLOOD_SOURCES), (FAKE6, FLOODED_FAKE6, FLOOD_SOURCES),
-          (REAL4, FLOODED_REAL, FLOOD_SOURCES))
+FLOODS = ((FAKE4, Sources(FLOODED_FAKE, FLOOD_SOURCES)), (FAKE6, Sources(FLOODED_FAKE6, FLOOD_SOURCES)),
+          (REAL4, Sources(FLOODED_REAL, FLOOD_SOURCES)))
 BLIND_BEFORE_S, SEES_AFTER_S, FOLLOWED_S = 0.3, 0.7, 3.0
 QUIET_S = 10.0
 FIRST_PART = 0.35
@@ -243,9 +244,8 @@ def prepare_client(lab: Lab) -> tuple[Host, Host]:
     with visit(client.name):
         for path in ("ipv4/ip_nonlocal_bind", "ipv6/ip_nonlocal_bind"):
             Path(f"/proc/sys/net/{path}").write_text("1\n", encoding="ascii")
-    with visit(lab.gateway.name):
-        for name in ("all", "br0"):
-            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
+    # Answers to made-up sources go nowhere.
+    lab.take_any_source("10.0.0.0/8", "fd00::/8")
     for host, words in (
             (client, "route add local 10.0.0.0/16 dev lo"), (client, "route add local 10.64.0.0/16 dev lo"),
             (client, "-6 route add local 2001:db8:1::/48 dev lo"),
@@ -253,9 +253,7 @@ def prepare_client(lab: Lab) -> tuple[Host, Host]:
             (lab.gateway, f"route add 10.0.0.0/16 via {SENDER4}"),
             (lab.gateway, f"route add 10.64.0.0/16 via {SENDER4}"),
             (lab.gateway, f"-6 route add 2001:db8:1::/48 via {SENDER6}"),
-            (lab.gateway, f"-6 route add 2001:db8:2::/48 via {SENDER6}"),
-            # Answers to made-up sources go nowhere.
-            (lab.gateway, "route add blackhole 10.0.0.0/8"), (lab.gateway, "-6 route add blackhole fd00::/8")):
+            (lab.gateway, f"-6 route add 2001:db8:2::/48 via {SENDER6}")):
         host.run(["ip", *words.split()], check=True)
     return client, flooder
 
@@ -269,8 +267,9 @@ def course_of(options: argparse.Namespace) -> Iterator[Course]:
         for address in (REAL4, REAL6):
             stack.enter_context(lab.gateway.serve(address))
         names = stack.enter_context(Nsd(lab.gateway, ZONE_HOSTS))
+        load_rules = partial(lab.load_ruleset, *WAYS[options.way], tracked=False)
         lab.gateway.run(["nft", "-f", "-"], input=COUNTING, text=True, check=True)
-        load(lab, WAYS[options.way])
+        load_rules()
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mxallowd-soak-")))
         config = directory / "mxallowd.conf"
         config.write_text(
@@ -281,8 +280,7 @@ def course_of(options: argparse.Namespace) -> Iterator[Course]:
         # Root, since no other user can read that directory.
         keeper = stack.enter_context(Keeper(lab.gateway, [
             sys.executable, "-m", "mxallowd", "-F", "-c", str(config), "--user", "root"]))
-        scene = Scene(lab, flooder, compiled("flood.c"), keeper, names, config,
-                      lambda: load(lab, WAYS[options.way]), random.Random(options.seed))
+        scene = Scene(lab, flooder, keeper, names, config, load_rules, random.Random(options.seed))
         keeper.wait_until_ready()
         senders = stack.enter_context(Senders(client))
         yield Course(scene, senders, options.way, options.json)
@@ -460,7 +458,7 @@ def main() -> int:
             course.senders.finish()
             course.scene.keeper.stop()
             found = judged(course, options)
-    except (BenchError, PeerError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+    except (BenchError, RuntimeError, OSError, subprocess.SubprocessError) as error:
         print(f"soak: {error}", file=sys.stderr)
         return 2
     if options.json:

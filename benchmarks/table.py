@@ -24,9 +24,10 @@ from ipaddress import ip_address
 from time import perf_counter_ns
 
 from benchmarks.engine import Engine
-from benchmarks.peers import PeerError, compiled
+from benchmarks.peers import compiled
 from benchmarks.report import machine, median, positive, run, show, show_json, sizes
 from benchmarks.workload import FAKE4, REAL4, syn
+from lab.programs import CompileError
 from mxallowd.captures._capture import CANDIDATE_SIZE, HEAD
 
 LIFETIME_S = 3600
@@ -177,7 +178,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         rows = [measure(entries, arguments.lookups, arguments.repeat) for entries in arguments.entries]
-    except PeerError as error:
+    except CompileError as error:
         print(f"table: {error}", file=sys.stderr)
         return 1
     if arguments.json:

@@ -4,6 +4,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,18 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import BenchError
 from lab.hosts import FAKE4, REAL4, SMTP, Host, Lab
 from lab.namespaces import visit
 from lab.programs import ENDLESS, Sources, flood
 
+# Not from the current directory, which may be a checkout that is not built (start.py).
+DAEMON = (sys.executable, "-P", "-m", "mxallowd")
 CLIENT = "192.0.2.101"
 CLIENT_NICENESS = -15
 KNOWN, UNKNOWN = "10.0.0.0", "11.0.0.0"  # first source of hosts in the whitelist (every other one), and of others
 UNKNOWN_SOURCES = 1_000_000
-
-
-class BenchError(Exception):
-    """The measurement cannot be taken; the text says why."""
 
 
 @dataclass

@@ -12,12 +12,13 @@ Change: from a host's SYN at the fake server until the kernel's set has the host
 The rules are those of rulesets/, with --syn in place of state NEW: some hundred thousand made-up connections a second
 are no matter for connection tracking, which would cost all three the same.
 """
+import runpy
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Where the packages of this checkout are.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # start.py finds the packages, imports this file again as a part of them, and runs its main().
+    sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
 import os
@@ -30,14 +31,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
+from benchmarks.command import BenchError, give, measured, parser, positive
 from benchmarks.engine import packed
-from benchmarks.gateway_site import KNOWN, UNKNOWN, BenchError, Program, Site, listening, site
-from benchmarks.report import machine, median, positive, run, say, show, show_json
+from benchmarks.gateway_site import DAEMON, KNOWN, UNKNOWN, Program, Site, listening, site
+from benchmarks.report import median, say, show
 from benchmarks.workload import syn
-from lab.hosts import FAKE4, REAL4, supported
+from lab.hosts import FAKE4, REAL4
 from lab.namespaces import visit
 from lab.programs import ENDLESS, Sources, flood
-from mxallowd.mirrors.kernel import Listing, TableError
+from mxallowd.mirrors.kernel import Listing
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nft import NftTable
 from mxallowd.text import quoted
@@ -96,8 +98,8 @@ def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Progra
         with visit(place.lab.gateway.name):
             fill(known_hosts(entries, share))
     process = place.lab.gateway.popen(
-        [sys.executable, "-m", "mxallowd", "-F", "-s", "-c", "/dev/null", "-b", "-f", FAKE4, "-r", REAL4, "-t",
-         str(LIFETIME_S), "--max-entries", str(4 * MOST_ENTRIES), *way.arguments], stdout=subprocess.PIPE, text=True)
+        [*DAEMON, "-F", "-s", "-c", "/dev/null", "-b", "-f", FAKE4, "-r", REAL4, "-t", str(LIFETIME_S),
+         "--max-entries", str(4 * MOST_ENTRIES), *way.arguments], stdout=subprocess.PIPE, text=True)
     program = Program(name, 0, [process])
     place.programs.append(program)
     assert process.stdout
@@ -287,39 +289,21 @@ def shares(text: str) -> list[int]:
 
 
 def options_of() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packets", type=positive, default=150_000, help="SYNs of one run (default: %(default)s)")
-    parser.add_argument("--entries", type=positive, default=100_000, help="hosts in the set (default: %(default)s)")
-    parser.add_argument("--rate", type=positive, default=50_000, help="SYNs/s of the cost (default: %(default)s)")
-    parser.add_argument("--known", type=shares, default="0,50,99",
-                        help="known hosts of a hundred, some of 0, 50 and 99, which must be one (default: %(default)s)")
-    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
-    options = parser.parse_args()
+    made = parser(__doc__, repeat=5)
+    made.add_argument("--packets", type=positive, default=150_000, help="SYNs of one run (default: %(default)s)")
+    made.add_argument("--entries", type=positive, default=100_000, help="hosts in the set (default: %(default)s)")
+    made.add_argument("--rate", type=positive, default=50_000, help="SYNs/s of the cost (default: %(default)s)")
+    made.add_argument("--known", type=shares, default="0,50,99",
+                      help="known hosts of a hundred, some of 0, 50 and 99, which must be one (default: %(default)s)")
+    options = made.parse_args()
     if options.entries > MOST_ENTRIES:
-        parser.error(f"--entries {options.entries}: at most {MOST_ENTRIES}")
+        made.error(f"--entries {options.entries}: at most {MOST_ENTRIES}")
     return options
 
 
 def main() -> int:
     options = options_of()
-    reason = supported()
-    if reason:
-        print(f"offload: {reason}", file=sys.stderr)
-        return 1
-    try:
-        found = measure(options)
-    except (BenchError, TableError, RuntimeError, OSError) as error:
-        print(f"offload: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        show_json({**machine(), "packets": options.packets, "entries": options.entries, "rate": options.rate,
-                   "repeat": options.repeat, **found,
-                   "part_of_a": {name: part_of_a(found, name) for name in ("b", "c")}})
-    else:
-        print_figures(options, found)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run(main))
+    found = measured(lambda: measure(options))
+    return give(options, "packets entries rate repeat",
+                {**found, "part_of_a": {name: part_of_a(found, name) for name in ("b", "c")}},
+                lambda: print_figures(options, found))

@@ -8,12 +8,13 @@ admitted. The peer asks the same questions through pycares and does nothing else
 until its SYN-ACK, while new hosts meet the fake server at a rate, each of which is looked up; against the same packets
 with lookups switched off (-b). The name server is nsd, with a name and two addresses for each host. Needs root.
 """
+import runpy
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Where the packages of this checkout are.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # start.py finds the packages, imports this file again as a part of them, and runs its main().
+    sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
 import re
@@ -21,12 +22,12 @@ import signal
 import tempfile
 import time
 from types import TracebackType
-from typing import Any
 
-from benchmarks.gateway_site import BenchError, Program, Site, another_machine, latency, listening, site
+from benchmarks.command import BenchError, give, measured, parser, positive
+from benchmarks.gateway_site import DAEMON, Program, Site, another_machine, latency, listening, site
 from benchmarks.peers import SOURCES
-from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json
-from lab.hosts import FAKE4, REAL4, supported
+from benchmarks.report import median, ratios, say, show
+from lab.hosts import FAKE4, REAL4
 from lab.nsd import FIRST, Nsd
 from lab.programs import ENDLESS, Sources, flood
 
@@ -44,8 +45,8 @@ class Daemon:
     def __init__(self, place: Site, *arguments: str) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="mxallowd-rdns-", suffix=".log")  # noqa: SIM115
         process = place.lab.gateway.popen(
-            [sys.executable, "-m", "mxallowd", "-F", "-s", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "0",
-             "--queue-length", "65535", "--dns-server", SERVER, *arguments], stdout=self._log)
+            [*DAEMON, "-F", "-s", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "0", "--queue-length", "65535",
+             "--dns-server", SERVER, *arguments], stdout=self._log)
         self.program = Program("mxallowd", 0, [process])
         place.programs.append(self.program)
         self._lines_for(" start ", 0, READY_AFTER_S)
@@ -130,17 +131,15 @@ def beside(place: Site, options: argparse.Namespace, *, lookups: bool) -> tuple[
 
 
 def options_of() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hosts", type=positive, default=6000, help="hosts that are looked up (default: %(default)s)")
-    parser.add_argument("--rate", type=positive, default=1000,
-                        help="lookups/s beside which the latency is taken (default: %(default)s)")
-    parser.add_argument("--connects", type=positive, default=2000,
-                        help="connections of a latency (default: %(default)s)")
-    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
-    options = parser.parse_args()
+    made = parser(__doc__, repeat=5)
+    made.add_argument("--hosts", type=positive, default=6000, help="hosts that are looked up (default: %(default)s)")
+    made.add_argument("--rate", type=positive, default=1000,
+                      help="lookups/s beside which the latency is taken (default: %(default)s)")
+    made.add_argument("--connects", type=positive, default=2000,
+                      help="connections of a latency (default: %(default)s)")
+    options = made.parse_args()
     if options.hosts > MOST_HOSTS:
-        parser.error(f"--hosts {options.hosts}: at most {MOST_HOSTS}")
+        made.error(f"--hosts {options.hosts}: at most {MOST_HOSTS}")
     return options
 
 
@@ -158,22 +157,8 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     return found
 
 
-def main() -> int:
-    options = options_of()
-    reason = supported()
-    if reason:
-        print(f"rdns: {reason}", file=sys.stderr)
-        return 1
-    try:
-        found = measure(options)
-    except (BenchError, RuntimeError, OSError) as error:
-        print(f"rdns: {error}", file=sys.stderr)
-        return 1
-    p99 = ratios(found["on_p99_us"], found["off_p99_us"])
-    if options.json:
-        result: dict[str, Any] = {**machine(), "hosts": options.hosts, "rate": options.rate, "repeat": options.repeat}
-        show_json({**result, **found, "p99_ratio": p99})
-        return 0
+def print_figures(options: argparse.Namespace, found: dict[str, list[float]], p99: float) -> None:
+    """The tables, and the ratio that counts."""
     show(f"Lookups of {options.hosts:,} hosts: PTR, A and AAAA each", ["", "lookups/s", "CPU us a lookup"],
          [[name, f"{median(found[f'{key}_per_s']):,.0f}", f"{median(found[f'{cpu}_cpu_us']):,.0f}"]
           for name, key, cpu in (("mxallowd", "lookups", "lookup"), ("pycares alone", "bare", "bare"))])
@@ -181,8 +166,10 @@ def main() -> int:
          [[name, *(f"{median(found[f'{key}_{what}']):,.0f}" for what in ("p50_us", "p99_us", "lookups"))]
           for name, key in (("lookups off", "off"), ("lookups on", "on"))])
     say(f"\np99 with lookups against without, median of the runs' ratios: {p99:.2f}")
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(run(main))
+def main() -> int:
+    options = options_of()
+    found = measured(lambda: measure(options))
+    p99 = ratios(found["on_p99_us"], found["off_p99_us"])
+    return give(options, "hosts rate repeat", {**found, "p99_ratio": p99}, lambda: print_figures(options, found, p99))

@@ -49,7 +49,7 @@ BACKLOG = 65_535
 LIFETIME_S = 86_400
 MOST_ENTRIES = 1_000_000
 FILLED = 200_000  # entries of one filling
-CHANGES, CHANGE_LOAD = 300, 500
+CHANGE_LOAD = 500
 AFTERWARDS_S = 0.3
 READY_AFTER_S = 60.0
 SHARES = {0: 1, 50: 2, 99: 100}  # known of a hundred, and which source is left out of the known ones: every so many-th
@@ -191,7 +191,7 @@ def user_space(place: Site, program: Program, options: argparse.Namespace) -> fl
     return max(0, between - before - idle_ns) / int(options.packets)
 
 
-def changes(place: Site, load_rate: int) -> list[float]:
+def changes(place: Site, count: int, load_rate: int) -> list[float]:
     """Milliseconds from a host's SYN at the fake server until the kernel's set has the host, beside other contacts."""
     taken = []
     first = int(ip_address("12.0.0.1"))
@@ -201,7 +201,7 @@ def changes(place: Site, load_rate: int) -> list[float]:
     try:
         with (place.client.meanwhile(*others),
               place.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender):
-            for number in range(CHANGES):
+            for number in range(count):
                 host = packed(IPv4Address(first + number + 100_000 * bool(load_rate)))
                 started = time.perf_counter()
                 sender.sendto(syn(host[12:], IPv4Address(FAKE4).packed), (FAKE4, 0))
@@ -240,7 +240,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name in ("b", "c"):
             with guarded(place, name, 1000, 50):
                 for load_rate in (0, CHANGE_LOAD):
-                    found["changes_ms"][f"{name}, {load_rate} others/s"] = changes(place, load_rate)
+                    found["changes_ms"][f"{name}, {load_rate} others/s"] = changes(
+                        place, options.changes, load_rate)
         place.lab.load_ruleset("set.nft", tracked=False)
         with visit(place.lab.gateway.name):
             found["filling_s"] = [fill(known_hosts(FILLED, 50)) for _ in range(options.repeat)]
@@ -295,6 +296,7 @@ def options_of() -> argparse.Namespace:
     made.add_argument("--rate", type=positive, default=50_000, help="SYNs/s of the cost (default: %(default)s)")
     made.add_argument("--known", type=shares, default="0,50,99",
                       help="known hosts of a hundred, some of 0, 50 and 99, which must be one (default: %(default)s)")
+    made.add_argument("--changes", type=positive, default=300, help="contacts that are timed (default: %(default)s)")
     options = made.parse_args()
     if options.entries > MOST_ENTRIES:
         made.error(f"--entries {options.entries}: at most {MOST_ENTRIES}")

@@ -8,8 +8,6 @@ Prints how many executions there were, and how fast; with a finding the status i
 What is built, the corpora, which grow from run to run, and the findings are in build/fuzz.
 """
 import argparse
-import fcntl
-import hashlib
 import importlib.util
 import os
 import re
@@ -23,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import builds
 from tests.fuzz import seeds
 
 ROOT = Path(__file__).parent.parent.parent
@@ -77,6 +76,7 @@ def _run(*command: str | Path, directory: Path, **environment: str) -> None:
 
 def _make(making: Path, built: Path) -> None:
     """Build the modules and the targets in `making`, from where they will be moved to `built`."""
+    making.mkdir()
     shutil.copytree(
         ROOT / "mxallowd", making / "mxallowd", ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
@@ -99,26 +99,8 @@ def build() -> Path:
     """The directory of the compiled targets, built unless these sources were built before."""
     sources = [*(ROOT / "mxallowd").rglob("*.p[yx][xd]"), *HERE.glob("*.[ch]"), ROOT / "setup.py", Path(__file__)]
     version = subprocess.run(["clang", "--version"], capture_output=True, text=True, check=True).stdout
-    digest = hashlib.sha256(f"{sys.executable} {sys.version} {version} {SANITIZE}".encode())
-    for source in sorted(sources):
-        digest.update(source.read_bytes())
-    built = WORK / f"built-{digest.hexdigest()[:16]}"
-    # One builds, and others who want the same wait for it.
-    with (WORK / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not built.is_dir():
-            _build(built)
-    return built
-
-
-def _build(built: Path) -> None:
-    for old in WORK.glob("built-*"):
-        shutil.rmtree(old)
-    # Beside it, so that a build that was interrupted is none.
-    with tempfile.TemporaryDirectory(prefix="making-", dir=WORK, ignore_cleanup_errors=True) as name:
-        making = Path(name)
-        _make(making, built)
-        making.rename(built)
+    place, name = WORK / "built", builds.digest(sys.executable, sys.version, version, *SANITIZE, sources=sources)
+    return builds.made_once(place, name, lambda making: _make(making, place / name), kept_s=0)
 
 
 def run(target: str, *, runs: int | None = None, seconds: int | None = None) -> Result:

@@ -7,11 +7,9 @@ import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
 from lab.programs import Sources, flood
-from tests.daemon_process import SERVERS, DaemonProcess
+from tests.daemon_process import SENDER4, SERVERS, DaemonProcess
 from tests.links import LINKS, pcap
 from tests.strategies import HOSTS, packed, syn
-
-SENDER4 = "192.0.2.101"
 
 
 def daemon(lab: Lab, *arguments: str) -> DaemonProcess:
@@ -19,12 +17,6 @@ def daemon(lab: Lab, *arguments: str) -> DaemonProcess:
     process = DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-b", *arguments])
     process.wait_for("start ")
     return process
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender."""
-    return lab.client("client", SENDER4)
 
 
 @pytest.mark.parametrize("interface", ["br0", "any"])

@@ -34,12 +34,6 @@ def clocks(tmp_path: Path) -> Clocks:
 
 
 @pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender."""
-    return lab.client("client", "192.0.2.101", "2001:db8::101")
-
-
-@pytest.fixture
 def daemon(lab: Lab, clocks: Clocks) -> Iterator[DaemonProcess]:
     """The daemon with clocks that can be set."""
     lab.queue_rule("23")

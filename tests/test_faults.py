@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,38 +16,14 @@ import pytest
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
 from lab.programs import ENDLESS, Sources, flood
 from lab.ptrace import frozen, thread_named
-from tests.daemon_process import SERVERS, DaemonProcess
+from tests.daemon_process import QUEUE, SENDER4, DaemonProcess, serving
 from tests.orders import Orders
 
 pytestmark = pytest.mark.alone
 
-QUEUE = "23"
-SENDER = "192.0.2.101"
+BYPASS = True
 # Mail flows again within this time after the fault.
 AGAIN_S = 2.0
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender."""
-    return lab.client("client", SENDER)
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server behind the recommended rule."""
-    with lab.gateway.serve(REAL4):
-        lab.queue_rule(QUEUE, bypass=True)
-        yield lab
-
-
-@contextmanager
-def serving(lab: Lab, *arguments: str, prefix: Sequence[str] = ()) -> Iterator[DaemonProcess]:
-    """The daemon without lookups."""
-    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b", *arguments],
-                       prefix=prefix) as process:
-        process.wait_for("start ")
-        yield process
 
 
 class Stream:
@@ -122,7 +98,7 @@ def test_2_a_main_thread_that_hangs_delays_no_verdict_and_is_said_once(guarded: 
             time.sleep(3)
         assert time.monotonic() - hung > 12
         daemon.wait_for("main-loop state=goes-on", timeout=5)
-        daemon.wait_for(rf"accepted \[{SENDER}\]")
+        daemon.wait_for(rf"accepted \[{SENDER4}\]")
         assert sum("state=hangs" in line for line in daemon.messages()) == 1
         assert daemon.stop() == 0
 

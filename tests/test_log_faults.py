@@ -20,24 +20,10 @@ from tests.daemon_process import SERVERS, STAMP
 
 COMMAND = [sys.executable, "-m", "mxallowd", "-c", "/dev/null", *SERVERS, "-n", "23", "-b"]
 FIRST = "192.0.2.101"
-SENDERS = [f"192.0.2.{number}" for number in range(101, 161)]
+CLIENT = SENDERS = [f"192.0.2.{number}" for number in range(101, 161)]
 # `start`, and a line for each server.
 GREETING = 5
 PAGE = 4096
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender with many addresses."""
-    return lab.client("client", *SENDERS)
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server behind the rule."""
-    with lab.gateway.serve(REAL4):
-        lab.queue_rule("23")
-        yield lab
 
 
 @contextmanager

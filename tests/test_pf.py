@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
-from tests.daemon_process import SERVERS, DaemonProcess
+from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.links import LINKS, pcap
 from tests.strategies import packed, syn
 
-SENDER4, SENDER6, SPAMMER4 = "192.0.2.101", "2001:db8::101", "192.0.2.66"
+SPAMMER4 = "192.0.2.66"
+CLIENT = (SENDER4, SENDER6, SPAMMER4)
 STANDIN = Path(__file__).parent / "pfctl_standin.py"
 SYSTEMS = [name for name in LINKS if name.startswith("pflog-")]
 
@@ -101,12 +102,6 @@ def test_truncated_records_are_counted_and_said(lab: Lab, pf: Pf, tmp_path: Path
         assert int(counters["broken"]) == len(cut)
         process.wait_for(f"lost-packets by-kernel=0 broken={len(cut)}")
     assert pf.table() == {SENDER6}
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender on the network of the gateway."""
-    return lab.client("client", SENDER4, SENDER6, SPAMMER4)
 
 
 def test_a_live_interface_keeps_the_table(lab: Lab, pf: Pf, client: Host) -> None:

@@ -6,12 +6,13 @@
 Beside it stand C that does nothing but the same decision (peers/decide.c), a Python loop of dpkt and a set
 (peers/dpkt_set.py), and a model of the linear list of mxallowd 1.9 (peers/linear.c). The slow ones get fewer packets.
 """
+import runpy
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # start.py finds the packages, imports this file again as a part of them, and runs its main().
+    sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
 import ctypes
@@ -20,9 +21,10 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 from benchmarks import workload
+from benchmarks.command import give, measured, parser, positive, sizes
 from benchmarks.engine import NEVER_US, Engine, packed
-from benchmarks.peers import PeerError, compiled, dpkt_set
-from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json, sizes
+from benchmarks.peers import compiled, dpkt_set
+from benchmarks.report import median, ratios, say, show
 from mxallowd.captures._capture import CANDIDATE_SIZE
 from mxallowd.captures.files import read
 from mxallowd.captures.filters import destination_port
@@ -133,40 +135,39 @@ def compare(chunks: Sequence[bytes], entries: int, repeat: int, room: int) -> di
     return row
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packets", type=positive, default=1_000_000, help="default: %(default)s")
-    parser.add_argument("--hosts", type=positive, default=200_000, help="sources of the packets (default: %(default)s)")
-    parser.add_argument("--entries", type=sizes, default="10,1000,100000,1000000,10000000",
-                        help="other hosts in the whitelist (default: %(default)s)")
-    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
-    arguments = parser.parse_args()
+def options_of() -> argparse.Namespace:
+    made = parser(__doc__, repeat=5)
+    made.add_argument("--packets", type=positive, default=1_000_000, help="default: %(default)s")
+    made.add_argument("--hosts", type=positive, default=200_000, help="sources of the packets (default: %(default)s)")
+    made.add_argument("--entries", type=sizes, default="10,1000,100000,1000000,10000000",
+                      help="other hosts in the whitelist (default: %(default)s)")
+    return made.parse_args()
+
+
+def measure(options: argparse.Namespace) -> list[dict[str, float | int | None]]:
+    """A row for each size of the whitelist."""
     with tempfile.TemporaryDirectory() as directory:
         capture = Path(directory) / "attempts.pcap"
-        workload.write_capture(capture, arguments.packets, arguments.hosts)
+        workload.write_capture(capture, options.packets, options.hosts)
         chunks = [chunk.candidates for chunk in read(capture, lambda _: destination_port(25))]
-    try:
-        rows = [compare(chunks, entries, arguments.repeat, arguments.hosts) for entries in arguments.entries]
-    except PeerError as error:
-        print(f"decisions: {error}", file=sys.stderr)
-        return 1
+    return [compare(chunks, entries, options.repeat, options.hosts) for entries in options.entries]
+
+
+def main() -> int:
+    options = options_of()
+    rows = measured(lambda: measure(options), hosts=False)
     first, last = rows[0], rows[-1]
     growth = float(last["mxallowd_ns"] or 0) / float(first["mxallowd_ns"] or 1)
-    if arguments.json:
-        show_json({**machine(), "packets": arguments.packets, "hosts": arguments.hosts, "repeat": arguments.repeat,
-                   "rows": rows, "growth": growth})
-        return 0
-    headers = ["entries", "mxallowd ns", "C ns", "dpkt ns", "linear list ns", "C / mxallowd", "dpkt / mxallowd",
-               "linear list / mxallowd"]
-    show(f"{arguments.packets:,} packets of {arguments.hosts:,} hosts, ns a packet, medians of {arguments.repeat}",
-         headers, [[int(row["entries"] or 0), *(
-             "-" if row[key] is None else f"{row[key]:,.{2 if 'ratio' in key else 1}f}"
-             for key in ("mxallowd_ns", "C_ns", "dpkt_ns", "linear_ns", "C_ratio", "dpkt_ratio", "linear_ratio"))]
-             for row in rows])
-    say(f"\nmxallowd with {last['entries']:,} entries takes {growth:.2f} times as long as with {first['entries']:,}.")
-    return 0
 
+    def tables() -> None:
+        headers = ["entries", "mxallowd ns", "C ns", "dpkt ns", "linear list ns", "C / mxallowd", "dpkt / mxallowd",
+                   "linear list / mxallowd"]
+        show(f"{options.packets:,} packets of {options.hosts:,} hosts, ns a packet, medians of {options.repeat}",
+             headers, [[int(row["entries"] or 0), *(
+                 "-" if row[key] is None else f"{row[key]:,.{2 if 'ratio' in key else 1}f}"
+                 for key in ("mxallowd_ns", "C_ns", "dpkt_ns", "linear_ns", "C_ratio", "dpkt_ratio", "linear_ratio"))]
+                 for row in rows])
+        say(f"\nmxallowd with {last['entries']:,} entries takes {growth:.2f} times as long as with "
+            f"{first['entries']:,}.")
 
-if __name__ == "__main__":
-    sys.exit(run(main))
+    return give(options, "packets hosts repeat", {"rows": rows, "growth": growth}, tables)

@@ -7,14 +7,15 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.keeper import Keeper
 from lab.hosts import FAKE4, FAKE6, REAL4, Host, Lab, ip
 from lab.nsd import Nsd
+from lab.programs import ENDLESS, Sources, flood
 from lab.ptrace import frozen, thread_named
 
 QUEUE_THREAD = "mxallowd-q23"
@@ -22,11 +23,12 @@ TABLE = "inet mxallowd"
 SETS = ("mx_white4", "mx_white6", "mx_used4", "mx_used6")
 MAX_ENTRIES = 50_000
 QUEUE_LENGTH = 1024
-ENDLESS = 2**31
 UNBOUND_AFTER_S = 5.0
 GUARDED_AFTER_S = 8.0
 # Sources of floods, which nobody answers; each kind of flood has its own.
 FLOODED_FAKE, FLOODED_REAL, OVERFLOWING, SPOOFED = "10.16.0.0", "10.24.0.0", "10.32.0.0", "10.48.0.0"
+# They stand for other machines, and should not take the processors that the gateway's programs need.
+OTHERS = ("nice", "-n", "10")
 FLOODED_FAKE6, SPOOFED6 = "fd00:1::", "fd00:2::"
 
 
@@ -36,29 +38,15 @@ class Scene:
 
     lab: Lab
     flooder: Host
-    flood_program: Path
     keeper: Keeper
     names: Nsd
     config: Path
     load_rules: Callable[[], None]
     chance: random.Random
 
-    def flood(self, count: int, rate: int, destination: str, first: str, sources: int) -> "subprocess.Popen[bytes]":
-        """Let made-up SYNs come; `rate` 0: as fast as possible."""
-        # They stand for other machines, and should not take the processors that the gateway's programs need.
-        return self.flooder.popen(["nice", "-n", "10", str(self.flood_program),
-                                   *map(str, (count, rate, destination, first, 1, sources))], stdout=subprocess.DEVNULL)
-
-    @contextmanager
-    def flooded(self, *floods: tuple[str, str, int], rate: int = 0) -> Iterator[None]:
-        """Endless floods meanwhile: destination, first source, sources."""
-        running = [self.flood(ENDLESS, rate, *one) for one in floods]
-        try:
-            yield
-        finally:
-            for one in running:
-                one.kill()
-                one.wait()
+    def flooded(self, *floods: tuple[str, Sources], rate: int = 0) -> AbstractContextManager[None]:
+        """Endless floods meanwhile, each with its destination; `rate` 0: as fast as possible."""
+        return self.flooder.meanwhile(*([*OTHERS, *flood(*one, count=ENDLESS, rate=rate)] for one in floods))
 
 
 def killed(scene: Scene) -> None:
@@ -113,7 +101,7 @@ def guard_killed(scene: Scene) -> None:
 
 def queue_overflows(scene: Scene) -> None:
     """More than a thread can take that stands still now and then."""
-    with scene.flooded((REAL4, OVERFLOWING, 1_000_000), (REAL4, SPOOFED, 1_000_000)):
+    with scene.flooded((REAL4, Sources(OVERFLOWING, 1_000_000)), (REAL4, Sources(SPOOFED, 1_000_000))):
         for _ in range(10):
             time.sleep(0.3)
             # Far from the half second after which the process would end itself.
@@ -124,8 +112,10 @@ def queue_overflows(scene: Scene) -> None:
 def spoofed(scene: Scene) -> None:
     """Five times as many hosts as there is room for meet the fake server."""
     hosts = 5 * MAX_ENTRIES // 2
-    for flood in [scene.flood(hosts, 0, fake, first, hosts) for fake, first in ((FAKE4, SPOOFED), (FAKE6, SPOOFED6))]:
-        flood.wait()
+    senders = [scene.flooder.popen([*OTHERS, *flood(fake, Sources(first, hosts))], stdout=subprocess.DEVNULL)
+               for fake, first in ((FAKE4, SPOOFED), (FAKE6, SPOOFED6))]
+    for sender in senders:
+        sender.wait()
 
 
 def interface_down(scene: Scene) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.site import BenchError
+from benchmarks.command import BenchError
 from lab.hosts import Host
 
 START_PAUSE_S = 0.1

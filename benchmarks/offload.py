@@ -12,12 +12,13 @@ Change: from a host's SYN at the fake server until the kernel's set has the host
 The rules are those of rulesets/, with --syn in place of state NEW: some hundred thousand made-up connections a second
 are no matter for connection tracking, which would cost all three the same.
 """
+import runpy
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # start.py finds the packages, imports this file again as a part of them, and runs its main().
+    sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
 import os
@@ -30,14 +31,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
+from benchmarks.command import BenchError, give, measured, parser, positive
 from benchmarks.engine import packed
-from benchmarks.peers import PeerError
-from benchmarks.report import machine, median, positive, run, say, show, show_json
-from benchmarks.site import KNOWN, UNKNOWN, BenchError, Program, Site, listening, load, site
+from benchmarks.gateway_site import DAEMON, KNOWN, UNKNOWN, Program, Site, listening, site
+from benchmarks.report import median, say, show
 from benchmarks.workload import syn
-from lab.hosts import FAKE4, REAL4, supported
+from lab.hosts import FAKE4, REAL4
 from lab.namespaces import visit
-from mxallowd.mirrors import Listing, TargetError
+from lab.programs import ENDLESS, Sources, flood
+from mxallowd.mirrors import Listing
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nft import NftTable
 from mxallowd.text import quoted
@@ -48,7 +50,7 @@ BACKLOG = 65_535
 LIFETIME_S = 86_400
 MOST_ENTRIES = 1_000_000
 FILLED = 200_000  # entries of one filling
-CHANGES, CHANGE_LOAD = 300, 500
+CHANGE_LOAD = 500
 AFTERWARDS_S = 0.3
 READY_AFTER_S = 60.0
 SHARES = {0: 1, 50: 2, 99: 100}  # known of a hundred, and which source is left out of the known ones: every so many-th
@@ -78,11 +80,11 @@ def known_hosts(entries: int, share: int) -> list[bytes]:
     return [packed(IPv4Address(first + number + (number // kept if without > 1 else 0))) for number in range(entries)]
 
 
-def sources(entries: int, share: int) -> tuple[str, int]:
-    """First source and number of sources of the traffic."""
+def sources(entries: int, share: int) -> Sources:
+    """Those of the traffic."""
     if share == 0:
-        return UNKNOWN, entries
-    return KNOWN, entries + entries // max(1, SHARES[share] - 1)
+        return Sources(UNKNOWN, entries)
+    return Sources(KNOWN, entries + entries // max(1, SHARES[share] - 1))
 
 
 @contextmanager
@@ -92,13 +94,13 @@ def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Progra
         yield None
         return
     way = WAYS[name]
-    load(place.lab, way.rulesets)
+    place.lab.load_ruleset(*way.rulesets, tracked=False)
     if name != "a":
         with visit(place.lab.gateway.name):
             fill(known_hosts(entries, share))
     process = place.lab.gateway.popen(
-        [sys.executable, "-m", "mxallowd", "-F", "-s", "-c", "/dev/null", "-b", "-f", FAKE4, "-r", REAL4, "-t",
-         str(LIFETIME_S), "--max-entries", str(4 * MOST_ENTRIES), *way.arguments], stdout=subprocess.PIPE, text=True)
+        [*DAEMON, "-F", "-s", "-c", "/dev/null", "-b", "-f", FAKE4, "-r", REAL4, "-t", str(LIFETIME_S),
+         "--max-entries", str(4 * MOST_ENTRIES), *way.arguments], stdout=subprocess.PIPE, text=True)
     program = Program(name, 0, [process])
     place.programs.append(program)
     assert process.stdout
@@ -107,9 +109,9 @@ def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Progra
     try:
         if name == "a":
             # All of them meet the fake server, then the real one.
+            hosts = Sources(KNOWN, entries, without=SHARES[share] if share else None)
             for server in (FAKE4, REAL4):
-                place.flood([str(place.flood_program), *map(
-                    str, (entries, 30_000, server, KNOWN, 1, entries, *([SHARES[share]] if share else [])))])
+                place.flood(flood(server, hosts, rate=30_000))
                 place.settle()
         yield program
     finally:
@@ -155,8 +157,7 @@ def flooded(place: Site, command: list[str]) -> tuple[float, float]:
 
 def cost(place: Site, program: Program | None, options: argparse.Namespace, share: int) -> tuple[float, float]:
     """CPU nanoseconds a SYN of the whole machine, and of the daemon alone, at a rate."""
-    first, count = sources(options.entries, share)
-    command = [str(place.flood_program), *map(str, (options.packets, options.rate, REAL4, first, 1, count))]
+    command = flood(REAL4, sources(options.entries, share), count=options.packets, rate=options.rate)
     own = program.cpu_ns() if program else 0
     before = all_tasks_ns()
     _, sender_ns = flooded(place, command)
@@ -169,9 +170,8 @@ def cost(place: Site, program: Program | None, options: argparse.Namespace, shar
 
 def speed(place: Site, options: argparse.Namespace, share: int) -> tuple[float, float]:
     """SYNs a second, as fast as the sender can, those not counted that the kernel had to throw away; and their part."""
-    first, count = sources(options.entries, share)
     lost = place.lost()
-    command = [str(place.flood_program), *map(str, (options.packets, 0, REAL4, first, 1, count))]
+    command = flood(REAL4, sources(options.entries, share), count=options.packets)
     started = time.perf_counter()
     flooded(place, command)
     place.settle()
@@ -182,9 +182,8 @@ def speed(place: Site, options: argparse.Namespace, share: int) -> tuple[float, 
 
 def user_space(place: Site, program: Program, options: argparse.Namespace) -> float:
     """CPU nanoseconds of the daemon for a SYN of a known host, what it takes without any SYN being taken off."""
-    without = SHARES[99]
-    command = [str(place.flood_program), *map(
-        str, (options.packets, options.rate, REAL4, KNOWN, 1, options.entries, without))]
+    known = Sources(KNOWN, options.entries, without=SHARES[99])
+    command = flood(REAL4, known, count=options.packets, rate=options.rate)
     before = program.cpu_ns()
     taken, _ = flooded(place, command)
     between = program.cpu_ns()
@@ -193,17 +192,17 @@ def user_space(place: Site, program: Program, options: argparse.Namespace) -> fl
     return max(0, between - before - idle_ns) / int(options.packets)
 
 
-def changes(place: Site, load_rate: int) -> list[float]:
+def changes(place: Site, count: int, load_rate: int) -> list[float]:
     """Milliseconds from a host's SYN at the fake server until the kernel's set has the host, beside other contacts."""
     taken = []
     first = int(ip_address("12.0.0.1"))
-    flood = place.client.popen([str(place.flood_program), *map(
-        str, (2**31, load_rate, FAKE4, "13.0.0.0", 1, 1 << 20))], stdout=subprocess.DEVNULL) if load_rate else None
+    others = [flood(FAKE4, Sources("13.0.0.0", 1 << 20), count=ENDLESS, rate=load_rate)] if load_rate else []
     with visit(place.lab.gateway.name):
         query = NfQuery(*TABLE.split())
     try:
-        with place.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
-            for number in range(CHANGES):
+        with (place.client.meanwhile(*others),
+              place.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender):
+            for number in range(count):
                 host = packed(IPv4Address(first + number + 100_000 * bool(load_rate)))
                 started = time.perf_counter()
                 sender.sendto(syn(host[12:], IPv4Address(FAKE4).packed), (FAKE4, 0))
@@ -215,9 +214,6 @@ def changes(place: Site, load_rate: int) -> list[float]:
                 time.sleep(0.003)
     finally:
         query.close()
-        if flood:
-            flood.kill()
-            flood.wait()
     return sorted(taken)
 
 
@@ -245,8 +241,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name in ("b", "c"):
             with guarded(place, name, 1000, 50):
                 for load_rate in (0, CHANGE_LOAD):
-                    found["changes_ms"][f"{name}, {load_rate} others/s"] = changes(place, load_rate)
-        load(place.lab, ("set.nft",))
+                    found["changes_ms"][f"{name}, {load_rate} others/s"] = changes(
+                        place, options.changes, load_rate)
+        place.lab.load_ruleset("set.nft", tracked=False)
         with visit(place.lab.gateway.name):
             found["filling_s"] = [fill(known_hosts(FILLED, 50)) for _ in range(options.repeat)]
     return found
@@ -294,39 +291,22 @@ def shares(text: str) -> list[int]:
 
 
 def options_of() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packets", type=positive, default=150_000, help="SYNs of one run (default: %(default)s)")
-    parser.add_argument("--entries", type=positive, default=100_000, help="hosts in the set (default: %(default)s)")
-    parser.add_argument("--rate", type=positive, default=50_000, help="SYNs/s of the cost (default: %(default)s)")
-    parser.add_argument("--known", type=shares, default="0,50,99",
-                        help="known hosts of a hundred, some of 0, 50 and 99, which must be one (default: %(default)s)")
-    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
-    options = parser.parse_args()
+    made = parser(__doc__, repeat=5)
+    made.add_argument("--packets", type=positive, default=150_000, help="SYNs of one run (default: %(default)s)")
+    made.add_argument("--entries", type=positive, default=100_000, help="hosts in the set (default: %(default)s)")
+    made.add_argument("--rate", type=positive, default=50_000, help="SYNs/s of the cost (default: %(default)s)")
+    made.add_argument("--known", type=shares, default="0,50,99",
+                      help="known hosts of a hundred, some of 0, 50 and 99, which must be one (default: %(default)s)")
+    made.add_argument("--changes", type=positive, default=300, help="contacts that are timed (default: %(default)s)")
+    options = made.parse_args()
     if options.entries > MOST_ENTRIES:
-        parser.error(f"--entries {options.entries}: at most {MOST_ENTRIES}")
+        made.error(f"--entries {options.entries}: at most {MOST_ENTRIES}")
     return options
 
 
 def main() -> int:
     options = options_of()
-    reason = supported()
-    if reason:
-        print(f"offload: {reason}", file=sys.stderr)
-        return 1
-    try:
-        found = measure(options)
-    except (BenchError, PeerError, TargetError, RuntimeError, OSError) as error:
-        print(f"offload: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        show_json({**machine(), "packets": options.packets, "entries": options.entries, "rate": options.rate,
-                   "repeat": options.repeat, **found,
-                   "part_of_a": {name: part_of_a(found, name) for name in ("b", "c")}})
-    else:
-        print_figures(options, found)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run(main))
+    found = measured(lambda: measure(options))
+    return give(options, "packets entries rate repeat",
+                {**found, "part_of_a": {name: part_of_a(found, name) for name in ("b", "c")}},
+                lambda: print_figures(options, found))

@@ -8,27 +8,28 @@ admitted. The peer asks the same questions through pycares and does nothing else
 until its SYN-ACK, while new hosts meet the fake server at a rate, each of which is looked up; against the same packets
 with lookups switched off (-b). The name server is nsd, with a name and two addresses for each host. Needs root.
 """
+import runpy
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # start.py finds the packages, imports this file again as a part of them, and runs its main().
+    sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
 import re
 import signal
-import subprocess
 import tempfile
 import time
 from types import TracebackType
-from typing import Any
 
-from benchmarks.peers import SOURCES, PeerError
-from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json
-from benchmarks.site import BenchError, Program, Site, another_machine, latency, listening, site
-from lab.hosts import FAKE4, REAL4, supported
+from benchmarks.command import BenchError, give, measured, parser, positive
+from benchmarks.gateway_site import DAEMON, Program, Site, another_machine, latency, listening, site
+from benchmarks.peers import SOURCES
+from benchmarks.report import median, ratios, say, show
+from lab.hosts import FAKE4, REAL4
 from lab.nsd import FIRST, Nsd
+from lab.programs import ENDLESS, Sources, flood
 
 ZONE_HOSTS = 65_536
 MOST_HOSTS = 8000  # the line of waiting hosts has 8,192 places
@@ -44,8 +45,8 @@ class Daemon:
     def __init__(self, place: Site, *arguments: str) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="mxallowd-rdns-", suffix=".log")  # noqa: SIM115
         process = place.lab.gateway.popen(
-            [sys.executable, "-m", "mxallowd", "-F", "-s", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "0",
-             "--queue-length", "65535", "--dns-server", SERVER, *arguments], stdout=self._log)
+            [*DAEMON, "-F", "-s", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "0", "--queue-length", "65535",
+             "--dns-server", SERVER, *arguments], stdout=self._log)
         self.program = Program("mxallowd", 0, [process])
         place.programs.append(self.program)
         self._lines_for(" start ", 0, READY_AFTER_S)
@@ -85,16 +86,16 @@ class Daemon:
         self._log.close()
 
 
-def meet(place: Site, count: int, rate: int) -> list[str]:
-    """The sender of SYNs of so many hosts to the fake server."""
-    return [str(place.flood_program), *map(str, (count, rate, FAKE4, FIRST + 1, 1, ZONE_HOSTS - 1))]
+def meet(count: int, rate: int) -> list[str]:
+    """The words that send SYNs of so many hosts to the fake server."""
+    return flood(FAKE4, Sources(str(FIRST + 1), ZONE_HOSTS - 1), count=count, rate=rate)
 
 
 def look_up(place: Site, hosts: int) -> tuple[float, float]:
     """Lookups/s, and CPU microseconds of the main thread for each, contact and log included."""
     with Daemon(place, "--dns-rate", "100000") as daemon:
         cpu, started = daemon.main_cpu_s(), time.perf_counter()
-        place.flood(meet(place, hosts, 0))
+        place.flood(meet(hosts, 0))
         counters = daemon.counters()
         while counters["confirmed"] < hosts:
             if time.perf_counter() - started > LOOKED_UP_AFTER_S or counters["lookup-failed"] + counters["timed-out"]:
@@ -122,29 +123,23 @@ def beside(place: Site, options: argparse.Namespace, *, lookups: bool) -> tuple[
     """Latency p50 and p99 in microseconds while hosts meet the fake server; lookups/s meanwhile."""
     with Daemon(place, "--dns-rate", str(options.rate * 2), *([] if lookups else ["-b"])) as daemon:
         started = time.perf_counter()
-        flood = place.client.popen(meet(place, 2**31, options.rate), stdout=subprocess.DEVNULL)
-        try:
+        with place.client.meanwhile(meet(ENDLESS, options.rate)):
             with listening(place, BACKLOG), another_machine():
                 half, most = latency(place, daemon.program, options.connects, 0, 1)
                 taken = time.perf_counter() - started
             return half, most, daemon.counters().get("looked-up", 0) / taken
-        finally:
-            flood.kill()
-            flood.wait()
 
 
 def options_of() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hosts", type=positive, default=6000, help="hosts that are looked up (default: %(default)s)")
-    parser.add_argument("--rate", type=positive, default=1000,
-                        help="lookups/s beside which the latency is taken (default: %(default)s)")
-    parser.add_argument("--connects", type=positive, default=2000,
-                        help="connections of a latency (default: %(default)s)")
-    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
-    options = parser.parse_args()
+    made = parser(__doc__, repeat=5)
+    made.add_argument("--hosts", type=positive, default=6000, help="hosts that are looked up (default: %(default)s)")
+    made.add_argument("--rate", type=positive, default=1000,
+                      help="lookups/s beside which the latency is taken (default: %(default)s)")
+    made.add_argument("--connects", type=positive, default=2000,
+                      help="connections of a latency (default: %(default)s)")
+    options = made.parse_args()
     if options.hosts > MOST_HOSTS:
-        parser.error(f"--hosts {options.hosts}: at most {MOST_HOSTS}")
+        made.error(f"--hosts {options.hosts}: at most {MOST_HOSTS}")
     return options
 
 
@@ -162,22 +157,8 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     return found
 
 
-def main() -> int:
-    options = options_of()
-    reason = supported()
-    if reason:
-        print(f"rdns: {reason}", file=sys.stderr)
-        return 1
-    try:
-        found = measure(options)
-    except (BenchError, PeerError, RuntimeError, OSError) as error:
-        print(f"rdns: {error}", file=sys.stderr)
-        return 1
-    p99 = ratios(found["on_p99_us"], found["off_p99_us"])
-    if options.json:
-        result: dict[str, Any] = {**machine(), "hosts": options.hosts, "rate": options.rate, "repeat": options.repeat}
-        show_json({**result, **found, "p99_ratio": p99})
-        return 0
+def print_figures(options: argparse.Namespace, found: dict[str, list[float]], p99: float) -> None:
+    """The tables, and the ratio that counts."""
     show(f"Lookups of {options.hosts:,} hosts: PTR, A and AAAA each", ["", "lookups/s", "CPU us a lookup"],
          [[name, f"{median(found[f'{key}_per_s']):,.0f}", f"{median(found[f'{cpu}_cpu_us']):,.0f}"]
           for name, key, cpu in (("mxallowd", "lookups", "lookup"), ("pycares alone", "bare", "bare"))])
@@ -185,8 +166,10 @@ def main() -> int:
          [[name, *(f"{median(found[f'{key}_{what}']):,.0f}" for what in ("p50_us", "p99_us", "lookups"))]
           for name, key in (("lookups off", "off"), ("lookups on", "on"))])
     say(f"\np99 with lookups against without, median of the runs' ratios: {p99:.2f}")
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(run(main))
+def main() -> int:
+    options = options_of()
+    found = measured(lambda: measure(options))
+    p99 = ratios(found["on_p99_us"], found["off_p99_us"])
+    return give(options, "hosts rate repeat", {**found, "p99_ratio": p99}, lambda: print_figures(options, found, p99))

@@ -6,25 +6,26 @@
 Taken are the packets that the firewall rule would have queued: TCP, SYN without ACK, to port 25 or --port. The clock of
 the capture drives expiry. Reading the file and deciding are timed apart: packets/s is deciding alone.
 """
+import runpy
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # start.py finds the packages, imports this file again as a part of them, and runs its main().
+    sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from ipaddress import IPv6Address
 from time import perf_counter_ns
-from typing import Never
 
-from tqdm import tqdm
-
+from benchmarks import command
 from benchmarks.engine import BATCH, Engine
-from benchmarks.report import run, show, show_json
+from benchmarks.report import show, show_json
 from mxallowd.captures._capture import CANDIDATE_SIZE, count_destinations
 from mxallowd.captures.files import CaptureDamage, CaptureError, read
 from mxallowd.captures.filters import destination_port
@@ -68,20 +69,27 @@ class Plan:
     max_entries: int
 
 
-def progress(path: Path, text: str) -> "tqdm[Never]":
-    """A bar on long files, where somebody looks at it."""
+@contextmanager
+def progress(path: Path, text: str) -> Iterator[Callable[[int], object]]:
+    """What is told of bytes that were read; it shows a bar on long files, where somebody looks and tqdm is there."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        yield lambda _: None
+        return
     size = path.stat().st_size if path.is_file() else 0
-    return tqdm(total=size, desc=text, unit="B", unit_scale=True, delay=1, leave=False, disable=None)
+    with tqdm(total=size, desc=text, unit="B", unit_scale=True, delay=1, leave=False, disable=None) as bar:
+        yield bar.update
 
 
 def two_most_frequent(path: Path, port: int) -> list[Address]:
     """The destinations of most candidates. What is damaged ends the count; the replay will tell."""
     counts: dict[bytes, int] = {}
-    with progress(path, "looking for the servers") as bar:
+    with progress(path, "looking for the servers") as advance:
         try:
             for chunk in read(path, lambda _: destination_port(port)):
                 count_destinations(chunk.candidates, counts)
-                bar.update(chunk.file_bytes)
+                advance(chunk.file_bytes)
         except CaptureDamage:
             pass
     ranked = sorted(counts, key=lambda server: (-counts[server], server))
@@ -95,7 +103,7 @@ def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]"
     waiting = bytearray()
     damage = None
     started = perf_counter_ns()
-    with progress(plan.path, "replay") as bar:
+    with progress(plan.path, "replay") as advance:
         try:
             for chunk in read(plan.path, lambda _: destination_port(plan.port)):
                 waiting += chunk.candidates
@@ -106,7 +114,7 @@ def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]"
                     del waiting[:ready]
                 records += chunk.records
                 malformed += chunk.malformed
-                bar.update(chunk.file_bytes)
+                advance(chunk.file_bytes)
         except CaptureDamage as error:
             damage = error
     if waiting:
@@ -153,7 +161,7 @@ def plot(plan: Plan, target: Path, repeat: int) -> None:
     spare = plan.max_entries
     sizes = [size for size in PLOT_SIZES if size + spare <= MAX_ENTRIES_LIMIT] or [0]
     rates = []
-    for size in tqdm(sizes, desc="plot", delay=1, leave=False, disable=None):
+    for size in sizes:
         sized = Plan(plan.path, plan.port, plan.fake, plan.real, plan.lifetime_s, spare + size)
         rates.append(measure(sized, size, repeat)[0].pps / 1e6)
     figure, axes = pyplot.subplots(figsize=(8, 5))
@@ -188,7 +196,7 @@ def picture(text: str) -> Path:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = command.parser(__doc__, json_help="print one JSON object in place of the table")
     made.add_argument("capture", type=Path, metavar="CAPTURE", help="pcap, nanosecond pcap or pcapng file")
     made.add_argument("-f", "--fake-mailserver", type=as_type(address), action="append", default=[], metavar="ADDRESS",
                       help="fake server, may be repeated; default: the second most frequent destination")
@@ -206,7 +214,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--repeat", type=as_type(number(1, 10_000)), default=1, metavar="N",
                       help="replay so often, each time with a fresh whitelist (default: 1)")
     made.add_argument("--plot", type=picture, metavar="FILE.png", help="draw packets/s over the size of the whitelist")
-    made.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     return made
 
 
@@ -242,6 +249,9 @@ def rows_of(result: Result) -> list[tuple[str, object]]:
 
 def main() -> int:
     arguments = parser().parse_args()
+    if arguments.plot:
+        # What draws may be missing, which is better said now than when all is measured.
+        import_module("matplotlib")
     try:
         plan = plan_of(arguments)
         result, damage = measure(plan, arguments.entries, arguments.repeat)
@@ -264,7 +274,3 @@ def main() -> int:
         print(f"replay: {damage}; reported is what came before", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run(main))

@@ -1,27 +1,33 @@
-"""What benchmarks print: a table for people, or one JSON object for programs."""
-import argparse
+"""What benchmarks print: a table for people, or one JSON object for programs; and how many runs become one figure."""
 import json
 import platform
-import signal
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from mxallowd.process.streams import write
-from mxallowd.text import quoted
-
-LARGEST = 50_000_000
-SIGTERM_STATUS, SIGINT_STATUS = 128 + signal.SIGTERM, 128 + signal.SIGINT
 
 
 def show(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table."""
-    texts = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
-    align = ("left", *("right" for _ in headers[1:]))
-    say(f"\n{title}\n\n{tabulate(texts, headers=headers, disable_numparse=True, colalign=align)}")
+    texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    try:
+        from tabulate import tabulate
+    except ModuleNotFoundError:
+        table = plain_table([headers, *texts])
+    else:
+        align = ("left", *("right" for _ in headers[1:]))
+        table = tabulate(texts, headers=headers, disable_numparse=True, colalign=align)
+    say(f"\n{title}\n\n{table}")
+
+
+def plain_table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns beside each other, the first one to the left."""
+    first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
+        for row in rows if any(row))
 
 
 def show_json(result: Mapping[str, Any]) -> None:
@@ -33,45 +39,6 @@ def say(text: str) -> None:
     """Print to standard output. Raises OSError where nobody takes it."""
     if sys.stdout is None or not write(sys.stdout, f"{text}\n"):
         raise OSError("standard output takes nothing")
-
-
-def run(main: Callable[[], int]) -> int:
-    """Run a benchmark: a signal, or an output that nobody takes, ends it in order, by a status and no traceback."""
-    def terminated(*_: object) -> None:
-        sys.exit(SIGTERM_STATUS)
-
-    signal.signal(signal.SIGTERM, terminated)
-    try:
-        return main()
-    except KeyboardInterrupt:
-        return SIGINT_STATUS
-    except OSError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 1
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    return _number(text, 1)
-
-
-def natural(text: str) -> int:
-    """A whole number of at least 0, for argparse."""
-    return _number(text, 0)
-
-
-def sizes(text: str) -> list[int]:
-    """Sizes of a whitelist, N,N,..., for argparse."""
-    found = [_number(one, 1) for one in text.split(",")]
-    if max(found) > LARGEST:
-        raise argparse.ArgumentTypeError(f"{quoted(text)}: at most {LARGEST:,}")
-    return found
-
-
-def _number(text: str, least: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 12 and int(text) >= least):
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number from {least} on")
-    return int(text)
 
 
 def machine() -> dict[str, str]:

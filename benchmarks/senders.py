@@ -19,12 +19,13 @@ the seconds that its slowest connection took, and one of
     unfiltered  a spammer who did while nobody may have looked
     let-in      a spammer who did at any other time: must never be
 """
+import runpy
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # start.py finds the packages, imports this file again as a part of them, and runs its main().
+    sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import asyncio
 import signal
@@ -205,7 +206,7 @@ async def listen(state: State) -> None:
     state.over = True
 
 
-async def main() -> None:
+async def serve() -> None:
     """Let all of them come until the input ends, and those finish who are on their way."""
     state, tasks = State(), set[asyncio.Task[None]]()
     listening = asyncio.create_task(listen(state))
@@ -216,7 +217,8 @@ async def main() -> None:
         await asyncio.wait(set(tasks))
 
 
-if __name__ == "__main__":
+def main() -> int:
     # A terminal's interrupt is for the soak, which closes the input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(main())
+    asyncio.run(serve())
+    return 0

@@ -7,12 +7,13 @@ Beside it stand a dict of Python with 16-byte keys, and the C hash table of peer
 nor knows an order of age. A lookup here is that of a packet at the real server, so it counts the whole decision; that
 of dict is `key in dict` in a loop of Python.
 """
+import runpy
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # start.py finds the packages, imports this file again as a part of them, and runs its main().
+    sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
 import ctypes
@@ -23,9 +24,10 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from time import perf_counter_ns
 
+from benchmarks.command import give, measured, parser, positive, sizes
 from benchmarks.engine import Engine
-from benchmarks.peers import PeerError, compiled
-from benchmarks.report import machine, median, positive, run, show, show_json, sizes
+from benchmarks.peers import compiled
+from benchmarks.report import median, show
 from benchmarks.workload import FAKE4, REAL4, syn
 from mxallowd.captures._capture import CANDIDATE_SIZE, HEAD
 
@@ -144,8 +146,8 @@ with open("/proc/self/status", encoding="ascii") as status:
 
 def resident_kib(entries: int) -> int:
     """Resident memory of a process with a table that holds so many entries."""
-    done = subprocess.run([sys.executable, "-c", RESIDENT, str(entries)], capture_output=True, text=True, check=True,
-                          cwd=sys.path[0])
+    done = subprocess.run([sys.executable, "-P", "-c", RESIDENT, str(entries)], capture_output=True, text=True,
+                          check=True)
     return int(done.stdout)
 
 
@@ -168,31 +170,27 @@ def measure(entries: int, lookups: int, repeat: int) -> dict[str, float]:
     return row
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--entries", type=sizes, default="10,1000,100000,1000000,10000000", help="default: %(default)s")
-    parser.add_argument("--lookups", type=positive, default=500_000, help="of each kind (default: %(default)s)")
-    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
-    arguments = parser.parse_args()
-    try:
-        rows = [measure(entries, arguments.lookups, arguments.repeat) for entries in arguments.entries]
-    except PeerError as error:
-        print(f"table: {error}", file=sys.stderr)
-        return 1
-    if arguments.json:
-        show_json({**machine(), "lookups": arguments.lookups, "repeat": arguments.repeat, "rows": rows})
-        return 0
+def options_of() -> argparse.Namespace:
+    made = parser(__doc__, repeat=5)
+    made.add_argument("--entries", type=sizes, default="10,1000,100000,1000000,10000000", help="default: %(default)s")
+    made.add_argument("--lookups", type=positive, default=500_000, help="of each kind (default: %(default)s)")
+    return made.parse_args()
+
+
+def print_figures(rows: list[dict[str, float]], repeat: int) -> None:
+    """A table for each kind of access, and that of the memory."""
     for what in ("hit", "miss", "insert", "expire"):
         names = [name for name in ("mxallowd", "C", "dict") if any(f"{name}_{what}_ns" in row for row in rows)]
-        show(f"{what}: ns each, medians of {arguments.repeat}", ["entries", *names],
+        show(f"{what}: ns each, medians of {repeat}", ["entries", *names],
              [[int(row["entries"]), *(f"{row[f'{name}_{what}_ns']:,.1f}" if f"{name}_{what}_ns" in row else "-"
                                       for name in names)] for row in rows])
     show("memory", ["entries", "resident MiB", "bytes an entry"],
          [[int(row["entries"]), f"{row['resident_kib'] / 1024:,.1f}",
            f"{row['bytes_per_entry']:.1f}" if row["bytes_per_entry"] else "-"] for row in rows])
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(run(main))
+def main() -> int:
+    options = options_of()
+    rows = measured(
+        lambda: [measure(entries, options.lookups, options.repeat) for entries in options.entries], hosts=False)
+    return give(options, "lookups repeat", {"rows": rows}, lambda: print_figures(rows, options.repeat))

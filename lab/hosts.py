@@ -79,6 +79,17 @@ class Host:
         self._processes.append(process)
         return process
 
+    @contextmanager
+    def meanwhile(self, *commands: Sequence[str]) -> Iterator[None]:
+        """Programs that run meanwhile, and whose output nobody reads."""
+        running = [self.popen(argv, stdout=subprocess.DEVNULL) for argv in commands]
+        try:
+            yield
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket of this host."""
         return make_socket(self.name, family, kind, protocol)
@@ -198,11 +209,15 @@ class Lab:
                     if path.exists():
                         path.write_text("0\n", encoding="ascii")
 
-    def queue_rule(self, queue: str, *, bypass: bool = False) -> None:
-        """The rule of the contract, for IPv4 and IPv6. `queue` is a number or A:B."""
+    def queue_rule(self, queue: str, *, bypass: bool = False, tracked: bool = True) -> None:
+        """The rule of the contract, for IPv4 and IPv6. `queue` is a number or A:B.
+
+        Not `tracked`: every SYN, since made-up connections would fill the table of connection tracking.
+        """
         option = "--queue-balance" if ":" in queue else "--queue-num"
+        match = ["-m", "state", "--state", "NEW"] if tracked else ["--syn"]
         self.input_rule(
-            "-p", "tcp", "--dport", str(SMTP), "-m", "state", "--state", "NEW", "-j", "NFQUEUE", option, queue,
+            "-p", "tcp", "--dport", str(SMTP), *match, "-j", "NFQUEUE", option, queue,
             *(["--queue-bypass"] if bypass else []),
         )
 
@@ -211,12 +226,28 @@ class Lab:
         for program in programs:
             self.gateway.run([program, "-w", "10", "-A", "INPUT", *words], check=True, capture_output=True)
 
-    def load_ruleset(self, *names: str) -> None:
-        """Load rulesets of the project's `rulesets/` into the gateway, in this order."""
+    def load_ruleset(self, *names: str, tracked: bool = True) -> None:
+        """Load rulesets of the project's `rulesets/` into the gateway, in this order; `tracked` as in queue_rule().
+
+        Raises RuntimeError with what was said.
+        """
         for name in names:
-            path = str(RULESETS / name)
-            self.gateway.run(["nft", "-f", path] if name.endswith(".nft") else ["sh", path], check=True,
-                             capture_output=True)
+            program = ["nft", "-f"] if name.endswith(".nft") else ["sh"]
+            if tracked:
+                done = self.gateway.run([*program, str(RULESETS / name)], capture_output=True, text=True)
+            else:
+                text = (RULESETS / name).read_text(encoding="utf-8").replace("-m state --state NEW", "--syn").replace(
+                    "ct state new", "tcp flags & (fin | syn | rst | ack) == syn")
+                done = self.gateway.run([*program, "/dev/stdin"], input=text, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{name}: {done.stderr.strip()}")
+
+    def take_any_source(self, *nowhere: str) -> None:
+        """Let the gateway take packets from sources to which it has no way; answers to these networks go nowhere."""
+        with visit(self.gateway.name):
+            for name in ("all", BRIDGE):
+                Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
+        ip(*(f"-n {self.gateway.name} route add blackhole {network}" for network in nowhere))
 
     def flush_rules(self) -> None:
         """Empty the gateway's INPUT chain."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.hosts import Lab, supported
+from lab.hosts import REAL4, REAL6, Host, Lab, supported
+from tests.daemon_process import QUEUE, SENDER4, SENDER6
 
 # Its asserts say what they saw, as those of test files do.
 pytest.register_assert_rewrite("tests.target_conformance")
@@ -20,3 +21,23 @@ def lab() -> Iterator[Lab]:
         pytest.skip(reason)
     with Lab() as made:
         yield made
+
+
+@pytest.fixture
+def client(lab: Lab, request: pytest.FixtureRequest) -> Host:
+    """A host beside the gateway. Its addresses are those of a sender, or CLIENT of the file."""
+    return lab.client("client", *getattr(request.module, "CLIENT", (SENDER4, SENDER6)))
+
+
+@pytest.fixture
+def served(lab: Lab) -> Iterator[Lab]:
+    """The gateway with a mail server on its real addresses."""
+    with lab.gateway.serve(REAL4), lab.gateway.serve(REAL6):
+        yield lab
+
+
+@pytest.fixture
+def guarded(served: Lab, request: pytest.FixtureRequest) -> Lab:
+    """The same behind the rule of the contract; mail flows while nobody serves the queue if the file says BYPASS."""
+    served.queue_rule(QUEUE, bypass=getattr(request.module, "BYPASS", False))
+    return served

@@ -5,11 +5,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
-from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host, Lab
 
+QUEUE = "23"
+SENDER4, SENDER6 = "192.0.2.101", "2001:db8::101"
 SERVERS = ("-f", FAKE4, "-f", FAKE6, "-r", REAL4, "-r", REAL6)
 STAMP = re.compile(r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d - ")
 
@@ -92,3 +95,12 @@ class DaemonProcess:
         status = self.process.wait(10)
         self._reader.join(5)
         return status
+
+
+@contextmanager
+def serving(lab: Lab, *arguments: str, prefix: Sequence[str] = ()) -> Iterator[DaemonProcess]:
+    """The daemon without lookups, once it serves."""
+    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b", *arguments],
+                       prefix=prefix) as process:
+        process.wait_for("start ")
+        yield process

@@ -3,7 +3,7 @@ import mmap
 import struct
 from pathlib import Path
 
-from benchmarks.peers import compiled
+from lab.programs import compiled
 
 RECEIVE, SEND, _PAUSE = 0, 8, 16  # places in the page
 
@@ -15,7 +15,7 @@ class Orders:
         path.write_bytes(bytes(mmap.PAGESIZE))
         with path.open("r+b") as file:
             self._page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
-        shim = compiled(str(Path(__file__).parent / "orders.c"), "-shared", "-fPIC", "-ldl")
+        shim = compiled(Path(__file__).with_name("orders.c"), "-shared", "-fPIC", "-ldl")
         self.prefix = ("env", f"LD_PRELOAD={shim}", f"MXALLOWD_ORDERS={path}")
 
     def fail(self, call: int, number: int, times: int) -> None:

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
-from tests.daemon_process import SERVERS, DaemonProcess
+from lab.programs import Sources, flood
+from tests.daemon_process import SENDER4, SERVERS, DaemonProcess
 from tests.links import LINKS, pcap
 from tests.strategies import HOSTS, packed, syn
-
-SENDER4 = "192.0.2.101"
 
 
 def daemon(lab: Lab, *arguments: str) -> DaemonProcess:
@@ -19,12 +17,6 @@ def daemon(lab: Lab, *arguments: str) -> DaemonProcess:
     process = DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-b", *arguments])
     process.wait_for("start ")
     return process
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender."""
-    return lab.client("client", SENDER4)
 
 
 @pytest.mark.parametrize("interface", ["br0", "any"])
@@ -83,8 +75,7 @@ def test_what_the_kernel_could_not_hand_over_is_counted_and_said(lab: Lab, clien
     with daemon(lab, "-p", "nflog:5") as process:
         subprocess.run(["kill", "-STOP", str(process.process.pid)], check=True)
         # Not faster than the way to the gateway takes them: what is lost there nobody counts.
-        client.run([str(compiled("flood.c")), "80000", "30000", REAL4, "10.0.0.0", "1", "80000"], check=True,
-                   stdout=subprocess.DEVNULL)
+        client.run(flood(REAL4, Sources("10.0.0.0", 80_000), rate=30_000), check=True, stdout=subprocess.DEVNULL)
         subprocess.run(["kill", "-CONT", str(process.process.pid)], check=True)
         process.wait_for("lost-packets ", timeout=10)
         # What waits is read in steps.

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import compiled
 from lab.hosts import FAKE4, FAKE6, REAL4, Attempt, Host, Lab
+from lab.programs import compiled
 from tests.daemon_process import SERVERS, DaemonProcess
 
 YEAR_S = 31_557_600
@@ -34,16 +34,10 @@ def clocks(tmp_path: Path) -> Clocks:
 
 
 @pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender."""
-    return lab.client("client", "192.0.2.101", "2001:db8::101")
-
-
-@pytest.fixture
 def daemon(lab: Lab, clocks: Clocks) -> Iterator[DaemonProcess]:
     """The daemon with clocks that can be set."""
     lab.queue_rule("23")
-    shim = compiled(str(Path(__file__).parent / "clocks.c"), "-shared", "-fPIC", "-ldl")
+    shim = compiled(Path(__file__).with_name("clocks.c"), "-shared", "-fPIC", "-ldl")
     # The queue thread reads the file at every packet: it must be allowed to.
     arguments = ["-c", "/dev/null", *SERVERS, "-n", "23", "-b", "-t", str(LIFETIME_S), "--no-sandbox"]
     with lab.gateway.serve(REAL4), DaemonProcess(lab.gateway, arguments, prefix=[

@@ -6,29 +6,16 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
 from lab.ptrace import frozen, thread_named
+from tests.daemon_process import QUEUE, serving
 from tests.orders import RECEIVE, SEND, Orders
-from tests.test_faults import QUEUE, SENDER, serving
 
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender."""
-    return lab.client("client", SENDER)
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server behind the recommended rule."""
-    with lab.gateway.serve(REAL4):
-        lab.queue_rule(QUEUE, bypass=True)
-        yield lab
+BYPASS = True
 
 
 @pytest.fixture

@@ -7,48 +7,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
-from lab.namespaces import visit
+from lab.programs import ENDLESS, Sources, flood
 from lab.ptrace import frozen, thread_named
-from tests.daemon_process import SERVERS, DaemonProcess
+from tests.daemon_process import QUEUE, SENDER4, DaemonProcess, serving
 from tests.orders import Orders
 
 pytestmark = pytest.mark.alone
 
-QUEUE = "23"
-SENDER = "192.0.2.101"
+BYPASS = True
 # Mail flows again within this time after the fault.
 AGAIN_S = 2.0
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender."""
-    return lab.client("client", SENDER)
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server behind the recommended rule."""
-    with lab.gateway.serve(REAL4):
-        lab.queue_rule(QUEUE, bypass=True)
-        yield lab
-
-
-@contextmanager
-def serving(lab: Lab, *arguments: str, prefix: Sequence[str] = ()) -> Iterator[DaemonProcess]:
-    """The daemon without lookups."""
-    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b", *arguments],
-                       prefix=prefix) as process:
-        process.wait_for("start ")
-        yield process
 
 
 class Stream:
@@ -123,7 +98,7 @@ def test_2_a_main_thread_that_hangs_delays_no_verdict_and_is_said_once(guarded: 
             time.sleep(3)
         assert time.monotonic() - hung > 12
         daemon.wait_for("main-loop state=goes-on", timeout=5)
-        daemon.wait_for(rf"accepted \[{SENDER}\]")
+        daemon.wait_for(rf"accepted \[{SENDER4}\]")
         assert sum("state=hangs" in line for line in daemon.messages()) == 1
         assert daemon.stop() == 0
 
@@ -299,25 +274,18 @@ def test_5_a_queue_that_is_full(guarded: Lab, client: Host, tmp_path: Path, verd
     """Ten times what a slowed thread can take, 1,300 packets a second, and more, for half a minute."""
     orders = Orders(tmp_path / "orders")
     other = lab_client(guarded)
-    with visit(guarded.gateway.name):
-        for name in ("all", "br0"):
-            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
-    guarded.gateway.run(["ip", "route", "add", "blackhole", "8.0.0.0/5"], check=True)
+    guarded.take_any_source("8.0.0.0/5")
     guarded.flush_rules()
-    guarded.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFQUEUE", "--queue-num", QUEUE, "--queue-bypass",
-                       programs=("iptables",))
+    guarded.queue_rule(QUEUE, bypass=True, tracked=False)
     arguments = ("--queue-length", "32", "--on-overload", verdict)
     with serving(guarded, *arguments, prefix=orders.prefix) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         orders.pause(50_000)
-        flood = other.popen([str(compiled("flood.c")), "1000000000", "0", "192.0.2.30", "10.0.0.0", "1", "1000000"],
-                            stdout=subprocess.DEVNULL)
         results = []
         deadline = time.monotonic() + seconds
-        while flood.poll() is None and time.monotonic() < deadline:
-            results.append(client.attempt(REAL4, timeout=1.5))
-        flood.kill()
-        flood.wait()
+        with other.meanwhile(flood("192.0.2.30", Sources("10.0.0.0", 1_000_000), count=ENDLESS)):
+            while time.monotonic() < deadline:
+                results.append(client.attempt(REAL4, timeout=1.5))
         orders.pause(0)
         ended = time.monotonic()
         if verdict == "accept":

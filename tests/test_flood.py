@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Lab
-from lab.namespaces import visit
+from lab.programs import Sources, flood
 from tests.daemon_process import SERVERS, DaemonProcess
 
 pytestmark = pytest.mark.alone
@@ -25,15 +24,9 @@ def resident_kib(pid: int) -> int:
 
 @pytest.mark.timeout(400)
 def test_ten_million_packets_balance(lab: Lab) -> None:
-    flood = str(compiled("flood.c"))
     client = lab.client("client", "192.0.2.101")
-    with visit(lab.gateway.name):
-        for name in ("all", "br0"):
-            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
-    # Refusals of the fake server for made-up sources go nowhere.
-    lab.gateway.run(["ip", "route", "add", "blackhole", "8.0.0.0/5"], check=True)
-    # Without --state: connection tracking would be full before the queue.
-    lab.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFQUEUE", "--queue-num", "23", programs=("iptables",))
+    lab.take_any_source("8.0.0.0/5")
+    lab.queue_rule("23", tracked=False)
     # Without reverse DNS, whose memory of failed lookups has a bound of its own and would hide what is looked for here.
     arguments = [*SERVERS, "-b", "-q", "-n", "23", "--max-entries", str(MAX_ENTRIES)]
     with DaemonProcess(lab.gateway, arguments) as daemon:
@@ -44,7 +37,7 @@ def test_ten_million_packets_balance(lab: Lab) -> None:
         halves = (("10.0.0.0", FAKE4), ("10.0.128.0", REAL4))
         before = 0
         for part in range(2):
-            senders = [client.popen([flood, str(PACKETS // 4), "0", server, first, "1", str(SOURCES)],
+            senders = [client.popen(flood(server, Sources(first, SOURCES), count=PACKETS // 4),
                                     stdout=subprocess.DEVNULL) for first, server in halves]
             assert [sender.wait(150) for sender in senders] == [0, 0]
             if part == 0:

@@ -1,9 +1,9 @@
-"""Each fuzz target for some seconds, and that a target finds what it is for.
-
-MXALLOWD_FUZZ_SECONDS says how long each of them runs; where it says nothing 5, and under CI=true a minute.
-"""
+"""Each fuzz target for some seconds (scripts/fuzz has more time for them), and that a target finds what it is for."""
 import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from tests.fuzz import run
 
 IN_CI = os.environ.get("CI") == "true"
-SECONDS = int(os.environ.get("MXALLOWD_FUZZ_SECONDS") or (60 if IN_CI else 5))
+SECONDS = 5
 # For the first one everything is built.
 PATIENCE_S = SECONDS + 400
 
@@ -48,12 +48,33 @@ def test_a_read_of_one_byte_too_many_is_found() -> None:
         assert "read_too_far" in result.output
 
 
+def fuzz(*words: str) -> "subprocess.CompletedProcess[str]":
+    """What scripts/fuzz runs."""
+    return subprocess.run([sys.executable, "-m", "tests.fuzz.run", *words], cwd=run.ROOT, capture_output=True,
+                          text=True, timeout=60)
+
+
 def test_an_exception_that_is_not_documented_is_found() -> None:
     """(The target with this mistake is in interpreted.py.)"""
     check(run.DEFECTIVE_INTERPRETED)
-    result = run.run(run.DEFECTIVE_INTERPRETED, seconds=30)
-    assert result.status != 0
-    assert "IndexError" in result.output
+    done = fuzz("--seconds", "30", run.DEFECTIVE_INTERPRETED)
+    assert done.returncode == 1
+    assert "IndexError" in done.stderr
+    assert done.stdout.endswith(", a finding\n")
+
+
+def test_the_command_runs_the_targets_that_are_named() -> None:
+    check("proc")
+    done = fuzz("--seconds", "1", "proc", "events")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = re.findall(r"^(\w+): [1-9]\d* executions .* no finding$", done.stdout, re.MULTILINE)
+    assert sorted(found) == ["events", "proc"]
+
+
+def test_a_target_that_is_none() -> None:
+    done = fuzz("nothing")
+    assert done.returncode == 2
+    assert "'nothing' is none of headers, " in done.stderr
 
 
 @pytest.mark.parametrize("target", run.COMPILED)

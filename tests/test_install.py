@@ -2,6 +2,8 @@
 
 The one place that asks a package registry, as scripts/test itself has just done for the same packages.
 """
+import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -11,27 +13,48 @@ from pathlib import Path
 import pytest
 
 from mxallowd import __version__
+from tests import builds, environments
+from tests.links import pcap
+from tests.strategies import FAKE, HOSTS, REAL, syn
 
 ROOT = Path(__file__).parent.parent
+# The release build is that of the source distribution; the others show the same with a compiler that optimizes nothing.
+QUICK = {"MXALLOWD_BUILD": "debug"}
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=400)
+def run(*command: str | Path, cwd: Path, **variables: str) -> str:
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=400,
+                          env=os.environ | variables)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source distribution."""
-    out = tmp_path_factory.mktemp("sdist")
-    run(sys.executable, "-m", "build", "--sdist", "--outdir", out, ROOT, cwd=out)
-    [archive] = out.glob("*.tar.gz")
+    """The source distribution, one for all workers of a test run."""
+    def make(out: Path) -> None:
+        run(sys.executable, "-m", "build", "--sdist", "--outdir", out, ROOT, cwd=out.parent)
+
+    # What the workers of a run have in common is the directory above their own ones.
+    own = tmp_path_factory.getbasetemp()
+    place = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    [archive] = builds.made_once(place / "sdist", "made", make).glob("*.tar.gz")
     return archive
 
 
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What a clone of the repository holds."""
+    place = tmp_path / "checkout"
+    for name in run("git", "ls-files", cwd=ROOT).split():
+        target = place / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    return place
+
+
 @pytest.mark.timeout(600)
-def test_from_the_sdist_with_the_command(sdist: Path, tmp_path: Path) -> None:
+def test_from_the_sdist_with_the_command(sdist: Path, checkout: Path, tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=True)
     run(environment / "bin" / "pip", "install", "--disable-pip-version-check", sdist, cwd=tmp_path)
@@ -41,6 +64,24 @@ def test_from_the_sdist_with_the_command(sdist: Path, tmp_path: Path) -> None:
         environment / "bin" / "python", "-c", "import mxallowd.backends._worker as w; print(w.__file__)", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(environment)
     assert ".so" in where
+    # And what is installed is measured by the benchmarks of a clone, which is not built.
+    capture = pcap(tmp_path / "capture.pcap", 101, [syn(HOSTS[0], FAKE[0]), syn(HOSTS[0], REAL[0])])
+    for cwd in (checkout, tmp_path):
+        found = run(environment / "bin" / "python", checkout / "benchmarks" / "replay.py", capture, "--json", cwd=cwd)
+        assert json.loads(found)["candidates"] == 2
+
+
+@pytest.mark.timeout(600)
+def test_the_command_that_is_named_builds_a_clean_checkout(checkout: Path, tmp_path: Path) -> None:
+    python = environments.python(tmp_path / "venv")
+    line = environments.the_line(environments.run(python, "-m", "mxallowd", "--version", cwd=checkout))
+    run("sh", "-c", line.partition(": run ")[2], cwd=tmp_path, **QUICK)
+    assert environments.run(python, "-m", "mxallowd", "--version", cwd=tmp_path).stdout == f"mxallowd {__version__}\n"
+    command = python.parent / "mxallowd"
+    assert environments.run(command, "--version", cwd=tmp_path).stdout == f"mxallowd {__version__}\n"
+    for module in (checkout / "mxallowd").rglob("*.so"):
+        module.unlink()
+    assert environments.the_line(environments.run(command, cwd=tmp_path)) == line
 
 
 def test_the_sdist_holds_the_sources_and_nothing_that_was_built(sdist: Path) -> None:
@@ -55,13 +96,7 @@ def test_the_sdist_holds_the_sources_and_nothing_that_was_built(sdist: Path) -> 
 
 
 @pytest.mark.timeout(600)
-def test_a_wheel_from_a_clean_checkout(tmp_path: Path) -> None:
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    for name in run("git", "ls-files", cwd=ROOT).split():
-        target = checkout / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((ROOT / name).read_bytes())
+def test_a_wheel_from_a_clean_checkout(checkout: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps", "--wheel-dir", tmp_path,
-        checkout, cwd=tmp_path)
+        checkout, cwd=tmp_path, **QUICK)
     assert len(list(tmp_path.glob("mxallowd-*.whl"))) == 1

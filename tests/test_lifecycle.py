@@ -9,7 +9,6 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,21 +20,6 @@ from tests.daemon_process import SERVERS, DaemonProcess
 
 ARGUMENTS = [*SERVERS, "-n", "23"]
 COMMAND = [sys.executable, "-m", "mxallowd"]
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A host on the other side."""
-    return lab.client("client", "192.0.2.101", "2001:db8::101")
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server behind the rule."""
-    with ExitStack() as stack:
-        stack.enter_context(lab.gateway.serve(REAL4))
-        lab.queue_rule("23")
-        yield lab
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

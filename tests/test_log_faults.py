@@ -13,32 +13,17 @@ from typing import IO, Any
 
 import pytest
 
-from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip_output
-from lab.namespaces import visit
+from lab.programs import Sources, flood
 from mxallowd.daemon.start import NO_SYSLOG
 from tests.daemon_process import SERVERS, STAMP
 
 COMMAND = [sys.executable, "-m", "mxallowd", "-c", "/dev/null", *SERVERS, "-n", "23", "-b"]
 FIRST = "192.0.2.101"
-SENDERS = [f"192.0.2.{number}" for number in range(101, 161)]
+CLIENT = SENDERS = [f"192.0.2.{number}" for number in range(101, 161)]
 # `start`, and a line for each server.
 GREETING = 5
 PAGE = 4096
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender with many addresses."""
-    return lab.client("client", *SENDERS)
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server behind the rule."""
-    with lab.gateway.serve(REAL4):
-        lab.queue_rule("23")
-        yield lab
 
 
 @contextmanager
@@ -350,11 +335,8 @@ def started(
 
 def test_12_a_log_that_nobody_takes_is_stress_until_it_is_taken(lab: Lab, client: Host) -> None:
     """Without a rule for the state of connections, whose table so many made-up hosts would fill."""
-    lab.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFQUEUE", "--queue-num", "23", programs=("iptables",))
-    with visit(lab.gateway.name):
-        for name in ("all", "br0"):
-            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
-    lab.gateway.run(["ip", "route", "add", "blackhole", "10.0.0.0/8"], check=True)
+    lab.queue_rule("23", tracked=False)
+    lab.take_any_source("10.0.0.0/8")
     reader, writer = os.pipe()
     with lab.gateway.serve(REAL4), running(
             lab.gateway, [*COMMAND, "-F", "-s", "--user", "root"], stdout=writer, stderr=subprocess.DEVNULL) as daemon:
@@ -362,8 +344,7 @@ def test_12_a_log_that_nobody_takes_is_stress_until_it_is_taken(lab: Lab, client
         with os.fdopen(reader, encoding="ascii") as output:
             assert " - start " in output.readline()
             # 500 lines a second after the first 2,000, until nine tenths of 4,096 wait.
-            client.run([str(compiled("flood.c")), *map(str, (16_000, 2_500, FAKE4, "10.0.0.0", 1, 16_000))], check=True,
-                       stdout=subprocess.DEVNULL)
+            client.run(flood(FAKE4, Sources("10.0.0.0", 16_000), rate=2_500), check=True, stdout=subprocess.DEVNULL)
             meet_the_fake_server(client, SENDERS[:1])
             assert client.attempt(REAL4, source=SENDERS[0]) is Attempt.CONNECTED
             messages = []

@@ -5,7 +5,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -15,26 +14,9 @@ from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.backends import nfqueue
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
-from tests.daemon_process import SERVERS, DaemonProcess
+from tests.daemon_process import QUEUE, SERVERS, DaemonProcess
 
-QUEUE = "23"
 FAMILIES = pytest.mark.parametrize(("fake", "real"), [(FAKE4, REAL4), (FAKE6, REAL6)], ids=["ipv4", "ipv6"])
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A host that may or may not be a good sender."""
-    return lab.client("client", "192.0.2.101", "2001:db8::101")
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server on its real addresses, behind the rule of the contract."""
-    with ExitStack() as stack:
-        for address in (REAL4, REAL6):
-            stack.enter_context(lab.gateway.serve(address))
-        lab.queue_rule(QUEUE)
-        yield lab
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from mxallowd.mirrors import Listed, TargetFull
 from mxallowd.mirrors.kernel import privileged
 from mxallowd.mirrors.kernel.pf import PfTable
 from mxallowd.process import child
-from tests.daemon_process import SERVERS, DaemonProcess
+from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.links import LINKS, pcap
 from tests.strategies import listing, packed, syn
 
-SENDER4, SENDER6, SPAMMER4 = "192.0.2.101", "2001:db8::101", "192.0.2.66"
+SPAMMER4 = "192.0.2.66"
+CLIENT = (SENDER4, SENDER6, SPAMMER4)
 STANDIN = Path(__file__).parent / "pfctl_standin.py"
 SYSTEMS = [name for name in LINKS if name.startswith("pflog-")]
 
@@ -121,12 +122,6 @@ def test_truncated_records_are_counted_and_said(lab: Lab, pf: Pf, tmp_path: Path
         assert int(counters["broken"]) == len(cut)
         process.wait_for(f"lost-packets by-kernel=0 broken={len(cut)}")
     assert pf.table() == {SENDER6}
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender on the network of the gateway."""
-    return lab.client("client", SENDER4, SENDER6, SPAMMER4)
 
 
 def test_a_live_interface_keeps_the_table(lab: Lab, pf: Pf, client: Host) -> None:

@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,33 +13,17 @@ import pytest
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from mxallowd.process import privileges
 from mxallowd.watchdog import _watch
-from tests.daemon_process import SERVERS, DaemonProcess
+from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.test_ways import WAYS, Way, family, in_set
 
 NOBODY = pwd.getpwnam("nobody")
 NET_ADMIN_ALONE = f"{1 << 12:016x}"
-SENDER4, SENDER6 = "192.0.2.101", "2001:db8::101"
 
 
 def status_of(pid: int) -> dict[str, str]:
     """/proc/PID/status of one process or thread."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender."""
-    return lab.client("client", SENDER4, SENDER6)
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """A mail server on the real addresses."""
-    with ExitStack() as stack:
-        for address in (REAL4, REAL6):
-            stack.enter_context(lab.gateway.serve(address))
-        yield lab
 
 
 def serve(lab: Lab, way: Way, *arguments: str, script: str = "") -> DaemonProcess:
@@ -68,16 +50,16 @@ def test_who_may_administer_the_network(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_it_serves_as_nobody_in_every_way(guarded: Lab, client: Host, name: str) -> None:
+def test_it_serves_as_nobody_in_every_way(served: Lab, client: Host, name: str) -> None:
     way = WAYS[name]
-    guarded.load_ruleset(*way.rulesets)
-    with serve(guarded, way) as daemon:
+    served.load_ruleset(*way.rulesets)
+    with serve(served, way) as daemon:
         for fake, real, source in ((FAKE4, REAL4, SENDER4), (FAKE6, REAL6, SENDER6)):
             assert client.attempt(real, source=source) is Attempt.DROPPED
             assert client.attempt(fake, source=source) is Attempt.REFUSED
             assert client.attempt(real, source=source, timeout=4) is Attempt.CONNECTED
             if way.sets:
-                assert in_set(guarded, way, family("mx_used", source), source)
+                assert in_set(served, way, family("mx_used", source), source)
         assert not [line for line in daemon.messages()
                     if line.startswith(("privileges", "degraded", "kernel-table-broken"))]
         threads = [int(task.name) for task in Path(f"/proc/{daemon.process.pid}/task").iterdir()]
@@ -95,9 +77,9 @@ def test_it_serves_as_nobody_in_every_way(guarded: Lab, client: Host, name: str)
         assert daemon.stop() == 0
 
 
-def test_queue_threads_keep_their_priority(guarded: Lab) -> None:
-    guarded.load_ruleset("queue.sh")
-    with serve(guarded, WAYS["queue"]) as daemon:
+def test_queue_threads_keep_their_priority(served: Lab) -> None:
+    served.load_ruleset("queue.sh")
+    with serve(served, WAYS["queue"]) as daemon:
         # Threads name themselves, a moment after they were started.
         nice: dict[str, int] = {}
         deadline = time.monotonic() + 5
@@ -108,9 +90,9 @@ def test_queue_threads_keep_their_priority(guarded: Lab) -> None:
         assert nice["python"] == 0
 
 
-def test_the_guard_and_the_helper_keep_no_more_than_they_need(guarded: Lab) -> None:
-    guarded.load_ruleset("queue-set-ipset.sh")
-    with serve(guarded, WAYS["queue-set-ipset"]) as daemon:
+def test_the_guard_and_the_helper_keep_no_more_than_they_need(served: Lab) -> None:
+    served.load_ruleset("queue-set-ipset.sh")
+    with serve(served, WAYS["queue-set-ipset"]) as daemon:
         pid = daemon.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
         found = {}
@@ -183,34 +165,34 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def test_what_a_daemon_that_was_taken_over_could_do(guarded: Lab) -> None:
-    guarded.load_ruleset("queue.sh")
-    with serve(guarded, WAYS["queue"], "--user", "root", script=TRYING) as daemon:
+def test_what_a_daemon_that_was_taken_over_could_do(served: Lab) -> None:
+    served.load_ruleset("queue.sh")
+    with serve(served, WAYS["queue"], "--user", "root", script=TRYING) as daemon:
         tried = json.loads(daemon.wait_for("tried ").removeprefix("tried "))
         # Even as root: EACCES of Landlock, EPERM of seccomp and of capabilities that are gone.
         assert tried.pop("read /etc/hosts") == 0
         assert set(tried.values()) <= {1, 13}, tried
         assert daemon.stop() == 0
-    with serve(guarded, WAYS["queue"], "--user", "root", "--no-sandbox", script=TRYING) as daemon:
+    with serve(served, WAYS["queue"], "--user", "root", "--no-sandbox", script=TRYING) as daemon:
         assert daemon.wait_for("privileges ") == 'privileges reason="no sandbox"'
         tried = json.loads(daemon.wait_for("tried ").removeprefix("tried "))
         assert tried["read /var"] == 0
         Path("/tmp/mxallowd-was-here").unlink(missing_ok=True)
 
 
-def test_a_user_that_is_not_there(guarded: Lab) -> None:
-    with DaemonProcess(guarded.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "--user", "nosuchuser"]) as daemon:
+def test_a_user_that_is_not_there(served: Lab) -> None:
+    with DaemonProcess(served.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "--user", "nosuchuser"]) as daemon:
         assert daemon.process.wait(10) == 1
         assert daemon.process.stderr
         assert 'there is no user "nosuchuser"' in daemon.process.stderr.read()
 
 
-def test_without_root_but_with_the_one_capability(guarded: Lab, client: Host) -> None:
+def test_without_root_but_with_the_one_capability(served: Lab, client: Host) -> None:
     """As systemd starts it: AmbientCapabilities=CAP_NET_ADMIN."""
-    guarded.load_ruleset("queue.sh")
+    served.load_ruleset("queue.sh")
     prefix = ["setpriv", f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups",
               "--inh-caps=+net_admin", "--ambient-caps=+net_admin", "--bounding-set=-all,+net_admin"]
-    with DaemonProcess(guarded.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "-b"], prefix=prefix) as daemon:
+    with DaemonProcess(served.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "-b"], prefix=prefix) as daemon:
         daemon.wait_for("start ")
         assert client.attempt(FAKE4) is Attempt.REFUSED
         assert client.attempt(REAL4) is Attempt.CONNECTED
@@ -219,27 +201,27 @@ def test_without_root_but_with_the_one_capability(guarded: Lab, client: Host) ->
         assert daemon.stop() == 0
 
 
-def test_a_configuration_that_is_closed_to_the_user(guarded: Lab, tmp_path: Path) -> None:
+def test_a_configuration_that_is_closed_to_the_user(served: Lab, tmp_path: Path) -> None:
     """It was read as root; later it cannot be, and that is said and ends nothing."""
-    guarded.load_ruleset("queue.sh")
+    served.load_ruleset("queue.sh")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     file = closed / "mx.conf"
     file.write_text(f"fake-mailserver {FAKE4}\nreal-mailserver {REAL4}\nqueue-num 23\n", encoding="ascii")
-    with DaemonProcess(guarded.gateway, ["-c", str(file), "-b", "--user", "nobody"]) as daemon:
+    with DaemonProcess(served.gateway, ["-c", str(file), "-b", "--user", "nobody"]) as daemon:
         daemon.wait_for("start ")
         daemon.send(signal.SIGHUP)
         assert "Permission denied" in daemon.wait_for("reload-failed where=configuration ")
         assert daemon.stop() == 0
 
 
-def test_a_pid_file_that_cannot_be_removed_any_more_says_nobody(guarded: Lab, tmp_path: Path) -> None:
+def test_a_pid_file_that_cannot_be_removed_any_more_says_nobody(served: Lab, tmp_path: Path) -> None:
     """Its directory is root's: the file is emptied, and the lock is gone, so the next start takes it over."""
     pid_file = tmp_path / "mxallowd.pid"
     command = [sys.executable, "-m", "mxallowd", "-c", "/dev/null", *SERVERS, "-n", "23", "-b", "--user", "nobody",
                "--pid-file", str(pid_file)]
     for _ in range(2):
-        done = guarded.gateway.run(command, capture_output=True, text=True, timeout=20)
+        done = served.gateway.run(command, capture_output=True, text=True, timeout=20)
         assert done.returncode == 0, done.stderr
         pid = pid_file.read_text(encoding="ascii").strip()
         subprocess.run(["kill", pid], check=True)

@@ -3,8 +3,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from tests.test_resolver import asked
 
 FIRST4, SECOND4, THIRD4 = "192.0.2.101", "192.0.2.102", "192.0.2.103"
 FIRST6 = "2001:db8::101"
+CLIENT = (FIRST4, SECOND4, THIRD4, FIRST6)
 NAME = "mail.example.org"
 ARGUMENTS = [*SERVERS, "-n", "23", "--dns-server", "127.0.0.1:5353"]
 
@@ -28,22 +27,6 @@ def ptr(address: str, name: str = NAME) -> str:
 
 POOL = [ptr(FIRST4), ptr(SECOND4), ptr(THIRD4), ptr(FIRST6),
         f"{NAME} A {FIRST4}", f"{NAME} A {SECOND4}", f"{NAME} AAAA {FIRST6}"]
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """The sender, with all its addresses."""
-    return lab.client("client", FIRST4, SECOND4, THIRD4, FIRST6)
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server behind the rule."""
-    with ExitStack() as stack:
-        for address in (REAL4, REAL6):
-            stack.enter_context(lab.gateway.serve(address))
-        lab.queue_rule("23")
-        yield lab
 
 
 def test_a_sender_gets_in_from_each_of_its_addresses(guarded: Lab, client: Host) -> None:

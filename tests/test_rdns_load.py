@@ -5,14 +5,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import compiled
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
-from lab.namespaces import visit
 from lab.nsd import FIRST, SECOND, Nsd, nsd_program
+from lab.programs import ENDLESS, Sources, flood
 from mxallowd.sinks.rdns import MAX_LOOKUPS
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.test_flood import resident_kib
@@ -50,11 +48,8 @@ while True:
 def site(lab: Lab) -> Iterator[tuple[Lab, Host]]:
     """A gateway with the queue's rule and a way back to made-up sources, and a client."""
     client = lab.client("client", "192.0.2.101")
-    with visit(lab.gateway.name):
-        for name in ("all", "br0"):
-            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
-    lab.gateway.run(["ip", "route", "add", "blackhole", "8.0.0.0/5"], check=True)
-    lab.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFQUEUE", "--queue-num", "23", programs=("iptables",))
+    lab.take_any_source("8.0.0.0/5")
+    lab.queue_rule("23", tracked=False)
     with lab.gateway.serve(REAL4):
         yield lab, client
 
@@ -73,8 +68,7 @@ def serving(lab: Lab, *, loud: bool = False) -> Iterator[DaemonProcess]:
 
 def meet(client: Host, count: int, server: str = FAKE4, first: str = str(FIRST + 1), rate: int = 0) -> None:
     """SYNs of so many hosts."""
-    client.run([str(compiled("flood.c")), *map(str, (count, rate, server, first, 1, count))], check=True,
-               stdout=subprocess.DEVNULL)
+    client.run(flood(server, Sources(first, count), rate=rate), check=True, stdout=subprocess.DEVNULL)
 
 
 def wait_for(daemon: DaemonProcess, name: str, least: int, timeout: float) -> dict[str, int]:
@@ -157,8 +151,8 @@ def test_12_refused_hosts_bring_stress_and_contacts_get_in(site: tuple[Lab, Host
         assert int(line.rpartition("=")[2]) >= 90
         # What was refused before, and what is refused now, is not looked up; whoever meets the fake server is.
         before = daemon.counters()
-        refused = client.popen([str(compiled("flood.c")), *map(str, (10_000_000, 5_000, REAL4, str(FIRST + 200_000), 1,
-                                                                     900_000))], stdout=subprocess.DEVNULL)
+        refused = client.popen(flood(REAL4, Sources(str(FIRST + 200_000), 900_000), count=ENDLESS, rate=5_000),
+                               stdout=subprocess.DEVNULL)
         meet(client, 300)
         after = wait_for(daemon, "confirmed", before["confirmed"] + 300, 10)
         # A few were under way as it began.

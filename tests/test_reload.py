@@ -17,22 +17,14 @@ OTHER_FAKE = "192.0.2.40"
 WHOLE = (f"# a whole configuration\nfake-mailserver {FAKE4}\nfake-mailserver {OTHER_FAKE}\nreal-mailserver {REAL4}\n"
          "queue-num 23\nno-rdns-whitelist\n")
 STORM_S = 5.0
-SENDERS = [f"192.0.2.{number}" for number in range(101, 121)]
+CLIENT = SENDERS = [f"192.0.2.{number}" for number in range(101, 121)]
 
 
 @pytest.fixture
-def client(lab: Lab) -> Host:
-    """Several senders."""
-    return lab.client("client", *SENDERS)
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server behind the rule."""
-    lab.gateway.add_address(f"{OTHER_FAKE}/24")
-    lab.queue_rule("23")
-    with lab.gateway.serve(REAL4):
-        yield lab
+def guarded(guarded: Lab) -> Lab:
+    """With the address of another fake server."""
+    guarded.gateway.add_address(f"{OTHER_FAKE}/24")
+    return guarded
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """A sink or a mirror with a mistake: said, and nothing else stops."""
-from collections.abc import Iterator
 
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
 from tests.daemon_process import SERVERS, DaemonProcess
 
+CLIENT = ("192.0.2.101", "192.0.2.102")
 # The log's sink fails at its first batch of events, and at each tick.
 FAILING = """
 import sys
@@ -44,20 +44,6 @@ def fail_once(mirror, host, change):
 Mirror.changed = fail_once
 sys.exit(cli.main(sys.argv[1:]))
 """
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    """A sender with two addresses."""
-    return lab.client("client", "192.0.2.101", "192.0.2.102")
-
-
-@pytest.fixture
-def guarded(lab: Lab) -> Iterator[Lab]:
-    """The gateway with a mail server behind the rule."""
-    with lab.gateway.serve(REAL4):
-        lab.queue_rule("23")
-        yield lab
 
 
 def test_a_mistake_in_a_sink_stops_neither_events_nor_the_clock(guarded: Lab, client: Host) -> None:

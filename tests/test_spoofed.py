@@ -5,13 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import compiled
-from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
-from lab.namespaces import visit
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from lab.programs import Sources, flood
 from mxallowd.mirrors.mirror import REFILL_AGAIN_S
 from mxallowd.sinks.hostlog import LINES_BURST, LINES_PER_S
 from mxallowd.sinks.waiting import BURST_S
@@ -62,24 +60,15 @@ class CountingNameServer:
 def site(lab: Lab) -> Iterator[tuple[Lab, Host]]:
     """Queue plus set, a way to nowhere for answers to made-up sources, and a client."""
     client = lab.client("client", "192.0.2.101", "2001:db8::101")
-    with visit(lab.gateway.name):
-        for name in ("all", "br0"):
-            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
-    lab.gateway.run(["ip", "route", "add", "blackhole", "8.0.0.0/5"], check=True)
-    lab.gateway.run(["ip", "route", "add", "blackhole", "fd00::/8"], check=True)
-    # Without connection tracking, which would be full before anything of ours.
-    for name, command in (("queue-set-mark.nft", ("nft", "-f", "-")), ("queue-set-mark.sh", ("sh", "-s"))):
-        rules = (RULESETS / name).read_text(encoding="utf-8").replace("-m state --state NEW", "--syn").replace(
-            "ct state new", "tcp flags & (fin | syn | rst | ack) == syn")
-        lab.gateway.run(command, input=rules, text=True, check=True)
+    lab.take_any_source("8.0.0.0/5", "fd00::/8")
+    lab.load_ruleset("queue-set-mark.nft", "queue-set-mark.sh", tracked=False)
     with lab.gateway.serve(REAL4), lab.gateway.serve(REAL6):
         yield lab, client
 
 
 def send(client: Host, count: int, server: str, first: str, sources: int, rate: int = 0) -> "subprocess.Popen[bytes]":
     """Begin to send SYNs from so many sources."""
-    return client.popen([str(compiled("flood.c")), *map(str, (count, rate, server, first, 1, sources))],
-                        stdout=subprocess.DEVNULL)
+    return client.popen(flood(server, Sources(first, sources), count=count, rate=rate), stdout=subprocess.DEVNULL)
 
 
 def send_both(client: Host, count: int, servers: tuple[str, str], firsts: tuple[str, str], rate: int = 0) -> None:

@@ -3,8 +3,6 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -13,11 +11,12 @@ from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
 from lab.namespaces import visit
 from mxallowd.dns.hostnames import reverse_name
 from mxallowd.mirrors.kernel.nfquery import NfQuery
-from tests.daemon_process import SERVERS, DaemonProcess
+from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.strategies import packed
 
-SENDER4, SENDER6, SPAMMER4, SPAMMER6 = "192.0.2.101", "2001:db8::101", "192.0.2.66", "2001:db8::66"
+SPAMMER4, SPAMMER6 = "192.0.2.66", "2001:db8::66"
+CLIENT = (SENDER4, SENDER6, SPAMMER4, SPAMMER6)
 FAMILIES = pytest.mark.parametrize(
     ("sender", "spammer", "fake", "real"),
     [(SENDER4, SPAMMER4, FAKE4, REAL4), (SENDER6, SPAMMER6, FAKE6, REAL6)], ids=["ipv4", "ipv6"])
@@ -68,19 +67,10 @@ ways_with_set = pytest.mark.parametrize("way", WITH_SET, indirect=True)
 
 
 @pytest.fixture
-def client(lab: Lab) -> Host:
-    """One host with the addresses of a sender and of a spammer."""
-    return lab.client("client", SENDER4, SENDER6, SPAMMER4, SPAMMER6)
-
-
-@pytest.fixture
-def guarded(lab: Lab, way: Way) -> Iterator[Lab]:
+def guarded(served: Lab, way: Way) -> Lab:
     """The gateway with a mail server on its real addresses, behind the way's rulesets."""
-    with ExitStack() as stack:
-        for address in (REAL4, REAL6):
-            stack.enter_context(lab.gateway.serve(address))
-        lab.load_ruleset(*way.rulesets)
-        yield lab
+    served.load_ruleset(*way.rulesets)
+    return served
 
 
 def start(lab: Lab, way: Way, *arguments: str) -> DaemonProcess:

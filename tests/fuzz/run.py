@@ -1,15 +1,13 @@
-"""Builds a fuzz target where that is needed, and runs it.
+"""Builds fuzz targets where that is needed, and runs them.
 
-    python -m tests.fuzz.run TARGET [--runs N | --seconds N]
+    python -m tests.fuzz.run [--runs N | --seconds N] [TARGET...]
 
-The compiled targets are headers, nfnetlink and capture: Clang's libFuzzer, under AddressSanitizer and
-UndefinedBehaviorSanitizer. The others run under atheris. Prints how many executions there were, and how fast; with a
-finding the status is 1, and the line names the input. What is built, the corpora, which grow from run to run, and the
-findings are in build/fuzz.
+Without a target all of them run, as many at a time as there are processors. The compiled targets are headers, nfnetlink
+and capture: Clang's libFuzzer, under AddressSanitizer and UndefinedBehaviorSanitizer. The others run under atheris.
+Prints how many executions there were, and how fast; with a finding the status is 1, and the output names the input.
+What is built, the corpora, which grow from run to run, and the findings are in build/fuzz.
 """
 import argparse
-import fcntl
-import hashlib
 import importlib.util
 import os
 import re
@@ -19,9 +17,11 @@ import sys
 import sysconfig
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import builds
 from tests.fuzz import seeds
 
 ROOT = Path(__file__).parent.parent.parent
@@ -76,6 +76,7 @@ def _run(*command: str | Path, directory: Path, **environment: str) -> None:
 
 def _make(making: Path, built: Path) -> None:
     """Build the modules and the targets in `making`, from where they will be moved to `built`."""
+    making.mkdir()
     shutil.copytree(
         ROOT / "mxallowd", making / "mxallowd", ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
     for package in (making / "mxallowd").glob("*/**/__init__.py"):
@@ -83,6 +84,9 @@ def _make(making: Path, built: Path) -> None:
         package.write_text("", encoding="utf-8")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, making / name)
+    # What else a folder imports for its parser is not built.
+    for package in (making / "mxallowd").glob("*/__init__.py"):
+        package.write_bytes(b"")
     _run(sys.executable, "setup.py", "build_ext", "--inplace", directory=making, MXALLOWD_BUILD="fuzz", CC="clang",
          CFLAGS=f"-ffile-prefix-map={making}={built}")
     place = sysconfig.get_config_vars()
@@ -96,28 +100,10 @@ def _make(making: Path, built: Path) -> None:
 
 def build() -> Path:
     """The directory of the compiled targets, built unless these sources were built before."""
-    sources = sorted([*(ROOT / "mxallowd").rglob("*.p[yx][xd]"), *HERE.glob("*.[ch]"), ROOT / "setup.py"])
+    sources = [*(ROOT / "mxallowd").rglob("*.p[yx][xd]"), *HERE.glob("*.[ch]"), ROOT / "setup.py", Path(__file__)]
     version = subprocess.run(["clang", "--version"], capture_output=True, text=True, check=True).stdout
-    digest = hashlib.sha256(f"{sys.executable} {sys.version} {version} {SANITIZE}".encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    built = WORK / f"built-{digest.hexdigest()[:16]}"
-    # One builds, and others who want the same wait for it.
-    with (WORK / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not built.is_dir():
-            _build(built)
-    return built
-
-
-def _build(built: Path) -> None:
-    for old in WORK.glob("built-*"):
-        shutil.rmtree(old)
-    # Beside it, so that a build that was interrupted is none.
-    with tempfile.TemporaryDirectory(prefix="making-", dir=WORK, ignore_cleanup_errors=True) as name:
-        making = Path(name)
-        _make(making, built)
-        making.rename(built)
+    place, name = WORK / "built", builds.digest(sys.executable, sys.version, version, *SANITIZE, sources=sources)
+    return builds.made_once(place, name, lambda making: _make(making, place / name), kept_s=0)
 
 
 def run(target: str, *, runs: int | None = None, seconds: int | None = None) -> Result:
@@ -150,25 +136,37 @@ def run(target: str, *, runs: int | None = None, seconds: int | None = None) -> 
     return Result(int(counted[1]) if counted else 0, took, done.returncode, done.stdout)
 
 
-def main() -> int:
-    """Run as a program."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description="Run a fuzz target.")
-    parser.add_argument("target", choices=[*COMPILED, *INTERPRETED, *SEEDS_OF])
-    amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("--runs", type=int, metavar="N")
-    amount.add_argument("--seconds", type=int, metavar="N", default=60)
-    chosen = parser.parse_args()
+def show(target: str, runs: int | None, seconds: int) -> int:
+    """Run a target and print what came of it: 0, 1 with a finding, 2 where it cannot be run here."""
     try:
-        result = run(chosen.target, runs=chosen.runs, seconds=chosen.seconds)
+        result = run(target, runs=runs, seconds=seconds)
     except Missing as missing:
-        print(f"{chosen.target}: {missing}", file=sys.stderr)
+        print(f"{target}: {missing}", file=sys.stderr)
         return 2
     if result.status:
         print(result.output, file=sys.stderr)
-    print(f"{chosen.target}: {result.executions} executions in {result.seconds:.1f} s, "
+    print(f"{target}: {result.executions} executions in {result.seconds:.1f} s, "
           f"{result.executions / result.seconds:.0f} executions/s, "
-          f"{'a finding' if result.status else 'no finding'}")
+          f"{'a finding' if result.status else 'no finding'}", flush=True)
     return 1 if result.status else 0
+
+
+def main() -> int:
+    """Run as a program."""
+    every = [*COMPILED, *INTERPRETED]
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description="Run fuzz targets.")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", default=every,
+                        help=f"one or more of {', '.join([*every, *SEEDS_OF])} (default: all but the last "
+                             f"{len(SEEDS_OF)}, which have a mistake that is to be found)")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("--runs", type=int, metavar="N")
+    amount.add_argument("--seconds", type=int, metavar="N", default=60, help="for each target (default: %(default)s)")
+    chosen = parser.parse_args()
+    for target in chosen.targets:
+        if target not in (*every, *SEEDS_OF):
+            parser.error(f"{target!r} is none of {', '.join([*every, *SEEDS_OF])}")
+    with ThreadPoolExecutor(os.cpu_count()) as processors:
+        return max(processors.map(lambda target: show(target, chosen.runs, chosen.seconds), chosen.targets))
 
 
 if __name__ == "__main__":

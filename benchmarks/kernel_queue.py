@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 """mxallowd on the kernel's queue beside other programs on the same packets, in namespaces of its own.
 
-    python benchmarks/queue.py [--packets N] [--entries N,N] [--repeat N] [--json]
+    python benchmarks/kernel_queue.py [--packets N] [--entries N,N] [--repeat N] [--json]
 
 Draining: the program is stopped while SYNs fill its queue, then goes on; how long until none waits? Steady: SYNs at a
 rate; what does each cost? Latency: from the SYN of a connect() until its SYN-ACK. The peers decide nothing. All
 take the same packets in turn, each in queues of its own; what counts is the ratio. Needs root. The rule says --syn
 in place of --state NEW: a million made-up connections would fill the connection tracking before the queue.
 """
+import runpy
 import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # This directory on the path would hide the standard library's queue behind queue.py.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # start.py finds the packages, imports this file again as a part of them, and runs its main().
+    sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
 import signal
@@ -21,10 +22,12 @@ import time
 from ipaddress import ip_address
 from typing import Any
 
-from benchmarks.peers import SOURCES, PeerError, compiled
-from benchmarks.report import machine, median, positive, ratios, run, say, show, show_json, sizes
-from benchmarks.site import KNOWN, BenchError, Program, Site, latency, site
-from lab.hosts import FAKE4, REAL4, supported
+from benchmarks.command import BenchError, give, measured, parser, positive, sizes
+from benchmarks.gateway_site import DAEMON, KNOWN, Program, Site, latency, scenario_flood, site
+from benchmarks.peers import SOURCES, compiled
+from benchmarks.report import median, ratios, say, show
+from lab.hosts import FAKE4, REAL4
+from lab.programs import Sources, flood
 from mxallowd.settings.options import MAX_QUEUES
 
 QUEUE_LENGTH = 65535
@@ -52,7 +55,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 def start_daemon(place: Site, entries: int, script: str = "") -> Program:
     """mxallowd with `entries` hosts in its whitelist, all of which met the fake server through the queue."""
-    command = [sys.executable, *(["-c", script] if script else ["-m", "mxallowd"]), "-F", "-s", "-n"]
+    command = [*([sys.executable, "-P", "-c", script] if script else DAEMON), "-F", "-s", "-n"]
     room = str(max(2 * entries, 100_000))
     program = place.start(
         OURS, command, ["-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "--queue-length", str(QUEUE_LENGTH),
@@ -63,7 +66,7 @@ def start_daemon(place: Site, entries: int, script: str = "") -> Program:
     for done in range(0, entries, step):
         count = min(step, entries - done)
         first = str(ip_address(KNOWN) + 2 * done)
-        place.flood([str(place.flood_program), *map(str, (count, 0, FAKE4, first, 2, count))])
+        place.flood(flood(FAKE4, Sources(first, count, step=2)))
         place.settle()
     return program
 
@@ -87,7 +90,7 @@ def drain_filled(place: Site, program: Program, scenario: str, packets: int, ent
     lost = place.lost()
     program.signal(signal.SIGSTOP)
     time.sleep(0.01)
-    place.flood(place.flood_command(0, packets, REAL4, scenario, entries))
+    place.flood(scenario_flood(scenario, entries, REAL4, count=packets))
     waiting = place.waiting()
     if waiting != packets or place.lost() != lost:
         raise BenchError(f"{program.name}: {waiting} of {packets} packets wait, {place.lost() - lost} are lost")
@@ -103,7 +106,7 @@ def steady(place: Site, program: Program, rate: int, count: int, entries: int) -
     """A mixed load at a rate: CPU ns a packet, and packets lost."""
     place.direct(program)
     lost, cpu = place.lost(), program.cpu_ns()
-    place.flood(place.flood_command(rate, count, REAL4, "mixed", entries))
+    place.flood(scenario_flood("mixed", entries, REAL4, count=count, rate=rate))
     place.settle()
     time.sleep(AFTERWARDS_S)
     return (program.cpu_ns() - cpu) / count, place.lost() - lost
@@ -179,57 +182,45 @@ def speed_ratio(figures: Figures, program: str, scenario: str) -> float:
 
 
 def options_of() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--packets", type=positive, default=60_000,
-                        help="SYNs of one run, at most 65535 (default: 60000)")
-    parser.add_argument("--entries", type=sizes, default="1000,1000000",
-                        help="sizes of the whitelist (default: %(default)s)")
-    parser.add_argument("--queues", type=sizes, default="1,2", help="numbers of queues (default: %(default)s)")
-    parser.add_argument("--rate", type=positive, default=50_000,
-                        help="SYNs/s of the steady load (default: %(default)s)")
-    parser.add_argument("--connects", type=positive, default=500,
-                        help="connections of a latency (default: %(default)s)")
-    parser.add_argument("--repeat", type=positive, default=5, help="runs of each, in turn (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
-    options = parser.parse_args()
+    made = parser(__doc__, repeat=5)
+    made.add_argument("--packets", type=positive, default=60_000,
+                      help="SYNs of one run, at most 65535 (default: 60000)")
+    made.add_argument("--entries", type=sizes, default="1000,1000000",
+                      help="sizes of the whitelist (default: %(default)s)")
+    made.add_argument("--queues", type=sizes, default="1,2", help="numbers of queues (default: %(default)s)")
+    made.add_argument("--rate", type=positive, default=50_000,
+                      help="SYNs/s of the steady load (default: %(default)s)")
+    made.add_argument("--connects", type=positive, default=500,
+                      help="connections of a latency (default: %(default)s)")
+    options = made.parse_args()
     if not 0 < options.packets <= QUEUE_LENGTH:
-        parser.error(f"--packets {options.packets}: a queue holds at most {QUEUE_LENGTH}")
+        made.error(f"--packets {options.packets}: a queue holds at most {QUEUE_LENGTH}")
     if max(options.entries) > MAX_ENTRIES:
-        parser.error(f"--entries {max(options.entries)}: at most {MAX_ENTRIES}")
+        made.error(f"--entries {max(options.entries)}: at most {MAX_ENTRIES}")
     if max(options.queues) > MAX_QUEUES:
-        parser.error(f"--queues {max(options.queues)}: at most {MAX_QUEUES}")
+        made.error(f"--queues {max(options.queues)}: at most {MAX_QUEUES}")
     return options
+
+
+def measure_all(options: argparse.Namespace) -> dict[str, Any]:
+    """Every set of figures, whose tables are printed as soon as they are there, and the latency of a busy daemon."""
+    sets: list[dict[str, Any]] = []
+    for entries in options.entries:
+        for queue_count in options.queues:
+            figures = measure(entries, queue_count, options)
+            sets.append({"entries": entries, "queues": queue_count, "figures": figures, "ratios": {
+                program: {scenario: speed_ratio(figures, program, scenario) for scenario in SCENARIOS}
+                for program in figures if program != OURS}})
+            if not options.json:
+                print_figures(entries, queue_count, figures)
+    idle, busy = measure_busy(options)
+    return {"sets": sets, "busy": {"idle_p99_us": idle, "busy_p99_us": busy, "ratio": ratios(busy, idle)}}
 
 
 def main() -> int:
     options = options_of()
-    reason = supported()
-    if reason:
-        print(f"queue: {reason}", file=sys.stderr)
-        return 1
-    sets: list[dict[str, Any]] = []
-    try:
-        for entries in options.entries:
-            for queue_count in options.queues:
-                figures = measure(entries, queue_count, options)
-                sets.append({"entries": entries, "queues": queue_count, "figures": figures, "ratios": {
-                    program: {scenario: speed_ratio(figures, program, scenario) for scenario in SCENARIOS}
-                    for program in figures if program != OURS}})
-                if not options.json:
-                    print_figures(entries, queue_count, figures)
-        idle, busy = measure_busy(options)
-    except (BenchError, PeerError, RuntimeError, OSError) as error:
-        print(f"queue: {error}", file=sys.stderr)
-        return 1
-    ratio = ratios(busy, idle)
-    if options.json:
-        show_json({**machine(), "packets": options.packets, "rate": options.rate, "repeat": options.repeat,
-                   "sets": sets, "busy": {"idle_p99_us": idle, "busy_p99_us": busy, "ratio": ratio}})
-    else:
-        say(f"\nLatency p99 with an interpreter that is never free: {median(busy):,.0f} us, "
-              f"idle: {median(idle):,.0f} us, ratio {ratio:.2f}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run(main))
+    found = measured(lambda: measure_all(options))
+    busy = found["busy"]
+    return give(options, "packets rate repeat", found, lambda: say(
+        f"\nLatency p99 with an interpreter that is never free: {median(busy['busy_p99_us']):,.0f} us, "
+        f"idle: {median(busy['idle_p99_us']):,.0f} us, ratio {busy['ratio']:.2f}"))

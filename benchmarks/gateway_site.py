@@ -4,6 +4,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,18 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import compiled
-from lab.hosts import FAKE4, REAL4, RULESETS, SMTP, Host, Lab
+from benchmarks.command import BenchError
+from lab.hosts import FAKE4, REAL4, SMTP, Host, Lab
 from lab.namespaces import visit
+from lab.programs import ENDLESS, Sources, flood
 
+# Not from the current directory, which may be a checkout that is not built (start.py).
+DAEMON = (sys.executable, "-P", "-m", "mxallowd")
 CLIENT = "192.0.2.101"
 CLIENT_NICENESS = -15
 KNOWN, UNKNOWN = "10.0.0.0", "11.0.0.0"  # first source of hosts in the whitelist (every other one), and of others
 UNKNOWN_SOURCES = 1_000_000
-
-
-class BenchError(Exception):
-    """The measurement cannot be taken; the text says why."""
 
 
 @dataclass
@@ -51,7 +51,6 @@ class Site:
     lab: Lab
     client: Host
     queue_count: int
-    flood_program: Path
     programs: list[Program] = field(default_factory=list)
 
     def start(
@@ -73,11 +72,8 @@ class Site:
     def direct(self, program: Program) -> None:
         """Let the firewall's rule lead to the queues of this program."""
         last = program.first + self.queue_count - 1
-        target = ["--queue-num", str(program.first)] if self.queue_count == 1 else [
-            "--queue-balance", f"{program.first}:{last}"]
         self.lab.flush_rules()
-        self.lab.input_rule("-p", "tcp", "--dport", str(SMTP), "--syn", "-j", "NFQUEUE", *target,
-                            programs=("iptables",))
+        self.lab.queue_rule(str(program.first) if self.queue_count == 1 else f"{program.first}:{last}", tracked=False)
 
     def waiting(self) -> int:
         """Packets in the queues."""
@@ -86,13 +82,6 @@ class Site:
     def lost(self) -> int:
         """Packets that the kernel could not queue or hand over."""
         return sum(row[5] + row[6] for row in self.lab.queues())
-
-    def flood_command(self, rate: int, count: int, destination: str, scenario: str, entries: int) -> list[str]:
-        """The sender: every other source from KNOWN on is in the whitelist."""
-        first, step, sources = {
-            "drop": (UNKNOWN, 1, UNKNOWN_SOURCES), "accept": (KNOWN, 2, entries), "mixed": (KNOWN, 1, 2 * entries),
-        }[scenario]
-        return [str(self.flood_program), *map(str, (count, rate, destination, first, step, sources))]
 
     def flood(self, command: Sequence[str]) -> None:
         """Send SYNs."""
@@ -120,30 +109,17 @@ class Site:
         self.programs.clear()
 
 
-def load(lab: Lab, names: Sequence[str]) -> None:
-    """Load rulesets into the gateway, without connection tracking: made-up connections would fill its table."""
-    for name in names:
-        text = (RULESETS / name).read_text(encoding="utf-8").replace("-m state --state NEW", "--syn").replace(
-            "ct state new", "tcp flags & (fin | syn | rst | ack) == syn")
-        command = ["nft", "-f", "-"] if name.endswith(".nft") else ["sh", "-s"]
-        done = lab.gateway.run(command, input=text, text=True, capture_output=True)
-        if done.returncode:
-            raise BenchError(f"{name}: {done.stderr.strip()}")
-
-
 @contextmanager
 def site(queue_count: int) -> Iterator[Site]:
     """Two hosts; the gateway has a way back to all made-up sources."""
     with Lab("bench") as lab:
         client = lab.client("client", CLIENT)
-        with visit(lab.gateway.name):
-            for name in ("all", "br0"):
-                Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0\n", encoding="ascii")
+        lab.take_any_source()
         address = client.run(["cat", "/sys/class/net/eth0/address"], capture_output=True, text=True).stdout.strip()
         for words in (["neighbour", "replace", CLIENT, "lladdr", address, "dev", "br0", "nud", "permanent"],
                       ["route", "add", "8.0.0.0/5", "via", CLIENT]):
             lab.gateway.run(["ip", *words], check=True)
-        place = Site(lab, client, queue_count, compiled("flood.c"))
+        place = Site(lab, client, queue_count)
         try:
             yield place
         finally:
@@ -175,14 +151,21 @@ def listening(place: Site, backlog: int) -> Iterator[None]:
         yield
 
 
+def scenario_flood(scenario: str, entries: int, destination: str, *, count: int, rate: int = 0) -> list[str]:
+    """The words that send SYNs of a scenario: every other source from KNOWN on is in the whitelist."""
+    sources = {"drop": Sources(UNKNOWN, UNKNOWN_SOURCES), "accept": Sources(KNOWN, entries, step=2),
+               "mixed": Sources(KNOWN, 2 * entries)}
+    return flood(destination, sources[scenario], count=count, rate=rate)
+
+
 def latency(place: Site, program: Program, connects: int, load: int, entries: int) -> tuple[float, float]:
     """Microseconds from SYN to SYN-ACK, median and 99th percentile, beside `load` SYNs/s to the fake server."""
     place.direct(program)
     place.client.attempt(FAKE4)
-    flood = place.client.popen(place.flood_command(load, 2**31, FAKE4, "accept", entries)) if load else None
-    time.sleep(0.2)
+    beside = [scenario_flood("accept", entries, FAKE4, count=ENDLESS, rate=load)] if load else []
     taken = []
-    try:
+    with place.client.meanwhile(*beside):
+        time.sleep(0.2)
         for _ in range(connects):
             with place.client.socket(socket.AF_INET, socket.SOCK_STREAM) as one:
                 one.settimeout(3)
@@ -192,10 +175,6 @@ def latency(place: Site, program: Program, connects: int, load: int, entries: in
                 one.connect((REAL4, SMTP))
                 taken.append((time.perf_counter_ns() - started) / 1000)
             time.sleep(0.002)
-    finally:
-        if flood:
-            flood.kill()
-            flood.wait()
-            place.settle()
+    place.settle()
     taken.sort()
     return taken[len(taken) // 2], taken[len(taken) * 99 // 100]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import NoReturn, Protocol
 
-from mxallowd.engine._table import Table
+from mxallowd.engine._table import RESTORED, Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 
@@ -28,7 +28,7 @@ class Change(Enum):
     ADOPTED = 3  # entered at the start: another copy has it from before
     USED = 4  # it reached a real server for the first time
     RENEWED = 5  # it ends later than it would have
-    ENDED = 6  # taken out by the main thread
+    ENDED = 6  # ended by the main thread, before its time
     EVICTED = 7  # taken out to make room for another
 
 
@@ -125,6 +125,13 @@ class Whitelist:
         self._tell([(host, Change.RENEWED)])
         return True
 
+    def end(self, host: bytes) -> bool:
+        """Let a listed host's entry end now, whoever entered it. False: it is not listed."""
+        if not self._table.end(host, self.now_us()):
+            return False
+        self._tell([(host, Change.ENDED)])
+        return True
+
     def adopt(self, host: bytes, until_us: int, *, used: bool) -> bool:
         """Enter a host that was whitelisted before this start. Before any thread runs. False: there is no room.
 
@@ -144,9 +151,9 @@ class Whitelist:
         shards = [*range(first, self._threads), *range(first)]
         shard = next((shard for shard in shards if self._table.free(shard)), None)
         if shard is not None:
-            return self._table.add(host, until_us, now_us, shard=shard)
+            return self._table.add(host, until_us, now_us, origin=RESTORED, shard=shard)
         return bool(self._table.shard_count > self._threads and self._table.free(self._threads)
-                    and self._table.admit(host, until_us, now_us))
+                    and self._table.admit(host, until_us, now_us, RESTORED))
 
     # ---- what it holds
 

@@ -63,6 +63,14 @@ class Part:
         self.asked.append("sweep")
         return self.sweeps
 
+    def restore(self, shard: int, records: bytes) -> bool:
+        """The main thread does that."""
+        return False
+
+    def restored(self, shard: int) -> tuple[int, int, int, int] | None:
+        """Nobody was asked."""
+        return None
+
     def stop(self) -> None:
         """Nothing to stop."""
         self.asked.append("stop")

@@ -6,7 +6,7 @@ import pytest
 
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.engine._ring import Ring
-from mxallowd.engine._table import Table
+from mxallowd.engine._table import RESTORED, Table
 from mxallowd.engine.events import Event, Kind, decode
 from mxallowd.engine.wake import Wake
 from mxallowd.whitelist import Change, Whitelist
@@ -124,6 +124,23 @@ def test_a_child_that_displaces_another_tells_of_both() -> None:
     assert whitelist.admit(B, NOW_US + 10, NOW_US)
     assert notes.told == [(A, Change.ADMITTED), (A, Change.EVICTED), (B, Change.ADMITTED)]
     assert notes.found[1:] == [None, (NOW_US + 10, False)]
+
+
+def test_an_end_before_its_time_is_told() -> None:
+    table = Table(10, 1, main=2)
+    whitelist, notes = followed(table)
+    table.add(A, NOW_US + 10, NOW_US)
+    assert whitelist.admit(B, NOW_US + 10, NOW_US)
+    assert [whitelist.end(host) for host in (A, B, A, C)] == [True, True, False, False]
+    assert notes.told[1:] == [(A, Change.ENDED), (B, Change.ENDED)]
+    assert notes.found[1:] == [None, None]
+
+
+def test_adopted_hosts_are_of_no_known_origin() -> None:
+    table = Table(3, 1, main=1)
+    whitelist, _ = followed(table)
+    assert all(whitelist.adopt(host, NOW_US + 10, used=False) for host in (A, B, C))
+    assert [table.find(host, NOW_US) for host in (A, B, C)] == [(NOW_US + 10, False, RESTORED)] * 3
 
 
 def test_adopted_hosts_are_told_with_their_mark() -> None:

@@ -144,12 +144,12 @@ def test_a_send_that_fails_for_once_loses_these_verdicts_alone(idle: Kernel) -> 
 
 
 def restored(kernel: Kernel) -> tuple[int, int, int, int]:
-    """Wait until the thread says that it is done; what became of the records."""
+    """Wait until the thread is done; what became of the records."""
     deadline = time.monotonic() + 5
-    while not any(event.kind == events.Kind.RESTORED for event in events.decode(kernel.ring.drain(64))):
+    while (found := kernel.thread.restored()) is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    return kernel.thread.restored
+    return found
 
 
 def test_records_are_restored_while_packets_are_decided(kernel: Kernel) -> None:

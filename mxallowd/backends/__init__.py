@@ -47,6 +47,12 @@ class Backend(Protocol):
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
 
+    def restore(self, shard: int, records: bytes) -> bool:
+        """Ask the thread that writes this shard to enter records; False: it is none of this back end's own threads."""
+
+    def restored(self, shard: int) -> tuple[int, int, int, int] | None:
+        """What became of them: entered, known, left out, ended. None: they are being entered, or nobody was asked."""
+
     def stop(self) -> None:
         """Ask for an end, everything that waits being answered. What ended without being asked is logged by then."""
 
@@ -112,6 +118,15 @@ class Backends:
     def sweep(self) -> int:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
         return sum(part.sweep() for part in self._parts)
+
+    def restore(self, shard: int, records: bytes) -> bool:
+        """Ask the thread that writes this shard of the whitelist to enter records; False: it is the main thread."""
+        return any(part.restore(shard, records) for part in self._parts)
+
+    def restored(self, shard: int) -> tuple[int, int, int, int] | None:
+        """What became of them: entered, known, left out, ended. None: they are being entered, or nobody was asked."""
+        found = (part.restored(shard) for part in self._parts)
+        return next((result for result in found if result is not None), None)
 
     def stop(self) -> None:
         """Ask all for an end."""

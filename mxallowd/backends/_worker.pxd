@@ -47,7 +47,7 @@ cdef struct Worker:
     int error
     uint32_t sweep_at               # entry that a sweep goes on with, 0: none under way
     const Record *records           # set by the main thread while `record_count` is 0
-    uint32_t record_count           # records that are to be restored; back to 0 when all are, and an event says so
+    uint32_t record_count           # records that are to be restored; back to 0 when all are
     uint32_t restore_at             # record that restoring goes on with
     Restored restored               # what became of them so far
     Traffic traffic

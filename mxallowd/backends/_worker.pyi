@@ -26,12 +26,11 @@ class QueueThread:
     def request_restore(self, records: bytes) -> None:
         """Ask for records of entries (_records) to be entered into the shard, some hundred between two batches.
 
-        A RESTORED event says when it is done. Raises RuntimeError while an earlier request is under way, ValueError
-        where there is none or the bytes are no whole number of records, OSError.
+        restored() says when it is done. Raises RuntimeError while an earlier request is under way, ValueError where
+        there is none or the bytes are no whole number of records, OSError.
         """
-    @property
-    def restored(self) -> tuple[int, int, int, int]:
-        """What became of the records of the last request so far: entered, known, left out, ended."""
+    def restored(self) -> tuple[int, int, int, int] | None:
+        """What became of the records of the last request: entered, known, left out, ended; None: it is under way."""
     def wake(self) -> None:
         """Let the thread pass its loop once, so that it sees rules that were published. Raises OSError."""
     def join(self) -> bool:

@@ -20,7 +20,7 @@ from mxallowd.backends._nfnetlink cimport (
     IN_BROKEN, IN_ERROR, IN_PACKET, VERDICT_BYTES, Incoming, Message, read_message, write_verdict)
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._records cimport Record, Restored, restore_records
-from mxallowd.engine._ring cimport RESTORED, STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
+from mxallowd.engine._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
 from mxallowd.engine._shard cimport Shard, shard_sweep
 from mxallowd.watchdog._watch cimport Heartbeats
 from mxallowd.engine.c_atomic cimport (
@@ -212,7 +212,6 @@ cdef void restore(Worker *worker) noexcept nogil:
     if worker.restore_at == count:
         # From here on the main thread may set others.
         store32(&worker.record_count, 0, RELEASE)
-        tell(worker, RESTORED, 0)
 
 
 cdef inline bint is_restoring(Worker *worker) noexcept nogil:
@@ -346,9 +345,10 @@ cdef class QueueThread:
         store32(&self.worker.record_count, total, RELEASE)
         self.wake()
 
-    @property
     def restored(self):
         cdef Restored *result = &self.worker.restored
+        if is_restoring(self.worker):
+            return None
         return (load64(&result.entered, RELAXED), load64(&result.known, RELAXED), load64(&result.left_out, RELAXED),
                 load64(&result.ended, RELAXED))
 

@@ -55,6 +55,14 @@ class MainThreadBackend:
         self._table.sweep_shard(self._clock_us(), self._shard)
         return 0
 
+    def restore(self, shard: int, records: bytes) -> bool:
+        """The main thread writes its shard."""
+        return False
+
+    def restored(self, shard: int) -> tuple[int, int, int, int] | None:
+        """Nobody was asked."""
+        return None
+
     def stop(self) -> None:
         """End it here."""
         self._end()

@@ -187,6 +187,26 @@ class NfqueueBackend:
         """Ask for expired entries to be removed; so many SWEPT events will tell that it is done."""
         return self._ask(QueueThread.request_sweep)
 
+    def restore(self, shard: int, records: bytes) -> bool:
+        """Ask the thread of this shard to enter records, between two batches of packets."""
+        thread = self._thread_of(shard)
+        if thread is None:
+            return False
+        # Where the socket is broken the thread ends by itself and says why; nobody else may write its shard before.
+        with suppress(OSError):
+            thread.request_restore(records)
+        return True
+
+    def restored(self, shard: int) -> tuple[int, int, int, int] | None:
+        """What became of them; None: they are being entered, or it is no shard of these threads."""
+        thread = self._thread_of(shard)
+        return thread.restored() if thread else None
+
+    def _thread_of(self, shard: int) -> QueueThread | None:
+        # The shards from the first one on are those of the queues, in their order.
+        threads = list(self._threads.values())
+        return threads[shard] if shard < len(threads) else None
+
     def stop(self) -> None:
         """Ask the threads to answer what waits and to end; those that have failed are logged."""
         for number, thread in self._threads.items():

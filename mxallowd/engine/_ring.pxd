@@ -19,7 +19,6 @@ cdef enum Kind:
     SWEPT = 6
     STOPPED = 7
     EVICTED = 8
-    RESTORED = 9
 
 cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t kind

@@ -28,7 +28,6 @@ class Kind(IntEnum):
     FULL = 5  # source met a fake server and there was no room
     SWEPT = 6  # the queue's thread has removed all expired entries
     EVICTED = 8  # source was listed and never used, and made room for another before its time
-    RESTORED = 9  # the queue's thread has entered the records that it was given
     STOPPED = 7  # the queue's thread has ended; length is the errno, 0 after a stop
 
 

@@ -1,0 +1,60 @@
+"""Restoring: a whole whitelist comes back while packets are decided.
+
+Its records are dealt to the threads by the room that each of them has. Queue threads enter theirs between two batches
+of packets; what falls to the main thread is entered in slices, between two turns of the loop. Nobody is pushed out, and
+who is listed by then keeps the later end.
+"""
+import asyncio
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from mxallowd.backends import Backends
+from mxallowd.whitelist import RECORD_SIZE, Whitelist
+
+SLICE = 4096 * RECORD_SIZE  # a millisecond of the main loop
+LOOK_S = 0.005
+
+
+class Restored(NamedTuple):
+    """What became of the records, in numbers of them."""
+
+    entered: int
+    known: int  # listed already
+    left_out: int  # no room
+    ended: int  # their time is over
+
+
+def deal(records: bytes, rooms: Sequence[int]) -> list[bytes]:
+    """The records in one part for each room, in their order and as large as its share of all room.
+
+    Where all rooms together do not hold them, the first records are in no part: who is listed last matters most.
+    """
+    room, total = sum(rooms), len(records) // RECORD_SIZE
+    kept = min(total, room)
+    ends = [total - kept + kept * before // max(1, room) for before in accumulate(rooms, initial=0)]
+    return [records[first * RECORD_SIZE : end * RECORD_SIZE] for first, end in pairwise(ends)]
+
+
+async def restore(backends: Backends, whitelist: Whitelist, records: bytes) -> Restored:
+    """Enter these records of entries, the least important first; returns when all threads have done so, or ended.
+
+    `records` as Whitelist.records() gives them, one behind the other.
+    """
+    table = backends.table
+    parts = deal(records, [table.free(shard) for shard in range(table.shard_count)])
+    left_out = len(records) // RECORD_SIZE - sum(map(len, parts)) // RECORD_SIZE
+    found = [(0, 0, left_out, 0)]
+    own = [(shard, part) for shard, part in enumerate(parts) if part and not backends.restore(shard, part)]
+    for shard, part in own:
+        for at in range(0, len(part), SLICE):
+            found.append(table.restore(part[at : at + SLICE], backends.clock_us(), shard=shard))
+            await asyncio.sleep(0)
+    asked = [shard for shard, part in enumerate(parts) if part and shard not in dict(own)]
+    for shard in asked:
+        while (result := backends.restored(shard)) is None and not backends.ended():
+            await asyncio.sleep(LOOK_S)
+        found.append(result or (0, 0, 0, 0))
+    # Nobody tells of single hosts here: who keeps a copy looks at all of them.
+    whitelist.missed()
+    return Restored(*map(sum, zip(*found, strict=True)))

@@ -177,6 +177,28 @@ def test_a_failure_is_remembered() -> None:
     run(story)
 
 
+def test_a_refused_host_comes_in_with_the_first_of_its_name() -> None:
+    """The packet path tells of it once a minute: it need not be asked about again."""
+    async def story() -> None:
+        scene = Scene("-t 100")
+        scene.zone.add("192.0.2.1", "mail.example.org")
+        scene.zone.add("192.0.2.9", "mail.example.org")
+        # Behind as many addresses of that name as count.
+        scene.zone.records["mail.example.org", A] = [
+            "192.0.2.1", *(f"198.51.100.{number}" for number in range(1, 40)), "192.0.2.9"]
+        scene.refuse("192.0.2.9")
+        await scene.settle()
+        assert not scene.listed("192.0.2.9")
+        asked = len(scene.zone.asked)
+        scene.contact("192.0.2.1")
+        await scene.settle()
+        assert scene.listed("192.0.2.9")
+        assert scene.zone.asked.count("9.2.0.192.in-addr.arpa") == 1
+        assert len(scene.zone.asked) > asked
+
+    run(story)
+
+
 def test_a_contact_while_it_is_asked_about_as_a_refused_one() -> None:
     async def story() -> None:
         scene = Scene()

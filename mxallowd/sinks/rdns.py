@@ -18,6 +18,7 @@ from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.metrics.counters import Part, names
 from mxallowd.settings import Settings
 from mxallowd.sinks.hostlog import HostLog
+from mxallowd.sinks.members import Members
 from mxallowd.sinks.waiting import Bounded, Waiting
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
@@ -44,6 +45,7 @@ class RdnsSink:
         self._met: set[bytes] = set()  # of those under way, the ones that met the fake server
         self._queries = asyncio.Semaphore(MAX_QUERIES)
         self._names: Bounded[str, int] = Bounded(MAX_KNOWN_NAMES)  # whitelisted names and until when
+        self._members = Members(clock)
         self.reload(settings)
         self._again: asyncio.TimerHandle | None = None
         self._closed = False
@@ -177,15 +179,19 @@ class RdnsSink:
             self._names.note(name, until_us)
             for address in sorted(addresses - {source}):
                 self._admit(address, name, source, until_us, now_us)
+            for member in self._members.take(name):
+                self._admit(member, name, None, until_us, now_us)
 
     def _admit_member(self, source: bytes, found: dict[str, set[bytes]]) -> None:
-        """The host was refused: it comes in if one of its names is whitelisted now."""
+        """The host was refused: it comes in if one of its names is whitelisted now, or as soon as one is."""
         now_us = self._whitelist.now_us()
         for name in found:
             until_us = self._names.get(name, 0)
             if until_us > now_us:
                 self._admit(source, name, None, until_us, now_us)
                 return
+        for name in found:
+            self._members.note(name, source)
 
     def _admit(self, address: bytes, name: str, parent: bytes | None, until_us: int, now_us: int) -> None:
         if self._whitelist.admit(address, until_us, now_us):

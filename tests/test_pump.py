@@ -1,5 +1,6 @@
 """The pump: every event reaches every taker once, in order, whoever fails; without events the loop sleeps."""
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -105,6 +106,22 @@ def test_under_load_it_looks_again_by_itself() -> None:
         assert scene.looks <= looks + 1
         scene.part.push()
         await until(lambda: len(scene.second) == 3)
+
+    play(story)
+
+
+def test_it_never_holds_up_the_loop_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left waits for the next look, in its order."""
+    monkeypatch.setattr(pump, "DRAIN_EVENTS", 1)
+
+    async def story(scene: Scene) -> None:
+        scene.pump._takers = [scene.take, lambda _: time.sleep(pump.LONGEST_S / 2)]
+        for kind in [Kind.WHITELISTED, Kind.ACCEPTED] * 6:
+            scene.part.push(kind)
+        scene.pump.take()
+        assert len(scene.second) == 2
+        await until(lambda: len(scene.second) == 12)
+        assert scene.second == [Kind.WHITELISTED, Kind.ACCEPTED] * 6
 
     play(story)
 

@@ -101,7 +101,7 @@ def test_the_sum_of_all_lines_is_the_number_of_attempts() -> None:
     hosts = MAX_OPEN + 100
     for turn in range(3):
         for number in range(hosts):
-            bench.now += 0.01
+            bench.now += 0.03
             bench.refuse(f"10.{turn % 2}.{number >> 8}.{number & 255}", 2)
             assert len(bench.written._open) <= MAX_OPEN
     # Thousands of lines at once, each of them for one attempt: not all are written.

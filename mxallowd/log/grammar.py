@@ -13,6 +13,13 @@ def line_record(level: int, word: str, address: str | None, values: Mapping[str,
     return logging.LogRecord(LOGGER, level, "", 0, format_line(word, address, values), (), None)
 
 
+def text_record(created: float, level: int, text: str) -> logging.LogRecord:
+    """A line that was made before, at `created` (seconds since 1970)."""
+    record = logging.LogRecord(LOGGER, level, "", 0, text, (), None)
+    record.created = created
+    return record
+
+
 def format_line(word: str, address: str | None, values: Mapping[str, object]) -> str:
     """One line: word, [address], key=value with underscores of keys as hyphens; always printable."""
     parts = [word]

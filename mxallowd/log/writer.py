@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 
-from mxallowd.log.grammar import line_record
+from mxallowd.log.grammar import line_record, text_record
 
 # A few seconds of a busy log; some 300 bytes a line.
 CAPACITY = 4096
@@ -21,7 +21,8 @@ class Writer(logging.Handler):
     def __init__(self, target: logging.Handler, capacity: int = CAPACITY) -> None:
         super().__init__()
         self._target = target
-        self._queue: queue.Queue[logging.LogRecord | None] = queue.Queue(capacity)
+        # When, level and text. A record of logging takes five times as much, and a burst fills the queue with them.
+        self._queue: queue.Queue[tuple[float, int, str] | None] = queue.Queue(capacity)
         self._count = threading.Lock()
         self._suppressed = 0
         # A daemon thread: one that is stuck in a write does not hold up the end of the process.
@@ -34,7 +35,7 @@ class Writer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand the line to the thread; never waits."""
         try:
-            self._queue.put_nowait(record)
+            self._queue.put_nowait((record.created, record.levelno, record.getMessage()))
         except queue.Full:
             self.count_suppressed(1)
 
@@ -67,12 +68,12 @@ class Writer(logging.Handler):
         super().close()
 
     def _run(self) -> None:
-        while (record := self._queue.get()) is not _END:
+        while (line := self._queue.get()) is not _END:
             suppressed = self.take_suppressed()
             if suppressed and not self._written(_gap(suppressed)):
                 # Nor is the line tried: what stands behind a gap has to say so.
                 self.count_suppressed(suppressed + 1)
-            elif not self._written(record):
+            elif not self._written(text_record(*line)):
                 self.count_suppressed(1)
         suppressed = self.take_suppressed()
         if suppressed:

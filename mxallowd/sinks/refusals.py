@@ -12,8 +12,9 @@ from mxallowd.engine.events import Event
 from mxallowd.log.periodic import PERIOD_S
 from mxallowd.sinks.hostlog import HostLog
 
-# Hosts of which a sum will be said. With more, that of the one that waited longest is said early.
-MAX_OPEN = 4096
+# Hosts of which a sum will be said. With more, that of the one that waited longest is said early; what follows within
+# its minute is counted, and said by no line.
+MAX_OPEN = 2048
 
 
 class Memory(Protocol):

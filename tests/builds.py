@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 KEPT_S = 3 * 86_400
+# What only takes processors gets what is left of them: tests that run beside it wait for clocks.
+LAST = ("nice", "-n", "19")
 
 
 def digest(*words: str, sources: Iterable[Path] = ()) -> str:
@@ -54,8 +56,8 @@ def package(kind: str) -> Path:
         shutil.copytree(ROOT / "mxallowd", tree / "mxallowd", ignore=left_out)
         for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, tree / name)
-        done = subprocess.run([sys.executable, "setup.py", "build_ext", "--inplace"], cwd=tree, capture_output=True,
-                              text=True, env=os.environ | {"MXALLOWD_BUILD": kind})
+        done = subprocess.run([*LAST, sys.executable, "setup.py", "build_ext", "--inplace"], cwd=tree,
+                              capture_output=True, text=True, env=os.environ | {"MXALLOWD_BUILD": kind})
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
 

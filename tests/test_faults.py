@@ -19,8 +19,6 @@ from lab.ptrace import frozen, thread_named
 from tests.daemon_process import QUEUE, SENDER4, DaemonProcess, serving
 from tests.orders import Orders
 
-pytestmark = pytest.mark.alone
-
 BYPASS = True
 # Mail flows again within this time after the fault.
 AGAIN_S = 2.0
@@ -72,6 +70,7 @@ def flows_again(client: Host, since: float) -> float:
     return time.monotonic() - since
 
 
+@pytest.mark.alone
 def test_1_killed_no_connection_fails_after_the_socket_is_closed(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
@@ -103,6 +102,7 @@ def test_2_a_main_thread_that_hangs_delays_no_verdict_and_is_said_once(guarded: 
         assert daemon.stop() == 0
 
 
+@pytest.mark.alone
 def test_3_a_queue_thread_that_hangs_ends_the_process(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
@@ -113,6 +113,7 @@ def test_3_a_queue_thread_that_hangs_ends_the_process(guarded: Lab, client: Host
         assert "queue=23 status=70" in daemon.wait_for("watchdog-exit ")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("hogs", [0, 4])
 def test_3_a_queue_thread_that_runs_in_a_circle_ends_the_process(
         guarded: Lab, client: Host, tmp_path: Path, hogs: int) -> None:
@@ -149,6 +150,7 @@ def starved(thread: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.alone
 def test_3_a_queue_thread_that_only_waits_for_a_processor_is_not_ended(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
@@ -171,12 +173,14 @@ def test_3_a_queue_thread_that_hangs_without_packets_harms_nobody(guarded: Lab, 
         assert daemon.stop() == 0
 
 
+@pytest.mark.alone
 def test_3_even_while_the_main_thread_hangs(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon, frozen(daemon.process.pid), frozen(
             thread_named(daemon.process.pid, "mxallowd-q23")):
         assert flows_again(client, time.monotonic()) < AGAIN_S
 
 
+@pytest.mark.alone
 def test_4_a_process_that_is_stopped_is_ended(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         daemon.send(signal.SIGSTOP)
@@ -185,6 +189,7 @@ def test_4_a_process_that_is_stopped_is_ended(guarded: Lab, client: Host) -> Non
         daemon.wait_for("guard-killed queue=23")
 
 
+@pytest.mark.alone
 def test_4_a_short_stop_harms_nothing(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
@@ -217,6 +222,7 @@ def guard_of(daemon: DaemonProcess) -> int:
     return int(guard)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("how", "said"), [
     (signal.SIGKILL, "it has ended, status -9"), (signal.SIGSTOP, "it stood still for 5 s")])
 def test_4_a_guard_that_does_not_run_is_said_and_started_again(
@@ -269,6 +275,7 @@ def test_no_guard_stays(guarded: Lab) -> None:
                 time.sleep(0.05)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("verdict", "seconds"), [("accept", 30), ("drop", 5)])
 def test_5_a_queue_that_is_full(guarded: Lab, client: Host, tmp_path: Path, verdict: str, seconds: int) -> None:
     """Ten times what a slowed thread can take, 1,300 packets a second, and more, for half a minute."""

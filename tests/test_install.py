@@ -23,7 +23,7 @@ QUICK = {"MXALLOWD_BUILD": "debug"}
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=400,
+    done = subprocess.run([*builds.LAST, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=400,
                           env=os.environ | variables)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -135,6 +135,7 @@ def test_counters_of_rules(table: NftTable) -> None:
     assert table.totals() == {"refused": 7, "accepted": 0}
 
 
+@pytest.mark.alone
 def test_200_000_entries_are_filled_in_under_2_s(table: NftTable) -> None:
     run("delete table inet mx\nadd table inet mx\nadd set inet mx mx_white4 { type ipv4_addr; flags timeout; }\n"
         "add set inet mx mx_white6 { type ipv6_addr; flags timeout; }")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builds import LAST
 from tests.lines import run
 from tests.lines.compiled import statements
 
@@ -73,7 +74,8 @@ def test_lines_are_summed_up() -> None:
 @pytest.mark.timeout(300)
 def test_the_parsers_are_reached_by_their_tests() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.lines.run", "--parsers"], cwd=ROOT, capture_output=True, text=True, timeout=110)
+        [*LAST, sys.executable, "-m", "tests.lines.run", "--parsers"], cwd=ROOT, capture_output=True, text=True,
+        timeout=280)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
     shares = dict(re.findall(r"^(\S+\.pyx) .* (\S+) %", done.stdout, re.MULTILINE))
     assert {Path(name).stem for name in shares} == {"_headers", "_capture", "_nfnetlink"}

@@ -402,6 +402,7 @@ def test_children_go_into_the_set(lab: Lab) -> None:
         assert daemon.stop() == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["set"], indirect=True)
 def test_a_change_is_in_the_kernel_within_50_ms(guarded: Lab, client: Host, way: Way) -> None:
     """From the packet to the set, for 100 hosts, one by one: the kernel is asked all the time."""

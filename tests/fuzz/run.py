@@ -69,7 +69,8 @@ def check(target: str) -> None:
 
 def _run(*command: str | Path, directory: Path, **environment: str) -> None:
     done = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, env=os.environ | environment, timeout=600)
+        [*builds.LAST, *command], cwd=directory, capture_output=True, text=True, env=os.environ | environment,
+        timeout=600)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
 
@@ -127,7 +128,7 @@ def run(target: str, *, runs: int | None = None, seconds: int | None = None) -> 
     more = [f"-dict={words}"] if words.stat().st_size else []
     started = time.monotonic()
     done = subprocess.run(  # a hang is a finding, too
-        ["nice", "-n", "19", *command, limit, f"-max_len={MAX_BYTES}", "-timeout=10", "-print_final_stats=1",
+        [*builds.LAST, *command, limit, f"-max_len={MAX_BYTES}", "-timeout=10", "-print_final_stats=1",
          "-verbosity=0", f"-artifact_prefix={findings}/{target}-", *more, corpus, WORK / "seeds" / name],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         env=os.environ | {"PYTHONPATH": str(ROOT)})

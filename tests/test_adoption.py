@@ -158,6 +158,22 @@ def test_those_without_room_leave_a_target_without_times() -> None:
     run(story)
 
 
+def test_adopted_hosts_leave_a_target_without_times() -> None:
+    async def story() -> None:
+        scene = Scene("-t 1", expires=False)
+        scene.target.copied = {A: (0, False)}
+        scene.open()
+
+        def left() -> bool:
+            scene.mirror.tick()
+            return not scene.target.copied
+
+        await scene.until(left)
+        scene.mirror.close()
+
+    run(story)
+
+
 def test_a_target_that_cannot_be_read_is_filled() -> None:
     async def story() -> None:
         first = Scene()

@@ -160,6 +160,7 @@ def test_an_error_that_nobody_expected_is_a_defect() -> None:
         del scene.target.change
         scene.later(10)
         await scene.until(lambda: scene.target.copied.keys() == {HOSTS[0]})
+        assert not any("must be in it" in line for line in scene.lines)
         scene.mirror.close()
 
     run(story)
@@ -198,6 +199,49 @@ def test_a_host_on_its_way_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> No
         scene.tell(Kind.WHITELISTED, HOSTS[0], now + HOUR_US)
         await scene.until(lambda: scene.target.copied)
         assert scene.mirror.counters()["kernel-table-filled"] == 0
+        scene.mirror.close()
+
+    run(story)
+
+
+def test_what_is_missed_during_a_filling_asks_for_another() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.open()
+        scene.whitelist.missed()
+        scene.target.slow_s = 0.05
+        await scene.until(lambda: scene.target.calls[-1] == "refill")
+        # The listing is made, the target at work: this one may not be in it.
+        now = boottime_us()
+        scene.table.add(HOSTS[0], now + HOUR_US, now)
+        scene.whitelist.missed()
+        scene.target.slow_s = 0
+        await scene.until(lambda: scene.mirror.counters()["kernel-table-filled"] == 1)
+        scene.later(8.5)
+        await scene.until(lambda: scene.target.copied.keys() == {HOSTS[0]})
+        # No inspection had to find it.
+        assert not any("must be in it" in line for line in scene.lines)
+        scene.mirror.close()
+
+    run(story)
+
+
+def test_those_of_a_filling_leave_a_target_without_times() -> None:
+    async def story() -> None:
+        scene = Scene(expires=False)
+        scene.open()
+        scene.contact(HOSTS[0], 1_000_000)
+        scene.contact(HOSTS[1])
+        await scene.until(lambda: len(scene.target.copied) == 2)
+        scene.whitelist.missed()
+        await scene.until(lambda: scene.mirror.counters()["kernel-table-filled"] == 1)
+        assert len(scene.target.copied) == 2
+
+        def left() -> bool:
+            scene.mirror.tick()
+            return scene.target.copied.keys() == {HOSTS[1]}
+
+        await scene.until(left)
         scene.mirror.close()
 
     run(story)

@@ -41,9 +41,9 @@ cdef struct Server:
 cdef struct RuleSet:            # never changed once published
     uint64_t lifetime_us
     uint64_t factor             # of the hash; chosen so that `probes` is small
-    uint64_t mask               # places - 1; a power of two
-    int probes                  # how far from its place a server may sit; all are asked, so no branch depends on it
-    Server *places
+    uint64_t mask               # slots - 1; a power of two
+    int probes                  # how far from its slot a server may sit; all are asked, so no branch depends on it
+    Server *slots
 
 cdef struct Path:               # all that one queue thread needs
     RuleSet *rules              # published by the main thread
@@ -85,4 +85,4 @@ cdef class Fastpath:
     cdef readonly Ring ring
     cdef readonly Refused refused
     cdef list published         # rule sets that the thread may still look at; the last is the current one
-    cdef bint lent              # a queue thread has it: only that thread may decide
+    cdef bint owned_by_thread   # a queue thread has it: only that thread may decide

@@ -6,7 +6,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from mxallowd.engine._address cimport Address
-from mxallowd.engine._headers cimport PARSE_OK, parse_packets
+from mxallowd.engine._headers cimport PARSE_OK, parse_packets, source_port
 from mxallowd.engine._packet cimport Packet
 from mxallowd.engine._refused cimport (
     MOST_SERVERS, TIMES_SHIFT, Refusal, Refused, refused_note, refused_prefetch, refused_told)
@@ -25,7 +25,6 @@ OUTCOME_NAMES = (
 # Bytes of a malformed packet that an event carries.
 cdef enum:
     HEAD = 32
-    IPPROTO_TCP = 6
     ARRANGEMENTS = 64
 
 cdef extern from *:
@@ -34,18 +33,18 @@ cdef extern from *:
 
 # ---- servers
 
-cdef inline uint64_t place_of(const RuleSet *rules, const Address *address) noexcept nogil:
+cdef inline uint64_t slot_of(const RuleSet *rules, const Address *address) noexcept nogil:
     # The operator chooses these addresses, not the network: any spreading function does.
     return ((address.high ^ (address.low >> 32) ^ address.low) * rules.factor) >> 32
 
 
 cdef inline uint16_t role_of(const RuleSet *rules, const Address *address) noexcept nogil:
-    cdef uint64_t at = place_of(rules, address)
+    cdef uint64_t at = slot_of(rules, address)
     cdef const Server *server
     cdef uint64_t role = NEITHER, differs
     cdef int i
     for i in range(rules.probes):
-        server = &rules.places[(at + <uint64_t> i) & rules.mask]
+        server = &rules.slots[(at + <uint64_t> i) & rules.mask]
         differs = (server.address.low ^ address.low) | (server.address.high ^ address.high)
         role |= server.role & (<uint64_t> (differs != 0) - 1)
     return <uint16_t> role
@@ -68,25 +67,6 @@ cdef inline void report(
     event.destination = path.destinations[at]
     event.until_us = until_us
     event.reserved = 0
-
-
-cdef inline uint16_t source_port(const Packet *packet) noexcept nogil:
-    """The TCP port that the packet comes from (RFC 9293, 3.1), 0 where it is not among the bytes that were copied."""
-    cdef const uint8_t *data = packet.data
-    cdef uint32_t header
-    if data[0] >> 4 == 4:
-        header = <uint32_t> (data[0] & 0x0f) * 4
-        # Neither a later fragment, nor another protocol (RFC 791, 3.1).
-        if data[9] != IPPROTO_TCP or (data[6] & 0x1f) | data[7]:
-            return 0
-    else:
-        # Behind an extension header there may be one, and nobody sends a SYN like that.
-        header = 40
-        if data[6] != IPPROTO_TCP:
-            return 0
-    if packet.length < header + 2:
-        return 0
-    return <uint16_t> (data[header] << 8 | data[header + 1])
 
 
 cdef void report_evicted(Path *path, const Packet *packet) noexcept nogil:
@@ -122,7 +102,8 @@ cdef inline bint holds(const Entry *entry, const Address *host) noexcept nogil:
 cdef inline bint changes_nothing(const Path *path, const Shard *own, uint64_t now_us, int at) noexcept nogil:
     """Whether the packet is that of a known host at a fake server, or of a used one at a real server.
 
-    The common case, told by one branch: each of its conditions alone is a coin's throw for the processor.
+    The common case, told by one branch: each of its conditions alone is one that the processor predicts wrong half the
+    time.
     """
     cdef const Entry *entry = &own.entries[path.lookups.number[at]]
     cdef uint64_t state = load64(&entry.state, RELAXED)
@@ -137,40 +118,40 @@ cdef inline bint is_unknown(const Path *path, int at) noexcept nogil:
     return (path.lookups.number[at] | path.lookups.passed[at] | (path.added[hash >> 6 & 7] >> (hash & 63) & 1)) == 0
 
 
-cdef struct Place:      # where the source of a packet stands
+cdef struct Found:      # where the source of a packet stands
     Shard *shard        # that holds a live entry of it; NULL where none does
     uint32_t number
     uint64_t state
     uint32_t own        # its entry, live or not, in the shard of this thread
 
 
-cdef Place place_of_source(Path *path, uint64_t now_us, int at) noexcept nogil:
+cdef Found find_source(Path *path, uint64_t now_us, int at) noexcept nogil:
     cdef Lookups *lookups = &path.lookups
     cdef Shard *shard = &path.shards[path.own]
-    cdef Place place
+    cdef Found found
     cdef int i
-    place.shard = shard
-    place.number = lookups.number[at]
-    place.state = load64(&shard.entries[place.number].state, RELAXED)
-    if not (place.state & LIVE and holds(&shard.entries[place.number], &lookups.host[at])):
+    found.shard = shard
+    found.number = lookups.number[at]
+    found.state = load64(&shard.entries[found.number].state, RELAXED)
+    if not (found.state & LIVE and holds(&shard.entries[found.number], &lookups.host[at])):
         # Not the host's entry, or no longer: an earlier packet of this batch may have needed the room, or may have
         # added the host.
-        place.number = 0
+        found.number = 0
         if not is_unknown(path, at):
-            place.number = shard_find(shard, &lookups.host[at], lookups.hash[at], &place.state)
-    place.own = place.number
-    if place.number and until_of(place.state) > now_us:
-        return place
+            found.number = shard_find(shard, &lookups.host[at], lookups.hash[at], &found.state)
+    found.own = found.number
+    if found.number and until_of(found.state) > now_us:
+        return found
     for i in range(path.shard_count):
         shard = &path.shards[i]
         if i == path.own or load64(&shard.size, RELAXED) == 0:
             continue
-        place.number = shard_find(shard, &lookups.host[at], lookups.hash[at], &place.state)
-        if place.number and until_of(place.state) > now_us:
-            place.shard = shard
-            return place
-    place.shard = NULL
-    return place
+        found.number = shard_find(shard, &lookups.host[at], lookups.hash[at], &found.state)
+        if found.number and until_of(found.state) > now_us:
+            found.shard = shard
+            return found
+    found.shard = NULL
+    return found
 
 
 cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
@@ -190,19 +171,19 @@ cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t
 
 
 cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept nogil:
-    cdef Refusal *place
+    cdef Refusal *slot
     cdef bint tell = False
     if path.refused == NULL:
         report(path, REFUSED, False, packet, at, 0)
         return REAL_REFUSED
-    place = refused_note(
+    slot = refused_note(
         path.refused, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> (path.roles[at] >> NUMBER_SHIFT),
-        source_port(packet), packet.now_us, &tell)
+        source_port(packet.data, packet.length), packet.now_us, &tell)
     if not tell:
         return REAL_REFUSED
     if path.ring.written < path.limit_refused:
-        report(path, REFUSED, False, packet, at, 0, <uint32_t> (place.state >> TIMES_SHIFT))
-        refused_told(place, packet.now_us)
+        report(path, REFUSED, False, packet, at, 0, <uint32_t> (slot.state >> TIMES_SHIFT))
+        refused_told(slot, packet.now_us)
     else:
         # It is in the memory of refused hosts, and its next SYN tries again.
         store64(&path.refused.untold, load64(&path.refused.untold, RELAXED) + 1, RELAXED)
@@ -211,14 +192,14 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept no
 
 cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogil:
     """Any packet to a server, whatever its source is."""
-    cdef Place place = place_of_source(path, packet.now_us, at)
+    cdef Found found = find_source(path, packet.now_us, at)
     if path.roles[at] & ROLE == FAKE:
-        return FAKE_KNOWN if place.shard != NULL else whitelist(path, packet, at, place.own)
-    if place.shard == NULL:
+        return FAKE_KNOWN if found.shard != NULL else whitelist(path, packet, at, found.own)
+    if found.shard == NULL:
         return refuse(path, packet, at)
-    if place.state & USED or not shard_mark_used(place.shard, place.number, place.state):
+    if found.state & USED or not shard_mark_used(found.shard, found.number, found.state):
         return REAL_AGAIN
-    report(path, ACCEPTED, True, packet, at, until_of(place.state))
+    report(path, ACCEPTED, True, packet, at, until_of(found.state))
     return REAL_FIRST
 
 
@@ -295,7 +276,7 @@ cdef uint64_t number_in(numbers, address) except? 0:
 @cython.final
 cdef class Rules:
     def __cinit__(self, fake, real, lifetime_s, numbers=None):
-        cdef Py_ssize_t places = 8
+        cdef Py_ssize_t slots = 8
         cdef bytes address
         if not 0 < lifetime_s <= 1 << 30:
             raise ValueError(f"a lifetime of {lifetime_s} seconds is out of range")
@@ -304,17 +285,17 @@ cdef class Rules:
         for address in servers:
             if len(address) != 16:
                 raise ValueError("an address is 16 bytes")
-        while places < 8 * len(servers):
-            places *= 2
-        self.set.places = <Server *> calloc(places, sizeof(Server))
-        if not self.set.places:
+        while slots < 8 * len(servers):
+            slots *= 2
+        self.set.slots = <Server *> calloc(slots, sizeof(Server))
+        if not self.set.slots:
             raise MemoryError()
-        self.set.mask = places - 1
+        self.set.mask = slots - 1
         self.set.lifetime_us = <uint64_t> lifetime_s * 1000000
         self.arrange(list(servers.items()), {} if numbers is None else numbers)
 
     cdef int arrange(self, list servers, numbers) except -1:
-        """Place all servers by the factor, of some, that keeps them nearest to their places: mostly one probe.
+        """Place all servers by the factor, of some, that keeps them nearest to their slots: mostly one probe.
 
         A second probe, which four servers need in one case of six, costs a decision 1 ns of 26.
         """
@@ -325,7 +306,7 @@ cdef class Rules:
         for tried in range(<uint64_t> ARRANGEMENTS + 1):
             # 2^64 / phi, and what follows it: odd factors that spread well.
             self.set.factor = best if tried == ARRANGEMENTS else FACTOR + 2 * tried * FACTOR
-            memset(self.set.places, 0, (self.set.mask + 1) * sizeof(Server))
+            memset(self.set.slots, 0, (self.set.mask + 1) * sizeof(Server))
             longest = 1
             for address, role in servers:
                 memcpy(&words, <const char *> <bytes> address, 16)
@@ -337,17 +318,17 @@ cdef class Rules:
         return 0
 
     cdef int insert(self, const Address *address, uint64_t role) noexcept:
-        cdef uint64_t at = place_of(&self.set, address)
+        cdef uint64_t at = slot_of(&self.set, address)
         cdef int probes = 1
-        while self.set.places[at & self.set.mask].role != NEITHER:
+        while self.set.slots[at & self.set.mask].role != NEITHER:
             at += 1
             probes += 1
-        self.set.places[at & self.set.mask].address = address[0]
-        self.set.places[at & self.set.mask].role = role
+        self.set.slots[at & self.set.mask].address = address[0]
+        self.set.slots[at & self.set.mask].role = role
         return probes
 
     def __dealloc__(self):
-        free(self.set.places)
+        free(self.set.slots)
 
 
 @cython.final
@@ -387,7 +368,7 @@ cdef class Fastpath:
         cdef list held = list(packets)
         cdef bytes outcomes = PyBytes_FromStringAndSize(NULL, len(held))
         cdef int first, count, i
-        if self.lent:
+        if self.owned_by_thread:
             raise RuntimeError("a queue thread decides here")
         for first in range(0, len(held), BATCH):
             count = min(len(held) - first, <int> BATCH)

@@ -35,6 +35,18 @@ CONTACT, RESTORED = 0, 3
 COUNTED = (CONTACT, RESTORED)
 
 
+def port(packet: bytes) -> int:
+    """The source's port of a TCP packet, 0 where there is none."""
+    if len(packet) < 20:
+        return 0
+    if packet[0] >> 4 == 4 and packet[9] == 6 and int.from_bytes(packet[6:8], "big") & 0x1FFF == 0:
+        header = 4 * (packet[0] & 15)
+        return int.from_bytes(packet[header : header + 2], "big") if 20 <= header <= len(packet) - 2 else 0
+    if len(packet) >= 42 and packet[0] >> 4 == 6 and packet[6] == 6:
+        return int.from_bytes(packet[40:42], "big")
+    return 0
+
+
 @dataclass
 class Entry:
     """A listed host."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd.engine._headers import REASONS, addresses
+from mxallowd.engine._headers import REASONS, addresses, port
 from tests import oracle
 from tests.strategies import (
     DESTINATION,
@@ -131,3 +131,29 @@ def test_ipv4_is_mapped() -> None:
 def test_only_bytes(wrong: object) -> None:
     with pytest.raises(TypeError):
         addresses(wrong)  # type: ignore[arg-type]
+
+
+# ---- the source's port
+
+
+@given(packets)
+def test_the_port_is_that_of_the_oracle(packet: bytes) -> None:
+    assert port(packet) == oracle.port(packet)
+
+
+@given(ipv4_packets)
+def test_the_port_is_that_of_dpkt(packet: bytes) -> None:
+    theirs = dpkt.ip.IP(packet)
+    if theirs.p == dpkt.ip.IP_PROTO_TCP and not theirs.offset and len(packet) >= 4 * theirs.hl + 2:
+        assert port(packet) == int.from_bytes(packet[4 * theirs.hl : 4 * theirs.hl + 2], "big")
+    else:
+        assert port(packet) == 0
+
+
+def test_the_port_of_a_syn() -> None:
+    for source, destination in ((HOST4, FAKE4), (HOST6, FAKE6)):
+        packet = syn(source, destination)
+        header = len(packet) - 20
+        assert port(packet) == 49152
+        assert [port(packet[:length]) for length in range(header + 2)] == [0] * (header + 2)
+        assert port(packet[: header + 2]) == 49152

@@ -313,7 +313,7 @@ cdef class QueueThread:
             self.worker.phase = IDLE
             raise OSError(status, "cannot start a queue thread")
         self.started = True
-        self.fastpath.lent = True
+        self.fastpath.owned_by_thread = True
 
     cdef int request(self, uint32_t request) except -1:
         cdef nlmsghdr wake
@@ -358,7 +358,7 @@ cdef class QueueThread:
     def join(self):
         if self.started and not self.joined and pthread_tryjoin_np(self.thread, NULL) == 0:
             self.joined = True
-            self.fastpath.lent = False
+            self.fastpath.owned_by_thread = False
         return self.joined
 
     @property

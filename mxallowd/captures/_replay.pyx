@@ -37,7 +37,7 @@ def feed(Fastpath fastpath not None, bytes candidates not None, now_us, *, offse
     cdef bint by_capture = offset_us is not None
     cdef Path *path = &fastpath.path
     cdef Packet packets[<int> BATCH]
-    if fastpath.lent:
+    if fastpath.owned_by_thread:
         raise RuntimeError("a queue thread decides here")
     with nogil:
         while first < total:
@@ -61,7 +61,7 @@ def replay(Fastpath fastpath not None, bytes candidates not None, not_before_us=
     cdef uint64_t now_us = not_before_us, since = since_us, started, ended
     cdef Path *path = &fastpath.path
     cdef Packet packets[<int> BATCH]
-    if fastpath.lent:
+    if fastpath.owned_by_thread:
         raise RuntimeError("a queue thread decides here")
     with nogil:
         started = monotonic_ns()

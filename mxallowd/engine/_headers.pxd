@@ -1,6 +1,6 @@
 """IPv4 and IPv6 headers: the two addresses of a packet, every length checked before a byte is read."""
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint16_t
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._packet cimport Packet
@@ -17,6 +17,9 @@ cdef enum Parse:
 cdef Parse parse_addresses(
     const uint8_t *packet, size_t length, Address *source, Address *destination) noexcept nogil
 
-# The same for a batch: a status and two addresses for each packet, zero where it cannot be parsed.
+# The TCP port that a packet comes from, which starts at `packet`; 0 where it is not TCP, or not among these bytes.
+cdef uint16_t source_port(const uint8_t *packet, size_t length) noexcept nogil
+
+# parse_addresses() for a batch: a status and two addresses for each packet, zero where it cannot be parsed.
 cdef void parse_packets(
     const Packet *packets, int count, uint8_t *parses, Address *sources, Address *destinations) noexcept nogil

@@ -9,3 +9,9 @@ def addresses(packet: bytes) -> tuple[bytes, bytes]:
     `packet` starts at the IP header (RFC 791, 3.1; RFC 8200, 3) and may end anywhere. Raises ValueError with
     one of REASONS where the header cannot be parsed.
     """
+
+def port(packet: bytes) -> int:
+    """The TCP port that an IP packet comes from (RFC 9293, 3.1), 0 where it is not TCP or not among these bytes.
+
+    A later fragment has none, and behind an IPv6 extension header none is looked for. Never raises.
+    """

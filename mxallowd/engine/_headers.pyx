@@ -1,9 +1,9 @@
 """IPv4 and IPv6 headers: the two addresses of a packet, every length checked before a byte is read.
 
 The decision needs the addresses alone, so nothing behind the fixed part of a header is looked at: IPv4
-options, IPv6 extension headers and fragments change no answer. What the kernel hands over it has itself
-checked (ip_rcv, ip6_rcv_core); whatever fails here is a bug of ours or a truncated copy, and the caller
-accepts it.
+options, IPv6 extension headers and fragments change no answer. (Of a refused packet alone the source's port
+is read.) What the kernel hands over it has itself checked (ip_rcv, ip6_rcv_core); whatever fails here is a
+bug of ours or a truncated copy, and the caller accepts it.
 """
 from libc.string cimport memset
 
@@ -15,9 +15,13 @@ cdef enum:
     IPV4_HEADER = 20
     IPV4_SOURCE = 12
     IPV4_DESTINATION = 16
+    IPV4_OFFSET = 6
+    IPV4_PROTOCOL = 9
     IPV6_HEADER = 40
+    IPV6_NEXT = 6
     IPV6_SOURCE = 8
     IPV6_DESTINATION = 24
+    TCP = 6
 
 REASONS = ("", "empty", "bad-version", "truncated", "bad-header-length")
 
@@ -60,6 +64,31 @@ cdef void parse_packets(
         if parses[i] != PARSE_OK:
             memset(&sources[i], 0, sizeof(Address))
             memset(&destinations[i], 0, sizeof(Address))
+
+
+cdef uint16_t source_port(const uint8_t *packet, size_t length) noexcept nogil:
+    cdef size_t header
+    if length < IPV4_HEADER:
+        return 0
+    if packet[0] >> 4 == 4:
+        header = <size_t> (packet[0] & 0x0f) * 4
+        # Neither another protocol nor a later fragment has the port there.
+        if header < IPV4_HEADER or packet[IPV4_PROTOCOL] != TCP or (
+                packet[IPV4_OFFSET] & 0x1f) | packet[IPV4_OFFSET + 1]:
+            return 0
+    else:
+        # An extension header may stand between; a SYN has none (RFC 8200, 4).
+        header = IPV6_HEADER
+        if packet[0] >> 4 != 6 or packet[IPV6_NEXT] != TCP:
+            return 0
+    # RFC 9293, 3.1: it comes first.
+    if length < header + 2:
+        return 0
+    return <uint16_t> (packet[header] << 8 | packet[header + 1])
+
+
+def port(bytes packet not None):
+    return source_port(<const uint8_t *> <const char *> packet, <size_t> len(packet))
 
 
 def addresses(bytes packet not None):

@@ -3,10 +3,10 @@
 It is cut into shards as the whitelist is, and has the same rule: **exactly one thread writes a shard, in the refusing
 branch of the decision alone; every thread may read it.** So nothing here locks, and nothing is allocated.
 
-* A host has its place in one set of four, found by the keyed hash that the whitelist's index has as well: nobody
+* A host has its slot in one set of four, found by the keyed hash that the whitelist's index has as well: nobody
   outside can aim at a set. Where all four are taken, the host that was refused longest ago goes.
 * A reader loads the state, then host and times, and the state again; the same state means that they belong together.
-  The writer sets it to 0 before another host takes the place. An update of the same host moves the times first, so a
+  The writer sets it to 0 before another host takes the slot. An update of the same host moves the times first, so a
   reader may see a last time that is newer than the count beside it.
 * A connection attempt counts once, however often its SYN is sent again: the same port of the source, at most 35 s after
   the SYN before (Linux sends one 1, 3, 7, 15, 31 and 63 s after the first: tcp(7), tcp_syn_retries).
@@ -23,7 +23,7 @@ from mxallowd.engine.c_atomic cimport prefetch_to
 
 cdef enum:
     STEP_SHIFT = 20
-    SET_PLACES = 4                 # places of a set: two lines of the cache
+    SET_SLOTS = 4                 # slots of a set: two lines of the cache
     REPEATED_STEPS = 34     # 35 s
     TOLD_STEPS = 58         # a minute
     MOST_TIMES = 0xffffff
@@ -35,7 +35,7 @@ cdef enum:
     PORT_SHIFT = 24         # of the last attempt, 16 bits
     SERVER_SHIFT = 16       # number of the server of the last attempt, 8 bits
     TOLD_SHIFT = 8          # low bits of the step in which an event told of it, 8 bits
-    # The lowest 8 bits are a generation: the same host in the same place twice is not taken for one stay.
+    # The lowest 8 bits are a generation: the same host in the same slot twice is not taken for one stay.
 
 cdef struct Refusal:        # 32 bytes
     Address host
@@ -51,26 +51,26 @@ cdef struct RefusedRecord:  # as entries() gives it
     uint8_t reserved[3]
 
 cdef struct RefusedShard:
-    Refusal *places
+    Refusal *slots
     uint64_t sets
-    uint64_t size           # places that are taken
+    uint64_t size           # slots that are taken
     uint64_t pushed_out     # hosts that went for others
     uint64_t untold         # refusals that were to be told of and found no room in the ring
 
 cdef inline Refusal *refused_set(const RefusedShard *shard, uint64_t hash) noexcept nogil:
     # The lower half of the hash; the whitelist's index scales the upper one.
-    return &shard.places[(<uint64_t> <uint32_t> hash * shard.sets >> 32) * SET_PLACES]
+    return &shard.slots[(<uint64_t> <uint32_t> hash * shard.sets >> 32) * SET_SLOTS]
 
 cdef inline void refused_prefetch(const RefusedShard *shard, uint64_t hash) noexcept nogil:
-    cdef Refusal *places = refused_set(shard, hash)
-    prefetch_to(places, 1, 2)
-    prefetch_to(places + 2, 1, 2)
+    cdef Refusal *slots = refused_set(shard, hash)
+    prefetch_to(slots, 1, 2)
+    prefetch_to(slots + 2, 1, 2)
 
-# The shard's thread only. The place of the host, the refusal counted; `tell` says whether an event is due.
+# The shard's thread only. The slot of the host, the refusal counted; `tell` says whether an event is due.
 cdef Refusal *refused_note(
     RefusedShard *shard, const Address *host, uint64_t hash, uint8_t server, uint16_t port, uint64_t now_us,
     bint *tell) noexcept nogil
-cdef void refused_told(Refusal *place, uint64_t now_us) noexcept nogil
+cdef void refused_told(Refusal *slot, uint64_t now_us) noexcept nogil
 # Any thread. A copy of what is known of the host; False: nothing is.
 cdef bint refused_find(const RefusedShard *shard, const Address *host, uint64_t hash, Refusal *found) noexcept nogil
 

@@ -25,7 +25,7 @@ class Refused:
     """Who was refused at a real server, in memory that is taken at once and never grows.
 
     Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form. Queue threads write it; the methods are for the main
-    thread. Of a full set of four places the host goes that was refused longest ago.
+    thread. Of a full set of four slots the host goes that was refused longest ago.
     """
 
     def __new__(cls, max_hosts: int, shards: int, table: Table) -> Refused:
@@ -43,7 +43,7 @@ class Refused:
     def find(self, host: bytes) -> Refusals | None:
         """What is known of a host, over all shards. Raises ValueError where host is not 16 bytes."""
     def entries(self, start: int, budget: int) -> tuple[bytes, int]:
-        """Known hosts, looked for in `budget` places from `start` (0 at first), and the next start, 0 at the end.
+        """Known hosts, looked for in `budget` slots from `start` (0 at first), and the next start, 0 at the end.
 
         A host is a record of 32 bytes in native order: address (16), first and last time in steps of STEP_US (4 each),
         times (4), number of the server (1), 3 of zeros. A host that is in several shards comes once for each. Any

@@ -13,7 +13,7 @@ from mxallowd.engine._shard cimport shard_hash
 from mxallowd.engine._table cimport Table
 from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load64, store64
 
-LEAST_HOSTS = <int> SET_PLACES
+LEAST_HOSTS = <int> SET_SLOTS
 HOST_BYTES = sizeof(Refusal)
 STEP_US = 1 << STEP_SHIFT
 
@@ -41,32 +41,32 @@ cdef inline void count(uint64_t *counter) noexcept nogil:
     store64(counter, load64(counter, RELAXED) + 1, RELAXED)
 
 
-cdef inline bint is_of(const Refusal *place, const Address *host) noexcept nogil:
-    return ((place.host.low ^ host.low) | (place.host.high ^ host.high)) == 0
+cdef inline bint is_of(const Refusal *slot, const Address *host) noexcept nogil:
+    return ((slot.host.low ^ host.low) | (slot.host.high ^ host.high)) == 0
 
 
 cdef inline uint64_t state_of(uint64_t times, uint16_t port, uint8_t server, uint64_t low) noexcept nogil:
     return times << TIMES_SHIFT | <uint64_t> port << PORT_SHIFT | <uint64_t> server << SERVER_SHIFT | low
 
 
-cdef inline Refusal *take_place(
-        RefusedShard *shard, Refusal *places, const Address *host, uint8_t server, uint16_t port,
+cdef inline Refusal *take_slot(
+        RefusedShard *shard, Refusal *slots, const Address *host, uint8_t server, uint16_t port,
         uint32_t now) noexcept nogil:
-    """Give the host a place: an empty one, else that of the host that was refused longest ago."""
+    """Give the host a slot: an empty one, else that of the host that was refused longest ago."""
     cdef uint64_t key, least = <uint64_t> -1, state
     cdef Refusal *oldest
     cdef int i
-    # No branch on which of them it is. The last time of an empty place is 0.
-    for i in range(<int> SET_PLACES):
-        key = <uint64_t> last_of(places[i].when) << 8 | <uint64_t> i
+    # No branch on which of them it is. The last time of an empty slot is 0.
+    for i in range(<int> SET_SLOTS):
+        key = <uint64_t> last_of(slots[i].when) << 8 | <uint64_t> i
         least = key if key < least else least
-    oldest = &places[least & 0xff]
+    oldest = &slots[least & 0xff]
     state = oldest.state
     if state:
         count(&shard.pushed_out)
     else:
         count(&shard.size)
-    # No reader takes the place for anybody's while it changes hands.
+    # No reader takes the slot for anybody's while it changes hands.
     store64(&oldest.state, 0, RELAXED)
     fence(RELEASE)
     store64(&oldest.host.high, host.high, RELAXED)
@@ -82,59 +82,59 @@ cdef inline Refusal *take_place(
 cdef Refusal *refused_note(
         RefusedShard *shard, const Address *host, uint64_t hash, uint8_t server, uint16_t port, uint64_t now_us,
         bint *tell) noexcept nogil:
-    cdef Refusal *places = refused_set(shard, hash)
-    cdef Refusal *place
+    cdef Refusal *slots = refused_set(shard, hash)
+    cdef Refusal *slot
     cdef uint32_t now = <uint32_t> (now_us >> STEP_SHIFT), since
     cdef uint64_t state
     cdef int i
-    for i in range(<int> SET_PLACES):
+    for i in range(<int> SET_SLOTS):
         # What this thread alone writes needs no atomic access of its own.
-        place = &places[i]
-        if place.host.low != host.low:
+        slot = &slots[i]
+        if slot.host.low != host.low:
             # One load and one branch for nearly all.
             continue
-        state = place.state
-        if place.host.high != host.high or state == 0:
+        state = slot.state
+        if slot.host.high != host.high or state == 0:
             continue
-        since = now - last_of(place.when)
-        store64(&place.when, place.when >> 32 << 32 | now, RELAXED)
+        since = now - last_of(slot.when)
+        store64(&slot.when, slot.when >> 32 << 32 | now, RELAXED)
         if since > REPEATED_STEPS or <uint16_t> (state >> PORT_SHIFT) != port:
             state = state_of(
                 min(times_of(state) + 1, <uint64_t> MOST_TIMES), port, server, state & ((1 << SERVER_SHIFT) - 1))
-            store64(&place.state, state, RELEASE)
+            store64(&slot.state, state, RELEASE)
         tell[0] = since >= TOLD_STEPS or ((now - (state >> TOLD_SHIFT)) & 0xff) >= TOLD_STEPS
-        return place
+        return slot
     tell[0] = True
-    return take_place(shard, places, host, server, port, now)
+    return take_slot(shard, slots, host, server, port, now)
 
 
-cdef void refused_told(Refusal *place, uint64_t now_us) noexcept nogil:
-    store64(&place.state, (place.state & ~(<uint64_t> 0xff << TOLD_SHIFT))
+cdef void refused_told(Refusal *slot, uint64_t now_us) noexcept nogil:
+    store64(&slot.state, (slot.state & ~(<uint64_t> 0xff << TOLD_SHIFT))
             | (now_us >> STEP_SHIFT & 0xff) << TOLD_SHIFT, RELEASE)
 
 
-cdef bint read_place(const Refusal *place, Refusal *found) noexcept nogil:
-    """A copy of the place whose parts belong together; False where it is empty, or changes hands all the time."""
+cdef bint read_slot(const Refusal *slot, Refusal *found) noexcept nogil:
+    """A copy of the slot whose parts belong together; False where it is empty, or changes hands all the time."""
     cdef int _
     for _ in range(READ_TRIES):
-        found.state = load64(&place.state, ACQUIRE)
+        found.state = load64(&slot.state, ACQUIRE)
         if found.state == 0:
             return False
-        found.host.low = load64(&place.host.low, RELAXED)
-        found.host.high = load64(&place.host.high, RELAXED)
-        found.when = load64(&place.when, RELAXED)
+        found.host.low = load64(&slot.host.low, RELAXED)
+        found.host.high = load64(&slot.host.high, RELAXED)
+        found.when = load64(&slot.when, RELAXED)
         fence(ACQUIRE)
-        if load64(&place.state, RELAXED) == found.state:
+        if load64(&slot.state, RELAXED) == found.state:
             return True
     return False
 
 
 cdef bint refused_find(
         const RefusedShard *shard, const Address *host, uint64_t hash, Refusal *found) noexcept nogil:
-    cdef const Refusal *places = refused_set(shard, hash)
+    cdef const Refusal *slots = refused_set(shard, hash)
     cdef int i
-    for i in range(<int> SET_PLACES):
-        if read_place(&places[i], found) and is_of(found, host):
+    for i in range(<int> SET_SLOTS):
+        if read_slot(&slots[i], found) and is_of(found, host):
             return True
     return False
 
@@ -146,25 +146,25 @@ cdef class Refused:
     def __cinit__(self, max_hosts, shards, Table table not None):
         cdef uint64_t sets
         cdef int i
-        if not 1 <= shards or max_hosts < shards * SET_PLACES:
+        if not 1 <= shards or max_hosts < shards * SET_SLOTS:
             raise ValueError(f"{max_hosts} refused hosts cannot be shared by {shards} threads")
-        sets = max_hosts // (shards * SET_PLACES)
+        sets = max_hosts // (shards * SET_SLOTS)
         self.shards = <RefusedShard *> calloc(shards, sizeof(RefusedShard))
         if not self.shards:
             raise MemoryError()
         self.shard_count = shards
-        self.max_hosts = sets * SET_PLACES * <uint64_t> self.shard_count
+        self.max_hosts = sets * SET_SLOTS * <uint64_t> self.shard_count
         self.servers = []
         self.table = table
         for i in range(self.shard_count):
             self.shards[i].sets = sets
-            self.shards[i].places = <Refusal *> map_pages(sets * SET_PLACES * sizeof(Refusal))
+            self.shards[i].slots = <Refusal *> map_pages(sets * SET_SLOTS * sizeof(Refusal))
 
     def __dealloc__(self):
         cdef int i
         if self.shards:
             for i in range(self.shard_count):
-                unmap_pages(self.shards[i].places, self.shards[i].sets * SET_PLACES * sizeof(Refusal))
+                unmap_pages(self.shards[i].slots, self.shards[i].sets * SET_SLOTS * sizeof(Refusal))
             free(self.shards)
 
     cdef RefusedShard *shard_at(self, int shard) except NULL:
@@ -211,14 +211,14 @@ cdef class Refused:
         return self._refusals(first, last, times, server) if times else None
 
     def entries(self, start, budget):
-        cdef uint64_t at = start, places = self.shards[0].sets * SET_PLACES, left = budget
+        cdef uint64_t at = start, slots = self.shards[0].sets * SET_SLOTS, left = budget
         cdef bytes records = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> (left * sizeof(RefusedRecord)))
         cdef RefusedRecord *target = <RefusedRecord *> PyBytes_AS_STRING(records)
         cdef Py_ssize_t taken = 0
         cdef Refusal found
         with nogil:
             while at < self.max_hosts and left > 0:
-                if read_place(&self.shards[at // places].places[at % places], &found):
+                if read_slot(&self.shards[at // slots].slots[at % slots], &found):
                     memset(&target[taken], 0, sizeof(RefusedRecord))
                     target[taken].host = found.host
                     target[taken].first = <uint32_t> (found.when >> 32)
@@ -234,14 +234,14 @@ cdef class Refused:
         cdef RefusedShard *own = self.shard_at(shard)
         cdef Address address
         cdef bint tell = False
-        cdef Refusal *place
+        cdef Refusal *slot
         if len(host) != 16:
             raise ValueError("a host is 16 bytes")
         memcpy(&address, <const char *> <bytes> host, 16)
-        place = refused_note(
+        slot = refused_note(
             own, &address, shard_hash(&self.table.shards[0], &address), server, port, now_us, &tell)
         if tell:
-            refused_told(place, now_us)
+            refused_told(slot, now_us)
         return bool(tell)
 
     def counters(self):

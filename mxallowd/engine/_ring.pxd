@@ -34,7 +34,7 @@ cdef struct Event:              # 64 bytes; events.py unpacks the same layout
 cdef struct RingState:
     Event *events
     uint32_t capacity           # a power of two
-    uint32_t reserve            # places that only pressing events may take
+    uint32_t reserve            # slots that only pressing events may take
     int wake_fd                 # eventfd of the reader
     uint32_t asleep             # set by the reader, cleared by whoever wakes it
     uint64_t written            # events claimed so far: the writer's own
@@ -46,7 +46,7 @@ cdef struct RingState:
 cdef enum:
     REFUSED_PART = 8
 
-# The writer's thread only. The next place, to be filled in every field; NULL: there was no room, and it is counted.
+# The writer's thread only. The next slot, to be filled in every field; NULL: there was no room, and it is counted.
 # `pressing`: may use the reserve.
 cdef Event *ring_claim(RingState *ring, bint pressing) noexcept nogil
 # The same in a batch: `limit` from ring_limit() at its beginning. The reader may have made more room by then.

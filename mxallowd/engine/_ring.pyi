@@ -10,7 +10,7 @@ class Ring:
     def __new__(cls, capacity: int, wake_fd: int) -> Ring:
         """A ring of `capacity` events (a power of two, 4 to 2**24) that wakes its reader through eventfd `wake_fd`.
 
-        Half of the places are kept for pressing events. Raises ValueError on another capacity, MemoryError.
+        Half of the slots are kept for pressing events. Raises ValueError on another capacity, MemoryError.
         """
     def push(self, event: bytes, *, pressing: bool = True) -> bool:
         """Write one event of EVENT_SIZE bytes; False where there is no room (and `lost` counts it).
@@ -30,5 +30,5 @@ class Ring:
         """Pressing events among them."""
     @property
     def capacity(self) -> int:
-        """Places for events."""
+        """Slots for events."""
     def __len__(self) -> int: ...

@@ -47,14 +47,14 @@ cdef class Ring:
         unmap_pages(self.state.events, <size_t> self.state.capacity * sizeof(Event))
 
     def push(self, event, *, pressing=True):
-        cdef Event *place
+        cdef Event *slot
         cdef bytes record = event
         if len(record) != sizeof(Event):
             raise ValueError(f"an event has {EVENT_SIZE} bytes")
-        place = ring_claim(&self.state, pressing)
-        if place == NULL:
+        slot = ring_claim(&self.state, pressing)
+        if slot == NULL:
             return False
-        memcpy(place, <const char *> record, sizeof(Event))
+        memcpy(slot, <const char *> record, sizeof(Event))
         ring_publish(&self.state)
         ring_wake(&self.state)
         return True

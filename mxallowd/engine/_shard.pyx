@@ -14,7 +14,7 @@ cdef extern from * nogil:
     """
     /* The word of a line that bears the tag, 0 where none does. Where two do, what comes back is neither, and the
        caller sees that it is not the host. Vectors as GCC and Clang have them on every machine, and no branch, which
-       would be a coin's throw: as a loop over 15 words it took a third of a decision. */
+       would be predicted wrong half the time: as a loop over 15 words it took a third of a decision. */
     typedef uint32_t mxallowd_four __attribute__((vector_size(16)));
     static inline __attribute__((always_inline)) uint32_t mxallowd_match(
         const void *line, uint32_t tag_mask, uint32_t tag)

@@ -1,5 +1,5 @@
-/* Whatever the bytes are, addresses are those of the header and written only on PARSE_OK, alone as in a batch, and
-   nothing outside [packet, packet + length) is read.
+/* Whatever the bytes are, addresses are those of the header and written only on PARSE_OK, alone as in a batch, a port is
+   found in TCP alone, and nothing outside [packet, packet + length) is read.
 
    An input is a batch of packets, a byte with its length before each. */
 #include "harness.h"
@@ -17,6 +17,8 @@ struct packet {
 static int (*parse_addresses)(const uint8_t *packet, size_t length, struct address *source, struct address *destination);
 static void (*parse_packets)(
     const struct packet *packets, int count, uint8_t *parses, struct address *sources, struct address *destinations);
+
+static uint16_t (*source_port)(const uint8_t *packet, size_t length);
 
 #ifdef BROKEN
 /* A parser with the mistake that this target is for: it shows that the target sees one. */
@@ -72,6 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             REQUIRE(memcmp(&source, &untouched, 16) == 0 && memcmp(&destination, &untouched, 16) == 0);
             REQUIRE(memcmp(&sources[i], &zero, 16) == 0 && memcmp(&destinations[i], &zero, 16) == 0);
         }
+        /* It reads nothing outside, whatever the addresses are, and finds a port in TCP alone. */
+        if (source_port(packets[i].data, packets[i].length))
+            REQUIRE(packets[i].length >= 22 && packets[i].data[packets[i].data[0] >> 4 == 4 ? 9 : 6] == 6);
         free(blocks[i]);
     }
     return 0;
@@ -90,6 +95,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     parse_packets = (void (*)(const struct packet *, int, uint8_t *, struct address *, struct address *)) exported(
         "mxallowd.engine._headers", "parse_packets",
         "void (struct Packet const *, int, uint8_t *, struct mxallowd_address *, struct mxallowd_address *)");
+    source_port = (uint16_t (*)(const uint8_t *, size_t)) exported(
+        "mxallowd.engine._headers", "source_port", "uint16_t (uint8_t const *, size_t)");
     REQUIRE(parse_addresses(good, sizeof(good), &source, &destination) == PARSE_OK);
     return 0;
 }

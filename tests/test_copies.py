@@ -87,6 +87,8 @@ class World:
                 self.whitelist.admit(host, until_us, self.now_us)
             case "renew":
                 self.whitelist.renew(host, until_us, self.now_us)
+            case "end":
+                self.whitelist.end(host)
             case "second":
                 await self.later(1)
             case "lifetime":
@@ -150,7 +152,7 @@ class World:
             await asyncio.sleep(0.002)
 
 
-STEPS = ("fake", "fake", "real", "drain", "work", "admit", "renew", "second")
+STEPS = ("fake", "fake", "real", "drain", "work", "admit", "renew", "end", "second")
 TROUBLES = ("lifetime", "slow", "fault", "full", "mistake")
 # No more than there is room for: the others would end by themselves.
 HELD = st.lists(st.tuples(st.sampled_from(SENDERS), st.integers(1, 2 * LIFETIME_S), st.booleans()), max_size=ROOM,

@@ -23,7 +23,6 @@ from lab.mta import deliver
 SENDER = ("192.0.2.101", "2001:db8::101")
 SPAMMER = ("192.0.2.66", "2001:db8::66")
 DAEMON = [sys.executable, "-m", "mxallowd", "-F", "-s", "-f", FAKE4, "-f", FAKE6, "-r", REAL4, "-r", REAL6]
-STAMP = re.compile(r"^\d\d\.\d\d\.\d{4} ")
 
 
 @dataclass(frozen=True)

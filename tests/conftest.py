@@ -9,13 +9,18 @@ from tests.daemon_process import QUEUE, SENDER4, SENDER6
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    """A gateway in a namespace of its own. Where none can be made: a failure under CI=true, else a skip."""
+def namespaces() -> None:
+    """Whoever asks for it needs hosts of its own. Where none can be made: a failure under CI=true, else a skip."""
     reason = supported()
     if reason:
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must have the kernel's queue: {reason}")
         pytest.skip(reason)
+
+
+@pytest.fixture
+def lab(namespaces: None) -> Iterator[Lab]:
+    """A gateway in a namespace of its own."""
     with Lab() as made:
         yield made
 

@@ -1,6 +1,5 @@
 """The benchmarks run: each for a moment, without a word about how fast. (tests/test_replay.py has the replay.)"""
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 
 from benchmarks import workload
-from lab.hosts import supported
 from mxallowd.captures.files import read
 from mxallowd.captures.filters import destination_port
 from tests.oracle import Oracle, Whitelist
@@ -45,12 +43,9 @@ def test_table() -> None:
     assert "bytes an entry" in run("table", *small)
 
 
+@pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize("queues", ["1", "2"])
 def test_queue(queues: str) -> None:
-    reason = supported()
-    if reason:
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)
     small = ("--packets", "2000", "--entries", "100", "--queues", queues, "--rate", "2000", "--connects", "5",
              "--repeat", "1")
     shown = run("kernel_queue", *small, "--json")
@@ -60,11 +55,8 @@ def test_queue(queues: str) -> None:
     assert all(figures["steady lost"] == [0] for figures in row["figures"].values())
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_offload() -> None:
-    reason = supported()
-    if reason:
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)
     shown = run("offload", "--packets", "2000", "--entries", "200", "--rate", "5000", "--repeat", "1", "--known", "99",
                 "--changes", "30", "--json")
     assert set(shown["cost_ns"]) == {f"{name}, 99 %" for name in ("no filter", "a", "b", "c")}
@@ -74,24 +66,18 @@ def test_offload() -> None:
     assert len(shown["filling_s"]) == 1
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_rdns() -> None:
-    reason = supported()
-    if reason:
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)
     shown = run("rdns", "--hosts", "200", "--rate", "100", "--connects", "50", "--repeat", "1", "--json")
     assert shown["lookups_per_s"][0] > 0
     assert shown["off_lookups"] == [0]
     assert shown["on_lookups"][0] > 0
 
 
+@pytest.mark.usefixtures("namespaces")
 @pytest.mark.alone
 def test_soak() -> None:
     """Two or three faults, in an order that the seed gives; too short to tell a drift."""
-    reason = supported()
-    if reason:
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)
     shown = run("soak", "--minutes", "0.4", "--seed", "3", "--json")
     assert shown["failures"] == []
     assert shown["connections"] > 100
@@ -131,11 +117,8 @@ def test_bad_arguments_are_said_before_anything_is_measured(name: str, arguments
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("namespaces")
 def test_a_terminated_benchmark_leaves_nothing_behind() -> None:
-    reason = supported()
-    if reason:
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)
     with subprocess.Popen([sys.executable, "benchmarks/kernel_queue.py", "--entries", "100", "--queues", "1"], cwd=ROOT,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         gateway = Path(f"/run/netns/bench-{running.pid}-0-gateway")

@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from lab.demo import WAYS
-from lab.hosts import Lab
 
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize("way", sorted(WAYS))
-def test_the_demo(lab: Lab, way: str) -> None:
-    """`lab` is here for its word on what this machine can do."""
+def test_the_demo(way: str) -> None:
     done = subprocess.run([sys.executable, "-m", "lab.demo", way], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("\nEverything was as expected.\n")

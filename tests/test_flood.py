@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import FAKE4, REAL4, Lab
+from lab.hosts import FAKE4, REAL4, Attempt, Lab
 from lab.programs import Sources, flood
 from tests.daemon_process import SERVERS, DaemonProcess
 
@@ -47,13 +47,17 @@ def test_ten_million_packets_balance(lab: Lab) -> None:
             time.sleep(0.05)
         # Memory stays where it is, with twice as many sources as entries.
         assert resident_kib(daemon.process.pid) - before < 2048
+        # By the number of one more the daemon learns of those that found no room behind its last one.
+        assert client.attempt(FAKE4) is Attempt.REFUSED
         counters = daemon.counters()
         queue = lab.queues()[0]
         assert daemon.stop() == 0
-    assert counters["received"] + counters["lost-by-kernel"] == PACKETS
+    # A machine that is slow lets the queue overflow: what found no room is accepted, and counted.
+    assert counters["received"] + counters["overflow"] == PACKETS + 1
     assert counters["received"] == counters["verdict-accept"] + counters["verdict-drop"]
-    # The kernel numbers each packet that it queues, and those that then did not fit into the socket's buffer.
-    assert queue[7] == counters["received"] + queue[6]
+    # The kernel numbers each packet, those that it could not queue as well.
+    assert queue[7] == PACKETS + 1
+    assert queue[5] + queue[6] == counters["lost-by-kernel"] <= counters["overflow"] < PACKETS // 10
     for name in ("unsent", "broken", "unknown", "errors", "overruns", "malformed", "other"):
         assert counters[name] == 0, name
     met = sum(counters[name] for name in ("fake-new", "fake-known", "fake-full"))

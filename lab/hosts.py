@@ -246,6 +246,15 @@ class Lab:
             if done.returncode:
                 raise RuntimeError(f"{name}: {done.stderr.strip()}")
 
+    def leave_out_bridge_netfilter(self) -> None:
+        """Let packets to the gateway pass its firewall once, and not before in the bridge as well: it costs a quarter.
+
+        Those that wait in a queue then came in by the bridge, and not by one of its ports.
+        """
+        with visit(self.gateway.name):
+            for path in Path("/proc/sys/net/bridge").glob("bridge-nf-call-*"):
+                path.write_text("0\n", encoding="ascii")
+
     def take_any_source(self, *nowhere: str) -> None:
         """Let the gateway take packets from sources to which it has no way; answers to these networks go nowhere."""
         with visit(self.gateway.name):

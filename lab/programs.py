@@ -30,7 +30,8 @@ def compiled(source: Path, *flags: str) -> Path:
     command = [compiler, "-O3", "-Wall", "-Wextra", "-o", str(target), str(source), *flags]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise CompileError(f"{source.name} does not compile: {done.stderr.strip()}")
+        said = done.stderr.splitlines()
+        raise CompileError(f"{source.name} does not compile: {next((line for line in said if 'error' in line), '')}")
     return target
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Lab
+from lab.programs import CompileError, Sources, compiled, flood
 
 
 @pytest.mark.parametrize(("fake", "real"), [(FAKE4, REAL4), (FAKE6, REAL6)], ids=["ipv4", "ipv6"])
@@ -51,6 +52,21 @@ def test_labs_do_not_see_each_other(lab: Lab) -> None:
     with Lab() as other, other.gateway.serve(REAL4):
         assert other.client("client", "192.0.2.101").attempt(REAL4) is Attempt.CONNECTED
         assert lab.client("client", "192.0.2.101").attempt(REAL4) is Attempt.REFUSED
+
+
+def test_a_program_that_does_not_compile_is_one_line(tmp_path: Path) -> None:
+    source = tmp_path / "wrong.c"
+    source.write_text("int main(void)\n{\n    return nothing;\n}\n", encoding="ascii")
+    with pytest.raises(CompileError, match=r"^wrong\.c does not compile: .*wrong\.c:3:.*nothing.*$") as raised:
+        compiled(source)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_words_of_a_flood() -> None:
+    program, *words = flood("192.0.2.10", Sources("10.0.0.0", 500, step=2, without=100), count=7, rate=50)
+    assert Path(program).is_file()
+    assert words == ["7", "50", "192.0.2.10", "10.0.0.0", "2", "500", "100"]
+    assert flood("192.0.2.10", Sources("10.0.0.0", 500))[1:] == ["500", "0", "192.0.2.10", "10.0.0.0", "1", "500"]
 
 
 def test_what_ip_says_is_told(lab: Lab) -> None:

@@ -58,7 +58,7 @@ def test_a_bare_checkout_beside_an_installed_package(capture: Path, tmp_path: Pa
     assert replay(python, checkout, capture, checkout, PYTHONPATH=str(checkout)) > 0
 
 
-def test_the_daemon_that_is_measured_is_the_one_that_is_installed(tmp_path: Path) -> None:
+def test_the_daemon_that_is_measured_is_the_installed_one(tmp_path: Path) -> None:
     """(The words that start it are the same in all benchmarks.)"""
     checkout = environments.checkout(tmp_path / "checkout", built=False)
     packages = environments.installed(tmp_path / "packages")

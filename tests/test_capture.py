@@ -185,7 +185,7 @@ def test_destinations_are_counted() -> None:
     assert counts == {FAKE[0]: 2, REAL[1]: 6}
 
 
-def test_the_length_of_a_payload_is_believed_where_it_is_shorter() -> None:
+def test_the_length_of_a_payload_counts_where_it_is_shorter() -> None:
     """Padding of short Ethernet frames is no part of the packet; a length of 0 stands for a packet not cut yet."""
     padded = ipv6(HOSTS[-1], REAL[1], tcp()[:13]) + bytes(20)
     assert candidates([padded]) == ([], 1)

@@ -67,7 +67,7 @@ def test_a_group_of_nflog_has_one_reader(lab: Lab) -> None:
         assert "link type" not in said
 
 
-def test_what_the_kernel_could_not_hand_over_is_counted_and_said(lab: Lab, client: Host) -> None:
+def test_what_the_kernel_could_not_hand_over_is_said(lab: Lab, client: Host) -> None:
     """The daemon is stopped while more is logged than its receive buffer holds."""
     lab.input_rule("-p", "tcp", "--dport", "25", "--syn", "-j", "NFLOG", "--nflog-group", "5", "--nflog-threshold", "1",
                    programs=["iptables"])

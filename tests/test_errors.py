@@ -44,7 +44,7 @@ def test_6_what_passes_is_counted_and_no_verdict_is_lost(
 
 
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN])
-def test_6_a_verdict_that_finds_no_memory_twice_is_sent_the_third_time(
+def test_6_a_verdict_that_finds_no_memory_is_sent_again(
         guarded: Lab, client: Host, orders: Orders, number: int) -> None:
     with serving(guarded, prefix=orders.prefix) as daemon:
         orders.fail(SEND, number, 2)
@@ -54,7 +54,7 @@ def test_6_a_verdict_that_finds_no_memory_twice_is_sent_the_third_time(
         assert daemon.stop() == 0
 
 
-def test_6_a_verdict_that_cannot_be_sent_is_counted_and_the_next_one_settles_it(
+def test_6_a_verdict_that_cannot_be_sent_is_settled_by_the_next(
         guarded: Lab, client: Host, orders: Orders) -> None:
     with serving(guarded, prefix=orders.prefix) as daemon:
         orders.fail(SEND, errno.ENOBUFS, 3)
@@ -67,7 +67,7 @@ def test_6_a_verdict_that_cannot_be_sent_is_counted_and_the_next_one_settles_it(
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENODEV, errno.ECONNREFUSED])
 @pytest.mark.parametrize("call", [RECEIVE, SEND], ids=["receive", "send"])
-def test_6_what_is_fatal_ends_the_process_with_a_message_and_mail_flows(
+def test_6_what_is_fatal_ends_the_process_and_mail_flows(
         guarded: Lab, client: Host, orders: Orders, call: int, number: int) -> None:
     with serving(guarded, prefix=orders.prefix) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED

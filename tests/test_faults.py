@@ -71,7 +71,7 @@ def flows_again(client: Host, since: float) -> float:
 
 
 @pytest.mark.alone
-def test_1_killed_no_connection_fails_after_the_socket_is_closed(guarded: Lab, client: Host) -> None:
+def test_1_killed_no_connection_fails_from_then_on(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         with Stream(client) as stream:
@@ -85,7 +85,7 @@ def test_1_killed_no_connection_fails_after_the_socket_is_closed(guarded: Lab, c
     assert sum(taken > 0.5 for _, taken, _ in stream.results) <= 2
 
 
-def test_2_a_main_thread_that_hangs_delays_no_verdict_and_is_said_once(guarded: Lab, client: Host) -> None:
+def test_2_a_main_thread_that_hangs_delays_no_verdict(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         with frozen(daemon.process.pid):
             hung = time.monotonic()
@@ -115,7 +115,7 @@ def test_3_a_queue_thread_that_hangs_ends_the_process(guarded: Lab, client: Host
 
 @pytest.mark.alone
 @pytest.mark.parametrize("hogs", [0, 4])
-def test_3_a_queue_thread_that_runs_in_a_circle_ends_the_process(
+def test_3_a_queue_thread_in_a_circle_ends_the_process(
         guarded: Lab, client: Host, tmp_path: Path, hogs: int) -> None:
     """On a busy machine, too, where it has a part of a processor."""
     orders = Orders(tmp_path / "orders")
@@ -151,7 +151,7 @@ def starved(thread: int) -> Iterator[None]:
 
 
 @pytest.mark.alone
-def test_3_a_queue_thread_that_only_waits_for_a_processor_is_not_ended(guarded: Lab, client: Host) -> None:
+def test_3_a_queue_thread_that_is_only_starved_is_not_ended(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         with Stream(client, every_s=0.05) as stream:
@@ -165,7 +165,7 @@ def test_3_a_queue_thread_that_only_waits_for_a_processor_is_not_ended(guarded: 
         assert daemon.stop() == 0
 
 
-def test_3_a_queue_thread_that_hangs_without_packets_harms_nobody(guarded: Lab, client: Host) -> None:
+def test_3_a_queue_thread_that_hangs_unasked_harms_nobody(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         with frozen(thread_named(daemon.process.pid, "mxallowd-q23")):
             time.sleep(1.5)
@@ -236,7 +236,7 @@ def test_4_a_guard_that_does_not_run_is_said_and_started_again(
         assert daemon.process.wait(5) == -signal.SIGKILL
 
 
-def test_4_a_guard_that_cannot_be_started_is_said_and_tried_again(guarded: Lab) -> None:
+def test_4_a_guard_that_cannot_be_started_is_tried_again(guarded: Lab) -> None:
     with serving(guarded) as daemon:
         pid = daemon.process.pid
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -314,7 +314,7 @@ def lab_client(lab: Lab) -> Host:
     return lab.client("other", "192.0.2.102")
 
 
-def test_6_an_interface_goes_down_and_a_ruleset_is_replaced_in_mid_flight(guarded: Lab, client: Host) -> None:
+def test_6_an_interface_goes_down_and_rules_are_replaced(guarded: Lab, client: Host) -> None:
     """Packets that wait are gone then; their senders come again, and the daemon counts and goes on."""
     with serving(guarded) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED

@@ -38,7 +38,7 @@ def test_a_request_that_ends_in_the_middle_is_not_carried_out(there: int, monkey
 
 
 @pytest.mark.parametrize(("word", "shown"), [("\0", "x00"), ("\udcff", "xff")])
-def test_a_service_that_cannot_be_asked_for_is_named_in_our_words(word: str, shown: str) -> None:
+def test_a_service_that_cannot_be_asked_for_is_named_by_us(word: str, shown: str) -> None:
     with pytest.raises(ValueError, match=rf'^has "\\{shown}", which is neither a port'):
         compile_filter(f"port {word}")
 

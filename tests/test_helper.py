@@ -139,7 +139,7 @@ def test_headers_of_sets() -> None:
         "a": "hash:ip family inet maxelem 9", "b": "hash:net family inet6"}
 
 
-def test_a_helper_runs_from_this_tree_and_not_from_the_current_directory(tmp_path: Path) -> None:
+def test_a_helper_runs_from_this_tree_and_from_nowhere_else(tmp_path: Path) -> None:
     evil = tmp_path / "mxallowd" / "mirrors" / "kernel"
     evil.mkdir(parents=True)
     packages = (evil.parent.parent, evil.parent, evil)

@@ -139,7 +139,7 @@ def test_the_readme_knows_every_option() -> None:
         assert f"--{option.name}" in readme
 
 
-def test_the_two_commands_are_in_the_readme_and_ci_calls_the_second() -> None:
+def test_the_commands_are_in_the_readme_and_ci_calls_the_tests() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for script in (ROOT / "scripts").iterdir():
         assert f"./scripts/{script.name}" in readme

@@ -62,7 +62,7 @@ def test_a_stop_loses_no_connection(lab: Lab, client: Host) -> None:
             assert slow == 0
 
 
-def test_sighup_replaces_the_configuration_and_keeps_the_entries(
+def test_sighup_takes_a_new_configuration_and_keeps_entries(
         guarded: Lab, client: Host, tmp_path: Path) -> None:
     guarded.gateway.add_address("192.0.2.40/24")
     file = tmp_path / "mx.conf"

@@ -46,7 +46,7 @@ def test_a_stuck_target_holds_nobody_up_and_is_counted() -> None:
     assert target.lines[-1] == "after"
 
 
-def test_a_target_that_fails_is_tried_again_and_the_loss_is_said() -> None:
+def test_a_failing_target_is_tried_again_and_the_loss_is_said() -> None:
     target = Stuck()
     target.fail = True
     target.go.set()

@@ -123,7 +123,7 @@ def test_a_packet_without_an_id_is_broken(attributes: bytes) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 8, 9, 0xffff])
-def test_an_attribute_whose_length_does_not_fit_ends_the_packet_but_not_its_id(length: int) -> None:
+def test_an_attribute_of_a_wrong_length_ends_all_but_the_id(length: int) -> None:
     data = message(QUEUE_PACKET, GENERIC + packet_header(5) + attribute(NFQA_PAYLOAD, b"abc", length=length))
     what, number, payload, taken = read(data)
     assert (what, number, taken) == ("packet", 5, len(data))

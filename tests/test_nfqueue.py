@@ -73,7 +73,7 @@ def test_a_dropped_syn_comes_again_and_meets_the_table(daemon: DaemonProcess, cl
         assert waiting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
-def test_an_entry_lives_whitelist_time_and_use_does_not_renew_it(guarded: Lab, client: Host) -> None:
+def test_an_entry_lives_whitelist_time_and_use_renews_nothing(guarded: Lab, client: Host) -> None:
     with DaemonProcess(guarded.gateway, [*SERVERS, "-n", QUEUE, "-t", "2"]) as daemon:
         daemon.wait_for("start ")
         assert client.attempt(FAKE4) is Attempt.REFUSED

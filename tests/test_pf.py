@@ -164,7 +164,7 @@ def test_the_table_stays_and_is_taken_over(lab: Lab, pf: Pf, client: Host) -> No
     assert pf.table() == set()
 
 
-def test_a_flushed_table_is_filled_again_and_a_missing_one_is_said(lab: Lab, pf: Pf, client: Host) -> None:
+def test_a_flushed_table_is_filled_and_a_missing_one_is_said(lab: Lab, pf: Pf, client: Host) -> None:
     with daemon(lab, pf, "-p", "br0") as process:
         process.wait_for("start ")
         assert client.attempt(FAKE4) is Attempt.REFUSED

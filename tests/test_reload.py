@@ -66,7 +66,7 @@ def storm(daemon: DaemonProcess, file: Path) -> Iterator[list[str]]:
         thread.join()
 
 
-def test_9_a_storm_of_reloads_under_load_loses_no_verdict_and_no_entry(
+def test_9_a_storm_of_reloads_loses_no_verdict_and_no_entry(
         guarded: Lab, client: Host, tmp_path: Path) -> None:
     file = tmp_path / "mx.conf"
     file.write_text(WHOLE, encoding="ascii")

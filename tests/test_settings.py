@@ -57,7 +57,7 @@ def test_long_names_of_servers_and_queue() -> None:
     assert good("--fake-mailserver 192.0.2.1 --real-mailserver 192.0.2.2 --queue-num 23") == good(MINIMUM)
 
 
-def test_servers_add_up_and_single_values_of_the_command_line_win() -> None:
+def test_servers_add_up_and_values_of_the_command_line_win() -> None:
     settings = good("-f 192.0.2.9 -r ::2 -t 10",
                     "fake-mailserver 192.0.2.1\nfake-mailserver 192.0.2.1\nreal-mailserver ::1\n"
                     "queue-num 7\nwhitelist-time 99\nwhitelist-time 88\nquiet\n")
@@ -67,7 +67,7 @@ def test_servers_add_up_and_single_values_of_the_command_line_win() -> None:
     assert good("", "fake-mailserver ::1\nreal-mailserver ::2\nqueue-num 7\nqueue-num 8\n").queue_num == range(8, 9)
 
 
-def test_a_server_is_fake_or_real_in_whatever_form_it_is_written() -> None:
+def test_a_server_is_fake_or_real_in_any_form_of_its_address() -> None:
     assert messages("-f 2001:DB8::1 -r 2001:db8:0:0::1 -n 1") == [
         'command line: real-mailserver: "2001:db8:0:0::1" is a fake-mailserver already']
     assert messages("-f ::ffff:192.0.2.1 -n 1", "real-mailserver 192.0.2.1") == [

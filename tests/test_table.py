@@ -378,7 +378,7 @@ def test_a_host_is_found_in_any_shard() -> None:
     assert counters(table, "successful", "entries") == (3, 0)
 
 
-def test_an_expired_entry_of_one_shard_does_not_hide_a_living_one() -> None:
+def test_an_expired_entry_hides_no_living_one_of_another_shard() -> None:
     table = Table(4, 2)
     table.add(host(1), 10, 0, shard=0)
     table.add(host(1), 30, 10, shard=1)

@@ -250,7 +250,7 @@ def test_a_ruleset_reload_in_mid_flight(guarded: Lab, client: Host, way: Way) ->
 
 
 @pytest.mark.parametrize("way", ["set"], indirect=True)
-def test_a_table_that_is_missing_is_said_and_filled_when_it_comes(guarded: Lab, client: Host, way: Way) -> None:
+def test_a_missing_table_is_said_and_filled_when_it_comes(guarded: Lab, client: Host, way: Way) -> None:
     with start(guarded, way) as daemon:
         assert client.attempt(FAKE4, source=SENDER4) is Attempt.REFUSED
         assert in_set(guarded, way, "mx_white4", SENDER4)
@@ -262,7 +262,7 @@ def test_a_table_that_is_missing_is_said_and_filled_when_it_comes(guarded: Lab, 
         daemon.wait_for("kernel-table-filled ")
 
 
-def test_a_wrong_set_is_said_at_the_start_and_mended_while_it_runs(lab: Lab) -> None:
+def test_a_wrong_set_is_said_at_the_start_and_mended_later(lab: Lab) -> None:
     def sets(kind: str, flags: str) -> str:
         return f"table inet mx {{\nset mx_white4 {{\ntype {kind}\n{flags}\n}}\nset mx_white6 {{\ntype ipv6_addr\n" \
             "flags timeout\n}\n}\n"
@@ -309,7 +309,7 @@ def test_without_the_privilege_the_daemon_says_so(lab: Lab) -> None:
     assert "cannot capture from" in done.stderr
 
 
-def test_it_works_without_netfilterqueue_and_without_the_queue_thread(lab: Lab) -> None:
+def test_it_works_without_netfilterqueue_and_queue_thread(lab: Lab) -> None:
     """As on a system for which there are none."""
     script = ("import sys; sys.modules['netfilterqueue'] = None; sys.modules['mxallowd.backends._worker'] = None\n"
               "from mxallowd import cli; sys.exit(cli.main(sys.argv[1:]))")

@@ -83,7 +83,7 @@ def test_answers_are_counted_and_end_nothing(kernel: Kernel) -> None:
     assert not kernel.thread.ended
 
 
-def test_a_gap_in_the_numbers_is_what_the_kernel_decided_by_itself(kernel: Kernel) -> None:
+def test_a_gap_in_the_numbers_is_what_the_kernel_decided(kernel: Kernel) -> None:
     for number in (10, 11, 15, 15, 3, 4):
         kernel.end.send(packet(number, syn(HOSTS[0], FAKE[0])))
     # 12 to 14 are missing; 15 again and 3 are a queue bound anew.
@@ -113,7 +113,7 @@ def test_it_starts_once(kernel: Kernel) -> None:
         kernel.thread.start()
 
 
-def test_a_socket_that_is_dead_ends_the_thread_and_the_main_loop_is_told(idle: Kernel) -> None:
+def test_a_dead_socket_ends_the_thread_and_is_told(idle: Kernel) -> None:
     """A thread that went on would hold packets for ever; verdicts that were not sent are not counted as given."""
     idle.end.send(packet(1, syn(HOSTS[0], FAKE[0])))
     idle.end.close()

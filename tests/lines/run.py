@@ -33,7 +33,7 @@ LEFT_OUT = (
 # What judges speed, which this build does not have, what takes long and reaches nothing that others do not, and what
 # needs the command beside its Python.
 DESELECTED = (
-    "test_capture_backend.py::test_what_the_kernel_could_not_hand_over_is_counted_and_said",
+    "test_capture_backend.py::test_what_the_kernel_could_not_hand_over_is_said",
     "test_faults.py::test_5_a_queue_that_is_full",
     "test_kernel_nft.py::test_200_000_entries_are_filled_in_under_2_s",
     "test_lifecycle.py::test_a_start_that_is_interrupted_starts_nothing",

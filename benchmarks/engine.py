@@ -7,9 +7,11 @@ from ipaddress import IPv4Address, IPv6Address
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.captures._replay import preload, replay
 from mxallowd.captures.files import CHUNK
+from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import LATEST_US, Table
 
+MAX_REFUSED = 262_144  # the daemon's default
 BATCH = 64  # packets that are decided together
 RING_EVENTS = 2 * CHUNK  # half of it is for any event, so that no event of a chunk is lost
 NEVER_US = 2**52 - 1  # for peers that count from 1970
@@ -21,7 +23,7 @@ def packed(server: IPv4Address | IPv6Address) -> bytes:
 
 
 class Engine:
-    """A whitelist with room for `max_entries`, `entries` other hosts in it, and the decision over it."""
+    """A whitelist with room for `max_entries`, `entries` other hosts in it, the refused hosts, and the decision."""
 
     def __init__(
         self, fake: Sequence[IPv4Address | IPv6Address], real: Sequence[IPv4Address | IPv6Address], lifetime_s: int,
@@ -30,8 +32,10 @@ class Engine:
         self.table = Table(max_entries)
         preload(self.table, entries, LATEST_US, 0)
         self._ring = Ring(RING_EVENTS, -1)
-        rules = Rules([*map(packed, fake)], [*map(packed, real)], lifetime_s)
-        self._fastpath = Fastpath(self.table, self._ring, rules)
+        refused = Refused(MAX_REFUSED, 1, self.table)
+        numbers = {server: refused.number_of(server) for server in map(packed, real)}
+        rules = Rules([*map(packed, fake)], [*map(packed, real)], lifetime_s, numbers)
+        self._fastpath = Fastpath(self.table, self._ring, rules, refused=refused)
         self._last_us = 0
         self._since_us: int | None = None  # the time of the first packet
         self.deciding_ns = 0

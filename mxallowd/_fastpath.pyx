@@ -8,8 +8,7 @@ from libc.string cimport memcpy, memset
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._headers cimport PARSE_OK, parse_packets, source_port
 from mxallowd.engine._packet cimport Packet
-from mxallowd.engine._refused cimport (
-    MOST_SERVERS, TIMES_SHIFT, Refusal, Refused, refused_note, refused_prefetch, refused_told)
+from mxallowd.engine._refused cimport MOST_SERVERS, Refused, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
     ACCEPTED, EVICTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit,
     ring_limit_refused, ring_publish)
@@ -171,22 +170,15 @@ cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t
 
 
 cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept nogil:
-    cdef Refusal *slot
-    cdef bint tell = False
+    cdef uint32_t attempts
     if path.refused == NULL:
         report(path, REFUSED, False, packet, at, 0)
         return REAL_REFUSED
-    slot = refused_note(
+    attempts = refused_note(
         path.refused, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> (path.roles[at] >> NUMBER_SHIFT),
-        source_port(packet.data, packet.length), packet.now_us, &tell)
-    if not tell:
-        return REAL_REFUSED
-    if path.ring.written < path.limit_refused:
-        report(path, REFUSED, False, packet, at, 0, <uint32_t> (slot.state >> TIMES_SHIFT))
-        refused_told(slot, packet.now_us)
-    else:
-        # It is in the memory of refused hosts, and its next SYN tries again.
-        store64(&path.refused.untold, load64(&path.refused.untold, RELAXED) + 1, RELAXED)
+        source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
+    if attempts:
+        report(path, REFUSED, False, packet, at, 0, attempts)
     return REAL_REFUSED
 
 
@@ -244,8 +236,9 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
 
     if path.refused != NULL:
         for i in range(count):
-            if path.roles[i] & ROLE == REAL and path.lookups.number[i] == 0:
-                refused_prefetch(path.refused, path.lookups.hash[i])
+            # Of the others the first set, which is in the cache by then: no branch that is predicted wrong.
+            refused_prefetch(path.refused, path.lookups.hash[i] * <uint64_t> (
+                (path.roles[i] & ROLE == REAL) & (path.lookups.number[i] == 0)))
 
     memset(outcomes, 0, sizeof(outcomes))
     memset(path.added, 0, sizeof(path.added))

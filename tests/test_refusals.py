@@ -40,10 +40,9 @@ class Bench:
         """So many attempts; the packet path tells of those that are due."""
         for _ in range(times):
             self.port = self.port % 60_000 + 1
-            if self.memory.note(packed(host), self.servers[server], self.port, int(self.now * 1_000_000)):
-                found = self.memory.find(packed(host))
-                assert found
-                self.written.take(Event(Kind.REFUSED, 0, 23, found.times, 0, packed(host), server, 0))
+            attempts = self.memory.note(packed(host), self.servers[server], self.port, int(self.now * 1_000_000))
+            if attempts:
+                self.written.take(Event(Kind.REFUSED, 0, 23, attempts, 0, packed(host), server, 0))
 
     def take(self) -> list[str]:
         lines, self.lines[:] = list(self.lines), []

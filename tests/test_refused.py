@@ -51,13 +51,13 @@ class Model:
     def __init__(self) -> None:
         self.hosts: dict[bytes, Known] = {}
 
-    def note(self, host: bytes, port: int, now_us: int) -> bool:
-        """Whether an event is due; if so, it is told."""
+    def note(self, host: bytes, port: int, now_us: int, room: bool) -> int:
+        """The attempts so far if an event is due and has room, else 0."""
         now = now_us // STEP_US
         known = self.hosts.get(host)
         if known is None:
-            self.hosts[host] = Known(now, now, 1, port, now)
-            return True
+            self.hosts[host] = Known(now, now, 1, port, now if room else now - 58)
+            return int(room)
         since = now - known.last
         known.last = now
         if since > 34 or port != known.port:
@@ -65,19 +65,20 @@ class Model:
             known.port = port
         # A silence of a minute, or a minute since the last event, which is kept in 8 bits.
         due = since >= 58 or (now - known.told) % 256 >= 58
-        if due:
+        if due and room:
             known.told = now
-        return due
+        return known.times if due and room else 0
 
 
 @settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from(HOSTS), st.sampled_from((0, 1025, 40000, 65535)),
-                          st.one_of(st.integers(0, 3 * SECOND_US), st.integers(0, 400 * SECOND_US))), max_size=60))
-def test_it_counts_as_the_model_does(steps: list[tuple[bytes, int, int]]) -> None:
+                          st.one_of(st.integers(0, 3 * SECOND_US), st.integers(0, 400 * SECOND_US)),
+                          st.sampled_from((True, True, False))), max_size=60))
+def test_it_counts_as_the_model_does(steps: list[tuple[bytes, int, int, bool]]) -> None:
     made, model, now = memory(), Model(), 5 * STEP_US
-    for host, port, wait_us in steps:
+    for host, port, wait_us, room in steps:
         now += wait_us
-        assert made.note(host, 0, port, now) == model.note(host, port, now)
+        assert made.note(host, 0, port, now, room=room) == model.note(host, port, now, room)
         known = model.hosts[host]
         assert made.find(host) == Refusals(known.first * STEP_US, known.last * STEP_US, known.times, SERVER)
     assert len(made) == len(model.hosts)
@@ -142,6 +143,15 @@ def test_an_event_is_due_at_first_and_once_a_minute() -> None:
     assert len(due) == 5
     # After a silence, at once.
     assert made.note(HOSTS[0], 0, 1, 2000 * SECOND_US)
+
+
+def test_an_event_without_room_is_due_at_the_next_syn() -> None:
+    made = memory()
+    assert made.note(HOSTS[0], 0, 1, 1000 * SECOND_US, room=False) == 0
+    assert made.note(HOSTS[0], 0, 1, 1001 * SECOND_US, room=False) == 0
+    assert made.note(HOSTS[0], 0, 1, 1003 * SECOND_US) == 1
+    assert made.note(HOSTS[0], 0, 2, 1007 * SECOND_US) == 0
+    assert made.counters()["refused-untold"] == 2
 
 
 def test_shards_are_summed_up() -> None:

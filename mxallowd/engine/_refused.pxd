@@ -39,7 +39,7 @@ cdef enum:
 
 cdef struct Refusal:        # 32 bytes
     Address host
-    uint64_t when           # first << 32 | last, in steps
+    uint64_t when           # last << 32 | first, in steps: who was refused longest ago has the least
     uint64_t state
 
 cdef struct RefusedRecord:  # as entries() gives it
@@ -66,11 +66,11 @@ cdef inline void refused_prefetch(const RefusedShard *shard, uint64_t hash) noex
     prefetch_to(slots, 1, 2)
     prefetch_to(slots + 2, 1, 2)
 
-# The shard's thread only. The slot of the host, the refusal counted; `tell` says whether an event is due.
-cdef Refusal *refused_note(
+# The shard's thread only. Counts a refusal; the attempts of the host so far where an event is to tell of it, else 0.
+# `room`: whether the ring has room for that event. Without, it is counted in `untold` and due at the next SYN.
+cdef uint32_t refused_note(
     RefusedShard *shard, const Address *host, uint64_t hash, uint8_t server, uint16_t port, uint64_t now_us,
-    bint *tell) noexcept nogil
-cdef void refused_told(Refusal *slot, uint64_t now_us) noexcept nogil
+    bint room) noexcept nogil
 # Any thread. A copy of what is known of the host; False: nothing is.
 cdef bint refused_find(const RefusedShard *shard, const Address *host, uint64_t hash, Refusal *found) noexcept nogil
 

@@ -49,8 +49,11 @@ class Refused:
         times (4), number of the server (1), 3 of zeros. A host that is in several shards comes once for each. Any
         thread may call it.
         """
-    def note(self, host: bytes, server: int, port: int, now_us: int, *, shard: int = 0) -> bool:
-        """Count a refusal as the packet path does, for tests; whether an event is due. What is due counts as told."""
+    def note(self, host: bytes, server: int, port: int, now_us: int, *, shard: int = 0, room: bool = True) -> int:
+        """Count a refusal as the packet path does, for tests: the attempts so far where an event is due, else 0.
+
+        Without `room` for the event it is due again at the next one.
+        """
     def counters(self) -> dict[str, int]:
         """Those of Part.REFUSED in metrics/counters.py, summed over the shards."""
     def __len__(self) -> int: ...

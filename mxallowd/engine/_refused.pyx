@@ -30,7 +30,7 @@ class Refusals(NamedTuple):
 
 
 cdef inline uint32_t last_of(uint64_t when) noexcept nogil:
-    return <uint32_t> when
+    return <uint32_t> (when >> 32)
 
 
 cdef inline uint64_t times_of(uint64_t state) noexcept nogil:
@@ -45,72 +45,73 @@ cdef inline bint is_of(const Refusal *slot, const Address *host) noexcept nogil:
     return ((slot.host.low ^ host.low) | (slot.host.high ^ host.high)) == 0
 
 
-cdef inline uint64_t state_of(uint64_t times, uint16_t port, uint8_t server, uint64_t low) noexcept nogil:
-    return times << TIMES_SHIFT | <uint64_t> port << PORT_SHIFT | <uint64_t> server << SERVER_SHIFT | low
+cdef inline uint64_t state_of(
+        uint64_t times, uint16_t port, uint8_t server, uint32_t told, uint64_t generation) noexcept nogil:
+    return (times << TIMES_SHIFT | <uint64_t> port << PORT_SHIFT | <uint64_t> server << SERVER_SHIFT
+            | <uint64_t> (told & 0xff) << TOLD_SHIFT | (generation & GENERATION))
 
 
-cdef inline Refusal *take_slot(
-        RefusedShard *shard, Refusal *slots, const Address *host, uint8_t server, uint16_t port,
-        uint32_t now) noexcept nogil:
-    """Give the host a slot: an empty one, else that of the host that was refused longest ago."""
-    cdef uint64_t key, least = <uint64_t> -1, state
-    cdef Refusal *oldest
+cdef inline Refusal *oldest_of(Refusal *slots) noexcept nogil:
+    """An empty slot, whose time is 0, else that of the host that was refused longest ago. No branch on which it is."""
+    cdef uint64_t least = slots[0].when
+    cdef int oldest = 0, i
+    for i in range(1, <int> SET_SLOTS):
+        oldest = i if slots[i].when < least else oldest
+        least = min(least, slots[i].when)
+    return &slots[oldest]
+
+
+cdef inline Refusal *own_slot(Refusal *slots, const Address *host) noexcept nogil:
+    """The host's slot, NULL where it has none. What this thread alone writes needs no atomic access of its own."""
     cdef int i
-    # No branch on which of them it is. The last time of an empty slot is 0.
     for i in range(<int> SET_SLOTS):
-        key = <uint64_t> last_of(slots[i].when) << 8 | <uint64_t> i
-        least = key if key < least else least
-    oldest = &slots[least & 0xff]
-    state = oldest.state
-    if state:
-        count(&shard.pushed_out)
-    else:
-        count(&shard.size)
+        # One load and one branch for nearly all.
+        if slots[i].host.low == host.low and slots[i].host.high == host.high and slots[i].state:
+            return &slots[i]
+    return NULL
+
+
+cdef inline uint32_t note_new(
+        RefusedShard *shard, Refusal *slot, const Address *host, uint8_t server, uint16_t port, uint32_t now,
+        bint room) noexcept nogil:
+    cdef uint64_t state = slot.state
+    count(&shard.pushed_out if state else &shard.size)
     # No reader takes the slot for anybody's while it changes hands.
-    store64(&oldest.state, 0, RELAXED)
+    store64(&slot.state, 0, RELAXED)
     fence(RELEASE)
-    store64(&oldest.host.high, host.high, RELAXED)
-    store64(&oldest.host.low, host.low, RELAXED)
-    store64(&oldest.when, <uint64_t> now << 32 | now, RELAXED)
-    # An event is due from the beginning.
-    store64(&oldest.state, state_of(
-        1, port, server, (<uint64_t> (now - <uint32_t> TOLD_STEPS) & 0xff) << TOLD_SHIFT | ((state + 1) & GENERATION)),
-        RELEASE)
-    return oldest
+    store64(&slot.host.high, host.high, RELAXED)
+    store64(&slot.host.low, host.low, RELAXED)
+    store64(&slot.when, <uint64_t> now << 32 | now, RELAXED)
+    # Where there is no room for the event, it is due at once.
+    store64(&slot.state, state_of(1, port, server, now if room else now - <uint32_t> TOLD_STEPS, state + 1), RELEASE)
+    return 1
 
 
-cdef Refusal *refused_note(
+cdef uint32_t refused_note(
         RefusedShard *shard, const Address *host, uint64_t hash, uint8_t server, uint16_t port, uint64_t now_us,
-        bint *tell) noexcept nogil:
+        bint room) noexcept nogil:
     cdef Refusal *slots = refused_set(shard, hash)
-    cdef Refusal *slot
-    cdef uint32_t now = <uint32_t> (now_us >> STEP_SHIFT), since
-    cdef uint64_t state
-    cdef int i
-    for i in range(<int> SET_SLOTS):
-        # What this thread alone writes needs no atomic access of its own.
-        slot = &slots[i]
-        if slot.host.low != host.low:
-            # One load and one branch for nearly all.
-            continue
+    cdef Refusal *slot = own_slot(slots, host)
+    cdef uint32_t now = <uint32_t> (now_us >> STEP_SHIFT), since, told
+    cdef uint64_t state, times
+    cdef bint due = True
+    if slot == NULL:
+        times = note_new(shard, oldest_of(slots), host, server, port, now, room)
+    else:
         state = slot.state
-        if slot.host.high != host.high or state == 0:
-            continue
+        times = times_of(state)
+        told = <uint32_t> (state >> TOLD_SHIFT) & 0xff
         since = now - last_of(slot.when)
-        store64(&slot.when, slot.when >> 32 << 32 | now, RELAXED)
+        store64(&slot.when, <uint64_t> now << 32 | <uint32_t> slot.when, RELAXED)
+        due = since >= TOLD_STEPS or ((now - told) & 0xff) >= TOLD_STEPS
         if since > REPEATED_STEPS or <uint16_t> (state >> PORT_SHIFT) != port:
-            state = state_of(
-                min(times_of(state) + 1, <uint64_t> MOST_TIMES), port, server, state & ((1 << SERVER_SHIFT) - 1))
-            store64(&slot.state, state, RELEASE)
-        tell[0] = since >= TOLD_STEPS or ((now - (state >> TOLD_SHIFT)) & 0xff) >= TOLD_STEPS
-        return slot
-    tell[0] = True
-    return take_slot(shard, slots, host, server, port, now)
-
-
-cdef void refused_told(Refusal *slot, uint64_t now_us) noexcept nogil:
-    store64(&slot.state, (slot.state & ~(<uint64_t> 0xff << TOLD_SHIFT))
-            | (now_us >> STEP_SHIFT & 0xff) << TOLD_SHIFT, RELEASE)
+            times = min(times + 1, <uint64_t> MOST_TIMES)
+            store64(&slot.state, state_of(times, port, server, now if due and room else told, state), RELEASE)
+        elif due and room:
+            store64(&slot.state, state_of(times, port, <uint8_t> (state >> SERVER_SHIFT), now, state), RELEASE)
+    if due and not room:
+        count(&shard.untold)
+    return <uint32_t> times if due and room else 0
 
 
 cdef bint read_slot(const Refusal *slot, Refusal *found) noexcept nogil:
@@ -203,7 +204,7 @@ cdef class Refused:
         for i in range(self.shard_count):
             if not refused_find(&self.shards[i], &address, hash, &found):
                 continue
-            first = min(first, found.when >> 32) if times else found.when >> 32
+            first = min(first, <uint64_t> <uint32_t> found.when) if times else <uint32_t> found.when
             if times == 0 or last_of(found.when) >= last:
                 last = last_of(found.when)
                 server = found.state >> SERVER_SHIFT & 0xff
@@ -221,7 +222,7 @@ cdef class Refused:
                 if read_slot(&self.shards[at // slots].slots[at % slots], &found):
                     memset(&target[taken], 0, sizeof(RefusedRecord))
                     target[taken].host = found.host
-                    target[taken].first = <uint32_t> (found.when >> 32)
+                    target[taken].first = <uint32_t> found.when
                     target[taken].last = last_of(found.when)
                     target[taken].times = <uint32_t> times_of(found.state)
                     target[taken].server = <uint8_t> (found.state >> SERVER_SHIFT)
@@ -230,19 +231,14 @@ cdef class Refused:
                 left -= 1
         return records[:taken * <Py_ssize_t> sizeof(RefusedRecord)], (at if at < self.max_hosts else 0)
 
-    def note(self, host, server, port, now_us, *, shard=0):
+    def note(self, host, server, port, now_us, *, shard=0, room=True):
         cdef RefusedShard *own = self.shard_at(shard)
         cdef Address address
-        cdef bint tell = False
-        cdef Refusal *slot
         if len(host) != 16:
             raise ValueError("a host is 16 bytes")
         memcpy(&address, <const char *> <bytes> host, 16)
-        slot = refused_note(
-            own, &address, shard_hash(&self.table.shards[0], &address), server, port, now_us, &tell)
-        if tell:
-            refused_told(slot, now_us)
-        return bool(tell)
+        return refused_note(
+            own, &address, shard_hash(&self.table.shards[0], &address), server, port, now_us, room)
 
     def counters(self):
         totals = {"refused-hosts": len(self), "refused-pushed-out": 0, "refused-untold": 0}

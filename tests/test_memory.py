@@ -54,6 +54,27 @@ def test_large_blocks_go_back_to_the_system() -> None:
     assert grown_kib("set") < 1024 < grown_kib("as it is")
 
 
+def test_what_the_start_took_is_given_back() -> None:
+    story = STORY[:STORY.index("libc = ")] + """
+from mxallowd.process.memory import give_back
+# Small blocks, the last of which stays: the heap cannot shrink by itself.
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [libc.malloc(4000) for _ in range(2000)]
+for block in blocks:
+    ctypes.memset(block, 1, 4000)
+libc.malloc(4000)
+for block in blocks:
+    libc.free(block)
+before = resident_kib()
+give_back()
+print(before - resident_kib())
+"""
+    done = subprocess.run([sys.executable, "-c", story, "as it is"], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 4000
+
+
 # ---- enough of it at the start
 
 def machine(root: Path, available_kib: int | None = None, swap_kib: int = 0, groups: str = "") -> Path:

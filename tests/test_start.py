@@ -90,6 +90,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     monkeypatch.setattr(start, "syslog_listens", lambda: False)
     monkeypatch.setattr("mxallowd.daemon.start.signal.pthread_sigmask", lambda *_: made.step("block signals"))
     monkeypatch.setattr("mxallowd.daemon.start.memory.return_what_is_freed", lambda: None)
+    monkeypatch.setattr("mxallowd.daemon.start.memory.give_back", lambda: None)
     monkeypatch.setattr("mxallowd.daemon.start.privileges.raise_priority", lambda: made.step("raise priority"))
     monkeypatch.setattr("mxallowd.daemon.start.privileges.give_up", give_up)
     monkeypatch.setattr("mxallowd.daemon.start.sandbox.load", lambda: made.step("load"))

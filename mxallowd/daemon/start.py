@@ -108,6 +108,7 @@ class _Process:
             ready()
 
         self._daemon = daemon
+        memory.give_back()
         return await daemon.run(ready_and_said)
 
     def _give_up(self, readable: list[Path]) -> list[str]:

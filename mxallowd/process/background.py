@@ -8,8 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 
-import daemon
-
 from mxallowd.errors import StartError
 
 Ready = Callable[[], None]
@@ -33,6 +31,9 @@ def run_detached(serve: Callable[[Ready], int], blocked: Iterable[int], *, keep_
 
 
 def _become_daemon(serve: Callable[[Ready], int], writer: int, *, keep_stdout: bool) -> None:
+    # Only here: in the foreground nobody needs it.
+    import daemon  # noqa: PLC0415
+
     status = 1
     try:
         context = daemon.DaemonContext(

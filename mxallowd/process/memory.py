@@ -8,6 +8,7 @@ keep larger ones. What we make for a moment, a message of a whole kernel table, 
 would let the process grow by steps.
 """
 import ctypes
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def return_what_is_freed() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM)
         mallopt(_M_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Let the system have what the start took and needs no more: half a megabyte, of modules and configuration."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def require(needed: int, purpose: str, root: Path = ROOT) -> None:

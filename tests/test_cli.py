@@ -109,7 +109,7 @@ def test_without_privilege_the_reason_is_said(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     for background in (["-F"], ["--pid-file", str(pid_file)]):
         done = subprocess.run(
-            ["setpriv", "--bounding-set=-all", "--inh-caps=-all",
+            ["unshare", "--net", "setpriv", "--bounding-set=-all", "--inh-caps=-all",
              sys.executable, "-m", "mxallowd", *GOOD, *background],
             capture_output=True, text=True, timeout=30)
         assert done.returncode == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip
+from lab.hosts import BRIDGE, FAKE4, REAL4, Attempt, Host, Lab, ip
 from lab.ptrace import frozen, thread_named
 from tests.daemon_process import QUEUE, serving
 from tests.orders import RECEIVE, SEND, Orders
@@ -87,8 +87,8 @@ def test_6_packets_that_were_gone_before_their_verdict(guarded: Lab, client: Hos
         with frozen(thread_named(daemon.process.pid, "mxallowd-q23")):
             # One SYN waits; what came in by an interface that goes down is dropped by the kernel.
             assert client.attempt(REAL4, timeout=0.15) is Attempt.DROPPED
-            ip(f"-n {guarded.gateway.name} link set c1 down")
-        ip(f"-n {guarded.gateway.name} link set c1 up")
+            ip(f"-n {guarded.gateway.name} link set {BRIDGE} down")
+        ip(f"-n {guarded.gateway.name} link set {BRIDGE} up")
         deadline = time.monotonic() + 8
         while client.attempt(REAL4, timeout=0.3) is not Attempt.CONNECTED:
             assert time.monotonic() < deadline

@@ -61,6 +61,7 @@ class Shard:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.ended = False
         # A dict keeps the order of arrival.
         self.young: dict[bytes, Entry] = {}
         self.proven: dict[bytes, Entry] = {}
@@ -108,12 +109,15 @@ class Whitelist:
         return True
 
     def end(self, host: bytes, now_us: int) -> bool:
-        """Let a listed host's entries end now; they stay where they are until they are the oldest."""
+        """Let a listed host's entries end now; they stay where they are until somebody needs the room."""
         ended = False
-        while entry := self.find(host, now_us):
-            entry.until_us = 0
-            self.ended += 1
-            ended = True
+        for shard in self.shards:
+            entry = shard.get(host)
+            if entry and entry.until_us > now_us:
+                entry.until_us = 0
+                shard.ended = True
+                self.ended += 1
+                ended = True
         return ended
 
     def add(self, host: bytes, until_us: int, now_us: int, *, origin: int = CONTACT, shard: int = 0) -> bool:
@@ -150,7 +154,7 @@ class Whitelist:
         own = self.shards[shard]
         if not own.get(host) and len(own) == own.capacity:
             self.expire(now_us, 2, shard=shard)
-            if len(own) == own.capacity:
+            if len(own) == own.capacity and not self._sweep_ended(own, now_us):
                 return "left-out"
         self.add(host, until_us, now_us, origin=origin, shard=shard)
         own.young[host].used = used
@@ -191,7 +195,19 @@ class Whitelist:
             "direct-to-fake": self.direct_to_fake, "evicted": self.evicted, "full": self.full, "ended": self.ended,
         }
 
+    def _sweep_ended(self, own: Shard, now_us: int) -> bool:
+        """Where entries were ended since it last looked, all that are expired go (of at most 256)."""
+        if not own.ended:
+            return False
+        own.ended = False
+        for host, entry in [*own.young.items(), *own.proven.items()]:
+            if entry.until_us <= now_us:
+                self._remove(own, host, now_us)
+        return len(own) < own.capacity
+
     def _evict(self, own: Shard, now_us: int) -> bool:
+        if self._sweep_ended(own, now_us):
+            return True
         host = next(iter(own.proven), None)
         if host is not None and own.proven[host].until_us <= now_us:
             self._remove(own, host, now_us)

@@ -15,13 +15,13 @@ OTHER = packed("192.0.2.21")
 class Bench:
     """The lines with a clock to turn, over a real memory into which this writes as the packet path does."""
 
-    def __init__(self, room: int = 100_000) -> None:
+    def __init__(self, room: int = 100_000, shards: int = 1) -> None:
         self.now = 1000.0
         self.lines: list[str] = []
         self.suppressed = 0
         self.untold = 0
         log = log_to(self.lines)
-        self.memory = Refused(room, 1, Table(4))
+        self.memory = Refused(room, shards, Table(4))
         self.servers = {server: self.memory.number_of(server) for server in (REAL, OTHER)}
         self.port = 0
         self.written = RefusalLines(
@@ -36,11 +36,12 @@ class Bench:
     def count_suppressed(self, lines: int) -> None:
         self.suppressed += lines
 
-    def refuse(self, host: str, times: int = 1, server: bytes = REAL) -> None:
+    def refuse(self, host: str, times: int = 1, server: bytes = REAL, shard: int = 0) -> None:
         """So many attempts; the packet path tells of those that are due."""
         for _ in range(times):
             self.port = self.port % 60_000 + 1
-            attempts = self.memory.note(packed(host), self.servers[server], self.port, int(self.now * 1_000_000))
+            attempts = self.memory.note(
+                packed(host), self.servers[server], self.port, int(self.now * 1_000_000), shard=shard)
             if attempts:
                 self.written.take(Event(Kind.REFUSED, 0, 23, attempts, 0, packed(host), server, 0))
 
@@ -95,19 +96,45 @@ def test_hosts_are_summed_up_apart_and_the_end_says_all() -> None:
                             "refused [2001:db8::2] real=192.0.2.20 times=2 seconds=7"]
 
 
-def test_the_sum_of_all_lines_is_the_number_of_attempts() -> None:
+def test_the_lines_of_watched_hosts_add_up() -> None:
     bench = Bench()
-    hosts = MAX_OPEN + 100
-    for turn in range(3):
-        for number in range(hosts):
+    for turn in range(5):
+        for number in range(1500):
             bench.now += 0.03
-            bench.refuse(f"10.{turn % 2}.{number >> 8}.{number & 255}", 2)
-            assert len(bench.written._open) <= MAX_OPEN
-    # Thousands of lines at once, each of them for one attempt: not all are written.
+            bench.refuse(f"10.0.{number >> 8}.{number & 255}", 1 + turn % 2)
+        bench.written.tick()
     bench.written.close()
     times = sum(int(line.split("times=")[1].split()[0]) for line in bench.take())
-    assert times + bench.suppressed == 6 * hosts
-    assert times > 4 * hosts
+    assert bench.suppressed == 0
+    # One attempt of a hundred may be taken for one before.
+    assert 7 * 1485 <= times <= 7 * 1500
+
+
+def test_others_do_not_end_the_watch_on_a_host() -> None:
+    """Hosts that never were here before come all the time; all attempts of the one that stays are said."""
+    bench = Bench()
+    for second in range(300):
+        bench.refuse("198.51.100.7")
+        for number in range(50):
+            bench.refuse(f"10.{second >> 8}.{second & 255}.{number}")
+            assert len(bench.written._open) <= MAX_OPEN
+        bench.pass_time(1)
+    bench.written.close()
+    lines = [line for line in bench.take() if "[198.51.100.7]" in line]
+    assert sum(int(line.split("times=")[1].split()[0]) for line in lines) == 300
+    assert bench.suppressed == 0
+
+
+def test_a_host_that_two_threads_meet_is_counted_once() -> None:
+    bench = Bench(shards=2)
+    bench.refuse("198.51.100.7", 3)
+    bench.refuse("198.51.100.7", 1, server=OTHER, shard=1)
+    bench.pass_time(PERIOD_S)
+    bench.pass_time(PERIOD_S)
+    bench.refuse("198.51.100.7", 2, shard=1)
+    bench.pass_time(PERIOD_S)
+    times = [int(line.split("times=")[1].split()[0]) for line in bench.take()]
+    assert times == [1, 3, 1, 1]
 
 
 def test_who_was_pushed_out_of_the_memory_begins_anew() -> None:

@@ -172,15 +172,44 @@ def test_an_end_before_its_time() -> None:
     assert counters(table, "entries", "successful", "direct-to-fake", "evicted", "ended") == (1, 0, 0, 0, 3)
 
 
-def test_an_ended_entry_makes_room_when_it_is_the_oldest() -> None:
-    table = Table(2)
-    table.add(host(1), 100, 0)
-    table.add(host(2), 100, 0)
-    table.mark_used(host(1), 0)
-    table.end(host(1), 0)
-    assert table.add(host(3), 100, 0)
-    assert table.find(host(2), 0)
-    assert counters(table, "evicted", "full") == (0, 0)
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_an_ended_entry_makes_room_wherever_it_is(number: int, used: bool) -> None:
+    table = Table(8, 1, main=4)
+    for shard in (0, 1):
+        for one in range(1, 5):
+            table.add(host(10 * shard + one), 100, 0, shard=shard)
+            if used or one < 4:
+                table.mark_used(host(10 * shard + one), 0)
+        table.expire(0, 10, shard=shard)
+    # Before, every one of them is in use, or the one that never was would go.
+    assert table.end(host(number), 0)
+    assert table.end(host(10 + number), 0)
+    assert table.add(host(30), 100, 0)
+    assert table.admit(host(31), 100, 0)
+    listed_now = {one for one in range(1, 40) if table.find(host(one), 0)}
+    assert listed_now == {1, 2, 3, 4, 11, 12, 13, 14, 30, 31} - {number, 10 + number}
+    assert counters(table, "evicted", "full", "ended") == (0, 0, 2)
+    # And to one that is restored.
+    assert table.end(host(30), 0)
+    assert table.restore(record(host(32), 90), 0, shard=0) == (1, 0, 0, 0)
+
+
+def test_ended_entries_of_a_large_shard_are_found_step_by_step() -> None:
+    table = Table(10_000)
+    for number in range(10_000):
+        table.add(host(number), 100, 0)
+        table.mark_used(host(number), 0)
+    for number in range(9_000, 9_010):
+        table.end(host(number), 0)
+    added = []
+    for number in range(60):
+        added.append(table.add(host(20_000 + number), 100, 0))
+        table.mark_used(host(20_000 + number), 0)
+    # Some came too early: a look goes through 256 entries.
+    assert sum(added) == 10
+    assert not any(added[:30])
+    assert all(table.find(host(number), 0) for number in range(9_000))
 
 
 def test_times_that_an_entry_cannot_say() -> None:

@@ -5,7 +5,7 @@ All of their memory is taken here, at the start, or the start fails.
 """
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.engine._refused import HOST_BYTES, Refused
-from mxallowd.engine._ring import Ring
+from mxallowd.engine._ring import EVENT_SIZE, Ring
 from mxallowd.engine._table import Table, table_bytes
 from mxallowd.engine.events import packed
 from mxallowd.errors import StartError
@@ -13,6 +13,8 @@ from mxallowd.process import memory
 from mxallowd.settings import Settings
 
 RING_EVENTS = 8192  # in each ring
+# What is taken besides by each queue thread, and by the guard, the log and all the rest until a flood is over.
+THREAD_BYTES, OTHER_BYTES = 256 << 10, 20 << 20
 # The main thread's part of the whitelist is one in so many entries: it lets hosts in by their names, mostly.
 MAIN_SHARE, MAIN_SHARE_WITHOUT_NAMES = 4, 16
 
@@ -23,7 +25,8 @@ class Memories:
     def __init__(self, settings: Settings, threads: int) -> None:
         """Raises StartError."""
         what = f"max-entries {settings.max_entries} and max-refused {settings.max_refused}"
-        memory.require(table_bytes(settings.max_entries) + settings.max_refused * HOST_BYTES, what)
+        memory.require(table_bytes(settings.max_entries) + settings.max_refused * HOST_BYTES
+                       + threads * (RING_EVENTS * EVENT_SIZE + THREAD_BYTES) + OTHER_BYTES, what)
         main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
         try:
             self.table = Table(settings.max_entries, threads, main=main)

@@ -61,7 +61,8 @@ class Daemon:
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
         hostlog = HostLog(log, writer.count_suppressed, self._stress)
-        self._sinks: list[Sink] = [LogSink(log, hostlog, self._backend.refused)]
+        self._sinks: list[Sink] = [LogSink(
+            log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000)]
         if not settings.no_rdns_whitelist:
             # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
             from mxallowd.dns import resolver  # noqa: PLC0415

@@ -37,9 +37,10 @@ def deal(records: bytes, rooms: Sequence[int]) -> list[bytes]:
 
 
 async def restore(backends: Backends, whitelist: Whitelist, records: bytes) -> Restored:
-    """Enter these records of entries, the least important first; returns when all threads have done so, or ended.
+    """Enter these records of entries (_records.pyi); returns when all threads have done so, or ended.
 
-    `records` as Whitelist.records() gives them, one behind the other.
+    The caller sorts them: the oldest first, since their order becomes the order of age, and the least important first
+    where there may be no room for all.
     """
     table = backends.table
     parts = deal(records, [table.free(shard) for shard in range(table.shard_count)])

@@ -8,12 +8,14 @@ branch of the decision alone; every thread may read it.** So nothing here locks,
 * A reader loads the state, then host and times, and the state again; the same state means that they belong together.
   The writer sets it to 0 before another host takes the slot. An update of the same host moves the times first, so a
   reader may see a last time that is newer than the count beside it.
-* A connection attempt counts once, however often its SYN is sent again: the same port of the source, at most 35 s after
-  the SYN before (Linux sends one 1, 3, 7, 15, 31 and 63 s after the first: tcp(7), tcp_syn_retries).
+* A connection attempt counts once, however often its SYN is sent again: from one of the last three ports of the source,
+  at most 35 s after the SYN before, and at most two minutes after the event of the attempt (Linux sends a SYN 1, 3, 7,
+  15, 31 and 63 s after the first: tcp(7), tcp_syn_retries). Ports are kept as 8 bits each, so one new attempt of a
+  hundred is taken for one of those before.
 * Times are counted in steps of 2^20 microseconds (1.05 s): no division, and 32 bits last for 142 years.
 
-An event tells of a host when it is new, and when a minute is over since the last one: `told`. One that found no room in
-the ring leaves `told` as it is, so the next SYN tries again.
+An event tells of a host when it is new, and of the next attempt when a minute is over since the last one: `told`. One
+that found no room in the ring is PENDING, so the next SYN tries again.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -26,16 +28,18 @@ cdef enum:
     SET_SLOTS = 4                 # slots of a set: two lines of the cache
     REPEATED_STEPS = 34     # 35 s
     TOLD_STEPS = 58         # a minute
-    MOST_TIMES = 0xffffff
+    ATTEMPT_STEPS = 122     # two minutes
+    MOST_TIMES = 0xffff
     MOST_SERVERS = 255      # further ones share the last number, of a server that is not known
 
 # Parts of Refusal.state.
 cdef enum:
-    TIMES_SHIFT = 40        # attempts, 24 bits; at least 1 where there is a host
-    PORT_SHIFT = 24         # of the last attempt, 16 bits
+    TIMES_SHIFT = 48        # attempts, 16 bits; at least 1 where there is a host
+    PORTS_SHIFT = 24        # of the last three attempts, 8 bits each, the newest lowest
     SERVER_SHIFT = 16       # number of the server of the last attempt, 8 bits
     TOLD_SHIFT = 8          # low bits of the step in which an event told of it, 8 bits
-    # The lowest 8 bits are a generation: the same host in the same slot twice is not taken for one stay.
+    PENDING = 128           # an event is due that found no room
+    # The lowest 7 bits are a generation: the same host in the same slot twice is not taken for one stay.
 
 cdef struct Refusal:        # 32 bytes
     Address host

@@ -19,7 +19,8 @@ STEP_US = 1 << STEP_SHIFT
 
 cdef enum:
     READ_TRIES = 8
-    GENERATION = 0xff
+    GENERATION = 0x7f
+    PORTS = 0xffffff
 
 
 class Refusals(NamedTuple):
@@ -46,9 +47,13 @@ cdef inline bint is_of(const Refusal *slot, const Address *host) noexcept nogil:
 
 
 cdef inline uint64_t state_of(
-        uint64_t times, uint16_t port, uint8_t server, uint32_t told, uint64_t generation) noexcept nogil:
-    return (times << TIMES_SHIFT | <uint64_t> port << PORT_SHIFT | <uint64_t> server << SERVER_SHIFT
-            | <uint64_t> (told & 0xff) << TOLD_SHIFT | (generation & GENERATION))
+        uint64_t times, uint32_t ports, uint8_t server, uint32_t told, bint pending, uint64_t generation) noexcept nogil:
+    return (times << TIMES_SHIFT | <uint64_t> (ports & PORTS) << PORTS_SHIFT | <uint64_t> server << SERVER_SHIFT
+            | <uint64_t> (told & 0xff) << TOLD_SHIFT | (<uint64_t> PENDING if pending else 0) | (generation & GENERATION))
+
+
+cdef inline bint has_port(uint32_t ports, uint8_t port) noexcept nogil:
+    return ((ports & 0xff) == port) | ((ports >> 8 & 0xff) == port) | ((ports >> 16 & 0xff) == port)
 
 
 cdef inline Refusal *oldest_of(Refusal *slots) noexcept nogil:
@@ -71,8 +76,8 @@ cdef inline Refusal *own_slot(Refusal *slots, const Address *host) noexcept nogi
     return NULL
 
 
-cdef inline uint32_t note_new(
-        RefusedShard *shard, Refusal *slot, const Address *host, uint8_t server, uint16_t port, uint32_t now,
+cdef inline void note_new(
+        RefusedShard *shard, Refusal *slot, const Address *host, uint8_t server, uint8_t port, uint32_t now,
         bint room) noexcept nogil:
     cdef uint64_t state = slot.state
     count(&shard.pushed_out if state else &shard.size)
@@ -82,9 +87,8 @@ cdef inline uint32_t note_new(
     store64(&slot.host.high, host.high, RELAXED)
     store64(&slot.host.low, host.low, RELAXED)
     store64(&slot.when, <uint64_t> now << 32 | now, RELAXED)
-    # Where there is no room for the event, it is due at once.
-    store64(&slot.state, state_of(1, port, server, now if room else now - <uint32_t> TOLD_STEPS, state + 1), RELEASE)
-    return 1
+    # One port fills all three.
+    store64(&slot.state, state_of(1, port * <uint32_t> 0x010101, server, now, not room, state + 1), RELEASE)
 
 
 cdef uint32_t refused_note(
@@ -92,23 +96,30 @@ cdef uint32_t refused_note(
         bint room) noexcept nogil:
     cdef Refusal *slots = refused_set(shard, hash)
     cdef Refusal *slot = own_slot(slots, host)
-    cdef uint32_t now = <uint32_t> (now_us >> STEP_SHIFT), since, told
-    cdef uint64_t state, times
-    cdef bint due = True
+    # Time 0 is that of an empty slot.
+    cdef uint32_t now = max(<uint32_t> 1, <uint32_t> (now_us >> STEP_SHIFT)), since, told, ports
+    cdef uint64_t state, times = 1
+    cdef uint8_t short_port = <uint8_t> (port ^ port >> 8)
+    cdef bint due = True, again
     if slot == NULL:
-        times = note_new(shard, oldest_of(slots), host, server, port, now, room)
+        note_new(shard, oldest_of(slots), host, server, short_port, now, room)
     else:
         state = slot.state
         times = times_of(state)
+        ports = <uint32_t> (state >> PORTS_SHIFT) & PORTS
         told = <uint32_t> (state >> TOLD_SHIFT) & 0xff
         since = now - last_of(slot.when)
         store64(&slot.when, <uint64_t> now << 32 | <uint32_t> slot.when, RELAXED)
-        due = since >= TOLD_STEPS or ((now - told) & 0xff) >= TOLD_STEPS
-        if since > REPEATED_STEPS or <uint16_t> (state >> PORT_SHIFT) != port:
+        again = since <= REPEATED_STEPS and has_port(ports, short_port) and ((now - told) & 0xff) < ATTEMPT_STEPS
+        due = state & PENDING != 0 or (not again and (since >= TOLD_STEPS or ((now - told) & 0xff) >= TOLD_STEPS))
+        if not again:
             times = min(times + 1, <uint64_t> MOST_TIMES)
-            store64(&slot.state, state_of(times, port, server, now if due and room else told, state), RELEASE)
-        elif due and room:
-            store64(&slot.state, state_of(times, port, <uint8_t> (state >> SERVER_SHIFT), now, state), RELEASE)
+            ports = ports << 8 | short_port
+        else:
+            server = <uint8_t> (state >> SERVER_SHIFT)
+        if due or not again:
+            store64(&slot.state, state_of(
+                times, ports, server, now if due and room else told, due and not room, state), RELEASE)
     if due and not room:
         count(&shard.untold)
     return <uint32_t> times if due and room else 0

@@ -17,7 +17,8 @@ A table is cut into shards, one a queue thread, and one for the main thread, whi
 Order costs no walk: entries hang in two lists by age, `young` (in order of arrival) and `proven` (entries that were
 found used when they had become the oldest). Their heads are what expires next and what goes first when
 the shard is full: an expired entry, else the oldest never used one; never a live entry that was used. (An entry
-that was renewed stands further ahead than its expiry says: those behind it leave as much later.)
+that was renewed stands further ahead than its expiry says: those behind it leave as much later. For one that was ended
+before its time a full shard looks through its entries, some hundred at each eviction.)
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -76,6 +77,9 @@ cdef struct Shard:
     Order young
     Order proven
     Address displaced       # the last live host that made room
+    uint64_t ended          # entries that another thread has ended: the main thread's own
+    uint64_t ended_seen     # of these, those that an eviction has looked for
+    uint32_t look_at        # entry with which that goes on, 0: it begins
     # Counters: written by the shard's thread, read by any.
     uint64_t size
     uint64_t added

@@ -50,6 +50,8 @@ cdef enum:
 # each: a longer run than any that a batch's own steps leave behind.
 cdef enum:
     EVICTION_STEPS = 1 << 20
+    # Entries that an eviction looks through for ended ones: a microsecond or two, as long as there may be any.
+    ENDED_STEPS = 256
     READ_TRIES = 8
 
 
@@ -311,11 +313,26 @@ cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
     shard.free = number
 
 
+cdef bint sweep_ended(Shard *shard, uint64_t now_us) noexcept nogil:
+    """Where entries were ended that nobody has looked for yet, look through some; whether there is room now."""
+    if shard.look_at == 0:
+        if load64(&shard.ended, RELAXED) == shard.ended_seen:
+            return False
+        # What is ended from here on is looked for by another round.
+        shard.ended_seen = load64(&shard.ended, RELAXED)
+        shard.look_at = 1
+    shard.look_at = shard_sweep(shard, now_us, shard.look_at, ENDED_STEPS)
+    return shard.free != 0
+
+
 cdef bint evict(Shard *shard, uint64_t now_us) noexcept nogil:
     """Make one entry free: an expired one, else the oldest never used. False: every entry is live and used."""
-    cdef uint32_t oldest = shard.proven.oldest
+    cdef uint32_t oldest
     cdef uint64_t state
     cdef int _
+    if sweep_ended(shard, now_us):
+        return True
+    oldest = shard.proven.oldest
     if oldest and until_of(load64(&shard.entries[oldest].state, RELAXED)) <= now_us:
         remove(shard, oldest, now_us)
         return True
@@ -336,6 +353,8 @@ cdef bint evict(Shard *shard, uint64_t now_us) noexcept nogil:
 cdef bint shard_has_room(Shard *shard, uint64_t now_us, int budget) noexcept nogil:
     if shard.free == 0 and shard.highest == shard.capacity:
         shard_expire(shard, now_us, budget)
+        if shard.free == 0:
+            sweep_ended(shard, now_us)
     return shard.free != 0 or shard.highest < shard.capacity
 
 

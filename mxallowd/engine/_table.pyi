@@ -58,7 +58,7 @@ class Table:
     def end(self, host: bytes, now_us: int) -> bool:
         """Let the entry of a listed host, in any shard, end at once. False: it is not listed.
 
-        Its place is free when it becomes the oldest of its shard, or at a sweep. It counts as neither successful nor
+        It makes room when its shard is full and finds it, or at a sweep. It counts as neither successful nor
         direct-to-fake.
         """
     @property

@@ -70,6 +70,7 @@ class RdnsSink:
     def tick(self) -> None:
         """What is due by time: for those who wait, and for the resolver."""
         self._waiting.tick()
+        self._members.tick()
         # Stress mode may have ended.
         self._start()
         self._resolver.tick()

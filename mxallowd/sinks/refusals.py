@@ -12,8 +12,8 @@ from mxallowd.engine.events import Event
 from mxallowd.log.periodic import PERIOD_S
 from mxallowd.sinks.hostlog import HostLog
 
-# Hosts of which a sum will be said. With more, that of the one that waited longest is said early; what follows within
-# its minute is counted, and said by no line.
+# Hosts of which a sum will be said. Of further ones, only the first attempt of a minute is said: who is watched already
+# stays so, however many others come.
 MAX_OPEN = 2048
 
 
@@ -47,15 +47,17 @@ class RefusalLines:
 
     def take(self, event: Event) -> None:
         """Write the first line of a host; what comes later is for its sum."""
+        found = self._memory.find(event.source)
+        # In the memory, not in the event: two threads may each have met the host, and count for themselves.
+        times = found.times if found else event.length
         known = self._open.get(event.source)
         if known:
-            if event.length <= known.times:
+            if times <= known.times:
                 # It was pushed out of the memory meanwhile, and is counted from the beginning.
-                self._open[event.source] = known._replace(times=event.length - 1)
+                self._open[event.source] = known._replace(times=times - 1)
             return
-        if len(self._open) >= MAX_OPEN:
-            self._sum_up(next(iter(self._open)))
-        self._open[event.source] = _Open(self._clock(), event.length, event.destination)
+        if len(self._open) < MAX_OPEN:
+            self._open[event.source] = _Open(self._clock(), times, event.destination)
         self._hostlog.info("refused", event.source, real=event.destination, times=1)
 
     def tick(self) -> None:

@@ -18,7 +18,8 @@ OVERFLOWED_S = 60.0  # from the last time that a contact was pushed out of its q
 SPEED_KEPT = 0.7  # of what it was, from one second to the next
 BURST_S = 4  # the burst is what the rate gives in so many seconds
 SHORTEST_PAUSE_S = 0.01
-FAILED_S = 60.0
+# Less than the minute after which the packet path tells of a refused host again.
+FAILED_S = 50.0
 MAX_FAILED = 65536
 Key = TypeVar("Key")
 Value = TypeVar("Value", int, float)

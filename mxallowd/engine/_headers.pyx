@@ -68,18 +68,22 @@ cdef void parse_packets(
 
 cdef uint16_t source_port(const uint8_t *packet, size_t length) noexcept nogil:
     cdef size_t header
-    cdef bint six
     if length < IPV4_HEADER:
         return 0
-    # No branch on the family, which cannot be predicted. An IPv6 extension header may stand before the port; a SYN has
-    # none (RFC 8200, 4). A later fragment of IPv4 has other bytes there.
-    six = packet[0] >> 4 == 6
-    header = <size_t> IPV6_HEADER if six else <size_t> (packet[0] & 0x0f) * 4
-    if ((packet[0] >> 4 != 4) & (not six)) | (packet[IPV6_NEXT if six else IPV4_PROTOCOL] != TCP) | (
-            (not six) & (((packet[IPV4_OFFSET] & 0x1f) | packet[IPV4_OFFSET + 1]) != 0)) | (
-            header < IPV4_HEADER) | (length < header + 2):
-        return 0
+    if packet[0] >> 4 == 4:
+        header = <size_t> (packet[0] & 0x0f) * 4
+        # Neither another protocol nor a later fragment has the port there.
+        if header < IPV4_HEADER or packet[IPV4_PROTOCOL] != TCP or (
+                packet[IPV4_OFFSET] & 0x1f) | packet[IPV4_OFFSET + 1]:
+            return 0
+    else:
+        # An extension header may stand between; a SYN has none (RFC 8200, 4).
+        header = IPV6_HEADER
+        if packet[0] >> 4 != 6 or packet[IPV6_NEXT] != TCP:
+            return 0
     # RFC 9293, 3.1: it comes first.
+    if length < header + 2:
+        return 0
     return <uint16_t> (packet[header] << 8 | packet[header + 1])
 
 

@@ -47,9 +47,11 @@ cdef inline bint is_of(const Refusal *slot, const Address *host) noexcept nogil:
 
 
 cdef inline uint64_t state_of(
-        uint64_t times, uint32_t ports, uint8_t server, uint32_t told, bint pending, uint64_t generation) noexcept nogil:
+        uint64_t times, uint32_t ports, uint8_t server, uint32_t told, bint pending,
+        uint64_t generation) noexcept nogil:
     return (times << TIMES_SHIFT | <uint64_t> (ports & PORTS) << PORTS_SHIFT | <uint64_t> server << SERVER_SHIFT
-            | <uint64_t> (told & 0xff) << TOLD_SHIFT | (<uint64_t> PENDING if pending else 0) | (generation & GENERATION))
+            | <uint64_t> (told & 0xff) << TOLD_SHIFT | (<uint64_t> PENDING if pending else 0)
+            | (generation & GENERATION))
 
 
 cdef inline bint has_port(uint32_t ports, uint8_t port) noexcept nogil:

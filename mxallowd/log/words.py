@@ -1,7 +1,7 @@
 """The lines of the log: one table with word, address, keys, levels and meaning of each.
 
-README's table is made from it, and a test holds every call that writes a line against it; nothing looks here while the
-daemon runs. A word means one thing, and the same thing everywhere: programs of operators read it.
+README's table is made from it, and a test compares it with every call that writes a line. The daemon does not read it
+while it runs. A word means one thing, and the same thing everywhere: programs of operators read the log.
 """
 from dataclasses import dataclass
 
@@ -40,76 +40,94 @@ class Line:
 LINES: tuple[Line, ...] = (
     # the life of the process
     Line("start version= queue-num= pflog-interface= whitelist-time=", INFO,
-         "verdicts are given, or packets captured, from now on"),
-    Line("fake-mailserver [A]", INFO, "a fake server, at start"),
-    Line("real-mailserver [A]", INFO, "a real server, at start"),
-    Line("stop signal= received=", INFO, "a clean end; `signal=none` at the end of a rehearsal"),
-    Line("start-failed reason=", ERROR, "it cannot start, and ends with status 1"),
-    Line("queue-failed reason=", ERROR, "a queue thread could not go on; the daemon ends with status 1"),
-    Line("capture-failed reason=", ERROR, "the capture broke; the daemon ends with status 1"),
-    Line("stop-failed reason=", ERROR, "a queue thread did not end; the daemon ends with status 1"),
+         "mxallowd serves: from now on it gives verdicts, or captures packets"),
+    Line("fake-mailserver [A]", INFO, "A is an address of the fake server; one line for each at the start"),
+    Line("real-mailserver [A]", INFO, "A is an address of the real server; one line for each at the start"),
+    Line("stop signal= received=", INFO,
+         "a clean end, after `received` packets; `signal=none` is the end of a rehearsal"),
+    Line("start-failed reason=", ERROR, "the start failed; mxallowd ends with status 1"),
+    Line("queue-failed reason=", ERROR, "a queue thread failed; mxallowd ends with status 1"),
+    Line("capture-failed reason=", ERROR, "the capture failed; mxallowd ends with status 1"),
+    Line("stop-failed reason=", ERROR, "a queue thread did not end at the stop; mxallowd ends with status 1"),
     # hosts
-    Line("whitelisted [A] fake= seconds=", INFO, "A met the fake server and may reach the real one for so long"),
-    Line("accepted [A] real=", INFO, "A, whitelisted, reached the real server for the first time"),
-    Line("refused [A] real= times=1", INFO, "A, not whitelisted, was dropped"),
-    Line("refused [A] real= times=N seconds=S", INFO, "and N more times in the last S seconds: one line a minute"),
+    Line("whitelisted [A] fake= seconds=", INFO,
+         "A contacted the fake server and is whitelisted for this number of seconds"),
+    Line("accepted [A] real=", INFO, "A is whitelisted and contacted the real server for the first time"),
+    Line("refused [A] real= times=1", INFO,
+         "A is not whitelisted, so its attempt to connect to the real server was refused: the packet was dropped. This "
+         "is the first line about A, or the first one after a minute without an attempt"),
+    Line("refused [A] real= times=N seconds=S", INFO,
+         "N further attempts of A to connect were refused in the last S seconds; at most one such line a minute for "
+         "each host. A SYN that A sends again within the same attempt does not count: it has the same source port and "
+         "comes at most 35 seconds after the SYN before. At most 2,048 hosts are summed up at a time"),
     Line("child [C] name= of=A seconds=", INFO,
-         "C, an address of A's name, may reach the real server; without `of=`, C was refused and its name is "
-         "whitelisted"),
-    Line("unconfirmed [A] name= addresses=N", INFO, "A's name does not have A among its N addresses"),
-    Line("bad-name [A] name=", INFO, "what A's PTR record holds is no host name"),
+         "C is whitelisted because it has the same name as A. Without `of=`, C was refused before, and C's name is "
+         "that of a whitelisted host"),
+    Line("unconfirmed [A] name= addresses=N", INFO, "A's name has N addresses, and A is not one of them"),
+    Line("bad-name [A] name=", INFO, "A's PTR record does not contain a valid host name"),
     Line("whitelist-full [A] count=N", WARNING,
-         "no room for A, the last of N hosts: every entry is in use; at most one line a minute"),
+         "N hosts were not whitelisted, because every entry belongs to a host that has contacted the real server; A "
+         "was the last of them. At most one line a minute"),
     Line("malformed count=N reason= length= head=", WARNING,
-         "N packets could not be parsed; the rest is about the last one. At most one line a minute"),
+         "mxallowd accepted N packets whose header it cannot parse. The other values describe the last one: `length` "
+         "in bytes, `head` in hexadecimal. At most one line a minute"),
     # kernel tables
     Line("kernel-table-read table= entries= adopted= complete=", ("info", "warning"),
-         "what a kernel table held at the start, and how many of these hosts are whitelisted again; `complete=no`: it "
-         "was too large to be read in 5 seconds, and the rest of it ends by itself"),
+         "at the start, the kernel table held `entries` hosts, and mxallowd whitelisted `adopted` of them again. "
+         "`complete=no`: the table was too large to be read in 5 seconds; its other hosts stay in the kernel until "
+         "their time is over"),
     Line("kernel-table-broken table= reason=", ("error", "warning"),
-         "a kernel table is missing, of the wrong type, full, or does not hold what it must; once, then once a minute"),
+         "a kernel table is missing, has the wrong type, is full, or lacks hosts that must be in it. The same reason "
+         "is logged at most once a minute"),
     Line("kernel-table-filled table= entries= left-out=N", ("info", "warning"),
-         "it was filled again in one transaction; N hosts found no room"),
+         "mxallowd entered all whitelisted hosts into the kernel table again, in one step; N hosts found no room"),
     # bounds, and what was lost
     Line("lost-packets by-kernel= broken=", WARNING,
-         "so many packets the kernel could not hand over, or handed over too short to tell what they are; senders come "
-         "again; at most one line a minute"),
+         "the kernel could not hand over `by-kernel` packets, and `broken` packets were too short to be read. The "
+         "senders send them again. At most one line a minute"),
     Line("queue-full packets=N verdict=", WARNING,
-         "a queue was full, and the kernel decided about N packets by itself; at most one line a minute"),
+         "a kernel queue was full, and the kernel itself gave N packets the verdict of `--on-overload`. At most one "
+         "line a minute"),
     Line("lost-events count=N", WARNING,
-         "N events did not fit into the ring: nothing is said of them, verdicts are not touched; at most one line a "
-         "minute"),
+         "N events found no room in an event ring, so they are missing in the log, and reverse DNS did not see them. "
+         "Verdicts are not affected, and a flood of refused hosts does not cause this line. At most one line a minute"),
     Line("suppressed lines=N", WARNING,
-         "N lines were not written: a flood, stress mode, or a log that nobody took"),
+         "mxallowd did not write N lines, because of a flood, of stress mode, or because syslog, the terminal or the "
+         "disk did not take them"),
     Line("stress state=on bound= percent=", WARNING,
-         "a bound of ours was full to 90 % (`lookups-waiting`, `log-queue`, `event-ring`, `kernel-table-dirty`): lines "
-         "about single hosts and lookups of refused hosts are left out until all are below 70 % again; verdicts are "
-         "not touched"),
-    Line("stress state=off seconds=S", WARNING, "all are below 70 % again, after S seconds"),
+         "stress mode starts: an internal bound has reached 90 % (`lookups-waiting`, `log-queue`, `event-ring` or "
+         "`kernel-table-dirty`). mxallowd leaves out lines about single hosts and lookups of refused hosts until all "
+         "bounds have been at 70 % or below for 5 seconds. Verdicts are not affected"),
+    Line("stress state=off seconds=S", WARNING, "stress mode ends after S seconds"),
     # signals
-    Line("counters blocked= successful= direct-to-fake= …", INFO, "asked for by SIGUSR1, with `--quiet` too"),
-    Line("reloaded changed=", INFO, "after SIGHUP: the options that have changed"),
-    Line("restart-needed options=", WARNING, "after SIGHUP: these have changed, and hold from the next start on"),
+    Line("counters blocked= successful= direct-to-fake= …", INFO,
+         "the counters, after SIGUSR1 and at the end of a rehearsal; `--quiet` does not suppress this line"),
+    Line("reloaded changed=", INFO, "after SIGHUP: these options have changed and hold from now on"),
+    Line("restart-needed options=", WARNING,
+         "after SIGHUP: these options have changed, but the old values hold until mxallowd is restarted"),
     Line("reload-failed where= reason=", ERROR,
-         "the new configuration is invalid, or still being written; the old one holds"),
+         "after SIGHUP: the configuration is invalid, cannot be read, or is still being written. The old one holds"),
     # the system
-    Line("config where= reason=", WARNING, "a name in the configuration file that is unknown"),
+    Line("config where= reason=", WARNING, "the configuration file has an unknown option, which is ignored"),
     Line("pid-file reason=", WARNING,
-         "a full or failing disk did not take the pid file: the daemon serves without"),
-    Line("pid-file written=", INFO, "there is room now, and it was written"),
-    Line("privileges reason=", WARNING, "a privilege that stays, or a wall that this kernel does not have"),
+         "the disk is full or fails, so there is no process id in the pid file; mxallowd serves without it"),
+    Line("pid-file written=", INFO, "the disk has room again, and the process id is in the pid file"),
+    Line("privileges reason=", WARNING,
+         "mxallowd stays root because there is no user for it, or it runs without Landlock or seccomp"),
     Line("degraded reason=", WARNING,
-         "something that the kernel does not offer, or a watchdog that is switched off: it works without"),
+         "the kernel does not have a feature, or the watchdog does not run; mxallowd works without it"),
     # what should never happen
     Line("defect count= reason=", ERROR,
-         "an error in the program that nobody expected, at most one line a minute; verdicts go on. Please report it"),
+         "an unexpected error in the program; verdicts go on. Please report it. At most one line a minute"),
     Line("main-loop state= seconds=", ("error", "warning"),
-         "said by the guard: the main loop `hangs`, or `goes-on`; verdicts are given meanwhile"),
+         "written by the guard: the main loop has not run for 10 seconds (`hangs`), or it runs again (`goes-on`). "
+         "Verdicts go on meanwhile"),
     Line("watchdog-exit queue= status=70 reason=", ERROR,
-         "said by the guard: packets waited and nobody took them, so the process ended itself"),
+         "written by the guard: packets waited and the queue thread did not take them, so the process ended itself"),
     Line("guard-killed queue= reason=", ERROR,
-         "said by the guard: packets waited and the process did not run, so the guard ended it"),
-    Line("guard reason=", WARNING, "the guard has ended or stands still, and was started again, or could not be"),
+         "written by the guard: packets waited and the whole process did not run, so the guard killed it"),
+    Line("guard reason=", WARNING,
+         "the guard ended or did not run any more; it was started again, or could not be started"),
 )
 
 

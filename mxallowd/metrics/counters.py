@@ -1,11 +1,10 @@
-"""The counters: one table with name, part and meaning of each, and the picture that is made from it.
+"""The counters: one table with name, part and meaning of each, and the report that is made from it.
 
-README's table is made from it, and parts that count in Python take their names from here. Nothing else of the package
-is imported, so everybody may.
+README's table is made from it, and parts that count in Python take their names from here. This module imports nothing
+of the package, so every module may import it.
 
-Which way it fails: a part that counts under a name that the table lacks is shown all the same, behind all others; a
-counter that no part gives is not shown, as those of a part that does not run. Neither stops the daemon; both fail the
-tests.
+Which way it fails: a counter whose name is not in the table is still reported, after all others; a counter that no part
+gives is not reported, like those of a part that does not run. Neither stops the daemon; both fail the tests.
 """
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -52,55 +51,64 @@ def _outcome(name: str, text: str) -> Counter:
 
 COUNTERS: tuple[Counter, ...] = (
     Counter("blocked", Part.DAEMON,
-            "connection attempts that were refused: `real-refused`, or `kernel-refused` where that is more"),
-    Counter("successful", Part.WHITELIST, "expired entries of hosts that had reached the real server"),
-    Counter("direct-to-fake", Part.WHITELIST, "expired entries of hosts that never had"),
+            "packets to the real server that were dropped, each SYN that was sent again included: `real-refused`, or "
+            "`kernel-refused` where that is higher"),
+    Counter("successful", Part.WHITELIST,
+            "expired entries of hosts that had contacted the real server; children do not count"),
+    Counter("direct-to-fake", Part.WHITELIST,
+            "expired entries of hosts that never contacted the real server; children do not count"),
     Counter("entries", Part.WHITELIST, "hosts in the whitelist now", Kind.GAUGE),
-    Counter("added", Part.WHITELIST, "entries made"),
-    Counter("evicted", Part.WHITELIST, "entries given up before their time, to make room"),
-    Counter("full", Part.WHITELIST, "hosts for which there was no room"),
-    Counter("ended", Part.WHITELIST, "entries that were ended before their time, by hand or by a list"),
-    _outcome("fake-new", "a host met the fake server and was whitelisted"),
-    _outcome("fake-known", "a whitelisted host met it again"),
-    _outcome("fake-full", "a host met it, and there was no room"),
-    _outcome("real-first", "a whitelisted host reached the real server for the first time"),
-    _outcome("real-again", "it reached it again"),
-    _outcome("real-refused", "a host that is not whitelisted tried the real server, and was refused"),
-    _outcome("other", "to no server of the configuration"),
-    _outcome("malformed", "a header that cannot be parsed"),
+    Counter("added", Part.WHITELIST, "entries that were made"),
+    Counter("evicted", Part.WHITELIST, "entries that were removed before their time was over, to make room"),
+    Counter("full", Part.WHITELIST, "hosts that were not whitelisted, because there was no room"),
+    Counter("ended", Part.WHITELIST,
+            "entries that were ended on request before their time was over; nothing in this release asks for it"),
+    _outcome("fake-new", "a host contacted the fake server and was whitelisted"),
+    _outcome("fake-known", "a whitelisted host contacted the fake server again"),
+    _outcome("fake-full", "a host contacted the fake server, and the whitelist had no room"),
+    _outcome("real-first", "a whitelisted host contacted the real server for the first time"),
+    _outcome("real-again", "a whitelisted host contacted the real server again"),
+    _outcome("real-refused", "a host that is not whitelisted contacted the real server; dropped"),
+    _outcome("other", "the destination is no server of the configuration; accepted"),
+    _outcome("malformed", "the header cannot be parsed; accepted"),
     Counter("refused-hosts", Part.REFUSED, "hosts in the memory of refused hosts now", Kind.GAUGE),
-    Counter("refused-pushed-out", Part.REFUSED, "hosts that went from it to make room for others"),
-    Counter("refused-untold", Part.REFUSED, "refusals that no line tells of, since too many came at a time"),
+    Counter("refused-pushed-out", Part.REFUSED, "hosts that were removed from this memory, to make room for others"),
+    Counter("refused-untold", Part.REFUSED,
+            "times that an event about a refused host was due and found no room in the event ring; `suppressed` in "
+            "the log includes them"),
     Counter("received", Part.INPUT, "packets that came from the kernel"),
-    Counter("verdict-accept", Part.INPUT, "packets let through", family="verdicts", label=("verdict", "accept")),
-    Counter("verdict-drop", Part.INPUT, "packets dropped", family="verdicts", label=("verdict", "drop")),
-    Counter("overruns", Part.INPUT, "times that the kernel had no room for a message to us (ENOBUFS)"),
-    Counter("interrupted", Part.INPUT, "calls that a signal cut short (EINTR); they are made again"),
-    Counter("unknown", Part.INPUT, "verdicts for packets that were gone (ENOENT)"),
-    Counter("errors", Part.INPUT, "other errors that the kernel answered"),
-    Counter("broken", Part.INPUT, "messages and captured packets that were too short or inconsistent to read"),
+    Counter("verdict-accept", Part.INPUT, "packets that were accepted", family="verdicts", label=("verdict", "accept")),
+    Counter("verdict-drop", Part.INPUT, "packets that were dropped", family="verdicts", label=("verdict", "drop")),
+    Counter("overruns", Part.INPUT, "times that the kernel had no room for a message to mxallowd (ENOBUFS)"),
+    Counter("interrupted", Part.INPUT, "system calls that a signal interrupted (EINTR); mxallowd repeats them"),
+    Counter("unknown", Part.INPUT, "verdicts for packets that were no longer in the queue (ENOENT)"),
+    Counter("errors", Part.INPUT, "other errors that the kernel returned"),
+    Counter("broken", Part.INPUT, "messages and captured packets that were too short or inconsistent to be read"),
     Counter("unsent", Part.INPUT, "verdicts that could not be sent"),
-    Counter("queue-full", Part.INPUT, "packets that found no room in the queue, and were decided by the kernel"),
+    Counter("queue-full", Part.INPUT,
+            "packets that found no room in the queue; the kernel gave them the verdict of `--on-overload`"),
     Counter("lost-by-kernel", Part.INPUT,
-            "packets that the kernel dropped because it could not hand them over; of a queue this is known only to a "
-            "daemon that was started as root"),
-    Counter("lost-events", Part.DAEMON, "events that did not fit into a ring: no line tells of them"),
-    Counter("looked-up", Part.RDNS, "hosts that were looked up"),
-    Counter("confirmed", Part.RDNS, "names that lead back to their host"),
-    Counter("unconfirmed", Part.RDNS, "names that do not"),
-    Counter("children", Part.RDNS, "hosts admitted by their name"),
-    Counter("limited", Part.RDNS, "hosts that were not looked up, for a bound"),
+            "packets that the kernel dropped because it could not hand them over; for a queue, only a daemon that was "
+            "started as root can read this"),
+    Counter("lost-events", Part.DAEMON, "events that found no room in an event ring; the log does not show them"),
+    Counter("looked-up", Part.RDNS, "hosts whose name was looked up"),
+    Counter("confirmed", Part.RDNS, "names whose addresses contain the host"),
+    Counter("unconfirmed", Part.RDNS, "names whose addresses do not contain the host"),
+    Counter("children", Part.RDNS, "hosts that were whitelisted because of their name"),
+    Counter("limited", Part.RDNS, "hosts that were not looked up, because a bound was reached"),
     Counter("lookup-failed", Part.RDNS, "lookups that failed"),
-    Counter("timed-out", Part.RDNS, "lookups that nobody answered in time"),
-    Counter("kernel-table-changed", Part.KERNEL_TABLE, "hosts entered, corrected or taken out"),
-    Counter("kernel-table-filled", Part.KERNEL_TABLE, "times that it was filled anew"),
-    Counter("kernel-table-failed", Part.KERNEL_TABLE, "changes that the kernel did not take"),
-    Counter("kernel-table-limited", Part.KERNEL_TABLE, "changes that came too fast; a filling made up for them"),
-    Counter("kernel-accepted", Part.KERNEL_TABLE, "packets that a rule let through and counted (`docs/firewall.md`)",
+    Counter("timed-out", Part.RDNS, "lookups that no name server answered in time"),
+    Counter("kernel-table-changed", Part.KERNEL_TABLE, "hosts that were entered, corrected or removed"),
+    Counter("kernel-table-filled", Part.KERNEL_TABLE, "times that a kernel table was filled again"),
+    Counter("kernel-table-failed", Part.KERNEL_TABLE, "operations on a kernel table that failed"),
+    Counter("kernel-table-limited", Part.KERNEL_TABLE,
+            "changes for which there was no room in the queue of changes; the table is filled again"),
+    Counter("kernel-accepted", Part.KERNEL_TABLE,
+            "packets that the counter `mx_accepted` of the ruleset has counted (`docs/firewall.md`)",
             family="kernel-packets", label=("verdict", "accept")),
-    Counter("kernel-refused", Part.KERNEL_TABLE, "packets that a rule dropped and counted",
+    Counter("kernel-refused", Part.KERNEL_TABLE, "packets that the counter `mx_refused` of the ruleset has counted",
             family="kernel-packets", label=("verdict", "drop")),
-    Counter("stress", Part.DAEMON, "times that stress mode was entered"),
+    Counter("stress", Part.DAEMON, "times that stress mode started"),
 )
 
 
@@ -110,15 +118,15 @@ def names(part: Part) -> tuple[str, ...]:
 
 
 def collect(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """The picture of what these parts have counted, in the order of the table; equal names are added up."""
+    """What these parts have counted, in the order of the table; equal names are added up."""
     sums: dict[str, int] = {}
     for part in parts:
         for name, value in part.items():
             sums[name] = sums.get(name, 0) + value
-    # Where the kernel refuses by itself, it tells us of a part of them and counts all.
+    # Where the kernel refuses by itself, it shows the daemon only a part of these packets and counts all of them.
     sums["blocked"] = max(sums.get("real-refused", 0), sums.get("kernel-refused", 0))
-    picture = {counter.name: sums.pop(counter.name) for counter in COUNTERS if counter.name in sums}
-    return picture | sums
+    report = {counter.name: sums.pop(counter.name) for counter in COUNTERS if counter.name in sums}
+    return report | sums
 
 
 def markdown() -> str:

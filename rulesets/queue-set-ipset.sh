@@ -1,6 +1,6 @@
 #!/bin/sh
-# Way b), queue plus set, with iptables and ipset: hosts that have reached the real server once pass in the kernel, all
-# other new connections to port 25 are put before mxallowd.
+# Way b), queue plus set, with iptables and ipset: the kernel accepts hosts that have contacted the real server before;
+# all other new connections to port 25 go to mxallowd.
 #
 #     mxallowd --queue-num 23 --ipset ...
 #

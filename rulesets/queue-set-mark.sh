@@ -1,5 +1,6 @@
 #!/bin/sh
-# Way b), queue plus set: the rules of iptables that go with queue-set-mark.nft. Load that first.
+# Way b), queue plus set: the rules of iptables for queue-set-mark.nft. Load that file first.
+#
 # Running it again changes nothing.
 set -eu
 append() {

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Way a), queue only, with iptables: every new connection to port 25 is put before mxallowd.
+# Way a), queue only, with iptables: every new connection to port 25 goes to mxallowd.
 #
 #     mxallowd --queue-num 23 ...
+#
 # Running it again changes nothing.
 set -eu
 append() {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Way c), set plus NFLOG, with iptables and ipset: the kernel decides, nothing is ever held for user space. Put your
-# addresses here.
+# Way c), set plus NFLOG, with iptables and ipset: the kernel decides, and no packet ever waits for a program. Put your
+# addresses in.
 #
 #     mxallowd --pflog-interface nflog:5 --ipset ...
 #
@@ -20,15 +20,15 @@ guard() {
     program="$1 -w 10" family=$2 fake=$3 real=$4
     log="-j NFLOG --nflog-group 5 --nflog-threshold 1"
     $program -N MX_FAKE 2>/dev/null || $program -F MX_FAKE
-    # Known hosts are told nothing new of; RST sends the sender on at once.
+    # Contacts of known hosts are not logged. The RST makes the sender go on to the real server at once.
     $program -A MX_FAKE -m set ! --match-set "mx_white$family" src $log
     $program -A MX_FAKE -p tcp -j REJECT --reject-with tcp-reset
     $program -N MX_REAL 2>/dev/null || $program -F MX_REAL
     $program -A MX_REAL -m set --match-set "mx_used$family" src -j ACCEPT
-    # The first connection of a known host: the daemon learns that the host was here.
+    # The first connection of a known host: mxallowd learns that the host contacted the real server.
     $program -A MX_REAL -m set --match-set "mx_white$family" src $log
     $program -A MX_REAL -m set --match-set "mx_white$family" src -j ACCEPT
-    # Unknown hosts: a part of them is logged, for the log and for reverse DNS.
+    # Unknown hosts: mxallowd sees a part of them, for its log and for reverse DNS.
     $program -A MX_REAL -m limit --limit 100/second --limit-burst 200 $log
     $program -A MX_REAL -j DROP
     append -p tcp --dport 25 -m state --state NEW -d "$real" -j MX_REAL

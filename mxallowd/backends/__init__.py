@@ -1,8 +1,9 @@
 """Back ends: where the packets come from, and who carries out the verdict.
 
-One module each with one interface, imported only when chosen, since what it needs may not be on this system: `nfqueue`
-(the kernel's queue, which waits for our verdict) and `capture` (copies of packets that the firewall has decided about).
-They may run side by side: all share one whitelist, of which each of their threads writes a shard of its own.
+All have one interface. A module is imported only when it is chosen, since this system may lack what it needs: `nfqueue`
+(the kernel's queue, which waits for our verdict), `capture` (copies of packets that the firewall has decided about) and
+`rehearsal` (a capture file). The first two may run together: they share one whitelist, and each of their threads writes
+a shard of its own.
 """
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Messages of nfnetlink_queue: reading packets and errors, writing verdicts (linux/netfilter/nfnetlink_queue.h).
 
-The bytes come from the kernel, and are read as if they did not: no length is believed before it was held against
-what is there. A packet whose payload is missing still has its id, so that it gets a verdict.
+The bytes come from the kernel, but this module does not trust them: it checks each length against the bytes that are
+there. A packet whose payload is missing still has its id, so that it gets a verdict.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t

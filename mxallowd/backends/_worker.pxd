@@ -1,9 +1,9 @@
 """A queue thread: receives packets from one kernel queue, decides, and sends the verdicts.
 
-It is a native thread that never holds or wants the GIL: nothing that Python does can delay a verdict. It makes two
-system calls a batch, recvmmsg and send; when nothing arrives it sleeps in the first. The main thread
-speaks to it through `requests` and wakes it by a message to itself: a NLMSG_NOOP that asks the kernel for an
-acknowledgement, which arrives in the stream that the thread waits for.
+It is a native thread that never takes the GIL: nothing that Python does can delay a verdict. It makes two system calls
+a batch, recvmmsg and send; when nothing arrives it sleeps in the first. The main thread sets `requests` and then wakes
+it: it sends the kernel a NLMSG_NOOP that asks for an acknowledgement, which arrives at the socket that the thread waits
+for.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 

@@ -1,9 +1,9 @@
 """A queue thread: see _worker.pxd.
 
-Which way it fails: a packet that cannot be read is accepted; an overrun (ENOBUFS) is counted and never ends the loop,
-since a bound queue that nobody serves stops all mail; an answer that says that this process may not or cannot
-serve the queue (EPERM, ENODEV, ECONNREFUSED, a closed socket) ends the thread, and with it the process, so
-that the kernel's --queue-bypass takes over.
+Which way it fails: a packet that cannot be read is accepted. An overrun (ENOBUFS) is counted and never ends the loop,
+since a queue that is bound and not served stops all mail. An error that says that this process may not or cannot serve
+the queue (EPERM, ENODEV, ECONNREFUSED, a closed socket) ends the thread, and with it the process, so that the kernel's
+--queue-bypass takes effect.
 """
 cimport cython
 from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, ENODEV, ENOENT, ENOMEM, EPERM, errno

@@ -4,9 +4,9 @@ The firewall decides, and the daemon keeps the table: pf's log (`pflog0`), NFLOG
 interface. Only connection attempts count, TCP with SYN and without ACK: an interface shows whole conversations. Where
 libpcap cannot filter (NFLOG, PFLOG), the filter runs in compiled code.
 
-Which way it fails: what the kernel could not hand over, or handed over too short to tell, is counted, and a sender
-comes again. When the ring is full nothing is read until it is empty again, so that the kernel counts what is lost, and
-no contact is forgotten halfway. A capture that breaks ends the process: the firewall goes on with the table as it is.
+Which way it fails: a packet that the kernel could not hand over, or that is too short to be read, is counted, and the
+sender sends it again. While the ring has no room, nothing is read; the kernel then counts what is lost, and no contact
+that was read is lost. A capture that breaks ends the process: the firewall goes on with the table as it is.
 """
 import asyncio
 import errno

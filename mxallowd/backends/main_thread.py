@@ -1,7 +1,7 @@
 """What the back ends that run on the main loop have in common: capture and rehearsal.
 
-They decide in one shard of the whitelist and write events into one ring. Nobody waits for their verdict, so they read
-no more while the ring has no room for what a reading may bring: the main loop empties it.
+They decide in one shard of the whitelist and write events into one ring. No packet waits for their verdict, so they
+stop reading while the ring has no room for the events of one reading. The main loop empties the ring.
 """
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the kernel says of its queues, to whoever may read it: /proc/net/netfilter/nfnetlink_queue."""
+"""The kernel's table of queues, /proc/net/netfilter/nfnetlink_queue, which only root may open."""
 import io
 import os
 from pathlib import Path

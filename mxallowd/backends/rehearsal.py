@@ -1,7 +1,7 @@
 """Back end rehearsal: a capture file in place of an interface (`-p file:PATH`), to see what the daemon would do.
 
-Time is the capture's, begun now: entries expire as they would have. At the end of the file the daemon ends, its
-counters written. What can be read of a damaged file is read.
+It uses the time of the capture, as if the capture began now, so entries expire as they would have. At the end of the
+file the daemon writes its counters and ends. Of a damaged file it reads what can be read.
 """
 import asyncio
 import sys

@@ -2,7 +2,7 @@
 
 The firewall rule of the contract asks for TCP, a new connection and a destination port. Here that is: SYN without ACK;
 not a fragment other than the first; for IPv6 behind hop-by-hop, routing, fragment, authentication and destination
-options headers, as ipv6_find_hdr of the kernel walks them; and a filter on its ports, as filters.py compiles it.
+options headers, as ipv6_find_hdr of the kernel skips them; and a filter on its ports, as filters.py compiles it.
 Everything is bounded by the bytes that were captured.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize

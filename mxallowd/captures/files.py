@@ -1,6 +1,6 @@
-"""Capture files as a stream of candidates: the connection attempts that the firewall would have asked us about.
+"""Capture files as a stream of candidates: the connection attempts that the firewall would have sent to mxallowd.
 
-A capture may be larger than memory and may be damaged anywhere; what can be read before that point is read.
+A capture may be larger than memory, and it may be damaged anywhere: everything before the damage is read.
 """
 from collections.abc import Callable, Iterator
 from contextlib import closing

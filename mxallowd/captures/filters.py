@@ -1,9 +1,9 @@
-"""Capture filters where libpcap has none: on NFLOG never, on PFLOG not everywhere.
+"""Capture filters for sources that libpcap cannot filter: NFLOG, and PFLOG on some systems.
 
 A filter in the usual words (pcap-filter(7)) becomes a short program that the compiled code runs on each packet. The
 common forms alone are understood: `port N`, `src port N` and `dst port N`, each with `tcp` before it or without, `tcp`
-alone, and `and`, `or` and parentheses between them. As in libpcap both words bind alike, from left to right, and
-`port 25 or 587` means `port 25 or port 587`. N is a number or the name of a service.
+alone, and `and`, `or` and parentheses between them. As in libpcap `and` and `or` have the same precedence, from left to
+right, and `port 25 or 587` means `port 25 or port 587`. N is a number or the name of a service.
 """
 import re
 import socket

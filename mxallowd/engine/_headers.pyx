@@ -1,9 +1,9 @@
 """IPv4 and IPv6 headers: the two addresses of a packet, every length checked before a byte is read.
 
 The decision needs the addresses alone, so nothing behind the fixed part of a header is looked at: IPv4
-options, IPv6 extension headers and fragments change no answer. (Of a refused packet alone the source's port
-is read.) What the kernel hands over it has itself checked (ip_rcv, ip6_rcv_core); whatever fails here is a
-bug of ours or a truncated copy, and the caller accepts it.
+options, IPv6 extension headers and fragments change no decision. (Of a refused packet the source port is read as well.)
+The kernel has checked the packets that it hands over (ip_rcv, ip6_rcv_core). If a packet fails here, that is a bug of
+ours or a truncated copy, and the caller accepts it.
 """
 from libc.string cimport memset
 

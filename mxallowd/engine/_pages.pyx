@@ -1,6 +1,6 @@
 """Memory for tables: whole pages, zeroed, and resident from the start.
 
-A table that got its pages as it fills would let the first flood grow the process, and a machine without the memory
+If a table got its pages only as it fills, the first flood would make the process grow, and a machine without the memory
 would end it in the middle of that flood. So every page is written at the start.
 """
 from libc.errno cimport errno

@@ -1,8 +1,8 @@
-"""Entries of the whitelist as records: all of it listed, and restored after a restart, a million in a moment.
+"""Entries of the whitelist as records: to list the whole whitelist, and to restore it after a restart.
 
-A record is what leaves the process and comes back: a target of a mirror keeps it, and it says nothing of shards, lists
-or generations. Listing reads beside the threads that write. Restoring is for the thread that writes the shard, some
-hundred records at a time, between batches of packets.
+A record leaves the process and comes back: a target of a mirror keeps it, and it contains no shards, lists or
+generations. Listing runs beside the threads that write. Restoring is for the thread that writes the shard, some hundred
+records at a time, between batches of packets.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 

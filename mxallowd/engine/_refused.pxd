@@ -3,8 +3,8 @@
 It is cut into shards as the whitelist is, and has the same rule: **exactly one thread writes a shard, in the refusing
 branch of the decision alone; every thread may read it.** So nothing here locks, and nothing is allocated.
 
-* A host has its slot in one set of four, found by the keyed hash that the whitelist's index has as well: nobody
-  outside can aim at a set. Where all four are taken, the host that was refused longest ago goes.
+* A host has a slot in one set of four, found by the keyed hash of the whitelist's index, so no sender can choose the
+  set. If all four slots are taken, a new host replaces the one that was refused longest ago.
 * A reader loads the state, then host and times, and the state again; the same state means that they belong together.
   The writer sets it to 0 before another host takes the slot. An update of the same host moves the times first, so a
   reader may see a last time that is newer than the count beside it.
@@ -14,8 +14,8 @@ branch of the decision alone; every thread may read it.** So nothing here locks,
   hundred is taken for one of those before.
 * Times are counted in steps of 2^20 microseconds (1.05 s): no division, and 32 bits last for 142 years.
 
-An event tells of a host when it is new, and of the next attempt when a minute is over since the last one: `told`. One
-that found no room in the ring is PENDING, so the next SYN tries again.
+An event is written when a host is new, and at the next attempt when a minute is over since its last event, which is
+`told`. If the ring has no room for it, the host is PENDING, and its next SYN tries again.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 

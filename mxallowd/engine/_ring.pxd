@@ -1,8 +1,8 @@
 """A bounded ring of fixed-size events, from one queue thread to the main loop.
 
-One writer, one reader, no lock: the writer owns `head`, the reader owns `tail`. What does not fit is counted and
-gone; the writer never waits. The reader is woken through an eventfd, and only when it said that it
-sleeps: under load the writer makes no system call.
+One writer, one reader, no lock: the writer owns `head`, the reader owns `tail`. An event that finds no room is counted
+and lost; the writer never waits. It wakes the reader through an eventfd, and only if the reader has marked itself as
+asleep: under load the writer makes no system call.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 

@@ -3,22 +3,23 @@
 A table is cut into shards, one a queue thread, and one for the main thread, which admits hosts by their names.
 **Exactly one thread writes a shard; every thread may read it.** That is why nothing here locks:
 
-* An entry carries its own proof. `state` holds expiry, a generation and flags in one word. A reader loads the
-  state, the host, and the state again; equal expiry and generation mean that the host between them belongs to it.
-  The writer clears LIVE before it touches the host and publishes the new state (next generation) after it.
-  The generation has 8 bits and the expiry counts microseconds; a batch of 64 packets takes longer than one and
-  gives an entry away 64 times at most, so the same word does not come back within a read.
-* The index never moves a word. An entry sits in one line of the index until it is removed; a line that was full
-  when an entry had to go further counts it in `passed`. So a lookup that runs beside a removal cannot miss an
+* A reader can check by itself that an entry is consistent. `state` holds expiry, a generation and flags in one word.
+  The reader loads the state, the host, and the state again; equal expiry and generation mean that the host belongs to
+  this state. The writer clears LIVE before it changes the host and publishes the new state (next generation) after it.
+  The generation has 8 bits and the expiry counts microseconds. A batch of 64 packets takes longer than one microsecond
+  and reuses an entry 64 times at most, so the same word does not come back within one read.
+* The index never moves a word. An entry stays in one line of the index until it is removed. If its line is full, the
+  entry goes into a later line, and the full line counts it in `passed`. So a lookup beside a removal cannot miss an
   entry that was there all the time (which a backward shift would allow), and there are no tombstones.
-* USED and the expiry are what other threads may change, by compare-and-exchange against the state they saw. An entry
-  that is ended before its time has the expiry 0; its owner takes it away like any expired one.
+* Other threads may change USED and the expiry, by compare-and-exchange against the state they saw. An entry that is
+  ended before its time has the expiry 0; its owner removes it like any expired one.
 
-Order costs no walk: entries hang in two lists by age, `young` (in order of arrival) and `proven` (entries that were
-found used when they had become the oldest). Their heads are what expires next and what goes first when
-the shard is full: an expired entry, else the oldest never used one; never a live entry that was used. (An entry
-that was renewed stands further ahead than its expiry says: those behind it leave as much later. For one that was ended
-before its time a full shard looks through its entries, some hundred at each eviction.)
+No search is needed for the next entry to remove. Entries are in two lists by age, `young` (in order of arrival) and
+`proven` (entries that were used by the time they had become the oldest). The heads of the lists are what expires next,
+and what is removed first when the shard is full: an expired entry, else the oldest that was never used; never a live
+entry that was used. (An entry that was renewed stands further ahead than its expiry says, so those behind it are
+removed that much later. For one that was ended before its time, a full shard looks through its entries, 256 at each
+eviction.)
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 

@@ -1,6 +1,6 @@
 """SipHash-1-3 of an address: the keyed hash of the table.
 
-Senders choose their addresses (a spoofed SYN costs nothing, an IPv6 /64 holds 2^64), so the table's hash must
+Senders can choose their addresses (they can spoof SYNs, and an IPv6 /64 has 2^64 addresses), so the table's hash must
 not be predictable: SipHash (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012) with a random
 key at each start. One compression round a word and three at the end is the variant that hash tables of
 language run-times use; an address is two words and the length.

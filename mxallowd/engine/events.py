@@ -1,6 +1,6 @@
-"""The vocabulary of what happens on the packet path, as the sinks see it.
+"""Events: what happened on the packet path, as the sinks see it.
 
-An event is a record of fixed size that a queue thread wrote into a ring (_ring.pxd has the layout). Sinks get them
+An event is a record of fixed size that a queue thread wrote into a ring (_ring.pxd has the layout). Sinks get events
 decoded, in batches, in the order of each queue.
 """
 import socket

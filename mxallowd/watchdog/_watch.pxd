@@ -1,8 +1,9 @@
-"""Heartbeats of the threads that a verdict needs, and the thread that ends the process when one falls silent.
+"""Heartbeats of the threads that a verdict needs, and the thread that ends the process when a heartbeat stops.
 
-The beats lie in a page that another process can map (guard.py), so that it sees even a process that is stopped as a
-whole. Each has one writer and any reader. The watching thread is native and never wants the GIL; it counts its own
-ticks and not the clock, so that a pause of the whole process, which stops it as well, is no silence.
+The heartbeats are counters in a page that another process can map (guard.py), so that it notices even a process that is
+stopped as a whole. Each has one writer and any number of readers. The watching thread is native and never takes the
+GIL. It counts its own ticks and not the time, so that a pause of the whole process, which stops this thread as well,
+does not count.
 """
 from libc.stdint cimport uint32_t, uint64_t
 

@@ -1,9 +1,9 @@
 """Heartbeats and the thread that watches them: see _watch.pxd.
 
-Which way it fails: a socket that tells nothing holds nothing, and nobody is ended. It ends the process only where
-packets wait while their thread has taken none and answered none for half a second: from then on every new connection to
-the mail server would hang, and a process that is gone harms less. A thread that only waits for a processor is no such
-case: it goes on sooner than a new process would be there, with all that it knows.
+Which way it fails: if a socket cannot be asked, it counts as empty, and the process is not ended. The process is ended
+only if packets wait while their thread has taken none and answered none for half a second. From then on every new
+connection to the mail server would hang, and no process is better than that. A thread that only waits for a processor
+is no such case: it goes on sooner than a new process would be there, and it still has the whitelist.
 """
 cimport cython
 from libc.errno cimport errno

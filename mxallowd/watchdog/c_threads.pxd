@@ -1,4 +1,4 @@
-"""What native threads need of POSIX and Linux: their start and end, their name, and what they are worth."""
+"""What native threads need of POSIX and Linux: start, end, name and priority."""
 from posix.signal cimport sigfillset, sigset_t
 
 ctypedef void *(*thread_body)(void *) noexcept nogil

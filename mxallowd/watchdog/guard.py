@@ -1,10 +1,9 @@
 """The guard: a small process beside the daemon that ends it when it is stopped as a whole.
 
 A daemon that is stopped (SIGSTOP, swapped out, a frozen container) is still bound to its queue, so all new mail waits
-in it. Its own watching thread is stopped as well; this process is not. It maps the daemon's heartbeats, looks whether
-packets wait in a socket while no queue thread takes any, and kills the daemon: the kernel's --queue-bypass lets mail
-through then. It also says, once, that the daemon's main loop hangs, which nobody inside could say; verdicts go on
-meanwhile.
+in it. Its own watching thread is stopped as well; this process is not. It maps the daemon's heartbeats. If packets wait
+in a socket and no queue thread takes any, it kills the daemon: the kernel's --queue-bypass then lets mail through. It
+also logs, once, that the daemon's main loop hangs, since the daemon itself could not; verdicts go on meanwhile.
 
     mxallowd.watchdog.guard HEARTBEATS PIDFD SINK USER QUEUE...
 

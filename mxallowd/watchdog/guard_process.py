@@ -1,7 +1,7 @@
-"""The guard (guard.py) as the daemon has it: started with it, seen to while it runs, and ended with it.
+"""The guard (guard.py) from the daemon's side: started with it, checked while it runs, and ended with it.
 
-It is what ends a daemon that is stopped as a whole, so one that has ended, or stands still, is said and started again.
-Which way it fails: without a guard the daemon goes on, and says so.
+The guard ends a daemon that is stopped as a whole. So if the guard has ended, or does not run any more, the daemon logs
+that and starts it again. Which way it fails: without a guard the daemon goes on, and the log says so.
 """
 import os
 import subprocess

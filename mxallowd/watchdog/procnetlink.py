@@ -1,4 +1,4 @@
-"""What /proc/net/netlink says of netfilter's sockets, for everybody to read."""
+"""Netfilter's sockets in /proc/net/netlink, which every user may read."""
 from pathlib import Path
 
 PROC_NETLINK = Path("/proc/thread-self/net/netlink")

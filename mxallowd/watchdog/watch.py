@@ -1,7 +1,7 @@
-"""The watch over queue threads, as their back end has it: heartbeats, the thread that looks at them, and the guard.
+"""The watch over queue threads, from their back end's side: heartbeats, the watching thread, and the guard.
 
-Without it (--no-watchdog) the heartbeats are there all the same, and nobody looks. Which way it fails: a system without
-a thread to spare is said, and the daemon serves; one that cannot start the guard ends the start.
+With --no-watchdog the threads still write heartbeats, but nothing checks them. Which way it fails: if the watching
+thread cannot be started, the log says so, and the daemon serves; if the guard cannot be started, the start fails.
 """
 from collections.abc import Iterable, Sequence
 

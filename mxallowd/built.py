@@ -1,6 +1,6 @@
 """Whether the compiled modules are there for this Python, and the command that builds them.
 
-A checkout that was not built, or for another Python, is a mistake of every day: it ends in one line that mends it.
+A checkout is often not built, or built for another Python. The command then prints one line that says how to build it.
 """
 import importlib
 import shlex

@@ -1,7 +1,7 @@
 """The command: from argv to an exit status.
 
-0 after a clean stop, --help, --version, or a --check without errors; 1 otherwise. What is wrong with the input ends in
-one line on standard error that quotes it; a missing server or queue number adds the usage.
+0 after a clean stop, --help, --version, or a --check without errors; 1 otherwise. A mistake in the
+input causes one line on standard error that quotes it; if a server or queue number is missing, the usage follows.
 """
 import sys
 from collections.abc import Sequence

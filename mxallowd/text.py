@@ -1,7 +1,7 @@
 """Text from outside as one printable line.
 
-Whatever comes from a file, the command line or the network may hold line breaks, terminal controls or
-bytes that are no text. Here it becomes printable, so that no input can forge a line of log or move a cursor.
+Text from a file, the command line or the network may contain line breaks, terminal controls or bytes that are no text.
+Here it becomes printable, so that no input can forge a line of the log or control a terminal.
 """
 
 # A path fits; a message stays one line that syslog takes.

@@ -1,7 +1,7 @@
-"""The whitelist as the main loop has it: what sinks may ask of it and do with it, and the one stream of its changes.
+"""The whitelist as the main loop uses it: what sinks may ask and change, and the one stream of changes.
 
-Underneath is the table that the packet path reads and writes. Whoever keeps a copy of it elsewhere (mirrors/) follows
-it: one call tells of each change, whether it came from the packet path, from a sink or from another copy.
+It is based on the table that the packet path reads and writes. A mirror keeps a copy elsewhere (mirrors/) and follows
+the whitelist: it gets one call for each change, whether the change came from the packet path, a sink or another copy.
 Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form; times are microseconds of the packet path's clock.
 """
 import struct

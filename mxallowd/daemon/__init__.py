@@ -1,13 +1,13 @@
-"""The daemon: what holds back ends, whitelist, sinks, mirrors and signals together, from the start to the clean stop.
+"""The daemon: it connects back ends, whitelist, sinks, mirrors and signals, from the start to the clean stop.
 
     pump        takes events from the rings of the queue threads and hands them to the whitelist and to every sink
-    losses      says what was lost, and what went wrong in this program
+    losses      logs what was lost, and errors of this program
     reloading   reads the configuration again
     report      writes the counters
-    start       makes a process of it all
+    start       makes a process of all this
 
-Nothing here is in the way of a packet: if this loop stopped for good, verdicts would go on and events would be counted
-as lost.
+No packet waits for anything here. If this loop stopped for good, verdicts would go on and events would be counted as
+lost.
 """
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""What the daemon lost, and its own mistakes: counted where they happen, and said here at most once a minute each.
+"""What the daemon lost, and its own errors: counted where they happen, and logged here, each at most once a minute.
 
     lost-events     no room in a ring: sinks have missed what happened to some hosts
     lost-packets    the kernel could not hand over a packet, or it could not be read: the sender comes again

@@ -1,8 +1,8 @@
 """The pump: from the rings of the queue threads to the sinks, on the main loop.
 
-Threads wake it when they write into a ring whose reader sleeps. Under load it does not wait to be woken but looks again
-by itself, so that a flood costs no wake-ups, and leaves most of its core to the mail server meanwhile. What the rings
-cannot hold then is counted as lost. It never holds up the loop for longer than some milliseconds.
+Threads wake it when they write into a ring whose reader sleeps. Under load it does not wait for that but reads again
+after a pause, so that a flood causes no wake-ups and leaves most of the core to the mail server. Events that find no
+room in the rings meanwhile are counted as lost. It never occupies the loop for longer than some milliseconds.
 """
 import asyncio
 import time

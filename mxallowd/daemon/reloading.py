@@ -1,7 +1,7 @@
 """Reloading: the configuration is read again while packets are served, as SIGHUP asks for it.
 
-A file that is being written is not read: whoever asks may be in the middle of it, and half a configuration can be a
-valid one. What cannot be used changes nothing. What needs a restart stays as it is, and is said.
+A file that is being written is not read, since half a configuration can be a valid one. An invalid configuration
+changes nothing. Options that need a restart keep their values, and the log names them.
 """
 import asyncio
 from collections.abc import Callable

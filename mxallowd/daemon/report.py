@@ -1,4 +1,4 @@
-"""The report: all counters, without entries whose time is over, as SIGUSR1 and the end of a rehearsal ask for it."""
+"""The report: all counters, after expired entries are removed; for SIGUSR1 and for the end of a rehearsal."""
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress

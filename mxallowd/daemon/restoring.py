@@ -1,8 +1,8 @@
-"""Restoring: a whole whitelist comes back while packets are decided.
+"""Restoring: a whole whitelist is entered again while packets are decided.
 
-Its records are dealt to the threads by the room that each of them has. Queue threads enter theirs between two batches
-of packets; what falls to the main thread is entered in slices, between two turns of the loop. Nobody is pushed out, and
-who is listed by then keeps the later end.
+Each thread gets a part of the records, by the room that its shard has. Queue threads enter theirs between two batches
+of packets; the main thread enters its part in slices, between two turns of the loop. No entry is removed for it, and a
+host that is listed already keeps the later end.
 """
 import asyncio
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The start: from settings to a process that serves, in the foreground or detached, and its exit status.
 
 The order: the pid file, the log, whatever needs root's privileges (queues, kernel tables), then these are given up and
-the sandbox is entered, then the daemon runs. A failure before it serves is told to the caller in one line.
+the sandbox is entered, then the daemon runs. If it fails before it serves, the caller gets one line that says why.
 """
 import asyncio
 import os

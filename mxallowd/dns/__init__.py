@@ -1,1 +1,1 @@
-"""Questions to the DNS, and what counts as a host name."""
+"""DNS queries, and what counts as a host name."""

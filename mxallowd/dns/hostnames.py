@@ -1,6 +1,7 @@
 """Host names from the DNS: what counts as one, and the addresses as names of the reverse tree.
 
-A PTR record is whatever its owner writes. Only a host name (RFC 1123, 2.1; lengths of RFC 1035, 2.3.4) is asked about.
+The owner of a PTR record may write anything into it. Only host names (RFC 1123, 2.1; lengths of RFC 1035, 2.3.4) are
+looked up.
 """
 import re
 from collections.abc import Callable, Iterable

@@ -1,8 +1,8 @@
-"""Questions to the DNS, asked by c-ares on the main loop.
+"""DNS queries, sent by c-ares on the main loop.
 
-c-ares says which sockets it waits for, the loop tells it when they are ready; every call happens on the loop's thread,
-so nothing here locks. An answer that is late, wrong, cut short or absurd is c-ares' business; what comes out of here
-is a list of texts or the kind of failure.
+c-ares says which sockets it waits for, and the loop calls it when they are ready. Every call happens on the loop's
+thread, so nothing here locks. c-ares handles answers that are late, wrong, truncated or invalid; a query here returns a
+list of texts, or the kind of failure.
 """
 import asyncio
 from collections.abc import Sequence

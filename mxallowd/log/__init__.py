@@ -1,4 +1,4 @@
-"""The log, and the way to syslog or standard output that can never hold anybody up.
+"""The log to syslog or standard output. Writing a line never blocks the caller.
 
 `grammar` makes a line, the bounded queue of `writer` takes it, and its thread writes it by one of `handlers`.
 """

@@ -1,7 +1,7 @@
 """Where lines go: a file descriptor, or the local syslog.
 
-A handler may wait for room, and raises OSError where a line cannot be written. So it belongs behind a Writer, whose
-thread may wait, and which counts what was lost.
+A handler may block, and raises OSError if a line cannot be written. So only a Writer uses it: the thread of a Writer
+may block, and a Writer counts lost lines.
 """
 import logging
 import logging.handlers

@@ -1,7 +1,7 @@
-"""Lines that are written at most once a minute, and say how much they stand for.
+"""Lines that are written at most once a minute, with the number of events since the line before.
 
-What happens often must not fill the log. Each class here answers one question, "may the line be written now?", and
-writes nothing itself. The first time is always now. Times are those of a clock that does not jump.
+Frequent events must not fill the log. Each class here answers one question, "may the line be written now?", and writes
+nothing itself. The first time the answer is always yes. Times are those of a clock that does not jump.
 """
 import time
 from collections.abc import Callable

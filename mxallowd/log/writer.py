@@ -1,7 +1,7 @@
-"""The bounded queue of lines and the thread behind it, which alone writes.
+"""The bounded queue of lines, and the thread that writes them.
 
-A full syslog socket, a stopped terminal or a closed pipe stops that thread and nothing else. What finds the queue full,
-or cannot be written, is counted, and the next line that gets through is preceded by `suppressed lines=N`.
+A full syslog socket, a stopped terminal or a closed pipe stops that thread and nothing else. Lines that find the queue
+full, or cannot be written, are counted; `suppressed lines=N` comes before the next line that is written.
 """
 import logging
 import queue

@@ -1,1 +1,1 @@
-"""Numbers that the daemon keeps: what there is and what it means. Who counts is elsewhere."""
+"""The counters: their names and meanings. The parts of the daemon do the counting."""

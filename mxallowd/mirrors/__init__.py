@@ -1,8 +1,8 @@
 """Mirrors: copies of the whitelist elsewhere. A mirror (mirror.py) follows the whitelist and keeps a target the same.
 
-A target holds one copy: a table of the firewall (kernel/). This is what each of them is asked, with the vocabulary:
-a host is **listed** by the whitelist and **copied** by the target. tests/target_conformance.py holds every target to
-what is promised here.
+A target holds one copy: a table of the firewall (kernel/). This module is the interface of a target. Its words: a host
+is **listed** by the whitelist, and **copied** by the target. tests/target_conformance.py checks every target against
+the promises here.
 """
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence

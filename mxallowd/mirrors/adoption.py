@@ -1,8 +1,8 @@
 """Adoption: what a target holds at the start is whitelisted again.
 
-Nobody who was known before a restart is to be unknown after it. Targets adopt in turn, and who comes first knows best:
-a host that is listed already keeps its time. What a target holds in another way than the whitelist does by then is
-given back, to be set right.
+A host that was known before a restart must be known after it. Targets are adopted one after the other. A host that is
+listed already, from an earlier target, keeps its time. Hosts that a target then holds in another way than the whitelist
+are returned, so that the mirror corrects them.
 """
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""When hosts are to be looked at again, for targets whose entries do not end by themselves: one string a second."""
+"""When to check hosts again, for targets whose entries do not end by themselves: one string for each second."""
 from collections.abc import Iterator
 
 

@@ -1,4 +1,5 @@
-"""Work that may wait for the kernel or another process, beside the main loop: a thread that does one job at a time."""
+"""A thread for work that may wait for the kernel or another process. It does one job at a time, beside the main
+loop."""
 import asyncio
 import contextlib
 import queue

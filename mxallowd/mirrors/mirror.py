@@ -1,13 +1,12 @@
 """A mirror keeps its target the same as the whitelist.
 
-What happens to a host marks it as **dirty**; whatever the whitelist says of it when its turn comes goes to the target,
-so no order of changes can leave it wrong. Dirty hosts go as one batch at a time, from a thread, as soon as the one
-before is done: a quiet system has each of them in the target within a millisecond, a busy one pays one transaction for
-many.
+Every change marks its host as **dirty**. When it is the host's turn, the target gets what the whitelist says about it
+at that moment, so no order of changes can make the target wrong. A thread sends dirty hosts in batches, one after the
+other: on a quiet system each of them is in the target within a millisecond, on a busy one many share a transaction.
 
-Some seconds apart the target is inspected, and asked for a sample of the hosts that must be in it. One that was emptied
-or replaced, or could not take a change, is filled again in one transaction. Which way it fails: the target stays as it
-is, and the log says that it is not what it should be; verdicts of the queue are not touched.
+Every few seconds the target is inspected, and asked for a sample of the hosts that must be in it. A target that was
+emptied or replaced, or could not take a change, is filled again in one transaction. Which way it fails: the target
+stays as it is, and the log says what is wrong with it; verdicts of the queue are not affected.
 """
 import asyncio
 import time

@@ -1,7 +1,7 @@
-"""Going to the background without losing sight of the start.
+"""Going to the background, in a way that the caller learns whether the start succeeded.
 
 The caller's process stays until the daemon serves or has failed, and ends with the status that says so. python-daemon
-does the detaching; standard error stays open until the daemon serves, so that a failure is told to the caller.
+does the detaching; standard error stays open until the daemon serves, so that the caller sees why a start failed.
 """
 import os
 import signal

@@ -1,7 +1,7 @@
 """Processes of our own beside the daemon: the guard and the privileged helper.
 
-They run from the very files that this process runs from, whatever the current directory or the environment offers: a
-helper keeps root's privileges. Run as a script, this file is what starts them.
+They run from the same files as this process, and ignore the current directory and the environment, since a helper keeps
+root's privileges. This file, run as a script, starts them.
 """
 import runpy
 import sys

@@ -1,11 +1,12 @@
-"""Memory of the process: enough of it at the start, and none that stays for nothing.
+"""Memory of the process: a check at the start that there is enough, and a setting that returns what is freed.
 
-The tables are taken as a whole at the start and written once, so that no flood grows them later. A machine or a control
-group without that memory would end the process while it writes, without a word; so it is asked before.
+The memory of the tables is taken as a whole at the start and written once, so that no flood makes it grow later. If the
+machine or a control group did not have it, the kernel would kill the process meanwhile, without a message. So this
+module compares the memory that is needed and the memory that is free before.
 
 glibc gives each thread a heap of its own and keeps what was freed there, and every large block that is freed makes it
-keep larger ones. What we make for a moment, a message of a whole kernel table, would so stay for ever, and a flood
-would let the process grow by steps.
+keep larger ones. A large temporary object, such as the message for a whole kernel table, would then stay in memory for
+ever, and floods would make the process grow step by step.
 """
 import ctypes
 import gc

@@ -1,9 +1,9 @@
-"""The pid file: one daemon a file, for as long as the daemon lives.
+"""The pid file: one daemon for each file, as long as the daemon runs.
 
-A lock on the open file says whether the daemon lives; the number in it is for people and scripts. So a file that a
-crash left behind is taken over, whatever process has its number today. A daemon of the old program does not lock: its
-number counts while that program's executable runs under it. What is not a pid file, by its type or its
-content, is refused and left as it is. A disk that fails or is full is no reason to hold up mail: it goes on without.
+A lock on the open file says whether the daemon runs; the number in it is for people and scripts. So a file that is left
+after a crash is taken over, whatever process has its number today. The old program does not lock: its number counts
+while its executable runs under that number. A file that is no pid file, by its type or its content, is refused and left
+as it is. If the disk fails or is full, the daemon runs without a pid file, since mail must not wait for that.
 """
 import errno
 import fcntl

@@ -1,10 +1,10 @@
 """The sandbox: which files may be reached (Landlock) and which system calls there are (seccomp), for good.
 
-It is a second wall behind privileges.py. The main thread enters it before it starts others, since Landlock and seccomp
-belong to a thread and what that starts. What belongs to the system is listed here; each part of the daemon says which
-further paths it needs.
+It is a second protection beside privileges.py. The main thread enters it before it starts others, since Landlock and
+seccomp apply to a thread and to what it starts. Paths of the system are listed here; each part of the daemon names the
+further paths that it needs.
 
-Which way it fails: a kernel without Landlock or seccomp is said, and the daemon runs.
+Which way it fails: if the kernel has no Landlock or no seccomp, the log says so, and the daemon runs.
 """
 import ctypes
 import errno

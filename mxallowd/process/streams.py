@@ -1,4 +1,4 @@
-"""Standard input, output and error: there, whatever the caller closed, and never the reason for a traceback."""
+"""Standard input, output and error: always open, even if the caller closed them; a failed write causes no traceback."""
 import os
 import sys
 from contextlib import suppress

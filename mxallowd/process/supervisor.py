@@ -1,4 +1,4 @@
-"""What a supervisor that started us wants to be told (sd_notify(3)): a word in a datagram, where it asked for that."""
+"""Messages to the supervisor that started this process (sd_notify(3)), if it asked for them: one datagram each."""
 import os
 import socket
 import time

@@ -1,8 +1,8 @@
-"""The settings: what command line and configuration file come to, checked and frozen.
+"""The settings: made from the command line and the configuration file, checked and frozen.
 
-Servers of both sources add up; of single values the last one counts, and the command line stands after the file.
-A setting that cannot be used is a problem with the place where it stood; whoever reads the settings
-decides what to do with the problems, and with any fatal one there are no settings.
+Servers of both sources are added up. Of single values the last one counts, and the command line comes after the file.
+A setting that cannot be used becomes a Problem, with the place where it stood. The caller decides what to do with the
+problems; if one of them is fatal, there are no settings.
 """
 import sys
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """The command line: from argv to assignments, and the texts of --help and of the usage.
 
 Nothing is converted here: a value is text with the place where it stood, like a line of the configuration file, and
-settings.py makes both into settings by the same rules.
+settings/__init__.py makes both into settings by the same rules.
 """
 import argparse
 from collections.abc import Sequence

@@ -4,8 +4,8 @@ One option a line: its long name, white space, its value. Names are case-insensi
 are fine; `#` starts a comment line; names of fewer than three characters are ignored. An unknown
 name is a warning and skipped, as it always was; a missing value or one too many is an error.
 
-Who writes this file decides whose mail comes in, and which file a root process makes its pid file: one that belongs to
-another user, or that everybody may write, is refused. A link is followed; what counts is the file behind it.
+Whoever can write this file decides whose mail comes in, and which path a root process uses for its pid file. So a file
+that belongs to another user, or that everybody may write, is refused. A link is followed; its target counts.
 """
 import codecs
 import os

@@ -1,6 +1,6 @@
 """Reading everything that says how the daemon is to work: the command line, then the file it names.
 
-Both the start and SIGHUP come here, so a reload means exactly what a restart would.
+Both the start and SIGHUP use it, so a reload reads the same settings as a restart.
 """
 import sys
 from collections.abc import Sequence

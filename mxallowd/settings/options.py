@@ -1,8 +1,8 @@
 """The options: one table with name, letters, default, range and help of each.
 
-The parser of the command line, the reader of the configuration file, --help and the tests read it; nothing about an
-option is said anywhere else. A converter turns the text of a value into its meaning, or raises ValueError with a
-text that says what was expected; who calls it quotes the input and says where it stood.
+The parser of the command line, the reader of the configuration file, --help and the tests use it; no other module
+defines anything about an option. A converter turns the text of a value into its meaning, or raises ValueError with a
+text that says what was expected. Its caller quotes the input and says where it stood.
 """
 import ipaddress
 import re

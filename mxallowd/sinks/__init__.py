@@ -1,7 +1,7 @@
-"""Sinks: what the main loop hands the events of the packet path to.
+"""Sinks: the main loop hands the events of the packet path to them.
 
-The log and reverse DNS. A sink knows events, settings, the log and the whitelist, never a back end and never another
-sink. It runs on the main loop, so it must not block. What keeps a copy of the whitelist is no sink: it follows the
+There are two, the log and reverse DNS. A sink imports events, settings, the log and the whitelist, never a back end and
+never another sink. It runs on the main loop, so it must not block. A copy of the whitelist is no sink: it follows the
 whitelist's changes (mirrors/).
 """
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A token bucket: something may happen so often a second, and in a burst as often as it did not happen before."""
+"""A token bucket: a rate a second, and a burst from what was not used before."""
 import time
 from collections.abc import Callable
 

@@ -1,7 +1,7 @@
-"""Lines of the log about single hosts: at most so many a second, all sinks together.
+"""Lines of the log about single hosts: a bound a second for all sinks together.
 
-Whoever sends SYNs, or owns a name, decides how often there would be something to say. What is over the bound is left
-out before any text is made of it, and so is every one of them in stress mode; the log says how many lines that were.
+Whoever sends SYNs, or owns a DNS name, decides how many such lines there would be. Lines above the bound are left out
+before their text is made. In stress mode all of them are left out. The log says how many lines these were.
 """
 import time
 from collections.abc import Callable

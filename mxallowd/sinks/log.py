@@ -1,7 +1,7 @@
 """The log sink: one line for what happens to a host, few lines for what happens often.
 
-Refusals are lines of refusals.py. Malformed packets and a full table get one line a minute each. A flood of different
-hosts is cut by the bound of hostlog.py.
+refusals.py writes the lines about refused hosts. Malformed packets and a full whitelist cause at most one line a minute
+each. hostlog.py bounds the lines of a flood of different hosts.
 """
 import time
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
-"""Refused hosts whose name is confirmed and not whitelisted: they come in as soon as it is.
+"""Refused hosts whose name is confirmed but not whitelisted: they are whitelisted as soon as the name is.
 
-The packet path tells of a refused host once a minute. Without this memory a host that came before the first of its name
-met the fake server would be looked up again only after that minute.
+The packet path writes an event about a refused host once a minute. Assume that a host is refused before the first host
+of its name contacts the fake server. Without this memory it would be looked up again only after that minute.
 """
 import time
 from collections import OrderedDict

@@ -1,11 +1,11 @@
 """The reverse DNS sink: a sender with several addresses under one name gets in from each of them.
 
-After a host met the fake server its name is asked for, and each other address of the name becomes a **child**. A host
-that was refused is asked about as well: if its name is one that is whitelisted now, it becomes a child, and its next
-SYN passes. Who is asked about next, and who is not, is the business of waiting.py.
+After a host contacted the fake server, its name is looked up, and each other address of the name becomes a **child**. A
+host that was refused is looked up as well. If its name is whitelisted now, it becomes a child, and its next SYN passes;
+if not, members.py remembers it. waiting.py decides which host is looked up next.
 
-A name counts only if its own addresses contain the host (forward-confirmed), since a PTR record is whatever its owner
-writes. No packet waits for anything here, and all of it is bounded; what is over a bound is counted.
+A name counts only if its own addresses contain the host (forward-confirmed), since the owner of a PTR record may write
+anything into it. No packet waits for anything here. Everything is bounded, and what exceeds a bound is counted.
 """
 import asyncio
 import time

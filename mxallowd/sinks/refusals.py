@@ -1,7 +1,7 @@
-"""Lines about refused hosts: the first refusal at once, and once a minute how many attempts came since.
+"""Lines about refused hosts: the first refusal at once, and once a minute the number of attempts since then.
 
-The packet path tells of a host when it is refused for the first time, and again when a minute is over; all attempts are
-counted in the memory of refused hosts, which is asked when a sum is due. A host that is quiet for a minute begins anew.
+The packet path writes an event when a host is refused for the first time, and again after a minute. The memory of
+refused hosts counts all attempts; it is read when a sum is due. A host without an attempt for a minute begins anew.
 """
 import time
 from collections.abc import Callable

@@ -1,8 +1,9 @@
-"""Stress mode: when one of our own bounds is nearly reached, what is not needed stops until there is room again.
+"""Stress mode: when an internal bound is nearly reached, work that is not necessary stops until there is room again.
 
-It is entered at 90 % of any bound and left when all of them have been at most at 70 % for some seconds, so that a load
-around a bound does not switch it to and fro. Each sink knows what is not needed: lines about single hosts, lookups of
-hosts that were refused. What known senders need is done first and goes on. Verdicts have no part in it.
+It starts at 90 % of any bound and ends when all of them have been at 70 % or below for some seconds, so that a load
+near a bound does not switch it on and off all the time. Each sink knows which of its work is not necessary: lines about
+single hosts, and lookups of hosts that were refused. Work for known senders goes on and comes first. Verdicts are not
+affected.
 """
 import time
 from collections.abc import Callable

@@ -1,9 +1,9 @@
 """Which host is looked up next, and which is not.
 
-Three queues: hosts that have reached the real server, then the others that met the fake one, then those that were
-refused. A host stands in one of them at most, and each queue is bounded: the oldest goes, and is counted. No more are
-given out than the rate allows. In stress mode refused hosts wait, and leave their queue unasked as fast as they would
-be looked up. A lookup that failed is not tried again for a while.
+There are three queues, in this order: hosts that have reached the real server, others that contacted the fake server,
+and hosts that were refused. A host is in one of them at most. Each queue is bounded: the oldest host is removed and
+counted. The rate limits how many are looked up. In stress mode refused hosts are not looked up, and are removed from
+their queue at the speed of lookups. A lookup that failed is not repeated for a while.
 """
 import time
 from collections import OrderedDict

@@ -1,7 +1,8 @@
-"""Kernel tables: targets in the firewall, so that known senders cost no user space at all.
+"""Kernel tables: targets in the firewall, so that known senders need no user space at all.
 
-One module each: `nft` (sets with timeouts), `ipset` (the same for iptables), `pf` (a table of the BSDs). The operator
-owns the ruleset; these modules change what stands in the sets and nothing else. Every call may wait for the kernel.
+One module for each kind: `nft` (sets with timeouts), `ipset` (the same for iptables), `pf` (a table of the BSDs). The
+operator owns the ruleset; these modules change the elements of sets and nothing else. Every call may wait for the
+kernel.
 """
 from typing import TYPE_CHECKING
 

@@ -3,8 +3,8 @@
     mxallowd.mirrors.kernel.helper pf TABLE
     mxallowd.mirrors.kernel.helper ipset
 
-The daemon starts it while it still has every privilege, and speaks to it over its standard streams. Across this border
-go verbs of a fixed list, and hosts as numbers: no text of the daemon's ever reaches a command line or an input.
+The daemon starts it while it still has every privilege, and talks to it over its standard streams. A request has a verb
+of a fixed list, and hosts as numbers. No text from the daemon ever reaches a command line or the input of a program.
 
     request     verb (1 byte), number of records (4), records of 24 bytes: operation, set, 2 unused bytes,
                 seconds (4), host (16)

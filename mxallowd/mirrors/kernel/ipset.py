@@ -1,7 +1,7 @@
 """Kernel table ipset: sets with timeouts for rules of iptables, by ipset(8) in the privileged helper.
 
 The sets have the names of kernel table nft: mx_white4 and mx_white6 must be there, mx_used4 and mx_used6 may be.
-Entries with the time 0 are the operator's own and stay; they are looked for at the start and at each filling.
+Entries with the time 0 are the operator's own and stay; the daemon reads them at the start and at each filling.
 """
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence

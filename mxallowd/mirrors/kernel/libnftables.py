@@ -1,6 +1,6 @@
-"""Commands of nft, carried out by libnftables in this process, or by the program nft where there is no library.
+"""Commands of nft, run by libnftables in this process, or by the program nft if the library is missing.
 
-A command of some thousand elements is one transaction either way; a process more costs some 4 ms. See
+A command with some thousand elements is one transaction in both cases; a process costs some 4 ms more. See
 libnftables(3) and libnftables-json(5).
 """
 import ctypes

@@ -1,9 +1,9 @@
-"""Elements of sets and named counters, asked of the kernel and changed there directly (linux/netfilter/nf_tables.h).
+"""Elements of sets and named counters, read from the kernel and changed there directly (linux/netfilter/nf_tables.h).
 
-libnftables reads and sorts all sets of a table to answer for one element, or for one counter: 1.9 s where a set has
-200,000 elements; and it reads all interval sets of the host, of whatever table, before it adds one: half a second where
-somebody keeps a list of countries. The kernel itself has the answer in some microseconds. What comes back is read as if
-it came from the network: no length is believed before it was held against what is there.
+libnftables reads and sorts all sets of a table to look up one element, or one counter: 1.9 s for a set of 200,000
+elements. Before it adds an element, it reads all interval sets of the host, in every table: half a second if one of
+them is a list of countries. The kernel itself answers within some microseconds. This module reads the kernel's answers
+as if they came from the network: it checks each length against the bytes that are there.
 """
 import errno
 import os

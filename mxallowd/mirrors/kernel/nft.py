@@ -1,15 +1,15 @@
 """Kernel table nft: sets with timeouts in a table of the operator's.
 
     mx_white4, mx_white6    all whitelisted hosts, with the time that is left to them: these must be there
-    mx_used4, mx_used6      those of them that have reached the real server, where the ruleset has such sets: it lets
-                            them pass unseen, and sends the first connection of the others by the daemon
-    mx_refused, mx_accepted named counters of rules, where the ruleset has them
+    mx_used4, mx_used6      those of them that have reached the real server, if the ruleset has such sets: it accepts
+                            them in the kernel alone, and shows the daemon the first connection of the others
+    mx_refused, mx_accepted named counters of rules, if the ruleset has them
 
-Elements without a timeout are the operator's own: they are never touched. libnftables lists and creates sets; what
-stands in them is changed by messages to the kernel (nfquery.py), one transaction each. Before it the kernel is asked
-which of the hosts are there, since a deletion of what is not there would fail it whole, and on most kernels the time of
-an element can be set anew only by deleting it in the same transaction. A filling only adds: what is there beyond it
-ends by itself, and before Linux 6.12 what is there already keeps its time.
+Elements without a timeout are the operator's own: they are never changed. libnftables lists and creates sets. Messages
+to the kernel (nfquery.py) change the elements, one transaction each. Before a change the kernel is asked which of the
+hosts are there, for two reasons: to delete a missing element would make the whole transaction fail, and on most kernels
+the time of an element can be changed only by deleting it in the same transaction. A filling only adds elements: others
+end by themselves, and before Linux 6.12 an element that is there already keeps its time.
 """
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice

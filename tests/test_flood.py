@@ -53,15 +53,16 @@ def test_ten_million_packets_balance(lab: Lab) -> None:
         queue = lab.queues()[0]
         assert daemon.stop() == 0
     # A machine that is slow lets the queue overflow: what found no room is accepted, and counted.
-    assert counters["received"] + counters["overflow"] == PACKETS + 1
+    assert counters["received"] + counters["queue-full"] == PACKETS + 1
     assert counters["received"] == counters["verdict-accept"] + counters["verdict-drop"]
     # The kernel numbers each packet, those that it could not queue as well.
     assert queue[7] == PACKETS + 1
-    assert queue[5] + queue[6] == counters["lost-by-kernel"] <= counters["overflow"] < PACKETS // 10
+    assert queue[5] + queue[6] == counters["lost-by-kernel"] <= counters["queue-full"] < PACKETS // 10
     for name in ("unsent", "broken", "unknown", "errors", "overruns", "malformed", "other"):
         assert counters[name] == 0, name
     met = sum(counters[name] for name in ("fake-new", "fake-known", "fake-full"))
     tried = sum(counters[name] for name in ("real-first", "real-again", "real-refused"))
     assert met + tried == counters["received"]
     assert counters["verdict-drop"] == counters["real-refused"] == counters["blocked"] > 0
-    assert counters["entries"] == MAX_ENTRIES
+    # With -b a sixteenth is the main thread's, which whitelists nobody here.
+    assert counters["entries"] == MAX_ENTRIES - MAX_ENTRIES // 16

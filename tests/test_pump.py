@@ -1,7 +1,8 @@
 """The pump: every event reaches every taker once, in order, whoever fails; without events the loop sleeps."""
 import asyncio
-import time
+import itertools
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,10 +113,11 @@ def test_under_load_it_looks_again_by_itself() -> None:
 
 def test_it_never_holds_up_the_loop_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left waits for the next look, in its order."""
+    clock = itertools.count(0, pump.LONGEST_S / 2)  # so long is each portion
     monkeypatch.setattr(pump, "DRAIN_EVENTS", 1)
+    monkeypatch.setattr(pump, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
     async def story(scene: Scene) -> None:
-        scene.pump._takers = [scene.take, lambda _: time.sleep(pump.LONGEST_S / 2)]
         for kind in [Kind.WHITELISTED, Kind.ACCEPTED] * 6:
             scene.part.push(kind)
         scene.pump.take()

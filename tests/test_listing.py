@@ -22,7 +22,7 @@ def test_a_listing_says_what_the_table_holds(entries: dict[bytes, tuple[int, boo
     whitelist = Whitelist(table, lambda: NOW_US)
     assert listed(whitelist) == {
         host: (NOW_US + lifetime_us, used) for host, (lifetime_us, used) in entries.items()}
-    listing = Listing(whitelist.records(), NOW_US)
+    listing = Listing(whitelist.records(), NOW_US, 5)
     assert len(listing) == len(entries)
     assert dict(listing.times()) == {host: NOW_US + lifetime_us for host, (lifetime_us, _) in entries.items()}
     expected = {Listed(host, -(-lifetime_us // 1_000_000), used) for host, (lifetime_us, used) in entries.items()}

@@ -103,9 +103,9 @@ def test_what_is_logged_and_counted(daemon: DaemonProcess, client: Host) -> None
         f"real-mailserver [{REAL4}]", f"real-mailserver [{REAL6}]"]
     assert daemon.messages()[5:] == [
         f"refused [192.0.2.101] real={REAL4} times=1",
-        f"whitelisted [192.0.2.101] fake={FAKE4} seconds=3600",
+        f"whitelisted [192.0.2.101] fake={FAKE4} seconds=28800",
         f"accepted [192.0.2.101] real={REAL4}",
-        f"whitelisted [2001:db8::101] fake={FAKE6} seconds=3600"]
+        f"whitelisted [2001:db8::101] fake={FAKE6} seconds=28800"]
     counters = daemon.counters()
     assert {name: counters[name] for name in (
         "blocked", "successful", "direct-to-fake", "entries", "fake-new", "fake-known", "real-first", "real-again",

@@ -34,7 +34,7 @@ def test_a_sender_gets_in_from_each_of_its_addresses(guarded: Lab, client: Host)
         daemon.wait_for("start ")
         assert client.attempt(FAKE4, source=FIRST4) is Attempt.REFUSED
         assert daemon.wait_for(r"child \[192.0.2.102\]") == \
-            f"child [192.0.2.102] name={NAME} of=192.0.2.101 seconds=3600"
+            f"child [192.0.2.102] name={NAME} of=192.0.2.101 seconds=28800"
         daemon.wait_for(r"child \[2001:db8::101\]")
         assert client.attempt(REAL4, source=SECOND4) is Attempt.CONNECTED
         assert client.attempt(REAL6, source=FIRST6) is Attempt.CONNECTED

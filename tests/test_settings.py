@@ -30,7 +30,7 @@ def messages(command_line: str, file: str = "") -> list[str]:
 
 def test_defaults() -> None:
     settings = good(MINIMUM)
-    assert settings.whitelist_time == 3600
+    assert settings.whitelist_time == 28_800
     assert settings.queue_num == range(23, 24)
     assert settings.pid_file == Path("/var/run/mxallowd.pid")
     assert (settings.stdout, settings.quiet, settings.foreground, settings.no_rdns_whitelist) == (False,) * 4

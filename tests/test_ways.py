@@ -335,7 +335,7 @@ def test_queue_and_capture_in_one_process(lab: Lab) -> None:
                    programs=["ip6tables"])
     with lab.gateway.serve(REAL4), DaemonProcess(
             lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "-p", "nflog:5", "-b"]) as daemon:
-        assert daemon.wait_for("start ").endswith("queue-num=23 pflog-interface=nflog:5 whitelist-time=3600")
+        assert daemon.wait_for("start ").endswith("queue-num=23 pflog-interface=nflog:5 whitelist-time=28800")
         assert client.attempt(REAL4) is Attempt.DROPPED
         assert client.attempt(FAKE4) is Attempt.REFUSED
         assert client.attempt(REAL4) is Attempt.CONNECTED

@@ -31,6 +31,7 @@ class Listed(NamedTuple):
     host: bytes
     remaining_s: int  # at least 1
     used: bool  # it has reached the real server
+    fresh_s: int = 0  # so long no contact renews it, so the kernel need not show one; 0: from now on it may
 
 
 class Copied(NamedTuple):
@@ -47,10 +48,14 @@ class Listing:
     A target of a million is filled without a million objects at a time, of whose memory some would never go back.
     """
 
-    def __init__(self, records: Iterable[bytes], now_us: int) -> None:
-        """`records` as Whitelist.records() gives them; times are counted from `now_us`."""
+    def __init__(self, records: Iterable[bytes], now_us: int, renewable_s: int = 0) -> None:
+        """`records` as Whitelist.records() gives them; times are counted from `now_us`.
+
+        An entry with at most `renewable_s` left is one that a contact renews.
+        """
         self._records = [some for some in records if some]
         self._now_us = now_us
+        self._renewable_s = renewable_s
 
     def times(self) -> Iterator[tuple[bytes, int]]:
         """Host, and until when."""
@@ -62,14 +67,17 @@ class Listing:
         best = [_RANKED.pack(not used, _LATEST_US - until_us, host) for host, until_us, used in self._unpack()]
         best.sort()
         for unused, before_us, host in map(_RANKED.unpack, best):
-            yield Listed(host, seconds_left(_LATEST_US - before_us, self._now_us), not unused)
+            yield self._listed(host, _LATEST_US - before_us, used=not unused)
+
+    def _listed(self, host: bytes, until_us: int, *, used: bool) -> Listed:
+        return listed(host, until_us, used=used, now_us=self._now_us, renewable_s=self._renewable_s)
 
     def _unpack(self) -> Iterator[tuple[bytes, int, int]]:
         return chain.from_iterable(map(unpack, self._records))
 
     def __iter__(self) -> Iterator[Listed]:
         for host, until_us, used in self._unpack():
-            yield Listed(host, seconds_left(until_us, self._now_us), used != 0)
+            yield self._listed(host, until_us, used=used != 0)
 
     def __len__(self) -> int:
         return sum(map(len, self._records)) // RECORD_SIZE
@@ -78,6 +86,12 @@ class Listing:
 def seconds_left(until_us: int, now_us: int) -> int:
     """Whole seconds, rounded up: the target does not forget before the daemon does."""
     return max(1, -(-(until_us - now_us) // 1_000_000))
+
+
+def listed(host: bytes, until_us: int, *, used: bool, now_us: int, renewable_s: int) -> Listed:
+    """A host of the whitelist as it is to stand in a target now; `renewable_s` as in Listing."""
+    remaining_s = seconds_left(until_us, now_us)
+    return Listed(host, remaining_s, used, max(0, remaining_s - renewable_s))
 
 
 class Target(Protocol):

@@ -18,7 +18,8 @@ from typing import TypeVar
 from mxallowd.log import Log
 from mxallowd.log.periodic import Repeated
 from mxallowd.metrics.counters import Part, names
-from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError, seconds_left
+from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError
+from mxallowd.mirrors import listed as as_listed
 from mxallowd.mirrors.adoption import adopt
 from mxallowd.mirrors.expiry import Expiry
 from mxallowd.mirrors.jobs import Jobs
@@ -131,8 +132,9 @@ class Mirror:
         self._wanted.set()
 
     def reload(self, settings: Settings) -> None:
-        """Take over the lifetime of entries."""
+        """Take over the lifetime of entries, and from when on a contact or a use renews them."""
         self._lifetime_s = settings.whitelist_time
+        self._renewable_s = 0 if settings.renew == "never" else self._lifetime_s - self._lifetime_s // 8
 
     async def refresh(self) -> None:
         """Counters are about to be shown: ask for what the target counts, for at most a second."""
@@ -203,7 +205,8 @@ class Mirror:
         for host in hosts:
             found = self._whitelist.find(host)
             if found:
-                listed.append(Listed(host, seconds_left(found[0], now_us), found[1]))
+                listed.append(as_listed(
+                    host, found[0], used=found[1], now_us=now_us, renewable_s=self._renewable_s))
             else:
                 unlisted.append(host)
         return listed, unlisted
@@ -300,7 +303,7 @@ class Mirror:
 
     def _listing(self) -> Listing:
         """All that is to be in the target."""
-        return Listing(self._whitelist.records(), self._whitelist.now_us())
+        return Listing(self._whitelist.records(), self._whitelist.now_us(), self._renewable_s)
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         assert self._jobs

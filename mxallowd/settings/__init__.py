@@ -50,6 +50,7 @@ class Settings:
     real_mailserver: tuple[Address, ...]
     queue_num: range | None
     whitelist_time: int  # seconds
+    renew: str  # never, contact, use or both
     no_rdns_whitelist: bool
     rdns_unconfirmed: bool
     dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; none: those of resolv.conf

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxallowd.engine._table import Table
-from mxallowd.mirrors import Listed, Listing, seconds_left
+from mxallowd.mirrors import Listed, Listing
 from mxallowd.whitelist import READ_ENTRIES, Whitelist, pack, unpack
 from tests.strategies import HOSTS, hosts, listed
 
@@ -25,7 +25,9 @@ def test_a_listing_says_what_the_table_holds(entries: dict[bytes, tuple[int, boo
     listing = Listing(whitelist.records(), NOW_US, 5)
     assert len(listing) == len(entries)
     assert dict(listing.times()) == {host: NOW_US + lifetime_us for host, (lifetime_us, _) in entries.items()}
-    expected = {Listed(host, -(-lifetime_us // 1_000_000), used) for host, (lifetime_us, used) in entries.items()}
+    left_s = {host: -(-lifetime_us // 1_000_000) for host, (lifetime_us, _) in entries.items()}
+    expected = {
+        Listed(host, left_s[host], used, max(0, left_s[host] - 5)) for host, (_, used) in entries.items()}
     # More than once: the bytes are held, not an iterator.
     assert set(listing) == set(listing) == set(listing.best_first()) == expected
     assert [(not entries[one.host][1], -entries[one.host][0]) for one in listing.best_first()] == sorted(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxallowd.engine._table import Table
-from mxallowd.mirrors import Listed, Listing
+from mxallowd.mirrors import Listed, Listing, seconds_left
 from mxallowd.whitelist import READ_ENTRIES, Whitelist, pack, unpack
 from tests.strategies import HOSTS, hosts, listed
 

@@ -16,7 +16,7 @@ from mxallowd.engine._shard cimport (
     LATEST_US, LIVE, USED, Entry, Lookups, Shard, shard_expire, shard_find, shard_hash_all, shard_insert,
     shard_locate_all, shard_look_elsewhere, shard_mark_used, shard_prefetch_all, until_of)
 from mxallowd.engine._table cimport Table
-from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, load64, load_ptr, store64, store_ptr
+from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, count_up, load64, load_ptr, store_ptr
 
 OUTCOME_NAMES = (
     "fake-new", "fake-known", "fake-full", "real-first", "real-again", "real-refused", "other", "malformed")
@@ -251,7 +251,7 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
         outcomes[<int> outcome] += 1
     ring_publish(path.ring)
     for i in range(<int> OUTCOMES):
-        store64(&path.outcomes[i], load64(&path.outcomes[i], RELAXED) + outcomes[i], RELAXED)
+        count_up(&path.outcomes[i], outcomes[i])
     # A batch adds at most `count` entries; taking away twice as many keeps the old ends short.
     shard_expire(own, packets[count - 1].now_us, 2 * count)
 

@@ -24,7 +24,7 @@ from mxallowd.engine._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publi
 from mxallowd.engine._shard cimport Shard, shard_sweep
 from mxallowd.watchdog._watch cimport Heartbeats
 from mxallowd.engine.c_atomic cimport (
-    ACQ_REL, ACQUIRE, RELAXED, RELEASE, exchange32, fetch_or32, load32, load64, store32, store64)
+    ACQ_REL, ACQUIRE, RELAXED, RELEASE, count_up, exchange32, fetch_or32, load32, load64, store32, store64)
 from mxallowd.backends.c_netlink cimport (
     MSG_DONTWAIT, MSG_WAITFORONE, NLM_F_ACK, NLM_F_REQUEST, NLMSG_NOOP, nlmsghdr, recvmmsg, send)
 from mxallowd.watchdog.c_threads cimport (
@@ -46,10 +46,6 @@ cdef inline uint64_t boottime_us() noexcept nogil:
     return <uint64_t> now.tv_sec * 1000000 + <uint64_t> (now.tv_nsec // 1000)
 
 
-cdef inline void count(uint64_t *counter, uint64_t step) noexcept nogil:
-    store64(counter, load64(counter, RELAXED) + step, RELAXED)
-
-
 cdef inline bint is_fatal(int error) noexcept nogil:
     return error == EPERM or error == ENODEV or error == ECONNREFUSED
 
@@ -63,7 +59,7 @@ cdef int send_all(Worker *worker, const uint8_t *data, size_t length) noexcept n
         error = errno
         if error == EINTR:
             # All signals are blocked here: one that came nevertheless does not come for ever.
-            count(&worker.traffic.interrupted, 1)
+            count_up(&worker.traffic.interrupted, 1)
             continue
         tries += 1
         if error != ENOBUFS and error != ENOMEM and error != EAGAIN:
@@ -90,17 +86,17 @@ cdef void send_verdicts(Worker *worker) noexcept nogil:
             first = i + 1
     error = send_all(worker, worker.verdicts, <size_t> messages * VERDICT_BYTES)
     if error:
-        count(&worker.traffic.unsent, worker.filled)
-        count(&worker.traffic.errors, 1)
+        count_up(&worker.traffic.unsent, worker.filled)
+        count_up(&worker.traffic.errors, 1)
         if is_fatal(error):
             worker.error = error
         return
-    count(&worker.traffic.verdict_drop, dropped)
-    count(&worker.traffic.verdict_accept, worker.filled - dropped)
+    count_up(&worker.traffic.verdict_drop, dropped)
+    count_up(&worker.traffic.verdict_accept, worker.filled - dropped)
 
 
 cdef inline void beat(Worker *worker) noexcept nogil:
-    store64(worker.beat, load64(worker.beat, RELAXED) + 1, RELAXED)
+    count_up(worker.beat, 1)
 
 
 cdef inline void note_number(Worker *worker, uint32_t id) noexcept nogil:
@@ -108,7 +104,7 @@ cdef inline void note_number(Worker *worker, uint32_t id) noexcept nogil:
     if worker.counting and id != worker.last_id + 1:
         # A number from before is a message twice, or a queue bound anew: nothing is missing.
         if <int32_t> (id - worker.last_id) > 0:
-            count(&worker.traffic.queue_full, id - worker.last_id - 1)
+            count_up(&worker.traffic.queue_full, id - worker.last_id - 1)
     worker.counting = True
     worker.last_id = id
 
@@ -116,7 +112,7 @@ cdef inline void note_number(Worker *worker, uint32_t id) noexcept nogil:
 cdef void answer_batch(Worker *worker) noexcept nogil:
     if worker.filled == 0:
         return
-    count(&worker.traffic.received, worker.filled)
+    count_up(&worker.traffic.received, worker.filled)
     decide(worker.path, worker.packets, worker.filled)
     send_verdicts(worker)
     worker.filled = 0
@@ -127,9 +123,9 @@ cdef void take_error(Worker *worker, int error) noexcept nogil:
     if error == 0:
         return
     if error == ENOENT:
-        count(&worker.traffic.unknown, 1)
+        count_up(&worker.traffic.unknown, 1)
         return
-    count(&worker.traffic.errors, 1)
+    count_up(&worker.traffic.errors, 1)
     if is_fatal(error):
         worker.error = error
 
@@ -153,7 +149,7 @@ cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint
         elif incoming == IN_ERROR:
             take_error(worker, message.error)
         elif incoming == IN_BROKEN:
-            count(&worker.traffic.broken, 1)
+            count_up(&worker.traffic.broken, 1)
 
 
 cdef int receive(Worker *worker, int flags) noexcept nogil:
@@ -164,14 +160,14 @@ cdef int receive(Worker *worker, int flags) noexcept nogil:
     cdef int i
     if received < 0:
         if errno == ENOBUFS:
-            count(&worker.traffic.overruns, 1)
+            count_up(&worker.traffic.overruns, 1)
             return 1
         if errno == EINTR:
-            count(&worker.traffic.interrupted, 1)
+            count_up(&worker.traffic.interrupted, 1)
             return 1
         if errno != EAGAIN:
             worker.error = errno
-            count(&worker.traffic.errors, 1)
+            count_up(&worker.traffic.errors, 1)
         return 0
     now_us = boottime_us()
     store64(worker.busy, 1, RELAXED)

@@ -6,7 +6,7 @@ from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._shard cimport (
     KINDS_OF_ORIGIN, LATEST_US, USED, Lookups, Shard, entry_read, flags_of, origin_of, shard_find, shard_has_room,
     shard_hash_all, shard_insert, shard_mark_used, shard_prefetch_all, shard_renew, until_of)
-from mxallowd.engine.c_atomic cimport RELAXED, load32, load64, store64
+from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32
 
 RECORD_SIZE = sizeof(Record)
 
@@ -38,11 +38,6 @@ cdef uint32_t list_records(
     return taken
 
 
-cdef inline void count_one(uint64_t *counter) noexcept nogil:
-    # Another thread may look at it.
-    store64(counter, load64(counter, RELAXED) + 1, RELAXED)
-
-
 cdef void restore_one(
         Shard *shards, int count, int own, const Record *record, uint64_t hash, uint64_t now_us,
         Restored *result) noexcept nogil:
@@ -50,12 +45,12 @@ cdef void restore_one(
     cdef uint32_t number, expired = 0
     cdef int i
     if until_us <= now_us or record.origin >= KINDS_OF_ORIGIN:
-        count_one(&result.ended)
+        count_up(&result.ended, 1)
         return
     for i in range(count):
         number = shard_find(&shards[i], &record.host, hash, &state)
         if number and until_of(state) > now_us:
-            count_one(&result.known)
+            count_up(&result.known, 1)
             if record.used:
                 shard_mark_used(&shards[i], number, state)
                 # Its state has changed by that, so it is read again.
@@ -67,11 +62,11 @@ cdef void restore_one(
         if number and i == own:
             expired = number
     if not expired and not shard_has_room(&shards[own], now_us, EXPIRY_STEPS):
-        count_one(&result.left_out)
+        count_up(&result.left_out, 1)
         return
     shard_insert(
         &shards[own], expired, &record.host, hash, until_us, flags_of(record.origin, record.used != 0), now_us)
-    count_one(&result.entered)
+    count_up(&result.entered, 1)
 
 
 cdef void restore_records(

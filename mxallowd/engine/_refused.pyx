@@ -11,7 +11,7 @@ from mxallowd.engine._address cimport Address
 from mxallowd.engine._pages cimport map_pages, unmap_pages
 from mxallowd.engine._shard cimport shard_hash
 from mxallowd.engine._table cimport Table
-from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load64, store64
+from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, count_up, fence, load64, store64
 
 LEAST_HOSTS = <int> SET_SLOTS
 HOST_BYTES = sizeof(Refusal)
@@ -36,10 +36,6 @@ cdef inline uint32_t last_of(uint64_t when) noexcept nogil:
 
 cdef inline uint64_t times_of(uint64_t state) noexcept nogil:
     return state >> TIMES_SHIFT
-
-
-cdef inline void count(uint64_t *counter) noexcept nogil:
-    store64(counter, load64(counter, RELAXED) + 1, RELAXED)
 
 
 cdef inline bint is_of(const Refusal *slot, const Address *host) noexcept nogil:
@@ -82,7 +78,7 @@ cdef inline void note_new(
         RefusedShard *shard, Refusal *slot, const Address *host, uint8_t server, uint8_t port, uint32_t now,
         bint room) noexcept nogil:
     cdef uint64_t state = slot.state
-    count(&shard.pushed_out if state else &shard.size)
+    count_up(&shard.pushed_out if state else &shard.size, 1)
     # No reader takes the slot for anybody's while it changes hands.
     store64(&slot.state, 0, RELAXED)
     fence(RELEASE)
@@ -123,7 +119,7 @@ cdef uint32_t refused_note(
             store64(&slot.state, state_of(
                 times, ports, server, now if due and room else told, due and not room, state), RELEASE)
     if due and not room:
-        count(&shard.untold)
+        count_up(&shard.untold, 1)
     return <uint32_t> times if due and room else 0
 
 

@@ -7,7 +7,7 @@ asleep: under load the writer makes no system call.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd.engine._address cimport Address
-from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, load64, store64
+from mxallowd.engine.c_atomic cimport ACQUIRE, count_up, load64
 
 # What happened; events.py gives each its word.
 cdef enum Kind:
@@ -59,9 +59,9 @@ cdef inline uint64_t ring_limit_refused(const RingState *ring) noexcept nogil:
 
 cdef inline Event *ring_claim_below(RingState *ring, uint64_t limit, bint pressing) noexcept nogil:
     if ring.written >= limit:
-        store64(&ring.lost, load64(&ring.lost, RELAXED) + 1, RELAXED)
+        count_up(&ring.lost, 1)
         if pressing:
-            store64(&ring.lost_pressing, load64(&ring.lost_pressing, RELAXED) + 1, RELAXED)
+            count_up(&ring.lost_pressing, 1)
         return NULL
     ring.written += 1
     return &ring.events[(ring.written - 1) & (ring.capacity - 1)]

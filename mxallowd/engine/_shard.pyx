@@ -1,13 +1,13 @@
 """A shard of the whitelist: see _shard.pxd for the idea and the rules of sharing."""
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._pages cimport map_pages, unmap_pages
 from mxallowd.engine._siphash cimport hash_address, hash_addresses
 from mxallowd.engine.c_atomic cimport (
-    ACQUIRE, RELAXED, RELEASE, exchange_if64, fence, fetch_or64, load32, load64, prefetch, prefetch_to, store32,
+    ACQUIRE, RELAXED, RELEASE, count_up, exchange_if64, fence, fetch_or64, load32, load64, prefetch, prefetch_to, store32,
     store64)
 
 cdef extern from * nogil:
@@ -290,10 +290,6 @@ cdef void index_remove(Shard *shard, uint64_t hash, uint32_t number) noexcept no
 
 # ---- writing: the shard's thread only
 
-cdef inline void count(uint64_t *counter, int64_t step) noexcept nogil:
-    store64(counter, load64(counter, RELAXED) + <uint64_t> step, RELAXED)
-
-
 cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
     """Give the entry back; an expired contact entry ends in one of the two counters of the contract."""
     cdef Entry *entry = &shard.entries[number]
@@ -305,10 +301,10 @@ cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
         pass
     if until_of(state) > now_us:
         shard.displaced = entry.host
-        count(&shard.evicted, 1)
+        count_up(&shard.evicted, 1)
     elif until_of(state) and (origin_of(state) == CONTACT or origin_of(state) == RESTORED):
-        count(&shard.successful if state & USED else &shard.direct_to_fake, 1)
-    count(&shard.size, -1)
+        count_up(&shard.successful if state & USED else &shard.direct_to_fake, 1)
+    count_up(&shard.size, ~<uint64_t> 0)
     entry.newer = shard.free
     shard.free = number
 
@@ -379,7 +375,7 @@ cdef bint shard_insert(
     if expired:
         remove(shard, expired, now_us)
     if shard.free == 0 and shard.highest == shard.capacity and not evict(shard, now_us):
-        count(&shard.full, 1)
+        count_up(&shard.full, 1)
         return False
     if shard.free:
         number = shard.free
@@ -397,8 +393,8 @@ cdef bint shard_insert(
     store64(&entry.state, until_us << UNTIL_SHIFT | state | LIVE | flags, RELEASE)
     link_newest(shard, &shard.young, number)
     index_insert(shard, hash, number)
-    count(&shard.size, 1)
-    count(&shard.added, 1)
+    count_up(&shard.size, 1)
+    count_up(&shard.added, 1)
     return True
 
 

@@ -13,7 +13,7 @@ from mxallowd.engine._shard cimport LATEST_US as LATEST
 from mxallowd.engine._shard cimport (
     KINDS_OF_ORIGIN, USED, Entry, Line, Shard, entry_read, flags_of, map_shard, origin_of, shard_add, shard_end,
     shard_expire, shard_find, shard_hash, shard_mark_used, shard_renew, shard_sweep, unmap_shard, until_of)
-from mxallowd.engine.c_atomic cimport RELAXED, load32, load64, store64
+from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32, load64
 
 cdef extern from "<stdlib.h>" nogil:
     long random()
@@ -164,7 +164,7 @@ cdef class Table:
             if shard_end(shard, number, state):
                 found = True
                 self.ended += 1
-                store64(&shard.ended, load64(&shard.ended, RELAXED) + 1, RELAXED)
+                count_up(&shard.ended, 1)
 
     @property
     def displaced(self):

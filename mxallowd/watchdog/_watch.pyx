@@ -15,7 +15,7 @@ from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, mun
 from posix.time cimport timespec
 from posix.unistd cimport _exit, close, ftruncate, read
 
-from mxallowd.engine.c_atomic cimport RELAXED, load32, load64, store32, store64
+from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32, load64, store32, store64
 from mxallowd.watchdog.c_threads cimport (
     PR_SET_NAME, PRIO_PROCESS, WATCH_NICENESS, prctl, pthread_join, setpriority, start_thread)
 
@@ -140,10 +140,10 @@ cdef class Heartbeats:
             close(self.fd)
 
     def beat(self):
-        store64(&self.beats.main_loop, load64(&self.beats.main_loop, RELAXED) + 1, RELAXED)
+        count_up(&self.beats.main_loop, 1)
 
     def beat_guard(self):
-        store64(&self.beats.guard, load64(&self.beats.guard, RELAXED) + 1, RELAXED)
+        count_up(&self.beats.guard, 1)
 
     @property
     def guard(self):

@@ -126,7 +126,7 @@ def replay_once(plan: Plan, entries: int, result: Result, batch_ns: "array[int]"
     counts = engine.outcomes()
     result.packets, result.malformed = records, malformed
     result.candidates = sum(counts.values())
-    result.fake = counts["fake-new"] + counts["fake-known"] + counts["fake-full"]
+    result.fake = counts["fake-new"] + counts["fake-known"] + counts["fake-no-host"]
     result.accept = counts["real-first"] + counts["real-again"]
     result.drop = counts["real-refused"]
     result.other = counts["other"]

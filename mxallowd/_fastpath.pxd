@@ -19,11 +19,12 @@ from mxallowd.engine._table cimport Table
 cdef enum Outcome:
     FAKE_NEW = 0    # met a fake server and was whitelisted              accept
     FAKE_KNOWN      # met a fake server and was whitelisted already      accept
-    FAKE_FULL       # met a fake server, and the table had no room       accept: the fake refuses it anyway
+    FAKE_NO_HOST    # met a fake server, from no host's address          accept: the fake refuses it anyway
     REAL_FIRST      # whitelisted, first time at a real server           accept
     REAL_AGAIN      # whitelisted, was at a real server before           accept
     REAL_REFUSED    # not whitelisted                                    drop
-    OTHER           # neither a fake nor a real server                   accept: not ours to judge
+    OTHER           # no server of ours, or one of us is the source      accept: not ours to judge
+    NO_SYN          # no connection attempt                              accept: it may be a connection's middle
     UNPARSED        # malformed                                          accept: a bug of ours must not lose mail
     OUTCOMES
 
@@ -32,6 +33,7 @@ cdef enum Role:
     FAKE = 1
     REAL = 2
     ROLE = 3
+    ROLES = 3
     NUMBER_SHIFT = 8
 
 cdef struct Server:
@@ -40,6 +42,7 @@ cdef struct Server:
 
 cdef struct RuleSet:            # never changed once published
     uint64_t lifetime_us
+    uint64_t fresh_us[ROLES]    # a packet to that role renews an entry with no more left; 0: it renews none
     uint64_t factor             # of the hash; chosen so that `probes` is small
     uint64_t mask               # slots - 1; a power of two
     int probes                  # how far from its slot a server may sit; all are asked, so no branch depends on it
@@ -68,6 +71,13 @@ cdef struct Path:               # all that one queue thread needs
 
 cdef inline bint drops(uint8_t outcome) noexcept nogil:
     return outcome == REAL_REFUSED
+
+# What renews an entry: bits.
+cdef enum:
+    BY_CONTACT = 1
+    BY_USE = 2
+    # Of its lifetime: once it has lost one of so many parts it is renewed.
+    RENEWED_PARTS = 8
 
 # Set `outcome` of each of the packets, at most BATCH. The path's thread only.
 cdef void decide(Path *path, Packet *packets, int count) noexcept nogil

@@ -5,6 +5,8 @@ from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 
+RENEW: Final[Mapping[str, int]]
+"""What restarts the time of an entry that has lost an eighth of it, by the words of the option `renew`."""
 OUTCOME_NAMES: Final[tuple[str, ...]]
 """Names of the outcomes of a decision, indexed by their number; of them only "real-refused" drops the packet."""
 
@@ -13,12 +15,13 @@ class Rules:
     """The servers and the lifetime of an entry, compiled; never changed once made."""
 
     def __new__(
-        cls, fake: Sequence[bytes], real: Sequence[bytes], lifetime_s: int, numbers: Mapping[bytes, int] | None = None
+        cls, fake: Sequence[bytes], real: Sequence[bytes], lifetime_s: int, numbers: Mapping[bytes, int] | None = None,
+        *, renew: int = 0,
     ) -> Rules:
         """Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
 
-        `numbers` are those of Refused.number_of, by address; 255 where one is missing. Raises ValueError on an address
-        of another length, a lifetime outside 1 to 2**30 seconds, or a number outside 0 to 255.
+        `numbers` are those of Refused.number_of, by address; 255 where one is missing. `renew` is one of RENEW. Raises
+        ValueError on an address of another length, a lifetime outside 1 to 2**29 seconds, or a number outside 0 to 255.
         """
 
 @final

@@ -5,21 +5,25 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from mxallowd.engine._address cimport Address
-from mxallowd.engine._headers cimport PARSE_OK, parse_packets, source_port
+from mxallowd.engine._address cimport Address, is_host, is_loopback
+from mxallowd.engine._headers cimport PARSE_NO_SYN, PARSE_OK, parse_packets, source_port
 from mxallowd.engine._packet cimport Packet
 from mxallowd.engine._refused cimport MOST_SERVERS, Refused, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
-    ACCEPTED, EVICTED, FULL, MALFORMED, REFUSED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit,
+    ACCEPTED, EVICTED, MALFORMED, REFUSED, RENEWED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit,
     ring_limit_refused, ring_publish)
 from mxallowd.engine._shard cimport (
-    LATEST_US, LIVE, USED, Entry, Lookups, Shard, shard_expire, shard_find, shard_hash_all, shard_insert,
-    shard_locate_all, shard_look_elsewhere, shard_mark_used, shard_prefetch_all, until_of)
+    LATEST_US, LIVE, PROVEN, TOUCHED, USED, Entry, Lookups, Shard, is_full, shard_expire, shard_find, shard_hash_all,
+    shard_insert, shard_locate_all, shard_look_elsewhere, shard_mark, shard_prefetch_all, shard_renew, shard_touch,
+    until_of)
 from mxallowd.engine._table cimport Table
 from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, count_up, load64, load_ptr, store_ptr
 
+# What `renew` of the settings comes to.
+RENEW = {"never": 0, "contact": BY_CONTACT, "use": BY_USE, "both": BY_CONTACT | BY_USE}
 OUTCOME_NAMES = (
-    "fake-new", "fake-known", "fake-full", "real-first", "real-again", "real-refused", "other", "malformed")
+    "fake-new", "fake-known", "fake-no-host", "real-first", "real-again", "real-refused", "other", "no-syn",
+    "malformed")
 
 # Bytes of a malformed packet that an event carries.
 cdef enum:
@@ -98,17 +102,19 @@ cdef inline bint holds(const Entry *entry, const Address *host) noexcept nogil:
     return ((entry.host.low ^ host.low) | (entry.host.high ^ host.high)) == 0
 
 
-cdef inline bint changes_nothing(const Path *path, const Shard *own, uint64_t now_us, int at) noexcept nogil:
-    """Whether the packet is that of a known host at a fake server, or of a used one at a real server.
+cdef inline bint changes_nothing(
+        const Path *path, const RuleSet *rules, const Shard *own, uint64_t now_us, int at) noexcept nogil:
+    """Whether the packet is that of a known host at a fake server, or of a used one at a real server, and no more.
 
     The common case, told by one branch: each of its conditions alone is one that the processor predicts wrong half the
     time.
     """
     cdef const Entry *entry = &own.entries[path.lookups.number[at]]
     cdef uint64_t state = load64(&entry.state, RELAXED)
-    # Entry 0 is never live: its time is over.
-    return ((until_of(state) > now_us) & holds(entry, &path.lookups.host[at])
-            & ((path.roles[at] & ROLE == FAKE) | ((state & USED) != 0)))
+    cdef int role = path.roles[at] & ROLE
+    # Entry 0 is never live: its time is over. A full shard notes who met the fake server again, unless that is proven.
+    return ((until_of(state) > now_us + rules.fresh_us[role]) & holds(entry, &path.lookups.host[at])
+            & (((state & (PROVEN if role == FAKE else USED)) != 0) | ((role == FAKE) & (is_full(own) == 0))))
 
 
 cdef inline bint is_unknown(const Path *path, int at) noexcept nogil:
@@ -153,15 +159,18 @@ cdef Found find_source(Path *path, uint64_t now_us, int at) noexcept nogil:
     return found
 
 
+cdef inline uint64_t end_of_entry(const Path *path, uint64_t now_us) noexcept nogil:
+    # A capture may claim any time; no entry ends later than the table can say.
+    return min(now_us + path.rules_seen.lifetime_us, LATEST_US)
+
+
 cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
-    cdef uint64_t hash = path.lookups.hash[at], until_us
+    cdef uint64_t hash = path.lookups.hash[at], until_us = end_of_entry(path, packet.now_us)
     cdef Shard *own = &path.shards[path.own]
     cdef uint64_t evicted = own.evicted
-    # A capture may claim any time; no entry ends later than the table can say.
-    until_us = min(packet.now_us + path.rules_seen.lifetime_us, LATEST_US)
-    if not shard_insert(own, expired, &path.lookups.host[at], hash, until_us, 0, packet.now_us):
-        report(path, FULL, False, packet, at, 0)
-        return FAKE_FULL
+    if not is_host(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
+        return FAKE_NO_HOST
+    shard_insert(own, expired, &path.lookups.host[at], hash, until_us, 0, packet.now_us)
     if path.tells_evicted and own.evicted != evicted:
         report_evicted(path, packet)
     path.added[hash >> 6 & 7] |= <uint64_t> 1 << (hash & 63)
@@ -169,8 +178,38 @@ cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t
     return FAKE_NEW
 
 
+cdef void renew(Path *path, const Packet *packet, int at, Found *found) noexcept nogil:
+    """Restart the time of an entry that has lost an eighth of it, where such a packet is to do so.
+
+    At a fake server, a host in a full shard becomes its youngest in any case: it is about to come to a real one.
+    """
+    cdef int role = path.roles[at] & ROLE, _
+    cdef Shard *own = &path.shards[path.own]
+    cdef uint64_t until_us = end_of_entry(path, packet.now_us), fresh_us = path.rules_seen.fresh_us[role]
+    # What makes it fail is a change by another thread, so look again; it is looked at again by the next packet, too.
+    for _ in range(4):
+        if fresh_us == 0 or until_of(found.state) > packet.now_us + fresh_us or until_of(found.state) >= until_us:
+            break
+        if shard_renew(found.shard, found.number, found.state, until_us):
+            if found.shard == own:
+                shard_touch(own, found.number)
+            report(path, RENEWED, True, packet, at, until_us)
+            return
+        found.number = shard_find(found.shard, &path.lookups.host[at], path.lookups.hash[at], &found.state)
+        if found.number == 0 or until_of(found.state) <= packet.now_us:
+            return
+    if role == FAKE and is_full(found.shard) and not found.state & PROVEN:
+        if found.shard == own:
+            shard_touch(own, found.number)
+        else:
+            shard_mark(found.shard, found.number, found.state, TOUCHED)
+
+
 cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept nogil:
     cdef uint32_t attempts
+    # Programs of this host; from outside the kernel drops such sources ("martian", RFC 1812, 5.3.7).
+    if is_loopback(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
+        return OTHER
     if path.refused == NULL:
         report(path, REFUSED, False, packet, at, 0)
         return REAL_REFUSED
@@ -185,21 +224,25 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept no
 cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogil:
     """Any packet to a server, whatever its source is."""
     cdef Found found = find_source(path, packet.now_us, at)
-    if path.roles[at] & ROLE == FAKE:
-        return FAKE_KNOWN if found.shard != NULL else whitelist(path, packet, at, found.own)
     if found.shard == NULL:
-        return refuse(path, packet, at)
-    if found.state & USED or not shard_mark_used(found.shard, found.number, found.state):
+        return (whitelist(path, packet, at, found.own) if path.roles[at] & ROLE == FAKE else refuse(path, packet, at))
+    renew(path, packet, at, &found)
+    if path.roles[at] & ROLE == FAKE:
+        return FAKE_KNOWN
+    if found.number == 0 or found.state & USED or not shard_mark(found.shard, found.number, found.state, USED):
         return REAL_AGAIN
-    report(path, ACCEPTED, True, packet, at, until_of(found.state))
+    report(path, ACCEPTED, True, packet, at, until_of(load64(&found.shard.entries[found.number].state, RELAXED)))
     return REAL_FIRST
 
 
-cdef inline Outcome decide_one(Path *path, const Shard *own, bint alone, const Packet *packet, int at) noexcept nogil:
+cdef inline Outcome decide_one(
+        Path *path, const RuleSet *rules, const Shard *own, bint alone, const Packet *packet, int at) noexcept nogil:
     # The most frequent first; decide_rare() alone would be right, too.
     if path.roles[at] & ROLE == NEITHER:
-        return OTHER if path.parses[at] == PARSE_OK else decide_malformed(path, packet, path.parses[at])
-    if changes_nothing(path, own, packet.now_us, at):
+        if path.parses[at] == PARSE_OK:
+            return OTHER
+        return NO_SYN if path.parses[at] == PARSE_NO_SYN else decide_malformed(path, packet, path.parses[at])
+    if changes_nothing(path, rules, own, packet.now_us, at):
         return FAKE_KNOWN if path.roles[at] & ROLE == FAKE else REAL_AGAIN
     if is_unknown(path, at) and (alone or not path.lookups.elsewhere[at]):
         return refuse(path, packet, at) if path.roles[at] & ROLE == REAL else whitelist(path, packet, at, 0)
@@ -246,7 +289,7 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     path.limit_pressing = ring_limit(path.ring, True)
     path.limit_refused = ring_limit_refused(path.ring)
     for i in range(count):
-        outcome = decide_one(path, own, alone, &packets[i], i)
+        outcome = decide_one(path, rules, own, alone, &packets[i], i)
         packets[i].outcome = <uint8_t> outcome
         outcomes[<int> outcome] += 1
     ring_publish(path.ring)
@@ -268,10 +311,11 @@ cdef uint64_t number_in(numbers, address) except? 0:
 
 @cython.final
 cdef class Rules:
-    def __cinit__(self, fake, real, lifetime_s, numbers=None):
+    def __cinit__(self, fake, real, lifetime_s, numbers=None, *, renew=0):
         cdef Py_ssize_t slots = 8
         cdef bytes address
-        if not 0 < lifetime_s <= 1 << 30:
+        cdef uint64_t fresh_us
+        if not 0 < lifetime_s <= 1 << 29:
             raise ValueError(f"a lifetime of {lifetime_s} seconds is out of range")
         # An address of both lists is fake.
         servers = {**dict.fromkeys(real, REAL), **dict.fromkeys(fake, FAKE)}
@@ -285,6 +329,9 @@ cdef class Rules:
             raise MemoryError()
         self.set.mask = slots - 1
         self.set.lifetime_us = <uint64_t> lifetime_s * 1000000
+        fresh_us = self.set.lifetime_us - self.set.lifetime_us // RENEWED_PARTS
+        self.set.fresh_us[<int> FAKE] = fresh_us if renew & BY_CONTACT else 0
+        self.set.fresh_us[<int> REAL] = fresh_us if renew & BY_USE else 0
         self.arrange(list(servers.items()), {} if numbers is None else numbers)
 
     cdef int arrange(self, list servers, numbers) except -1:

@@ -33,7 +33,8 @@ class Change(Enum):
 
 
 _OF_EVENT: dict[int, Change] = {
-    Kind.WHITELISTED: Change.CONTACT, Kind.ACCEPTED: Change.USED, Kind.EVICTED: Change.EVICTED}
+    Kind.WHITELISTED: Change.CONTACT, Kind.ACCEPTED: Change.USED, Kind.RENEWED: Change.RENEWED,
+    Kind.EVICTED: Change.EVICTED}
 
 
 class Follower(Protocol):
@@ -113,10 +114,12 @@ class Whitelist:
         """Enter a host as a child. False: it is listed already, or there is no room."""
         if not self._table.admit(host, until_us, now_us):
             return False
-        if self._followers:
-            displaced = self._table.displaced
-            self._tell([*([(displaced, Change.EVICTED)] if displaced else []), (host, Change.ADMITTED)])
+        self._tell([(host, Change.ADMITTED)])
         return True
+
+    def prove(self, host: bytes) -> bool:
+        """A host has completed a handshake with a real server: others make room before it. True the first time."""
+        return self._table.prove(host, self.now_us())
 
     def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Let a listed host's entry end later. False: it is not listed, or ends later anyway."""
@@ -151,7 +154,8 @@ class Whitelist:
         shards = [*range(first, self._threads), *range(first)]
         shard = next((shard for shard in shards if self._table.free(shard)), None)
         if shard is not None:
-            return self._table.add(host, until_us, now_us, origin=RESTORED, shard=shard)
+            self._table.add(host, until_us, now_us, origin=RESTORED, shard=shard)
+            return True
         return bool(self._table.shard_count > self._threads and self._table.free(self._threads)
                     and self._table.admit(host, until_us, now_us, RESTORED))
 

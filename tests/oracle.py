@@ -47,6 +47,46 @@ def port(packet: bytes) -> int:
     return 0
 
 
+SYN, SYN_ACK_RST_FIN = 0x02, 0x17
+EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140)
+
+
+def no_syn(packet: bytes) -> bool:
+    """Whether a packet with a sound header is for certain no SYN without ACK, RST and FIN."""
+    if packet[0] >> 4 == 4:
+        if packet[9] != 6 or int.from_bytes(packet[6:8], "big") & 0x1FFF:
+            return True
+        at = 4 * (packet[0] & 15)
+    else:
+        protocol, at = packet[6], 40
+        for _ in range(8):
+            if protocol not in EXTENSIONS:
+                break
+            if len(packet) < at + 4:
+                return False
+            if protocol == 44 and int.from_bytes(packet[at + 2 : at + 4], "big") & 0xFFF8:
+                return True
+            size = {44: 8, 51: 4 * (packet[at + 1] + 2)}.get(protocol, 8 * (packet[at + 1] + 1))
+            protocol, at = packet[at], at + size
+        else:
+            return False
+        if protocol != 6:
+            return True
+    return len(packet) > at + 13 and packet[at + 13] & SYN_ACK_RST_FIN != SYN
+
+
+def is_host(address: bytes) -> bool:
+    """Whether an address can be that of a host far away."""
+    if address.startswith(MAPPED):
+        return address[12] not in (0, 127) and address[12] < 224 and address[12:14] != b"\xa9\xfe"
+    return any(address[:8]) and address[0] != 0xFF and not (address[0] == 0xFE and address[1] >> 6 == 2)
+
+
+def is_loopback(address: bytes) -> bool:
+    """Whether it is this host's own."""
+    return address == bytes(15) + b"\1" or (address.startswith(MAPPED) and address[12] == 127)
+
+
 @dataclass
 class Entry:
     """A listed host."""
@@ -54,28 +94,49 @@ class Entry:
     until_us: int
     origin: int = CONTACT
     used: bool = False
+    proven: bool = False
+    touched: bool = False
+
+
+UNPROVEN_PART = 16
 
 
 class Shard:
-    """Entries by age: `young` in the order of arrival, `proven` in the order in which they were found used."""
+    """Entries by age: of hosts that are not proven, and of those that are, the youngest last."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.ended = False
         # A dict keeps the order of arrival.
-        self.young: dict[bytes, Entry] = {}
+        self.unproven: dict[bytes, Entry] = {}
         self.proven: dict[bytes, Entry] = {}
 
     def __len__(self) -> int:
-        return len(self.young) + len(self.proven)
+        return len(self.unproven) + len(self.proven)
+
+    def is_full(self) -> bool:
+        """Whether somebody has to make room for the next one."""
+        return len(self) >= self.capacity
 
     def get(self, host: bytes) -> Entry | None:
         """The host's entry, expired or not."""
-        return self.young.get(host) or self.proven.get(host)
+        return self.unproven.get(host) or self.proven.get(host)
 
-    def promote(self, host: bytes) -> None:
-        """Move a used host from `young` to `proven`."""
-        self.proven[host] = self.young.pop(host)
+    def touch(self, host: bytes) -> None:
+        """Let it be the youngest where it belongs."""
+        entry = self.unproven.pop(host, None) or self.proven.pop(host)
+        entry.touched = False
+        (self.proven if entry.proven else self.unproven)[host] = entry
+
+    def is_misplaced(self, host: bytes) -> bool:
+        """Whether another thread has touched or proven it."""
+        entry = self.get(host)
+        return entry is not None and (entry.touched or (entry.proven and host in self.unproven))
+
+    def next_to_go(self) -> bytes:
+        """Who makes room, unless it is misplaced."""
+        few = len(self.unproven) <= self.capacity // UNPROVEN_PART and self.proven
+        return next(iter(self.proven if few or not self.unproven else self.unproven))
 
 
 class Whitelist:
@@ -85,7 +146,7 @@ class Whitelist:
         rest = max_entries - main
         self.shards = [Shard(rest // shards + (i < rest % shards)) for i in range(shards)]
         self.shards += [Shard(main)] if main else []
-        self.added = self.successful = self.direct_to_fake = self.evicted = self.full = self.ended = 0
+        self.added = self.successful = self.direct_to_fake = self.evicted = self.ended = 0
 
     def find(self, host: bytes, now_us: int) -> Entry | None:
         """The entry of a listed host that is not expired."""
@@ -100,13 +161,36 @@ class Whitelist:
             entry.used = True
         return first
 
+    def prove(self, host: bytes, now_us: int) -> bool:
+        """Note that a host has completed a handshake. True the first time."""
+        entry = self.find(host, now_us)
+        first = entry is not None and not entry.proven
+        if entry:
+            entry.proven = True
+        return first
+
     def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Let a listed host's entry end later."""
         entry = self.find(host, now_us)
         if entry is None or entry.until_us >= until_us:
             return False
         entry.until_us = until_us
+        entry.touched = True
         return True
+
+    def meet_again(self, host: bytes, until_us: int, now_us: int, shard: int, *, due: bool, fake: bool) -> bool:
+        """What a packet of a listed host does to its entry; True: its time was restarted."""
+        own, entry = next(
+            (one, entry) for one in self.shards if (entry := one.get(host)) and entry.until_us > now_us)
+        renewed = due and entry.until_us < until_us
+        if renewed:
+            entry.until_us = until_us
+        if renewed or (fake and own.is_full() and not entry.proven):
+            if own is self.shards[shard]:
+                own.touch(host)
+            else:
+                entry.touched = True
+        return renewed
 
     def end(self, host: bytes, now_us: int) -> bool:
         """Let a listed host's entries end now; they stay where they are until somebody needs the room."""
@@ -120,71 +204,77 @@ class Whitelist:
                 ended = True
         return ended
 
-    def add(self, host: bytes, until_us: int, now_us: int, *, origin: int = CONTACT, shard: int = 0) -> bool:
-        """Enter a host; one that is listed stays as it is. False: no room, every entry is live and used."""
+    def add(
+        self, host: bytes, until_us: int, now_us: int, *, origin: int = CONTACT, shard: int = 0,
+    ) -> None:
+        """Enter a host; one that is listed stays as it is."""
         own = self.shards[shard]
         entry = own.get(host)
         if entry and entry.until_us > now_us:
-            return True
+            return
         if entry:
             self._remove(own, host, now_us)
-        if len(own) == own.capacity and not self._evict(own, now_us):
-            self.full += 1
-            return False
-        own.young[host] = Entry(until_us, origin)
+        if own.is_full():
+            self._evict(own, now_us)
+        own.unproven[host] = Entry(until_us, origin)
         self.added += 1
-        return True
 
     def admit(self, host: bytes, until_us: int, now_us: int, origin: int) -> bool:
         """Enter a host into the main thread's shard. False: it is listed, or there is no room."""
         if self.find(host, now_us):
             return False
-        self.expire(now_us, 2, shard=len(self.shards) - 1)
-        return self.add(host, until_us, now_us, origin=origin, shard=len(self.shards) - 1)
+        main = len(self.shards) - 1
+        self.expire(now_us, 2, shard=main)
+        if self.shards[main].is_full() and not self._has_room(main, now_us):
+            return False
+        self.add(host, until_us, now_us, origin=origin, shard=main)
+        return True
 
-    def restore(self, host: bytes, until_us: int, origin: int, used: bool, now_us: int, shard: int) -> str:
+    def _has_room(self, shard: int, now_us: int) -> bool:
+        self.expire(now_us, 2, shard=shard)
+        own = self.shards[shard]
+        return not own.is_full() or self._sweep_ended(own, now_us)
+
+    def restore(
+        self, host: bytes, until_us: int, origin: int, used: bool, proven: bool, now_us: int, shard: int,
+    ) -> str:
         """Enter a host as it was listed before: what became of it."""
         if until_us <= now_us:
             return "ended"
         listed = self.find(host, now_us)
         if listed:
             listed.used |= used
-            listed.until_us = max(listed.until_us, until_us)
+            listed.proven |= proven
+            self.renew(host, until_us, now_us)
             return "known"
         own = self.shards[shard]
-        if not own.get(host) and len(own) == own.capacity:
-            self.expire(now_us, 2, shard=shard)
-            if len(own) == own.capacity and not self._sweep_ended(own, now_us):
-                return "left-out"
+        if not own.get(host) and own.is_full() and not self._has_room(shard, now_us):
+            return "left-out"
         self.add(host, until_us, now_us, origin=origin, shard=shard)
-        own.young[host].used = used
+        own.unproven[host].used = used
+        own.unproven[host].proven = proven
         return "entered"
 
     def expire(self, now_us: int, budget: int, *, shard: int = 0) -> None:
-        """Remove expired hosts in so many steps at the old ends; a used one moves on."""
+        """Remove expired hosts in so many steps at the old ends; a misplaced one moves on."""
         own = self.shards[shard]
-        while budget > 0:
-            budget -= 1
-            host = next(iter(own.young), None)
-            if host is None:
-                break
-            if own.young[host].until_us <= now_us:
-                self._remove(own, host, now_us)
-            elif own.young[host].used:
-                own.promote(host)
-            else:
-                break
-        while budget > 0:
-            budget -= 1
-            host = next(iter(own.proven), None)
-            if host is None or own.proven[host].until_us > now_us:
-                break
-            self._remove(own, host, now_us)
+        for order in (own.unproven, own.proven):
+            while budget > 0:
+                budget -= 1
+                host = next(iter(order), None)
+                if host is None:
+                    break
+                if order[host].until_us <= now_us:
+                    self._remove(own, host, now_us)
+                elif own.is_misplaced(host):
+                    own.touch(host)
+                else:
+                    break
 
     def sweep(self, now_us: int) -> None:
         """Remove all expired entries."""
         for shard in self.shards:
-            for host, entry in [*shard.young.items(), *shard.proven.items()]:
+            for host, entry in [*shard.unproven.items(), *shard.proven.items()]:
                 if entry.until_us <= now_us:
                     self._remove(shard, host, now_us)
 
@@ -192,7 +282,7 @@ class Whitelist:
         """The counters of the table; they agree with the compiled ones once both were swept."""
         return {
             "entries": sum(map(len, self.shards)), "added": self.added, "successful": self.successful,
-            "direct-to-fake": self.direct_to_fake, "evicted": self.evicted, "full": self.full, "ended": self.ended,
+            "direct-to-fake": self.direct_to_fake, "evicted": self.evicted, "ended": self.ended,
         }
 
     def _sweep_ended(self, own: Shard, now_us: int) -> bool:
@@ -200,27 +290,25 @@ class Whitelist:
         if not own.ended:
             return False
         own.ended = False
-        for host, entry in [*own.young.items(), *own.proven.items()]:
+        for host, entry in [*own.unproven.items(), *own.proven.items()]:
             if entry.until_us <= now_us:
                 self._remove(own, host, now_us)
         return len(own) < own.capacity
 
-    def _evict(self, own: Shard, now_us: int) -> bool:
+    def _evict(self, own: Shard, now_us: int) -> None:
         if self._sweep_ended(own, now_us):
-            return True
-        host = next(iter(own.proven), None)
-        if host is not None and own.proven[host].until_us <= now_us:
-            self._remove(own, host, now_us)
-            return True
-        while host := next(iter(own.young), None):
-            if own.young[host].until_us <= now_us or not own.young[host].used:
+            return
+        for order in (own.proven, own.unproven):
+            host = next(iter(order), None)
+            if host is not None and order[host].until_us <= now_us:
                 self._remove(own, host, now_us)
-                return True
-            own.promote(host)
-        return False
+                return
+        while own.is_misplaced(own.next_to_go()):
+            own.touch(own.next_to_go())
+        self._remove(own, own.next_to_go(), now_us)
 
     def _remove(self, shard: Shard, host: bytes, now_us: int) -> None:
-        entry = shard.young.pop(host, None) or shard.proven.pop(host)
+        entry = shard.unproven.pop(host, None) or shard.proven.pop(host)
         if entry.until_us > now_us:
             self.evicted += 1
         elif entry.until_us and entry.origin in COUNTED:
@@ -231,29 +319,51 @@ class Whitelist:
 class Oracle:
     """The decision: the destination's role, then the whitelist. `blocked` is the first counter of the contract."""
 
-    def __init__(self, whitelist: Whitelist, fake: list[bytes], real: list[bytes], lifetime_s: int) -> None:
+    def __init__(
+        self, whitelist: Whitelist, fake: list[bytes], real: list[bytes], lifetime_s: int, renew: str = "never",
+    ) -> None:
         self.whitelist = whitelist
         self.blocked = 0
-        self.publish(fake, real, lifetime_s)
+        self.renewed = False
+        self.publish(fake, real, lifetime_s, renew)
 
-    def publish(self, fake: list[bytes], real: list[bytes], lifetime_s: int) -> None:
+    def publish(self, fake: list[bytes], real: list[bytes], lifetime_s: int, renew: str = "never") -> None:
         """Let other rules hold from now on."""
-        self.fake, self.real, self.lifetime_us = fake, real, lifetime_s * 1_000_000
+        self.fake, self.real, self.lifetime_us, self.renew = fake, real, lifetime_s * 1_000_000, renew
+        self.fresh_us = self.lifetime_us - self.lifetime_us // 8
 
     def decide(self, packet: bytes, now_us: int, shard: int = 0) -> str:
-        """The outcome of a packet that arrived at `now_us`; it is dropped where that is DROPPED."""
+        """The outcome of a packet that arrived at `now_us`; it is dropped where that is DROPPED.
+
+        `renewed` is then whether it has restarted the time of an entry.
+        """
+        self.renewed = False
         try:
             source, destination = addresses(packet)
         except Malformed:
             return "malformed"
-        if destination in self.fake:
-            if self.whitelist.find(source, now_us):
-                return "fake-known"
-            added = self.whitelist.add(source, now_us + self.lifetime_us, now_us, shard=shard)
-            return "fake-new" if added else "fake-full"
-        if destination not in self.real:
+        if no_syn(packet):
+            return "no-syn"
+        if packet[0] >> 4 == 6 and source.startswith(MAPPED):
+            source = bytes(16)
+        fake = destination in self.fake
+        if not fake and destination not in self.real:
             return "other"
-        if not self.whitelist.find(source, now_us):
-            self.blocked += 1
-            return DROPPED
+        ours = source in self.fake or source in self.real
+        entry = self.whitelist.find(source, now_us)
+        if entry is None:
+            if not fake:
+                if ours or is_loopback(source):
+                    return "other"
+                self.blocked += 1
+                return DROPPED
+            if ours or not is_host(source):
+                return "fake-no-host"
+            self.whitelist.add(source, now_us + self.lifetime_us, now_us, shard=shard)
+            return "fake-new"
+        due = self.renew in ("both", "contact" if fake else "use") and entry.until_us - now_us <= self.fresh_us
+        self.renewed = self.whitelist.meet_again(
+            source, now_us + self.lifetime_us, now_us, shard, due=due, fake=fake)
+        if fake:
+            return "fake-known"
         return "real-first" if self.whitelist.mark_used(source, now_us) else "real-again"

@@ -69,6 +69,8 @@ def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
     proven = [[packed(f"2001:db8:{shard}:2::{i:x}") for i in range(proven_count)] for shard in range(SHARDS)]
     for path, hosts in zip(paths, proven, strict=True):
         replay(path, b"".join(to_fake(host) + to_real(host) for host in hosts))
+        for host in hosts:
+            table.prove(host, NOW_US)
     known = b"".join(to_real(host) for hosts in proven for host in hosts)
     strangers = b"".join(
         to_real(churning(shard, i, torn=True)) for shard in range(SHARDS) for i in range(churning_count))

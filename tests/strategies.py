@@ -31,12 +31,14 @@ def listed(whitelist: Whitelist) -> dict[bytes, tuple[int, bool]]:
             for records in whitelist.records() for host, until_us, used in unpack(records)}
 
 
-RECORD = struct.Struct("=16sQBB6x")
+RECORD = struct.Struct("=16sQBBB5x")
 
 
-def record(address: bytes, until_us: int, origin: int = 0, used: bool = False) -> bytes:
+def record(
+    address: bytes, until_us: int, origin: int = 0, used: bool = False, proven: bool = False,
+) -> bytes:
     """An entry of the whitelist as Table.entries gives it and Table.restore takes it."""
-    return RECORD.pack(address, until_us, origin, used)
+    return RECORD.pack(address, until_us, origin, used, proven)
 
 
 FAKE = [packed("192.0.2.3"), packed("192.0.2.4"), packed("2001:db8::3")]
@@ -70,15 +72,19 @@ def ipv6(
         "!IHBB16s16s", 6 << 28, len(chain) + len(payload), numbers[0], 64, source, destination) + chain + payload
 
 
-def syn(source: bytes, destination: bytes) -> bytes:
-    """The plain packet of a connection attempt at port 25, in the family of its destination."""
-    segment = struct.pack("!HHIIBBHHH", 49152, 25, 1, 0, 5 << 4, 2, 64240, 0, 0)
-    return (ipv4 if destination.startswith(MAPPED) else ipv6)(source, destination, segment)
+def segment(flags: int) -> bytes:
+    """A TCP header to port 25 with these flags (RFC 9293, 3.1)."""
+    return struct.pack("!HHIIBBHHH", 49152, 25, 1, 0, 5 << 4, flags, 64240, 0, 0)
+
+
+def syn(source: bytes, destination: bytes, flags: int = 2) -> bytes:
+    """The plain packet of a connection attempt at port 25, or with other flags, in the family of its destination."""
+    return (ipv4 if destination.startswith(MAPPED) else ipv6)(source, destination, segment(flags))
 
 
 hosts: SearchStrategy[bytes] = st.sampled_from(HOSTS) | st.binary(min_size=16, max_size=16)
-payloads = st.binary(max_size=24)
-protocols = st.integers(0, 255)
+payloads = st.binary(max_size=24) | st.builds(segment, st.sampled_from((2, 2, 0x12, 0x10, 0xC2)) | st.integers(0, 255))
+protocols = st.just(TCP) | st.integers(0, 255)
 
 
 def destinations(family: bytes) -> SearchStrategy[bytes]:
@@ -101,6 +107,10 @@ ipv6_packets = st.builds(
 sound_packets = ipv4_packets | ipv6_packets
 cut_packets = st.builds(lambda packet, end: packet[:end], sound_packets, st.integers(0, 100))
 bent_packets = st.builds(lambda first, packet: bytes([first]) + packet[1:], st.integers(0, 255), sound_packets)
-plain_packets = st.builds(syn, st.sampled_from(HOSTS), st.sampled_from(FAKE + REAL))
+NO_HOSTS = [packed(text) for text in (
+    "0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1",
+    "::7f00:1", "fe80::1", "febf::1", "ff02::1")]
+sources = st.sampled_from(HOSTS) | st.sampled_from(HOSTS) | st.sampled_from(HOSTS + NO_HOSTS + FAKE + REAL)
+plain_packets = st.builds(syn, sources, st.sampled_from(FAKE + REAL))
 packets: SearchStrategy[bytes] = st.one_of(
     plain_packets, plain_packets, sound_packets, cut_packets, bent_packets, st.binary(max_size=80))

@@ -41,13 +41,12 @@ def test_a_line_a_kind() -> None:
     bench.sink.handle([
         event(Kind.WHITELISTED, "2001:db8::7", FAKE), event(Kind.ACCEPTED), event(Kind.REFUSED),
         Event(Kind.MALFORMED, 3, 23, 5, 0, b"\x45\x00\x01\x02\x03" + bytes(11), bytes(16), 0),
-        event(Kind.FULL, "203.0.113.5"), event(Kind.SWEPT), event(Kind.STOPPED)])
+        event(Kind.RENEWED), event(Kind.EVICTED), event(Kind.SWEPT), event(Kind.STOPPED)])
     assert bench.take() == [
         "whitelisted [2001:db8::7] fake=2001:db8::10 seconds=3600",
         "accepted [198.51.100.7] real=192.0.2.20",
         "refused [198.51.100.7] real=192.0.2.20 times=1",
-        "malformed count=1 reason=truncated length=5 head=4500010203",
-        "whitelist-full [203.0.113.5] count=1"]
+        "malformed count=1 reason=truncated length=5 head=4500010203"]
 
 
 def test_a_flood_of_hosts_is_cut_and_counted() -> None:

@@ -37,7 +37,7 @@ def test_refused_hosts_and_others_never_reach_it() -> None:
     async def story() -> None:
         scene = Scene()
         scene.open()
-        for kind in (Kind.REFUSED, Kind.MALFORMED, Kind.FULL, Kind.SWEPT, Kind.STOPPED):
+        for kind in (Kind.REFUSED, Kind.MALFORMED, Kind.SWEPT, Kind.STOPPED):
             scene.tell(kind, HOSTS[0])
         scene.contact(HOSTS[1])
         await scene.until(lambda: scene.target.copied)

@@ -30,7 +30,7 @@ class Scene:
     def fail_at_full(self, events: list[Event]) -> None:
         """A taker with a mistake."""
         self.first += [event.kind for event in events]
-        if any(event.kind == Kind.FULL for event in events):
+        if any(event.kind == Kind.RENEWED for event in events):
             raise RuntimeError("a mistake")
 
     def take(self, events: list[Event]) -> None:
@@ -83,13 +83,13 @@ def test_a_wake_up_brings_the_events_to_all_in_order() -> None:
 
 def test_a_mistake_of_one_taker_is_nobody_elses() -> None:
     async def story(scene: Scene) -> None:
-        scene.part.push(Kind.FULL)
+        scene.part.push(Kind.RENEWED)
         scene.pump.take()
         scene.part.push(Kind.ACCEPTED)
         scene.pump.take()
 
     scene = play(story)
-    assert scene.first == scene.second == [Kind.FULL, Kind.ACCEPTED]
+    assert scene.first == scene.second == [Kind.RENEWED, Kind.ACCEPTED]
     assert [str(mistake) for mistake in scene.mistakes] == ["a mistake"]
 
 

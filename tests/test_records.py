@@ -13,30 +13,34 @@ def host(number: int) -> bytes:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 99), st.integers(0, 5), st.booleans()),
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 99), st.integers(0, 5), st.booleans(), st.booleans()),
                 unique_by=lambda one: one[0]), st.integers(1, 3))
-def test_what_was_listed_is_restored(hosts: list[tuple[int, int, int, bool]], shards: int) -> None:
+def test_what_was_listed_is_restored(hosts: list[tuple[int, int, int, bool, bool]], shards: int) -> None:
     before, after = Table(300, shards, main=100), Table(300, shards, main=100)
-    for number, until_us, origin, used in hosts:
-        assert before.add(host(number), until_us, 0, origin=origin, shard=number % shards)
+    for number, until_us, origin, used, proven in hosts:
+        before.add(host(number), until_us, 0, origin=origin, shard=number % shards)
         if used:
             before.mark_used(host(number), 0)
+        if proven:
+            before.prove(host(number), 0)
     records, _ = before.entries(0, 0, 1000)
     assert len(records) == len(hosts) * RECORD_SIZE
     for shard in range(shards + 1):
         result = after.restore(records, 50, shard=shard)
-        later = sum(until_us > 50 for _, until_us, _, _ in hosts)
+        later = sum(until_us > 50 for _, until_us, *_ in hosts)
         assert result == ((later, 0, 0, len(hosts) - later) if shard == 0 else (0, later, 0, len(hosts) - later))
-    for number, until_us, origin, used in hosts:
+    for number, until_us, origin, used, proven in hosts:
         assert after.find(host(number), 50) == ((until_us, used, origin) if until_us > 50 else None)
+        assert after.is_proven(host(number), 50) == (proven and until_us > 50)
 
 
 def test_the_layout_is_the_same_on_both_sides() -> None:
     assert RECORD.size == RECORD_SIZE
     table = Table(2)
-    table.add(host(1), 2**49 + 1, 0, origin=4)
+    table.add(host(1), 2**48 + 1, 0, origin=4)
     table.mark_used(host(1), 0)
-    assert table.entries(0, 0, 10) == (record(host(1), 2**49 + 1, 4, True), 0)
+    table.prove(host(1), 0)
+    assert table.entries(0, 0, 10) == (record(host(1), 2**48 + 1, 4, True, True), 0)
 
 
 def test_restoring_pushes_nobody_out() -> None:

@@ -70,8 +70,8 @@ def test_what_falls_to_the_main_thread_is_entered_in_slices() -> None:
                 await asyncio.sleep(0)
 
         counting = asyncio.create_task(count_turns())
-        # The first ones are left out: there is room for 1,000, and what is listed last matters most.
-        assert await restore(made, whitelist, records) == Restored(999, 0, 502, 1)
+        # The first ones are left out: there is room for 1,250, and what is listed last matters most.
+        assert await restore(made, whitelist, records) == Restored(1249, 0, 252, 1)
         counting.cancel()
         assert turns >= 2
         assert notes.told == ["missed"]

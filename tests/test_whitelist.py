@@ -73,12 +73,14 @@ def event(kind: Kind, host: bytes) -> Event:
 
 def test_events_of_the_packet_path_are_changes_in_their_order() -> None:
     whitelist, notes = followed(Table(10, 1))
-    whitelist.take([event(Kind.EVICTED, A), event(Kind.WHITELISTED, B), event(Kind.ACCEPTED, B)])
+    whitelist.take([
+        event(Kind.EVICTED, A), event(Kind.WHITELISTED, B), event(Kind.ACCEPTED, B), event(Kind.RENEWED, B)])
     whitelist.take([])
-    assert notes.told == [(A, Change.EVICTED), (B, Change.CONTACT), (B, Change.USED)]
+    assert notes.told == [(A, Change.EVICTED), (B, Change.CONTACT), (B, Change.USED), (B, Change.RENEWED)]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind.name not in ("WHITELISTED", "ACCEPTED", "EVICTED")])
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind.name not in (
+    "WHITELISTED", "ACCEPTED", "RENEWED", "EVICTED")])
 def test_other_events_change_nothing(kind: Kind) -> None:
     whitelist, notes = followed(Table(10, 1))
     whitelist.take([event(kind, A)])
@@ -118,12 +120,20 @@ def test_what_does_not_happen_is_not_told() -> None:
     assert notes.told == []
 
 
-def test_a_child_that_displaces_another_tells_of_both() -> None:
+def test_a_child_displaces_nobody() -> None:
     whitelist, notes = followed(Table(10, 1, main=1))
     assert whitelist.admit(A, NOW_US + 10, NOW_US)
-    assert whitelist.admit(B, NOW_US + 10, NOW_US)
-    assert notes.told == [(A, Change.ADMITTED), (A, Change.EVICTED), (B, Change.ADMITTED)]
-    assert notes.found[1:] == [None, (NOW_US + 10, False)]
+    assert not whitelist.admit(B, NOW_US + 10, NOW_US)
+    assert notes.told == [(A, Change.ADMITTED)]
+
+
+def test_a_handshake_is_noted_once() -> None:
+    table = Table(10, 1)
+    whitelist, notes = followed(table)
+    table.add(A, NOW_US + 10, NOW_US)
+    assert [whitelist.prove(A), whitelist.prove(A), whitelist.prove(B)] == [True, False, False]
+    assert table.is_proven(A, NOW_US)
+    assert notes.told == []
 
 
 def test_an_end_before_its_time_is_told() -> None:
@@ -175,7 +185,7 @@ def test_where_there_is_no_room_nothing_is_adopted_or_told() -> None:
 
 
 def test_without_followers_nothing_is_looked_at() -> None:
-    whitelist = Whitelist(Table(10, 1, main=1), lambda: NOW_US)
+    whitelist = Whitelist(Table(10, 1, main=2), lambda: NOW_US)
     whitelist.take(Untouched())
     whitelist.missed()
     assert whitelist.admit(A, NOW_US + 10, NOW_US)

@@ -13,7 +13,7 @@ from mxallowd.engine._records cimport Record, Restored
 from mxallowd.backends.c_netlink cimport iovec, mmsghdr
 
 cdef enum:
-    # 60 bytes of payload and some 160 of attributes; what is longer is cut, and its id comes first.
+    # 128 bytes of payload and some 160 of attributes; what is longer is cut, and its id comes first.
     BUFFER = 1024
 
 cdef enum Request:

@@ -3,7 +3,7 @@
 Both are cut into shards, one for each thread that decides; the whitelist has one more, which the main thread writes.
 All of their memory is taken here, at the start, or the start fails.
 """
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import RENEW, Fastpath, Rules
 from mxallowd.engine._refused import HOST_BYTES, Refused
 from mxallowd.engine._ring import EVENT_SIZE, Ring
 from mxallowd.engine._table import Table, table_bytes
@@ -15,7 +15,7 @@ from mxallowd.settings import Settings
 RING_EVENTS = 8192  # in each ring
 # What is taken besides by each queue thread, and by the guard, the log and all the rest until a flood is over.
 THREAD_BYTES, OTHER_BYTES = 256 << 10, 20 << 20
-# The main thread's part of the whitelist is one in so many entries: it lets hosts in by their names, mostly.
+# For one in so many entries of `max-entries` the main thread has one more: it lets hosts in by their names, mostly.
 MAIN_SHARE, MAIN_SHARE_WITHOUT_NAMES = 4, 16
 
 
@@ -25,11 +25,13 @@ class Memories:
     def __init__(self, settings: Settings, threads: int) -> None:
         """Raises StartError."""
         what = f"max-entries {settings.max_entries} and max-refused {settings.max_refused}"
-        memory.require(table_bytes(settings.max_entries) + settings.max_refused * HOST_BYTES
-                       + threads * (RING_EVENTS * EVENT_SIZE + THREAD_BYTES) + OTHER_BYTES, what)
+        # Besides: a newcomer who contacts the fake server never competes with hosts that were let in otherwise.
         main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
+        entries = settings.max_entries + main
+        memory.require(table_bytes(entries) + settings.max_refused * HOST_BYTES
+                       + threads * (RING_EVENTS * EVENT_SIZE + THREAD_BYTES) + OTHER_BYTES, what)
         try:
-            self.table = Table(settings.max_entries, threads, main=main)
+            self.table = Table(entries, threads, main=main)
             self.refused = Refused(settings.max_refused, threads, self.table)
         except MemoryError as error:
             raise StartError(f"{what}: {error}") from None
@@ -39,7 +41,9 @@ class Memories:
         """What the packet path needs of the settings."""
         fake = [packed(str(server)) for server in settings.fake_mailserver]
         real = [packed(str(server)) for server in settings.real_mailserver]
-        return Rules(fake, real, settings.whitelist_time, {server: self.refused.number_of(server) for server in real})
+        return Rules(
+            fake, real, settings.whitelist_time, {server: self.refused.number_of(server) for server in real},
+            renew=RENEW[settings.renew])
 
     def decision(self, shard: int, wake_fd: int, queue: int = 0) -> Fastpath:
         """The decision for the thread that writes `shard` of both; its ring wakes `wake_fd`."""

@@ -37,3 +37,30 @@ cdef inline Address address_of_ipv4(const uint8_t *four) noexcept nogil:
     address.high = 0
     address.low = mapped_low(word)
     return address
+
+
+cdef inline bint is_mapped(const Address *address) noexcept nogil:
+    """Whether it is in IPv4-mapped form: an IPv4 address, where the parser made it."""
+    cdef const uint8_t *byte = <const uint8_t *> address
+    return address.high == 0 and byte[8] == 0 and byte[9] == 0 and byte[10] == 0xff and byte[11] == 0xff
+
+
+cdef inline bint is_loopback(const Address *address) noexcept nogil:
+    """127.0.0.0/8 and ::1 (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3)."""
+    cdef const uint8_t *byte = <const uint8_t *> address
+    if is_mapped(address):
+        return byte[12] == 127
+    return address.high == 0 and (byte[8] | byte[9] | byte[10] | byte[11] | byte[12] | byte[13] | byte[14]) == 0 \
+        and byte[15] == 1
+
+
+cdef inline bint is_host(const Address *address) noexcept nogil:
+    """Whether a host far away can have it: a unicast address that a router passes on; private ones count.
+
+    None are 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, multicast, 240.0.0.0/4 with broadcast, ::/64 (unspecified,
+    loopback, IPv4-compatible), fe80::/10 and ff00::/8 (RFC 6890; RFC 4291, 2.4).
+    """
+    cdef const uint8_t *byte = <const uint8_t *> address
+    if is_mapped(address):
+        return byte[12] != 0 and byte[12] != 127 and byte[12] < 224 and not (byte[12] == 169 and byte[13] == 254)
+    return address.high != 0 and byte[0] != 0xff and not (byte[0] == 0xfe and byte[1] & 0xc0 == 0x80)

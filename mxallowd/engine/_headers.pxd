@@ -12,6 +12,8 @@ cdef enum Parse:
     PARSE_BAD_VERSION
     PARSE_TRUNCATED
     PARSE_BAD_HEADER_LENGTH
+    # parse_packets() alone: the header is sound, and what it carries is for certain no SYN without ACK, RST and FIN.
+    PARSE_NO_SYN
 
 # The two addresses of the packet that starts at `packet`; they are written only on PARSE_OK.
 cdef Parse parse_addresses(
@@ -20,6 +22,7 @@ cdef Parse parse_addresses(
 # The TCP port that a packet comes from, which starts at `packet`; 0 where it is not TCP, or not among these bytes.
 cdef uint16_t source_port(const uint8_t *packet, size_t length) noexcept nogil
 
-# parse_addresses() for a batch: a status and two addresses for each packet, zero where it cannot be parsed.
+# parse_addresses() for a batch: a status and two addresses for each packet. What cannot be parsed has zero for both,
+# what is no SYN has zero for its destination, and an IPv4-mapped source in an IPv6 header is zero: it is no IPv4 host.
 cdef void parse_packets(
     const Packet *packets, int count, uint8_t *parses, Address *sources, Address *destinations) noexcept nogil

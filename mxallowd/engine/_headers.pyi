@@ -15,3 +15,11 @@ def port(packet: bytes) -> int:
 
     A later fragment has none, and behind an IPv6 extension header none is looked for. Never raises.
     """
+
+def no_syn(packet: bytes) -> bool:
+    """Whether an IP packet is for certain no connection attempt: no TCP segment with SYN and without ACK, RST and FIN.
+
+    That is what `--syn` of iptables means (RFC 9293, 3.1 has the flags). A later fragment is none; where the flags are
+    not among the bytes it may be one. IPv6 extension headers are passed over (RFC 8200, 4), at most eight. Raises
+    ValueError with one of REASONS where the header cannot be parsed.
+    """

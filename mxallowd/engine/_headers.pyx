@@ -1,13 +1,16 @@
-"""IPv4 and IPv6 headers: the two addresses of a packet, every length checked before a byte is read.
+"""IPv4 and IPv6 headers: the two addresses of a packet, and whether it can be a SYN. Every length is checked before a
+byte is read.
 
-The decision needs the addresses alone, so nothing behind the fixed part of a header is looked at: IPv4
-options, IPv6 extension headers and fragments change no decision. (Of a refused packet the source port is read as well.)
-The kernel has checked the packets that it hands over (ip_rcv, ip6_rcv_core). If a packet fails here, that is a bug of
-ours or a truncated copy, and the caller accepts it.
+The decision needs the addresses, and only a SYN is decided. A rule that asks connection tracking alone (`state NEW`)
+also sends the middle of connections that it does not know; these must go on. What is no TCP, or a later fragment, is no
+SYN. Where the flags are not among the bytes that came, the packet is judged as a SYN, so that nobody passes behind a
+long chain of extension headers. (Of a refused packet the source port is read as well.) The kernel has checked the
+packets that it hands over (ip_rcv, ip6_rcv_core). If a packet fails here, that is a bug of ours or a truncated copy,
+and the caller accepts it.
 """
 from libc.string cimport memset
 
-from mxallowd.engine._address cimport Address, address_of_ipv4, address_of_ipv6
+from mxallowd.engine._address cimport Address, address_of_ipv4, address_of_ipv6, is_mapped
 from mxallowd.engine._packet cimport Packet
 
 # RFC 791, 3.1 and RFC 8200, 3: sizes and places in bytes.
@@ -22,6 +25,20 @@ cdef enum:
     IPV6_SOURCE = 8
     IPV6_DESTINATION = 24
     TCP = 6
+    # RFC 9293, 3.1.
+    TCP_FLAGS = 13
+    SYN = 0x02
+    SYN_ACK_RST_FIN = 0x17
+    # RFC 8200, 4; RFC 4302, 2; RFC 7045 has the list. What is longer is judged as a SYN.
+    HOP_BY_HOP = 0
+    ROUTING = 43
+    FRAGMENT = 44
+    AUTHENTICATION = 51
+    DESTINATION_OPTIONS = 60
+    MOBILITY = 135
+    HIP = 139
+    SHIM6 = 140
+    MOST_EXTENSIONS = 8
 
 REASONS = ("", "empty", "bad-version", "truncated", "bad-header-length")
 
@@ -51,6 +68,42 @@ cdef inline Parse parse(
     return PARSE_BAD_VERSION
 
 
+cdef inline bint flags_deny_syn(const uint8_t *packet, size_t length, size_t header) noexcept nogil:
+    return length > header + TCP_FLAGS and packet[header + TCP_FLAGS] & SYN_ACK_RST_FIN != SYN
+
+
+cdef bint ipv6_denies_syn(const uint8_t *packet, size_t length) noexcept nogil:
+    """Behind extension headers: whether it is no SYN for certain."""
+    cdef size_t at = IPV6_HEADER
+    cdef uint8_t protocol = packet[IPV6_NEXT]
+    cdef int _
+    for _ in range(MOST_EXTENSIONS):
+        if protocol == TCP:
+            return flags_deny_syn(packet, length, at)
+        if protocol not in (
+                HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION_OPTIONS, MOBILITY, HIP, SHIM6):
+            return True
+        if length < at + 4:
+            return False
+        if protocol == FRAGMENT and (packet[at + 2] | (packet[at + 3] & 0xf8)):
+            return True
+        protocol, at = packet[at], at + (
+            8 if protocol == FRAGMENT else (<size_t> packet[at + 1] + 2) * 4 if protocol == AUTHENTICATION
+            else (<size_t> packet[at + 1] + 1) * 8)
+    return False
+
+
+cdef inline bint denies_syn(const uint8_t *packet, size_t length) noexcept nogil:
+    """Whether a packet with a sound header is for certain no SYN without ACK, RST and FIN."""
+    if packet[0] >> 4 == 4:
+        if packet[IPV4_PROTOCOL] != TCP or (packet[IPV4_OFFSET] & 0x1f) | packet[IPV4_OFFSET + 1]:
+            return True
+        return flags_deny_syn(packet, length, <size_t> (packet[0] & 0x0f) * 4)
+    if packet[IPV6_NEXT] == TCP:
+        return flags_deny_syn(packet, length, IPV6_HEADER)
+    return ipv6_denies_syn(packet, length)
+
+
 cdef Parse parse_addresses(
         const uint8_t *packet, size_t length, Address *source, Address *destination) noexcept nogil:
     return parse(packet, length, source, destination)
@@ -64,6 +117,12 @@ cdef void parse_packets(
         if parses[i] != PARSE_OK:
             memset(&sources[i], 0, sizeof(Address))
             memset(&destinations[i], 0, sizeof(Address))
+        elif denies_syn(packets[i].data, packets[i].length):
+            parses[i] = <uint8_t> PARSE_NO_SYN
+            memset(&destinations[i], 0, sizeof(Address))
+        elif packets[i].data[0] >> 4 == 6 and is_mapped(&sources[i]):
+            # No such packet may be on a wire, and Linux drops them (RFC 4291, 2.5.5.2; ip6_rcv_core).
+            memset(&sources[i], 0, sizeof(Address))
 
 
 cdef uint16_t source_port(const uint8_t *packet, size_t length) noexcept nogil:
@@ -98,3 +157,12 @@ def addresses(bytes packet not None):
     if parse != PARSE_OK:
         raise ValueError(REASONS[<int> parse])
     return (<const uint8_t *> &source)[:16], (<const uint8_t *> &destination)[:16]
+
+
+def no_syn(bytes packet not None):
+    cdef const uint8_t *data = <const uint8_t *> <const char *> packet
+    cdef Address source, destination
+    cdef Parse status = parse_addresses(data, <size_t> len(packet), &source, &destination)
+    if status != PARSE_OK:
+        raise ValueError(REASONS[<int> status])
+    return bool(denies_syn(data, <size_t> len(packet)))

@@ -14,11 +14,12 @@ cdef struct Record:             # 32 bytes; RECORD in whitelist.py has the same 
     uint64_t until_us
     uint8_t origin
     uint8_t used
-    uint8_t reserved[6]
+    uint8_t proven
+    uint8_t reserved[5]
 
 cdef struct Restored:           # what became of records
     uint64_t entered
-    uint64_t known              # listed already: the later end and the use of both hold
+    uint64_t known              # listed already: the later end, the use and the proof of both hold
     uint64_t left_out           # no room but that of living entries
     uint64_t ended              # their time is over, or the record makes no sense
 

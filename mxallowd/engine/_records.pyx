@@ -4,8 +4,8 @@ from libc.string cimport memset
 
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._shard cimport (
-    KINDS_OF_ORIGIN, LATEST_US, USED, Lookups, Shard, entry_read, flags_of, origin_of, shard_find, shard_has_room,
-    shard_hash_all, shard_insert, shard_mark_used, shard_prefetch_all, shard_renew, until_of)
+    KINDS_OF_ORIGIN, LATEST_US, PROVEN, USED, Lookups, Shard, entry_read, flags_of, origin_of, shard_find,
+    shard_has_room, shard_hash_all, shard_insert, shard_mark, shard_prefetch_all, shard_renew, until_of)
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32
 
 RECORD_SIZE = sizeof(Record)
@@ -30,6 +30,7 @@ cdef uint32_t list_records(
                 target[taken].until_us = until_of(state)
                 target[taken].origin = <uint8_t> origin_of(state)
                 target[taken].used = 1 if state & USED else 0
+                target[taken].proven = 1 if state & PROVEN else 0
                 memset(target[taken].reserved, 0, sizeof(target[taken].reserved))
                 taken += 1
         if number[0] >= load32(&shard.highest, RELAXED):
@@ -52,7 +53,10 @@ cdef void restore_one(
         if number and until_of(state) > now_us:
             count_up(&result.known, 1)
             if record.used:
-                shard_mark_used(&shards[i], number, state)
+                shard_mark(&shards[i], number, state, USED)
+            if record.proven:
+                shard_mark(&shards[i], number, state, PROVEN)
+            if record.used or record.proven:
                 # Its state has changed by that, so it is read again.
                 number = shard_find(&shards[i], &record.host, hash, &state)
             if number and until_of(state) < until_us:
@@ -65,7 +69,8 @@ cdef void restore_one(
         count_up(&result.left_out, 1)
         return
     shard_insert(
-        &shards[own], expired, &record.host, hash, until_us, flags_of(record.origin, record.used != 0), now_us)
+        &shards[own], expired, &record.host, hash, until_us,
+        flags_of(record.origin, (USED if record.used else 0) | (PROVEN if record.proven else 0)), now_us)
     count_up(&result.entered, 1)
 
 

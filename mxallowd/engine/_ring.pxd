@@ -15,7 +15,7 @@ cdef enum Kind:
     ACCEPTED = 2
     REFUSED = 3
     MALFORMED = 4
-    FULL = 5
+    RENEWED = 5
     SWEPT = 6
     STOPPED = 7
     EVICTED = 8
@@ -28,7 +28,7 @@ cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint64_t time_us            # CLOCK_BOOTTIME
     Address source              # MALFORMED: the first 32 bytes of the packet lie in source and destination
     Address destination
-    uint64_t until_us           # WHITELISTED, ACCEPTED: when the entry ends
+    uint64_t until_us           # WHITELISTED, ACCEPTED, RENEWED: when the entry ends
     uint64_t reserved
 
 cdef struct RingState:

@@ -6,32 +6,41 @@ A table is cut into shards, one a queue thread, and one for the main thread, whi
 * A reader can check by itself that an entry is consistent. `state` holds expiry, a generation and flags in one word.
   The reader loads the state, the host, and the state again; equal expiry and generation mean that the host belongs to
   this state. The writer clears LIVE before it changes the host and publishes the new state (next generation) after it.
-  The generation has 8 bits and the expiry counts microseconds. A batch of 64 packets takes longer than one microsecond
+  The generation has 7 bits and the expiry counts microseconds. A batch of 64 packets takes longer than one microsecond
   and reuses an entry 64 times at most, so the same word does not come back within one read.
 * The index never moves a word. An entry stays in one line of the index until it is removed. If its line is full, the
   entry goes into a later line, and the full line counts it in `passed`. So a lookup beside a removal cannot miss an
   entry that was there all the time (which a backward shift would allow), and there are no tombstones.
-* Other threads may change USED and the expiry, by compare-and-exchange against the state they saw. An entry that is
-  ended before its time has the expiry 0; its owner removes it like any expired one.
+* Other threads may change USED, PROVEN, TOUCHED and the expiry, by compare-and-exchange against the state they saw. An
+  entry that is ended before its time has the expiry 0; its owner removes it like any expired one.
 
-No search is needed for the next entry to remove. Entries are in two lists by age, `young` (in order of arrival) and
-`proven` (entries that were used by the time they had become the oldest). The heads of the lists are what expires next,
-and what is removed first when the shard is full: an expired entry, else the oldest that was never used; never a live
-entry that was used. (An entry that was renewed stands further ahead than its expiry says, so those behind it are
-removed that much later. For one that was ended before its time, a full shard looks through its entries, 256 at each
-eviction.)
+**There is always room for one more.** Entries are in two lists by age: `proven`, of hosts that have completed a
+handshake with a real server, and `unproven`, of all others, whether or not a SYN of theirs reached a real server: a
+SYN can be spoofed, a handshake cannot. In a full shard an expired entry makes room, else the oldest of `unproven`,
+else the oldest of `proven`. So a host that has just met the fake server is the last of its list to go. A host that is
+not proven and meets the fake server again while the shard is full becomes the youngest, for it is about to come to the
+real server. If the shard is full of proven hosts, the unproven ones keep a sixteenth of it: else newcomers would push
+out each other.
+
+No search is needed. The owner moves its entries when it renews or touches them. What another thread has done stands in
+the flags PROVEN and TOUCHED until the entry is the oldest; then it is moved where it belongs. Entries that expired
+behind a living one, because they had another lifetime, are removed when they become the oldest, or by a sweep. (For one
+that was ended before its time, a full shard looks through its entries, 256 at each eviction.)
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._siphash cimport HashKey
+from mxallowd.engine.c_atomic cimport RELAXED, load64
 
 # Flags in the low bits of Entry.state.
 cdef enum:
     LIVE = 1
-    USED = 2     # the host reached the real server
-    PROVEN = 4   # hangs in the list `proven`
+    USED = 2        # a SYN of the host reached a real server
+    PROVEN = 4      # the host has completed a handshake with a real server
+    TOUCHED = 8     # another thread has renewed it, or let it become the youngest
+    IN_PROVEN = 16  # hangs in the list `proven`
 
 # Where an entry comes from; ORIGINS in _table.pyx has their words. Contacts alone, and what is taken for contacts after
 # a restart, count as successful or direct-to-fake when they expire.
@@ -45,14 +54,15 @@ cdef enum Origin:
     KINDS_OF_ORIGIN
 
 cdef enum:
-    ORIGIN_SHIFT = 3
-    GENERATION_SHIFT = 6
-    UNTIL_SHIFT = 14        # leaves 50 bits: 35 years of microseconds
+    ORIGIN_SHIFT = 5
+    GENERATION_SHIFT = 8
+    UNTIL_SHIFT = 15        # leaves 49 bits: 17 years of microseconds
     LINE_WORDS = 15
+    UNPROVEN_PART = 16      # of the shard, which proven hosts leave to the others
 
 cdef struct Entry:
     Address host
-    uint64_t state          # until_us << 14 | generation << 6 | origin << 3 | flags
+    uint64_t state          # until_us << 15 | generation << 8 | origin << 5 | flags
     uint32_t older          # neighbours in its list, or the next free entry in `newer`
     uint32_t newer
 
@@ -64,6 +74,7 @@ cdef struct Line:           # one cache line of the index
 cdef struct Order:
     uint32_t oldest
     uint32_t newest
+    uint32_t size
 
 cdef struct Shard:
     Entry *entries          # numbered from 1; number 0 stands for none
@@ -75,7 +86,7 @@ cdef struct Shard:
     uint32_t number_mask    # the part of an index word that is the entry's number; the rest is the tag
     uint32_t highest        # entries above it were never taken
     uint32_t free           # list of entries given back
-    Order young
+    Order unproven
     Order proven
     Address displaced       # the last live host that made room
     uint64_t ended          # entries that another thread has ended: the main thread's own
@@ -87,7 +98,6 @@ cdef struct Shard:
     uint64_t successful      # expired contact entries that were used
     uint64_t direct_to_fake  # expired contact entries that never were
     uint64_t evicted         # live entries that made room
-    uint64_t full            # contacts not remembered: every entry was live and used
 
 cdef struct Lookups:        # the sources of a batch, and what was found
     Address host[<int> BATCH]
@@ -98,7 +108,7 @@ cdef struct Lookups:        # the sources of a batch, and what was found
     uint8_t elsewhere[<int> BATCH]      # whether the index of another shard may hold it
 
 cdef extern from *:
-    const uint64_t LATEST_US "((1ULL << 50) - 1)"
+    const uint64_t LATEST_US "((1ULL << 49) - 1)"
 
 cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
     return state >> UNTIL_SHIFT
@@ -106,9 +116,12 @@ cdef inline uint64_t until_of(uint64_t state) noexcept nogil:
 cdef inline int origin_of(uint64_t state) noexcept nogil:
     return state >> ORIGIN_SHIFT & 7
 
-# The flags of an entry that is to be added.
-cdef inline uint64_t flags_of(int origin, bint used) noexcept nogil:
-    return <uint64_t> origin << ORIGIN_SHIFT | (<uint64_t> USED if used else 0)
+# The flags of an entry that is to be added; `flags` may be USED and PROVEN.
+cdef inline uint64_t flags_of(int origin, uint64_t flags) noexcept nogil:
+    return <uint64_t> origin << ORIGIN_SHIFT | flags
+
+cdef inline bint is_full(const Shard *shard) noexcept nogil:
+    return load64(&shard.size, RELAXED) >= shard.capacity
 
 # Any thread.
 cdef uint64_t shard_hash(const Shard *shard, const Address *host) noexcept nogil
@@ -116,7 +129,8 @@ cdef void shard_prefetch_all(const Shard *shard, const Lookups *lookups, int cou
 cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint64_t *state) noexcept nogil
 # A host and the state that it belongs to, as one; False where they could not be had, or there is none.
 cdef bint entry_read(Entry *entry, Address *host, uint64_t *state) noexcept nogil
-cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
+# Set one of the flags USED, PROVEN and TOUCHED; whether this call was the one that set it.
+cdef bint shard_mark(Shard *shard, uint32_t number, uint64_t seen, uint64_t flag) noexcept nogil
 # Let the entry that was seen in state `seen` end later, or now. False: another thread has changed it, so look again.
 cdef bint shard_renew(Shard *shard, uint32_t number, uint64_t seen, uint64_t until_us) noexcept nogil
 cdef bint shard_end(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
@@ -125,12 +139,14 @@ cdef void shard_look_elsewhere(const Shard *shard, Lookups *lookups, int count) 
 # The shard's thread only.
 cdef void shard_hash_all(Shard *shard, Lookups *lookups, int count) noexcept nogil
 cdef void shard_locate_all(Shard *shard, Lookups *lookups, int count) noexcept nogil
-cdef bint shard_add(
+cdef void shard_add(
     Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
     uint64_t now_us) noexcept nogil
+# Let this live entry be the youngest of its list.
+cdef void shard_touch(Shard *shard, uint32_t number) noexcept nogil
 # Whether an entry can be added without giving a living one away, after `budget` steps of shard_expire().
 cdef bint shard_has_room(Shard *shard, uint64_t now_us, int budget) noexcept nogil
-cdef bint shard_insert(
+cdef void shard_insert(
     Shard *shard, uint32_t expired, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
     uint64_t now_us) noexcept nogil
 cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil

@@ -7,8 +7,8 @@ from mxallowd.engine._address cimport Address
 from mxallowd.engine._pages cimport map_pages, unmap_pages
 from mxallowd.engine._siphash cimport hash_address, hash_addresses
 from mxallowd.engine.c_atomic cimport (
-    ACQUIRE, RELAXED, RELEASE, count_up, exchange_if64, fence, fetch_or64, load32, load64, prefetch, prefetch_to, store32,
-    store64)
+    ACQUIRE, RELAXED, RELEASE, count_up, exchange_if64, fence, fetch_and64, fetch_or64, load32, load64, prefetch,
+    prefetch_to, store32, store64)
 
 cdef extern from * nogil:
     """
@@ -44,12 +44,12 @@ cdef enum:
     LINE_LOAD = 10
 
 cdef enum:
-    GENERATION = 0xff << GENERATION_SHIFT
+    GENERATION = 0x7f << GENERATION_SHIFT
     LOW_BITS = (1 << UNTIL_SHIFT) - 1
-# So many used entries at the old end of `young` are moved on at once, 30 ms of work at the very most, and only once for
-# each: a longer run than any that a batch's own steps leave behind.
 cdef enum:
-    EVICTION_STEPS = 1 << 20
+    # So many entries are moved where they belong by one eviction, some 100 microseconds. If that is not enough, the
+    # next one goes, although another may be older.
+    EVICTION_STEPS = 4096
     # Entries that an eviction looks through for ended ones: a microsecond or two, as long as there may be any.
     ENDED_STEPS = 256
     READ_TRIES = 8
@@ -58,12 +58,12 @@ cdef enum:
 # ---- reading: any thread
 
 cdef inline bint same_entry(uint64_t one, uint64_t other) noexcept nogil:
-    # Only these two flags change under a reader; a renewal makes it read again.
-    return (one ^ other) & ~<uint64_t> (USED | PROVEN) == 0
+    # Only these flags change under a reader; a renewal makes it read again.
+    return (one ^ other) & ~<uint64_t> (USED | PROVEN | TOUCHED | IN_PROVEN) == 0
 
 
 cdef inline bint same_host(uint64_t one, uint64_t other) noexcept nogil:
-    # From the look at a state to the exchange against it an entry is not given away 256 times.
+    # From the look at a state to the exchange against it an entry is not given away 128 times.
     return (one ^ other) & (GENERATION | LIVE) == 0
 
 
@@ -152,20 +152,20 @@ cdef uint32_t shard_find(Shard *shard, const Address *host, uint64_t hash, uint6
     return 0
 
 
-cdef bint shard_mark_used(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil:
-    """Set USED on the entry that was seen in state `seen`; whether this call was the one that set it."""
+cdef bint shard_mark(Shard *shard, uint32_t number, uint64_t seen, uint64_t flag) noexcept nogil:
+    """Set the flag on the entry that was seen in state `seen`; whether this call was the one that set it."""
     cdef Entry *entry = &shard.entries[number]
     cdef uint64_t expected = seen
-    while not expected & USED and same_host(expected, seen):
-        if exchange_if64(&entry.state, &expected, expected | USED, True, RELAXED, RELAXED):
+    while not expected & flag and same_host(expected, seen):
+        if exchange_if64(&entry.state, &expected, expected | flag, True, RELAXED, RELAXED):
             return True
     return False
 
 
 cdef bint shard_renew(Shard *shard, uint32_t number, uint64_t seen, uint64_t until_us) noexcept nogil:
     # Against the whole word: a host that got this entry meanwhile has another time in it, so nobody else is renewed.
-    return exchange_if64(&shard.entries[number].state, &seen, until_us << UNTIL_SHIFT | (seen & LOW_BITS), False,
-                         RELAXED, RELAXED)
+    return exchange_if64(&shard.entries[number].state, &seen, until_us << UNTIL_SHIFT | (seen & LOW_BITS) | TOUCHED,
+                         False, RELAXED, RELAXED)
 
 
 cdef bint shard_end(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil:
@@ -219,7 +219,7 @@ cdef void shard_look_elsewhere(const Shard *shard, Lookups *lookups, int count) 
 # ---- the lists: the shard's thread only
 
 cdef inline Order *order_of(Shard *shard, uint64_t state) noexcept nogil:
-    return &shard.proven if state & PROVEN else &shard.young
+    return &shard.proven if state & IN_PROVEN else &shard.unproven
 
 
 cdef inline void link_newest(Shard *shard, Order *order, uint32_t number) noexcept nogil:
@@ -231,6 +231,7 @@ cdef inline void link_newest(Shard *shard, Order *order, uint32_t number) noexce
     else:
         order.oldest = number
     order.newest = number
+    order.size += 1
 
 
 cdef inline void unlink(Shard *shard, Order *order, uint32_t number) noexcept nogil:
@@ -243,12 +244,26 @@ cdef inline void unlink(Shard *shard, Order *order, uint32_t number) noexcept no
         shard.entries[entry.newer].older = entry.older
     else:
         order.newest = entry.older
+    order.size -= 1
 
 
-cdef inline void move_to_proven(Shard *shard, uint32_t number) noexcept nogil:
-    unlink(shard, &shard.young, number)
-    link_newest(shard, &shard.proven, number)
-    fetch_or64(&shard.entries[number].state, PROVEN, RELAXED)
+cdef void shard_touch(Shard *shard, uint32_t number) noexcept nogil:
+    """Let the entry be the youngest of the list that it belongs to by now."""
+    cdef Entry *entry = &shard.entries[number]
+    # No other thread sets IN_PROVEN, and one that sets TOUCHED right now has its wish fulfilled below.
+    cdef uint64_t state = fetch_and64(&entry.state, ~<uint64_t> TOUCHED, RELAXED)
+    if state & PROVEN and not state & IN_PROVEN:
+        unlink(shard, &shard.unproven, number)
+        fetch_or64(&entry.state, IN_PROVEN, RELAXED)
+        link_newest(shard, &shard.proven, number)
+    elif order_of(shard, state).newest != number:
+        unlink(shard, order_of(shard, state), number)
+        link_newest(shard, order_of(shard, state), number)
+
+
+cdef inline bint is_misplaced(uint64_t state) noexcept nogil:
+    # PROVEN and not IN_PROVEN, or TOUCHED.
+    return (state & TOUCHED) != 0 or (state & PROVEN and not state & IN_PROVEN)
 
 
 # ---- the index: the shard's thread only
@@ -321,29 +336,34 @@ cdef bint sweep_ended(Shard *shard, uint64_t now_us) noexcept nogil:
     return shard.free != 0
 
 
-cdef bint evict(Shard *shard, uint64_t now_us) noexcept nogil:
-    """Make one entry free: an expired one, else the oldest never used. False: every entry is live and used."""
-    cdef uint32_t oldest
-    cdef uint64_t state
+cdef inline bint is_over(const Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
+    return number != 0 and until_of(load64(&shard.entries[number].state, RELAXED)) <= now_us
+
+
+cdef inline uint32_t next_to_go(const Shard *shard) noexcept nogil:
+    if shard.unproven.size <= shard.capacity // UNPROVEN_PART and shard.proven.oldest:
+        return shard.proven.oldest
+    return shard.unproven.oldest
+
+
+cdef void evict(Shard *shard, uint64_t now_us) noexcept nogil:
+    """Make one entry of a full shard free: an expired one, else the oldest unproven, else the oldest proven."""
+    cdef uint32_t number = 0
     cdef int _
     if sweep_ended(shard, now_us):
-        return True
-    oldest = shard.proven.oldest
-    if oldest and until_of(load64(&shard.entries[oldest].state, RELAXED)) <= now_us:
-        remove(shard, oldest, now_us)
-        return True
-    # Each step takes an entry out of `young` for good, so a run of used entries is paid for once. The contact that
-    # meets a run longer than the bound is counted in `full` and not remembered.
-    for _ in range(EVICTION_STEPS):
-        oldest = shard.young.oldest
-        if not oldest:
-            return False
-        state = load64(&shard.entries[oldest].state, RELAXED)
-        if until_of(state) <= now_us or not state & USED:
-            remove(shard, oldest, now_us)
-            return True
-        move_to_proven(shard, oldest)
-    return False
+        return
+    if is_over(shard, shard.proven.oldest, now_us):
+        number = shard.proven.oldest
+    elif is_over(shard, shard.unproven.oldest, now_us):
+        number = shard.unproven.oldest
+    # Each step is paid for once: by a handshake, or by a packet of a host whose entry is another thread's.
+    for _ in range(0 if number else EVICTION_STEPS):
+        number = next_to_go(shard)
+        if not is_misplaced(load64(&shard.entries[number].state, RELAXED)):
+            break
+        shard_touch(shard, number)
+        number = 0
+    remove(shard, number if number else next_to_go(shard), now_us)
 
 
 cdef bint shard_has_room(Shard *shard, uint64_t now_us, int budget) noexcept nogil:
@@ -354,29 +374,27 @@ cdef bint shard_has_room(Shard *shard, uint64_t now_us, int budget) noexcept nog
     return shard.free != 0 or shard.highest < shard.capacity
 
 
-cdef bint shard_add(
+cdef void shard_add(
         Shard *shard, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
         uint64_t now_us) noexcept nogil:
-    """Add a host; one that is there stays as it is. False: no entry could be had."""
+    """Add a host; one that is there stays as it is."""
     cdef uint64_t state = 0
     cdef uint32_t number = shard_find(shard, host, hash, &state)
-    if number and until_of(state) > now_us:
-        return True
-    return shard_insert(shard, number, host, hash, until_us, flags, now_us)
+    if not number or until_of(state) <= now_us:
+        shard_insert(shard, number, host, hash, until_us, flags, now_us)
 
 
-cdef bint shard_insert(
+cdef void shard_insert(
         Shard *shard, uint32_t expired, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
         uint64_t now_us) noexcept nogil:
-    """Add a host that has no entry but an expired one (0: none at all). False: no entry could be had."""
+    """Add a host that has no entry but an expired one (0: none at all)."""
     cdef uint64_t state
     cdef uint32_t number
     cdef Entry *entry
     if expired:
         remove(shard, expired, now_us)
-    if shard.free == 0 and shard.highest == shard.capacity and not evict(shard, now_us):
-        count_up(&shard.full, 1)
-        return False
+    if shard.free == 0 and shard.highest == shard.capacity:
+        evict(shard, now_us)
     if shard.free:
         number = shard.free
         shard.free = shard.entries[number].newer
@@ -391,35 +409,34 @@ cdef bint shard_insert(
     store64(&entry.host.low, host.low, RELAXED)
     state = (state + (1 << GENERATION_SHIFT)) & GENERATION
     store64(&entry.state, until_us << UNTIL_SHIFT | state | LIVE | flags, RELEASE)
-    link_newest(shard, &shard.young, number)
+    link_newest(shard, &shard.unproven, number)
     index_insert(shard, hash, number)
     count_up(&shard.size, 1)
     count_up(&shard.added, 1)
-    return True
 
 
-cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil:
-    """Take up to `budget` steps at the old ends of both lists: expired entries go, used ones move to `proven`."""
+cdef int expire_some(Shard *shard, Order *order, uint64_t now_us, int budget) noexcept nogil:
+    """Steps at the old end of one list; how many are left of the budget."""
     cdef uint32_t oldest
     cdef uint64_t state
     while budget > 0:
         budget -= 1
-        oldest = shard.young.oldest
+        oldest = order.oldest
         if not oldest:
             break
         state = load64(&shard.entries[oldest].state, RELAXED)
         if until_of(state) <= now_us:
             remove(shard, oldest, now_us)
-        elif state & USED:
-            move_to_proven(shard, oldest)
+        elif is_misplaced(state):
+            shard_touch(shard, oldest)
         else:
             break
-    while budget > 0:
-        budget -= 1
-        oldest = shard.proven.oldest
-        if not oldest or until_of(load64(&shard.entries[oldest].state, RELAXED)) > now_us:
-            break
-        remove(shard, oldest, now_us)
+    return budget
+
+
+cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil:
+    """Take up to `budget` steps at the old ends of both lists: expired entries go, misplaced ones move."""
+    expire_some(shard, &shard.proven, now_us, expire_some(shard, &shard.unproven, now_us, budget))
 
 
 cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_t budget) noexcept nogil:

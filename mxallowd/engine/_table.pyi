@@ -37,8 +37,8 @@ class Table:
         """
     def add(
         self, host: bytes, until_us: int, now_us: int, *, origin: int = ..., shard: int = 0
-    ) -> bool:
-        """Enter a host; one that is listed and not expired stays as it is. False: no room, all entries are in use.
+    ) -> None:
+        """Enter a host; one that is listed and not expired stays as it is. There is always room for one more.
 
         Only while no queue thread writes the shard. Raises ValueError where host is not 16 bytes or there is no such
         origin, IndexError.
@@ -46,12 +46,16 @@ class Table:
     def find(self, host: bytes, now_us: int) -> tuple[int, bool, int] | None:
         """(until_us, used, origin) of a listed host that is not expired."""
     def mark_used(self, host: bytes, now_us: int) -> bool:
-        """Note that a host reached the real server. True the first time."""
+        """Note that a SYN of a host reached a real server. True the first time."""
+    def prove(self, host: bytes, now_us: int) -> bool:
+        """Note that a host has completed a handshake with a real server. True the first time."""
+    def is_proven(self, host: bytes, now_us: int) -> bool:
+        """Whether it is listed, and has."""
     def admit(self, host: bytes, until_us: int, now_us: int, origin: int = ...) -> bool:
         """Enter a host by the main thread, as a child if nothing else is said.
 
-        False: it is listed already, or there is no room. Raises ValueError where the table was made without `main`, or
-        there is no such origin.
+        False: it is listed already, or there is no room but that of living entries. Raises ValueError where the table
+        was made without `main`, or there is no such origin.
         """
     def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Let the entry of a listed host, in any shard, end later. False: it is not listed, or ends later anyway."""
@@ -61,9 +65,6 @@ class Table:
         It makes room when its shard is full and finds it, or at a sweep. It counts as neither successful nor
         direct-to-fake.
         """
-    @property
-    def displaced(self) -> bytes | None:
-        """The live host that the last admit() pushed out to make room; None where it pushed out none."""
     def entries(self, now_us: int, start: int, budget: int) -> tuple[bytes, int]:
         """Listed hosts that are not expired, looked for in `budget` entries from `start` (0 at first); the next start.
 

@@ -11,14 +11,15 @@ from mxallowd.engine._address cimport Address
 from mxallowd.engine._records cimport Record, Restored, list_records, restore_records
 from mxallowd.engine._shard cimport LATEST_US as LATEST
 from mxallowd.engine._shard cimport (
-    KINDS_OF_ORIGIN, USED, Entry, Line, Shard, entry_read, flags_of, map_shard, origin_of, shard_add, shard_end,
-    shard_expire, shard_find, shard_hash, shard_mark_used, shard_renew, shard_sweep, unmap_shard, until_of)
+    KINDS_OF_ORIGIN, PROVEN, USED, Entry, Line, Shard, entry_read, flags_of, is_full, map_shard, origin_of, shard_add,
+    shard_end, shard_expire, shard_find, shard_has_room, shard_hash, shard_mark, shard_renew, shard_sweep, unmap_shard,
+    until_of)
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32, load64
 
 cdef extern from "<stdlib.h>" nogil:
     long random()
 
-MAX_ENTRIES_LIMIT = 100_000_000
+MAX_ENTRIES_LIMIT = 125_000_000
 LATEST_US = LATEST
 ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted")
 CONTACT, CHILD, BY_HAND, RESTORED, PEER, TRUSTED = range(len(ORIGINS))
@@ -35,7 +36,7 @@ cdef uint64_t checked_flags(origin) except? 0:
     """The flags of a new entry of that origin."""
     if not 0 <= origin < KINDS_OF_ORIGIN:
         raise ValueError(f"there is no origin {origin}")
-    return flags_of(origin, False)
+    return flags_of(origin, 0)
 
 
 cdef uint64_t end_of(until_us) except? 0:
@@ -100,8 +101,7 @@ cdef class Table:
     def add(self, host, until_us, now_us, *, origin=CONTACT, shard=0):
         cdef Shard *own = self.shard_at(shard)
         cdef Address address = host_address(host)
-        return shard_add(
-            own, &address, shard_hash(own, &address), end_of(until_us), checked_flags(origin), now_us)
+        shard_add(own, &address, shard_hash(own, &address), end_of(until_us), checked_flags(origin), now_us)
 
     cdef Shard *find_live(self, host, now_us, uint32_t *number, uint64_t *state) except? NULL:
         """The shard that holds a live entry of the host, its number and state; NULL where none does."""
@@ -121,23 +121,35 @@ cdef class Table:
             return None
         return until_of(state), bool(state & USED), origin_of(state)
 
-    def mark_used(self, host, now_us):
+    cdef bint mark(self, host, now_us, uint64_t flag) except? 1:
         cdef uint64_t state = 0
         cdef uint32_t number = 0
         cdef Shard *shard = self.find_live(host, now_us, &number, &state)
-        return bool(shard != NULL and shard_mark_used(shard, number, state))
+        return shard != NULL and shard_mark(shard, number, state, flag)
+
+    def mark_used(self, host, now_us):
+        return bool(self.mark(host, now_us, USED))
+
+    def prove(self, host, now_us):
+        return bool(self.mark(host, now_us, PROVEN))
+
+    def is_proven(self, host, now_us):
+        cdef uint64_t state = 0
+        cdef uint32_t number = 0
+        return bool(self.find_live(host, now_us, &number, &state) != NULL and state & PROVEN)
 
     def admit(self, host, until_us, now_us, origin=CHILD):
-        self.has_displaced = False
+        cdef Shard *own
         if self.main < 0:
             raise ValueError("the table has no shard for the main thread")
+        own = self.shard_at(self.main)
         if self.find(host, now_us) is not None:
             return False
         self.expire(now_us, 2, shard=self.main)
-        evicted = self.shards[self.main].evicted
-        added = self.add(host, until_us, now_us, origin=origin, shard=self.main)
-        self.has_displaced = self.shards[self.main].evicted != evicted
-        return added
+        if is_full(own) and not shard_has_room(own, now_us, 2):
+            return False
+        self.add(host, until_us, now_us, origin=origin, shard=self.main)
+        return True
 
     def renew(self, host, until_us, now_us):
         cdef uint64_t state = 0, until = end_of(until_us)
@@ -165,12 +177,6 @@ cdef class Table:
                 found = True
                 self.ended += 1
                 count_up(&shard.ended, 1)
-
-    @property
-    def displaced(self):
-        if not self.has_displaced:
-            return None
-        return (<const uint8_t *> &self.shard_at(self.main).displaced)[:16]
 
     def entries(self, now_us, start, budget):
         cdef uint64_t now = now_us
@@ -206,7 +212,7 @@ cdef class Table:
             shard = &self.shards[i]
             # From the new ends of both lists, where living entries are for sure; links that change meanwhile lead to
             # some entry all the same.
-            for number in (load32(&shard.young.newest, RELAXED), load32(&shard.proven.newest, RELAXED)):
+            for number in (load32(&shard.unproven.newest, RELAXED), load32(&shard.proven.newest, RELAXED)):
                 self.sample_from(shard, number, share // 2 + 1, now, found)
             if shard.highest:
                 for _ in range(share):
@@ -249,13 +255,11 @@ cdef class Table:
     def counters(self):
         cdef int i
         totals = {
-            "entries": 0, "added": 0, "successful": 0, "direct-to-fake": 0, "evicted": 0, "full": 0,
-            "ended": self.ended}
+            "entries": 0, "added": 0, "successful": 0, "direct-to-fake": 0, "evicted": 0, "ended": self.ended}
         for i in range(self.shard_count):
             totals["entries"] += load64(&self.shards[i].size, RELAXED)
             totals["added"] += load64(&self.shards[i].added, RELAXED)
             totals["successful"] += load64(&self.shards[i].successful, RELAXED)
             totals["direct-to-fake"] += load64(&self.shards[i].direct_to_fake, RELAXED)
             totals["evicted"] += load64(&self.shards[i].evicted, RELAXED)
-            totals["full"] += load64(&self.shards[i].full, RELAXED)
         return totals

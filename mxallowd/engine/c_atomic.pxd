@@ -18,6 +18,7 @@ cdef extern from * nogil:
 
     uint64_t load64 "__atomic_load_n"(const uint64_t *where, int order) noexcept
     void store64 "__atomic_store_n"(uint64_t *where, uint64_t value, int order) noexcept
+    uint64_t fetch_and64 "__atomic_fetch_and"(uint64_t *where, uint64_t bits, int order) noexcept
     uint64_t fetch_or64 "__atomic_fetch_or"(uint64_t *where, uint64_t bits, int order) noexcept
     bint exchange_if64 "__atomic_compare_exchange_n"(
         uint64_t *where, uint64_t *expected, uint64_t wanted, bint weak,

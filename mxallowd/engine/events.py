@@ -25,9 +25,9 @@ class Kind(IntEnum):
     ACCEPTED = 2  # source, listed, reached a real server for the first time
     REFUSED = 3  # source, not listed, tried a real server: once a minute a host; length is its attempts so far
     MALFORMED = 4  # a packet whose header cannot be parsed; it was accepted
-    FULL = 5  # source met a fake server and there was no room
+    RENEWED = 5  # source, listed, met a fake server or reached a real one again: the entry ends at until_us now
     SWEPT = 6  # the queue's thread has removed all expired entries
-    EVICTED = 8  # source was listed and never used, and made room for another before its time
+    EVICTED = 8  # source was listed and made room for another before its time
     STOPPED = 7  # the queue's thread has ended; length is the errno, 0 after a stop
 
 

@@ -65,9 +65,6 @@ LINES: tuple[Line, ...] = (
          "that of a whitelisted host"),
     Line("unconfirmed [A] name= addresses=N", INFO, "A's name has N addresses, and A is not one of them"),
     Line("bad-name [A] name=", INFO, "A's PTR record does not contain a valid host name"),
-    Line("whitelist-full [A] count=N", WARNING,
-         "N hosts were not whitelisted, because every entry belongs to a host that has contacted the real server; A "
-         "was the last of them. At most one line a minute"),
     Line("malformed count=N reason= length= head=", WARNING,
          "mxallowd accepted N packets whose header it cannot parse. The other values describe the last one: `length` "
          "in bytes, `head` in hexadecimal. At most one line a minute"),

@@ -1,12 +1,12 @@
 """The log sink: one line for what happens to a host, few lines for what happens often.
 
-refusals.py writes the lines about refused hosts. Malformed packets and a full whitelist cause at most one line a minute
-each. hostlog.py bounds the lines of a flood of different hosts.
+refusals.py writes the lines about refused hosts. Malformed packets cause at most one line a minute. hostlog.py bounds
+the lines of a flood of different hosts.
 """
 import time
 from collections.abc import Callable, Sequence
 
-from mxallowd.engine.events import Event, Kind, address_text
+from mxallowd.engine.events import Event, Kind
 from mxallowd.log import Log
 from mxallowd.log.periodic import Summed
 from mxallowd.settings import Settings
@@ -27,7 +27,6 @@ class LogSink:
         self._hostlog = hostlog
         self._refusals = RefusalLines(hostlog, memory, clock)
         self._malformed: Summed[Event] = Summed(clock)
-        self._full: Summed[Event] = Summed(clock)
 
     def handle(self, events: Sequence[Event]) -> None:
         """Write, or sum up, each event."""
@@ -41,8 +40,6 @@ class LogSink:
                 self._hostlog.info("accepted", event.source, real=event.destination)
             elif event.kind == Kind.MALFORMED:
                 self._malformed.add(event)
-            elif event.kind == Kind.FULL:
-                self._full.add(event)
         self._write_periodic()
 
     def tick(self) -> None:
@@ -66,6 +63,3 @@ class LogSink:
             count, event = found
             self._log.warning("malformed", count=count, reason=event.reason_name, length=event.length,
                               head=event.head[:HEAD_SHOWN].hex())
-        if found := self._full.due():
-            count, event = found
-            self._log.warning("whitelist-full", address_text(event.source), count=count)

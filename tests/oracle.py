@@ -146,7 +146,7 @@ class Whitelist:
         rest = max_entries - main
         self.shards = [Shard(rest // shards + (i < rest % shards)) for i in range(shards)]
         self.shards += [Shard(main)] if main else []
-        self.added = self.successful = self.direct_to_fake = self.evicted = self.ended = 0
+        self.added = self.successful = self.direct_to_fake = self.evicted = self.proven = self.ended = 0
 
     def find(self, host: bytes, now_us: int) -> Entry | None:
         """The entry of a listed host that is not expired."""
@@ -165,6 +165,7 @@ class Whitelist:
         """Note that a host has completed a handshake. True the first time."""
         entry = self.find(host, now_us)
         first = entry is not None and not entry.proven
+        self.proven += first
         if entry:
             entry.proven = True
         return first
@@ -282,7 +283,7 @@ class Whitelist:
         """The counters of the table; they agree with the compiled ones once both were swept."""
         return {
             "entries": sum(map(len, self.shards)), "added": self.added, "successful": self.successful,
-            "direct-to-fake": self.direct_to_fake, "evicted": self.evicted, "ended": self.ended,
+            "direct-to-fake": self.direct_to_fake, "evicted": self.evicted, "proven": self.proven, "ended": self.ended,
         }
 
     def _sweep_ended(self, own: Shard, now_us: int) -> bool:

@@ -73,8 +73,8 @@ def test_a_dropped_syn_comes_again_and_meets_the_table(daemon: DaemonProcess, cl
         assert waiting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
-def test_an_entry_lives_whitelist_time_and_use_renews_nothing(guarded: Lab, client: Host) -> None:
-    with DaemonProcess(guarded.gateway, [*SERVERS, "-n", QUEUE, "-t", "2"]) as daemon:
+def test_an_entry_lives_whitelist_time_where_nothing_renews_it(guarded: Lab, client: Host) -> None:
+    with DaemonProcess(guarded.gateway, [*SERVERS, "-n", QUEUE, "-t", "2", "--renew", "never"]) as daemon:
         daemon.wait_for("start ")
         assert client.attempt(FAKE4) is Attempt.REFUSED
         added = time.monotonic()
@@ -218,7 +218,7 @@ def test_the_queue_is_set_as_the_readme_says(lab: Lab) -> None:
             assert twin.getsockopt(270, 5) == 1  # SOL_NETLINK, NETLINK_NO_ENOBUFS
             # The kernel doubles what it is asked for.
             assert twin.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 5000 * nfqueue.BYTES_PER_PACKET
-        assert [row[3:5] for row in lab.queues()] == [[2, 60]]  # NFQNL_COPY_PACKET
+        assert [row[3:5] for row in lab.queues()] == [[2, nfqueue.COPY_RANGE]]  # NFQNL_COPY_PACKET
     finally:
         queue.unbind()
     # linux/netfilter/nfnetlink_queue.h: NFQA_CFG_MASK (4) and NFQA_CFG_FLAGS (5) with NFQA_CFG_F_GSO (4) and

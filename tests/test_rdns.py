@@ -77,7 +77,7 @@ def test_a_new_address_of_a_listed_name_gets_in(guarded: Lab, client: Host) -> N
         daemon.wait_for("reloaded ")
         with NameServerProcess(guarded.gateway, [ptr(THIRD4), f"{NAME} A {THIRD4}"]):
             assert client.attempt(REAL4, source=THIRD4, timeout=3.5) is Attempt.CONNECTED
-            assert daemon.wait_for(r"child \[192.0.2.103\]").startswith(f"child [192.0.2.103] name={NAME} seconds=3")
+            assert daemon.wait_for(r"child \[192.0.2.103\]").startswith(f"child [192.0.2.103] name={NAME} seconds=2")
 
 
 def test_a_liar_gets_nobody_in(guarded: Lab, client: Host) -> None:

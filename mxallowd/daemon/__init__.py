@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mxallowd import __version__, backends
+from mxallowd.backends.handshakes import Handshakes
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading
@@ -78,7 +79,10 @@ class Daemon:
         self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
         for mirror in self._mirrors:
             self._stress.watch("kernel-table-dirty", mirror.fill)
-        self._parts: list[Sink | Mirror] = [*self._sinks, *self._mirrors]
+        # A capture file has no connections that could be tracked.
+        rehearses = (settings.pflog_interface or "").startswith("file:")
+        self._handshakes = [] if rehearses else [Handshakes(settings, whitelist, log)]
+        self._parts: list[Sink | Mirror | Handshakes] = [*self._sinks, *self._mirrors, *self._handshakes]
         self._report = Report(
             self._backend, [part.counters for part in self._parts], [mirror.refresh for mirror in self._mirrors],
             self._stress, log)
@@ -95,6 +99,8 @@ class Daemon:
         for mirror in self._mirrors:
             mirror.open()
         self._backend.open()
+        for handshakes in self._handshakes:
+            handshakes.open()
         for fastpath in self._backend.fastpaths if self._mirrors else ():
             fastpath.tell_evicted()
 
@@ -123,6 +129,8 @@ class Daemon:
             self._writer.start()
             for mirror in self._mirrors:
                 mirror.start()
+            for handshakes in self._handshakes:
+                handshakes.start()
             self._greet()
             ready()
             self._supervisor.ready()

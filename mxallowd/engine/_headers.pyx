@@ -43,37 +43,16 @@ cdef enum:
 REASONS = ("", "empty", "bad-version", "truncated", "bad-header-length")
 
 
-cdef inline Parse parse(
-        const uint8_t *packet, size_t length, Address *source, Address *destination) noexcept nogil:
-    cdef size_t header
-    if length == 0:
-        return PARSE_EMPTY
-    if packet[0] >> 4 == 4:
-        if length < IPV4_HEADER:
-            return PARSE_TRUNCATED
-        header = <size_t> (packet[0] & 0x0f) * 4
-        if header < IPV4_HEADER:
-            return PARSE_BAD_HEADER_LENGTH
-        if length < header:
-            return PARSE_TRUNCATED
-        source[0] = address_of_ipv4(packet + IPV4_SOURCE)
-        destination[0] = address_of_ipv4(packet + IPV4_DESTINATION)
-        return PARSE_OK
-    if packet[0] >> 4 == 6:
-        if length < IPV6_HEADER:
-            return PARSE_TRUNCATED
-        source[0] = address_of_ipv6(packet + IPV6_SOURCE)
-        destination[0] = address_of_ipv6(packet + IPV6_DESTINATION)
-        return PARSE_OK
-    return PARSE_BAD_VERSION
-
-
 cdef inline bint flags_deny_syn(const uint8_t *packet, size_t length, size_t header) noexcept nogil:
     return length > header + TCP_FLAGS and packet[header + TCP_FLAGS] & SYN_ACK_RST_FIN != SYN
 
 
-cdef bint ipv6_denies_syn(const uint8_t *packet, size_t length) noexcept nogil:
-    """Behind extension headers: whether it is no SYN for certain."""
+cdef inline bint ipv4_denies_syn(const uint8_t *packet, size_t length, size_t header) noexcept nogil:
+    return (packet[IPV4_PROTOCOL] ^ TCP) | (packet[IPV4_OFFSET] & 0x1f) | packet[IPV4_OFFSET + 1] or flags_deny_syn(
+        packet, length, header)
+
+
+cdef bint extensions_deny_syn(const uint8_t *packet, size_t length) noexcept nogil:
     cdef size_t at = IPV6_HEADER
     cdef uint8_t protocol = packet[IPV6_NEXT]
     cdef int _
@@ -93,36 +72,55 @@ cdef bint ipv6_denies_syn(const uint8_t *packet, size_t length) noexcept nogil:
     return False
 
 
-cdef inline bint denies_syn(const uint8_t *packet, size_t length) noexcept nogil:
-    """Whether a packet with a sound header is for certain no SYN without ACK, RST and FIN."""
-    if packet[0] >> 4 == 4:
-        if packet[IPV4_PROTOCOL] != TCP or (packet[IPV4_OFFSET] & 0x1f) | packet[IPV4_OFFSET + 1]:
-            return True
-        return flags_deny_syn(packet, length, <size_t> (packet[0] & 0x0f) * 4)
+cdef inline bint ipv6_denies_syn(const uint8_t *packet, size_t length) noexcept nogil:
     if packet[IPV6_NEXT] == TCP:
         return flags_deny_syn(packet, length, IPV6_HEADER)
-    return ipv6_denies_syn(packet, length)
+    return extensions_deny_syn(packet, length)
+
+
+cdef inline Parse parse(
+        const uint8_t *packet, size_t length, bint only_syn, Address *source, Address *destination) noexcept nogil:
+    """`only_syn`: PARSE_NO_SYN for what is none for certain. Where the version is known anyway, that costs least."""
+    cdef size_t header
+    if length == 0:
+        return PARSE_EMPTY
+    if packet[0] >> 4 == 4:
+        if length < IPV4_HEADER:
+            return PARSE_TRUNCATED
+        header = <size_t> (packet[0] & 0x0f) * 4
+        if header < IPV4_HEADER:
+            return PARSE_BAD_HEADER_LENGTH
+        if length < header:
+            return PARSE_TRUNCATED
+        source[0] = address_of_ipv4(packet + IPV4_SOURCE)
+        destination[0] = address_of_ipv4(packet + IPV4_DESTINATION)
+        return PARSE_NO_SYN if only_syn and ipv4_denies_syn(packet, length, header) else PARSE_OK
+    if packet[0] >> 4 == 6:
+        if length < IPV6_HEADER:
+            return PARSE_TRUNCATED
+        source[0] = address_of_ipv6(packet + IPV6_SOURCE)
+        destination[0] = address_of_ipv6(packet + IPV6_DESTINATION)
+        if only_syn and is_mapped(source):
+            # No such packet may be on a wire, and Linux drops them (RFC 4291, 2.5.5.2; ip6_rcv_core).
+            memset(source, 0, sizeof(Address))
+        return PARSE_NO_SYN if only_syn and ipv6_denies_syn(packet, length) else PARSE_OK
+    return PARSE_BAD_VERSION
 
 
 cdef Parse parse_addresses(
         const uint8_t *packet, size_t length, Address *source, Address *destination) noexcept nogil:
-    return parse(packet, length, source, destination)
+    return parse(packet, length, False, source, destination)
 
 
 cdef void parse_packets(
         const Packet *packets, int count, uint8_t *parses, Address *sources, Address *destinations) noexcept nogil:
     cdef int i
     for i in range(count):
-        parses[i] = <uint8_t> parse(packets[i].data, packets[i].length, &sources[i], &destinations[i])
+        parses[i] = <uint8_t> parse(packets[i].data, packets[i].length, True, &sources[i], &destinations[i])
         if parses[i] != PARSE_OK:
-            memset(&sources[i], 0, sizeof(Address))
             memset(&destinations[i], 0, sizeof(Address))
-        elif denies_syn(packets[i].data, packets[i].length):
-            parses[i] = <uint8_t> PARSE_NO_SYN
-            memset(&destinations[i], 0, sizeof(Address))
-        elif packets[i].data[0] >> 4 == 6 and is_mapped(&sources[i]):
-            # No such packet may be on a wire, and Linux drops them (RFC 4291, 2.5.5.2; ip6_rcv_core).
-            memset(&sources[i], 0, sizeof(Address))
+            if parses[i] != PARSE_NO_SYN:
+                memset(&sources[i], 0, sizeof(Address))
 
 
 cdef uint16_t source_port(const uint8_t *packet, size_t length) noexcept nogil:
@@ -160,9 +158,9 @@ def addresses(bytes packet not None):
 
 
 def no_syn(bytes packet not None):
-    cdef const uint8_t *data = <const uint8_t *> <const char *> packet
     cdef Address source, destination
-    cdef Parse status = parse_addresses(data, <size_t> len(packet), &source, &destination)
-    if status != PARSE_OK:
+    cdef Parse status = parse(
+        <const uint8_t *> <const char *> packet, <size_t> len(packet), True, &source, &destination)
+    if status not in (PARSE_OK, PARSE_NO_SYN):
         raise ValueError(REASONS[<int> status])
-    return bool(denies_syn(data, <size_t> len(packet)))
+    return status == PARSE_NO_SYN

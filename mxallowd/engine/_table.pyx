@@ -131,7 +131,9 @@ cdef class Table:
         return bool(self.mark(host, now_us, USED))
 
     def prove(self, host, now_us):
-        return bool(self.mark(host, now_us, PROVEN))
+        first = self.mark(host, now_us, PROVEN)
+        self.proven += first
+        return bool(first)
 
     def is_proven(self, host, now_us):
         cdef uint64_t state = 0
@@ -255,7 +257,7 @@ cdef class Table:
     def counters(self):
         cdef int i
         totals = {
-            "entries": 0, "added": 0, "successful": 0, "direct-to-fake": 0, "evicted": 0, "ended": self.ended}
+            "entries": 0, "added": 0, "successful": 0, "direct-to-fake": 0, "evicted": 0, "proven": self.proven, "ended": self.ended}
         for i in range(self.shard_count):
             totals["entries"] += load64(&self.shards[i].size, RELAXED)
             totals["added"] += load64(&self.shards[i].added, RELAXED)

@@ -60,6 +60,8 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("entries", Part.WHITELIST, "hosts in the whitelist now", Kind.GAUGE),
     Counter("added", Part.WHITELIST, "entries that were made"),
     Counter("evicted", Part.WHITELIST, "entries that were removed before their time was over, to make room"),
+    Counter("proven", Part.WHITELIST,
+            "entries whose host completed a handshake with the real server for the first time; they make room last"),
     Counter("ended", Part.WHITELIST,
             "entries that were ended on request before their time was over; nothing in this release asks for it"),
     _outcome("fake-new", "a host contacted the fake server and was whitelisted"),

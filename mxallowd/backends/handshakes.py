@@ -1,0 +1,192 @@
+"""Completed handshakes with a real server, told by the kernel's connection tracking: the proof that a host is real.
+
+Anybody can write an address into a SYN. A connection that conntrack calls ESTABLISHED and ASSURED has had the server's
+answer, and an acknowledgement of it: somebody who did not see that answer has to guess a number, and one guess of
+65,000 is good enough for conntrack (tcp_in_window). Who is proven makes room last (engine/_shard.pxd).
+
+The kernel sends each change of a connection to whoever listens (ctnetlink, net.netfilter.nf_conntrack_events). A filter
+in the kernel passes on the one that we want, so a flood of SYNs wakes nobody here. Which way it fails: what is lost,
+or a host without connection tracking, leaves hosts unproven, and then age alone decides who makes room.
+"""
+import asyncio
+import ctypes
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from mxallowd.engine.events import MAPPED, packed
+from mxallowd.log import Log
+from mxallowd.settings import Settings
+from mxallowd.whitelist import Whitelist
+
+# linux/netlink.h, linux/netfilter/nfnetlink_compat.h, linux/netfilter/nfnetlink_conntrack.h
+_NETLINK_NETFILTER, _SOL_NETLINK, _ADD_MEMBERSHIP, _NO_ENOBUFS = 12, 270, 1, 5
+_GROUP_UPDATE = 2  # NFNLGRP_CONNTRACK_UPDATE
+_HEADERS = 20  # nlmsghdr and nfgenmsg
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO = 1, 2, 3, 4
+_TUPLE_IP, _PROTOINFO_TCP, _TCP_STATE = 1, 1, 1
+_SOURCES = (1, 3)  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
+_ASSURED, _ESTABLISHED = 1 << 2, 3  # IPS_ASSURED, TCP_CONNTRACK_ESTABLISHED
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33  # asm-generic/socket.h
+_RECEIVE_BUFFER = 4 << 20
+_MESSAGE = 4096
+# One turn of the loop reads for so long at the most, and the next one comes after a pause.
+_LONGEST_S, _PAUSE_S = 0.002, 0.02
+_NOT_NOTICED = "completed handshakes are not noticed, so age alone decides who makes room in a full whitelist"
+
+_attribute = struct.Struct("=HH")
+
+
+def _filter() -> bytes:
+    """Classic BPF: messages about a TCP connection that is assured and established (linux/filter.h)."""
+    load, load_x, byte, to_x, jump_set, jump_equal, give = 0x20, 0x01, 0x50, 0x07, 0x45, 0x15, 0x06
+    from_x, immediate, attribute, nested = 0x40, 0x00, 0xFFFFF000 + 12, 0xFFFFF000 + 16
+    program = [
+        (immediate, 0, 0, _HEADERS), (load_x, 0, 0, _STATUS), (load, 0, 0, attribute), (jump_equal, 13, 0, 0),
+        (to_x, 0, 0, 0), (from_x, 0, 0, 4), (jump_set, 0, 10, _ASSURED),
+        (immediate, 0, 0, _HEADERS), (load_x, 0, 0, _PROTOINFO), (load, 0, 0, attribute), (jump_equal, 6, 0, 0),
+        (load_x, 0, 0, _PROTOINFO_TCP), (load, 0, 0, nested), (jump_equal, 3, 0, 0),
+        # The state is the first attribute in it, always (tcp_to_nlattr).
+        (to_x, 0, 0, 0), (byte, 0, 0, 8), (jump_equal, 1, 0, _ESTABLISHED),
+        (give, 0, 0, 0), (give, 0, 0, 0xFFFFFFFF)]
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Types and values of the attributes in `data`; what does not fit is left out (include/net/netlink.h)."""
+    at = 0
+    while at + 4 <= len(data):
+        length, kind = _attribute.unpack_from(data, at)
+        if not 4 <= length <= len(data) - at:
+            return
+        yield kind & 0x3FFF, data[at + 4 : at + length]
+        at += (length + 3) & ~3
+
+
+def _source(tuple_: bytes) -> bytes | None:
+    """The source of a tuple as 16 bytes."""
+    for kind, inner in _attributes(tuple_):
+        if kind == _TUPLE_IP:
+            for which, address in _attributes(inner):
+                if which in _SOURCES and len(address) in (4, 16):
+                    return MAPPED + address if len(address) == 4 else address
+    return None
+
+
+def ends_of(message: bytes) -> tuple[bytes, bytes] | None:
+    """The client and the server of a message about a connection, 16 bytes each, the server behind any DNAT."""
+    found = dict(_attributes(message[_HEADERS:]))
+    client, server = _source(found.get(_TUPLE_ORIG, b"")), _source(found.get(_TUPLE_REPLY, b""))
+    return (client, server) if client and server else None
+
+
+class Handshakes:
+    """Listens, on the main loop, and tells the whitelist."""
+
+    def __init__(self, settings: Settings, whitelist: Whitelist, log: Log) -> None:
+        self._whitelist = whitelist
+        self._log = log
+        self._socket: socket.socket | None = None
+        self._fault = ""
+        self._again: asyncio.TimerHandle | None = None
+        self.reload(settings)
+
+    def open(self) -> None:
+        """Begin to listen, while we may. What the system does not offer is said by start()."""
+        if sys.platform != "linux":
+            return
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+            program = _filter()
+            held = ctypes.create_string_buffer(program)
+            self._socket.setsockopt(
+                socket.SOL_SOCKET, _SO_ATTACH_FILTER,
+                struct.pack("@HP", len(program) // 8, ctypes.addressof(held)))
+            with suppress(OSError):
+                # Without the privilege the usual size has to do.
+                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            self._socket.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
+            # A socket without a port gets nothing: the kernel takes it for the sender, which has none either.
+            self._socket.bind((0, 0))
+            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_UPDATE)
+        except OSError as error:
+            self._fault = error.strerror or str(error)
+            self._close_socket()
+
+    def start(self) -> None:
+        """Begin to read, on the running loop."""
+        if self._fault:
+            self._log.warning("degraded", reason=f"conntrack: {self._fault}: {_NOT_NOTICED}")
+        if self._socket is not None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        assert self._socket
+        self._loop.remove_reader(self._socket.fileno())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._again = None
+        if self._socket is None:
+            return
+        until = time.monotonic() + _LONGEST_S
+        taken = 0
+        while time.monotonic() < until:
+            try:
+                message = os.read(self._socket.fileno(), _MESSAGE)
+            except OSError:
+                # Nothing more, or the kernel had no room for some: the next connections of these hosts tell again.
+                break
+            taken += 1
+            self._take(message)
+        if taken:
+            self._again = self._loop.call_later(_PAUSE_S, self._go_on)
+        else:
+            self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _take(self, message: bytes) -> None:
+        ends = ends_of(message)
+        if ends is None or ends[1] not in self._real:
+            return
+        host = ends[0]
+        self._whitelist.prove(host)
+        if self._renewed_us:
+            # Of a host that the kernel lets through by itself no packet comes here.
+            now_us = self._whitelist.now_us()
+            found = self._whitelist.find(host)
+            if found and found[0] - now_us <= self._renewed_us:
+                self._whitelist.renew(host, now_us + self._lifetime_us, now_us)
+
+    # ---- as a part of the daemon
+
+    def tick(self) -> None:
+        """Nothing is due by time."""
+
+    def reload(self, settings: Settings) -> None:
+        """Take over the real servers, and what a use renews."""
+        self._real = frozenset(packed(str(server)) for server in settings.real_mailserver)
+        self._lifetime_us = settings.whitelist_time * 1_000_000
+        by_use = settings.renew in ("use", "both")
+        self._renewed_us = self._lifetime_us - self._lifetime_us // 8 if by_use else 0
+
+    def counters(self) -> dict[str, int]:
+        """None of its own: the whitelist counts who is proven."""
+        return {}
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._again:
+            self._again.cancel()
+        if self._socket is not None and self._socket.fileno() >= 0 and hasattr(self, "_loop"):
+            self._loop.remove_reader(self._socket.fileno())
+        self._close_socket()
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

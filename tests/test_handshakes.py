@@ -1,0 +1,65 @@
+"""Completed handshakes, told by the kernel's connection tracking: who is proven, and who is not."""
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from mxallowd.backends.handshakes import ends_of
+from tests.daemon_process import QUEUE, SERVERS, DaemonProcess
+from tests.strategies import packed
+
+
+@pytest.fixture
+def daemon(guarded: Lab) -> Iterator[DaemonProcess]:
+    """The daemon, serving."""
+    with DaemonProcess(guarded.gateway, [*SERVERS, "-n", QUEUE, "-b"]) as process:
+        process.wait_for("start ")
+        yield process
+
+
+def settled(daemon: DaemonProcess, wanted: int) -> int:
+    """The counter, once it is what is wanted, or after two seconds."""
+    until = time.monotonic() + 2
+    while (found := daemon.counters()["proven"]) != wanted and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
+
+
+def test_a_real_connection_proves_its_host_once(daemon: DaemonProcess, client: Host) -> None:
+    for fake, real in ((FAKE4, REAL4), (FAKE6, REAL6)):
+        assert client.attempt(fake) is Attempt.REFUSED
+        assert client.attempt(real) is Attempt.CONNECTED
+        assert client.attempt(real) is Attempt.CONNECTED
+    assert settled(daemon, 2) == 2
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def message(client: str, server: str) -> bytes:
+    """About a connection, as ctnetlink sends it."""
+    ends = [socket.inet_pton(socket.AF_INET6 if ":" in end else socket.AF_INET, end) for end in (client, server)]
+    first = 3 if ":" in client else 1
+    tuples = [attribute(0x8001, attribute(first, source) + attribute(first + 1, destination))
+              for source, destination in (ends, ends[::-1])]
+    return bytes(20) + attribute(0x8001, tuples[0]) + attribute(0x8002, tuples[1]) + attribute(3, bytes(4))
+
+
+@pytest.mark.parametrize(("client", "server"), [("198.51.100.7", REAL4), ("2001:db8:1::7", REAL6)])
+def test_the_ends_are_read_from_a_message(client: str, server: str) -> None:
+    whole = message(client, server)
+    assert ends_of(whole) == (packed(client), packed(server))
+    for end in range(len(whole)):
+        # Cut anywhere, it is read whole or not at all.
+        assert ends_of(whole[:end]) in (None, (packed(client), packed(server)))
+
+
+@pytest.mark.parametrize("change", [
+    lambda data: data[:20] + b"\0\0" + data[22:], lambda data: data[:20] + b"\xff\xff" + data[22:],
+    lambda data: data[:24] + b"\xff\xff" + data[26:], lambda data: b""])
+def test_a_broken_message_tells_of_nobody(change: Callable[[bytes], bytes]) -> None:
+    assert ends_of(change(message("198.51.100.7", REAL4))) is None

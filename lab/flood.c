@@ -2,7 +2,8 @@
  *
  *     flood COUNT RATE DESTINATION FIRST_SOURCE STEP SOURCES [WITHOUT]
  *
- * DESTINATION and FIRST_SOURCE are both of IPv4 or both of IPv6. RATE is packets/s, 0 for as fast as possible. Sources
+ * DESTINATION and FIRST_SOURCE are both of IPv4 or both of IPv6. With DESTINATION,SECOND each source goes to both, one SYN
+ * after the other. RATE is packets/s, 0 for as fast as possible. Sources
  * count up from FIRST_SOURCE by STEP, in its last 32 bits, and after SOURCES of them begin anew; every WITHOUT-th is left
  * out (100: 99 of 100 are used). Prints how many were sent and the seconds that took.
  */
@@ -99,13 +100,18 @@ int main(int argc, char **argv)
     union packet packets[BATCH];
     struct iovec vectors[BATCH];
     struct mmsghdr messages[BATCH];
-    union address destination, source;
+    union address destinations[2], source;
     if (argc != 7 && argc != 8) {
         fprintf(stderr, "flood: wrong number of arguments\n");
         return 2;
     }
     int family = strchr(argv[3], ':') ? AF_INET6 : AF_INET, bytes = 64 << 20;
-    if (!read_address(family, argv[3], &destination) || !read_address(family, argv[4], &source)) {
+    char *second = strchr(argv[3], ',');
+    uint32_t ways = second ? 2 : 1;
+    if (second)
+        *second++ = '\0';
+    if (!read_address(family, argv[3], &destinations[0]) || !read_address(family, argv[4], &source)
+        || (second && !read_address(family, second, &destinations[1]))) {
         fprintf(stderr, "flood: no pair of addresses: %s %s\n", argv[3], argv[4]);
         return 2;
     }
@@ -115,8 +121,10 @@ int main(int argc, char **argv)
         return 1;
     }
     setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes);
-    struct sockaddr_in to4 = { .sin_family = AF_INET, .sin_addr = destination.four };
-    struct sockaddr_in6 to6 = { .sin6_family = AF_INET6, .sin6_addr = destination.six };
+    struct sockaddr_in to4[2] = { { .sin_family = AF_INET, .sin_addr = destinations[0].four },
+                                  { .sin_family = AF_INET, .sin_addr = destinations[1].four } };
+    struct sockaddr_in6 to6[2] = { { .sin6_family = AF_INET6, .sin6_addr = destinations[0].six },
+                                   { .sin6_family = AF_INET6, .sin6_addr = destinations[1].six } };
     size_t length = family == AF_INET ? sizeof packets[0].four : sizeof packets[0].six;
     /* Its last 32 bits, where it is counted up. */
     uint32_t *last = family == AF_INET ? &source.four.s_addr : &source.six.s6_addr32[3], first = ntohl(*last);
@@ -128,8 +136,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < BATCH; i++) {
         vectors[i] = (struct iovec) { &packets[i], length };
         messages[i].msg_hdr = (struct msghdr) {
-            .msg_name = family == AF_INET ? (void *) &to4 : (void *) &to6,
-            .msg_namelen = family == AF_INET ? sizeof to4 : sizeof to6, .msg_iov = &vectors[i], .msg_iovlen = 1 };
+            .msg_namelen = family == AF_INET ? sizeof to4[0] : sizeof to6[0], .msg_iov = &vectors[i], .msg_iovlen = 1 };
     }
     while (sent < count) {
         int batch = count - sent < BATCH ? (int) (count - sent) : BATCH, done;
@@ -143,14 +150,15 @@ int main(int argc, char **argv)
                 batch = 16;     /* small bursts: a rate is not a burst a millisecond */
         }
         for (int i = 0; i < batch; i++) {
-            uint32_t number = (uint32_t) (sent + (unsigned long) i), at = number % sources;
+            uint32_t number = (uint32_t) (sent + (unsigned long) i), at = number / ways % sources, way = number % ways;
             if (kept)
                 at += at / kept;
             *last = htonl(first + at * step);
+            messages[i].msg_hdr.msg_name = family == AF_INET ? (void *) &to4[way] : (void *) &to6[way];
             if (family == AF_INET)
-                fill4(&packets[i].four, source.four, destination.four, number);
+                fill4(&packets[i].four, source.four, destinations[way].four, number);
             else
-                fill6(&packets[i].six, source.six, destination.six, number);
+                fill6(&packets[i].six, source.six, destinations[way].six, number);
         }
         done = sendmmsg(fd, messages, (unsigned) batch, 0);
         if (done < 0) {

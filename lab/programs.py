@@ -44,11 +44,15 @@ class Sources(NamedTuple):
     without: int | None = None
 
 
-def flood(destination: str, sources: Sources, *, count: int | None = None, rate: int = 0) -> list[str]:
+def flood(
+    destination: str, sources: Sources, *, count: int | None = None, rate: int = 0, second: str | None = None,
+) -> list[str]:
     """The words that send `count` SYNs to port 25, by default one from each source. Raises CompileError.
 
-    `rate` is in packets a second; 0: as fast as possible.
+    `rate` is in packets a second; 0: as fast as possible. With `second` each source sends one to both, in turn.
     """
+    if second:
+        destination = f"{destination},{second}"
     numbers = (sources.number if count is None else count, rate, destination, sources.first, sources.step,
                sources.number)
     without = [] if sources.without is None else [str(sources.without)]

@@ -1,7 +1,7 @@
 """Whether newcomers get in while somebody fills the whitelist with made-up hosts.
 
     python benchmarks/newcomers.py [--way a|b|c] [--family 4|6] [--pairs N] [--seconds N] [--senders N]
-                                   [--max-entries N] [--restart] [--json]
+                                   [--max-entries N] [--pause SECONDS] [--restart] [--json]
 
 One core sends pairs of SYNs, each from another made-up source: one to the fake server, then one to the real one. Beside
 it, good senders come one after the other, each for the first time: it is refused by the fake server, pauses, and
@@ -29,7 +29,6 @@ from lab.programs import ENDLESS, Sources, flood
 SENDERS4, SENDERS6 = "9.1.{}.{}", "2001:db8::9:{:x}:{:x}"
 MADE_UP = {4: "10.0.0.0", 6: "fd00::"}
 SOURCES = 1 << 24
-PAUSE_S = 0.9  # between fake and real: "within a second"
 PATIENCE_S = 2.5
 FILLING_S = 3  # the flood has the whitelist first
 AT_ONCE = 32
@@ -86,7 +85,7 @@ def pairs(client: Host, family: int, rate: int) -> Iterator[None]:
         yield
 
 
-def come(client: Host, family: int, senders: int, seconds: float) -> Found:
+def come(client: Host, family: int, senders: int, seconds: float, pause_s: float) -> Found:
     """Let the good senders come, evenly over so many seconds."""
     fake, real = servers(family)
     taken: list[float] = []
@@ -97,7 +96,7 @@ def come(client: Host, family: int, senders: int, seconds: float) -> Found:
         source = address_of(family, number)
         if client.attempt(fake, source=source, timeout=PATIENCE_S) is not Attempt.REFUSED:
             return
-        time.sleep(PAUSE_S)
+        time.sleep(pause_s)
         began = time.monotonic()
         if client.attempt(real, source=source, timeout=PATIENCE_S) is Attempt.CONNECTED:
             with lock:
@@ -142,7 +141,7 @@ def measure(options: argparse.Namespace) -> Found:
                     time.sleep(FILLING_S)
             with daemon(lab.gateway, command):
                 time.sleep(FILLING_S)
-                return come(client, family, options.senders, options.seconds)
+                return come(client, family, options.senders, options.seconds, options.pause)
 
 
 def main() -> int:
@@ -154,6 +153,7 @@ def main() -> int:
     arguments.add_argument("--seconds", type=positive, default=30)
     arguments.add_argument("--senders", type=positive, default=200)
     arguments.add_argument("--max-entries", type=positive, default=1_000_000)
+    arguments.add_argument("--pause", type=float, default=0.9, help="seconds between the fake server and the real one")
     arguments.add_argument("--restart", action="store_true", help="restart the daemon in the middle of the flood")
     options = arguments.parse_args()
     if options.senders > 20_000:
@@ -165,7 +165,7 @@ def main() -> int:
         print(f"{found.first_try} of {found.senders} got in at their first try; the slowest connect took "
               f"{found.slowest_s:.3f} s")
 
-    return give(options, "way family pairs seconds senders max_entries restart", asdict(found), show)
+    return give(options, "way family pairs seconds senders max_entries pause restart", asdict(found), show)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Newcomers get in while somebody fills the whitelist with made-up hosts: by a few SYNs, and by as many as one can send.
+"""Newcomers get in while somebody fills the whitelist with made-up hosts, slowly or as fast as one core can.
 
 The same as benchmarks/newcomers.py measures, for a few seconds each.
 """

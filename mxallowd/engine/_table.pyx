@@ -257,7 +257,8 @@ cdef class Table:
     def counters(self):
         cdef int i
         totals = {
-            "entries": 0, "added": 0, "successful": 0, "direct-to-fake": 0, "evicted": 0, "proven": self.proven, "ended": self.ended}
+            "entries": 0, "added": 0, "successful": 0, "direct-to-fake": 0, "evicted": 0, "proven": self.proven,
+            "ended": self.ended}
         for i in range(self.shard_count):
             totals["entries"] += load64(&self.shards[i].size, RELAXED)
             totals["added"] += load64(&self.shards[i].added, RELAXED)

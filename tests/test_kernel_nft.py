@@ -185,7 +185,7 @@ def test_elements_are_asked_for_in_any_number(lab: Lab) -> None:
         with pytest.raises(TargetError, match="set b: No such file or directory"):
             elements.dump("b", 5)
         # An answer that nobody took is not taken for that of the next question.
-        elements._send(elements._request("a", keys[0]))
+        elements._netlink.send(elements._request("a", keys[0]))
         assert elements.get("a", keys[1:3]).keys() == {keys[2]}
         elements.close()
 
@@ -206,8 +206,8 @@ def test_an_answer_that_is_none_is_said(answer: bytes | None, reason: str) -> No
     """Lengths of the kernel are held against what is there, and a kernel that is silent holds nobody up."""
     elements = NfQuery("inet", "mx")
     elements.close()
-    elements._socket, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    elements._socket.settimeout(0.05)
+    elements._netlink._socket, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    elements._netlink._socket.settimeout(0.05)
     if answer is not None:
         kernel.send(answer)
     with kernel, pytest.raises(TargetError, match=reason):

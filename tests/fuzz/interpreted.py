@@ -18,6 +18,7 @@ from mxallowd.engine.events import address_text, decode, packed
 from mxallowd.errors import ConfigError
 from mxallowd.mirrors import TargetError
 from mxallowd.mirrors.kernel.helper import ANSWER, SETS, Failed, Ipset, Pf, serve
+from mxallowd.mirrors.kernel.netlink import Netlink
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.settings import arguments, configfile
 from mxallowd.watchdog import procnetlink
@@ -75,15 +76,24 @@ class _Answers:
         """Nothing to close."""
 
 
+class _NetlinkOf(Netlink):
+    """Answers from the input."""
+
+    def __init__(self, data: bytes) -> None:
+        self._answers = _Answers(data)
+        super().__init__("nf_tables")
+
+    def open(self) -> None:
+        self._socket = self._answers  # type: ignore[assignment]  # as much of a socket as it uses
+
+
 class _Query(NfQuery):
     """The questions, asked of the input."""
 
     def __init__(self, data: bytes) -> None:
-        self._answers = _Answers(data)
         super().__init__("inet", "mx")
-
-    def _open(self) -> None:
-        self._socket = self._answers  # type: ignore[assignment]  # as much of a socket as it uses
+        self._netlink.close()
+        self._netlink = _NetlinkOf(data)
 
 
 def nftables(data: bytes) -> None:

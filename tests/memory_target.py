@@ -9,7 +9,7 @@ from mxallowd.engine._table import Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 from mxallowd.log import Log
-from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
@@ -23,8 +23,9 @@ HOUR_US = 3_600_000_000
 class MemoryTarget:
     """A target that is a dict: of each host the seconds that it was told (None: the operator's own), and its mark.
 
-    `fault` is what every call raises, `room` how many entries it takes. Where entries end, what it was told ends by
-    `clock_us`; what a test put there itself does not.
+    `fault` is what every call raises, `unwritable` what raises every call that writes, `room` how many entries it
+    takes, `rejects` which hosts it does not take. Where entries end, what it was told ends by `clock_us`; what a test
+    put there itself does not.
     """
 
     name = "memory"
@@ -34,7 +35,9 @@ class MemoryTarget:
         self.expires = expires
         self.copied: dict[bytes, tuple[int | None, bool]] = {}
         self.calls: list[str] = []
-        self.fault: TargetError | None = None
+        self.fault: Exception | None = None
+        self.unwritable: TargetError | None = None
+        self.rejects: set[bytes] = set()
         self.room = 1_000_000
         self.slow_s = 0.0
         self.counted: dict[str, int] = {}
@@ -46,6 +49,8 @@ class MemoryTarget:
         time.sleep(self.slow_s)
         if self.fault:
             raise self.fault
+        if self.unwritable and name in ("change", "refill"):
+            raise self.unwritable
         now_us = self._clock_us()
         for host in [host for host, until_us in self._until_us.items() if until_us <= now_us and self.expires]:
             self._forget(host)
@@ -67,6 +72,11 @@ class MemoryTarget:
     def inspect(self) -> None:
         self._call("inspect")
 
+    def probe(self) -> None:
+        self._call("probe")
+        if self.unwritable:
+            raise self.unwritable
+
     def read(self) -> tuple[list[Copied], bool]:
         self._call("read")
         now_us = self._clock_us()
@@ -76,6 +86,8 @@ class MemoryTarget:
 
     def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         self._call("change")
+        if self.rejects & {one.host for one in listed}:
+            raise TargetRejects("no such host")
         if len(self.copied.keys() - set(unlisted) | {one.host for one in listed}) > self.room:
             raise TargetFull("the set is full")
         for host in unlisted:
@@ -87,6 +99,8 @@ class MemoryTarget:
 
     def refill(self, entries: Listing) -> int:
         self._call("refill")
+        if self.rejects & {one.host for one in entries}:
+            raise TargetRejects("no such host")
         own = {host: copied for host, copied in self.copied.items() if copied[0] is None}
         room = self.room - len(own)
         left_out = max(0, len([one for one in entries if one.host not in own]) - room)

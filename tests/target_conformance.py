@@ -327,10 +327,24 @@ class Conformance:
 
     # ---- faults
 
+    def test_a_probe_leaves_nothing(self, subject: Subject) -> None:
+        subject.target.probe()
+        check(subject)
+        subject.target.change([used(A), unused(SIX)], [])
+        subject.target.probe()
+        check(subject, used(A), unused(SIX))
+        assert not any(subject.holds(host) for host in UNUSUAL)
+
+    def test_a_full_target_can_be_written(self, subject: Subject) -> None:
+        subject.limit(1)
+        subject.target.change([used(A)], [])
+        subject.target.probe()
+        check(subject, used(A))
+
     def test_what_is_not_there_is_said(self, subject: Subject) -> None:
         subject.target.change([used(A)], [])
         subject.take_away()
-        for call in (subject.target.inspect, subject.target.read, subject.target.flush,
+        for call in (subject.target.inspect, subject.target.read, subject.target.flush, subject.target.probe,
                      lambda: subject.target.change([unused(B)], [A]), lambda: subject.target.refill(listing(used(A)))):
             with pytest.raises(TargetError) as error:
                 call()

@@ -14,7 +14,7 @@ A, B, C, D = HOSTS[:4]
 def whitelist_of(room: int, *before: Copied) -> Whitelist:
     """A whitelist with room for so many hosts, of which some are listed already."""
     whitelist = Whitelist(Table(room, 1), lambda: NOW_US)
-    for host, remaining_s, used in before:
+    for host, remaining_s, used, _ in before:
         assert whitelist.adopt(host, NOW_US + 1_000_000 * (remaining_s or 0), used=used)
     return whitelist
 

@@ -74,8 +74,11 @@ LINES: tuple[Line, ...] = (
          "`complete=no`: the table was too large to be read in 5 seconds; its other hosts stay in the kernel until "
          "their time is over"),
     Line("kernel-table-broken table= reason=", ("error", "warning"),
-         "a kernel table is missing, has the wrong type, is full, or lacks hosts that must be in it. The same reason "
-         "is logged at most once a minute"),
+         "a kernel table is missing, has the wrong type, is full, cannot be written, or lacks hosts that must be in "
+         "it. The same reason is logged at most once a minute"),
+    Line("kernel-table-rejected [A] table= count=N reason=", WARNING,
+         "a kernel table did not take N hosts, although it takes others; A was the last of them. They are left out "
+         "and tried again after 10 minutes; the kernel does not let them in meanwhile. At most one line a minute"),
     Line("kernel-table-filled table= entries= left-out=N", ("info", "warning"),
          "mxallowd entered all whitelisted hosts into the kernel table again, in one step; N hosts found no room"),
     # bounds, and what was lost

@@ -109,6 +109,8 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("kernel-table-changed", Part.KERNEL_TABLE, "hosts that were entered, corrected or removed"),
     Counter("kernel-table-filled", Part.KERNEL_TABLE, "times that a kernel table was filled again"),
     Counter("kernel-table-failed", Part.KERNEL_TABLE, "operations on a kernel table that failed"),
+    Counter("kernel-table-rejected", Part.KERNEL_TABLE,
+            "hosts that a kernel table did not take, although it takes others"),
     Counter("kernel-table-limited", Part.KERNEL_TABLE,
             "changes for which there was no room in the queue of changes; the table is filled again"),
     Counter("kernel-accepted", Part.KERNEL_TABLE,

@@ -5,7 +5,7 @@ is **listed** by the whitelist, and **copied** by the target. tests/target_confo
 the promises here.
 """
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -25,6 +25,10 @@ class TargetFull(TargetError):
     """The target has no room."""
 
 
+class TargetRejects(TargetError):
+    """The target does not take one of these hosts, and would take others; the text is what it said."""
+
+
 class Listed(NamedTuple):
     """A whitelisted host as it is to stand in the target."""
 
@@ -40,6 +44,7 @@ class Copied(NamedTuple):
     host: bytes
     remaining_s: int | None  # None: for ever, which is the operator's own entry; 0 where the target keeps no times
     used: bool
+    fresh_s: int | None = None  # Listed.fresh_s as it stands there; None: the target keeps no such time
 
 
 class Listing:
@@ -48,14 +53,17 @@ class Listing:
     A target of a million is filled without a million objects at a time, of whose memory some would never go back.
     """
 
-    def __init__(self, records: Iterable[bytes], now_us: int, renewable_s: int = 0) -> None:
-        """`records` as Whitelist.records() gives them; times are counted from `now_us`.
+    def __init__(
+        self, records: Iterable[bytes], now_us: int, renewable_s: int = 0, without: Container[bytes] = (),
+    ) -> None:
+        """`records` as Whitelist.records() gives them, `without` these hosts; times are counted from `now_us`.
 
         An entry with at most `renewable_s` left is one that a contact renews.
         """
         self._records = [some for some in records if some]
         self._now_us = now_us
         self._renewable_s = renewable_s
+        self._without = without
 
     def times(self) -> Iterator[tuple[bytes, int]]:
         """Host, and until when."""
@@ -73,13 +81,16 @@ class Listing:
         return listed(host, until_us, used=used, now_us=self._now_us, renewable_s=self._renewable_s)
 
     def _unpack(self) -> Iterator[tuple[bytes, int, int]]:
-        return chain.from_iterable(map(unpack, self._records))
+        found = chain.from_iterable(map(unpack, self._records))
+        return (one for one in found if one[0] not in self._without) if self._without else found
 
     def __iter__(self) -> Iterator[Listed]:
         for host, until_us, used in self._unpack():
             yield self._listed(host, until_us, used=used != 0)
 
     def __len__(self) -> int:
+        if self._without:
+            return sum(1 for _ in self._unpack())
         return sum(map(len, self._records)) // RECORD_SIZE
 
 
@@ -122,14 +133,23 @@ class Target(Protocol):
 
         Of a host that is listed twice the last time counts. A mark of use that is no longer true may stay until the
         time is over that was told with it.
-        Raises TargetError, TargetFull: of these hosts some may have been changed then, and no other one.
+        Raises TargetError, TargetFull, TargetRejects: of these hosts some may have been changed then, and no other
+        one.
         """
 
     def refill(self, entries: Listing) -> int:
         """Let it hold these, in one step: a host that it is to hold before and after is there all the time.
 
         How many are left out for want of room: not the best of them. Where entries expire, others that it holds may
-        stay until their time is over. Raises TargetError; nothing has changed then.
+        stay until their time is over. Raises TargetError, TargetRejects; nothing has changed then, or where the
+        target cannot take all in one step, some of it.
+        """
+
+    def probe(self) -> None:
+        """See whether it can be written: enter what lets nobody in, read it back, and take it out again.
+
+        Should this end in the middle, nothing stays for longer than a second. One that is full can be written.
+        Raises TargetError.
         """
 
     def flush(self) -> None:

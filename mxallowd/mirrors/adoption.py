@@ -22,9 +22,12 @@ class Adoption(NamedTuple):
     lacking: bool  # the whitelist has hosts that the target does not hold
 
 
-def adopt(whitelist: Whitelist, copied: Sequence[Copied], lifetime_s: int, *, expires: bool) -> Adoption:
+def adopt(
+    whitelist: Whitelist, copied: Sequence[Copied], lifetime_s: int, *, expires: bool, renewable_s: int = 0,
+) -> Adoption:
     """Enter what the target holds; `expires` as the target has it, `lifetime_s` the longest that is left to any host.
 
+    `renewable_s` as in Listing: with other options, the target may hold hosts as fresh that are not, or too long.
     Before any thread of the packet path runs.
     """
     now_us = whitelist.now_us()
@@ -32,7 +35,7 @@ def adopt(whitelist: Whitelist, copied: Sequence[Copied], lifetime_s: int, *, ex
     present = 0
     fresh, differing = [], []
     for one in copied:
-        host, remaining_s, used = one
+        host, remaining_s, used, _ = one
         found = whitelist.find(host) if listed_before else None
         if found:
             present += 1
@@ -52,10 +55,11 @@ def adopt(whitelist: Whitelist, copied: Sequence[Copied], lifetime_s: int, *, ex
     # They come in as they came in once, the oldest first, which is what expires first.
     fresh = sorted(fresh[left_out:], key=lambda one: one.remaining_s or lifetime_s)
     adopted = 0
-    for host, remaining_s, used in fresh:
+    for host, remaining_s, used, fresh_s in fresh:
         until_us = now_us + 1_000_000 * min(remaining_s or lifetime_s, lifetime_s)
         adopted += whitelist.adopt(host, until_us, used=used)
-        if remaining_s and remaining_s > lifetime_s:
-            # It ends sooner than the target has been told.
+        if remaining_s and (remaining_s > lifetime_s or (
+                fresh_s is not None and fresh_s > max(0, remaining_s - renewable_s) + TOLERANCE_S)):
+            # It ends, or is renewed, sooner than the target has been told.
             differing.append(host)
     return Adoption(adopted, differing, present < listed_before)

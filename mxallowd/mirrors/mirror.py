@@ -6,7 +6,8 @@ other: on a quiet system each of them is in the target within a millisecond, on 
 
 Every few seconds the target is inspected, and asked for a sample of the hosts that must be in it. A target that was
 emptied or replaced, or could not take a change, is filled again in one transaction. Which way it fails: the target
-stays as it is, and the log says what is wrong with it; verdicts of the queue are not affected.
+stays as it is, and the log says what is wrong with it; verdicts of the queue are not affected. Only where there is no
+queue, so that nobody new would ever get in, a target that cannot be written ends the start.
 """
 import asyncio
 import time
@@ -15,10 +16,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import TypeVar
 
+from mxallowd.errors import StartError
 from mxallowd.log import Log
 from mxallowd.log.periodic import Repeated
 from mxallowd.metrics.counters import Part, names
-from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError
+from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError, TargetRejects, rejection
 from mxallowd.mirrors import listed as as_listed
 from mxallowd.mirrors.adoption import adopt
 from mxallowd.mirrors.expiry import Expiry
@@ -43,6 +45,16 @@ NEW_END = (Change.CONTACT, Change.ADMITTED, Change.ADOPTED, Change.RENEWED)
 Result = TypeVar("Result")
 
 
+def guarded(work: Callable[[], Result]) -> Result:
+    """Do it; what the system refuses is a fault of the target. Raises TargetError."""
+    try:
+        return work()
+    except OSError as error:
+        raise TargetError(error.strerror or str(error) or type(error).__name__) from error
+    except MemoryError:
+        raise TargetError("no memory for it") from None
+
+
 class Mirror:
     """Keeps one target."""
 
@@ -55,6 +67,8 @@ class Mirror:
         self._log = log
         self._clock = clock
         self._flush_on_exit = settings.flush_on_exit
+        # Without a queue, who is not in the target does not get in.
+        self._decides = not settings.queue_num
         self._counters = dict.fromkeys(names(Part.KERNEL_TABLE), 0)
         self._totals: dict[str, int] = {}
         # Hosts whose state in the target may differ from that in the whitelist; those that were used have their turn
@@ -68,11 +82,12 @@ class Mirror:
         self._fault = ""  # why changes cannot be made now
         self._said_fault = Repeated(clock)
         self._said_full = False
+        self._rejected = rejection.Rejected(log, target.name, clock)
         self._checked_at = self._refilled_at = float("-inf")
         self._refill_took_s = 0.0
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.reload(settings)
+        self._take_times(settings)
 
     # ---- the start, before any packet comes
 
@@ -80,17 +95,28 @@ class Mirror:
         """Reach the target, take over what it holds from before, and follow the whitelist. Raises StartError."""
         self._target.open()
         try:
-            copied, complete = self._target.read()
+            copied, complete = guarded(self._target.read)
         except TargetError as error:
-            self._stale = True
-            self._say_fault(str(error))
+            # It may be created later.
+            self._fail(error)
         else:
             self._adopt(copied, complete=complete)
+            self._probe()
         # What is adopted from here is no news to it.
         self._whitelist.follow(self)
 
+    def _probe(self) -> None:
+        try:
+            guarded(self._target.probe)
+        except TargetError as error:
+            self._fail(error)
+            if self._decides:
+                raise StartError(f"{self._target.name} cannot be written, so nobody new would get in: {error}") \
+                    from None
+
     def _adopt(self, copied: Sequence[Copied], *, complete: bool) -> None:
-        adoption = adopt(self._whitelist, copied, self._lifetime_s, expires=self._target.expires)
+        adoption = adopt(self._whitelist, copied, self._lifetime_s, expires=self._target.expires,
+                         renewable_s=self._renewable_s)
         self._stale = adoption.lacking
         for host in adoption.differing:
             self._mark(host, self._dirty)
@@ -129,10 +155,19 @@ class Mirror:
         if self._expiry.size > 2 * len(self._whitelist) + MAX_DIRTY:
             # A flood of short-lived entries: the next filling sets it right.
             self._stale = True
+        for host in self._rejected.take():
+            self._mark(host, self._dirty)
         self._wanted.set()
 
     def reload(self, settings: Settings) -> None:
         """Take over the lifetime of entries, and from when on a contact or a use renews them."""
+        before = self._renewable_s
+        self._take_times(settings)
+        if self._renewable_s != before:
+            # Who stands in the target as fresh may not be so any more.
+            self.missed()
+
+    def _take_times(self, settings: Settings) -> None:
         self._lifetime_s = settings.whitelist_time
         self._renewable_s = 0 if settings.renew == "never" else self._lifetime_s - self._lifetime_s // 8
 
@@ -141,14 +176,15 @@ class Mirror:
         if self._jobs is None or self._fault:
             return
         try:
-            self._take_totals(await asyncio.wait_for(self._jobs.submit(self._target.totals), REFRESH_S))
+            self._take_totals(await asyncio.wait_for(
+                self._jobs.submit(lambda: guarded(self._target.totals)), REFRESH_S))
         except (TargetError, TimeoutError):
             # The next inspection says what is wrong.
             return
 
     def counters(self) -> dict[str, int]:
         """Its counters, since the start."""
-        return dict(self._counters)
+        return self._counters | {"kernel-table-rejected": self._rejected.count}
 
     def fill(self) -> float:
         """How many hosts wait for the target, 1.0 being the bound."""
@@ -168,14 +204,24 @@ class Mirror:
 
     def _finish(self) -> None:
         try:
-            if self._flush_on_exit:
-                self._target.flush()
-            elif self._stale and not self._fault:
-                self._target.refill(self._listing())
-            elif (self._dirty_used or self._dirty) and not self._fault:
-                self._target.change(*self._batch(len(self._dirty_used) + len(self._dirty)))
-        except TargetError as error:
-            self._log.error("kernel-table-broken", None, table=self._target.name, reason=str(error))
+            guarded(self._bring_the_rest)
+        except Exception as error:  # noqa: BLE001  # nobody waits for what this thread raises
+            self._counters["kernel-table-failed"] += 1
+            self._log.error("kernel-table-broken", None, table=self._target.name,
+                            reason=str(error) if isinstance(error, TargetError) else repr(error))
+
+    def _bring_the_rest(self) -> None:
+        if self._flush_on_exit:
+            self._target.flush()
+        elif self._stale and not self._fault:
+            try:
+                self._fill()
+            except TargetRejects:
+                self._rejected.add(self._search().rejected)
+                self._fill()
+        elif not self._fault:
+            while self._dirty_used or self._dirty:
+                self._rejected.add(rejection.change(self._target, *self._batch(BATCH)).rejected)
 
     # ---- dirty hosts
 
@@ -204,6 +250,8 @@ class Mirror:
             hosts[dirty.popleft()] = None
         for host in hosts:
             found = self._whitelist.find(host)
+            if host in self._rejected:
+                continue
             if found:
                 listed.append(as_listed(
                     host, found[0], used=found[1], now_us=now_us, renewable_s=self._renewable_s))
@@ -223,9 +271,7 @@ class Mirror:
             try:
                 await step()
             except TargetError as error:
-                self._counters["kernel-table-failed"] += 1
-                self._stale = True
-                self._say_fault(str(error))
+                self._fail(error)
             except Exception as error:  # noqa: BLE001  # said as a defect; this loop must not end of it
                 self._stale = True
                 self._fault = repr(error)
@@ -243,18 +289,24 @@ class Mirror:
 
     async def _change(self) -> None:
         listed, unlisted = self._batch(BATCH)
-        await self._do(lambda: self._target.change(listed, unlisted))
-        self._counters["kernel-table-changed"] += len(listed) + len(unlisted)
+        found = await self._do(lambda: rejection.change(self._target, listed, unlisted))
+        self._take_rejected(found)
+        self._counters["kernel-table-changed"] += (
+            len(listed) + len(unlisted) - len(found.rejected) - len(found.unsettled))
 
     async def _check(self) -> None:
         self._checked_at = self._clock()
         soonest_us = self._whitelist.now_us() + int(ENDING_S * 1_000_000)
         hosts = self._settled({
             host: used for host, (until_us, used) in self._whitelist.sample(self._target.sample).items()
-            if until_us > soonest_us})
+            if until_us > soonest_us and host not in self._rejected})
+        faulty = bool(self._fault)
 
         def look() -> tuple[set[bytes], dict[str, int]]:
             self._target.inspect()
+            if faulty:
+                # That it is there does not mean that it can be written.
+                self._target.probe()
             return self._target.missing(hosts), self._target.totals()
 
         missing, totals = await self._do(look)
@@ -284,11 +336,11 @@ class Mirror:
         self._stale = False
         self._expiry.clear()
 
-        def fill() -> tuple[int, Listing]:
-            listing = self._listing()
-            return self._target.refill(listing), listing
-
-        left_out, entries = await self._do(fill)
+        try:
+            left_out, entries = await self._do(self._fill)
+        except TargetRejects:
+            self._take_rejected(await self._do(self._search))
+            left_out, entries = await self._do(self._fill)
         for host, until_us in entries.times() if not self._target.expires else ():
             self._expiry.note(host, until_us)
         self._complete = left_out == 0
@@ -301,13 +353,33 @@ class Mirror:
             say("kernel-table-filled", None, table=self._target.name, entries=len(entries), left_out=left_out)
         self._said_full = not self._complete
 
+    def _fill(self) -> tuple[int, Listing]:
+        """How many found no room, and what it was to hold."""
+        entries = self._listing()
+        return self._target.refill(entries), entries
+
+    def _search(self) -> rejection.Found:
+        return rejection.search(self._target, self._listing(), BATCH)
+
     def _listing(self) -> Listing:
         """All that is to be in the target."""
-        return Listing(self._whitelist.records(), self._whitelist.now_us(), self._renewable_s)
+        return Listing(
+            self._whitelist.records(), self._whitelist.now_us(), self._renewable_s, self._rejected.hosts())
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         assert self._jobs
-        return await self._jobs.submit(work)
+        return await self._jobs.submit(lambda: guarded(work))
+
+    # ---- what goes wrong
+
+    def _take_rejected(self, found: rejection.Found) -> None:
+        self._rejected.add(found.rejected)
+        self._dirty.extend(found.unsettled)
+
+    def _fail(self, error: TargetError) -> None:
+        self._counters["kernel-table-failed"] += 1
+        self._stale = True
+        self._say_fault(str(error))
 
     def _take_totals(self, totals: dict[str, int]) -> None:
         for name, value in totals.items():

@@ -99,20 +99,24 @@ class _Query(NfQuery):
 def nftables(data: bytes) -> None:
     """Whatever the kernel answers, elements have a key and a time that is not past, or a TargetError comes out."""
     query = _Query(data[1:])
-    found: dict[bytes, float | None] = {}
-    method = data[0] % 3 if data else 0
+    found: dict[bytes, float | bytes] = {}
+    method = data[0] % 5 if data else 0
     try:
         if method == 0:
             found = query.get("mx_white4", [bytes(4), b"\1" * 4])
         elif method == 1:
             packets = query.packets("mx_let_in")
             assert packets is None or packets >= 0
+        elif method == 2:
+            assert all(one.kind.isprintable() for one in query.sets(["mx_white4"]).values())
+        elif method == 3:
+            assert query.generation() >= 0
         else:
             found, _ = query.dump("mx_white4", 1.0)
     except TargetError as error:
         assert str(error).isprintable()
     assert all(key for key in found)
-    assert all(remaining is None or remaining >= 0 for remaining in found.values())
+    assert all(isinstance(remaining, bytes) or remaining >= 0 for remaining in found.values())
 
 
 def command_line(data: bytes) -> None:

@@ -20,7 +20,9 @@ def create(settings: "Settings") -> list[Target]:
     if settings.nft_table is not None:
         from mxallowd.mirrors.kernel.nft import NftTable  # noqa: PLC0415
 
-        targets.append(NftTable(settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries))
+        targets.append(NftTable(
+            settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries,
+            ipv6=any(one.version == 6 for one in (*settings.fake_mailserver, *settings.real_mailserver))))
     if settings.ipset:
         from mxallowd.mirrors.kernel.ipset import IpsetTable  # noqa: PLC0415
 

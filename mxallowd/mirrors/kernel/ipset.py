@@ -16,6 +16,8 @@ LONGEST_TIME_S = 2_147_483  # ipset(8)
 # "Null-valued element, cannot be stored in a hash type of set"; anybody may own a name with such an address.
 NULL = frozenset({MAPPED + bytes(4), bytes(16)})
 
+NOBODY4, NOBODY6 = packed("255.255.255.255"), packed("ff02::1")  # no packet has such a source
+
 
 def sets_of(host: bytes, *, used: bool) -> tuple[int, ...]:
     """The numbers of the sets that a host belongs into."""
@@ -65,6 +67,12 @@ class IpsetTable:
                 self._room[number] = int(words[words.index("maxelem") + 1])
         # Where one that must be there is not, a change is still tried, and fails.
         self._present = present
+
+    def probe(self) -> None:
+        """Take out what no set holds: that needs the same rights as a change."""
+        self._helper.ask(Verb.CHANGE, [
+            (Operation.DELETE, number, 0, host) for number, host in enumerate((NOBODY4, NOBODY6)) if
+            number in self._present])
 
     def read(self) -> tuple[list[Copied], bool]:
         """What the sets hold."""

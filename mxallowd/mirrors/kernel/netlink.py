@@ -74,12 +74,20 @@ class Netlink:
         self.open()
 
     def open(self) -> None:
-        """A new socket, also in place of an old one, whose answers are nobody's business any more. Raises OSError."""
+        """A new socket. Raises OSError."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
         self._socket.settimeout(_TIMEOUT_S)
         # An error need not bring back the message that caused it.
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.bind((0, 0))
+
+    def open_again(self) -> None:
+        """A new socket in place of this one, whose answers are nobody's business any more. Raises TargetError."""
+        self._socket.close()
+        try:
+            self.open()
+        except OSError as error:
+            raise TargetError(f"{self._name}: {error.strerror or error}") from None
 
     def close(self) -> None:
         """Close the socket."""

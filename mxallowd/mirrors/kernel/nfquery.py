@@ -1,106 +1,139 @@
-"""Elements of sets and named counters, read from the kernel and changed there directly (linux/netfilter/nf_tables.h).
+"""Sets, their elements and named counters of one table, read from the kernel and changed there directly.
 
-libnftables reads and sorts all sets of a table to look up one element, or one counter: 1.9 s for a set of 200,000
-elements. Before it adds an element, it reads all interval sets of the host, in every table: half a second if one of
-them is a list of countries. The kernel itself answers within some microseconds. This module reads the kernel's answers
-as if they came from the network.
+No library of nft's takes part. It would read all sets of the host, of every table: what a newer nft has written there
+makes an older one crash, a list of countries takes it half a second, and one element of a set of 200,000 two seconds.
+Here the kernel is asked for what stands in the operator's table under our names, and for nothing else, and it answers
+within some microseconds.
 """
 import errno
-import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 
-from mxallowd.mirrors import TargetError, TargetFull
+from mxallowd.mirrors import TargetError, TargetFull, TargetRejects
 from mxallowd.mirrors.kernel.netlink import (
-    ACK,
     CREATE,
     DONE,
     DUMP,
     DUMP_INTERRUPTED,
     ERROR,
-    NESTED,
+    EXCLUSIVE,
     REQUEST,
     Netlink,
-    attribute,
     attributes,
     error_number,
     error_text,
     generic,
-    header,
     nested,
-    packed,
+)
+from mxallowd.mirrors.kernel.nfmessages import (
+    COUNTER_PACKETS,
+    GENERATION,
+    GETGEN,
+    GETOBJ,
+    GETSET,
+    GETSETELEM,
+    LIST_ELEMENTS,
+    NAME,
+    NEWGEN,
+    NEWOBJ,
+    NEWSET,
+    NEWSETELEM,
+    NEWTABLE,
+    OBJECT_COUNTER,
+    OBJECT_DATA,
+    OBJECT_TYPE,
+    TABLE,
+    Batch,
+    Remaining,
+    SetFound,
+    elements,
+    key_alone,
+    number,
+    set_declared,
+    set_found,
+    text,
 )
 
 FAMILIES = {"inet": 1, "ip": 2, "netdev": 5, "bridge": 7, "ip6": 10}  # NFPROTO_, linux/netfilter.h
-_GETSETELEM, _NEWSETELEM = 10 << 8 | 13, 10 << 8 | 12  # NFNL_SUBSYS_NFTABLES
-_GETOBJ, _NEWOBJ = 10 << 8 | 19, 10 << 8 | 18
-_OBJ_TABLE, _OBJ_NAME, _OBJ_TYPE, _OBJ_DATA, _COUNTER_PACKETS = 1, 2, 3, 4, 2
-_OBJECT_COUNTER = 1
-_DELSETELEM = 10 << 8 | 14
-_BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # linux/netfilter/nfnetlink.h
-_SUBSYSTEM = generic(0, 10)
-_ELEM_TIMEOUT = 4
-# Elements of one message: their list is an attribute, which has at most 65,535 bytes.
-_ELEMENTS = 1000
 _BATCH_TIMEOUT_S = 30.0
-_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEM = 1, 2, 3, 1
-_ELEM_KEY, _ELEM_EXPIRATION, _DATA_VALUE = 1, 5, 1
 # Requests in flight: their answers fit into the smallest receive buffer.
 _WINDOW = 64
 _DUMP_TRIES = 6
-
-Remaining = float | None
-"""Seconds until an element ends; None: it never does."""
-Element = tuple[bytes, int | None]
-"""A key, and the seconds that it is to live; None: for ever."""
-
-
-# What nearly all elements of a set with timeouts look like: key, timeout and expiration, in this order. Reading them
-# attribute by attribute takes five times as long, and a start waits for it.
-_USUAL = {size: struct.Struct(f"=8s4s{size}s12s4s8s") for size in (4, 16)}
-
-
-class _Batch:
-    """The messages of one transaction, put together as they come: there may be a million elements."""
-
-    def __init__(self, netlink: Netlink) -> None:
-        self._netlink = netlink
-        self.first = netlink.sequence + 1
-        self._data = bytearray(_border(_BATCH_BEGIN))
-        self._last = 0
-
-    def append(self, kind: int, flags: int, body: bytes) -> None:
-        """One more message."""
-        self._last = len(self._data)
-        self._data += self._netlink.message(kind, REQUEST | flags, body)
-
-    def whole(self) -> bytearray:
-        """All of it, its end included; nothing where there is no message. Called once.
-
-        An error comes back for any message, a success for the last one alone: some hundred answers would not fit
-        into the socket.
-        """
-        if not self._last:
-            return bytearray()
-        length, kind, flags, sequence, port = header.unpack_from(self._data, self._last)
-        header.pack_into(self._data, self._last, length, kind, flags | ACK, sequence, port)
-        self._data += _border(_BATCH_END)
-        return self._data
+# What the kernel says of one element that it does not take. All else is about the set, the table or the machine.
+_OF_ELEMENTS = frozenset({
+    errno.EINVAL, errno.ERANGE, errno.EEXIST, errno.EOPNOTSUPP, errno.EBUSY, errno.EPROTO, errno.EAFNOSUPPORT,
+    errno.EADDRNOTAVAIL, errno.EOVERFLOW})
 
 
 class NfQuery:
     """A netlink socket that asks about one table."""
 
     def __init__(self, family: str, table: str) -> None:
-        self._generic = generic(FAMILIES[family])
-        # NFTA_SET_ELEM_LIST_TABLE and NFTA_OBJ_TABLE have the same number.
-        self._table = packed(_LIST_TABLE, table.encode() + b"\0")
+        """Raises OSError."""
+        self._family = FAMILIES[family]
+        self._name = table
+        self._table = generic(self._family) + text(TABLE, table)
         self._netlink = Netlink("nf_tables")
 
     def close(self) -> None:
         """Close the socket."""
         self._netlink.close()
+
+    # ---- the table
+
+    def sets(self, names: Iterable[str]) -> dict[str, SetFound]:
+        """Those of these sets that are there. Raises TargetError."""
+        found = {}
+        for name in names:
+            answer = self._ask(GETSET, self._set_of(name), NEWSET, f"set {name}")
+            if answer is not None:
+                found[name] = set_found(answer)
+        return found
+
+    def create(self, sets: Iterable[tuple[str, str, int]], counters: Iterable[str]) -> None:
+        """The table, sets (name, type, size) that are not there, and counters that may be. Raises TargetError."""
+        batch = self.batch()
+        batch.append(NEWTABLE, CREATE)
+        for place, (name, kind, size) in enumerate(sets, 1):
+            batch.append(NEWSET, CREATE | EXCLUSIVE, text(NAME, name), set_declared(kind, size, place))
+        for name in counters:
+            batch.append(NEWOBJ, CREATE, text(NAME, name), number(OBJECT_TYPE, OBJECT_COUNTER), nested(OBJECT_DATA))
+        try:
+            self.commit(batch)
+        except TargetRejects as error:
+            raise TargetError(f"cannot create the sets: {error}") from None
+
+    def packets(self, counter: str) -> int | None:
+        """The packets of a named counter; None where there is none of that name. Raises TargetError."""
+        body = self._table + text(NAME, counter) + number(OBJECT_TYPE, OBJECT_COUNTER)
+        answer = self._ask(GETOBJ, body, NEWOBJ, f"counter {counter}")
+        if answer is None:
+            return None
+        data = next((inner for what, inner in attributes(answer[4:]) if what == OBJECT_DATA), None)
+        values = dict(attributes(data)) if data is not None else {}
+        return int.from_bytes(values.get(COUNTER_PACKETS, b""), "big")
+
+    def generation(self) -> int:
+        """A number that another one follows with each transaction of anybody in this network. Raises TargetError."""
+        answer = self._ask(GETGEN, generic(0), NEWGEN, "generation")
+        values = dict(attributes(answer[4:])) if answer is not None else {}
+        return int.from_bytes(values.get(GENERATION, b""), "big")
+
+    def _ask(self, kind: int, body: bytes, wanted: int, what: str) -> memoryview | None:
+        """The answer of this type; None where the kernel says that there is no such thing."""
+        self._netlink.send(self._netlink.message(kind, REQUEST, body))
+        while True:
+            for found, _, answer in self._netlink.receive(self._netlink.sequence):
+                if found == ERROR:
+                    _check_error(answer, what)
+                    return None
+                if found == wanted:
+                    return answer
+
+    def _set_of(self, name: str) -> bytes:
+        return self._table + text(NAME, name)
+
+    # ---- elements
 
     def get(self, name: str, keys: Sequence[bytes]) -> dict[bytes, Remaining]:
         """Those of the keys (4 or 16 bytes) that the set holds. Raises TargetError."""
@@ -108,71 +141,16 @@ class NfQuery:
         for first in range(0, len(keys), _WINDOW):
             some = keys[first : first + _WINDOW]
             asked_from = self._netlink.sequence + 1
-            requests = b"".join(self._request(name, key) for key in some)
-            self._netlink.send(requests)
+            self._netlink.send(b"".join(self._request(name, key) for key in some))
             answered = 0
             while answered < len(some):
                 for kind, _, body in self._netlink.receive(asked_from):
                     answered += 1
-                    if kind == _NEWSETELEM:
-                        found.update(_elements(body))
+                    if kind == NEWSETELEM:
+                        found.update(elements(body))
                     elif kind == ERROR:
                         _check_error(body, f"set {name}")
         return found
-
-    def change(self, removed: Mapping[str, Sequence[bytes]], added: Mapping[str, Iterable[Element]],
-               emptied: Iterable[str] = ()) -> None:
-        """One transaction: empty sets, take keys out of sets, enter others with the seconds that are left to them.
-
-        None: for ever. Raises TargetError, TargetFull; nothing has changed then.
-        """
-        batch = _Batch(self._netlink)
-        for name in emptied:
-            batch.append(_DELSETELEM, 0, self._set_of(name))
-        for name, keys in removed.items():
-            self._append(batch, (_DELSETELEM, 0), name, ((key, None) for key in keys))
-        for name, elements in added.items():
-            self._append(batch, (_NEWSETELEM, CREATE), name, elements)
-        data = batch.whole()
-        if data:
-            self._transact(batch.first, data)
-
-    def _append(self, batch: "_Batch", what: tuple[int, int], name: str, elements: Iterable[Element]) -> None:
-        rest = iter(elements)
-        while some := b"".join(_element(key, seconds) for key, seconds in islice(rest, _ELEMENTS)):
-            batch.append(*what, self._set_of(name) + nested(_LIST_ELEMENTS, some))
-
-    def _transact(self, first: int, data: bytearray) -> None:
-        # The whole of it is one message to the socket.
-        self._netlink.room(len(data))
-        self._netlink.wait_at_most(_BATCH_TIMEOUT_S)
-        try:
-            self._netlink.send(data)
-            while True:
-                for kind, _, body in self._netlink.receive(first):
-                    if kind == ERROR:
-                        _check_batch(body)
-                        return
-        finally:
-            self._netlink.wait_at_most()
-
-    def _set_of(self, name: str) -> bytes:
-        return self._generic + self._table + packed(_LIST_SET, name.encode() + b"\0")
-
-    def packets(self, counter: str) -> int | None:
-        """The packets of a named counter; None where there is none of that name. Raises TargetError."""
-        body = self._generic + self._table + packed(_OBJ_NAME, counter.encode() + b"\0") + packed(
-            _OBJ_TYPE, struct.pack("!I", _OBJECT_COUNTER))
-        self._netlink.send(self._netlink.message(_GETOBJ, REQUEST, body))
-        while True:
-            for kind, _, answer in self._netlink.receive(self._netlink.sequence):
-                if kind == ERROR:
-                    _check_error(answer, f"counter {counter}")
-                    return None
-                if kind == _NEWOBJ:
-                    data = next((inner for what, inner in attributes(answer[4:]) if what == _OBJ_DATA), None)
-                    values = dict(attributes(data)) if data is not None else {}
-                    return int.from_bytes(values.get(_COUNTER_PACKETS, b""), "big")
 
     def dump(self, name: str, limit_s: float) -> tuple[dict[bytes, Remaining], bool]:
         """What the set holds, and whether that is complete: the time is limited. Raises TargetError.
@@ -188,8 +166,7 @@ class NfQuery:
                 return found, True
             if time.monotonic() >= deadline:
                 # The kernel is in the middle of its answer, and would take no other question on this socket.
-                self._netlink.close()
-                self._netlink.open()
+                self._netlink.open_again()
                 break
         return found, False
 
@@ -205,78 +182,60 @@ class NfQuery:
                     return found, complete
                 if kind == ERROR:
                     _check_error(body, f"set {name}", missing_is_error=True)
-                elif kind == _NEWSETELEM:
-                    found.update(_elements(body))
+                elif kind == NEWSETELEM:
+                    found.update(elements(body))
         return found, False
 
     def _request(self, name: str, key: bytes | None) -> bytes:
-        body = self._set_of(name)
         if key is None:
-            return self._netlink.message(_GETSETELEM, REQUEST | DUMP, body)
-        value = nested(_ELEM_KEY, packed(_DATA_VALUE, key))
-        body += nested(_LIST_ELEMENTS, nested(_LIST_ELEM, value))
-        return self._netlink.message(_GETSETELEM, REQUEST, body)
+            return self._netlink.message(GETSETELEM, REQUEST | DUMP, self._set_of(name))
+        return self._netlink.message(
+            GETSETELEM, REQUEST, self._set_of(name) + nested(LIST_ELEMENTS, key_alone(key)))
 
+    # ---- transactions
 
-def _border(kind: int) -> bytes:
-    return header.pack(header.size + len(_SUBSYSTEM), kind, REQUEST, 0, 0) + _SUBSYSTEM
+    def batch(self) -> Batch:
+        """An empty one. Raises TargetError."""
+        return Batch(self._netlink, self._family, self._name, self._netlink.room(0))
 
+    def room(self, size: int) -> int:
+        """How long a transaction may be, which one would like to be of this length. Raises TargetError."""
+        return self._netlink.room(size)
 
-def _element(key: bytes, seconds: int | None) -> bytes:
-    """An element of a list: its key, and the milliseconds that it lives."""
-    value = attribute.pack(8 + len(key), _ELEM_KEY | NESTED) + attribute.pack(4 + len(key), _DATA_VALUE) + key
-    if seconds is not None:
-        value += attribute.pack(12, _ELEM_TIMEOUT) + (1000 * seconds).to_bytes(8, "big")
-    return attribute.pack(4 + len(value), _LIST_ELEM | NESTED) + value
+    def commit(self, batch: Batch) -> bool:
+        """Carry it out, in one transaction where it is not too long; whether it was one.
+
+        Raises TargetError, TargetFull, TargetRejects; nothing has changed then, or some of the parts.
+        """
+        size = batch.finish()
+        room = self._netlink.room(size)
+        self._netlink.wait_at_most(_BATCH_TIMEOUT_S)
+        try:
+            for first, part in batch.parts(room):
+                self._netlink.send(part)
+                self._wait_for(first)
+        finally:
+            self._netlink.wait_at_most()
+        return size <= room
+
+    def _wait_for(self, first: int) -> None:
+        while True:
+            for kind, _, body in self._netlink.receive(first):
+                if kind == ERROR:
+                    _check_batch(body)
+                    return
 
 
 def _check_batch(body: memoryview) -> None:
-    number = error_number(body)
-    if number == errno.ENFILE:
+    found = error_number(body)
+    if found == errno.ENFILE:
         raise TargetFull("the set is full")
-    if number:
-        raise TargetError(error_text(number))
-
-
-def _elements(body: memoryview) -> Mapping[bytes, Remaining]:
-    """The elements in a NFT_MSG_NEWSETELEM: behind 4 bytes of nfgenmsg, a list in attributes."""
-    found: dict[bytes, Remaining] = {}
-    for kind, elements in attributes(body[4:]):
-        if kind != _LIST_ELEMENTS:
-            continue
-        if _read_usual(elements, found):
-            continue
-        for _, element in attributes(elements):
-            key = b""
-            remaining: Remaining = None
-            for what, value in attributes(element):
-                if what == _ELEM_KEY:
-                    key = next((bytes(data) for inner, data in attributes(value) if inner == _DATA_VALUE), b"")
-                elif what == _ELEM_EXPIRATION and len(value) == 8:
-                    remaining = int.from_bytes(value, "big") / 1000
-            if key:
-                found[key] = remaining
-    return found
-
-
-def _read_usual(elements: memoryview, found: dict[bytes, Remaining]) -> bool:
-    """Read elements that all look as nearly all do; False: some do not, and nothing was read."""
-    for size, usual in _USUAL.items():
-        if not elements or len(elements) % usual.size:
-            continue
-        rows = list(usual.iter_unpack(elements))
-        head = rows[0][0], rows[0][1], rows[0][4]
-        shape = [attribute.unpack(one) for one in (head[0][:4], head[0][4:], *head[1:])]
-        wanted = [(usual.size, _LIST_ELEM), (8 + size, _ELEM_KEY), (4 + size, _DATA_VALUE), (12, _ELEM_EXPIRATION)]
-        if [(length, kind & ~NESTED) for length, kind in shape] == wanted and all(
-                (row[0], row[1], row[4]) == head for row in rows):
-            found.update((row[2], int.from_bytes(row[5], "big") / 1000) for row in rows)
-            return True
-    return False
+    if found:
+        raise (TargetRejects if found in _OF_ELEMENTS else TargetError)(error_text(found))
 
 
 def _check_error(body: memoryview, name: str, *, missing_is_error: bool = False) -> None:
-    """Raise TargetError, but where the answer only says that there is no such element."""
-    number = error_number(body)
-    if number and (missing_is_error or number != errno.ENOENT):
-        raise TargetError(f"{name}: {error_text(number)}")
+    """Raise TargetError, but where the answer only says that there is no such thing."""
+    found = error_number(body)
+    if found and (missing_is_error or found != errno.ENOENT):
+        raise TargetError(f"{name}: {error_text(found)}")

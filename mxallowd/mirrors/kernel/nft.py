@@ -1,25 +1,26 @@
 """Kernel table nft: sets with timeouts in a table of the operator's.
 
-    mx_white4, mx_white6    all whitelisted hosts, with the time that is left to them: these must be there
+    mx_white4, mx_white6    all whitelisted hosts, with the time that is left to them: these must be there, but for that
+                            of IPv6 where no server has such an address
     mx_used4, mx_used6      those of them that have reached the real server, if the ruleset has such sets: it accepts
                             them in the kernel alone, and shows the daemon the first connection of the others
+    mx_fresh4, mx_fresh6    those of them that no contact renews yet, with the time until one does, if the ruleset has
+                            such sets: it need not show the daemon their contacts
     mx_refused, mx_accepted named counters of rules, if the ruleset has them
 
-Elements without a timeout are the operator's own: they are never changed. libnftables lists and creates sets. Messages
-to the kernel (nfquery.py) change the elements, one transaction each. Before a change the kernel is asked which of the
-hosts are there, for two reasons: to delete a missing element would make the whole transaction fail, and on most kernels
-the time of an element can be changed only by deleting it in the same transaction. A filling only adds elements: others
-end by themselves, and before Linux 6.12 an element that is there already keeps its time.
+Elements without a timeout are the operator's own: they are never changed. Before a change the kernel is asked which of
+the hosts are there, for two reasons: to delete a missing element would make the whole transaction fail, and on most
+kernels the time of an element can be changed only by deleting it in the same transaction. A filling only adds elements:
+others end by themselves, and before Linux 6.12 an element that is there already keeps its time. The sets of fresh hosts
+are emptied in the same transaction: who stands there too long is not renewed.
 """
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from mxallowd.engine.events import MAPPED
 from mxallowd.errors import StartError
-from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull
-from mxallowd.mirrors.kernel.libnftables import Nft, open_nft
-from mxallowd.mirrors.kernel.nfquery import Element, NfQuery
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects
+from mxallowd.mirrors.kernel.nfmessages import Batch, Remaining
+from mxallowd.mirrors.kernel.nfquery import NfQuery
+from mxallowd.mirrors.kernel.nftset import Filling, NftSet, Role
 
 # Reading a set takes the kernel a time that grows with the square of its size: 400,000 elements in this one.
 READ_S = 5.0
@@ -29,49 +30,10 @@ TOLERANCE_S = 2
 COUNTERS = {"mx_refused": "refused", "mx_accepted": "accepted"}
 # At most so many entries each; a set may hold hosts that the daemon has given up but the kernel has not yet.
 LARGEST_SET = 1 << 24
-
-
-class _Set:
-    """One set of the table."""
-
-    def __init__(self, name: str, version: int, *, used: bool) -> None:
-        self.name = name
-        self.version = version
-        self.used = used
-        self.kind = f"ipv{version}_addr"
-        self.present = False
-        self.size: int | None = None
-        self.own: set[bytes] = set()  # elements without a timeout
-
-    def key(self, host: bytes) -> bytes:
-        """A host as the set has it."""
-        return host[12:] if self.version == 4 else host
-
-    def host(self, key: bytes) -> bytes:
-        """A key as the daemon has it."""
-        return MAPPED + key if self.version == 4 else key
-
-    def takes(self, host: bytes) -> bool:
-        """Whether the host is of the set's family."""
-        return host.startswith(MAPPED) == (self.version == 4)
-
-    def elements(self, entries: Iterable[Listed], own: set[bytes]) -> Iterator[Element]:
-        """What of these is to be in it beside the operator's own."""
-        for one in entries:
-            if self.takes(one.host) and (one.used or not self.used) and (key := self.key(one.host)) not in own:
-                yield key, one.remaining_s
-
-    def fault(self, found: dict[str, Any]) -> str | None:
-        """Why the set that was found cannot be used."""
-        flags = found.get("flags", [])
-        flags = [flags] if isinstance(flags, str) else flags
-        if found.get("type") != self.kind:
-            return f"set {self.name} is of type {found.get('type')}, it must be {self.kind}"
-        if "timeout" not in flags:
-            return f"set {self.name} has no timeouts, declare it with flags timeout"
-        if "interval" in flags:
-            return f"set {self.name} holds intervals, declare it with flags timeout alone"
-        return None
+# What a host adds to a transaction at most: it is taken out of three sets, and entered into them; and what names these.
+HOST_BYTES, BATCH_BYTES = 3 * (28 + 52), 4096
+PROBE_S = 1
+PROBES = 3
 
 
 class NftTable:
@@ -80,182 +42,246 @@ class NftTable:
     expires = True
     sample = 32
 
-    def __init__(self, table: str, *, setup: bool, max_entries: int) -> None:
+    def __init__(self, table: str, *, setup: bool, max_entries: int, ipv6: bool = True) -> None:
+        """`table` is family and name; `ipv6`: whether a server has such an address."""
         self.name = f"nft {table}"
         self._table = table
         self._setup = setup
         self._size = min(2 * max_entries, LARGEST_SET)
-        self._sets = [
-            _Set("mx_white4", 4, used=False), _Set("mx_white6", 6, used=False),
-            _Set("mx_used4", 4, used=True), _Set("mx_used6", 6, used=True)]
-        self._nft: Nft | None = None
-        self._query: NfQuery | None = None
+        self._sets = [NftSet(role, version) for role in Role for version in (4, 6)]
+        self._needed = {f"{Role.WHITE.value}{version}" for version in ((4, 6) if ipv6 else (4,))}
+        self._connection: NfQuery | None = None
+        # At this generation of the ruleset the operator's own elements were all known.
+        self._known_at: int | None = None
 
     # ---- the operator's table
 
     def open(self) -> None:
-        """Load the library, and open a socket. Raises StartError."""
+        """Open a socket. Raises StartError."""
         try:
-            self._nft = open_nft()
-            self._query = NfQuery(*self._table.split())
+            self._connection = NfQuery(*self._table.split())
         except OSError as error:
             raise StartError(f"{self.name}: {error}") from None
 
     def close(self) -> None:
-        """Give back both."""
-        if self._nft:
-            self._nft.close()
-        if self._query:
-            self._query.close()
+        """Close it."""
+        if self._connection:
+            self._connection.close()
+
+    @property
+    def _query(self) -> NfQuery:
+        assert self._connection
+        return self._connection
 
     def inspect(self) -> None:
         """See whether the sets are there and of the right kind; create what is missing, where that was asked for."""
-        found = self._list_sets()
+        found = self._query.sets(one.name for one in self._sets)
         missing = [one for one in self._sets if one.name not in found]
         if self._setup and missing:
-            self._create(missing)
-            found = self._list_sets()
+            self._query.create(((one.name, one.kind, self._size) for one in missing), COUNTERS)
+            found = self._query.sets(one.name for one in self._sets)
+            self._known_at = None
+        if not found:
+            raise TargetError(f"table {self._table} or its sets are missing: load your ruleset, or use --nft-setup")
         for one in self._sets:
-            one.present = one.name in found
-            if one.present:
-                fault = one.fault(found[one.name])
-                if fault:
-                    raise TargetError(fault)
-                one.size = found[one.name].get("size")
-            elif not one.used:
-                raise TargetError(f"set {one.name} is missing" if found else f"table {self._table} or its sets are "
-                                 "missing")
+            if one.name in found:
+                one.found(found[one.name], self._table)
+            else:
+                one.present = False
+                if one.name in self._needed:
+                    raise TargetError(f"set {one.name} is missing: {one.remedy(self._table)}")
 
-    def _list_sets(self) -> dict[str, dict[str, Any]]:
-        assert self._nft
-        try:
-            listed = self._nft.ask(f"list sets table {self._table}")
-        except TargetError as error:
-            if "No such file or directory" in str(error):
-                return {}
-            raise
-        return {one["set"]["name"]: one["set"] for one in listed if "set" in one}
+    def probe(self) -> None:
+        """Enter an address that no packet can come from, for a second, see it there, and take it out again."""
+        keys = {one.name: key for one in self._sets if one.present and (key := self._free_key(one)) is not None}
+        for _ in range(PROBES):
+            batch = self._query.batch()
+            for name, key in keys.items():
+                batch.enter(name, key, PROBE_S)
+            try:
+                self._commit(batch)
+            except TargetFull:
+                # So far it came, and no further is asked for.
+                return
+            there = {name: [key] for name, key in keys.items() if self._query.get(name, [key])}
+            try:
+                batch = self._query.batch()
+                for name, found in there.items():
+                    batch.remove(name, found)
+                self._commit(batch)
+            except TargetError:
+                # It ended in between.
+                continue
+            if len(there) == len(keys):
+                return
+        raise TargetError("what is entered into the sets is not found there")
 
-    def _create(self, missing: Sequence[_Set]) -> None:
-        # What is there stays as it is: adding a set again would change its size.
-        assert self._nft
-        self._nft.run("".join([
-            f"add table {self._table}\n",
-            *(f"add set {self._table} {one.name} {{ type {one.kind}; flags timeout; size {self._size}; }}\n"
-              for one in missing),
-            *(f"add counter {self._table} {name}\n" for name in COUNTERS)]))
+    def _free_key(self, one: NftSet) -> bytes | None:
+        held = self._query.get(one.name, one.no_sources)
+        return next((key for key in one.no_sources if key not in held), None)
 
     # ---- elements
 
     def read(self) -> tuple[list[Copied], bool]:
         """What the sets hold."""
         self.inspect()
-        assert self._query
-        times: dict[bytes, float | None] = {}
+        generation = self._query.generation()
+        times: dict[bytes, Remaining] = {}
         used: set[bytes] = set()
+        fresh: dict[bytes, int] = {}
         complete = True
         for one in self._sets:
             if not one.present:
                 continue
             held, all_of_it = self._query.dump(one.name, READ_S)
             complete = complete and all_of_it
-            one.own = {key for key, remaining in held.items() if remaining is None}
-            if one.used:
+            one.own = {key: raw for key, raw in held.items() if isinstance(raw, bytes)}
+            if one.role is Role.USED:
                 used.update(map(one.host, held))
-            else:
+            elif one.role is Role.WHITE:
                 times.update((one.host(key), remaining) for key, remaining in held.items())
-        return [Copied(host, None if remaining is None else int(remaining), host in used)
-                for host, remaining in times.items()], complete
+            else:
+                fresh.update((one.host(key), int(left)) for key, left in held.items() if not isinstance(left, bytes))
+        self._known_at = generation if complete else None
+        keeping = [one for one in self._sets if one.present and one.role is Role.FRESH]
+        return [Copied(host, None if isinstance(left, bytes) else int(left), host in used,
+                       fresh.get(host, 0) if any(one.takes(host) for one in keeping) else None)
+                for host, left in times.items()], complete
 
     def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
-        """Enter hosts, or correct their time, and take others out, in one transaction."""
+        """Enter hosts, or correct their time, and take others out, in one transaction where that has room."""
+        listed = list({one.host: one for one in listed}.values())
+        hosts = len(listed) + len(unlisted)
+        most = max(1, (self._query.room(BATCH_BYTES + HOST_BYTES * hosts) - BATCH_BYTES) // HOST_BYTES)
+        for first in range(0, hosts, most):
+            from_unlisted = max(0, first - len(listed)), max(0, first + most - len(listed))
+            self._change_some(listed[first : first + most], unlisted[slice(*from_unlisted)])
+
+    def _change_some(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         try:
             self._change(listed, unlisted)
         except TargetFull:
+            # Which set it is, nobody says. Without the fresh ones, contacts are shown that need not be.
+            if not any(one.present for one in self._sets if one.role is Role.FRESH):
+                raise
+            self._change([one._replace(fresh_s=0) for one in listed], unlisted)
+        except TargetRejects:
             raise
         except TargetError:
             # An element may have ended between the question and the transaction; what else is wrong fails again.
             self._change(listed, unlisted)
 
     def _change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
-        assert self._query
-        removed: dict[str, list[bytes]] = {}
-        added: dict[str, Iterable[Element]] = {}
+        batch = self._query.batch()
         for one in self._sets:
-            if not one.present and one.used:
+            # Where one that must be there is not, a change is still tried, and fails.
+            if not one.present and one.name not in self._needed:
                 continue
-            wanted: dict[bytes, int | None] = {
-                one.key(entry.host): entry.remaining_s for entry in listed
-                if one.takes(entry.host) and (entry.used or not one.used)}
-            gone = [one.key(host) for host in unlisted if one.takes(host)]
-            held = self._query.get(one.name, [*wanted, *gone])
-            out = {key for key in gone if held.get(key) is not None}
-            for key, remaining in held.items():
-                seconds = wanted.get(key)
-                if remaining is None:
-                    one.own.add(key)
+            wanted = {one.key(entry.host): seconds for entry in listed
+                      if one.takes(entry.host) and (seconds := one.seconds(entry))}
+            gone = {one.key(host) for host in unlisted if one.takes(host)}
+            if one.role is Role.FRESH:
+                gone |= {one.key(entry.host) for entry in listed if one.takes(entry.host) and not one.seconds(entry)}
+            held = self._query.get(one.name, [*wanted, *(gone - wanted.keys())])
+            out = []
+            for key, left in held.items():
+                if isinstance(left, bytes):
+                    one.own[key] = left
                     wanted.pop(key, None)
-                elif seconds is not None and abs(remaining - seconds) < TOLERANCE_S:
+                elif key in wanted and abs(left - wanted[key]) < TOLERANCE_S:
                     del wanted[key]
-                elif seconds is not None:
-                    out.add(key)
-            removed[one.name], added[one.name] = sorted(out), wanted.items()
-        self._query.change(removed, added)
+                else:
+                    out.append(key)
+            batch.remove(one.name, sorted(out))
+            for key, seconds in wanted.items():
+                batch.enter(one.name, key, seconds)
+        self._commit(batch)
 
     def refill(self, entries: Listing) -> int:
         """Enter all of these in one transaction; where there is no room, in place of all that is there."""
         self.inspect()
         try:
-            return self._fill(entries, flush=False)
+            return self._fill(entries, emptied=False)
         except TargetFull:
-            return self._fill(entries, flush=True)
+            return self._fill(entries, emptied=True)
 
     def flush(self) -> None:
         """Empty the sets, but for the operator's own."""
         self.inspect()
-        self._fill(Listing((), 0), flush=True)
+        self._fill(Listing((), 0), emptied=True)
 
-    def _fill(self, entries: Listing, *, flush: bool) -> int:
-        assert self._query
-        added: dict[str, Iterable[Element]] = {}
-        left_out = 0
-        for one in self._sets:
-            if not one.present:
-                continue
-            own = self._own(one, read=flush)
-            wanted: Iterable[Element] = one.elements(entries, own)
-            if one.size is not None and len(entries) > one.size - len(own):
-                room = max(0, one.size - len(own))
-                left_out += max(0, sum(1 for _ in wanted) - room)
-                wanted = islice(one.elements(entries.best_first(), own), room)
-            added[one.name] = chain(((key, None) for key in own), wanted)
-        self._query.change({}, added, emptied=added if flush else ())
-        return left_out
+    def _fill(self, entries: Listing, *, emptied: bool) -> int:
+        present = [one for one in self._sets if one.present]
+        self._learn_own(present)
+        filling = Filling(entries, present)
+        batch = self._query.batch()
+        for one in present:
+            if emptied or one.role is Role.FRESH:
+                batch.empty(one.name)
+                for raw in one.own.values():
+                    batch.restore(one.name, raw)
+        for one, key, seconds in filling.places():
+            batch.enter(one.name, key, seconds)
+        size = batch.finish()
+        if emptied and len(entries) and size > self._query.room(size):
+            self._make_room(filling, present)
+            return self._fill(entries, emptied=False)
+        self._commit(batch)
+        return filling.left_out
 
-    def _own(self, one: _Set, *, read: bool) -> set[bytes]:
-        """The operator's own elements, as far as they are known, or can be read in time."""
-        assert self._query
-        if read:
-            held, _ = self._query.dump(one.name, OWN_S)
-            one.own.update(key for key, remaining in held.items() if remaining is None)
-        # He may have removed some since.
-        one.own = {key for key, remaining in self._query.get(one.name, sorted(one.own)).items() if remaining is None}
-        return one.own
+    def _make_room(self, filling: Filling, present: Sequence[NftSet]) -> None:
+        """Take out who is not to stay, where one transaction cannot exchange all: who stays is there meanwhile."""
+        stay: dict[str, set[bytes]] = {one.name: set() for one in present}
+        for one, key, _ in filling.places():
+            stay[one.name].add(key)
+        for one in present:
+            held, _ = self._query.dump(one.name, READ_S)
+            gone = [key for key in held if key not in stay[one.name] and key not in one.own]
+            batch = self._query.batch()
+            batch.remove(one.name, sorted(
+                key for key, left in self._query.get(one.name, gone).items() if not isinstance(left, bytes)))
+            self._commit(batch)
+
+    def _commit(self, batch: Batch) -> None:
+        before = self._query.generation()
+        if before != self._known_at:
+            self._known_at = None
+        self._query.commit(batch)
+        # Ours is one step; with any other, the operator may have entered something.
+        after = self._query.generation()
+        if self._known_at is not None:
+            self._known_at = after if after - before <= 1 else None
+
+    def _learn_own(self, present: Iterable[NftSet]) -> None:
+        """Know the operator's own elements, as far as they can be read in time."""
+        generation = self._query.generation()
+        if generation == self._known_at:
+            return
+        complete = True
+        for one in present:
+            held, all_of_it = self._query.dump(one.name, OWN_S)
+            found = {key: raw for key, raw in held.items() if isinstance(raw, bytes)}
+            if not all_of_it:
+                complete = False
+                # He may have removed some of the others since.
+                again = self._query.get(one.name, sorted(one.own.keys() - found.keys()))
+                found |= {key: raw for key, raw in again.items() if isinstance(raw, bytes)}
+            one.own = found
+        self._known_at = generation if complete else None
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:
         """Those of these hosts that are not in a set where they must be."""
-        assert self._query
         found: set[bytes] = set()
         for one in self._sets:
-            if one.used and not one.present:
+            if one.role is Role.FRESH or not (one.present or one.name in self._needed):
                 continue
-            keys = [one.key(host) for host, used in hosts.items() if one.takes(host) and (used or not one.used)]
+            keys = [one.key(host) for host, used in hosts.items()
+                    if one.takes(host) and (used or one.role is Role.WHITE)]
             held = self._query.get(one.name, keys)
             found.update(one.host(key) for key in keys if key not in held)
         return found
 
     def totals(self) -> dict[str, int]:
         """Packets that the named counters have counted."""
-        assert self._query
         counted = {word: self._query.packets(name) for name, word in COUNTERS.items()}
         return {word: packets for word, packets in counted.items() if packets is not None}

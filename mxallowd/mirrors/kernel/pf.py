@@ -11,6 +11,8 @@ from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull
 from mxallowd.mirrors.kernel.helper import Operation, Verb
 from mxallowd.mirrors.kernel.privileged import Privileged
 
+NOBODY = packed("255.255.255.255")  # no packet has such a source
+
 
 class PfTable:
     """One table of pf."""
@@ -35,6 +37,10 @@ class PfTable:
         """See whether the table is there."""
         if self._table not in self._helper.ask(Verb.INSPECT).split():
             raise TargetError(f"table <{self._table}> is missing: declare it in pf.conf, table <{self._table}> persist")
+
+    def probe(self) -> None:
+        """Take out what is not there: that needs the same rights as a change, and an entry would have no end."""
+        self._helper.ask(Verb.CHANGE, [(Operation.DELETE, 0, 0, NOBODY)])
 
     def read(self) -> tuple[list[Copied], bool]:
         """What the table holds; networks and what is no address are passed over."""

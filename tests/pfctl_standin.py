@@ -2,7 +2,8 @@
 
 It knows the syntax that FreeBSD, OpenBSD and NetBSD have in common for tables, and refuses every other word. A file in
 the directory is a table; each call is recorded in `calls`, with its input, in order. The file `limit` is as "set limit
-table-entries" is in pf.conf.
+table-entries" is in pf.conf, `rejects` has addresses that the kernel takes into no table, and with `read-only` no table
+may be changed.
 """
 import json
 import socket
@@ -63,6 +64,11 @@ def main() -> None:
         print(f"{len(known & set(given))}/{len(given)} addresses match." if not quiet else "", file=sys.stderr)
         sys.exit(0 if known >= set(given) else 2)
     elif command in ("add", "delete", "replace"):
+        if (directory / "read-only").exists():
+            fail("pfctl: /dev/pf: Permission denied")
+        rejects = directory / "rejects"
+        if command != "delete" and rejects.exists() and set(given) & set(rejects.read_text(encoding="ascii").split()):
+            fail("pfctl: Invalid argument.")
         after = {"add": known | set(given), "delete": known - set(given), "replace": set(given)}[command]
     else:
         fail(f"pfctl: unknown command {command}")

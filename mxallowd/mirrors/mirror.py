@@ -217,8 +217,9 @@ class Mirror:
             try:
                 self._fill()
             except TargetRejects:
-                self._rejected.add(self._search().rejected)
-                self._fill()
+                found = self._search()
+                self._rejected.add(found.rejected)
+                self._fill_again(found)
         elif not self._fault:
             while self._dirty_used or self._dirty:
                 self._rejected.add(rejection.change(self._target, *self._batch(BATCH)).rejected)
@@ -339,8 +340,9 @@ class Mirror:
         try:
             left_out, entries = await self._do(self._fill)
         except TargetRejects:
-            self._take_rejected(await self._do(self._search))
-            left_out, entries = await self._do(self._fill)
+            found = await self._do(self._search)
+            self._take_rejected(found)
+            left_out, entries = await self._do(lambda: self._fill_again(found))
         for host, until_us in entries.times() if not self._target.expires else ():
             self._expiry.note(host, until_us)
         self._complete = left_out == 0
@@ -360,6 +362,10 @@ class Mirror:
 
     def _search(self) -> rejection.Found:
         return rejection.search(self._target, self._listing(), BATCH)
+
+    def _fill_again(self, found: rejection.Found) -> tuple[int, Listing]:
+        # Where no host was to blame, all of them have been entered one by one, and no filling would do better.
+        return self._fill() if found.rejected or not self._target.expires else (0, self._listing())
 
     def _listing(self) -> Listing:
         """All that is to be in the target."""

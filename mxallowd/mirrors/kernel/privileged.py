@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from mxallowd.errors import StartError
-from mxallowd.mirrors import TargetError, TargetFull
+from mxallowd.mirrors import TargetError, TargetFull, TargetRejects
 from mxallowd.mirrors.kernel.helper import ANSWER, LONG_INPUT, RECORD, REQUEST, Record, Verb
 from mxallowd.process.child import command
 
@@ -15,6 +15,10 @@ TIMEOUT_S, LONG_TIMEOUT_S = 8.0, 90.0
 LONG = (Verb.READ, Verb.REPLACE)
 START_AGAIN_S = 10.0
 FULL = ("Hash is full", "Cannot allocate memory")
+# What a program says that has nothing to do with the hosts it was given; of all else, one of them may be the cause.
+OF_THE_TABLE = (
+    "not permitted", "ermission denied", "does not exist", "is not there", "No such", "not configured", "timed out",
+    "busy", "temporarily unavailable", "Too many open files", "Bad file descriptor", "unknown syntax")
 
 
 class Privileged:
@@ -52,7 +56,7 @@ class Privileged:
         self._process = None
 
     def ask(self, verb: Verb, records: Iterable[Record] = ()) -> str:
-        """What the program printed. Raises TargetError, TargetFull."""
+        """What the program printed. Raises TargetError, TargetFull, TargetRejects."""
         body = bytearray()
         for record in records:
             body += RECORD.pack(*record)
@@ -71,7 +75,7 @@ class Privileged:
             self.close()
             raise TargetError(f"the helper of {self._words[0]} has ended: {error.strerror or error}") from None
         if status:
-            raise (TargetFull if any(word in text for word in FULL) else TargetError)(text)
+            raise _error(verb, text)
         return text
 
     def _start_again(self) -> None:
@@ -101,3 +105,11 @@ class Privileged:
                 raise BrokenPipeError("it is gone")
             parts += part
         return bytes(parts)
+
+
+def _error(verb: Verb, text: str) -> TargetError:
+    if any(word in text for word in FULL):
+        return TargetFull(text)
+    if verb not in (Verb.CHANGE, Verb.REPLACE) or any(word in text for word in OF_THE_TABLE):
+        return TargetError(text)
+    return TargetRejects(text)

@@ -9,7 +9,7 @@ import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from mxallowd.engine.events import address_text
-from mxallowd.mirrors import Listed, TargetFull
+from mxallowd.mirrors import Listed, TargetError, TargetFull, TargetRejects, rejection
 from mxallowd.mirrors.kernel import privileged
 from mxallowd.mirrors.kernel.pf import PfTable
 from mxallowd.process import child
@@ -58,9 +58,9 @@ class Pf:
             if path.exists() else []
 
     def changes(self) -> list[tuple[str, list[str]]]:
-        """The calls that change the table."""
+        """The calls that change the table, but for the probe."""
         return [(words[4], given) for words, given in self.calls() if words[:2] == ["-q", "-t"]
-                and words[4] in ("add", "delete", "replace", "flush")]
+                and words[4] in ("add", "delete", "replace", "flush") and given != ["255.255.255.255"]]
 
     def wait_for(self, *addresses: str, limit_s: float = 5.0) -> None:
         """Wait until the table holds just these."""
@@ -108,6 +108,31 @@ def test_a_capture_of_each_system(lab: Lab, pf: Pf, tmp_path: Path, system: str)
     assert pf.table() == {SENDER4, SENDER6}
     # One change, sorted by nothing but time, and never anything that is not whitelisted.
     assert {address for _, given in pf.changes() for address in given} == {SENDER4, SENDER6}
+
+
+def test_one_address_that_pf_does_not_take(pf: Pf, table: PfTable) -> None:
+    hosts = [packed(f"192.0.2.{number}") for number in range(1, 200)]
+    (pf.state / "rejects").write_text("192.0.2.77", encoding="ascii")
+    entries = [Listed(host, 100, used=False) for host in hosts]
+    found = rejection.change(table, entries, [])
+    assert found.rejected.keys() == {packed("192.0.2.77")}
+    assert found.unsettled == []
+    assert pf.table() == {address_text(host) for host in hosts} - {"192.0.2.77"}
+    # 1 + 2 log2(199) at the most
+    assert len(pf.changes()) <= 17
+    with pytest.raises(TargetRejects):
+        table.refill(listing(*entries))
+
+
+def test_pf_that_may_not_be_changed(lab: Lab, pf: Pf, table: PfTable) -> None:
+    (pf.state / "read-only").touch()
+    with pytest.raises(TargetError, match="Permission denied") as error:
+        rejection.change(table, [Listed(packed(SENDER4), 100, used=False)] * 2, [])
+    assert not isinstance(error.value, TargetRejects)
+    assert len(pf.changes()) == 1
+    with daemon(lab, pf, "-p", "br0") as process:
+        assert process.process.wait(10) == 1
+        process.wait_for('start-failed reason="pf mx-white cannot be written, so nobody new would get in: .*Permission')
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -155,7 +155,7 @@ def test_a_filling_that_no_host_is_to_blame_for() -> None:
         def refill(_: object) -> int:
             raise TargetRejects("File exists")
 
-        scene.target.refill = refill  # type: ignore[method-assign]
+        scene.target.refill = refill  # type: ignore[method-assign,assignment]
         scene.contact(HOSTS[0])
         await scene.until(lambda: scene.target.copied)
         scene.target.copied.clear()

@@ -101,22 +101,23 @@ def test_however_a_set_was_declared(table: NftTable, words: str) -> None:
 
 
 @pytest.mark.parametrize("words, fault", [
-    ("set inet mx mx_white4 { type ipv4_addr; }", "has no timeouts"),
-    ("set inet mx mx_white4 { type ipv4_addr; flags timeout, interval; }", "holds intervals"),
+    ("set inet mx mx_white4 { type ipv4_addr; }", "has no timeouts, declare it with flags timeout"),
+    ("set inet mx mx_white4 { type ipv4_addr; flags timeout, interval; }",
+     "holds intervals, declare it with flags timeout alone"),
     ("set inet mx mx_white4 { type ipv6_addr; flags timeout; }", "is of type ipv6_addr, it must be ipv4_addr"),
     ("set inet mx mx_white4 { type inet_service; flags timeout; }", "is of type inet_service, it must be ipv4_addr"),
     ("set inet mx mx_white4 { type ipv4_addr . inet_service; flags timeout; }",
      r"is of type ipv4_addr \. inet_service, it must be ipv4_addr"),
-    ("map inet mx mx_white4 { type ipv4_addr : mark; flags timeout; }", "is a map"),
-    ("set inet mx mx_fresh4 { type ether_addr; flags timeout; }", "is of type ether_addr"),
-    ("set inet mx mx_used6 { type ipv6_addr; }", "has no timeouts")])
+    ("map inet mx mx_white4 { type ipv4_addr : mark; flags timeout; }",
+     "is a map, declare it as a set of type ipv4_addr with flags timeout"),
+    ("set inet mx mx_fresh4 { type ether_addr; flags timeout; }", "is of type ether_addr, it must be ipv4_addr"),
+    ("set inet mx mx_used6 { type ipv6_addr; }", "has no timeouts, declare it with flags timeout")])
 def test_a_set_of_another_kind_is_refused_with_advice(table: NftTable, words: str, fault: str) -> None:
     name = words.split()[3]
     rest = "".join(line for line in SETS.splitlines(keepends=True) if name not in line)
     run(f"add table inet mx\nadd {words}\n{rest}")
     kind = f"ipv{name[-1]}_addr"
-    with pytest.raises(TargetError, match=f"^set {name} {fault}.*: delete it, then "
-                       rf"add set inet mx {name} {{ type {kind}; flags timeout; }}$"):
+    with pytest.raises(TargetError, match=f"^set {name} {fault}$"):
         table.inspect()
     # The advice works.
     run(f"delete {words[:3]} inet mx {name}\nadd set inet mx {name} {{ type {kind}; flags timeout; }}")

@@ -82,10 +82,10 @@ class NftTable:
             found = self._query.sets(one.name for one in self._sets)
             self._known_at = None
         if not found:
-            raise TargetError(f"table {self._table} or its sets are missing: load your ruleset, or use --nft-setup")
+            raise TargetError(f"table {self._table} or its sets are missing")
         for one in self._sets:
             if one.name in found:
-                one.found(found[one.name], self._table)
+                one.found(found[one.name])
             else:
                 one.present = False
                 if one.name in self._needed:

@@ -56,25 +56,25 @@ class NftSet:
         """How the operator declares it."""
         return f"add set {table} {self.name} {{ type {self.kind}; flags timeout; }}"
 
-    def found(self, found: SetFound, table: str) -> None:
+    def found(self, found: SetFound) -> None:
         """Take over what the kernel has. Raises TargetError where that cannot be used."""
         fault = self._fault(found)
         if fault:
-            raise TargetError(f"set {self.name} {fault}: delete it, then {self.remedy(table)}")
+            raise TargetError(f"set {self.name} {fault}")
         self.present = True
         self.size = ANY_SIZE if found.size is None else found.size
 
     def _fault(self, found: SetFound) -> str | None:
         if found.flags & MAP:
-            return "is a map"
+            return f"is a map, declare it as a set of type {self.kind} with flags timeout"
         if found.flags & CONCATENATED or found.kind != self.kind or found.key_length != KEY_LENGTHS[self.kind]:
             return f"is of type {found.kind}, it must be {self.kind}"
         if found.flags & INTERVAL:
-            return "holds intervals, it must hold single addresses"
+            return "holds intervals, declare it with flags timeout alone"
         if not found.flags & TIMEOUT:
-            return "has no timeouts"
+            return "has no timeouts, declare it with flags timeout"
         if found.flags & CONSTANT:
-            return "is constant"
+            return "is constant, declare it with flags timeout alone"
         return None
 
 

@@ -16,6 +16,7 @@ are emptied in the same transaction: who stands there too long is not renewed.
 """
 from collections.abc import Iterable, Mapping, Sequence
 
+from mxallowd.engine.events import MAPPED
 from mxallowd.errors import StartError
 from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects
 from mxallowd.mirrors.kernel.nfmessages import Batch, Remaining
@@ -143,9 +144,9 @@ class NftTable:
             else:
                 fresh.update((one.host(key), int(left)) for key, left in held.items() if not isinstance(left, bytes))
         self._known_at = generation if complete else None
-        keeping = [one for one in self._sets if one.present and one.role is Role.FRESH]
+        keeping = {one.version == 4 for one in self._sets if one.present and one.role is Role.FRESH}
         return [Copied(host, None if isinstance(left, bytes) else int(left), host in used,
-                       fresh.get(host, 0) if any(one.takes(host) for one in keeping) else None)
+                       fresh.get(host, 0) if keeping and host.startswith(MAPPED) in keeping else None)
                 for host, left in times.items()], complete
 
     def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:

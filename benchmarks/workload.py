@@ -22,10 +22,11 @@ SENDERS, SPAMMERS_AT_THE_FAKE = 4, 1
 
 def _host(number: int) -> bytes:
     """The address of a member: scattered, so that neighbours in number are not neighbours in memory."""
-    scattered = number * 2654435761 % 2**32  # an odd factor: every number has its own
+    scattered = number * 2654435761 % 2**32  # an odd factor: every number has its own, up to 2^26
     if number % 3 == 0:
         return ip_address("2001:db8:1::").packed[:8] + struct.pack("!Q", scattered * 0x9e3779b97f4a7c15 % 2**64)
-    return struct.pack("!I", scattered)
+    # 16.0.0.0/6: unicast addresses all of them.
+    return struct.pack("!I", 0x10000000 + scattered % 2**26)
 
 
 def syn(source: bytes, destination: bytes, port: int = 25) -> bytes:

@@ -143,7 +143,7 @@ def test_memory_that_is_not_there(guarded: Lab) -> None:
     failed = guarded.gateway.run(limited, capture_output=True, text=True, timeout=30)
     assert failed.returncode == 1
     assert failed.stderr.startswith(
-        "mxallowd: max-entries 90000000 and max-refused 262144: no 2160000032 bytes of memory for a table: ")
+        "mxallowd: max-entries 90000000 and max-refused 262144: no 2880000032 bytes of memory for a table: ")
     assert failed.stderr.count("\n") == 1
 
 

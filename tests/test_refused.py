@@ -292,8 +292,6 @@ def test_whom_the_refusing_branch_does_not_meet_is_not_there() -> None:
     (lambda port: ipv4(HOSTS[0], REAL[0], tcp(port), options=bytes(8)), False),
     (lambda port: ipv6(HOSTS[0], REAL[1], tcp(port)), False),
     # Where the port cannot be told, SYNs close together are one attempt.
-    (lambda port: ipv4(HOSTS[0], REAL[0], tcp(port), fragment=1), True),
-    (lambda port: ipv4(HOSTS[0], REAL[0], tcp(port), protocol=17), True),
     (lambda port: ipv4(HOSTS[0], REAL[0], tcp(port)[:1]), True),
     (lambda port: ipv4(HOSTS[0], REAL[0], b""), True),
 ])

@@ -175,6 +175,7 @@ def test_a_long_run(collide: bool) -> None:
         address = host(chance.randrange(hosts))
         if chance.random() < (0.7 if busy else 0.02):
             assert table.mark_used(address, now) == model.mark_used(address, now)
+            assert table.prove(address, now) == model.prove(address, now)
         else:
             arguments = (address, now + 600, now)
             table.add(*arguments)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd.engine._headers import REASONS, addresses, port
+from mxallowd.engine._headers import REASONS, addresses, no_syn, port
 from tests import oracle
 from tests.strategies import (
     DESTINATION,
@@ -12,6 +12,7 @@ from tests.strategies import (
     FRAGMENT,
     HOP_BY_HOP,
     HOSTS,
+    REAL,
     ROUTING,
     UDP,
     hosts,
@@ -20,6 +21,7 @@ from tests.strategies import (
     ipv6,
     packets,
     payloads,
+    segment,
     sound_packets,
     syn,
 )
@@ -157,3 +159,27 @@ def test_the_port_of_a_syn() -> None:
         assert port(packet) == 49152
         assert [port(packet[:length]) for length in range(header + 2)] == [0] * (header + 2)
         assert port(packet[: header + 2]) == 49152
+
+
+@given(packets)
+def test_what_is_no_syn(packet: bytes) -> None:
+    try:
+        oracle.addresses(packet)
+    except oracle.Malformed as reason:
+        with pytest.raises(ValueError, match=str(reason)):
+            no_syn(packet)
+    else:
+        assert no_syn(packet) == oracle.no_syn(packet)
+
+
+@pytest.mark.parametrize(("number", "size"), [(0, 8), (43, 16), (51, 12), (60, 24), (135, 8), (139, 8), (140, 8)])
+@pytest.mark.parametrize(("flags", "expected"), [(0x02, False), (0x12, True), (0x10, True), (0x04, True)])
+def test_a_segment_behind_each_extension_header(number: int, size: int, flags: int, expected: bool) -> None:
+    """The length is in units of 8 bytes beyond the first, of the authentication header in units of 4 beyond two."""
+    units = size // 4 - 2 if number == 51 else size // 8 - 1
+    header = bytes([6, units]) + bytes(size - 2)
+    packet = bytearray(ipv6(HOSTS[-1], REAL[-1], header + segment(flags)))
+    packet[6] = number
+    assert no_syn(bytes(packet)) == expected
+    # Cut within the chain, it may be one.
+    assert not no_syn(bytes(packet[:43]))

@@ -30,7 +30,7 @@ BUILDS = {
 MODULES = [
     "engine._pages", "engine._siphash", "engine._headers", "engine._shard", "engine._records", "engine._table",
     "engine._refused", "engine._ring", "_fastpath", "captures._capture", "captures._replay"]
-LINUX_MODULES = ["backends._nfnetlink", "backends._worker", "watchdog._watch"]
+LINUX_MODULES = ["backends._nfnetlink", "backends._verdicts", "backends._worker", "watchdog._watch"]
 PARSERS = ["engine._headers", "captures._capture", "backends._nfnetlink"]
 
 build = os.environ.get("MXALLOWD_BUILD", "release")

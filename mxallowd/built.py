@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-LINUX_ONLY = ("backends._nfnetlink", "backends._worker", "watchdog._watch")
+LINUX_ONLY = ("backends._nfnetlink", "backends._verdicts", "backends._worker", "watchdog._watch")
 
 
 def compiled_modules(package: Path = PACKAGE) -> list[str]:

@@ -108,6 +108,14 @@ def test_a_queue_that_was_full(bench: Bench) -> None:
     assert bench.look(last=True) == ["queue-full packets=50 verdict=drop"]
 
 
+def test_packets_that_came_again(bench: Bench) -> None:
+    bench.part.counted |= {"came-again": 3}
+    assert bench.look() == ["came-again packets=3"]
+    bench.part.counted |= {"came-again": 10}
+    assert bench.look() == []
+    assert bench.look(after_s=PERIOD_S) == ["came-again packets=7"]
+
+
 def test_a_counter_that_went_back_is_nothing_lost(bench: Bench) -> None:
     """An interface that was made anew counts from zero."""
     bench.part.counted |= {"lost-by-kernel": 7}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd.backends._nfnetlink import read, verdict
+from mxallowd.backends._nfnetlink import mark, read, verdict
 from tests.strategies import FAKE, HOSTS, syn
 
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
@@ -85,6 +85,17 @@ def test_every_truncation(payload: bytes) -> None:
         else:
             assert (what, number) == ("packet", 0xdeadbeef)
             assert found == (payload if end >= whole else b"")
+
+
+@given(ids)
+def test_the_mark_of_a_packet(number: int) -> None:
+    marked = attribute(NFQA_MARK, struct.pack("!I", number))
+    for attributes in (packet_header(1) + marked, marked + packet_header(1)):
+        data = message(QUEUE_PACKET, GENERIC + attributes + attribute(NFQA_PAYLOAD, b"abc"))
+        assert mark(data) == number
+        assert read(data) == ("packet", 1, b"abc", len(data))
+    assert mark(message(QUEUE_PACKET, GENERIC + packet_header(1) + attribute(NFQA_MARK, b"\1\2\3"))) == 0
+    assert mark(message(QUEUE_PACKET, GENERIC + packet_header(1))) == 0
 
 
 @given(st.lists(st.tuples(ids, st.binary(max_size=40)), max_size=5))

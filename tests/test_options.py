@@ -76,6 +76,19 @@ def test_addresses_are_numbers_not_text(text: str, expected: str) -> None:
     ("pflog-interface", "a b", "neither an interface"),
     ("pflog-interface", "nflog", "neither an interface"),
     ("pflog-interface", "nfqueue", "neither an interface"),
+    ("verdict-mark", "0", "is the mark 0"),
+    ("verdict-mark", "0/0x10", "is the mark 0"),
+    ("verdict-mark", "0x100000000", "is neither MARK nor MARK/MASK"),
+    ("verdict-mark", "1/2/3", "is neither MARK nor MARK/MASK"),
+    ("verdict-mark", "-1", "is neither MARK nor MARK/MASK"),
+    ("verdict-mark", "010", "is neither MARK nor MARK/MASK"),
+    ("verdict-mark", "0x", "is neither MARK nor MARK/MASK"),
+    ("verdict-mark", "4294967296", "is neither MARK nor MARK/MASK"),
+    ("verdict-mark", "", "is neither MARK nor MARK/MASK"),
+    ("verdict-mark", "1/", "is neither MARK nor MARK/MASK"),
+    ("verdict-mark", "1 ", "is neither MARK nor MARK/MASK"),
+    ("verdict-mark", "0x3/0x1", "has bits that its mask leaves out"),
+    ("verdict-mark", "1/0", "has bits that its mask leaves out"),
     ("on-overload", "ignore", "is not accept or drop"),
     ("user", "a:b", "is not the name of a user"),
     ("pflog-interface", "nflog:65536", "out of range"),
@@ -97,3 +110,11 @@ def test_queues() -> None:
     assert convert("23") == range(23, 24)
     assert convert("0:3") == range(4)
     assert convert(f"65472:{65535}") == range(65472, 65536)
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("0x10000000", (0x10000000, 0xFFFFFFFF)), ("1", (1, 0xFFFFFFFF)), ("0X1F/0xff", (0x1F, 0xFF)),
+    ("16/16", (16, 16)), ("4294967295/0xffffffff", (0xFFFFFFFF, 0xFFFFFFFF)),
+])
+def test_a_mark_as_iptables_writes_it(text: str, expected: tuple[int, int]) -> None:
+    assert BY_NAME["verdict-mark"].convert(text) == expected

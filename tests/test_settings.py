@@ -97,6 +97,13 @@ def test_a_filter_that_we_compile_is_checked_before_the_start() -> None:
     assert good("-f ::2 -r ::1 -p eth0 -l host").pcap_filter == "host"
 
 
+def test_a_mark_for_verdicts_needs_a_queue() -> None:
+    assert good(MINIMUM).verdict_mark is None
+    assert good(f"{MINIMUM} --verdict-mark 0x10/0x30").verdict_mark == (0x10, 0x30)
+    assert messages("-f ::2 -r ::1 -p nflog:5 --verdict-mark 1") == [
+        "settings: verdict-mark needs queue-num: captured packets get no verdict"]
+
+
 def test_kernel_tables() -> None:
     settings = good(f"{MINIMUM} --nft-table=mx --nft-setup --pf-table white --ipset --flush-on-exit")
     assert (settings.nft_table, settings.nft_setup, settings.pf_table, settings.ipset, settings.flush_on_exit) == (

@@ -9,6 +9,9 @@ def read(
     linux/netfilter/nfnetlink_queue.h. Raises ValueError where `data` is empty; never on what it holds.
     """
 
+def mark(data: bytes) -> int:
+    """The mark of the packet in a netlink message, 0 where it has none. Raises ValueError where `data` is empty."""
+
 def verdict(queue: int, id: int, accept: bool, *, batch: bool = False) -> bytes:
     """The message that answers packet `id` of `queue`, with `batch` every waiting packet up to it as well.
 

@@ -8,9 +8,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from mxallowd.backends.c_netlink cimport (
-    NF_ACCEPT, NF_DROP, NFNL_SUBSYS_QUEUE, NFQA_PACKET_HDR, NFQA_PAYLOAD, NFQA_VERDICT_HDR, NFQNL_MSG_PACKET,
-    NFQNL_MSG_VERDICT, NFQNL_MSG_VERDICT_BATCH, NLA_TYPE_MASK, NLM_F_REQUEST, NLMSG_ERROR, htonl, htons, nfgenmsg,
-    nfqnl_msg_packet_hdr, nfqnl_msg_verdict_hdr, nlattr, nlmsghdr, ntohl)
+    NF_ACCEPT, NF_DROP, NF_REPEAT, NFNL_SUBSYS_QUEUE, NFQA_MARK, NFQA_PACKET_HDR, NFQA_PAYLOAD, NFQA_VERDICT_HDR,
+    NFQNL_MSG_PACKET, NFQNL_MSG_VERDICT, NFQNL_MSG_VERDICT_BATCH, NLA_TYPE_MASK, NLM_F_REQUEST, NLMSG_ERROR, htonl,
+    htons, nfgenmsg, nfqnl_msg_packet_hdr, nfqnl_msg_verdict_hdr, nlattr, nlmsghdr, ntohl)
 
 
 cdef inline size_t align4(size_t length) noexcept nogil:
@@ -34,6 +34,9 @@ cdef Incoming read_packet(const uint8_t *data, size_t length, Message *message) 
             memcpy(&header.packet_id, data + at + sizeof(nlattr), sizeof(uint32_t))
             message.id = ntohl(header.packet_id)
             has_id = True
+        elif kind == NFQA_MARK and body >= sizeof(uint32_t):
+            memcpy(&message.mark, data + at + sizeof(nlattr), sizeof(uint32_t))
+            message.mark = ntohl(message.mark)
         elif kind == NFQA_PAYLOAD:
             message.payload = data + at + sizeof(nlattr)
             message.payload_length = <uint32_t> body
@@ -72,13 +75,14 @@ cdef Incoming read_message(const uint8_t *data, size_t available, Message *messa
         data + sizeof(nlmsghdr) + sizeof(nfgenmsg), length - sizeof(nlmsghdr) - sizeof(nfgenmsg), message)
 
 
-cdef void write_verdict(uint8_t *target, uint16_t queue, uint32_t id, bint accept, bint batch) noexcept nogil:
+cdef inline void write_any(
+        uint8_t *target, uint16_t queue, uint32_t id, int what, bint batch, uint32_t length) noexcept nogil:
     cdef nlmsghdr header
     cdef nfgenmsg generic
     cdef nlattr attribute
     cdef nfqnl_msg_verdict_hdr verdict
     memset(&header, 0, sizeof(header))
-    header.nlmsg_len = VERDICT_BYTES
+    header.nlmsg_len = length
     header.nlmsg_type = <uint16_t> (NFNL_SUBSYS_QUEUE << 8 | (NFQNL_MSG_VERDICT_BATCH if batch else NFQNL_MSG_VERDICT))
     header.nlmsg_flags = <uint16_t> NLM_F_REQUEST
     generic.nfgen_family = 0    # AF_UNSPEC: one queue carries both families
@@ -86,12 +90,26 @@ cdef void write_verdict(uint8_t *target, uint16_t queue, uint32_t id, bint accep
     generic.res_id = htons(queue)
     attribute.nla_len = sizeof(nlattr) + sizeof(nfqnl_msg_verdict_hdr)
     attribute.nla_type = <uint16_t> NFQA_VERDICT_HDR
-    verdict.verdict = htonl(NF_ACCEPT if accept else NF_DROP)
+    verdict.verdict = htonl(<uint32_t> what)
     verdict.id = htonl(id)
     memcpy(target, &header, 16)
     memcpy(target + 16, &generic, 4)
     memcpy(target + 20, &attribute, 4)
     memcpy(target + 24, &verdict, 8)
+
+
+cdef void write_verdict(uint8_t *target, uint16_t queue, uint32_t id, bint accept, bint batch) noexcept nogil:
+    write_any(target, queue, id, NF_ACCEPT if accept else NF_DROP, batch, VERDICT_BYTES)
+
+
+cdef void write_repeat(uint8_t *target, uint16_t queue, uint32_t id, uint32_t mark, bint batch) noexcept nogil:
+    cdef nlattr attribute
+    write_any(target, queue, id, NF_REPEAT, batch, MARKED_BYTES)
+    attribute.nla_len = sizeof(nlattr) + sizeof(uint32_t)
+    attribute.nla_type = <uint16_t> NFQA_MARK
+    mark = htonl(mark)
+    memcpy(target + VERDICT_BYTES, &attribute, 4)
+    memcpy(target + VERDICT_BYTES + 4, &mark, 4)
 
 
 def read(bytes data not None):
@@ -106,6 +124,15 @@ def read(bytes data not None):
     if incoming == IN_ERROR:
         return "error", message.error, b"", taken
     return ("other" if incoming == IN_OTHER else "broken"), 0, b"", taken
+
+
+def mark(bytes data not None):
+    cdef Message message
+    cdef size_t taken = 0
+    if not data:
+        raise ValueError("a message has at least one byte")
+    read_message(<const uint8_t *> <const char *> data, <size_t> len(data), &message, &taken)
+    return message.mark
 
 
 def verdict(queue, id, accept, *, batch=False):

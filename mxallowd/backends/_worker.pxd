@@ -10,6 +10,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from mxallowd._fastpath cimport Fastpath, Path
 from mxallowd.engine._packet cimport BATCH, Packet
 from mxallowd.engine._records cimport Record, Restored
+from mxallowd.backends._verdicts cimport VERDICTS_BYTES, Marking
 from mxallowd.backends.c_netlink cimport iovec, mmsghdr
 
 cdef enum:
@@ -37,11 +38,13 @@ cdef struct Traffic:                # counters: written by the queue thread, rea
     uint64_t broken                 # messages whose lengths did not fit
     uint64_t unsent                 # verdicts that could not be sent
     uint64_t queue_full             # packets that found no room on their way to us: gaps in their numbers
+    uint64_t came_again             # accepted packets that had the mark of accepted ones when they came
 
 cdef struct Worker:
     int fd
     uint16_t queue
     Path *path
+    Marking marking
     uint32_t requests               # bits of Request, set by the main thread
     uint32_t phase
     int error
@@ -62,11 +65,12 @@ cdef struct Worker:
     uint32_t last_id
     int filled                      # packets in the batch
     uint32_t ids[<int> BATCH]
+    uint32_t marks[<int> BATCH]
     Packet packets[<int> BATCH]
     mmsghdr messages[<int> BATCH]
     iovec vectors[<int> BATCH]
     uint8_t buffers[<int> BATCH][<int> BUFFER]
-    uint8_t verdicts[<int> BATCH * 32]
+    uint8_t verdicts[<int> VERDICTS_BYTES]
 
 
 cdef class QueueThread:

@@ -15,9 +15,9 @@ from libc.string cimport memset
 from posix.time cimport clock_gettime, timespec
 from posix.unistd cimport write
 
-from mxallowd._fastpath cimport Fastpath, decide, drops
-from mxallowd.backends._nfnetlink cimport (
-    IN_BROKEN, IN_ERROR, IN_PACKET, VERDICT_BYTES, Incoming, Message, read_message, write_verdict)
+from mxallowd._fastpath cimport Fastpath, decide
+from mxallowd.backends._nfnetlink cimport IN_BROKEN, IN_ERROR, IN_PACKET, Incoming, Message, read_message
+from mxallowd.backends._verdicts cimport Written, write_verdicts
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._records cimport Record, Restored, restore_records
 from mxallowd.engine._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
@@ -68,31 +68,19 @@ cdef int send_all(Worker *worker, const uint8_t *data, size_t length) noexcept n
 
 
 cdef void send_verdicts(Worker *worker) noexcept nogil:
-    """One send for the batch; a run of equal verdicts with rising ids is one message.
-
-    A batch verdict answers every earlier waiting packet too: those were answered by the messages before it.
-    """
-    cdef int i, first = 0, messages = 0, dropped = 0, error
-    cdef bint drop, joins
-    for i in range(worker.filled):
-        drop = drops(worker.packets[i].outcome)
-        dropped += drop
-        joins = (i + 1 < worker.filled and drops(worker.packets[i + 1].outcome) == drop
-                 and <int32_t> (worker.ids[i + 1] - worker.ids[i]) > 0)
-        if not joins:
-            write_verdict(
-                worker.verdicts + messages * VERDICT_BYTES, worker.queue, worker.ids[i], not drop, i > first)
-            messages += 1
-            first = i + 1
-    error = send_all(worker, worker.verdicts, <size_t> messages * VERDICT_BYTES)
+    """One send for the batch."""
+    cdef Written written = write_verdicts(
+        worker.verdicts, worker.queue, worker.ids, worker.marks, worker.packets, worker.filled, &worker.marking)
+    cdef int error = send_all(worker, worker.verdicts, written.length)
     if error:
         count_up(&worker.traffic.unsent, worker.filled)
         count_up(&worker.traffic.errors, 1)
         if is_fatal(error):
             worker.error = error
         return
-    count_up(&worker.traffic.verdict_drop, dropped)
-    count_up(&worker.traffic.verdict_accept, worker.filled - dropped)
+    count_up(&worker.traffic.verdict_drop, written.dropped)
+    count_up(&worker.traffic.verdict_accept, worker.filled - written.dropped)
+    count_up(&worker.traffic.came_again, written.again)
 
 
 cdef inline void beat(Worker *worker) noexcept nogil:
@@ -142,6 +130,7 @@ cdef void take_datagram(Worker *worker, const uint8_t *data, size_t length, uint
                 answer_batch(worker)
             note_number(worker, message.id)
             worker.ids[worker.filled] = message.id
+            worker.marks[worker.filled] = message.mark
             worker.packets[worker.filled].now_us = now_us
             worker.packets[worker.filled].data = message.payload
             worker.packets[worker.filled].length = message.payload_length
@@ -265,7 +254,8 @@ cdef inline uint32_t exchange_requests(Worker *worker) noexcept nogil:
 @cython.final
 cdef class QueueThread:
     def __cinit__(
-            self, fd, queue, Fastpath fastpath not None, bytes bypass=b"", *, Heartbeats heartbeats=None, index=0):
+            self, fd, queue, Fastpath fastpath not None, bytes bypass=b"", *, Heartbeats heartbeats=None, index=0,
+            mark=(0, 0)):
         cdef int i
         cdef Worker *worker = <Worker *> calloc(1, sizeof(Worker))
         if not worker:
@@ -275,6 +265,7 @@ cdef class QueueThread:
         self.bypass = bypass
         worker.fd = fd
         worker.queue = queue
+        worker.marking.value, worker.marking.mask = mark
         worker.path = &fastpath.path
         worker.beat = &worker.unwatched[0]
         worker.busy = &worker.unwatched[1]
@@ -377,4 +368,5 @@ cdef class QueueThread:
             "broken": load64(&self.worker.traffic.broken, RELAXED),
             "unsent": load64(&self.worker.traffic.unsent, RELAXED),
             "queue-full": load64(&self.worker.traffic.queue_full, RELAXED),
+            "came-again": load64(&self.worker.traffic.came_again, RELAXED),
         }

@@ -55,6 +55,7 @@ cdef extern from "<linux/netfilter/nfnetlink_queue.h>" nogil:
     const int NFQNL_MSG_PACKET
     const int NFQNL_MSG_VERDICT
     const int NFQNL_MSG_VERDICT_BATCH
+    const int NFQA_MARK
     const int NFQA_PACKET_HDR
     const int NFQA_VERDICT_HDR
     const int NFQA_PAYLOAD
@@ -62,3 +63,4 @@ cdef extern from "<linux/netfilter/nfnetlink_queue.h>" nogil:
 cdef extern from "<linux/netfilter.h>" nogil:
     const int NF_DROP
     const int NF_ACCEPT
+    const int NF_REPEAT

@@ -134,6 +134,7 @@ class NfqueueBackend:
         self._log = log
         self._queue_length = settings.queue_length
         self._on_overload = settings.on_overload
+        self._mark = settings.verdict_mark or (0, 0)
         # Opened now: later it may not be allowed to read it.
         self._proc_queues = ProcQueues()
         self._watch = Watch(settings, log)
@@ -162,7 +163,7 @@ class NfqueueBackend:
             queue.configure(self._on_overload)
             thread = QueueThread(
                 queue.fd, queue.number, queue.fastpath, bypass_message(queue.number),
-                heartbeats=self._watch.heartbeats, index=index)
+                heartbeats=self._watch.heartbeats, index=index, mark=self._mark)
             try:
                 thread.start()
             except OSError as error:

@@ -3,6 +3,7 @@
     lost-events     no room in a ring: sinks have missed what happened to some hosts
     lost-packets    the kernel could not hand over a packet, or it could not be read: the sender comes again
     queue-full      a queue was full, and the kernel decided by itself
+    came-again      no rule lets packets go on that --verdict-mark has marked
     defect          an error that nobody expected, in what the main loop calls; all else goes on
 """
 import asyncio
@@ -45,6 +46,7 @@ class Losses:
         self._events = Grown(clock)
         self._packets = Grown(clock)
         self._queue_full = Grown(clock)
+        self._came_again = Grown(clock)
         self._defects = 0
         self._defect = Pace(clock)
 
@@ -53,7 +55,7 @@ class Losses:
         safely(self._tell_who_missed_events)
         safely(lambda: self._say_events(last))
         safely(lambda: self._say_packets(last))
-        safely(lambda: self._say_queue_full(last))
+        safely(lambda: self._say_queue(last))
 
     def take_defect(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """The handler of the loop's exceptions."""
@@ -77,6 +79,9 @@ class Losses:
         if grown := self._packets.due(found.get("lost-by-kernel", 0), found.get("broken", 0), at_once=last):
             self._log.warning("lost-packets", None, by_kernel=grown[0], broken=grown[1])
 
-    def _say_queue_full(self, last: bool) -> None:
-        if grown := self._queue_full.due(self._backend.counters().get("queue-full", 0), at_once=last):
+    def _say_queue(self, last: bool) -> None:
+        found = self._backend.counters()
+        if grown := self._queue_full.due(found.get("queue-full", 0), at_once=last):
             self._log.warning("queue-full", None, packets=grown[0], verdict=self._on_overload)
+        if grown := self._came_again.due(found.get("came-again", 0), at_once=last):
+            self._log.warning("came-again", None, packets=grown[0])

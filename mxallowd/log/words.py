@@ -88,6 +88,10 @@ LINES: tuple[Line, ...] = (
     Line("queue-full packets=N verdict=", WARNING,
          "a kernel queue was full, and the kernel itself gave N packets the verdict of `--on-overload`. At most one "
          "line a minute"),
+    Line("came-again packets=N", WARNING,
+         "N accepted packets had the mark of `--verdict-mark` when they came to the queue: no rule before the queue's "
+         "lets marked packets go on, or another rule sets this mark. mxallowd accepted them for good, since they would "
+         "come again for ever. At most one line a minute"),
     Line("lost-events count=N", WARNING,
          "N events found no room in an event ring, so they are missing in the log, and reverse DNS did not see them. "
          "Verdicts are not affected, and a flood of refused hosts does not cause this line. At most one line a minute"),

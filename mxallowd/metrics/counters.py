@@ -95,6 +95,8 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("unsent", Part.INPUT, "verdicts that could not be sent"),
     Counter("queue-full", Part.INPUT,
             "packets that found no room in the queue; the kernel gave them the verdict of `--on-overload`"),
+    Counter("came-again", Part.INPUT,
+            "accepted packets that already had the mark of `--verdict-mark` when they came; accepted for good"),
     Counter("lost-by-kernel", Part.INPUT,
             "packets that the kernel dropped because it could not hand them over; for a queue, only a daemon that was "
             "started as root can read this"),

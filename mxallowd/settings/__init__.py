@@ -67,6 +67,7 @@ class Settings:
     flush_on_exit: bool
     queue_length: int  # packets
     on_overload: str  # accept or drop
+    verdict_mark: tuple[int, int] | None  # value and mask
     no_watchdog: bool
     max_entries: int
     max_refused: int  # hosts
@@ -137,6 +138,8 @@ def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
                                 "(or pflog-interface, to capture)", missing=True))
     if str(values["pflog_interface"] or "").startswith("file:") and "queue-num" in given:
         problems.append(Problem("settings", "a file (pflog-interface) is rehearsed alone, without queue-num"))
+    if "verdict-mark" in given and "queue-num" not in given:
+        problems.append(Problem("settings", "verdict-mark needs queue-num: captured packets get no verdict"))
     if "nft-setup" in given and "nft-table" not in given:
         problems.append(Problem("settings", "nft-setup needs nft-table, the table that it is to create"))
     if "flush-on-exit" in given and not (values["pf_table"] or values["ipset"] or given & {"pf-table", "nft-table"}):

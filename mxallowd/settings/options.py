@@ -104,6 +104,23 @@ def queues(text: str) -> range:
     return range(low, high + 1)
 
 
+def mark(text: str) -> tuple[int, int]:
+    """MARK or MARK/MASK of 32 bits, as iptables writes it after --mark; (value, mask)."""
+    parts = []
+    for part in text.split("/"):
+        if not re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}|0|[1-9][0-9]{0,9}", part) or int(part, 0) >= 1 << 32:
+            raise ValueError("is neither MARK nor MARK/MASK, each hexadecimal (0x…) or decimal, of 32 bits")
+        parts.append(int(part, 0))
+    if len(parts) > 2:
+        raise ValueError("is neither MARK nor MARK/MASK, each hexadecimal (0x…) or decimal, of 32 bits")
+    value, mask = parts[0], parts[1] if len(parts) == 2 else 0xFFFFFFFF
+    if value == 0:
+        raise ValueError("is the mark 0, which packets without a mark have, too")
+    if value & ~mask:
+        raise ValueError("has bits that its mask leaves out, so no rule can match it")
+    return value, mask
+
+
 def path(text: str) -> Path:
     """A path; a relative one is meant from the directory that the program was started in, at a SIGHUP too."""
     if not text or "\0" in text:
@@ -229,6 +246,9 @@ OPTIONS: tuple[Option, ...] = (
            "PACKETS", number(1, 65535), 8192, "1 to 65535"),
     Option("on-overload", (), Kind.SINGLE, "what becomes of packets when a kernel queue is full", "VERDICT",
            one_of("accept", "drop"), "accept", "accept (unfiltered) or drop (the sender comes again)"),
+    Option("verdict-mark", (), Kind.SINGLE, "accepted packets get this mark and pass their chain again, so that later "
+           "rules decide; a rule before the queue's must let the mark go on", "MARK[/MASK]", mark,
+           values="hexadecimal or decimal, as in iptables; needs queue-num"),
     Option("no-watchdog", (), Kind.FLAG,
            "let the process live although verdicts have stopped, for a debugger", default=False),
     Option("max-entries", (), Kind.SINGLE, "hosts that have room in the whitelist",

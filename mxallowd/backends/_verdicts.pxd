@@ -1,0 +1,29 @@
+"""The verdicts of a batch, as messages for the kernel.
+
+Without a mark a packet is accepted (NF_ACCEPT) or dropped. With a mark (`--verdict-mark`) an accepted packet gets the
+mark and passes the chain of the rule again (NF_REPEAT): a rule in front knows it by its mark and lets it go on to later
+rules. A packet that has the mark when it comes is decided like any other, but if it is accepted, then for good: no such
+rule is there, and it would go round for ever.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from mxallowd.backends._nfnetlink cimport MARKED_BYTES
+from mxallowd.engine._packet cimport BATCH, Packet
+
+cdef enum:
+    VERDICTS_BYTES = BATCH * MARKED_BYTES   # what a batch takes at most
+
+cdef struct Marking:
+    uint32_t value
+    uint32_t mask       # bits of a packet's mark that `value` replaces; 0: accepted packets get no mark
+
+cdef struct Written:
+    size_t length       # bytes
+    int dropped         # packets
+    int again           # packets that were accepted and had the mark when they came
+
+# Write the verdicts of `count` decided packets, at most VERDICTS_BYTES bytes. `marks` are those that they came with.
+cdef Written write_verdicts(
+    uint8_t *target, uint16_t queue, const uint32_t *ids, const uint32_t *marks, const Packet *packets, int count,
+    const Marking *marking) noexcept nogil

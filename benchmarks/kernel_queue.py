@@ -6,7 +6,7 @@
 Draining: the program is stopped while SYNs fill its queue, then goes on; how long until none waits? Steady: SYNs at a
 rate; what does each cost? Latency: from the SYN of a connect() until its SYN-ACK. The peers decide nothing. All
 take the same packets in turn, each in queues of its own; what counts is the ratio. Needs root. The rule says --syn
-in place of --state NEW: a million made-up connections would fill the connection tracking before the queue.
+and nothing tracks connections: a million made-up ones would fill the connection tracking before the queue.
 """
 import runpy
 import sys

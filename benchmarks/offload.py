@@ -9,8 +9,8 @@ machine while SYNs come at a rate, the sender's included, a SYN each; what count
 Speed: as fast as the sender can, until all are settled. User space: the daemon's own time while known hosts alone come.
 Change: from a host's SYN at the fake server until the kernel's set has the host. Needs root.
 
-The rules are those of rulesets/, with --syn in place of state NEW: some hundred thousand made-up connections a second
-are no matter for connection tracking, which would cost all three the same.
+The rules are those of rulesets/, but without connection tracking: it would cost all three the same, and some hundred
+thousand made-up connections a second would fill it.
 """
 import runpy
 import sys

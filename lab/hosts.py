@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -25,6 +25,8 @@ REAL4, REAL6 = "192.0.2.20", "2001:db8::20"
 SMTP = 25
 BRIDGE = "br0"
 RULESETS = Path(__file__).parent.parent / "rulesets"
+# The lines of the rulesets that let the kernel track connections, and what stands there without.
+UNTRACKED = {"track=yes": "track=no", "\t\tct state established return\n": ""}
 
 # The kernel sends a SYN again after 1 s: what is not answered by then was dropped.
 DROPPED_AFTER_S = 0.6
@@ -230,21 +232,30 @@ class Lab:
         for program in programs:
             self.gateway.run([program, "-w", "10", "-A", "INPUT", *words], check=True, capture_output=True)
 
-    def load_ruleset(self, *names: str, tracked: bool = True) -> None:
-        """Load rulesets of the project's `rulesets/` into the gateway, in this order; `tracked` as in queue_rule().
+    def load_ruleset(
+        self, *names: str, tracked: bool = True, edits: Mapping[str, str] | None = None, host: Host | None = None
+    ) -> str:
+        """Load rulesets of the project's `rulesets/` into the gateway, or another host, in this order; what was said.
 
-        Raises RuntimeError with what was said.
+        `edits` are texts that an operator replaces, in whichever of the files they stand. Not `tracked`: without the
+        rule that lets the kernel track connections. Raises RuntimeError with what was said, ValueError on an edit of
+        what is in none of them.
         """
-        for name in names:
+        texts = {name: (RULESETS / name).read_text(encoding="utf-8") for name in names}
+        for old, new in ((edits or {}) | ({} if tracked else UNTRACKED)).items():
+            if not any(old in text for text in texts.values()) and old not in UNTRACKED:
+                raise ValueError(f"{old!r} is not in {', '.join(names)}")
+            texts = {name: text.replace(old, new) for name, text in texts.items()}
+        said = ""
+        for name, text in texts.items():
             program = ["nft", "-f"] if name.endswith(".nft") else ["sh"]
-            if tracked:
-                done = self.gateway.run([*program, str(RULESETS / name)], capture_output=True, text=True)
-            else:
-                text = (RULESETS / name).read_text(encoding="utf-8").replace("-m state --state NEW", "--syn").replace(
-                    "ct state new", "tcp flags & (fin | syn | rst | ack) == syn")
-                done = self.gateway.run([*program, "/dev/stdin"], input=text, capture_output=True, text=True)
+            path = RULESETS / name
+            done = (host or self.gateway).run([*program, str(path)] if text == path.read_text(encoding="utf-8") else
+                                              [*program, "/dev/stdin"], input=text, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"{name}: {done.stderr.strip()}")
+            said += done.stderr
+        return said
 
     def leave_out_bridge_netfilter(self) -> None:
         """Let packets to the gateway pass its firewall once, and not before in the bridge as well: it costs a quarter.

@@ -1,38 +1,176 @@
 #!/bin/sh
-# Way c), set plus NFLOG, with iptables and ipset: the kernel decides, and no packet ever waits for a program. Put your
-# addresses in.
+# Way c), set plus NFLOG, with iptables and ipset: the kernel decides, and no packet ever waits for a program.
 #
 #     mxallowd --pflog-interface nflog:5 --ipset ...
 #
-# Running it again changes nothing.
+# Put your addresses in, several of a kind with blanks between. Run it again after each change: it replaces its rules.
+# docs/firewall.md says what each setting is for.
 set -eu
-fake4=192.0.2.10 fake6=2001:db8::10
-real4=192.0.2.20 real6=2001:db8::20
+fake4="192.0.2.10" fake6="2001:db8::10"
+real4="192.0.2.20" real6="2001:db8::20"
+exempt4="" exempt6=""       # monitors and others that are not filtered: addresses, networks
+log="-j NFLOG --nflog-group 5 --nflog-threshold 1"
+renew=contact               # as mxallowd's --renew
+pass=ACCEPT                 # RETURN: later rules decide on what this file lets in
+table=filter chains=INPUT   # table=security: behind all rules of the table filter
+mark=""                     # nothing here sets a mark
+track=yes                   # no: where the kernel tracks no connections (NOTRACK)
+sets="mx_white mx_used mx_fresh" set_options="timeout 3600 maxelem 2000000"
+subchains="MXALLOWD_FAKE MXALLOWD_REAL"
 
-for set in mx_white mx_used; do
-    ipset create -exist ${set}4 hash:ip family inet timeout 3600 maxelem 2000000
-    ipset create -exist ${set}6 hash:ip family inet6 timeout 3600 maxelem 2000000
-done
-append() {
-    $program -C INPUT "$@" 2>/dev/null || $program -A INPUT "$@"
-}
-guard() {
-    program="$1 -w 10" family=$2 fake=$3 real=$4
-    log="-j NFLOG --nflog-group 5 --nflog-threshold 1"
-    $program -N MX_FAKE 2>/dev/null || $program -F MX_FAKE
-    # Contacts of known hosts are not logged. The RST makes the sender go on to the real server at once.
-    $program -A MX_FAKE -m set ! --match-set "mx_white$family" src $log
-    $program -A MX_FAKE -p tcp -j REJECT --reject-with tcp-reset
-    $program -N MX_REAL 2>/dev/null || $program -F MX_REAL
-    $program -A MX_REAL -m set --match-set "mx_used$family" src -j ACCEPT
+# The rules for IPv$1.
+rules() {
+    fresh="-m set --match-set mx_fresh$1 src"
+    used="-m set --match-set mx_used$1 src"
+    white="-m set --match-set mx_white$1 src"
+    # A use that may renew an entry is shown to mxallowd.
+    case $renew in use|both) used="$used $fresh" ;; esac
+    for host in $real; do
+        echo "-A MXALLOWD -d $host -j MXALLOWD_REAL"
+    done
+    for host in $fake; do
+        echo "-A MXALLOWD -d $host -j MXALLOWD_FAKE"
+    done
+    echo "-A MXALLOWD_REAL $used -j $pass"
     # The first connection of a known host: mxallowd learns that the host contacted the real server.
-    $program -A MX_REAL -m set --match-set "mx_white$family" src $log
-    $program -A MX_REAL -m set --match-set "mx_white$family" src -j ACCEPT
+    echo "-A MXALLOWD_REAL $white $log"
+    echo "-A MXALLOWD_REAL $white -j $pass"
     # Unknown hosts: mxallowd sees a part of them, for its log and for reverse DNS.
-    $program -A MX_REAL -m limit --limit 100/second --limit-burst 200 $log
-    $program -A MX_REAL -j DROP
-    append -p tcp --dport 25 -m state --state NEW -d "$real" -j MX_REAL
-    append -p tcp --dport 25 -m state --state NEW -d "$fake" -j MX_FAKE
+    echo "-A MXALLOWD_REAL -m limit --limit 100/second --limit-burst 200 $log"
+    echo "-A MXALLOWD_REAL -j DROP"
+    # A contact that cannot renew the entry of a known host is not logged.
+    refuse="-j REJECT --reject-with tcp-reset"
+    # Only the table filter has REJECT; elsewhere the host itself answers with RST, as nothing listens there.
+    [ "$table" = filter ] || refuse="-j $pass"
+    echo "-A MXALLOWD_FAKE $white $fresh -p tcp $refuse"
+    echo "-A MXALLOWD_FAKE $log"
+    echo "-A MXALLOWD_FAKE -p tcp $refuse"
 }
-guard iptables 4 $fake4 $real4
-guard ip6tables 6 $fake6 $real6
+
+# ---- What follows is the same in all rulesets for iptables: it loads these rules into a chain of their own, MXALLOWD.
+
+say() {
+    echo "mxallowd: $1" >&2
+}
+
+fail() {
+    say "nothing was changed: $(echo "$1" | tr '\n' ' ')"
+    exit 1
+}
+
+program() {
+    if [ "$1" = 4 ]; then echo iptables; else echo ip6tables; fi
+}
+
+# The chains and rules for IPv$1 of all tables that are in use, each behind the name of its table.
+saved() {
+    "$(program "$1")-save" 2>/dev/null | awk '/^\*/ { table = substr($0, 2) } /^(-A|:)/ { print table, $0 }'
+}
+
+# The input of iptables-restore for IPv$1. It replaces the chain in one step. A jump that is there stays in its place.
+replacement() {
+    there=$(saved "$1" | awk '/ -j MXALLOWD$/ { print $1, $3 }')
+    echo "*$table"
+    for own in MXALLOWD $subchains; do
+        echo ":$own - [0:0]"
+    done
+    eval "fake=\$fake$1 real=\$real$1 exempt=\$exempt$1"
+    # Programs of this host, and who else is exempt.
+    echo "-A MXALLOWD -i lo -j RETURN"
+    echo "-A MXALLOWD -m addrtype --src-type LOCAL -j RETURN"
+    for host in $exempt; do
+        echo "-A MXALLOWD -s $host -j RETURN"
+    done
+    [ -z "$mark" ] || echo "-A MXALLOWD -m mark --mark $mark -j RETURN"
+    rules "$1"
+    # It matches no SYN. But a rule with this match lets the kernel track connections, and mxallowd learns from that who
+    # completed one. Without it age alone decides who has to make room in a full whitelist.
+    [ "$track" = no ] || echo "-A MXALLOWD -m conntrack --ctstate ESTABLISHED"
+    for chain in $chains; do
+        echo "$there" | grep -qx "$table $chain" || echo "-A $chain -p tcp --dport 25 --syn -j MXALLOWD"
+    done
+    echo COMMIT
+}
+
+restore() {
+    replacement "$1" | "$(program "$1")-restore" --noflush -w 10 ${2-} 2>&1
+}
+
+# Removes what an earlier version of this file left for IPv$1 elsewhere than in the chains $3 of the table $2.
+clear_other_places() {
+    saved "$1" | awk -v table="$2" -v chains=" $3 " -v own=" MXALLOWD $subchains " '
+        $2 ~ /^:MXALLOWD/ && !($1 == table && index(own, " " substr($2, 2) " ")) {
+            flushed[$1] = flushed[$1] $2 " - [0:0]\n"; removed[$1] = removed[$1] "-X " substr($2, 2) "\n"; found[$1] = 1
+        }
+        / -j MXALLOWD$/ && !($1 == table && index(chains, " " $3 " ")) {
+            where = $1; sub(/^[^ ]+ -A/, "-D"); jumps[where] = jumps[where] $0 "\n"; found[where] = 1
+        }
+        END { for (one in found) printf "*%s\n%s%s%sCOMMIT\n", one, flushed[one], jumps[one], removed[one] }' |
+        "$(program "$1")-restore" --noflush -w 10
+}
+
+# The properties of an ipset that tell one set from another, in one order.
+properties() {
+    echo "$1" | sed -E 's/(hashsize|bucketsize|initval) [^ ]+//g; s/(family|maxelem|timeout|netmask) /\1=/g' |
+        tr -s ' ' '\n' | sort | tr '\n' ' '
+}
+
+versions=
+for version in 4 6; do
+    eval "servers=\$fake$version\$real$version"
+    if ! command -v "$(program $version)-restore" >/dev/null; then
+        [ $version = 6 ] || fail "the program iptables is not installed"
+        [ -z "$servers" ] || say "the program ip6tables is not installed: the rules are those for IPv4 alone"
+    elif ! why=$("$(program $version)" -w 10 -t "$table" -S 2>&1 >/dev/null); then
+        [ $version = 6 ] || fail "$why"
+        [ -z "$servers" ] || say "no rules for IPv6, those for IPv4 alone: $why"
+    else
+        versions="$versions $version"
+    fi
+done
+
+if [ -n "$sets" ]; then
+    command -v ipset >/dev/null || fail "the program ipset is not installed"
+    for set in $sets; do
+        for version in 4 6; do
+            wanted="hash:ip family $([ $version = 4 ] && echo inet || echo inet6) $set_options"
+            found=$(ipset list -t "$set$version" 2>/dev/null | sed -n 's/^Type: //p; s/^Header: //p' | tr '\n' ' ')
+            [ -z "$found" ] || [ "$(properties "$found")" = "$(properties "$wanted")" ] || fail "\
+the set $set$version has $(properties "$found")and this file says $(properties "$wanted")which cannot be changed. \
+Exchange the set, and mxallowd fills it again: ipset create mx_new $wanted && ipset swap mx_new $set$version \
+&& ipset destroy mx_new"
+        done
+    done
+    for set in $sets; do
+        ipset create -exist "${set}4" hash:ip family inet $set_options
+        ipset create -exist "${set}6" hash:ip family inet6 $set_options 2>/dev/null ||
+            say "no set ${set}6: this kernel has no IPv6"
+    done
+fi
+
+# Both families are tried before one is changed.
+for version in $versions; do
+    why=$(restore $version --test) && continue
+    if [ "$track" != no ]; then
+        track=no
+        restore $version --test >/dev/null || fail "$why"
+        say "this kernel does not track connections ($why): age alone decides who makes room in a full whitelist"
+    else
+        fail "$why"
+    fi
+done
+for version in $versions; do
+    eval "servers=\$fake$version\$real$version"
+    if [ -n "$servers" ]; then
+        restore $version || exit 1
+        clear_other_places $version "$table" "$chains"
+    else
+        clear_other_places $version "" ""
+    fi
+    saved $version | awk -v program="$(program $version)" '
+        $2 == "-A" && $3 !~ /^MXALLOWD/ && / --dport 25 / && / -j (NFQUEUE|MX_FAKE|MX_REAL)( |$)/ {
+            where = $1; sub(/^[^ ]+ -A/, "-D")
+            print "mxallowd: another rule sends port 25 to a queue. If it is an earlier one of mxallowd: " \
+                program " -t " where " " $0 > "/dev/stderr"
+        }'
+done

@@ -183,6 +183,7 @@ def test_kill_9_and_restart_leave_set_and_daemon_of_one_mind(guarded: Lab, clien
         assert client.attempt(FAKE4, source=SENDER4) is Attempt.REFUSED
         assert client.attempt(REAL4, source=SPAMMER4, timeout=AGAIN_S) is Attempt.CONNECTED
         assert client.attempt(REAL6, source=SENDER6) is Attempt.CONNECTED
+        daemon.wait_for(rf"accepted \[{SPAMMER4}\]")
         counters = daemon.counters()
         # Who was used before stays used: only the one that had not been there is new.
         assert (counters["fake-new"], counters["real-first"], counters["entries"]) == (0, 1, 3)

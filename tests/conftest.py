@@ -6,6 +6,7 @@ import pytest
 
 from lab.hosts import REAL4, REAL6, Host, Lab, supported
 from tests.daemon_process import QUEUE, SENDER4, SENDER6
+from tests.ways import WAYS, Way
 
 # Its asserts say what they saw, as those of test files do.
 pytest.register_assert_rewrite("tests.target_conformance")
@@ -46,3 +47,9 @@ def guarded(served: Lab, request: pytest.FixtureRequest) -> Lab:
     """The same behind the rule of the contract; mail flows while nobody serves the queue if the file says BYPASS."""
     served.queue_rule(QUEUE, bypass=getattr(request.module, "BYPASS", False))
     return served
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest) -> Way:
+    """The way that the test is about."""
+    return WAYS[request.param]

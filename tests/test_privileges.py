@@ -14,7 +14,7 @@ from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from mxallowd.process import privileges
 from mxallowd.watchdog import _watch
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
-from tests.test_ways import WAYS, Way, family, in_set
+from tests.ways import WAYS, Way, family, in_set
 
 NOBODY = pwd.getpwnam("nobody")
 NET_ADMIN_ALONE = f"{1 << 12:016x}"

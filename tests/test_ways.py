@@ -3,7 +3,6 @@ import json
 import signal
 import sys
 import time
-from dataclasses import dataclass
 
 import pytest
 
@@ -14,6 +13,7 @@ from mxallowd.mirrors.kernel.nfquery import NfQuery
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.strategies import packed
+from tests.ways import NFT, WAYS, Way, all_ways, family, in_set, start, ways_with_set
 
 SPAMMER4, SPAMMER6 = "192.0.2.66", "2001:db8::66"
 CLIENT = (SENDER4, SENDER6, SPAMMER4, SPAMMER6)
@@ -24,76 +24,11 @@ FAMILIES = pytest.mark.parametrize(
 AGAIN_S = 4.0
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way to run: rulesets, arguments, and who keeps the set."""
-
-    rulesets: tuple[str, ...]
-    arguments: tuple[str, ...]
-    sets: str  # "", "nft" or "ipset"
-    queues: bool
-
-    def members(self, lab: Lab, name: str) -> dict[str, int]:
-        """The addresses in a set of the gateway, and the seconds left to each."""
-        if self.sets == "nft":
-            done = lab.gateway.run(["nft", "-j", "list", "set", "inet", "mxallowd", name], capture_output=True)
-            [listed] = [one["set"] for one in json.loads(done.stdout)["nftables"] if "set" in one]
-            elements = [one["elem"] if isinstance(one, dict) else {"val": one} for one in listed.get("elem", [])]
-            return {one["val"]: one.get("expires", 0) for one in elements}
-        text = lab.gateway.run(["ipset", "save", name], capture_output=True, text=True).stdout
-        words = [line.split() for line in text.splitlines() if line.startswith("add ")]
-        return {word[2]: int(word[4]) for word in words}
-
-
-NFT = ("--nft-table", "inet mxallowd")
-WAYS = {
-    "queue": Way(("queue.sh",), ("-n", "23"), "", queues=True),
-    "queue-set-mark": Way(("queue-set-mark.nft", "queue-set-mark.sh"), ("-n", "23", *NFT), "nft", queues=True),
-    "queue-set-ipset": Way(("queue-set-ipset.sh",), ("-n", "23", "--ipset"), "ipset", queues=True),
-    "set": Way(("set.nft",), ("-p", "nflog:5", *NFT), "nft", queues=False),
-    "set-ipset": Way(("set-ipset.sh",), ("-p", "nflog:5", "--ipset"), "ipset", queues=False),
-}
-WITH_SET = {name: way for name, way in WAYS.items() if way.sets}
-
-
-@pytest.fixture
-def way(request: pytest.FixtureRequest) -> Way:
-    """The way that the test is about."""
-    return WAYS[request.param]
-
-
-all_ways = pytest.mark.parametrize("way", WAYS, indirect=True)
-ways_with_set = pytest.mark.parametrize("way", WITH_SET, indirect=True)
-
-
 @pytest.fixture
 def guarded(served: Lab, way: Way) -> Lab:
     """The gateway with a mail server on its real addresses, behind the way's rulesets."""
     served.load_ruleset(*way.rulesets)
     return served
-
-
-def start(lab: Lab, way: Way, *arguments: str) -> DaemonProcess:
-    """The daemon as the way has it, without lookups."""
-    process = DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, *way.arguments, "-b", *arguments])
-    process.wait_for("start ")
-    return process
-
-
-def in_set(lab: Lab, way: Way, name: str, address: str, limit_s: float = 2.0) -> float | None:
-    """Seconds left to an address in a set, once it is there; None where it does not come."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        members = way.members(lab, name)
-        if address in members:
-            return members[address]
-        time.sleep(0.02)
-    return None
-
-
-def family(name: str, address: str) -> str:
-    """The set of an address's family."""
-    return f"{name}{6 if ':' in address else 4}"
 
 
 @all_ways

@@ -41,7 +41,7 @@ class Scene:
     keeper: Keeper
     names: Nsd
     config: Path
-    load_rules: Callable[[], None]
+    load_rules: Callable[[], object]
     chance: random.Random
 
     def flooded(self, *floods: tuple[str, Sources], rate: int = 0) -> AbstractContextManager[None]:

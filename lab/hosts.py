@@ -242,7 +242,7 @@ class Lab:
         what is in none of them.
         """
         texts = {name: (RULESETS / name).read_text(encoding="utf-8") for name in names}
-        for old, new in ((edits or {}) | ({} if tracked else UNTRACKED)).items():
+        for old, new in (dict(edits or {}) | ({} if tracked else UNTRACKED)).items():
             if not any(old in text for text in texts.values()) and old not in UNTRACKED:
                 raise ValueError(f"{old!r} is not in {', '.join(names)}")
             texts = {name: text.replace(old, new) for name, text in texts.items()}

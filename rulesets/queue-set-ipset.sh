@@ -44,7 +44,7 @@ say() {
 }
 
 fail() {
-    say "nothing was changed: $(echo "$1" | tr '\n' ' ')"
+    say "nothing was changed: $(echo "$1" | tr '\n' ' ' | sed 's/ *$//')"
     exit 1
 }
 

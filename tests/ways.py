@@ -60,7 +60,7 @@ class Way:
         """Wait until a host is in a set of the gateway."""
         assert in_set(lab, self, name, address) is not None
 
-    def seen(self, lab: Lab, daemon: DaemonProcess) -> int:
+    def seen(self, daemon: DaemonProcess) -> int:
         """Packets that the daemon has been shown."""
         # Captured packets come when the main loop has time.
         time.sleep(0 if self.queues else 0.1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host, Lab
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from lab.namespaces import visit
 from tests.daemon_process import SENDER4, SENDER6
 from tests.ways import Way, all_ways, start
@@ -140,6 +140,20 @@ def test_a_lone_segment_is_no_new_connection(
         assert not answers(client, sender, real, SYN, port + 1)
         assert answers(client, sender, fake, SYN, port + 2)
         daemon.wait_for(rf"whitelisted \[{sender}\]")
+
+
+@all_ways
+def test_a_completed_handshake_is_learned(guarded: Lab, client: Host, way: Way) -> None:
+    """From the kernel, in every way, with the rulesets as they are: once for each host, however it got in later."""
+    with start(guarded, way) as daemon:
+        for sender, fake, real in ((SENDER4, FAKE4, REAL4), (SENDER6, FAKE6, REAL6)):
+            assert client.attempt(fake, source=sender) is Attempt.REFUSED
+            for _ in range(2):
+                assert client.attempt(real, source=sender, timeout=4) is Attempt.CONNECTED
+        deadline = time.monotonic() + 2
+        while daemon.counters()["proven"] != 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 @all_ways

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
-from mxallowd.backends.handshakes import ends_of
+from mxallowd.backends.handshakes import called_by, ends_of
 from tests.daemon_process import QUEUE, SERVERS, DaemonProcess
 from tests.strategies import packed
 
@@ -53,9 +53,11 @@ def message(client: str, server: str) -> bytes:
 def test_the_ends_are_read_from_a_message(client: str, server: str) -> None:
     whole = message(client, server)
     assert ends_of(whole) == (packed(client), packed(server))
+    assert called_by(whole) == packed(server)
     for end in range(len(whole)):
         # Cut anywhere, it is read whole or not at all.
         assert ends_of(whole[:end]) in (None, (packed(client), packed(server)))
+        assert called_by(whole[:end]) in (None, packed(server))
 
 
 @pytest.mark.parametrize("change", [
@@ -63,3 +65,13 @@ def test_the_ends_are_read_from_a_message(client: str, server: str) -> None:
     lambda data: data[:24] + b"\xff\xff" + data[26:], lambda data: b""])
 def test_a_broken_message_tells_of_nobody(change: Callable[[bytes], bytes]) -> None:
     assert ends_of(change(message("198.51.100.7", REAL4))) is None
+
+
+def test_a_server_behind_dnat_is_known_by_both_addresses() -> None:
+    """test_special_networks.py has it on the kernel."""
+    ends = [socket.inet_aton(end) for end in ("198.51.100.7", REAL4, "10.0.0.5")]
+    tuples = [attribute(0x8001, attribute(1, source) + attribute(2, destination))
+              for source, destination in ((ends[0], ends[1]), (ends[2], ends[0]))]
+    whole = bytes(20) + attribute(0x8001, tuples[0]) + attribute(0x8002, tuples[1])
+    assert ends_of(whole) == (packed("198.51.100.7"), packed("10.0.0.5"))
+    assert called_by(whole) == packed(REAL4)

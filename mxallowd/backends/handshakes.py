@@ -30,6 +30,7 @@ _HEADERS = 20  # nlmsghdr and nfgenmsg
 _TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO = 1, 2, 3, 4
 _TUPLE_IP, _PROTOINFO_TCP, _TCP_STATE = 1, 1, 1
 _SOURCES = (1, 3)  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
+_DESTINATIONS = (2, 4)  # CTA_IP_V4_DST, CTA_IP_V6_DST
 _ASSURED, _ESTABLISHED = 1 << 2, 3  # IPS_ASSURED, TCP_CONNTRACK_ESTABLISHED
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33  # asm-generic/socket.h
 _RECEIVE_BUFFER = 4 << 20
@@ -67,12 +68,12 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += (length + 3) & ~3
 
 
-def _source(tuple_: bytes) -> bytes | None:
-    """The source of a tuple as 16 bytes."""
+def _address(tuple_: bytes, wanted: tuple[int, int]) -> bytes | None:
+    """The source or the destination of a tuple as 16 bytes."""
     for kind, inner in _attributes(tuple_):
         if kind == _TUPLE_IP:
             for which, address in _attributes(inner):
-                if which in _SOURCES and len(address) in (4, 16):
+                if which in wanted and len(address) in (4, 16):
                     return MAPPED + address if len(address) == 4 else address
     return None
 
@@ -80,8 +81,14 @@ def _source(tuple_: bytes) -> bytes | None:
 def ends_of(message: bytes) -> tuple[bytes, bytes] | None:
     """The client and the server of a message about a connection, 16 bytes each, the server behind any DNAT."""
     found = dict(_attributes(message[_HEADERS:]))
-    client, server = _source(found.get(_TUPLE_ORIG, b"")), _source(found.get(_TUPLE_REPLY, b""))
+    client = _address(found.get(_TUPLE_ORIG, b""), _SOURCES)
+    server = _address(found.get(_TUPLE_REPLY, b""), _SOURCES)
     return (client, server) if client and server else None
+
+
+def called_by(message: bytes) -> bytes | None:
+    """The server of a message about a connection as the client called it, before any DNAT: 16 bytes."""
+    return _address(dict(_attributes(message[_HEADERS:])).get(_TUPLE_ORIG, b""), _DESTINATIONS)
 
 
 class Handshakes:
@@ -151,7 +158,8 @@ class Handshakes:
 
     def _take(self, message: bytes) -> None:
         ends = ends_of(message)
-        if ends is None or ends[1] not in self._real:
+        # The rules stand behind DNAT or in front of it, and mxallowd has the address that packets have there.
+        if ends is None or (ends[1] not in self._real and called_by(message) not in self._real):
             return
         host = ends[0]
         self._whitelist.prove(host)

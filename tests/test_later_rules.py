@@ -1,10 +1,12 @@
 """The rulesets beside other rules of the operator: bans, bounds, programs of the host and monitors."""
+import time
 from typing import NamedTuple
 
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
-from tests.daemon_process import SENDER4, SENDER6
+from tests.daemon_process import SENDER4, SENDER6, serving
+from tests.readme import README
 from tests.ways import Way, all_ways, start, ways_with_set
 
 
@@ -208,3 +210,25 @@ def test_uses_are_shown_where_they_may_renew(served: Lab, client: Host, way: Way
                 before = way.seen(daemon)
                 assert client.attempt(family.real, source=family.sender) is Attempt.CONNECTED
                 assert way.seen(daemon) == before + (renew == "both" and not fresh)
+
+
+def test_the_rules_of_readme(others: Lab, client: Host) -> None:
+    """As they stand there: what they let in, what they refuse, and what they leave alone."""
+    commands = [line.split() for line in README.read_text(encoding="utf-8").splitlines()
+                if line.startswith(("    iptables ", "    ip6tables "))]
+    assert len(commands) == 4
+    for command in commands:
+        others.gateway.run(command, check=True, capture_output=True)
+    with others.gateway.serve(BOTH[0].other), serving(others) as daemon:
+        for family in BOTH:
+            dropped(client, family.real, family.sender)
+            comes_in(client, family, family.sender)
+        received = daemon.counters()["received"]
+        assert client.attempt(BOTH[0].other) is Attempt.CONNECTED
+        for family in BOTH:
+            assert others.gateway.attempt(family.real, source=family.real) is Attempt.CONNECTED
+        assert daemon.counters()["received"] == received == 6
+        deadline = time.monotonic() + 2
+        while daemon.counters()["proven"] != len(BOTH):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

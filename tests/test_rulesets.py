@@ -155,6 +155,31 @@ def test_a_rule_of_an_earlier_release_is_said(lab: Lab) -> None:
     assert lab.load_ruleset("queue.sh") == ""
 
 
+@shell
+def test_the_legacy_programs_take_them_as_well(lab: Lab, tmp_path: Path, name: str) -> None:
+    """On hosts whose iptables does not speak to nf_tables, loaded twice, then in another table."""
+    programs = [f"{program}{end}" for program in ("iptables", "ip6tables") for end in ("", "-save", "-restore")]
+    if not shutil.which("iptables-legacy"):
+        pytest.skip("iptables-legacy is not installed")
+    environment = without(tmp_path, *programs)
+    for program in programs:
+        legacy = shutil.which(program.replace("tables", "tables-legacy"))
+        assert legacy
+        (tmp_path / program).symlink_to(legacy)
+    if lab.gateway.run([str(tmp_path / "iptables"), "-S"], capture_output=True).returncode:
+        pytest.skip("this kernel has no legacy tables")
+    text = (RULESETS / name).read_text(encoding="utf-8").replace("table=filter", "table=security")
+    (tmp_path / "edited.sh").write_text(text, encoding="utf-8")
+    for path, table in ((name, "filter"), (name, "filter"), (str(tmp_path / "edited.sh"), "security")):
+        done = run(lab, path, environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        for program in ("iptables", "ip6tables"):
+            output = lab.gateway.run([str(tmp_path / f"{program}-save")], capture_output=True, text=True).stdout
+            for part in output.split("*")[1:]:
+                assert part.count(JUMP) == part.startswith(table)
+                assert ("MXALLOWD" in part) == part.startswith(table)
+
+
 @with_ipset
 @pytest.mark.parametrize("edit", [
     {"maxelem 2000000": "maxelem 1000"}, {"timeout 3600": "timeout 7200"}, {"timeout 3600 ": ""},

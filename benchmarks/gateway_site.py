@@ -32,6 +32,7 @@ class Program:
     name: str
     first: int
     processes: list["subprocess.Popen[Any]"]
+    mark: str = ""  # of its verdicts: its rule lets packets with this mark go on
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all its processes."""
@@ -73,7 +74,8 @@ class Site:
         """Let the firewall's rule lead to the queues of this program."""
         last = program.first + self.queue_count - 1
         self.lab.flush_rules()
-        self.lab.queue_rule(str(program.first) if self.queue_count == 1 else f"{program.first}:{last}", tracked=False)
+        self.lab.queue_rule(str(program.first) if self.queue_count == 1 else f"{program.first}:{last}", tracked=False,
+                            unmarked=program.mark)
 
     def waiting(self) -> int:
         """Packets in the queues."""

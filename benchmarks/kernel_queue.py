@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """mxallowd on the kernel's queue beside other programs on the same packets, in namespaces of its own.
 
-    python benchmarks/kernel_queue.py [--packets N] [--entries N,N] [--repeat N] [--json]
+    python benchmarks/kernel_queue.py [--packets N] [--entries N,N] [--repeat N] [--mark] [--json]
 
 Draining: the program is stopped while SYNs fill its queue, then goes on; how long until none waits? Steady: SYNs at a
 rate; what does each cost? Latency: from the SYN of a connect() until its SYN-ACK. The peers decide nothing. All
@@ -35,6 +35,7 @@ SCENARIOS = ("drop", "accept", "mixed")
 MAX_ENTRIES = 8_000_000  # KNOWN has no more room before UNKNOWN
 AFTERWARDS_S = 0.3  # what a program does behind its verdicts is its cost as well
 LIBRARY = "-lnetfilter_queue"
+MARK, MARKED = "0x20000000/0x20000000", "mxallowd, with a mark"
 OURS, PLAIN, CALLBACK, LIMIT = "mxallowd", "libnetfilter_queue in C", "NetfilterQueue, callback", "limit in C"
 
 # The daemon with a sink that keeps the interpreter busy: one second of Python at every tick of its clock.
@@ -53,13 +54,14 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def start_daemon(place: Site, entries: int, script: str = "") -> Program:
+def start_daemon(place: Site, entries: int, script: str = "", mark: str = "") -> Program:
     """mxallowd with `entries` hosts in its whitelist, all of which met the fake server through the queue."""
     command = [*([sys.executable, "-P", "-c", script] if script else DAEMON), "-F", "-s", "-n"]
     room = str(max(2 * entries, 100_000))
-    program = place.start(
-        OURS, command, ["-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "--queue-length", str(QUEUE_LENGTH),
-                              "--max-entries", room, "-t", "86400"], " start ", single=True)
+    arguments = ["-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "--queue-length", str(QUEUE_LENGTH),
+                 "--max-entries", room, "-t", "86400", *(["--verdict-mark", mark] if mark else [])]
+    program = place.start(MARKED if mark else OURS, command, arguments, " start ", single=True)
+    program.mark = mark
     # Its lines go nowhere, as on a terminal that hangs: they are left out, which is not what is measured.
     place.direct(program)
     step = QUEUE_LENGTH // 2
@@ -125,18 +127,18 @@ def measure(entries: int, queue_count: int, options: argparse.Namespace) -> Figu
     """All figures with so many entries and queues, every program in turn."""
     figures: Figures = {}
     with site(queue_count) as place, place.lab.gateway.serve(REAL4):
-        daemon = start_daemon(place, entries)
+        ours = [start_daemon(place, entries), *([start_daemon(place, entries, mark=MARK)] if options.mark else [])]
         peers = {scenario: start_peers(place, scenario) for scenario in SCENARIOS}
         for scenario in SCENARIOS:
             for _ in range(options.repeat):
-                for program in (daemon, *peers[scenario]):
+                for program in (*ours, *peers[scenario]):
                     speed, cost = drain_filled(place, program, scenario, options.packets, entries)
                     note(figures, program.name, **{f"{scenario} speed": speed, f"{scenario} cpu": cost})
         for _ in range(options.repeat):
-            for program in (daemon, *peers["mixed"]):
+            for program in (*ours, *peers["mixed"]):
                 cost, lost = steady(place, program, options.rate, options.packets, entries)
                 note(figures, program.name, **{"steady cpu": cost, "steady lost": lost})
-            for program in (daemon, *peers["accept"]):
+            for program in (*ours, *peers["accept"]):
                 for load in (0, options.rate):
                     half, most = latency(place, program, options.connects, load, entries)
                     name = "loaded" if load else "idle"
@@ -190,6 +192,7 @@ def options_of() -> argparse.Namespace:
     made.add_argument("--queues", type=sizes, default="1,2", help="numbers of queues (default: %(default)s)")
     made.add_argument("--rate", type=positive, default=50_000,
                       help="SYNs/s of the steady load (default: %(default)s)")
+    made.add_argument("--mark", action="store_true", help="also with --verdict-mark, accepted packets passing again")
     made.add_argument("--connects", type=positive, default=500,
                       help="connections of a latency (default: %(default)s)")
     options = made.parse_args()

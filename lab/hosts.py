@@ -215,13 +215,16 @@ class Lab:
                     if path.exists():
                         path.write_text("0\n", encoding="ascii")
 
-    def queue_rule(self, queue: str, *, bypass: bool = False, tracked: bool = True) -> None:
+    def queue_rule(self, queue: str, *, bypass: bool = False, tracked: bool = True, unmarked: str = "") -> None:
         """The rule of the contract, for IPv4 and IPv6. `queue` is a number or A:B.
 
-        Not `tracked`: every SYN, since made-up connections would fill the table of connection tracking.
+        Not `tracked`: every SYN, since made-up connections would fill the table of connection tracking. `unmarked`:
+        only packets without this mark, MARK/MASK.
         """
         option = "--queue-balance" if ":" in queue else "--queue-num"
         match = ["-m", "state", "--state", "NEW"] if tracked else ["--syn"]
+        if unmarked:
+            match += ["-m", "mark", "!", "--mark", unmarked]
         self.input_rule(
             "-p", "tcp", "--dport", str(SMTP), *match, "-j", "NFQUEUE", option, queue,
             *(["--queue-bypass"] if bypass else []),

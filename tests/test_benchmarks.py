@@ -47,10 +47,11 @@ def test_table() -> None:
 @pytest.mark.parametrize("queues", ["1", "2"])
 def test_queue(queues: str) -> None:
     small = ("--packets", "2000", "--entries", "100", "--queues", queues, "--rate", "2000", "--connects", "5",
-             "--repeat", "1")
+             "--repeat", "1", "--mark")
     shown = run("kernel_queue", *small, "--json")
     [row] = shown["sets"]
-    assert set(row["figures"]) == {"mxallowd", "libnetfilter_queue in C", "NetfilterQueue, callback", "limit in C"}
+    assert set(row["figures"]) == {"mxallowd", "mxallowd, with a mark", "libnetfilter_queue in C",
+                                   "NetfilterQueue, callback", "limit in C"}
     assert all(figures["drop speed"][0] > 0 for figures in row["figures"].values())
     assert all(figures["steady lost"] == [0] for figures in row["figures"].values())
 

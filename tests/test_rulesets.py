@@ -253,7 +253,8 @@ def test_what_an_nft_set_cannot_change_is_refused(lab: Lab, name: str, flags: st
     lab.load_ruleset(name)
     lab.gateway.run([*ADD_ELEMENT, f"{{ {SENDER4} timeout 1h }}"], check=True)
     before = everything(lab)
-    with pytest.raises(RuntimeError, match=r"Error: Could not process rule: File exists\n.*set mx_white4"):
+    with pytest.raises(RuntimeError, match=r"Error: Could not process rule: File exists\n.*set mx_white4 .*: "
+                       "nft delete table inet mxallowd, load again"):
         lab.load_ruleset(name, edits={"flags timeout": flags, "192.0.2.20": "192.0.2.21"})
     assert everything(lab) == before
     # What the file says of it.

@@ -1,4 +1,4 @@
-"""The pid file: one daemon a file, links refused, leftovers taken over."""
+"""The pid file: one daemon a file, links refused, leftovers taken over. What other users try: test_pidfile_users.py."""
 import errno
 import os
 import resource
@@ -26,8 +26,15 @@ def test_it_holds_the_number_and_goes_with_the_holder(tmp_path: Path) -> None:
     holder.release()
 
 
-def test_what_removes_it_needs_its_directory(tmp_path: Path) -> None:
-    assert PidFile(tmp_path / "pid").removable() == [tmp_path]
+def test_what_a_release_removes(tmp_path: Path) -> None:
+    holder = PidFile(tmp_path / "pid")
+    holder.acquire()
+    there = holder.removable()
+    assert [path.exists() for path in there] == [True, True]
+    removed: list[Path] = []
+    holder.remove = removed.append
+    holder.release()
+    assert removed == there
 
 
 @pytest.mark.parametrize("content", [

@@ -116,7 +116,7 @@ class _Process:
         warnings = privileges.give_up(self._settings.user)
         if self._settings.no_sandbox:
             return [*warnings, "no sandbox"]
-        removable = self._pid_file.removable() if self._pid_file else []
+        removable = [path.parent for path in self._pid_file.removable()] if self._pid_file else []
         return warnings + sandbox.enter([*sandbox.program(), *readable], removable)
 
 

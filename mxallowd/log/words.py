@@ -114,7 +114,8 @@ LINES: tuple[Line, ...] = (
     # the system
     Line("config where= reason=", WARNING, "the configuration file has an unknown option, which is ignored"),
     Line("pid-file reason=", WARNING,
-         "the disk is full or fails, so there is no process id in the pid file; mxallowd serves without it"),
+         "the disk is full or fails, or another user owns what is there, so there is no process id in the pid file; "
+         "mxallowd serves without it"),
     Line("pid-file written=", INFO, "the disk has room again, and the process id is in the pid file"),
     Line("privileges reason=", WARNING,
          "mxallowd stays root because there is no user for it, or it runs without Landlock or seccomp"),

@@ -90,7 +90,7 @@ def test_addresses_are_numbers_not_text(text: str, expected: str) -> None:
     ("verdict-mark", "0x3/0x1", "has bits that its mask leaves out"),
     ("verdict-mark", "1/0", "has bits that its mask leaves out"),
     ("on-overload", "ignore", "is not accept or drop"),
-    ("user", "a:b", "is not the name of a user"),
+    ("user", "a:b", "is not the name or number of a user"),
     ("pflog-interface", "nflog:65536", "out of range"),
     ("pflog-interface", "file:", "is not a path"),
     ("nft-table", "inet a b", "is not a table of nft"),

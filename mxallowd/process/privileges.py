@@ -6,13 +6,15 @@ and what it starts. Of the capabilities CAP_NET_ADMIN stays: without it no verdi
 (net/netfilter/nfnetlink.c checks it for every message).
 
 Which way it fails: a user that was asked for and is not there, and a kernel that refuses to take a privilege away, end
-the start.
+the start. Where nobody asked for a user, it becomes one without privileges in any case: a root without capabilities
+still owns root's files and processes.
 """
 import os
 import pwd
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mxallowd.errors import StartError
@@ -23,17 +25,18 @@ CAP_SETPCAP, CAP_NET_ADMIN = 8, 12  # linux/capability.h
 _PR_SET_KEEPCAPS, _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 8, 23, 24  # linux/prctl.h
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
-DEFAULT_USER = "mxallowd"
+DEFAULT_USER, ANY_USER = "mxallowd", "nobody"
+ANY_ID = 65534  # nobody's, where there is not even that user
 NICENESS = -11  # that of the watching thread (c_threads.pxd); the queue threads lower theirs to -10
 
 
 def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[str]:
     """Become `user` where this is root, with these capabilities alone; warnings.
 
-    None: DEFAULT_USER, where there is such a user. Raises StartError.
+    A name or a number; None: DEFAULT_USER, where there is such a user, else nobody. Raises StartError.
     """
     keep = frozenset(keep)
-    account = _account(user)
+    account = account_of(user)
     try:
         # A process of ours that is started again has not even this one.
         if CAP_SETPCAP in _capabilities("CapPrm"):
@@ -44,29 +47,65 @@ def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[st
             os.setgroups([])
         if account is not None:
             prctl(_PR_SET_KEEPCAPS, 1)
-            os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
-            os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+            os.setresgid(account.group, account.group, account.group)
+            os.setresuid(account.user, account.user, account.user)
         # Whoever started us may have left us just these, and no way to set any.
         if _capabilities("CapPrm") != keep:
             _set_capabilities(keep & _capabilities("CapPrm"))
         prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     except OSError as error:
         raise StartError(f"cannot give up privileges: {error.strerror}") from None
-    if user is None and os.geteuid() == 0:
-        return [f"there is no user {DEFAULT_USER}: it stays root, with no capability but CAP_NET_ADMIN"]
-    return []
+    return [account.warning] if account is not None and account.warning else []
 
 
-def _account(user: str | None) -> pwd.struct_passwd | None:
+@dataclass(frozen=True)
+class Account:
+    """Whom to become: ids, the name for people, and what is to be said about it."""
+
+    user: int
+    group: int
+    name: str
+    warning: str = ""
+
+
+def account_of(user: str | None) -> Account | None:
+    """Whom the daemon becomes; None: it stays who it is. Raises StartError."""
     if os.geteuid() != 0:
         return None
+    if user is None:
+        return _least()
+    account = _known(user)
+    if account is None:
+        if not user.isdecimal():
+            raise StartError(f"there is no user {quoted(user)}")
+        # As in a container: an id is enough, and its group has the same.
+        account = Account(int(user), int(user), user)
+    return None if account.user == 0 else account
+
+
+def _least() -> Account:
+    account = _known(DEFAULT_USER)
+    if account is not None and account.user != 0:
+        return account
+    why = f"there is no user {DEFAULT_USER}" if account is None else f"the user {DEFAULT_USER} is root"
+    account = _known(ANY_USER)
+    if account is None or account.user == 0:
+        account = Account(ANY_ID, ANY_ID, ANY_USER)
+    return replace(account, warning=f"{why}: it becomes {ANY_USER}, and other programs of that user may end it; "
+                                    f"create the user {DEFAULT_USER}")
+
+
+def _known(user: str) -> Account | None:
     try:
-        account = pwd.getpwnam(user or DEFAULT_USER)
+        found = pwd.getpwnam(user)
     except KeyError:
-        if user is not None:
-            raise StartError(f"there is no user {quoted(user)}") from None
-        return None
-    return None if account.pw_uid == 0 else account
+        if not user.isdecimal():
+            return None
+        try:
+            found = pwd.getpwuid(int(user))
+        except KeyError:
+            return None
+    return Account(found.pw_uid, found.pw_gid, found.pw_name)
 
 
 def raise_priority() -> None:

@@ -71,7 +71,7 @@ class Settings:
     no_watchdog: bool
     max_entries: int
     max_refused: int  # hosts
-    user: str | None  # None: mxallowd, where there is such a user
+    user: str | None  # a name or a number; None: mxallowd, where there is such a user, else nobody
     no_sandbox: bool
     pid_file: Path
 

@@ -155,6 +155,14 @@ def name(what: str, most: int, form: str = r"[A-Za-z_][A-Za-z0-9_.-]*") -> Calla
     return convert
 
 
+def user(text: str) -> str:
+    """The name or the number of a user; a number without zeros in front."""
+    if not text.isascii() or not text.isdecimal():
+        return name("the name or number of a user", 32, r"[A-Za-z_][A-Za-z0-9_.-]*\$?")(text)
+    # The last one is no user: system calls take it for "leave it as it is".
+    return str(number(0, 0xFFFFFFFE)(text))
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """A converter for one of some words."""
 
@@ -257,9 +265,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("max-refused", (), Kind.SINGLE, "refused hosts that are remembered",
            "HOSTS", number(1024, 100_000_000), 262_144,
            "1024 to 100000000; each takes 32 bytes of memory, at the start"),
-    Option("user", (), Kind.SINGLE, "user that the daemon becomes once all is open", "NAME",
-           name("the name of a user", 32, r"[A-Za-z_][A-Za-z0-9_.-]*\$?"),
-           values="mxallowd, where there is such a user"),
+    Option("user", (), Kind.SINGLE, "user that the daemon becomes once all is open", "NAME|ID", user,
+           values="mxallowd, where there is such a user, else nobody; root stays root"),
     Option("no-sandbox", (), Kind.FLAG, "do without Landlock and seccomp, to find a fault", default=False),
     Option("pid-file", (), Kind.SINGLE, "where the background daemon writes its process id",
            "FILE", path, Path("/var/run/mxallowd.pid")),

@@ -181,8 +181,19 @@ def test_the_background_daemon_serves_and_stops(guarded: Lab, client: Host, back
     assert os.getsid(pid) != os.getsid(0)
     os.kill(pid, signal.SIGTERM)
     wait_until_gone(pid)
-    assert not background.exists()
+    # Its directory is root's, and the daemon is not: then the file stays, and says nobody.
+    assert background.read_text() == ""
     assert guarded.queues() == []
+
+
+def test_a_daemon_that_stays_root_removes_its_pid_file(guarded: Lab, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    started = guarded.gateway.run([*COMMAND, *ARGUMENTS, "--user", "root", "--pid-file", str(pid_file)], timeout=30)
+    assert started.returncode == 0
+    pid = int(pid_file.read_text())
+    os.kill(pid, signal.SIGTERM)
+    wait_until_gone(pid)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_living_daemon_is_respected_and_a_dead_one_is_not(guarded: Lab, background: Path) -> None:
@@ -237,8 +248,9 @@ def test_relative_paths_are_meant_from_where_it_was_started(guarded: Lab, tmp_pa
         f"{name} {value}\n" for name, value in (
             ("fake-mailserver", FAKE4), ("real-mailserver", REAL4), ("queue-num", 23), ("pid-file", "pid"))))
     with (tmp_path / "out").open("w") as output:
-        started = guarded.gateway.run([*COMMAND, "-s", "-c", "mx.conf"], stdout=output, cwd=tmp_path, timeout=30,
-                                      env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
+        started = guarded.gateway.run(
+            [*COMMAND, "-s", "--user", "root", "-c", "mx.conf"], stdout=output, cwd=tmp_path, timeout=30,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
     assert started.returncode == 0
     pid = int((tmp_path / "pid").read_text())
     os.kill(pid, signal.SIGHUP)
@@ -294,9 +306,10 @@ def test_a_start_that_is_interrupted_starts_nothing(guarded: Lab, tmp_path: Path
     assert command.wait(10) in {-signal.SIGTERM, 0}
     if command.returncode:
         deadline = time.monotonic() + 10
-        while (pid_file.exists() or guarded.queues()) and time.monotonic() < deadline:
+        # Where it had given up its privileges, the file stays, and says nobody.
+        while (guarded.queues() or (pid_file.exists() and pid_file.read_text())) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert not pid_file.exists()
+        assert not pid_file.exists() or pid_file.read_text() == ""
         assert guarded.queues() == []
     else:
         # It was faster than the signal.

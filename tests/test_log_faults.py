@@ -318,7 +318,7 @@ def started(
     done = host.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=30)
     pids = [int(pid) for pid in ip_output(f"netns pids {host.name}").split()]
     daemons = [
-        pid for pid in pids if b"mxallowd.watchdog.guard" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        pid for pid in pids if b"process/child.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
     try:
         assert (done.returncode, done.stderr) == (0, said)
         assert len(daemons) == 1

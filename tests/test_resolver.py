@@ -12,7 +12,6 @@ import pytest
 
 from lab.hosts import Lab
 from lab.namespaces import visit
-from mxallowd.dns import resolver as dns_resolver
 from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed, Resolver
 from tests.name_server_process import NameServerProcess
 
@@ -66,15 +65,6 @@ def test_a_name_that_cannot_be_asked_is_answered_at_once(lab: Lab, name: str) ->
         assert not failed.value.timed_out
         assert time.monotonic() - started < 0.5
     run(lab, story)
-
-
-def test_resolv_conf_is_read_wherever_links_lead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where another system writes it: the sandbox has to leave that place open."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (tmp_path / "resolv.conf").symlink_to("elsewhere/resolv.conf")
-    monkeypatch.setattr(dns_resolver, "RESOLV_CONF", tmp_path / "resolv.conf")
-    assert dns_resolver.readable() == [tmp_path, elsewhere]
 
 
 def test_silence_ends_after_two_tries(lab: Lab) -> None:

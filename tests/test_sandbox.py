@@ -21,7 +21,7 @@ readable, removable, closed = map(Path, sys.argv[1:4])
 if "no-seccomp" in sys.argv:
     sys.modules["pyseccomp"] = None
 if "no-landlock" in sys.argv:
-    def refuse(*_):
+    def refuse(*_, **__):
         raise OSError(95, os.strerror(95))
     sandbox._landlock = refuse
 sandbox.load()
@@ -79,41 +79,6 @@ def test_what_the_kernel_does_not_have_is_said(tmp_path: Path, word: str, warnin
     assert said.startswith(warning)
     assert {name: found[name] == 0 for name in ("read closed", "setuid")} == {
         "read closed": open_again == "read closed", "setuid": open_again == "setuid"}
-
-
-def test_the_places_of_a_file_are_its_directory(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    assert sandbox.places_of(file) == [tmp_path]
-    file.touch()
-    assert sandbox.places_of(file) == [tmp_path]
-
-
-def test_the_places_of_a_link_are_those_of_every_step(tmp_path: Path) -> None:
-    """Each of them can be put in another one's place: `ln -sf` of a configuration that is chosen among several."""
-    for name in ("a", "b", "c"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "a" / "one").symlink_to("../b/two")
-    (tmp_path / "b" / "two").symlink_to(tmp_path / "c" / "three")
-    assert [place.resolve() for place in sandbox.places_of(tmp_path / "a" / "one")] == [
-        tmp_path / "a", tmp_path / "b", tmp_path / "c"]
-
-
-def test_a_circle_of_links_has_an_end(tmp_path: Path) -> None:
-    (tmp_path / "one").symlink_to("two")
-    (tmp_path / "two").symlink_to("one")
-    assert sandbox.places_of(tmp_path / "one") == [tmp_path] * sandbox.MOST_LINKS
-
-
-def test_a_file_behind_a_closed_door_has_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path) -> bool:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "is_symlink", refuse)
-    assert sandbox.places_of(tmp_path / "file") == [tmp_path]
-
-
-def test_of_a_file_in_the_root_it_is_the_file() -> None:
-    assert sandbox.places_of(Path("/mxallowd-none.conf")) == [Path("/mxallowd-none.conf")]
 
 
 def test_the_program_is_the_interpreter_and_the_package() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from mxallowd.daemon import start
 from mxallowd.errors import StartError
-from mxallowd.settings import Problem
+from mxallowd.settings import Problem, Settings
 from mxallowd.settings.loading import Loaded
 from tests.recorder import Recorder
 from tests.test_settings import MINIMUM, good
@@ -33,6 +33,8 @@ class Scene:
         self.has_ended = True
         self.status = 0
         self.pid_file = tmp_path / "pid"
+        self.removed: list[Path] = []
+        self.closed: list[tuple[Path, str]] = []
 
     def step(self, name: str, *more: object) -> None:
         """Note it, and fail where the test says."""
@@ -76,15 +78,32 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
             raise StartError("give up is not possible")
         return ["it stays root"]
 
-    def enter(readable: list[Path], removable: list[Path]) -> list[str]:
-        made.step("enter", Path("/readable") in readable, removable)
+    def enter(readable: list[Path]) -> list[str]:
+        made.step("enter", Path("/readable") in readable)
         return ["no Landlock"]
+
+    class Broker:
+        def __init__(self, user: str | None, opened: list[Path], removed: list[Path], connected: str) -> None:
+            made.removed = removed
+            assert (opened[1:], connected) == ([Path("/etc/resolv.conf")], "/dev/log")
+
+        def start(self) -> None:
+            made.step("broker")
+
+        def close(self) -> None:
+            made.step("broker ends")
+
+    def find(_: Settings) -> list[tuple[Path, str]]:
+        made.step("look for what is closed")
+        return made.closed
 
     def detached(serve: Callable[[Callable[[], None]], int], blocked: object, *, keep_stdout: bool) -> int:
         made.step("detach")
         return serve(lambda: made.step("tell the caller"))
 
     monkeypatch.setattr(start, "Daemon", Daemon)
+    monkeypatch.setattr(start, "Broker", Broker)
+    monkeypatch.setattr(start, "find_unreadable", find)
     monkeypatch.setattr(start, "run_detached", detached)
     monkeypatch.setattr(start, "open_log", lambda **_: (made.recorder.log, made.writer))
     monkeypatch.setattr(start, "syslog_listens", lambda: False)
@@ -101,7 +120,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 def test_privileges_go_when_all_is_open_and_before_threads(scene: Scene) -> None:
     assert scene.serve("-F -s --user nobody") == 0
     assert scene.steps == [
-        "block signals", "create", "open", "raise priority", "load", ("give up", "nobody"), ("enter", True, []), "run"]
+        "block signals", "broker", "create", "open", "raise priority", "load", ("give up", "nobody"),
+        "look for what is closed", ("enter", True), "run", "broker ends"]
+    assert scene.removed == []
     assert scene.recorder.lines == ['privileges reason="it stays root"', 'privileges reason="no Landlock"']
     assert scene.writer.closed
     assert not scene.pid_file.exists()
@@ -110,14 +131,22 @@ def test_privileges_go_when_all_is_open_and_before_threads(scene: Scene) -> None
 def test_detached_it_has_a_pid_file_until_it_ends(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     assert scene.serve("") == 0
     assert scene.steps[0] == "detach"
-    assert scene.steps[-3:] == [("enter", True, [scene.pid_file.parent]), "run", "tell the caller"]
+    assert scene.steps[-4:] == [("enter", True), "run", "tell the caller", "broker ends"]
+    assert scene.removed == [scene.pid_file, scene.pid_file.with_name("pid.lock")]
     assert not scene.pid_file.exists()
     assert capsys.readouterr().err == f"mxallowd: {start.NO_SYSLOG}\n"
 
 
+def test_what_is_closed_to_the_user_is_said_to_both(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.closed = [(Path("/root"), "it is closed, so: open it")]
+    assert scene.serve("-F -s") == 0
+    assert scene.recorder.lines[-1] == 'unreadable path=/root reason="it is closed, so: open it"'
+    assert capsys.readouterr().err == 'mxallowd: "/root": it is closed, so: open it\n'
+
+
 def test_without_a_sandbox_it_says_so(scene: Scene) -> None:
     assert scene.serve("-F -s --no-sandbox") == 0
-    assert scene.steps[-2:] == [("give up", None), "run"]
+    assert scene.steps[-3:] == [("give up", None), "look for what is closed", "run"]
     assert scene.recorder.lines == ['privileges reason="it stays root"', 'privileges reason="no sandbox"']
 
 

@@ -17,8 +17,8 @@ calls: list[tuple[object, ...]] = []
 class Guard:
     """A guard that is no process."""
 
-    def __init__(self, heartbeats: Heartbeats, sink: str, user: str, log: Log) -> None:
-        calls.append(("guard", sink, user))
+    def __init__(self, heartbeats: Heartbeats, sink: str, user: str, log: Log, *, walls: bool) -> None:
+        calls.append(("guard", sink, user) if walls else ("guard", sink, user, "no walls"))
 
     def start(self, queues: Sequence[str]) -> None:
         """As GuardProcess does."""

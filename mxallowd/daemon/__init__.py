@@ -27,8 +27,9 @@ from mxallowd.log.writer import Writer
 from mxallowd.mirrors import kernel
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.process import privileges
+from mxallowd.process.broker import Broker
 from mxallowd.process.supervisor import Supervisor
-from mxallowd.settings import Settings, configfile
+from mxallowd.settings import Settings
 from mxallowd.settings.loading import Loaded
 from mxallowd.sinks import Sink
 from mxallowd.sinks.hostlog import HostLog
@@ -46,16 +47,19 @@ SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 class Daemon:
     """One run of the daemon, from the bound queue to the clean stop."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Loaded], log: Log, writer: Writer) -> None:
+    def __init__(
+        self, settings: Settings, load: Callable[[], Loaded], log: Log, writer: Writer, broker: Broker | None = None
+    ) -> None:
         self._log = log
         self._writer = writer
+        self._broker = broker
         self._supervisor = Supervisor()
         self._ending = asyncio.Event()
         self._stopped_by = ""
         self._reloading = Reloading(settings, load, self._apply, log, self._supervisor)
         wake = Wake()
         self._backend = backends.create(settings, wake, log)
-        self._readable = [*configfile.readable(settings.config), *self._backend.readable()]
+        self._readable = self._backend.readable()
         whitelist = Whitelist(
             self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths), defect=defect)
         self._stress = Stress(log)
@@ -70,10 +74,9 @@ class Daemon:
             from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
 
             rdns = RdnsSink(settings, hostlog, whitelist, resolver.Resolver(
-                asyncio.get_running_loop(), settings.dns_server))
+                asyncio.get_running_loop(), settings.dns_server, log))
             self._stress.watch("lookups-waiting", rdns.fill)
             self._sinks.append(rdns)
-            self._readable += resolver.readable()
         # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
         # and when it ends, the kernel what stood there until now, other hosts of a fleet only what they were told.
         self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
@@ -159,6 +162,8 @@ class Daemon:
 
     def _tick_backend(self) -> None:
         self._backend.tick()
+        if self._broker is not None and (fault := self._broker.fault()):
+            self._log.error("broker", reason=fault)
         if not self._backend.failed():
             self._supervisor.alive()
 

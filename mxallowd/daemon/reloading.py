@@ -59,16 +59,24 @@ class Reloading:
             return
         self._waits = None
         try:
-            if at_rest:
-                self.reload()
+            loaded = self._load() if at_rest else None
+            # Who began to write meanwhile has shown us half of it, perhaps.
+            if loaded is not None and (after := configfile.being_written(self.settings.config)) not in {None, now}:
+                loaded = None
+                if looks:
+                    self._wait(REST_S, after, looks - 1)
+                    return
+            if loaded is not None:
+                self.reload(loaded)
             else:
                 self._log.error("reload-failed", where=self.settings.config, reason="it is still being written")
         finally:
-            self._supervisor.ready()
+            if self._waits is None:
+                self._supervisor.ready()
 
-    def reload(self) -> bool:
-        """Read the configuration now. False: it cannot be used, as the log says, and nothing has changed."""
-        loaded = self._load()
+    def reload(self, loaded: Loaded | None = None) -> bool:
+        """Take what was loaded, or is now. False: it cannot be used, as the log says, and nothing has changed."""
+        loaded = loaded or self._load()
         for problem in loaded.problems:
             if problem.fatal:
                 self._log.error("reload-failed", where=problem.where, reason=problem.message)

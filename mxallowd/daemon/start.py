@@ -11,15 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mxallowd.daemon import SIGNALS, Daemon
+from mxallowd.daemon.unreadable import find_unreadable
+from mxallowd.dns.resolvconf import RESOLV_CONF
 from mxallowd.errors import MxallowdError, StartError
 from mxallowd.log import Log, open_log
 from mxallowd.log.handlers import SYSLOG_SOCKET, syslog_listens
 from mxallowd.log.writer import Writer
 from mxallowd.process import memory, privileges, sandbox, streams
 from mxallowd.process.background import run_detached
+from mxallowd.process.broker import Broker, remove
 from mxallowd.process.pidfile import PidFile
 from mxallowd.settings import Settings
 from mxallowd.settings.loading import Loaded
+from mxallowd.text import quoted
 
 PID_FILE_AGAIN_S = 60.0
 NO_SYSLOG = f"nobody listens at {SYSLOG_SOCKET}: nothing is logged until a syslog does"
@@ -55,6 +59,7 @@ class _Process:
         self._pid_file = None if settings.foreground else PidFile(settings.pid_file)
         # A queue thread that hangs at the stop goes on using the daemon's memory: hold it until the process is gone.
         self._daemon: Daemon | None = None
+        self._broker: Broker | None = None
 
     def ended(self) -> bool:
         """Whether no thread runs any more that Python does not know."""
@@ -74,6 +79,8 @@ class _Process:
         finally:
             if self._pid_file:
                 self._pid_file.release()
+            if self._broker is not None:
+                self._broker.close()
 
     def _run(self, ready: Ready) -> int:
         memory.return_what_is_freed()
@@ -92,14 +99,18 @@ class _Process:
 
     async def _run_daemon(self, log: Log, writer: Writer, ready: Ready) -> int:
         settings = self._settings
-        daemon = Daemon(settings, self._load_again, log, writer)
+        broker = self._start_broker()
+        daemon = Daemon(settings, self._load_again, log, writer, broker)
         daemon.open()
         privileges.raise_priority()
-        warnings = self._give_up(daemon.readable())
+        warnings, closed = self._give_up(daemon.readable())
 
         def ready_and_said() -> None:
             for warning in warnings:
                 log.warning("privileges", reason=warning)
+            for path, reason in closed:
+                log.error("unreadable", path=path, reason=reason)
+                streams.write(sys.stderr, f"mxallowd: {quoted(str(path))}: {reason}\n")
             if self._pid_file and self._pid_file.fault:
                 _mend(self._pid_file, settings.pid_file, log)
             # The last moment in which somebody sees it.
@@ -111,13 +122,25 @@ class _Process:
         memory.give_back()
         return await daemon.run(ready_and_said)
 
-    def _give_up(self, readable: list[Path]) -> list[str]:
+    def _give_up(self, readable: list[Path]) -> tuple[list[str], list[tuple[Path, str]]]:
+        """Warnings, and what cannot be read from now on."""
         sandbox.load()
         warnings = privileges.give_up(self._settings.user)
+        closed = find_unreadable(self._settings)
         if self._settings.no_sandbox:
-            return [*warnings, "no sandbox"]
-        removable = [path.parent for path in self._pid_file.removable()] if self._pid_file else []
-        return warnings + sandbox.enter([*sandbox.program(), *readable], removable)
+            return [*warnings, "no sandbox"], closed
+        return warnings + sandbox.enter([*sandbox.program(), *readable]), closed
+
+    def _start_broker(self) -> Broker | None:
+        if self._settings.no_sandbox:
+            return None
+        self._broker = Broker(
+            self._settings.user, [self._settings.config, RESOLV_CONF],
+            self._pid_file.removable() if self._pid_file else [], SYSLOG_SOCKET)
+        self._broker.start()
+        if self._pid_file:
+            self._pid_file.remove = remove
+        return self._broker
 
 
 def _mend(pid_file: PidFile, path: Path, log: Log) -> None:

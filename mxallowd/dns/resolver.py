@@ -6,14 +6,13 @@ list of texts, or the kind of failure.
 """
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 import pycares
 
+from mxallowd.dns.resolvconf import RESOLV_CONF, ResolvConf
 from mxallowd.errors import MxallowdError
-from mxallowd.process.sandbox import places_of
+from mxallowd.log import Log
 
-RESOLV_CONF = Path("/etc/resolv.conf")
 TIMEOUT_S = 1.5
 TRIES = 2
 # How often c-ares looks for questions whose time is over, while there are any.
@@ -21,16 +20,10 @@ CLOCK_S = 0.1
 RECEIVE_BUFFER = 1 << 20
 # c-ares keeps every answer for its time to live, some 1.6 kB each, and has no bound: this is ours.
 QUESTIONS_PER_CACHE = 20_000
-RESOLV_CONF = Path("/etc/resolv.conf")
 
 PTR, A, AAAA = pycares.QUERY_TYPE_PTR, pycares.QUERY_TYPE_A, pycares.QUERY_TYPE_AAAA
 # They say that nothing is there, which is an answer.
 _NOTHING = {pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND}
-
-
-def readable() -> list[Path]:
-    """What resolvers read again and again: resolv.conf, wherever links lead to it."""
-    return places_of(RESOLV_CONF)
 
 
 class LookupFailed(MxallowdError):
@@ -44,13 +37,13 @@ class LookupFailed(MxallowdError):
 class Resolver:
     """A c-ares channel on a loop. `servers` are ADDRESS or ADDRESS:PORT texts; none: those of resolv.conf."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, servers: Sequence[str]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, servers: Sequence[str], log: Log | None = None) -> None:
         self._loop = loop
         self._clock: asyncio.TimerHandle | None = None
         self._waiting = 0
         self._asked = 0
         self._servers = list(servers)
-        self._resolv_conf = _changed_at(RESOLV_CONF)
+        self._resolv_conf = ResolvConf(RESOLV_CONF, log)
         self._channel = self._new_channel()
 
     async def ask(self, name: str, kind: int) -> list[str]:
@@ -100,14 +93,13 @@ class Resolver:
         would call us back from there.
         """
         self._servers = list(servers)
+        self._resolv_conf.read()
         before, self._channel = self._channel, self._new_channel()
         _end(before)
 
     def tick(self) -> None:
         """Called about once a second: another resolv.conf is read."""
-        changed_at = _changed_at(RESOLV_CONF)
-        if changed_at != self._resolv_conf:
-            self._resolv_conf = changed_at
+        if self._resolv_conf.changed():
             self.reload(self._servers)
 
     def close(self) -> None:
@@ -120,7 +112,7 @@ class Resolver:
         # No `lookups`, which query() has no use for: pycares frees that text before c-ares reads it (5.2).
         return pycares.Channel(
             flags=pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NOALIASES, timeout=TIMEOUT_S, tries=TRIES,
-            servers=self._servers or None, sock_state_cb=self._socket_changed,
+            servers=self._servers or list(self._resolv_conf.servers), sock_state_cb=self._socket_changed,
             socket_receive_buffer_size=RECEIVE_BUFFER)
 
     def _start_clock(self) -> None:
@@ -143,14 +135,6 @@ class Resolver:
             self._loop.add_writer(descriptor, self._channel.process_fd, bad, descriptor)
         else:
             self._loop.remove_writer(descriptor)
-
-
-def _changed_at(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_ino
 
 
 def _end(channel: pycares.Channel) -> None:

@@ -4,15 +4,16 @@ A handler may block, and raises OSError if a line cannot be written. So only a W
 may block, and a Writer counts lost lines.
 """
 import logging
-import logging.handlers
 import os
 import select
 import socket
-import sys
 import time
-from contextlib import suppress
+
+from mxallowd.process import broker
 
 SYSLOG_SOCKET = "/dev/log"
+_FACILITY, _INFO = 3, 6  # LOG_DAEMON and LOG_INFO of syslog(3), and the severities of what is worse
+_SEVERITIES = {logging.WARNING: 4, logging.ERROR: 3}
 STDOUT = 1  # the descriptor: sys.stdout may be wrapped by then
 
 
@@ -52,38 +53,44 @@ class SyslogHandler(logging.Handler):
     def __init__(self, socket_path: str = SYSLOG_SOCKET) -> None:
         super().__init__()
         self._socket_path = socket_path
-        self._handler: logging.handlers.SysLogHandler | None = None
+        self._socket: socket.socket | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one line; raises OSError where nobody listens."""
-        if self._handler is None:
-            handler = logging.handlers.SysLogHandler(
-                self._socket_path, facility=logging.handlers.SysLogHandler.LOG_DAEMON
-            )
-            handler.ident = f"mxallowd[{os.getpid()}]: "
-            handler.handleError = _raise  # type: ignore[method-assign]  # the writer counts what is lost
-            self._handler = handler
-        self._handler.emit(record)
+        priority = _FACILITY << 3 | _SEVERITIES.get(record.levelno, _INFO)
+        line = f"<{priority}>mxallowd[{os.getpid()}]: {record.getMessage()}\0".encode("utf-8", "backslashreplace")
+        if self._socket is not None:
+            try:
+                self._socket.sendall(line)
+            except OSError:
+                # Of a syslog that has gone: another one may be there.
+                self.close_socket()
+            else:
+                return
+        made = broker.connect(self._socket_path)
+        try:
+            made.sendall(line)
+        except OSError:
+            made.close()
+            raise
+        self._socket = made
+
+    def close_socket(self) -> None:
+        """Let the socket go; the next line makes another one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def close(self) -> None:
-        """Let the socket go."""
-        if self._handler is not None:
-            self._handler.close()
+        """Let the socket go, for good."""
+        self.close_socket()
         super().close()
 
 
 def syslog_listens(socket_path: str = SYSLOG_SOCKET) -> bool:
     """Whether somebody takes lines there now; a socket may be left of one that did."""
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-        with socket.socket(socket.AF_UNIX, kind) as probe, suppress(OSError):
-            probe.setblocking(False)
-            probe.connect(socket_path)
-            return True
-    return False
-
-
-def _raise(record: logging.LogRecord) -> None:
-    """Stands for Handler.handleError, which would print to stderr."""
-    error = sys.exc_info()[1]
-    if error is not None:
-        raise error
+    try:
+        broker.connect(socket_path).close()
+    except OSError:
+        return False
+    return True

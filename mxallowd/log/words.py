@@ -118,7 +118,16 @@ LINES: tuple[Line, ...] = (
          "mxallowd serves without it"),
     Line("pid-file written=", INFO, "the disk has room again, and the process id is in the pid file"),
     Line("privileges reason=", WARNING,
-         "mxallowd stays root because there is no user for it, or it runs without Landlock or seccomp"),
+         "mxallowd became the user `nobody`, because there is no user for it, or it runs without Landlock or seccomp"),
+    Line("unreadable path= reason=", ERROR,
+         "at the start: the user that mxallowd has become cannot read this file, or cannot enter this directory; the "
+         "reason says what will not work, and what to do"),
+    Line("resolv-conf path= reason=", ERROR,
+         "mxallowd cannot read this file any more and goes on asking the name servers that it knows. Said once, until "
+         "the file can be read again"),
+    Line("broker reason=", ERROR,
+         "the process that opens files for the sandbox has ended: SIGHUP cannot read the configuration, and a syslog "
+         "that is started again gets no lines, until mxallowd is restarted"),
     Line("degraded reason=", WARNING,
          "the kernel does not have a feature, or the watchdog does not run; mxallowd works without it"),
     # what should never happen
@@ -131,8 +140,9 @@ LINES: tuple[Line, ...] = (
          "written by the guard: packets waited and the queue thread did not take them, so the process ended itself"),
     Line("guard-killed queue= reason=", ERROR,
          "written by the guard: packets waited and the whole process did not run, so the guard killed it"),
-    Line("guard reason=", WARNING,
-         "the guard ended or did not run any more; it was started again, or could not be started"),
+    Line("guard reason=", ("error", "warning"),
+         "the guard ended or did not run any more; it was started again, or could not be started. An error "
+         "if it could not, or never watched"),
 )
 
 

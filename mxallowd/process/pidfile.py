@@ -171,8 +171,8 @@ def _open_own(path: Path, mode: int, closed_to: int) -> int:
         if not stat.S_ISREG(status.st_mode):
             raise StartError(f"the pid file {quoted(str(path))} is not a file")
         if status.st_mode & closed_to:
-            mode = f"{status.st_mode & 0o7777:04o}"
-            raise _Foreign(f"will not use {quoted(str(path))}: others may open it (mode {mode}); remove it")
+            rights = f"{status.st_mode & 0o7777:04o}"
+            raise _Foreign(f"will not use {quoted(str(path))}: others may open it (mode {rights}); remove it")
         if status.st_nlink > 1:
             raise _Foreign(f"will not use {quoted(str(path))}: it has another name as well; remove it")
     except BaseException:

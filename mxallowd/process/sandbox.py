@@ -1,8 +1,13 @@
 """The sandbox: which files may be reached (Landlock) and which system calls there are (seccomp), for good.
 
 It is a second protection beside privileges.py. The main thread enters it before it starts others, since Landlock and
-seccomp apply to a thread and to what it starts. Paths of the system are listed here; each part of the daemon names the
-further paths that it needs.
+seccomp apply to a thread and to what it starts; the guard and the broker enter it by themselves. Files of the system
+are listed here: those that the C library and Python open later. Each part of the daemon names the further paths that it
+needs; what must be opened by its name again, the broker opens (broker.py).
+
+Landlock has no say about connect(2) to a UNIX socket of the file system, so that no such socket can be made. It has
+none about signals and limits of other processes either (before its sixth version), so seccomp allows these calls for
+the process itself alone: what is compared is the number of the process.
 
 Which way it fails: if the kernel has no Landlock or no seccomp, the log says so, and the daemon runs.
 """
@@ -16,16 +21,25 @@ from contextlib import suppress
 from pathlib import Path
 
 from mxallowd.process.child import PACKAGE
-from mxallowd.process.libc import call
+from mxallowd.process.libc import call, prctl
 
 # linux/landlock.h; the numbers of the calls are the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH, _RULESET_VERSION = 1, 1
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE = 1, 2, 4, 8, 32
-_FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
-READABLE = ("/etc", "/usr", "/lib", "/lib64", "/proc", "/sys/devices/system/cpu", "/run", "/var/run", "/dev")
+# Of the first version 13 rights on files; then to link from elsewhere, to truncate, and to control devices.
+_FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+_SCOPED_SINCE, _SCOPE_ABSTRACT_UNIX_SOCKET = 6, 1
+# Not all of /etc, nor /run: who is root could read there what root alone may read. A rule for a file holds for that
+# file, and not for one that takes its place.
+READABLE = (
+    "/usr", "/lib", "/lib64", "/proc", "/sys/devices/system/cpu", "/dev/urandom", "/etc/ld.so.cache", "/etc/localtime",
+    "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/hosts", "/etc/protocols",
+    "/etc/services", "/etc/iproute2")
+# Of which version it is, no constant says.
+READABLE_PATTERN = "python3*"
 WRITABLE = ("/dev/null",)
-MOST_LINKS = 8
 
 # CLONE_NEW… of linux/sched.h: namespaces of mounts, control groups, host names, IPC, users, processes and networks. In
 # one of users, a process has every capability.
@@ -39,7 +53,19 @@ FORBIDDEN = (
     "quotactl", "acct", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname",
     "setdomainname", "personality", "iopl", "ioperm", "io_uring_setup", "io_uring_enter", "io_uring_register",
     "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "setfsuid", "setfsgid",
-    "chown", "fchown", "lchown", "fchownat", "mknod", "mknodat")
+    "chown", "fchown", "lchown", "fchownat", "chmod", "fchmod", "fchmodat", "fchmodat2", "setxattr",
+    "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "utime",
+    "utimes", "utimensat", "futimesat", "file_setattr", "mknod", "mknodat", "tkill", "pidfd_send_signal", "pidfd_getfd",
+    "process_madvise", "process_mrelease", "migrate_pages", "move_pages", "ioprio_set", "vhangup", "syslog")
+# Calls that name a process by one of their arguments: it has to be this one. For the others 0 means that.
+OWN = {"kill": 0, "tgkill": 0, "rt_sigqueueinfo": 0, "rt_tgsigqueueinfo": 0}
+OWN_AS_ZERO = {
+    "prlimit64": 0, "setpriority": 1, "sched_setaffinity": 0, "sched_setscheduler": 0, "sched_setparam": 0,
+    "sched_setattr": 0, "setpgid": 0}
+# Beside a process's number these take what the number is of: PRIO_PROCESS, not a group or a user.
+FIRST_ZERO = ("setpriority",)
+FAMILIES = (2, 10, 16)  # AF_INET, AF_INET6, AF_NETLINK of linux/socket.h
+_AF_UNIX, _MOST_FAMILIES = 1, 64
 
 
 def program() -> list[Path]:
@@ -47,54 +73,48 @@ def program() -> list[Path]:
     return [Path(sys.prefix), Path(sys.base_prefix), PACKAGE]
 
 
-def places_of(file: Path) -> list[Path]:
-    """The directories in which a file is replaced: its own, and that of each file that it is a link to."""
-    places = []
-    for _ in range(MOST_LINKS):
-        # Of a file in / the file alone: / is everything.
-        places.append(file if file.parent == Path("/") else file.parent)
-        try:
-            if not file.is_symlink():
-                break
-            file = file.parent / file.readlink()
-        except OSError:
-            # Closed to this user: what is behind it cannot be read anyway.
-            break
-    return places
-
-
 def load() -> None:
     """Load what enter() needs while it can be read: root may have installed this where another user may not look."""
-    with suppress(ImportError):
+    # RuntimeError: it does not find the library.
+    with suppress(ImportError, OSError, RuntimeError):
         import pyseccomp  # noqa: F401, PLC0415
 
 
-def enter(readable: Iterable[Path], removable: Iterable[Path] = ()) -> list[str]:
+def enter(
+    readable: Iterable[Path], removable: Iterable[Path] = (), *, signalled: int = 0, alone: bool = False
+) -> list[str]:
     """Let Landlock and seccomp hold from now on; warnings about what the kernel does not have.
 
     `readable` are files and directories to be read besides those of the system; from the directories `removable` files
-    may be removed.
+    may be removed. `signalled` is the one process that may get signals, this one by default. A process that is `alone`
+    starts no program, and may have UNIX sockets: it is the one whom others ask for them.
     """
+    # Nobody of the same user traces it, or reads its memory and its environment, either (prctl(2)).
+    prctl(_PR_SET_DUMPABLE, 0)
     warnings = []
+    system = [*map(Path, READABLE), *Path("/etc").glob(READABLE_PATTERN)]
     try:
-        _landlock([*map(Path, READABLE), *readable], removable)
+        _landlock([*system, *readable], removable, execute=not alone)
     except OSError as error:
         warnings.append(f"no Landlock: {error.strerror}")
     try:
-        _seccomp()
+        _seccomp(signalled or os.getpid(), alone=alone)
     except (OSError, RuntimeError, ImportError) as error:
         warnings.append(f"no seccomp: {error}")
     return warnings
 
 
-def _landlock(readable: Iterable[Path], removable: Iterable[Path]) -> None:
+def _landlock(readable: Iterable[Path], removable: Iterable[Path], *, execute: bool) -> None:
     abi = call("syscall", _CREATE_RULESET, None, ctypes.c_size_t(0), _RULESET_VERSION)
     rights = _FS_RIGHTS[min(abi, max(_FS_RIGHTS))]
     attributes = struct.pack("=Q", rights)
+    if abi >= _SCOPED_SINCE:
+        # Rights on the network none; an abstract socket can be reached only inside.
+        attributes += struct.pack("=QQ", 0, _SCOPE_ABSTRACT_UNIX_SOCKET)
     ruleset = call("syscall", _CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     try:
         for path in readable:
-            _allow(ruleset, path, _READ_FILE | _READ_DIR | _EXECUTE)
+            _allow(ruleset, path, _READ_FILE | _READ_DIR | (_EXECUTE if execute else 0))
         for path in removable:
             _allow(ruleset, path, _REMOVE_FILE)
         for name in WRITABLE:
@@ -119,18 +139,36 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
         os.close(descriptor)
 
 
-def _seccomp() -> None:
+def _seccomp(signalled: int, *, alone: bool) -> None:
     import pyseccomp  # noqa: PLC0415  # it loads libseccomp, which may not be there
 
     listed = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+
+    def forbid(name: str, *conditions: object) -> None:
+        try:
+            listed.add_rule(pyseccomp.ERRNO(errno.EPERM), name, *conditions)
+        except (OSError, RuntimeError, ValueError):
+            # Not known on this architecture, or to this library.
+            return
+
     for flag in NAMESPACES:
-        listed.add_rule(pyseccomp.ERRNO(errno.EPERM), "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
+        forbid("clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # Its flags lie in memory, where no filter sees them. The C library then takes clone.
     listed.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
     for name in FORBIDDEN:
-        try:
-            listed.add_rule(pyseccomp.ERRNO(1), name)  # EPERM
-        except (OSError, RuntimeError, ValueError):
-            # Not known on this architecture.
-            continue
+        forbid(name)
+    for name, place in OWN.items():
+        forbid(name, pyseccomp.Arg(place, pyseccomp.NE, signalled))
+    for name, place in OWN_AS_ZERO.items():
+        forbid(name, pyseccomp.Arg(place, pyseccomp.NE, 0))
+    for name in FIRST_ZERO:
+        forbid(name, pyseccomp.Arg(0, pyseccomp.NE, 0))
+    for name in ("socket", "socketpair"):
+        for family in range(_MOST_FAMILIES):
+            if family not in FAMILIES and not (alone and family == _AF_UNIX):
+                forbid(name, pyseccomp.Arg(0, pyseccomp.EQ, family))
+        forbid(name, pyseccomp.Arg(0, pyseccomp.GE, _MOST_FAMILIES))
+    if alone:
+        for name in ("execve", "execveat", "fork", "vfork"):
+            forbid(name)
     listed.load()

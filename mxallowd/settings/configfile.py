@@ -5,7 +5,8 @@ are fine; `#` starts a comment line; names of fewer than three characters are ig
 name is a warning and skipped, as it always was; a missing value or one too many is an error.
 
 Whoever can write this file decides whose mail comes in, and which path a root process uses for its pid file. So a file
-that belongs to another user, or that everybody may write, is refused. A link is followed; its target counts.
+that others than root and the user of this process may change, or put another one in the place of, is refused. A link is
+followed; it, its target, and the directories of both count.
 """
 import codecs
 import os
@@ -14,7 +15,8 @@ import time
 from pathlib import Path
 
 from mxallowd.errors import ConfigError
-from mxallowd.process.sandbox import places_of
+from mxallowd.process import broker
+from mxallowd.process.paths import who_could_replace
 from mxallowd.settings import Assignment, Problem
 from mxallowd.settings.options import BY_NAME, Kind
 from mxallowd.text import printable, quoted
@@ -32,10 +34,10 @@ def read(path: Path) -> tuple[list[Assignment], list[Problem]]:
     Raises FileNotFoundError where there is none, and ConfigError where it cannot be read.
     """
     try:
-        # Non-blocking: a FIFO that nobody writes must hold up neither a start nor a reload.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # Without blocking: a FIFO that nobody writes must hold up neither a start nor a reload.
+        descriptor = broker.open_file(path)
         with os.fdopen(descriptor, "rb") as file:
-            _check(os.fstat(descriptor), quoted(str(path)))
+            _check(path, os.fstat(descriptor))
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise
@@ -46,20 +48,15 @@ def read(path: Path) -> tuple[list[Assignment], list[Problem]]:
     return parse(content, printable(str(path)))
 
 
-def _check(status: os.stat_result, name: str) -> None:
+def _check(path: Path, status: os.stat_result) -> None:
+    name = quoted(str(path))
     if stat.S_ISFIFO(status.st_mode):
         raise ConfigError(f"cannot read {name}: it is a pipe, which can be read only once")
     if not stat.S_ISREG(status.st_mode):
         return
-    if status.st_uid not in {0, STARTED_BY}:
-        raise ConfigError(f"will not read {name}: it belongs to the user with id {status.st_uid}; let root own it")
-    if status.st_mode & stat.S_IWOTH:
-        raise ConfigError(f"will not read {name}: everybody may write it; take that away (chmod o-w)")
-
-
-def readable(path: Path) -> list[Path]:
-    """What has to be read for a reload: the directories, since whoever changes a file may put another in its place."""
-    return places_of(path)
+    reason = who_could_replace(path, {0, STARTED_BY})
+    if reason:
+        raise ConfigError(f"will not read {name}: {reason}")
 
 
 def being_written(path: Path) -> tuple[int, int, int] | None:

@@ -5,11 +5,13 @@ in it. Its own watching thread is stopped as well; this process is not. It maps 
 in a socket and no queue thread takes any, it kills the daemon: the kernel's --queue-bypass then lets mail through. It
 also logs, once, that the daemon's main loop hangs, since the daemon itself could not; verdicts go on meanwhile.
 
-    mxallowd.watchdog.guard HEARTBEATS PIDFD SINK USER QUEUE...
+    mxallowd.watchdog.guard HEARTBEATS PIDFD SINK USER WALLS QUEUE...
 
-Descriptors of the page and of the daemon, `stdout` or `syslog`, the user that both become (empty: the default), and
-the queues with the port ids of their sockets, NUMBER:PORT. It ends when its standard input does, which the daemon
-holds open.
+Descriptors of the page and of the daemon, `stdout` or `syslog`, the user that both become (empty: the default), the
+descriptor of its way to the broker of the sandbox (-1: there is none; `open`: no sandbox), and the queues with the port
+ids of their sockets, NUMBER:PORT. It ends when its standard input does, which the daemon holds open.
+
+It lives in the sandbox of the daemon, which it enters by itself, and may end one process: its parent.
 """
 import os
 import select
@@ -20,8 +22,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mxallowd.log import Log, open_log
+from mxallowd.log.handlers import SYSLOG_SOCKET
+from mxallowd.process import broker, sandbox
 from mxallowd.process.privileges import give_up, raise_priority
 from mxallowd.watchdog._watch import SILENT_STATUS, Heartbeats
+from mxallowd.watchdog.guard_process import NO_WALLS
 from mxallowd.watchdog.procnetlink import read_row
 
 TICK_S = 0.1
@@ -74,17 +79,29 @@ def could_run(thread: int) -> bool:
     return text.rpartition(")")[2].split()[0] == "R"
 
 
+def kill(daemon: int, pidfd: int) -> None:
+    """End the daemon, our parent, by its number: that is what the sandbox can compare. Raises OSError."""
+    # While it runs and is our parent, nobody else has this number.
+    if not select.select([pidfd], [], [], 0)[0] and os.getppid() == daemon:
+        os.kill(daemon, signal.SIGKILL)
+
+
 def main(words: list[str]) -> int:
     """Run as the guard."""
-    heartbeats, pidfd, sink, user, *queues = words
-    # What stops the daemon's process group, a key of a terminal, must not stop us.
-    os.setpgid(0, 0)
+    heartbeats, pidfd, sink, user, walls, *queues = words
+    daemon = os.getppid()
+    # What stops the daemon's process group, a key of a terminal, does not stop us, who have our own.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # As good as the daemon's own watching thread: what keeps that one from running must not keep us.
     raise_priority()
     # Ending a process of the same user needs no capability.
+    sandbox.load()
     give_up(user or None, keep=())
+    if walls != NO_WALLS:
+        if int(walls) >= 0:
+            broker.use_inherited(int(walls), SYSLOG_SOCKET)
+        sandbox.enter(sandbox.program(), signalled=daemon)
     beats = Heartbeats(int(heartbeats))
     log, writer = open_log(stdout=sink == "stdout", quiet=False)
     writer.start()
@@ -95,7 +112,7 @@ def main(words: list[str]) -> int:
         now = time.monotonic()
         silent = guard.silent(now)
         if silent is not None:
-            signal.pidfd_send_signal(int(pidfd), signal.SIGKILL)
+            kill(daemon, int(pidfd))
             log.error("guard-killed", queue=silent, reason="packets waited, and the process did not run")
             break
         guard.look_at_main_loop(now)

@@ -21,7 +21,8 @@ class Watch:
         self._watchdog: Watchdog | None = None
         if not settings.no_watchdog:
             sink = "stdout" if settings.stdout else "syslog"
-            self._guard = GuardProcess(self.heartbeats, sink, settings.user or "", log)
+            self._guard = GuardProcess(
+                self.heartbeats, sink, settings.user or "", log, walls=not settings.no_sandbox)
 
     def open(self, queues: Iterable[tuple[int, int]]) -> None:
         """Start the guard, before any privilege is given up. `queues`: numbers, netlink ports. Raises StartError."""

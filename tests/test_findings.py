@@ -7,7 +7,7 @@ import pytest
 
 from mxallowd.captures.filters import compile_filter
 from mxallowd.mirrors import TargetError
-from mxallowd.mirrors.kernel.helper import RECORD, REQUEST, Ipset, Verb, serve
+from mxallowd.mirrors.kernel.helper import RECORD, REQUEST, Pf, Verb, serve
 from mxallowd.mirrors.kernel.nfquery import _check_error
 from mxallowd.settings import arguments
 from mxallowd.watchdog.procnetlink import read_row
@@ -33,7 +33,7 @@ def test_a_request_that_ends_in_the_middle_is_not_carried_out(there: int, monkey
         return ""
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(REQUEST.pack(Verb.CHANGE, 2) + bytes(there))))
-    serve(Ipset(), run)
+    serve(Pf("mx-white"), run)
     assert not ran
 
 

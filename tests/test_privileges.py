@@ -91,8 +91,8 @@ def test_queue_threads_keep_their_priority(served: Lab) -> None:
 
 
 def test_the_guard_and_the_helper_keep_no_more_than_they_need(served: Lab) -> None:
-    served.load_ruleset("queue-set-ipset.sh")
-    with serve(served, WAYS["queue-set-ipset"]) as daemon:
+    served.load_ruleset("queue.sh")
+    with serve(served, WAYS["queue"], "--pf-table", "mx-white") as daemon:
         pid = daemon.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
         found = {}

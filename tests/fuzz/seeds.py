@@ -93,6 +93,23 @@ def _nftables() -> list[bytes]:
         datagrams(2, elements(element(bytes(4), timeout=False), six, flags=INTERRUPTED), done, done)]
 
 
+def _ipset() -> list[bytes]:
+    def held(key: bytes, seconds: int, more: bytes = b"") -> bytes:
+        address = attribute(0x8001, attribute(1 if len(key) == 4 else 2, key))
+        return attribute(0x8007, address + attribute(0x4006, seconds.to_bytes(4, "big")) + more)
+
+    def listed(*entries: bytes) -> bytes:
+        data = attribute(0x4013, bytes(4)) + attribute(0x4006, bytes(4)) + attribute(20, b"\x18")
+        return answer(6 << 8 | 7, GENERIC + attribute(2, b"mx\0") + attribute(3, b"hash:ip\0") + attribute(
+            0x8007, data) + attribute(0x8008, b"".join(entries)), 2)
+
+    four, own = held(bytes(4), 60), held(b"\1" * 4, 0, attribute(26, b"hi\0"))
+    six, done = held(bytes(16), 60), answer(DONE, bytes(4))
+    refused = answer(2, struct.pack("=i", -4103) + struct.pack("=IHHII", 40, 0x60a, 5, 1, 0))
+    return [datagrams(0, listed(four, four) + done), datagrams(0, listed(four, own), done), datagrams(0, refused),
+            datagrams(2, listed(six, six), done), datagrams(1, listed(), done, refused), datagrams(3, refused)]
+
+
 def _arguments() -> list[bytes]:
     return [
         b"-f\x00192.0.2.3\0-r\x002001:db8::5\0-n\x0023", b"--fake-mailserver=192.0.2.3\0--quiet\0-F\0--",
@@ -112,16 +129,16 @@ def _proc() -> list[bytes]:
 
 
 def _helper() -> list[bytes]:
-    record = RECORD.pack(1, 0, 60, HOSTS[0])
-    other = RECORD.pack(2, 3, 0, HOSTS[6])
+    record = RECORD.pack(1, HOSTS[0])
+    other = RECORD.pack(2, HOSTS[6])
     verbs = [request(verb, record, other) for verb in range(1, 6)]
-    return [bytes([kind]) + one for kind in range(4) for one in (*verbs, b"".join(verbs), verbs[2][:-5])]
+    return [bytes([kind]) + one for kind in range(2) for one in (*verbs, b"".join(verbs), verbs[2][:-5])]
 
 
 SEEDS = {
     "headers": _headers, "nfnetlink": _nfnetlink, "capture": _capture, "configuration": _configuration,
-    "filter": _filter, "nftables": _nftables, "arguments": _arguments, "events": _events, "proc": _proc,
-    "helper": _helper}
+    "filter": _filter, "nftables": _nftables, "ipset": _ipset, "arguments": _arguments,
+    "events": _events, "proc": _proc, "helper": _helper}
 _VALUES = (
     "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "nflog:5", "file:", "pflog0", "inet mx", "ip6", "port 25", "23:24")
 WORDS = {

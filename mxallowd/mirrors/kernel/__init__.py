@@ -17,16 +17,17 @@ def create(settings: "Settings") -> list[Target]:
     """The kernel tables that the settings choose. Raises StartError."""
     # Each module is imported only when chosen.
     targets: list[Target] = []
+    versions = {one.version for one in (*settings.fake_mailserver, *settings.real_mailserver)}
     if settings.nft_table is not None:
         from mxallowd.mirrors.kernel.nft import NftTable  # noqa: PLC0415
 
         targets.append(NftTable(
             settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries,
-            ipv6=any(one.version == 6 for one in (*settings.fake_mailserver, *settings.real_mailserver))))
+            ipv6=6 in versions))
     if settings.ipset:
         from mxallowd.mirrors.kernel.ipset import IpsetTable  # noqa: PLC0415
 
-        targets.append(IpsetTable())
+        targets.append(IpsetTable(ipv4=4 in versions, ipv6=6 in versions))
     if settings.pf_table is not None:
         from mxallowd.mirrors.kernel.pf import PfTable  # noqa: PLC0415
 

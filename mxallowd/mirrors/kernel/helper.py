@@ -1,13 +1,11 @@
-"""The privileged helper: a small process that runs pfctl or ipset, and can do nothing else.
+"""The privileged helper: a small process that runs pfctl, and can do nothing else.
 
     mxallowd.mirrors.kernel.helper pf TABLE
-    mxallowd.mirrors.kernel.helper ipset
 
 The daemon starts it while it still has every privilege, and talks to it over its standard streams. A request has a verb
 of a fixed list, and hosts as numbers. No text from the daemon ever reaches a command line or the input of a program.
 
-    request     verb (1 byte), number of records (4), records of 24 bytes: operation, set, 2 unused bytes,
-                seconds (4), host (16)
+    request     verb (1 byte), number of records (4), records of 17 bytes: operation (1), host (16)
     answer      status (1 byte, 0: well), length (4), text: the program's output, or what went wrong
 
 All in native byte order. It ends when its input does.
@@ -19,13 +17,12 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from enum import IntEnum
 
 from mxallowd.engine.events import address_text
 
 REQUEST = struct.Struct("=BI")
-RECORD = struct.Struct("=BBxxI16s")
+RECORD = struct.Struct("=B16s")
 ANSWER = struct.Struct("=BI")
 MAX_RECORDS = 1 << 24
 LONG_INPUT = 1 << 16
@@ -42,7 +39,7 @@ class Verb(IntEnum):
     READ = 2  # its contents
     CHANGE = 3  # the records' operations
     REPLACE = 4  # the contents are to be the records
-    TEST = 5  # pf: how many of the records are there; ipset: the places of those that are not
+    TEST = 5  # how many of the records are there
 
 
 class Operation(IntEnum):
@@ -52,9 +49,8 @@ class Operation(IntEnum):
     DELETE = 2
 
 
-Record = tuple[int, int, int, bytes]
-"""Operation, number of the set, seconds, host."""
-SETS = ("mx_white4", "mx_white6", "mx_used4", "mx_used6")
+Record = tuple[int, bytes]
+"""Operation, host."""
 Run = Callable[[list[str], str], str]
 
 
@@ -77,17 +73,17 @@ class Pf:
             return run(["pfctl", "-t", self._table, "-T", "show"], "")
         if verb is Verb.CHANGE:
             for operation, word in ((Operation.DELETE, "delete"), (Operation.ADD, "add")):
-                hosts = [host for what, _, _, host in records if what == operation]
+                hosts = [host for what, host in records if what == operation]
                 if hosts:
                     run([*self._command, word, "-f", "-"], _lines(hosts))
             return ""
         if verb is Verb.REPLACE:
             # pfctl takes an empty list for a mistake.
-            hosts = [host for _, _, _, host in records]
+            hosts = [host for _, host in records]
             return run([*self._command, "replace", "-f", "-"], _lines(hosts)) if hosts else run(
                 [*self._command, "flush"], "")
         try:
-            run(["pfctl", "-t", self._table, "-T", "test", "-f", "-"], _lines([host for _, _, _, host in records]))
+            run(["pfctl", "-t", self._table, "-T", "test", "-f", "-"], _lines([host for _, host in records]))
         except Failed as failure:
             # Status 2: not all of them are there.
             some = re.match(r"(\d+)/\d+ addresses match", str(failure))
@@ -95,72 +91,6 @@ class Pf:
                 raise
             return some[1]
         return str(len(records))
-
-
-class Ipset:
-    """ipset(8); its restore takes many commands at once."""
-
-    def serve(self, verb: Verb, records: list[Record], run: Run) -> str:
-        """Carry out a request."""
-        if verb is Verb.INSPECT:
-            return run(["ipset", "list", "-terse"], "")
-        if verb is Verb.READ:
-            there = set_headers(run(["ipset", "list", "-terse"], ""))
-            return "".join(run(["ipset", "save", name], "") for name in SETS if name in there)
-        if verb is Verb.CHANGE:
-            return run(["ipset", "restore", "-exist"], "".join(
-                f"add {SETS[number]} {address_text(host)} timeout {seconds}\n" if operation == Operation.ADD else
-                f"del {SETS[number]} {address_text(host)}\n" for operation, number, seconds, host in records))
-        if verb is Verb.REPLACE:
-            return self._replace(records, run)
-        absent = []
-        for place, (_, number, _, host) in enumerate(records):
-            try:
-                run(["ipset", "test", SETS[number], address_text(host)], "")
-            except Failed:
-                absent.append(str(place))
-        return " ".join(absent)
-
-    def _replace(self, records: list[Record], run: Run) -> str:
-        """Fill a twin of each set, and exchange all: no moment in which a known sender is not there.
-
-        Where one cannot be filled, all sets stay as they are.
-        """
-        headers = set_headers(run(["ipset", "list", "-terse"], ""))
-        twins = {name: f"{name}.new" for name in SETS if name in headers}
-        # Those that an earlier filling left behind may be of another size.
-        self._destroy(twins.values(), run)
-        try:
-            for name, twin in twins.items():
-                lines = [f"create {twin} {headers[name]}\n"]
-                lines += [f"add {twin} {address_text(host)} timeout {seconds}\n"
-                          for _, number, seconds, host in records if SETS[number] == name]
-                run(["ipset", "restore", "-exist"], "".join(lines))
-            run(["ipset", "restore", "-exist"], "".join(f"swap {name} {twin}\n" for name, twin in twins.items()))
-        finally:
-            self._destroy(twins.values(), run)
-        return ""
-
-    @staticmethod
-    def _destroy(names: Iterable[str], run: Run) -> None:
-        for name in names:
-            with suppress(Failed):
-                run(["ipset", "destroy", name], "")
-
-
-def set_headers(listing: str) -> dict[str, str]:
-    """Type and options of each set, as `create` takes them, by `ipset list -terse`."""
-    found: dict[str, str] = {}
-    name = kind = ""
-    for line in listing.splitlines():
-        what, _, value = line.partition(": ")
-        if what == "Name":
-            name = value
-        elif what == "Type":
-            kind = value
-        elif what == "Header":
-            found[name] = f"{kind} {value}"
-    return found
 
 
 def _lines(hosts: Iterable[bytes]) -> str:
@@ -184,7 +114,7 @@ def run_program(words: list[str], text: str) -> str:
     return done.stdout
 
 
-def serve(kind: Pf | Ipset, run: Run = run_program) -> None:
+def serve(kind: Pf, run: Run = run_program) -> None:
     """Answer requests until the input ends."""
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while len(head := source.read(REQUEST.size)) == REQUEST.size:
@@ -214,12 +144,9 @@ def main(words: list[str]) -> int:
         from mxallowd.process.privileges import CAP_NET_ADMIN, give_up  # noqa: PLC0415
 
         give_up("root", keep=(CAP_NET_ADMIN,))
-    if len(words) == 2 and words[0] == "pf":
-        serve(Pf(words[1]))
-    elif words == ["ipset"]:
-        serve(Ipset())
-    else:
+    if len(words) != 2 or words[0] != "pf":
         return 2
+    serve(Pf(words[1]))
     return 0
 
 

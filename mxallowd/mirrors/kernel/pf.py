@@ -40,7 +40,7 @@ class PfTable:
 
     def probe(self) -> None:
         """Take out what is not there: that needs the same rights as a change, and an entry would have no end."""
-        self._helper.ask(Verb.CHANGE, [(Operation.DELETE, 0, 0, NOBODY)])
+        self._helper.ask(Verb.CHANGE, [(Operation.DELETE, NOBODY)])
 
     def read(self) -> tuple[list[Copied], bool]:
         """What the table holds; networks and what is no address are passed over."""
@@ -56,8 +56,8 @@ class PfTable:
     def change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         """Delete, then add."""
         self._helper.ask(Verb.CHANGE, [
-            *((Operation.DELETE, 0, 0, host) for host in unlisted),
-            *((Operation.ADD, 0, 0, one.host) for one in listed)])
+            *((Operation.DELETE, host) for host in unlisted),
+            *((Operation.ADD, one.host) for one in listed)])
 
     def refill(self, entries: Listing) -> int:
         """Let the table hold just these; how many had no room."""
@@ -65,7 +65,7 @@ class PfTable:
         count, wanted = len(entries), iter(entries)
         while True:
             try:
-                self._helper.ask(Verb.REPLACE, ((Operation.ADD, 0, 0, one.host) for one in wanted))
+                self._helper.ask(Verb.REPLACE, ((Operation.ADD, one.host) for one in wanted))
                 return len(entries) - count
             except TargetFull:
                 # pf.conf limits the entries of all tables together: how much room there is, nobody says.
@@ -87,7 +87,7 @@ class PfTable:
         return {host for host in hosts if not self._count([host])}
 
     def _count(self, hosts: Collection[bytes]) -> int:
-        return int(self._helper.ask(Verb.TEST, ((Operation.ADD, 0, 0, host) for host in hosts))) if hosts else 0
+        return int(self._helper.ask(Verb.TEST, ((Operation.ADD, host) for host in hosts))) if hosts else 0
 
     def totals(self) -> dict[str, int]:
         """pf keeps its counters by rules, which are the operator's: none."""

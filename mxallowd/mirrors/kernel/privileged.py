@@ -14,7 +14,7 @@ from mxallowd.process.child import command
 TIMEOUT_S, LONG_TIMEOUT_S = 8.0, 90.0
 LONG = (Verb.READ, Verb.REPLACE)
 START_AGAIN_S = 10.0
-FULL = ("Hash is full", "Cannot allocate memory")
+FULL = ("Cannot allocate memory",)
 # What a program says that has nothing to do with the hosts it was given; of all else, one of them may be the cause.
 OF_THE_TABLE = (
     "not permitted", "ermission denied", "does not exist", "is not there", "No such", "not configured", "timed out",

@@ -6,25 +6,11 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, Attempt, Host, Lab
-from lab.programs import compiled
+from tests.clocks import Clocks
 from tests.daemon_process import SERVERS, DaemonProcess
 
 YEAR_S = 31_557_600
 LIFETIME_S = 5
-
-
-class Clocks:
-    """The file that says how far the daemon's clocks are ahead."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.set(0, 0)
-
-    def set(self, wall_s: int, boot_s: int) -> None:
-        """Seconds. At once: a reader sees the one or the other."""
-        part = self.path.with_suffix(".part")
-        part.write_text(f"{wall_s} {boot_s}\n", encoding="ascii")
-        part.rename(self.path)
 
 
 @pytest.fixture
@@ -37,11 +23,8 @@ def clocks(tmp_path: Path) -> Clocks:
 def daemon(lab: Lab, clocks: Clocks) -> Iterator[DaemonProcess]:
     """The daemon with clocks that can be set."""
     lab.queue_rule("23")
-    shim = compiled(Path(__file__).with_name("clocks.c"), "-shared", "-fPIC", "-ldl")
-    # The queue thread reads the file at every packet: it must be allowed to.
-    arguments = ["-c", "/dev/null", *SERVERS, "-n", "23", "-b", "-t", str(LIFETIME_S), "--no-sandbox"]
-    with lab.gateway.serve(REAL4), DaemonProcess(lab.gateway, arguments, prefix=[
-            "env", f"LD_PRELOAD={shim}", f"MXALLOWD_CLOCKS={clocks.path}"]) as process:
+    arguments = ["-c", "/dev/null", *SERVERS, "-n", "23", "-b", "-t", str(LIFETIME_S)]
+    with lab.gateway.serve(REAL4), DaemonProcess(lab.gateway, arguments, prefix=clocks.prefix()) as process:
         process.wait_for("start ")
         yield process
 

@@ -15,11 +15,19 @@ import time
 from collections import defaultdict
 from ipaddress import ip_address
 
-from dnslib import AAAA, CNAME, PTR, QTYPE, RCODE, RD, RR, A, DNSRecord
+from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RD, RR, A, DNSRecord
 
 SLOW_S = 30
 Zone = dict[tuple[str, str], list[str]]
-DATA = {"A": A, "AAAA": AAAA, "PTR": PTR, "CNAME": CNAME}
+
+
+def mail_exchanger(text: str) -> MX:
+    """From preference and name, as in a zone file."""
+    preference, name = text.split()
+    return MX(name, int(preference))
+
+
+DATA = {"A": A, "AAAA": AAAA, "PTR": PTR, "CNAME": CNAME, "MX": mail_exchanger}
 
 
 def read_zone() -> Zone:

@@ -22,6 +22,8 @@ def hourly_mail(lab: Lab, directory: Path, way: Way, *arguments: str) -> HourlyM
     return HourlyMail(lab, directory, way.rulesets, ["-c", "/dev/null", *SERVERS, *way.arguments, *arguments], way.sets)
 
 
+# Ten seconds alone; beside other tests exim, the name server and the receiver wait for a processor.
+@pytest.mark.timeout(300)
 @all_ways
 def test_hourly_mail_of_exim_is_never_late(lab: Lab, tmp_path: Path, way: Way) -> None:
     with hourly_mail(lab, tmp_path, way) as mail:

@@ -36,6 +36,7 @@ class Problem:
     fatal: bool = True
     missing: bool = False  # something required was not given at all: the usage helps
     line: int = 0  # of the file; 0 elsewhere
+    passed_over: Option | None = None  # a flag that counts all the same
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.fatal else f"{self.where}: warning: {self.message}"
@@ -55,6 +56,7 @@ class Settings:
     rdns_unconfirmed: bool
     dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; none: those of resolv.conf
     dns_rate: int  # lookups a second
+    log_rate: int  # lines about hosts a second; 0: none
     stdout: bool
     quiet: bool
     foreground: bool

@@ -17,6 +17,10 @@ DEFAULT_CONFIG = "/etc/mxallowd.conf"
 # The kernel takes up to 15 bytes; slash and blank never stand in a name.
 INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 NFT_FAMILIES = ("inet", "ip", "ip6", "netdev", "bridge")
+DIGITS_AND_UNIT = re.compile(r"([0-9]*)(.*)", re.DOTALL)
+UNITS_S = {"m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+# What stands behind a flag by mistake: mxallowd 1.9 passed over it.
+SWITCHED_ON, SWITCHED_OFF = ("yes", "on", "true", "1"), ("no", "off", "false", "0")
 MAX_PF_TABLE_NAME = 31  # net/pfvar.h, PF_TABLE_NAME_SIZE with its final zero byte
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -69,6 +73,21 @@ def number(low: int, high: int) -> Callable[[str], int]:
         if not low <= value <= high:
             raise ValueError(f"is out of range: {low} to {high}")
         return value
+
+    return convert
+
+
+def seconds(low: int, high: int) -> Callable[[str], int]:
+    """The same for seconds: an "s" behind the number says nothing new; of other units the seconds are told."""
+    plain = number(low, high)
+
+    def convert(text: str) -> int:
+        digits, unit = DIGITS_AND_UNIT.match(text).groups()  # type: ignore[union-attr]  # it matches any text
+        if digits and unit in ("s", "sec", "second", "seconds"):
+            return plain(digits)
+        if digits and unit in UNITS_S and len(digits) <= 10:
+            raise ValueError(f"is not a number from {low} to {high}; in seconds it is {int(digits) * UNITS_S[unit]}")
+        return plain(text)
 
     return convert
 
@@ -220,7 +239,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("queue-num", ("n",), Kind.SINGLE, "NFQUEUE number or range, as in the firewall rule",
            "N[:M]", queues, values=f"0 to 65535, at most {MAX_QUEUES} queues, required on Linux"),
     Option("whitelist-time", ("t",), Kind.SINGLE, "lifetime of an entry",
-           "SECONDS", number(1, 315_360_000), 28_800, "seconds, 1 to 315360000", live=True),
+           "SECONDS", seconds(1, 315_360_000), 28_800, "seconds, 1 to 315360000", live=True),
     Option("renew", (), Kind.SINGLE, "what restarts the time of an entry that has lost an eighth of it",
            "WHEN", one_of("never", "contact", "use", "both"), "contact",
            "never, contact (with the fake server), use (a connection to the real server) or both", live=True),
@@ -233,6 +252,8 @@ OPTIONS: tuple[Option, ...] = (
            "ADDRESS[:PORT]", name_server, values="IPv4 or IPv6, an IPv6 address with a port in brackets", live=True),
     Option("dns-rate", (), Kind.SINGLE, "lookups of reverse DNS names that are started, at most",
            "PER-SECOND", number(1, 100_000), 500, "1 to 100000 a second, a burst of four times as many", live=True),
+    Option("log-rate", (), Kind.SINGLE, "lines about single hosts in the log, at most",
+           "LINES", number(0, 100_000), 500, "0 to 100000 a second, a burst of four times as many; 0: none", live=True),
     Option("stdout", ("s",), Kind.FLAG, "log to standard output, not to syslog", default=False),
     Option("quiet", ("q",), Kind.FLAG, "log errors only", default=False, live=True),
     Option("foreground", ("F",), Kind.FLAG, "stay in the foreground; no pid file is written", default=False),

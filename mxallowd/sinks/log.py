@@ -48,7 +48,8 @@ class LogSink:
         self._refusals.tick()
 
     def reload(self, settings: Settings) -> None:
-        """Nothing here depends on settings that can change."""
+        """The bound of lines about hosts, which holds for all who write them."""
+        self._hostlog.set_rate(settings.log_rate)
 
     def counters(self) -> dict[str, int]:
         """None of its own: what is left out is said in the log itself."""

@@ -9,6 +9,7 @@ import pytest
 from mxallowd import __version__
 from mxallowd.settings.options import OPTIONS
 
+NO_OPTION = "belongs to no option; put its option before it, as in -f ADDRESS or -r ADDRESS, or leave it out"
 GOOD = ["-f", "192.0.2.1", "-r", "192.0.2.2", "-n", "23"]
 
 
@@ -44,9 +45,9 @@ def test_help_comes_before_what_is_wrong_elsewhere() -> None:
     (["-c", "/nonexistent/mx.conf"], 'cannot read "/nonexistent/mx.conf": no such file'),
     (["-c", "/"], 'cannot read "/": Is a directory'),
     (["-c", ""], 'command line: config: "" is not a path'),
-    (["--frobnicate"], "unrecognized arguments: --frobnicate"),
-    (["stray"], "unrecognized arguments: stray"),
-    (["-F", "x\x07y"], "unrecognized arguments: x\\x07y"),
+    (["--frobnicate"], 'unknown option "--frobnicate"; --help shows all'),
+    (["stray"], f'"stray" {NO_OPTION}'),
+    (["-F", "x\x07y"], f'"x\\x07y" {NO_OPTION}'),
 ])
 def test_bad_input_is_one_line_that_quotes_it(arguments: list[str], error: str) -> None:
     assert run(*GOOD, *arguments) == (1, "", f"mxallowd: {error}\n")
@@ -89,14 +90,16 @@ def test_without_arguments_the_default_file_must_be_there(tmp_path: Path) -> Non
 
 def test_check(tmp_path: Path) -> None:
     file = tmp_path / "mx.conf"
-    file.write_text("fake-mailserver 192.0.2.1\nreal-mailserver 192.0.2.2\nqueue-num 23\nwhitelst-time 5\n")
+    file.write_text("fake-mailserver 192.0.2.1\nreal-mailserver 192.0.2.2\nqueue-num 23\nwhitelist-color 5\n")
     assert run("--check", "-c", str(file)) == (
-        0, f'{file}:4: warning: unknown option "whitelst-time", skipped\n', "")
-    file.write_text("fake-mailserver 192.0.2.1\nreal-mailserver 192.0.2.1\nqueue-num 99999\nquiet please\n")
+        0, f'{file}:4: warning: unknown option "whitelist-color", skipped\n', "")
+    file.write_text("fake-mailserver 192.0.2.1\nreal-mailserver 192.0.2.1\nqueue-num 99999\nquiet please\n"
+                    "real_mailserver 192.0.2.3\n")
     assert run("--check", "-c", str(file)) == (1, "".join(f"{file}:{line}\n" for line in (
         '2: real-mailserver: "192.0.2.1" is a fake-mailserver already',
         '3: queue-num: "99999" is neither a queue number from 0 to 65535 nor two of them as A:B',
         '4: quiet stands alone, but "please" follows',
+        '5: "real_mailserver 192.0.2.3" is no option, but nearly one: write "real-mailserver 192.0.2.3"',
     )), "")
 
 

@@ -34,7 +34,7 @@ def test_case_white_space_and_line_ends_do_not_matter(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", [
-    b"", b"\r", b"   ", b"# queue-num 23", b"  # queue-num", b"#", b"qn 23", b"n 1", b"}"])
+    b"", b"\r", b"   ", b"# queue-num 23", b"  # queue-num", b"#", b"qn 23", b"x 1", b"}"])
 def test_comments_empty_lines_and_short_names_are_ignored(line: bytes) -> None:
     assert read(line + b"\n") == ([], [])
 
@@ -43,7 +43,7 @@ def test_a_value_may_hold_blanks() -> None:
     assert read(b"pcap-filter  port 25 or port 587 \n")[0] == [("pcap-filter", "port 25 or port 587", "conf:1")]
 
 
-@pytest.mark.parametrize("name", ["whitelst-time", "config", "help", "check", "version", "=foo"])
+@pytest.mark.parametrize("name", ["whitelist-color", "config", "help", "check", "version", "=foo"])
 def test_an_unknown_name_is_a_warning_and_skipped(name: str) -> None:
     assert read(f"quiet\n{name} 5\nstdout\n".encode()) == (
         [("quiet", "", "conf:1"), ("stdout", "", "conf:3")],
@@ -51,12 +51,48 @@ def test_an_unknown_name_is_a_warning_and_skipped(name: str) -> None:
 
 
 def test_a_flag_stands_alone_and_a_value_must_be_there() -> None:
-    assert read(b"quiet no\nqueue-num\n") == ([], [
-        'conf:1: quiet stands alone, but "no" follows', 'conf:2: "queue-num" needs a value'])
+    assert read(b"quiet no\nqueue-num\nquiet please\n") == ([], [
+        'conf:1: quiet stands alone, but "no" follows; leave the line out to switch quiet off',
+        'conf:2: "queue-num" needs a value', 'conf:3: quiet stands alone, but "please" follows'])
+
+
+@pytest.mark.parametrize("word", ["yes", "on", "TRUE", "1"])
+def test_a_yes_behind_a_flag_changes_nothing(word: str) -> None:
+    assert read(f"stdout {word}\n".encode()) == (
+        [("stdout", "", "conf:1")], [f'conf:1: warning: stdout stands alone; "{word}" is passed over'])
+
+
+@pytest.mark.parametrize("line", [
+    "real-mailserver 192.0.2.5 # main", "queue-num 23 #", "pid-file /run/x # y", "pcap-filter port 25 # y",
+    "quiet # y", "real-mailserver 192.0.2.5\u00a0# main"])
+def test_a_comment_behind_a_value_gets_a_hint(line: str) -> None:
+    assignments, [problem] = read(line.encode())
+    assert assignments == []
+    assert problem.endswith("; a comment is a line of its own")
+    assert "warning" not in problem
+
+
+@pytest.mark.parametrize("line", ["pid-file = /run/x", "pid-file: /run/x", "pid-file :/run/x", "real-mailserver =::1"])
+def test_a_sign_before_a_value_is_no_part_of_it(line: str) -> None:
+    assignments, [problem] = read(line.encode())
+    assert assignments == []
+    assert "warning" not in problem
+
+
+def test_lines_that_end_as_on_other_systems() -> None:
+    """Behind a lone carriage return an editor shows a new line; the name behind it would be part of a comment."""
+    for content in (b"# one\rreal-mailserver 192.0.2.5\n", b"quiet\rstdout\r\n"):
+        assignments, [problem] = read(content)
+        assert assignments == []
+        assert "carriage return inside" in problem
+    for encoding in ("utf-16", "utf-16-be"):
+        mark = "" if encoding == "utf-16" else "\ufeff"
+        assert read(f"{mark}stdout\n".encode(encoding)) == (
+            [], ["conf:1: is text in UTF-16; save the file in UTF-8"])
 
 
 def test_bytes_that_are_no_text_are_quoted() -> None:
-    assert read(b"\xff\xfe\x00stdout\n")[1] == ['conf:1: warning: unknown option "\\xff\\xfe\\x00stdout", skipped']
+    assert read(b"\xfd\x00frob\n")[1] == ['conf:1: warning: unknown option "\\xfd\\x00frob", skipped']
 
 
 @given(st.binary(max_size=300))

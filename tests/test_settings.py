@@ -132,10 +132,29 @@ def test_all_problems_are_found_with_their_places() -> None:
 
 @pytest.mark.parametrize(("words", "quoted"), [
     ("--frob", "--frob"), ("-x", "-x"), ("stray", "stray"), ("-n", "-n/--queue-num"), ("--queue-num", "--queue-num"),
-    ("--stdout=yes", "'yes'"), ("-F no", "no"), ("--qu 3", "--qu")])
+    ("--stdout=please", "'please'"), ("-F no", 'leave -F out'), ("--quiet=off", "leave --quiet out"),
+    ("--qu 3", '"--qu" may be --queue-num or --quiet or --queue-length'), ("--max 5", "--max-entries or --max-refused"),
+    ("--f ::1", "--fake-mailserver or --foreground"), ("-f ::1 ::2", '"::2" belongs to no option'),
+    ("--real_mailserver ::1", "did you mean --real-mailserver ::1?"), ("-queue-num 3", '"--queue-num"'),
+    ("\u2013\u2013queue-num 3", "did you mean --queue-num 3?"), ("queue-num=3", "did you mean --queue-num 3?")])
 def test_words_that_are_no_options(words: str, quoted: str) -> None:
     with pytest.raises(ConfigError, match=quoted):
         arguments.parse(words.split())
+
+
+@pytest.mark.parametrize(("short", "full"), [
+    ("--no", "--no-rdns-whitelist"), ("--queue 3", "--queue-num 3"), ("--re=::1", "-r ::1"), ("--fa ::1", "-f ::1"),
+    ("--co x", "-c x"), ("--log-r 5", "--log-rate 5"), ("--nft-t mx", "--nft-table mx"),
+    ("--stdout yes", "-s"), ("--stdout=1", "-s"), ("--fore 1 -q", "-F -q"), ("-sF true", "-s -F"), ("--c x", "-c x")])
+def test_what_getopt_took_is_taken(short: str, full: str) -> None:
+    """What was unambiguous in mxallowd 1.9 still is; of others all are asked."""
+    assert arguments.parse(short.split()) == arguments.parse(full.split())
+
+
+def test_seconds_may_have_their_unit() -> None:
+    assert good(f"{MINIMUM} -t 3600s").whitelist_time == 3600
+    assert messages(f"{MINIMUM} -t 2h") == [
+        'command line: whitelist-time: "2h" is not a number from 1 to 315360000; in seconds it is 7200']
 
 
 def test_what_changed() -> None:

@@ -12,6 +12,7 @@ import asyncio
 import errno
 import os
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ FAILED_AGAIN_S = 1.0
 MAX_FAILED_READS = 10
 _SOL_NETLINK, _NETLINK_NO_ENOBUFS = 270, 5  # linux/netlink.h
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+# linux/netfilter/nfnetlink.h and nfnetlink_log.h: the message that configures a group, and two attributes of it.
+_ULOG_CONFIG, _NLM_F_REQUEST = 4 << 8 | 1, 1
+_CFG_TIMEOUT, _CFG_QTHRESH = 4, 5
+_HUNDREDTHS = 1
 
 
 def is_supported() -> str | None:
@@ -85,6 +90,10 @@ class CaptureBackend(MainThreadBackend):
             self._index = interface_index(self._where)
             self._program = install(self._handle, self._filter)
             self._handle.setnonblock(1)
+            if link_type == NFLOG:
+                _hand_over_at_once(self._handle.getfd(), int(self._where.removeprefix("nflog:")))
+        except OSError as error:
+            raise StartError(f"cannot capture from {quoted(self._where)}: its threshold: {error.strerror}") from None
         except pcapy.PcapError as error:
             raise StartError(f"cannot capture from {quoted(self._where)}: {error}") from None
         except ValueError as error:
@@ -217,6 +226,22 @@ def _activated(where: str) -> Any:
         # It fails in silence. The other way to open says why, and would be right as well.
         return pcapy.open_live(where, SNAPLEN_NFLOG, False, TIMEOUT_MS)
     return handle
+
+
+def _hand_over_at_once(descriptor: int, group: int) -> None:
+    """Let the kernel hand over each packet of a group of NFLOG as it comes, whatever threshold the rules have.
+
+    Without a threshold of its own (100 packets, or a second) the group takes that of the rule only where it is lower,
+    so that one packet is the end of it (nfulnl_log_packet in net/netfilter/nfnetlink_log.c). `descriptor` is libpcap's
+    socket, to which the group belongs; it may therefore change it. No answer is asked for: one would stand among the
+    packets. Raises OSError.
+    """
+    attributes = b"".join(struct.pack("=HH", 8, kind) + value.to_bytes(4, "big")
+                          for kind, value in ((_CFG_TIMEOUT, _HUNDREDTHS), (_CFG_QTHRESH, 1)))
+    body = struct.pack("!BBH", socket.AF_UNSPEC, 0, group) + attributes
+    header = struct.pack("=IHHII", 16 + len(body), _ULOG_CONFIG, _NLM_F_REQUEST, 0, 0)
+    with socket.socket(fileno=os.dup(descriptor)) as twin:
+        twin.sendto(header + body, (0, 0))
 
 
 def interface_index(name: str) -> int:

@@ -3,8 +3,9 @@
 
     python benchmarks/replay.py capture.pcap [-f FAKE ...] [-r REAL ...] [-t SECONDS] [--entries N] [--repeat N]
 
-Taken are the packets that the firewall rule would have queued: TCP, SYN without ACK, to port 25 or --port. The clock of
-the capture drives expiry. Reading the file and deciding are timed apart: packets/s is deciding alone.
+Taken are the packets that the firewall rule would have queued: TCP, SYN without ACK, RST and FIN, to port 25 or --port.
+The clock of the capture drives expiry. Reading the file and deciding are timed apart: packets/s is deciding alone. The
+file may be compressed with gzip; - is standard input, which can be read once.
 """
 import runpy
 import sys
@@ -27,7 +28,7 @@ from benchmarks import command
 from benchmarks.engine import BATCH, Engine
 from benchmarks.report import show, show_json
 from mxallowd.captures._capture import CANDIDATE_SIZE, count_destinations
-from mxallowd.captures.files import CaptureDamage, CaptureError, read
+from mxallowd.captures.files import STANDARD_INPUT, CaptureDamage, CaptureError, read
 from mxallowd.captures.filters import destination_port
 from mxallowd.engine._table import MAX_ENTRIES_LIMIT
 from mxallowd.settings.options import BY_NAME, Address, address, number
@@ -220,6 +221,8 @@ def parser() -> argparse.ArgumentParser:
 def plan_of(arguments: argparse.Namespace) -> Plan:
     """The plan of the command line; servers that were not given are taken from the capture. Raises CaptureError."""
     fake, real = arguments.fake_mailserver, arguments.real_mailserver
+    if arguments.capture == STANDARD_INPUT and (arguments.repeat > 1 or arguments.plot or not (fake or real)):
+        raise CaptureError("standard input can be read once: give -f and -r, and neither --repeat nor --plot")
     if not fake and not real:
         found = two_most_frequent(arguments.capture, arguments.port)
         real, fake = found[:1], found[1:]

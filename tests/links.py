@@ -27,6 +27,33 @@ def double_vlan(packet: bytes) -> bytes:
     return bytes(12) + struct.pack("!HHHHH", 0x88A8, 7, 0x8100, 8, ETHERTYPES[version(packet)]) + packet
 
 
+def pppoe(packet: bytes) -> bytes:
+    """A PPPoE session behind a VLAN tag."""
+    protocol = 0x21 if version(packet) == 4 else 0x57
+    return bytes(12) + struct.pack("!HHHBBHHH", 0x8100, 7, 0x8864, 0x11, 0, 1, len(packet) + 2, protocol) + packet
+
+
+def ppp(packet: bytes) -> bytes:
+    """PPP with address and control."""
+    return struct.pack("!BBH", 0xFF, 3, 0x21 if version(packet) == 4 else 0x57) + packet
+
+
+def mpls(packet: bytes) -> bytes:
+    """Two MPLS labels, the second one the last."""
+    return bytes(12) + struct.pack("!HII", 0x8847, 5 << 12, 6 << 12 | 1 << 8 | 64) + packet
+
+
+def tagged_cooked(packet: bytes) -> bytes:
+    """Linux cooked v1 with a VLAN tag."""
+    return struct.pack("!HHH8sHHH", 0, 1, 6, bytes(8), 0x8100, 7, ETHERTYPES[version(packet)]) + packet
+
+
+def tagged_cooked2(packet: bytes) -> bytes:
+    """Linux cooked v2 with two VLAN tags."""
+    return (struct.pack("!HHIHBB8s", 0x88A8, 0, 2, 1, 0, 6, bytes(8))
+            + struct.pack("!HHHH", 7, 0x8100, 8, ETHERTYPES[version(packet)]) + packet)
+
+
 def raw(packet: bytes) -> bytes:
     """No link header."""
     return packet
@@ -75,6 +102,9 @@ def pflog(length: int, inet6: int) -> Callable[[bytes], bytes]:
 
 LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "ethernet": (1, ethernet), "vlan": (1, vlan), "double-vlan": (1, double_vlan), "raw": (101, raw),
+    "pppoe": (1, pppoe), "ppp": (9, ppp), "mpls": (1, mpls), "mpls-alone": (219, lambda packet: mpls(packet)[14:]),
+    "pppoe-alone": (51, lambda packet: pppoe(packet)[18:]), "cooked-vlan": (113, tagged_cooked),
+    "cooked2-qinq": (276, tagged_cooked2),
     "raw-dlt": (12, raw), "cooked": (113, cooked), "cooked2": (276, cooked2), "null": (0, null),
     "null-bsd": (0, null_bsd),
     "loop": (108, loop), "nflog": (239, nflog), "pflog-freebsd": (117, pflog(61, 28)),

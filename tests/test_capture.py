@@ -73,11 +73,11 @@ def verdict(packet: bytes, port: int = 25) -> str:
         segment = packet[at:]
     if len(segment) < 14:
         return "cannot-tell"
-    return "yes" if segment[2:4] == port.to_bytes(2, "big") and segment[13] & 0x12 == 2 else "no"
+    return "yes" if segment[2:4] == port.to_bytes(2, "big") and segment[13] & 0x17 == 2 else "no"
 
 
 # Packets that come near the rule more often than chance would have it.
-segments = st.builds(tcp, st.sampled_from((2, 0x12, 0x10, 0x42, 0)), st.sampled_from((25, 25, 26)))
+segments = st.builds(tcp, st.sampled_from((2, 2, 0x12, 0x10, 0xc2, 0x0a, 3, 6, 0)), st.sampled_from((25, 25, 26)))
 authentication = st.integers(0, 3).flatmap(
     lambda words: st.tuples(st.just(51), st.binary(min_size=6 + 4 * words, max_size=6 + 4 * words)))
 

@@ -1,18 +1,21 @@
 """Back end rehearsal: a capture file in place of an interface (`-p file:PATH`), to see what the daemon would do.
 
 It uses the time of the capture, as if the capture began now, so entries expire as they would have. At the end of the
-file the daemon writes its counters and ends. Of a damaged file it reads what can be read.
+file the daemon says which records it passed over and why, writes its counters and ends. Of a damaged file it reads what
+can be read. Files are read as benchmarks/replay.py reads them (captures/files.py).
 """
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from mxallowd._fastpath import Fastpath
 from mxallowd.backends.main_thread import MainThreadBackend
+from mxallowd.captures._capture import CANDIDATE_SIZE
 from mxallowd.captures._replay import feed
-from mxallowd.captures.files import CHUNK, CaptureError, Chunk, read
-from mxallowd.captures.filters import install
+from mxallowd.captures.files import CHUNK, STANDARD_INPUT, WAITING, CaptureError, Chunk, read
+from mxallowd.captures.filters import for_file
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
@@ -21,6 +24,8 @@ from mxallowd.settings import Settings
 from mxallowd.text import quoted
 
 ROOM_AGAIN_S = 0.005
+WAITING_AGAIN_S = 0.05  # for more of standard input
+REASONS = 5  # lines about records without IP
 SHARD = 0  # it stands alone
 
 
@@ -47,15 +52,19 @@ class RehearsalBackend(MainThreadBackend):
         self._chunks: Iterator[Chunk] = iter(())
         self._first: Chunk | None = None
         self._offset_us: int | None = None
+        self._accepts: Callable[[bytes], bool] | None = None
+        self._attempts = self._candidates = 0
+        self._without_ip: Counter[str] = Counter()
 
     def readable(self) -> list[Path]:
         """The captured file."""
-        return [self._path]
+        return [self._path] if self._path != STANDARD_INPUT else []
 
     def open(self) -> None:
         """Read the first records. Raises StartError with the reason."""
-        self._chunks = read(self._path, lambda reader: install(reader, self._filter))
         try:
+            program, self._accepts = for_file(self._filter)
+            self._chunks = read(self._path, lambda _: program, patient=False)
             self._first = next(self._chunks, None)
         except CaptureError as error:
             raise StartError(str(error)) from None
@@ -72,17 +81,44 @@ class RehearsalBackend(MainThreadBackend):
         if self._ended:
             return
         if chunk is None:
+            self._say_passed_over()
             self._end()
             return
+        if chunk is WAITING:
+            self._loop.call_later(WAITING_AGAIN_S, self._go_on)
+            return
+        candidates = self._accepted(chunk.candidates)
         self._received += chunk.records
         self._broken += chunk.malformed
-        if chunk.candidates:
+        self._attempts += chunk.attempts
+        self._candidates += len(candidates) // CANDIDATE_SIZE
+        self._without_ip.update(chunk.without_ip)
+        if candidates:
             if self._offset_us is None:
-                self._offset_us = self._clock.last_us - int.from_bytes(chunk.candidates[:8], sys.byteorder)
-            self._clock.last_us = feed(
-                self._fastpath, chunk.candidates, self._clock.last_us, offset_us=self._offset_us)
+                self._offset_us = self._clock.last_us - int.from_bytes(candidates[:8], sys.byteorder)
+            self._clock.last_us = feed(self._fastpath, candidates, self._clock.last_us, offset_us=self._offset_us)
             self._wake.now()
         self._go_on()
+
+    def _accepted(self, candidates: bytes) -> bytes:
+        if self._accepts is None:
+            return candidates
+        each = (candidates[at : at + CANDIDATE_SIZE] for at in range(0, len(candidates), CANDIDATE_SIZE))
+        return b"".join(one for one in each
+                        if self._accepts(one[12 : 12 + int.from_bytes(one[8:12], sys.byteorder)]))
+
+    def _say_passed_over(self) -> None:
+        """Which records counted for nothing, and why; where none counted for anything, that is a warning."""
+        say = self._log.info if self._candidates else self._log.warning
+        for reason, records in self._without_ip.most_common(REASONS):
+            say("passed-over", None, records=records, reason=reason)
+        if filtered := self._attempts - self._candidates:
+            say("passed-over", None, records=filtered, reason=f"the filter {quoted(self._filter)} does not let them in")
+        if not self._attempts:
+            records = self._received - self._broken - self._without_ip.total()
+            say("passed-over", None, records=records,
+                reason="no connection attempts: TCP with SYN, without ACK, RST and FIN"
+                if self._received else "the capture holds no record")
 
     def _go_on(self) -> None:
         if self._ended:
@@ -101,6 +137,8 @@ class RehearsalBackend(MainThreadBackend):
 
     def close(self) -> None:
         """Close the file."""
+        if isinstance(self._chunks, Generator):
+            self._chunks.close()
         self._chunks = iter(())
 
     def counters(self) -> dict[str, int]:

@@ -38,5 +38,5 @@ cdef struct Filter:
 # Take over a program that is sound. Raises ValueError.
 cdef int load_filter(Filter *filter, bytes program) except -1
 
-# TCP with SYN and without ACK whose ports pass the filter, found as iptables and ip6tables -p tcp find it.
+# TCP with SYN and without ACK, RST and FIN whose ports pass the filter, found as iptables and ip6tables -p tcp find it.
 cdef Found match_attempt(const uint8_t *ip, size_t length, const Filter *filter) noexcept nogil

@@ -20,10 +20,16 @@ def select(data: bytes, records: bytes, link_type: int, program: bytes) -> tuple
 
     `data` and `records` are what pcapy's next_batch gives: the bytes, and 16 bytes a record (seconds, microseconds,
     offset, length; native order). `program` is postfix, instructions of 4 bytes each: operation, ends, port in network
-    order. A candidate is a TCP packet with SYN and without ACK whose ports pass it; it is
-    given as CANDIDATE_SIZE bytes: time in microseconds since 1970 (8), length (4), and HEAD bytes of the packet.
+    order. A candidate is a TCP packet with SYN and without ACK, RST and FIN whose ports pass it; it is given as
+    CANDIDATE_SIZE bytes: time in microseconds since 1970 (8), length (4), and HEAD bytes of the packet.
     Malformed are records too short or inconsistent to tell. Raises ValueError on a link type outside LINK_TYPES and on
     a program that does not leave one value.
+    """
+
+def survey(data: bytes, records: bytes, link_type: int) -> tuple[int, dict[int, int]]:
+    """Why records are no candidates: how many connection attempts there are for any filter, and how many carry no IP.
+
+    The latter by their Ethernet type behind VLAN tags, -1 where the link type has none. Arguments as for select().
     """
 
 def count_destinations(candidates: bytes, counts: dict[bytes, int]) -> None:

@@ -1,7 +1,7 @@
 """Captured records: from the link header to the IP packet, and whether it is a connection attempt that counts.
 
-The firewall rule of the contract asks for TCP, a new connection and a destination port. Here that is: SYN without ACK;
-not a fragment other than the first; for IPv6 behind hop-by-hop, routing, fragment, authentication and destination
+The firewall rule of the contract asks for TCP, a new connection and a destination port. Here that is: SYN without ACK,
+RST and FIN, as --syn of iptables has it (what has them is INVALID for the kernel's conntrack, never NEW); not a fragment other than the first; for IPv6 behind hop-by-hop, routing, fragment, authentication and destination
 options headers, as ipv6_find_hdr of the kernel skips them; and a filter on its ports, as filters.py compiles it.
 Everything is bounded by the bytes that were captured.
 """
@@ -17,12 +17,16 @@ from mxallowd.engine._headers cimport PARSE_OK, parse_addresses
 cdef enum:
     LINK_NULL = 0
     LINK_ETHERNET = 1
+    LINK_PPP = 9
     LINK_RAW_DLT = 12
     LINK_RAW_OPENBSD = 14
+    LINK_PPP_SERIAL = 50
+    LINK_PPP_ETHER = 51
     LINK_RAW = 101
     LINK_LOOP = 108
     LINK_SLL = 113
     LINK_PFLOG = 117
+    LINK_MPLS = 219
     LINK_IPV4 = 228
     LINK_IPV6 = 229
     LINK_NFLOG = 239
@@ -31,7 +35,7 @@ cdef enum:
 LINK_TYPES = {
     LINK_NULL: "null", LINK_ETHERNET: "Ethernet",
     LINK_RAW_DLT: "raw IP", LINK_RAW_OPENBSD: "raw IP", LINK_RAW: "raw IP",
-    LINK_LOOP: "loop", LINK_SLL: "Linux cooked v1", LINK_PFLOG: "PFLOG", LINK_IPV4: "IPv4", LINK_IPV6: "IPv6",
+    LINK_PPP: "PPP", LINK_PPP_SERIAL: "PPP", LINK_PPP_ETHER: "PPPoE", LINK_MPLS: "MPLS", LINK_LOOP: "loop", LINK_SLL: "Linux cooked v1", LINK_PFLOG: "PFLOG", LINK_IPV4: "IPv4", LINK_IPV6: "IPv6",
     LINK_NFLOG: "NFLOG", LINK_SLL2: "Linux cooked v2"}
 HEAD = HEAD_BYTES
 CANDIDATE_SIZE = sizeof(Candidate)
@@ -41,6 +45,11 @@ MAX_FILTER = <int> FILTER_BYTES
 cdef enum:
     ETHERTYPE_IPV4 = 0x0800
     ETHERTYPE_IPV6 = 0x86dd
+    ETHERTYPE_MPLS = 0x8847
+    ETHERTYPE_MPLS_UPSTREAM = 0x8848
+    ETHERTYPE_PPPOE = 0x8864    # RFC 2516; the stages before a session carry no IP
+    PPP_IPV4 = 0x0021           # RFC 1332, RFC 5072
+    PPP_IPV6 = 0x0057
     NFULA_PAYLOAD = 9           # linux/netfilter/nfnetlink_log.h
     PFLOG_SHORTEST = 61         # net/if_pflog.h: NetBSD and FreeBSD up to 13 61, FreeBSD 14 69, OpenBSD 100
     IPPROTO_TCP = 6
@@ -50,7 +59,9 @@ cdef enum:
     IPV6_AUTHENTICATION = 51
     IPV6_DESTINATION = 60
     TCP_SEEN = 14               # bytes of the TCP header up to its flags
+    TCP_FIN = 0x01
     TCP_SYN = 0x02
+    TCP_RST = 0x04
     TCP_ACK = 0x10
 
 
@@ -63,10 +74,56 @@ cdef inline bint is_ip_family(uint32_t family) noexcept nogil:
     return family == 2 or family == 10 or family == 23 or family == 24 or family == 28 or family == 30
 
 
+cdef inline bint is_tag(uint16_t kind) noexcept nogil:
+    # VLAN: 802.1Q, 802.1ad, and what was used before it.
+    return kind == 0x8100 or kind == 0x88a8 or kind == 0x9100
+
+
+cdef Found behind_labels(const uint8_t *data, size_t length, const uint8_t **ip, size_t *ip_length) noexcept nogil:
+    """MPLS (RFC 3032): labels of 4 bytes; a bit marks the last one, and nothing says what follows but its first bits."""
+    while length >= 4:
+        if data[2] & 1:
+            if length == 4:
+                return BROKEN
+            if data[4] >> 4 != 4 and data[4] >> 4 != 6:
+                return NO_CANDIDATE
+            ip[0] = data + 4
+            ip_length[0] = length - 4
+            return CANDIDATE
+        data += 4
+        length -= 4
+    return BROKEN
+
+
+cdef Found behind_ppp(const uint8_t *data, size_t length, const uint8_t **ip, size_t *ip_length) noexcept nogil:
+    """PPP: address and control (RFC 1662), which may be left out, and the protocol in one byte or two."""
+    cdef uint16_t protocol
+    cdef size_t header = 2
+    if length >= 2 and data[0] == 0xff and data[1] == 0x03:
+        data += 2
+        length -= 2
+    if length < 2:
+        return BROKEN
+    protocol = be16(data)
+    if data[0] & 1:
+        protocol = data[0]
+        header = 1
+    if protocol != PPP_IPV4 and protocol != PPP_IPV6:
+        return NO_CANDIDATE
+    ip[0] = data + header
+    ip_length[0] = length - header
+    return CANDIDATE
+
+
+cdef Found behind_pppoe(const uint8_t *data, size_t length, const uint8_t **ip, size_t *ip_length) noexcept nogil:
+    """PPPoE (RFC 2516): version, code, session and length, 6 bytes."""
+    return behind_ppp(data + 6, length - 6, ip, ip_length) if length >= 6 else BROKEN
+
+
 cdef Found behind_ethertype(
         uint16_t kind, const uint8_t *data, size_t length, const uint8_t **ip, size_t *ip_length) noexcept nogil:
-    """What an Ethernet type announces, VLAN tags (802.1Q, 802.1ad) passed over."""
-    while kind == 0x8100 or kind == 0x88a8 or kind == 0x9100:
+    """What an Ethernet type announces, VLAN tags passed over."""
+    while is_tag(kind):
         if length < 4:
             return BROKEN
         kind = be16(data + 2)
@@ -76,7 +133,27 @@ cdef Found behind_ethertype(
         ip[0] = data
         ip_length[0] = length
         return CANDIDATE
+    if kind == ETHERTYPE_PPPOE:
+        return behind_pppoe(data, length, ip, ip_length)
+    if kind == ETHERTYPE_MPLS or kind == ETHERTYPE_MPLS_UPSTREAM:
+        return behind_labels(data, length, ip, ip_length)
     return NO_CANDIDATE
+
+
+cdef int announced(int link_type, const uint8_t *data, size_t length) noexcept nogil:
+    """The Ethernet type behind VLAN tags; -1 where the link type has none, or it was cut."""
+    cdef size_t at
+    if link_type == LINK_ETHERNET:
+        at = 12
+    elif link_type == LINK_SLL:
+        at = 14
+    elif link_type == LINK_SLL2:
+        return be16(data) if length >= 2 else -1
+    else:
+        return -1
+    while length >= at + 2 and is_tag(be16(data + at)):
+        at += 4
+    return be16(data + at) if length >= at + 2 else -1
 
 
 cdef Found behind_nflog(const uint8_t *data, size_t length, const uint8_t **ip, size_t *ip_length) noexcept nogil:
@@ -110,6 +187,12 @@ cdef Found skip_link(
         return behind_ethertype(be16(data + 14), data + 16, length - 16, ip, ip_length) if length >= 16 else BROKEN
     if link_type == LINK_SLL2:
         return behind_ethertype(be16(data), data + 20, length - 20, ip, ip_length) if length >= 20 else BROKEN
+    if link_type == LINK_PPP or link_type == LINK_PPP_SERIAL:
+        return behind_ppp(data, length, ip, ip_length)
+    if link_type == LINK_PPP_ETHER:
+        return behind_pppoe(data, length, ip, ip_length)
+    if link_type == LINK_MPLS:
+        return behind_labels(data, length, ip, ip_length)
     if link_type == LINK_NFLOG:
         return behind_nflog(data, length, ip, ip_length)
     if link_type == LINK_NULL or link_type == LINK_LOOP:
@@ -158,7 +241,7 @@ cdef inline bint passes(const Filter *filter, uint16_t source, uint16_t destinat
 cdef inline Found match_tcp(const uint8_t *tcp, size_t length, const Filter *filter) noexcept nogil:
     if length < TCP_SEEN:
         return BROKEN
-    if tcp[13] & (TCP_SYN | TCP_ACK) == TCP_SYN and passes(filter, be16(tcp), be16(tcp + 2)):
+    if tcp[13] & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN) == TCP_SYN and passes(filter, be16(tcp), be16(tcp + 2)):
         return CANDIDATE
     return NO_CANDIDATE
 
@@ -281,6 +364,29 @@ def select(bytes data not None, bytes records not None, link_type, bytes program
             target += 1
             taken += 1
     return candidates[:taken * <Py_ssize_t> sizeof(Candidate)], broken
+
+
+def survey(bytes data not None, bytes records not None, link_type):
+    cdef Py_ssize_t total = len(records) // <Py_ssize_t> sizeof(Record), size = len(data), i
+    cdef const uint8_t *bytes_of = <const uint8_t *> <const char *> data
+    cdef const Record *record = <const Record *> <const char *> records
+    cdef const uint8_t *ip = NULL
+    cdef size_t ip_length = 0
+    cdef int link = link_type, kind
+    cdef uint64_t attempts = 0
+    cdef Filter anything
+    load_filter(&anything, bytes([ANY, 0, 0, 0]))
+    without_ip = {}
+    for i in range(total):
+        if <uint64_t> record[i].offset + record[i].length > <uint64_t> size:
+            continue
+        found = skip_link(link, bytes_of + record[i].offset, record[i].length, &ip, &ip_length)
+        if found == CANDIDATE:
+            attempts += match_attempt(ip, ip_length, &anything) == CANDIDATE
+        elif found == NO_CANDIDATE:
+            kind = announced(link, bytes_of + record[i].offset, record[i].length)
+            without_ip[kind] = without_ip.get(kind, 0) + 1
+    return attempts, without_ip
 
 
 def count_destinations(bytes candidates not None, dict counts not None):

@@ -1,4 +1,6 @@
-"""Capture filters for sources that libpcap cannot filter: NFLOG, and PFLOG on some systems.
+"""Capture filters for sources that libpcap cannot filter: NFLOG, PFLOG on some systems, and files.
+
+In a file VLAN tags, PPPoE or IPv6 extension headers may stand before TCP, where a filter of libpcap finds no port.
 
 A filter in the usual words (pcap-filter(7)) becomes a short program that the compiled code runs on each packet. The
 common forms alone are understood: `port N`, `src port N` and `dst port N`, each with `tcp` before it or without, `tcp`
@@ -40,6 +42,24 @@ def install(handle: Any, text: str) -> bytes:
     except pcapy.PcapError as error:
         raise ValueError(f"is refused by libpcap: {error}") from None
     return _instruction(FILTER_ANY)
+
+
+def for_file(text: str) -> tuple[bytes, Callable[[bytes], bool] | None]:
+    """The program of a filter for a file, and what is to be asked about each IP packet besides.
+
+    What we do not compile ourselves libpcap is asked about, with the link header taken off. Raises ValueError.
+    """
+    try:
+        return compile_filter(text), None
+    except ValueError as error:
+        import pcapy  # noqa: PLC0415  # only these filters need it
+
+        try:
+            program = pcapy.compile(pcapy.DLT_RAW, 65535, text, 1, 0xFFFFFFFF)
+        except (pcapy.PcapError, pcapy.BPFError, UnicodeError, TypeError, ValueError) as refused:
+            raise ValueError(f"is refused by libpcap: {refused}; of a file it sees no link headers, and of our own "
+                             f"words it {error}") from None
+        return _instruction(FILTER_ANY), lambda packet: bool(program.filter(packet))
 
 
 def destination_port(port: int) -> bytes:

@@ -45,6 +45,9 @@ LINES: tuple[Line, ...] = (
     Line("real-mailserver [A]", INFO, "A is an address of the real server; one line for each at the start"),
     Line("stop signal= received=", INFO,
          "a clean end, after `received` packets; `signal=none` is the end of a rehearsal"),
+    Line("passed-over records= reason=", ("info", "warning"),
+         "at the end of a rehearsal: so many records of the capture were no connection attempts that count, for this "
+         "reason. A warning where none of the capture counts"),
     Line("start-failed reason=", ERROR, "the start failed; mxallowd ends with status 1"),
     Line("queue-failed reason=", ERROR, "a queue thread failed; mxallowd ends with status 1"),
     Line("capture-failed reason=", ERROR, "the capture failed; mxallowd ends with status 1"),

@@ -142,6 +142,8 @@ def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
         problems.append(Problem("settings", "a file (pflog-interface) is rehearsed alone, without queue-num"))
     if "verdict-mark" in given and "queue-num" not in given:
         problems.append(Problem("settings", "verdict-mark needs queue-num: captured packets get no verdict"))
+    if values["pflog_interface"] == "file:-" and not values["foreground"]:
+        problems.append(Problem("settings", "file:- (pflog-interface) reads standard input, which needs foreground"))
     if "nft-setup" in given and "nft-table" not in given:
         problems.append(Problem("settings", "nft-setup needs nft-table, the table that it is to create"))
     if "flush-on-exit" in given and not (values["pf_table"] or values["ipset"] or given & {"pf-table", "nft-table"}):

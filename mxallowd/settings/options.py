@@ -148,10 +148,12 @@ def path(text: str) -> Path:
 
 
 def capture(text: str) -> str:
-    """What to capture from: an interface, nflog:GROUP, or file:PATH (a relative one as in path())."""
+    """What to capture from: an interface, nflog:GROUP, or file:PATH (relative as in path(); -: standard input)."""
     kind, colon, rest = text.partition(":")
     if colon and kind == "nflog":
         return f"nflog:{number(0, 65535)(rest)}"
+    if colon and kind == "file" and rest == "-":
+        return text
     if colon and kind == "file":
         return f"file:{path(rest)}"
     # Names of libpcap's for other things than an interface.

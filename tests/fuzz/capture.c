@@ -14,7 +14,7 @@ struct filter {
     uint8_t instructions[FILTER_BYTES];
 };
 
-static const int LINK_TYPES[] = { 0, 1, 12, 14, 101, 108, 113, 117, 228, 229, 239, 276 };
+static const int LINK_TYPES[] = { 0, 1, 9, 12, 14, 50, 51, 101, 108, 113, 117, 219, 228, 229, 239, 276 };
 static const struct filter DESTINATION_PORT_25 = { 1, { 1, 2, 0, 25 } };
 
 static int (*skip_link)(

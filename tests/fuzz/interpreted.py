@@ -13,6 +13,7 @@ from pathlib import Path
 from mxallowd import settings
 from mxallowd.captures._capture import select
 from mxallowd.captures.filters import compile_filter
+from mxallowd.captures.formats import RECORD, FormatError, Reader
 from mxallowd.engine._ring import EVENT_SIZE
 from mxallowd.engine.events import address_text, decode, packed
 from mxallowd.errors import ConfigError
@@ -53,6 +54,25 @@ def filter_program(data: bytes) -> None:
         assert UNTIL_ERROR.match(str(error)), error
         return
     assert select(b"", b"", RAW, program) == (b"", 0)
+
+
+def capture_file(data: bytes) -> None:
+    """However a file comes in, its records lie inside of it, or a printable FormatError comes out."""
+    step = data[0] * 4 + 1 if data else 1
+    reader, records, size = Reader(), 0, 0
+    try:
+        for at in range(1, len(data), step):
+            reader.feed(data[at : at + step])
+            while found := reader.take(1 + step % 7):
+                assert 0 < len(found.table) // RECORD.size <= 1 + step % 7
+                for seconds, microseconds, offset, length in RECORD.iter_unpack(found.table):
+                    assert seconds >= 0 <= microseconds
+                    assert offset + length <= len(found.data)
+                    records, size = records + 1, size + length
+    except FormatError as error:
+        assert str(error).isprintable()
+    assert size <= len(data)
+    assert records <= len(data) // 16
 
 
 class _Answers:
@@ -222,7 +242,7 @@ def defective(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "configuration": configuration, "filter": filter_program, "nftables": nftables, "ipset": ipset,
-    "arguments": command_line, "events": events, "proc": proc, "helper": helper,
+    "arguments": command_line, "events": events, "proc": proc, "helper": helper, "capture-file": capture_file,
     "defective-interpreted": defective}
 
 if __name__ == "__main__":

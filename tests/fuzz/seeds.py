@@ -1,16 +1,17 @@
 """Inputs and words that each target begins with, made from what the other tests build: no file of them is kept."""
 import struct
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mxallowd.engine._ring import EVENT_SIZE
 from mxallowd.mirrors.kernel.helper import RECORD, REQUEST
 from mxallowd.settings.options import OPTIONS
-from tests.links import LINKS
+from tests.links import LINKS, pcap, pcapng
 from tests.strategies import FAKE, HOP_BY_HOP, HOSTS, REAL, ROUTING, ipv4, ipv6, syn
 from tests.test_nfnetlink import NLMSG_ERROR, NLMSG_NOOP, attribute, message, queued
 
 # As in capture.c.
-LINK_TYPES = (0, 1, 12, 14, 101, 108, 113, 117, 228, 229, 239, 276)
+LINK_TYPES = (0, 1, 9, 12, 14, 50, 51, 101, 108, 113, 117, 219, 228, 229, 239, 276)
 SEGMENT = syn(HOSTS[0], FAKE[0])[20:]
 PACKETS = (
     syn(HOSTS[0], FAKE[0]), syn(HOSTS[6], FAKE[2]), ipv4(HOSTS[0], REAL[0], SEGMENT, options=bytes(8)),
@@ -66,6 +67,16 @@ def _capture() -> list[bytes]:
     return [
         bytes([LINK_TYPES.index(number), len(program) // 4]) + program + wrap(packet)
         for number, wrap in LINKS.values() for packet, program in zip(PACKETS[:3], PROGRAMS, strict=True)]
+
+
+def _capture_file() -> list[bytes]:
+    seeds = []
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "a"
+        for order in "<>":
+            seeds.append(pcap(path, 1, PACKETS[:3], order=order).read_bytes())
+        seeds += [pcap(path, 101, PACKETS, nanoseconds=True).read_bytes(), pcapng(path, 113, PACKETS).read_bytes()]
+    return [bytes([step]) + seed for step in (0, 9, 255) for seed in seeds]
 
 
 def _configuration() -> list[bytes]:
@@ -138,7 +149,7 @@ def _helper() -> list[bytes]:
 SEEDS = {
     "headers": _headers, "nfnetlink": _nfnetlink, "capture": _capture, "configuration": _configuration,
     "filter": _filter, "nftables": _nftables, "ipset": _ipset, "arguments": _arguments,
-    "events": _events, "proc": _proc, "helper": _helper}
+    "events": _events, "proc": _proc, "helper": _helper, "capture-file": _capture_file}
 _VALUES = (
     "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "nflog:5", "file:", "pflog0", "inet mx", "ip6", "port 25", "23:24")
 WORDS = {

@@ -6,7 +6,7 @@ input causes one line on standard error that quotes it; if a server or queue num
 import sys
 from collections.abc import Sequence
 
-from mxallowd import __version__, backends
+from mxallowd import __version__, backends, surroundings
 from mxallowd.daemon import start
 from mxallowd.errors import ConfigError
 from mxallowd.process import streams
@@ -46,6 +46,8 @@ def _print(text: str) -> int:
 def _check(loaded: Loaded) -> int:
     reasons = backends.unsupported(loaded.settings) if loaded.settings else []
     lines = [*map(str, loaded.problems), *(f"system: {reason}" for reason in reasons)]
+    if loaded.settings:
+        lines += [f"system: warning: {warning}" for warning in surroundings.warnings(loaded.settings)]
     streams.write(sys.stdout, "".join(f"{line}\n" for line in lines))
     return 1 if loaded.settings is None or reasons else 0
 

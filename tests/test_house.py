@@ -19,7 +19,7 @@ COMPILED = sorted(
 # A room is a folder, or a module at the top of the package.
 ROOMS = (
     "__init__", "errors", "text", "built", "metrics", "engine", "_fastpath", "process", "log", "captures", "settings",
-    "whitelist", "dns", "watchdog", "backends", "sinks", "mirrors", "daemon", "cli", "__main__")
+    "surroundings", "whitelist", "dns", "watchdog", "backends", "sinks", "mirrors", "daemon", "cli", "__main__")
 
 
 def run(*command: str) -> None:

@@ -1,9 +1,10 @@
 """Captured records: from the link header to the IP packet, and whether it is a connection attempt that counts.
 
 The firewall rule of the contract asks for TCP, a new connection and a destination port. Here that is: SYN without ACK,
-RST and FIN, as --syn of iptables has it (what has them is INVALID for the kernel's conntrack, never NEW); not a fragment other than the first; for IPv6 behind hop-by-hop, routing, fragment, authentication and destination
-options headers, as ipv6_find_hdr of the kernel skips them; and a filter on its ports, as filters.py compiles it.
-Everything is bounded by the bytes that were captured.
+RST and FIN, as --syn of iptables has it (what has them is INVALID for the kernel's conntrack, never NEW); not a
+fragment other than the first; for IPv6 behind hop-by-hop, routing, fragment, authentication and destination options
+headers, as ipv6_find_hdr of the kernel skips them; and a filter on its ports, as filters.py compiles it. Everything is
+bounded by the bytes that were captured.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stddef cimport size_t
@@ -35,7 +36,8 @@ cdef enum:
 LINK_TYPES = {
     LINK_NULL: "null", LINK_ETHERNET: "Ethernet",
     LINK_RAW_DLT: "raw IP", LINK_RAW_OPENBSD: "raw IP", LINK_RAW: "raw IP",
-    LINK_PPP: "PPP", LINK_PPP_SERIAL: "PPP", LINK_PPP_ETHER: "PPPoE", LINK_MPLS: "MPLS", LINK_LOOP: "loop", LINK_SLL: "Linux cooked v1", LINK_PFLOG: "PFLOG", LINK_IPV4: "IPv4", LINK_IPV6: "IPv6",
+    LINK_PPP: "PPP", LINK_PPP_SERIAL: "PPP", LINK_PPP_ETHER: "PPPoE", LINK_MPLS: "MPLS",
+    LINK_LOOP: "loop", LINK_SLL: "Linux cooked v1", LINK_PFLOG: "PFLOG", LINK_IPV4: "IPv4", LINK_IPV6: "IPv6",
     LINK_NFLOG: "NFLOG", LINK_SLL2: "Linux cooked v2"}
 HEAD = HEAD_BYTES
 CANDIDATE_SIZE = sizeof(Candidate)
@@ -80,7 +82,7 @@ cdef inline bint is_tag(uint16_t kind) noexcept nogil:
 
 
 cdef Found behind_labels(const uint8_t *data, size_t length, const uint8_t **ip, size_t *ip_length) noexcept nogil:
-    """MPLS (RFC 3032): labels of 4 bytes; a bit marks the last one, and nothing says what follows but its first bits."""
+    """MPLS (RFC 3032): labels of 4 bytes; a bit marks the last one, and only its first bits say what follows."""
     while length >= 4:
         if data[2] & 1:
             if length == 4:

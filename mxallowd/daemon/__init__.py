@@ -1,6 +1,8 @@
 """The daemon: it connects back ends, whitelist, sinks, mirrors and signals, from the start to the clean stop.
 
     pump        takes events from the rings of the queue threads and hands them to the whitelist and to every sink
+    absence     logs that nobody contacts the fake server
+    looking     looks for what around it defeats nolisting
     losses      logs what was lost, and errors of this program
     reloading   reads the configuration again
     report      writes the counters
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from mxallowd import __version__, backends
 from mxallowd.backends.handshakes import Handshakes
+from mxallowd.daemon.absence import Absence
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading
@@ -90,6 +93,7 @@ class Daemon:
             self._backend, [part.counters for part in self._parts], [mirror.refresh for mirror in self._mirrors],
             self._stress, log)
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
+        self._absence = Absence(self._backend, log)
         # The whitelist before the sinks: one of them may change it because of an event, and followers hear of a change
         # after those that led to it. No copy depends on that order, since a mirror asks what is true by then.
         self._pump = Pump(
@@ -159,6 +163,7 @@ class Daemon:
                 safely(part.tick)
             safely(self._stress.look)
             self._losses.look()
+            safely(self._absence.look)
 
     def _tick_backend(self) -> None:
         self._backend.tick()

@@ -13,6 +13,7 @@ from pathlib import Path
 from mxallowd.daemon import SIGNALS, Daemon
 from mxallowd.daemon.unreadable import find_unreadable
 from mxallowd.dns.resolvconf import RESOLV_CONF
+from mxallowd.daemon.looking import Look
 from mxallowd.errors import MxallowdError, StartError
 from mxallowd.log import Log, open_log
 from mxallowd.log.handlers import SYSLOG_SOCKET, syslog_listens
@@ -102,6 +103,8 @@ class _Process:
         broker = self._start_broker()
         daemon = Daemon(settings, self._load_again, log, writer, broker)
         daemon.open()
+        # While privileges are there; nobody waits for it.
+        look = Look(settings)
         privileges.raise_priority()
         warnings, closed = self._give_up(daemon.readable())
 
@@ -117,10 +120,16 @@ class _Process:
             if not settings.stdout and not syslog_listens():
                 streams.write(sys.stderr, f"mxallowd: {NO_SYSLOG}\n")
             ready()
+            following.append(asyncio.create_task(look.follow(log)))
+
+        following: list[asyncio.Task[None]] = []
 
         self._daemon = daemon
         memory.give_back()
-        return await daemon.run(ready_and_said)
+        try:
+            return await daemon.run(ready_and_said)
+        finally:
+            look.close()
 
     def _give_up(self, readable: list[Path]) -> tuple[list[str], list[tuple[Path, str]]]:
         """Warnings, and what cannot be read from now on."""

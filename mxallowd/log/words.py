@@ -106,6 +106,13 @@ LINES: tuple[Line, ...] = (
          "`kernel-table-dirty`). mxallowd leaves out lines about single hosts and lookups of refused hosts until all "
          "bounds have been at 70 % or below for 5 seconds. Verdicts are not affected"),
     Line("stress state=off seconds=S", WARNING, "stress mode ends after S seconds"),
+    # what defeats nolisting in silence
+    Line("surroundings reason=", WARNING,
+         "at the start: a program listens on port 25 of a fake address, an address is not one of this host, or no rule "
+         "of the firewall feeds the queue or the group"),
+    Line("nothing-at-fake state=on real=N seconds=S", WARNING,
+         "N packets to the real server came in S seconds, and none to the fake one. At most one line a day"),
+    Line("nothing-at-fake state=off", INFO, "after such a line: a host has contacted the fake server"),
     # signals
     Line("counters blocked= successful= direct-to-fake= …", INFO,
          "the counters, after SIGUSR1 and at the end of a rehearsal; `--quiet` does not suppress this line"),

@@ -155,7 +155,7 @@ def _belongs_nowhere(words: Sequence[str]) -> str:
     looks_like_option = not first[:1].isalnum() and first[:1] not in ("", ":", "/", ".")
     found = near(" ".join([first, *following]), OPTIONS) if looks_like_option or "=" in first else ((), "")
     if found[0]:
-        return f"unknown option {quoted(first)}; did you mean {described(found, prefix='--')}?"
+        return f"unknown option {quoted(first)}; did you mean {printable(described(found, prefix='--'))}?"
     if first.startswith("-"):
         return f"unknown option {quoted(first)}; --help shows all"
     return (f"{quoted(first)} belongs to no option; put its option before it, as in -f ADDRESS or -r ADDRESS, "

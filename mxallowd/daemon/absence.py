@@ -1,0 +1,47 @@
+"""What does not come: hosts contact the real server, and for an hour none contacts the fake one.
+
+The better MX record may be missing, the fake address be another host's, or a rule before ours may take its packets.
+Then every host is refused, or an entry lasts only while it lasts. The log says so, again at most once a day.
+"""
+import time
+from collections.abc import Callable
+
+from mxallowd.backends import Backends
+from mxallowd.log import Log
+
+AFTER_S = 3600.0
+AGAIN_S = 86_400.0
+FAKE = ("fake-new", "fake-known", "fake-full")
+REAL = ("real-first", "real-again", "real-refused")
+
+
+class Absence:
+    """Looks at the counters of the decision once a second."""
+
+    def __init__(self, backend: Backends, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend = backend
+        self._log = log
+        self._clock = clock
+        self._fake = self._real = 0
+        self._since: float | None = None  # the first contact with the real server after the last one with the fake
+        self._real_since = 0
+        self._said: float | None = None
+
+    def look(self) -> None:
+        """Say it when it is due, and take it back."""
+        counted = [fastpath.counters() for fastpath in self._backend.fastpaths]
+        fake = sum(one[name] for one in counted for name in FAKE)
+        real = sum(one[name] for one in counted for name in REAL)
+        now = self._clock()
+        if fake > self._fake:
+            if self._said is not None:
+                self._log.info("nothing-at-fake", None, state="off")
+            self._since = self._said = None
+        elif real > self._real and self._since is None:
+            self._since, self._real_since = now, self._real
+        self._fake, self._real = fake, real
+        if (self._since is not None and now - self._since >= AFTER_S
+                and (self._said is None or now - self._said >= AGAIN_S)):
+            self._said = now
+            self._log.warning("nothing-at-fake", None, state="on", real=real - self._real_since,
+                              seconds=int(now - self._since))

@@ -10,6 +10,7 @@ import ipaddress
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -192,6 +193,7 @@ def of_nft(text: str) -> set[tuple[str, int, int]]:
 
 
 if __name__ == "__main__":
+    signal.alarm(int(LIMIT_S))  # whatever becomes of who started it
     asked = json.loads(sys.argv[1])
     addresses = [[ipaddress.ip_address(one) for one in asked[role]] for role in ("fake", "real")]
     for warning in look(addresses[0], addresses[1], asked["queues"], asked["group"]):

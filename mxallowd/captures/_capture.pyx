@@ -34,9 +34,8 @@ cdef enum:
     LINK_SLL2 = 276
 
 LINK_TYPES = {
-    LINK_NULL: "null", LINK_ETHERNET: "Ethernet",
-    LINK_RAW_DLT: "raw IP", LINK_RAW_OPENBSD: "raw IP", LINK_RAW: "raw IP",
-    LINK_PPP: "PPP", LINK_PPP_SERIAL: "PPP", LINK_PPP_ETHER: "PPPoE", LINK_MPLS: "MPLS",
+    LINK_NULL: "null", LINK_ETHERNET: "Ethernet", LINK_RAW_DLT: "raw IP", LINK_RAW_OPENBSD: "raw IP",
+    LINK_RAW: "raw IP", LINK_PPP: "PPP", LINK_PPP_SERIAL: "PPP", LINK_PPP_ETHER: "PPPoE", LINK_MPLS: "MPLS",
     LINK_LOOP: "loop", LINK_SLL: "Linux cooked v1", LINK_PFLOG: "PFLOG", LINK_IPV4: "IPv4", LINK_IPV6: "IPv6",
     LINK_NFLOG: "NFLOG", LINK_SLL2: "Linux cooked v2"}
 HEAD = HEAD_BYTES

@@ -63,9 +63,13 @@ class Look:
         """End it, if it runs."""
         if self._process is None:
             return
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
         if self._process.stdout:
             self._process.stdout.close()
+        try:
+            if self._process.poll() is None:
+                self._process.kill()
+            self._process.wait()
+        except PermissionError:
+            # It still is root and we are not: its alarm ends it.
+            self._process.returncode = 0
         self._process = None

@@ -105,28 +105,27 @@ class _Process:
         daemon.open()
         # While privileges are there; nobody waits for it.
         look = Look(settings)
-        privileges.raise_priority()
-        warnings, closed = self._give_up(daemon.readable())
-
-        def ready_and_said() -> None:
-            for warning in warnings:
-                log.warning("privileges", reason=warning)
-            for path, reason in closed:
-                log.error("unreadable", path=path, reason=reason)
-                streams.write(sys.stderr, f"mxallowd: {quoted(str(path))}: {reason}\n")
-            if self._pid_file and self._pid_file.fault:
-                _mend(self._pid_file, settings.pid_file, log)
-            # The last moment in which somebody sees it.
-            if not settings.stdout and not syslog_listens():
-                streams.write(sys.stderr, f"mxallowd: {NO_SYSLOG}\n")
-            ready()
-            following.append(asyncio.create_task(look.follow(log)))
-
-        following: list[asyncio.Task[None]] = []
-
-        self._daemon = daemon
-        memory.give_back()
         try:
+            privileges.raise_priority()
+            warnings, closed = self._give_up(daemon.readable())
+            following: list[asyncio.Task[None]] = []
+
+            def ready_and_said() -> None:
+                for warning in warnings:
+                    log.warning("privileges", reason=warning)
+                for path, reason in closed:
+                    log.error("unreadable", path=path, reason=reason)
+                    streams.write(sys.stderr, f"mxallowd: {quoted(str(path))}: {reason}\n")
+                if self._pid_file and self._pid_file.fault:
+                    _mend(self._pid_file, settings.pid_file, log)
+                # The last moment in which somebody sees it.
+                if not settings.stdout and not syslog_listens():
+                    streams.write(sys.stderr, f"mxallowd: {NO_SYSLOG}\n")
+                ready()
+                following.append(asyncio.create_task(look.follow(log)))
+
+            self._daemon = daemon
+            memory.give_back()
             return await daemon.run(ready_and_said)
         finally:
             look.close()

@@ -5,13 +5,14 @@ the whitelist: it gets one call for each change, whether the change came from th
 Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form; times are microseconds of the packet path's clock.
 """
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NoReturn, Protocol
 
 from mxallowd.engine._table import RESTORED, Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
+from mxallowd.engine.hosts import is_host
 
 # An entry as Table.entries gives it (_records.pxd): host, until_us, origin, used. This is the only place that knows the
 # layout; a field that nobody reads here is padding (x).
@@ -73,7 +74,24 @@ class Whitelist:
         self._threads = threads
         self._defect = defect
         self._followers: list[Follower] = []
+        self._servers: frozenset[bytes] = frozenset()
+        self._no_hosts = 0
         self.now_us = clock_us
+
+    def set_servers(self, servers: Iterable[bytes]) -> None:
+        """From now on these addresses, our own fake and real servers, are never entered."""
+        self._servers = frozenset(servers)
+
+    def may_enter(self, host: bytes) -> bool:
+        """Whether this can be an entry: the address of a host that is none of our servers. What cannot is counted."""
+        if is_host(host) and host not in self._servers:
+            return True
+        self._no_hosts += 1
+        return False
+
+    def counters(self) -> dict[str, int]:
+        """Its counters, since the start; those of the table are the table's."""
+        return {"no-hosts": self._no_hosts}
 
     # ---- who follows, and what is told
 
@@ -111,8 +129,11 @@ class Whitelist:
     # ---- changes by the main thread
 
     def admit(self, host: bytes, until_us: int, now_us: int) -> bool:
-        """Enter a host as a child. False: it is listed already, or there is no room."""
-        if not self._table.admit(host, until_us, now_us):
+        """Enter a host as a child. False: it is listed already, there is no room, or it is no host's address.
+
+        Nobody is removed for it.
+        """
+        if not (self.may_enter(host) and self._table.has_room(now_us) and self._table.admit(host, until_us, now_us)):
             return False
         self._tell([(host, Change.ADMITTED)])
         return True
@@ -136,10 +157,14 @@ class Whitelist:
         return True
 
     def adopt(self, host: bytes, until_us: int, *, used: bool) -> bool:
-        """Enter a host that was whitelisted before this start. Before any thread runs. False: there is no room.
+        """Enter a host that was whitelisted before this start. Before any thread runs.
+
+        False: there is no room, or it is no host's address.
 
         One that is listed already keeps its time: who adopts first knows best. It is used if either says so.
         """
+        if not self.may_enter(host):
+            return False
         now_us = self.now_us()
         entered = self._table.find(host, now_us) is None
         if entered and not self._enter(host, until_us, now_us):

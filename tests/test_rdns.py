@@ -115,11 +115,11 @@ def test_switched_off_no_query_leaves_the_host(guarded: Lab, client: Host, flag:
 
 
 def test_a_bad_name_is_logged_as_one_printable_line(guarded: Lab, client: Host) -> None:
-    records = [ptr(FIRST4, "a_b.example.org"), ptr(FIRST4)]
+    records = [ptr(FIRST4, "a+b.example.org"), ptr(FIRST4)]
     with NameServerProcess(guarded.gateway, [*records, *POOL[4:]]), DaemonProcess(guarded.gateway, ARGUMENTS) as daemon:
         daemon.wait_for("start ")
         assert client.attempt(FAKE4, source=FIRST4) is Attempt.REFUSED
-        assert daemon.wait_for("bad-name ").startswith("bad-name [192.0.2.101] name=a_b.example.org")
+        assert daemon.wait_for("bad-name ").startswith("bad-name [192.0.2.101] name=a+b.example.org")
         daemon.wait_for(r"child \[192.0.2.102\]")
 
 

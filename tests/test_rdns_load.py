@@ -11,13 +11,13 @@ import pytest
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
 from lab.nsd import FIRST, SECOND, Nsd, nsd_program
 from lab.programs import ENDLESS, Sources, flood
-from mxallowd.sinks.rdns import MAX_LOOKUPS
+from mxallowd.sinks.lookups import MAX_LOOKUPS
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.test_flood import resident_kib
 
 pytestmark = pytest.mark.alone
 
-ARGUMENTS = [*SERVERS, "-n", "23", "--dns-server", "127.0.0.1:5353"]
+ARGUMENTS = [*SERVERS, "-n", "23", "--dns-server", "127.0.0.1:5353", "--dns-zone-rate", "100000"]
 BURST, RATE = 2000, 500
 
 # Answers each question with a thousand datagrams of noise, and sends as many to who asked last, without end.

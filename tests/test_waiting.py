@@ -10,7 +10,8 @@ from tests.log_lines import log_to
 
 
 def host(number: int) -> bytes:
-    return number.to_bytes(16, "big")
+    """Each in a network of its own."""
+    return (0x2001 << 112 | number << 80).to_bytes(16, "big")
 
 
 A, B, C, D = map(host, range(1, 5))

@@ -10,7 +10,7 @@ from mxallowd.engine._table import RESTORED, Table
 from mxallowd.engine.events import Event, Kind, decode
 from mxallowd.engine.wake import Wake
 from mxallowd.whitelist import Change, Whitelist
-from tests.strategies import FAKE, HOSTS, REAL, listed, syn
+from tests.strategies import FAKE, HOSTS, REAL, listed, packed, syn
 
 NOW_US = 5_000_000
 HOUR_US = 3_600_000_000
@@ -120,11 +120,35 @@ def test_what_does_not_happen_is_not_told() -> None:
     assert notes.told == []
 
 
-def test_a_child_displaces_nobody() -> None:
+def test_a_child_removes_nobody() -> None:
     whitelist, notes = followed(Table(10, 1, main=1))
     assert whitelist.admit(A, NOW_US + 10, NOW_US)
-    assert not whitelist.admit(B, NOW_US + 10, NOW_US)
-    assert notes.told == [(A, Change.ADMITTED)]
+    assert not whitelist.admit(B, NOW_US + 20, NOW_US)
+    assert whitelist.find(A) == (NOW_US + 10, False)
+    # One whose time is over makes room.
+    assert whitelist.admit(B, NOW_US + 20, NOW_US + 10)
+    assert notes.told == [(A, Change.ADMITTED), (B, Change.ADMITTED)]
+
+
+def test_an_expired_entry_behind_a_renewed_one_makes_room() -> None:
+    whitelist, _ = followed(Table(3000, 1, main=2500))
+    for number in range(2500):
+        assert whitelist.admit(packed(f"10.0.{number >> 8}.{number & 255}"), NOW_US + 10, NOW_US)
+    assert whitelist.renew(packed("10.0.0.0"), NOW_US + 100, NOW_US)
+    assert any(whitelist.admit(B, NOW_US + 50, NOW_US + 20) for _ in range(3))
+
+
+@pytest.mark.parametrize("text", [
+    "0.0.0.0", "::", "127.0.0.1", "169.254.1.2", "224.0.0.1", "255.255.255.255", "::1", "fe80::1", "ff02::1",
+    "::192.0.2.1", "192.0.2.3", "2001:db8::5"])
+def test_what_is_no_host_or_our_own_never_enters(text: str) -> None:
+    whitelist, notes = followed(Table(10, 1, main=5))
+    whitelist.set_servers([*FAKE, *REAL])
+    assert not whitelist.admit(packed(text), NOW_US + 10, NOW_US)
+    assert not whitelist.adopt(packed(text), NOW_US + 10, used=True)
+    assert whitelist.counters() == {"no-hosts": 2}
+    assert notes.told == []
+    assert len(whitelist) == 0
 
 
 def test_a_handshake_is_noted_once() -> None:

@@ -24,6 +24,7 @@ from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
+from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
 from mxallowd.log import Log
 from mxallowd.log.writer import Writer
@@ -65,6 +66,8 @@ class Daemon:
         self._readable = self._backend.readable()
         whitelist = Whitelist(
             self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths), defect=defect)
+        self._whitelist = whitelist
+        self._set_servers(settings)
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
@@ -90,8 +93,8 @@ class Daemon:
         self._handshakes = [] if rehearses else [Handshakes(settings, whitelist, log)]
         self._parts: list[Sink | Mirror | Handshakes] = [*self._sinks, *self._mirrors, *self._handshakes]
         self._report = Report(
-            self._backend, [part.counters for part in self._parts], [mirror.refresh for mirror in self._mirrors],
-            self._stress, log)
+            self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
+            [mirror.refresh for mirror in self._mirrors], self._stress, log)
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
         self._absence = Absence(self._backend, log)
         # The whitelist before the sinks: one of them may change it because of an event, and followers hear of a change
@@ -172,7 +175,12 @@ class Daemon:
         if not self._backend.failed():
             self._supervisor.alive()
 
+    def _set_servers(self, settings: Settings) -> None:
+        servers = [*settings.fake_mailserver, *settings.real_mailserver]
+        self._whitelist.set_servers(packed(str(server)) for server in servers)
+
     def _apply(self, settings: Settings) -> None:
+        self._set_servers(settings)
         self._backend.publish(settings)
         self._log.set_quiet(settings.quiet)
         for part in self._parts:

@@ -1,7 +1,7 @@
 """Host names from the DNS: what counts as one, and the addresses as names of the reverse tree.
 
 The owner of a PTR record may write anything into it. Only host names (RFC 1123, 2.1; lengths of RFC 1035, 2.3.4) are
-looked up.
+looked up. Underscores count as letters: they are in the names of real senders, and mxallowd 1.9 took them.
 """
 import re
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from mxallowd.engine.events import MAPPED
 
 LONGEST_NAME = 253
 MAX_NAMES = 4  # of one address
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 
 
 def normal_name(text: str) -> str | None:

@@ -5,7 +5,8 @@ thread, so nothing here locks. c-ares handles answers that are late, wrong, trun
 list of texts, or the kind of failure.
 """
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 import pycares
 
@@ -20,6 +21,7 @@ CLOCK_S = 0.1
 RECEIVE_BUFFER = 1 << 20
 # c-ares keeps every answer for its time to live, some 1.6 kB each, and has no bound: this is ours.
 QUESTIONS_PER_CACHE = 20_000
+MAX_ALIASES = 8
 
 PTR, A, AAAA = pycares.QUERY_TYPE_PTR, pycares.QUERY_TYPE_A, pycares.QUERY_TYPE_AAAA
 # They say that nothing is there, which is an answer.
@@ -46,8 +48,11 @@ class Resolver:
         self._resolv_conf = ResolvConf(RESOLV_CONF, log)
         self._channel = self._new_channel()
 
-    async def ask(self, name: str, kind: int) -> list[str]:
-        """The data of all records of that kind (PTR, A or AAAA): names or addresses. Raises LookupFailed."""
+    async def ask(self, name: str, kind: int, aliased: Callable[[str], object] | None = None) -> list[str]:
+        """The data of all records of that kind (PTR, A or AAAA): names or addresses. Raises LookupFailed.
+
+        `aliased` is told each name that an alias (CNAME) in the answer leads to, in lower case, MAX_ALIASES at most.
+        """
         self._asked += 1
         if self._asked % QUESTIONS_PER_CACHE == 0:
             self.reload(self._servers)
@@ -62,6 +67,11 @@ class Resolver:
                 return []
             text = pycares.errno.strerror(error or 0)
             raise LookupFailed(str(text), timed_out=error == pycares.errno.ARES_ETIMEOUT)
+        if aliased:
+            aliases = (record.data for record in result.answer if record.type == pycares.QUERY_TYPE_CNAME)
+            for data in islice(aliases, MAX_ALIASES):
+                assert isinstance(data, pycares.CNAMERecordData)
+                aliased(_decoded(data.cname).lower().removesuffix("."))
         return [_text(record) for record in result.answer if record.type == kind]
 
     async def _answer(

@@ -101,10 +101,20 @@ COUNTERS: tuple[Counter, ...] = (
             "packets that the kernel dropped because it could not hand them over; for a queue, only a daemon that was "
             "started as root can read this"),
     Counter("lost-events", Part.DAEMON, "events that found no room in an event ring; the log does not show them"),
+    Counter("no-hosts", Part.DAEMON,
+            "addresses that a name or a kernel table gave and that were not whitelisted, because no host can have them "
+            "(loopback, link-local, multicast and the like) or they are those of the own servers"),
     Counter("looked-up", Part.RDNS, "hosts whose name was looked up"),
     Counter("confirmed", Part.RDNS, "names whose addresses contain the host"),
     Counter("unconfirmed", Part.RDNS, "names whose addresses do not contain the host"),
     Counter("children", Part.RDNS, "hosts that were whitelisted because of their name"),
+    Counter("children-renewed", Part.RDNS,
+            "times that a listed host's time was prolonged, because a host of the same name contacted the fake server"),
+    Counter("children-left-out", Part.RDNS,
+            "addresses of a name that were not whitelisted, because of a bound or because there was no room; of one "
+            "contact those above its own bound count once"),
+    Counter("dns-queries", Part.RDNS, "DNS queries (of these, c-ares answers some itself from what it has cached)"),
+    Counter("zones-set-aside", Part.RDNS, "times that a zone was set aside, because its name servers did not answer"),
     Counter("limited", Part.RDNS, "hosts that were not looked up, because a bound was reached"),
     Counter("lookup-failed", Part.RDNS, "lookups that failed"),
     Counter("timed-out", Part.RDNS, "lookups that no name server answered in time"),

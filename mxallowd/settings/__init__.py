@@ -54,9 +54,12 @@ class Settings:
     renew: str  # never, contact, use or both
     no_rdns_whitelist: bool
     rdns_unconfirmed: bool
-    dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; none: those of resolv.conf
+    dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT[%INTERFACE]; none: those of resolv.conf
     dns_rate: int  # lookups a second
     log_rate: int  # lines about hosts a second; 0: none
+    dns_zone_rate: int  # queries a second to one zone
+    dns_query_rate: int  # queries a second in all
+    rdns_max_children: int  # of one contact
     stdout: bool
     quiet: bool
     foreground: bool

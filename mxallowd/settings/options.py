@@ -93,7 +93,10 @@ def seconds(low: int, high: int) -> Callable[[str], int]:
 
 
 def name_server(text: str) -> str:
-    """ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT, as c-ares takes it."""
+    """ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; a link-local address has its zone, ADDRESS%INTERFACE.
+
+    As c-ares takes it, which has the zone behind the port: [ADDRESS]:PORT%INTERFACE (ares_set_servers_csv).
+    """
     host, colon, port = text.rpartition(":")
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
@@ -102,9 +105,16 @@ def name_server(text: str) -> str:
             raise ValueError("is neither ADDRESS nor [ADDRESS]:PORT")
     elif not colon or text.count(":") > 1:
         host, colon, port = text, "", ""
+    host, percent, zone = host.partition("%")
     server = address(host)
-    where = f"[{server}]" if server.version == 6 else str(server)
-    return f"{where}:{number(1, 65535)(port)}" if colon else str(server)
+    if percent and not (server.version == 6 and server.is_link_local):
+        raise ValueError("has a zone, which only a link-local address (fe80::) needs: leave it out")
+    if not percent and server.version == 6 and server.is_link_local:
+        raise ValueError("is link-local, so it needs its interface: ADDRESS%INTERFACE, as in fe80::53%eth0")
+    if percent and not INTERFACE.fullmatch(zone):
+        raise ValueError("has a zone that is no interface: ADDRESS%INTERFACE, as in fe80::53%eth0")
+    where = f"[{server}]" if server.version == 6 and (colon or percent) else str(server)
+    return where + (f":{number(1, 65535)(port)}" if colon else ":53" if percent else "") + percent + zone
 
 
 def queues(text: str) -> range:
@@ -256,6 +266,12 @@ OPTIONS: tuple[Option, ...] = (
            "PER-SECOND", number(1, 100_000), 500, "1 to 100000 a second, a burst of four times as many", live=True),
     Option("log-rate", (), Kind.SINGLE, "lines about single hosts in the log, at most",
            "LINES", number(0, 100_000), 500, "0 to 100000 a second, a burst of four times as many; 0: none", live=True),
+    Option("dns-zone-rate", (), Kind.SINGLE, "DNS queries to one zone (registered domain or network), at most",
+           "PER-SECOND", number(1, 1_000_000), 20, "1 to 1000000 a second", live=True),
+    Option("dns-query-rate", (), Kind.SINGLE, "DNS queries in all, at most",
+           "PER-SECOND", number(2, 1_000_000), 1500, "2 to 1000000 a second, a burst of four times as many", live=True),
+    Option("rdns-max-children", (), Kind.SINGLE, "addresses that one contact lets in by its names, besides its own",
+           "HOSTS", number(0, 255), 31, "0 to 255, 0 asks no name server", live=True),
     Option("stdout", ("s",), Kind.FLAG, "log to standard output, not to syslog", default=False),
     Option("quiet", ("q",), Kind.FLAG, "log errors only", default=False, live=True),
     Option("foreground", ("F",), Kind.FLAG, "stay in the foreground; no pid file is written", default=False),

@@ -13,13 +13,17 @@ class Bucket:
         self._tokens = burst
         self._filled = clock()
 
-    def take(self) -> bool:
-        """Take one token. False: there is none."""
-        self._fill()
-        if self._tokens < 1:
+    def take(self, tokens: int = 1) -> bool:
+        """Take so many tokens. False: there are not so many."""
+        if not self.has(tokens):
             return False
-        self._tokens -= 1
+        self._tokens -= tokens
         return True
+
+    def has(self, tokens: int = 1) -> bool:
+        """Whether there are so many."""
+        self._fill()
+        return self._tokens >= tokens
 
     def resize(self, per_s: float, burst: float) -> None:
         """From now on another rate. What is kept stays, as far as it has room."""

@@ -1,16 +1,20 @@
 """Which host is looked up next, and which is not.
 
-There are three queues, in this order: hosts that have reached the real server, others that contacted the fake server,
-and hosts that were refused. A host is in one of them at most. Each queue is bounded: the oldest host is removed and
-counted. The rate limits how many are looked up. In stress mode refused hosts are not looked up, and are removed from
-their queue at the speed of lookups. A lookup that failed is not repeated for a while.
+There are four queues, in this order: hosts that have reached the real server, others that contacted the fake server,
+listed hosts that contacted it again, and hosts that were refused. A host is in one of them at most. Within a queue
+turns go round among networks (lanes.py), and who cannot be asked about now, because of a limit of its network's zone,
+is in nobody's way. Each queue is bounded: the oldest host is removed and counted. The rate limits how many are looked
+up. In stress mode refused hosts are not looked up, and are removed from their queue at the speed of lookups. A lookup
+that failed is not repeated for a while.
 """
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TypeVar
 
+from mxallowd.dns.zones import networks
 from mxallowd.sinks.bucket import Bucket
+from mxallowd.sinks.lanes import Lanes
 from mxallowd.sinks.stress import Stress
 
 MAX_WAITING = 8192  # of each kind
@@ -50,12 +54,15 @@ class Bounded(OrderedDict[Key, Value]):
 class Waiting:
     """The queues, the rate and the failures. Hosts are 16 bytes; who is under way is not here any more."""
 
-    def __init__(self, per_s: int, stress: Stress, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, per_s: int, stress: Stress, clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[Hashable], float] = lambda _: 0.0,
+    ) -> None:
+        """`pause` is what lanes.py asks, with networks (zones.py)."""
         self._stress = stress
         self._clock = clock
-        self._used: Bounded[bytes, int] = Bounded(MAX_WAITING)
-        self._contacts: Bounded[bytes, int] = Bounded(MAX_WAITING)
-        self._refused: Bounded[bytes, int] = Bounded(MAX_WAITING)
+        self._used, self._contacts, self._renewed, self._refused = self._queues = tuple(
+            Lanes[bytes](MAX_WAITING, networks, pause, clock) for _ in range(4))
         self._overflowed_until = float("-inf")
         self._bucket = Bucket(per_s, per_s * BURST_S, clock)
         self.pause_s = _pause(per_s)
@@ -77,47 +84,66 @@ class Waiting:
 
     def queue_contact(self, host: bytes) -> None:
         """It met the fake server."""
-        self._refused.pop(host, None)
         if host in self._used or self._has_failed(host, self._failed_contacts):
+            self._refused.drop(host)
             return
-        if self._contacts.note(host, 0):
+        self._renewed.drop(host)
+        self._refused.drop(host)
+        if self._contacts.note(host) is not None:
             self.limited += 1
             self._overflowed_until = self._clock() + OVERFLOWED_S
+
+    def queue_renewed(self, host: bytes) -> None:
+        """It is listed, and met the fake server again."""
+        self._refused.drop(host)
+        if host not in self._used and host not in self._contacts and not self._has_failed(host, self._failed_contacts):
+            self.limited += self._renewed.note(host) is not None
 
     def promote(self, host: bytes) -> None:
         """It reached the real server for the first time: before the others, if it waits.
 
         It may have been pushed out of its queue by others. At the worst it is asked about once more.
         """
-        waits = self._contacts.pop(host, None) is not None
+        waits = self._contacts.drop(host)
         overflowed = self._clock() < self._overflowed_until
         if waits or (overflowed and not self._has_failed(host, self._failed_contacts)):
-            self._refused.pop(host, None)
-            self.limited += self._used.note(host, 0)
+            self._renewed.drop(host)
+            self._refused.drop(host)
+            self.limited += self._used.note(host) is not None
 
     def queue_refused(self, host: bytes) -> None:
         """It was refused. One that waits keeps its place."""
-        if not any(host in queue for queue in (self._used, self._contacts, self._refused)) \
-                and not self._has_failed(host, self._failed_refused):
-            self.limited += self._refused.note(host, 0)
+        if not any(host in queue for queue in self._queues) and not self._has_failed(host, self._failed_refused):
+            self.limited += self._refused.note(host) is not None
 
     # ---- who goes
 
-    def take(self) -> tuple[bytes, bool] | None:
-        """The host whose turn it is, and whether it met the fake server. None: nobody, or the rate is used up."""
-        queue = self._next_queue()
-        if not queue or not self._bucket.take():
+    def take(self, *, refused_too: bool = True) -> tuple[bytes, bool] | None:
+        """The host whose turn it is, and whether it met the fake server.
+
+        None: nobody, or nobody now because of a limit, or the rate is used up.
+        """
+        if not self._bucket.has():
             return None
-        self._given_out += 1
-        host, _ = queue.popitem(last=False)
-        return host, queue is not self._refused
+        for queue in self._open(refused_too):
+            host = queue.take()
+            if host is not None:
+                self._bucket.take()
+                self._given_out += 1
+                return host, queue is not self._refused
+        return None
 
     def has_next(self) -> bool:
-        """Whether somebody waits who may be asked about, at the latest when the rate allows it."""
-        return bool(self._next_queue())
+        """Whether somebody waits who may be asked about, at the latest when a limit allows it."""
+        return any(len(queue) for queue in self._open(True))
 
-    def _next_queue(self) -> Bounded[bytes, int] | None:
-        return self._used or self._contacts or (None if self._stress.on else self._refused)
+    def next_s(self) -> float:
+        """After how many seconds take() may find somebody. Infinite: not by time alone."""
+        soonest = min(queue.next_s() for queue in self._open(True))
+        return soonest if self._bucket.has() else max(soonest, self.pause_s)
+
+    def _open(self, refused_too: bool) -> tuple[Lanes[bytes], ...]:
+        return self._queues if refused_too and not self._stress.on else self._queues[:3]
 
     # ---- by time
 
@@ -134,16 +160,16 @@ class Waiting:
         """
         before, self._given_out_before = self._given_out_before, self._given_out
         if not self._stress.on:
-            if self._refused:
+            if len(self._refused):
                 self._speed = SPEED_KEPT * self._speed + (1 - SPEED_KEPT) * (self._given_out - before)
             return
         for _ in range(min(len(self._refused), max(1, round(self._speed)))):
-            self._refused.popitem(last=False)
+            self._refused.drop_oldest()
             self.limited += 1
 
     def fill(self) -> float:
         """How full the longest queue is, 1.0 being its bound."""
-        return max(len(self._used), len(self._contacts), len(self._refused)) / MAX_WAITING
+        return max(map(len, self._queues)) / MAX_WAITING
 
     # ---- failures
 

@@ -5,7 +5,9 @@
 Reads a zone from standard input until an empty line, one `NAME TYPE DATA` a line (`NAME TYPE *COUNT` makes up so many
 addresses, `NAME TYPE =HEX` is data as it goes over the wire), prints "ready", and prints each question as `NAME TYPE`
 from then on. Type `FAULT` makes all questions for a name go wrong: silent, slow, servfail, wrong-id, odd, empty,
-truncated (whole over TCP).
+truncated (whole over TCP). `NAME DEAD all` leaves all questions for names at and below it without an answer,
+`NAME LIES DOMAIN` answers PTR questions below it with a name of its own below DOMAIN, and `NAME ALIASES DOMAIN` makes
+each name below it an alias of one below DOMAIN.
 """
 import socket
 import struct
@@ -52,14 +54,22 @@ def record_data(kind: str, text: str) -> RD:
     return RD(bytes.fromhex(text[1:])) if text.startswith("=") else DATA[kind](text)
 
 
+def rule(zone: Zone, name: str, kind: str) -> str:
+    """The data of that kind at the name or nearest above it; empty where there is none."""
+    labels = name.split(".")
+    above = (".".join(labels[at:]) for at in range(len(labels)))
+    return next((zone[one, kind][0] for one in above if (one, kind) in zone), "")
+
+
 def answer(zone: Zone, question: DNSRecord, *, tcp: bool) -> bytes | None:
     """The reply, None where there is none."""
     name = str(question.q.qname).rstrip(".").lower()
     kind = QTYPE[question.q.qtype]
-    print(name, kind, flush=True)
+    # In one piece: each question has a thread of its own.
+    print(f"{name} {kind}\n", end="", flush=True)
     fault = next(iter(zone.get((name, "FAULT"), [])), "")
     reply = question.reply()
-    if fault == "silent":
+    if fault == "silent" or rule(zone, name, "DEAD"):
         return None
     if fault == "slow":
         time.sleep(SLOW_S)
@@ -79,6 +89,12 @@ def answer(zone: Zone, question: DNSRecord, *, tcp: bool) -> bytes | None:
         target = zone[at, "CNAME"][0]
         reply.add_answer(RR(at, QTYPE.CNAME, rdata=record_data("CNAME", target), ttl=60))
         at = target.lower()
+    if kind == "PTR" and (domain := rule(zone, name, "LIES")):
+        reply.add_answer(RR(name, QTYPE.PTR, rdata=PTR(f"n{name.replace('.', '-')}.{domain}"), ttl=60))
+    if kind != "PTR" and (domain := rule(zone, name, "ALIASES")):
+        reply.add_answer(RR(name, QTYPE.CNAME, rdata=CNAME(f"{name.split('.')[0]}.{domain}"), ttl=60))
+        reply.add_answer(RR(f"{name.split('.')[0]}.{domain}", question.q.qtype, rdata=record_data(
+            kind, "192.0.2.1" if kind == "A" else "2001:db8::1"), ttl=60))
     for data in zone.get((at, kind), []):
         reply.add_answer(RR(at, question.q.qtype, rdata=record_data(kind, data), ttl=60))
     if not reply.rr and not any(one == at for one, _ in zone):
@@ -127,8 +143,10 @@ def main() -> None:
     udp = socket.socket(socket.AF_INET6 if ":" in where else socket.AF_INET, socket.SOCK_DGRAM)
     tcp = socket.socket(udp.family, socket.SOCK_STREAM)
     tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    udp.bind((where, port))
-    tcp.bind((where, port))
+    # A tuple of two would lose the zone of a link-local address.
+    place = socket.getaddrinfo(where, port, udp.family)[0][4]
+    udp.bind(place)
+    tcp.bind(place)
     tcp.listen(64)
     threading.Thread(target=serve_tcp, args=(zone, tcp), daemon=True).start()
     print("ready", flush=True)

@@ -105,6 +105,25 @@ def test_a_value_that_cannot_be_used_says_why(name: str, text: str, reason: str)
         BY_NAME[name].convert(text)
 
 
+@pytest.mark.parametrize(("text", "expected"), [
+    ("192.0.2.53", "192.0.2.53"), ("192.0.2.53:5353", "192.0.2.53:5353"), ("2001:DB8::53", "2001:db8::53"),
+    ("[2001:db8::53]:5353", "[2001:db8::53]:5353"), ("::ffff:192.0.2.53", "192.0.2.53"),
+    ("[::ffff:192.0.2.53]:53", "192.0.2.53:53"), ("fe80::53%br0", "[fe80::53]:53%br0"),
+    ("[fe80::53%br0]:5353", "[fe80::53]:5353%br0"), ("fe80::53%eth0.7", "[fe80::53]:53%eth0.7")])
+def test_name_servers_as_the_resolver_takes_them(text: str, expected: str) -> None:
+    assert BY_NAME["dns-server"].convert(text) == expected
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    ("fe80::53", "is link-local, so it needs its interface"), ("fe80::53%", "has a zone that is no interface"),
+    ("fe80::53%a b", "has a zone that is no interface"), ("2001:db8::53%eth0", "which only a link-local"),
+    ("192.0.2.53%eth0", "which only a link-local"), ("[fe80::53%br0]:0", "out of range"),
+    ("[fe80::53", "is neither ADDRESS nor")])
+def test_what_is_no_name_server_says_why(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        BY_NAME["dns-server"].convert(text)
+
+
 def test_queues() -> None:
     convert = BY_NAME["queue-num"].convert
     assert convert("23") == range(23, 24)

@@ -1,6 +1,7 @@
 """The resolver against a real name server process on the loopback interface, in the lab's gateway."""
 import asyncio
 import os
+import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 from lab.hosts import Lab
 from lab.namespaces import visit
 from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed, Resolver
+from mxallowd.settings.options import BY_NAME
 from tests.name_server_process import NameServerProcess
 
 SERVER = "127.0.0.1:5353"
@@ -153,6 +155,44 @@ def test_the_channel_gets_no_text_that_pycares_frees_too_early(monkeypatch: pyte
     asyncio.run(whole())
     assert len(given) == 2
     assert not any(options & {"lookups", "resolvconf_path"} for options in given)
+
+
+def test_a_link_local_name_server(lab: Lab) -> None:
+    """As the option gives it, with the zone of the interface behind the port."""
+    ip = ["ip", "-n", lab.gateway.name]
+    subprocess.run([*ip, "link", "add", "dns0", "type", "veth", "peer", "name", "dns1"], check=True)
+    for one in ("dns0", "dns1"):
+        subprocess.run([*ip, "link", "set", one, "up"], check=True)
+    subprocess.run([*ip, "address", "add", "fe80::53/64", "dev", "dns0", "nodad"], check=True)
+
+    async def story(resolver: Resolver) -> None:
+        assert await resolver.ask(NAME, A) == ["192.0.2.1"]
+
+    with NameServerProcess(lab.gateway, [f"{NAME} A 192.0.2.1"], address="fe80::53%dns0"):
+        run(lab, story, str(BY_NAME["dns-server"].convert("[fe80::53%dns0]:5353")))
+
+
+@pytest.mark.parametrize("text", ["[::ffff:127.0.0.1]:5353", "127.0.0.1:5353"])
+def test_a_mapped_name_server(lab: Lab, text: str) -> None:
+    async def story(resolver: Resolver) -> None:
+        assert await resolver.ask(NAME, A) == ["192.0.2.1"]
+
+    with NameServerProcess(lab.gateway, [f"{NAME} A 192.0.2.1"]):
+        run(lab, story, str(BY_NAME["dns-server"].convert(text)))
+
+
+def test_aliases_and_underscores(lab: Lab) -> None:
+    """What an alias leads to is told; names with underscores are asked as they are."""
+    async def story(resolver: Resolver) -> None:
+        told: list[str] = []
+        assert await resolver.ask("a_b.example.org", A, told.append) == ["192.0.2.1"]
+        assert told == ["b_c.example.net", NAME]
+        assert await resolver.ask("1.2.0.192.in-addr.arpa", PTR) == ["_a_b_.example.org"]
+
+    records = ["a_b.example.org CNAME B_c.example.net", f"b_c.example.net CNAME {NAME}", f"{NAME} A 192.0.2.1",
+               "1.2.0.192.in-addr.arpa PTR _a_b_.example.org."]
+    with NameServerProcess(lab.gateway, records):
+        run(lab, story)
 
 
 def test_close_ends_what_is_under_way(lab: Lab) -> None:

@@ -1,8 +1,8 @@
 """A name server that can take a load: nsd, an authoritative one, in a host of the lab.
 
-Its zones hold hosts that count up from 10.0.0.0: number N is `mN.example.org`, and that name has a second address in
-10.128.0.0/9, so that each of them has one child. No address of IPv6
-has a name. nsd is the machine's own or the one that `scripts/prepare` unpacked.
+Its zones hold hosts that count up from 10.0.0.0: number N is `mN.example`, a domain of its own, and that name has a
+second address in 10.128.0.0/9, so that each of them has one child. No address of IPv6 has a name. nsd is the machine's
+own or the one that `scripts/prepare` unpacked.
 """
 import os
 import shutil
@@ -20,7 +20,7 @@ from lab.hosts import Host
 
 FIRST, SECOND = IPv4Address("10.0.0.0"), IPv4Address("10.128.0.0")
 READY_AFTER_S = 10.0
-_SOA = "@ 60 IN SOA ns.example.org. hostmaster.example.org. 1 3600 900 86400 60\n@ 60 IN NS ns.example.org.\n"
+_SOA = "@ 60 IN SOA ns.example. hostmaster.example. 1 3600 900 86400 60\n@ 60 IN NS ns.example.\n"
 
 
 def nsd_program() -> str | None:
@@ -41,13 +41,13 @@ class Nsd:
 
     def _write(self, hosts: int) -> None:
         place = Path(self._directory.name)
-        forward = [f"$ORIGIN example.org.\n{_SOA}ns 60 IN A {self._address}\n"]
+        forward = [f"$ORIGIN example.\n{_SOA}ns 60 IN A {self._address}\n"]
         backward = [f"$ORIGIN 10.in-addr.arpa.\n{_SOA}"]
         for number in range(hosts):
             for address in (FIRST + number, SECOND + number):
                 _, *octets = str(address).split(".")
                 forward.append(f"m{number} 60 IN A {address}\n")
-                backward.append(f"{'.'.join(reversed(octets))} 60 IN PTR m{number}.example.org.\n")
+                backward.append(f"{'.'.join(reversed(octets))} 60 IN PTR m{number}.example.\n")
         (place / "org").write_text("".join(forward), encoding="ascii")
         (place / "arpa").write_text("".join(backward), encoding="ascii")
         (place / "ip6").write_text(f"$ORIGIN ip6.arpa.\n{_SOA}", encoding="ascii")
@@ -57,7 +57,7 @@ class Nsd:
             f'  zonelistfile: "{place}/zones"\n  xfrdir: "{place}"\n'
             f'  database: ""\n  logfile: "{place}/log"\n  server-count: 1\n  rrl-ratelimit: 0\n  do-ip6: no\n'
             'remote-control:\n  control-enable: no\n'
-            'zone:\n  name: "example.org"\n  zonefile: "org"\nzone:\n  name: "10.in-addr.arpa"\n  zonefile: "arpa"\n'
+            'zone:\n  name: "example"\n  zonefile: "org"\nzone:\n  name: "10.in-addr.arpa"\n  zonefile: "arpa"\n'
             'zone:\n  name: "ip6.arpa"\n  zonefile: "ip6"\n',
             encoding="ascii")
 
@@ -78,8 +78,8 @@ class Nsd:
                 raise RuntimeError(f"nsd does not start: {log[-1000:]}")
 
     def _answers(self) -> bool:
-        # The question for example.org SOA (RFC 1035, 4.1).
-        question = struct.pack("!6H", 1, 0, 1, 0, 0, 0) + b"\7example\3org\0" + struct.pack("!2H", 6, 1)
+        # The question for example SOA (RFC 1035, 4.1).
+        question = struct.pack("!6H", 1, 0, 1, 0, 0, 0) + b"\7example\0" + struct.pack("!2H", 6, 1)
         with self._host.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.settimeout(0.2)
             try:

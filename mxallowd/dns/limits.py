@@ -23,7 +23,7 @@ from enum import Enum
 
 from mxallowd.dns.zones import Zone
 
-MAX_ZONES = 16_384
+MAX_ZONES = 8192
 MAX_NOTHING = 16_384  # names that do not exist
 MAX_LEADS = 4  # zones that the names of a zone are aliases in
 NOTHING_S = 300.0  # for which such a name is not asked again
@@ -32,7 +32,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 4.0
 NOTHINGS = 8  # in a row, until a zone is asked more slowly
 SLOWER = 4
 # A zone without a free slot is looked at again after so long; what ends frees slots at any time.
-SLOT_PAUSE_S = 0.1
+SLOT_PAUSE_S = 0.02
 
 
 class Outcome(Enum):

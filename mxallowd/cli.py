@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mxallowd import __version__, backends, surroundings
 from mxallowd.daemon import start
 from mxallowd.errors import ConfigError
-from mxallowd.process import streams
+from mxallowd.process import signals, streams
 from mxallowd.settings import arguments
 from mxallowd.settings.loading import Loaded, load
 
@@ -22,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         assignments, actions = arguments.parse(words)
     except ConfigError as error:
         return streams.fail(str(error))
+    if actions:
+        # These only print something, and who reads it may have seen enough.
+        signals.end_at_once()
     if "help" in actions:
         return _print(arguments.help_text())
     if "version" in actions:

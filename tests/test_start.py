@@ -30,6 +30,7 @@ class Scene:
         self.writer = Writer()
         self.steps: list[object] = []
         self.fails_at = ""
+        self.failure: Exception | None = None
         self.has_ended = True
         self.status = 0
         self.pid_file = tmp_path / "pid"
@@ -39,6 +40,8 @@ class Scene:
     def step(self, name: str, *more: object) -> None:
         """Note it, and fail where the test says."""
         self.steps.append((name, *more) if more else name)
+        if name == self.fails_at and self.failure:
+            raise self.failure
         if name == self.fails_at:
             raise StartError(f"{name} is not possible")
 
@@ -60,6 +63,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
         def open(self) -> None:
             made.step("open")
+
+        def close(self) -> None:
+            made.step("close")
 
         def readable(self) -> list[Path]:
             return [Path("/readable")]
@@ -97,7 +103,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
         made.step("look for what is closed")
         return made.closed
 
-    def detached(serve: Callable[[Callable[[], None]], int], blocked: object, *, keep_stdout: bool) -> int:
+    def detached(serve: Callable[[Callable[[], None]], int], *, keep_stdout: bool) -> int:
         made.step("detach")
         return serve(lambda: made.step("tell the caller"))
 
@@ -107,7 +113,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     monkeypatch.setattr(start, "run_detached", detached)
     monkeypatch.setattr(start, "open_log", lambda **_: (made.recorder.log, made.writer))
     monkeypatch.setattr(start, "syslog_listens", lambda: False)
-    monkeypatch.setattr("mxallowd.daemon.start.signal.pthread_sigmask", lambda *_: made.step("block signals"))
+    monkeypatch.setattr("mxallowd.daemon.start.signals.block", lambda: made.step("block signals"))
     monkeypatch.setattr("mxallowd.daemon.start.memory.return_what_is_freed", lambda: None)
     monkeypatch.setattr("mxallowd.daemon.start.memory.give_back", lambda: None)
     monkeypatch.setattr("mxallowd.daemon.start.privileges.raise_priority", lambda: made.step("raise priority"))
@@ -130,7 +136,7 @@ def test_privileges_go_when_all_is_open_and_before_threads(scene: Scene) -> None
 
 def test_detached_it_has_a_pid_file_until_it_ends(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     assert scene.serve("") == 0
-    assert scene.steps[0] == "detach"
+    assert scene.steps[:2] == ["block signals", "detach"]
     assert scene.steps[-4:] == [("enter", True), "run", "tell the caller", "broker ends"]
     assert scene.removed == [scene.pid_file, scene.pid_file.with_name("pid.lock")]
     assert not scene.pid_file.exists()
@@ -161,6 +167,21 @@ def test_a_step_that_fails_is_said_to_both(
     assert scene.writer.closed
     assert not scene.pid_file.exists()
     assert "tell the caller" not in scene.steps
+    # What run() began it ends itself.
+    assert ("close" in scene.steps) == (step in {"open", "give up"})
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (OSError(24, "Too many open files"), "cannot start: Too many open files (ulimit -n)"),
+    (MemoryError(), "cannot start: there is not enough memory"),
+    (ValueError("a\nb"), "cannot start: ValueError: a b")])
+def test_whatever_fails_is_one_line(
+        scene: Scene, capsys: pytest.CaptureFixture[str], error: Exception, said: str) -> None:
+    scene.fails_at, scene.failure = "open", error
+    assert scene.serve("-s") == 1
+    assert scene.recorder.lines == [f'start-failed reason="{said}"']
+    assert capsys.readouterr().err == f"mxallowd: {said}\n"
+    assert not scene.pid_file.exists()
 
 
 def test_warnings_of_the_configuration_come_first(scene: Scene) -> None:
@@ -171,7 +192,7 @@ def test_warnings_of_the_configuration_come_first(scene: Scene) -> None:
 def test_a_pid_file_of_another_daemon_forbids_the_start(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     scene.pid_file.write_text("something else\n")
     assert scene.serve("-s") == 1
-    assert scene.steps == ["detach"]
+    assert scene.steps == ["block signals", "detach"]
     assert "holds something else" in capsys.readouterr().err
     assert scene.pid_file.read_text() == "something else\n"
 

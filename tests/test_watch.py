@@ -61,6 +61,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "GuardProcess", Guard)
     monkeypatch.setattr(watch, "Watchdog", Thread)
     monkeypatch.setattr(Thread, "fails", False)
+    monkeypatch.setattr(watch, "check_socket", lambda _: None)
 
 
 def test_guard_and_thread_start_and_end_in_order() -> None:
@@ -106,3 +107,34 @@ def test_a_guard_that_cannot_start_ends_the_start() -> None:
     made = Watch(good(MINIMUM), Recorder().log)
     with pytest.raises(StartError, match="cannot start the guard"):
         made.open([(0, 0)])
+
+
+@pytest.mark.parametrize(("what", "said"), [
+    ("os.pidfd_open", "pidfd_open: Function not implemented"),
+    ("procnetlink.read_text", "/proc/thread-self/net/netlink: Function not implemented")])
+def test_what_the_guard_needs_and_is_not_there_is_said(
+        monkeypatch: pytest.MonkeyPatch, what: str, said: str) -> None:
+    """The other watchdog works."""
+    def refused(*_: object) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(f"mxallowd.watchdog.watch.{what}", refused)
+    recorder = Recorder()
+    made = Watch(good(MINIMUM), recorder.log)
+    made.open([(23, 1001)])
+    made.start([7])
+    made.tick()
+    made.close()
+    assert recorder.lines == [f'degraded reason="no guard, so a stopped daemon holds up all new mail: {said}"']
+    assert calls == [("thread", 7), ("thread starts",), ("thread ends",)]
+
+
+def test_a_socket_that_cannot_be_asked_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: int) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(watch, "check_socket", refused)
+    recorder = Recorder()
+    made = Watch(good(MINIMUM), recorder.log)
+    made.start([7])
+    assert recorder.lines == ['degraded reason="no watchdog: Operation not permitted"']

@@ -95,7 +95,7 @@ class Backends:
             for part in self._parts:
                 part.open()
                 opened.append(part)
-        except StartError:
+        except BaseException:
             for part in opened:
                 part.close()
             raise

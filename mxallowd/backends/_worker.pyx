@@ -304,12 +304,17 @@ cdef class QueueThread:
 
     cdef int request(self, uint32_t request) except -1:
         cdef nlmsghdr wake
+        cdef int tries = 0
         fetch_or32(&self.worker.requests, request, ACQ_REL)
         memset(&wake, 0, sizeof(wake))
         wake.nlmsg_len = sizeof(wake)
         wake.nlmsg_type = <uint16_t> NLMSG_NOOP
         wake.nlmsg_flags = <uint16_t> (NLM_F_REQUEST | NLM_F_ACK)
-        if send(self.worker.fd, &wake, sizeof(wake), 0) < 0:
+        # It may lack memory for a moment, and nobody would ask again.
+        while send(self.worker.fd, &wake, sizeof(wake), 0) < 0:
+            if (errno == ENOBUFS or errno == ENOMEM or errno == EINTR) and tries < SEND_TRIES:
+                tries += 1
+                continue
             raise OSError(errno, f"queue {self.worker.queue}: cannot wake its thread")
         return 0
 

@@ -33,6 +33,7 @@ _CFG_MASK = 4
 _CFG_FLAGS = 5
 _F_FAIL_OPEN = 1
 _F_GSO = 4
+_NETLINK_NETFILTER = 12
 _SOL_NETLINK = 270
 _NETLINK_NO_ENOBUFS = 5
 
@@ -105,19 +106,26 @@ class _Queue:
         assert self._library is not None
         return self._library.get_fd()
 
+    def _twin(self) -> socket.socket:
+        # What it is is said, since a filter may forbid to ask.
+        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER, fileno=os.dup(self.fd))
+
     def port_id(self) -> int:
-        """The netlink port of its socket."""
-        with socket.socket(fileno=os.dup(self.fd)) as twin:
-            return int(twin.getsockname()[0])
+        """The netlink port of its socket. Raises StartError."""
+        try:
+            with self._twin() as twin:
+                return int(twin.getsockname()[0])
+        except OSError as error:
+            raise StartError(f"queue {self.number}: cannot ask its socket: {error.strerror}") from None
 
     def configure(self, on_overload: str) -> None:
         """Set what the library does not; what the kernel refuses is a warning, as the queue works without it."""
-        with socket.socket(fileno=os.dup(self.fd)) as twin:
-            try:
+        try:
+            with self._twin() as twin:
                 # One overrun must not make the socket refuse everything until it is drained.
                 twin.setsockopt(_SOL_NETLINK, _NETLINK_NO_ENOBUFS, 1)
-            except OSError as error:
-                self.warnings.append(f"queue {self.number}: NETLINK_NO_ENOBUFS: {error.strerror}")
+        except OSError as error:
+            self.warnings.append(f"queue {self.number}: NETLINK_NO_ENOBUFS: {error.strerror}")
         try:
             # Large packets come as they are, without the kernel's work of cutting them; what has no room passes.
             flags = _F_GSO | (_F_FAIL_OPEN if on_overload == "accept" else 0)
@@ -153,7 +161,7 @@ class NfqueueBackend:
             for queue in self._queues:
                 queue.bind(self._queue_length)
             self._watch.open((queue.number, queue.port_id()) for queue in self._queues)
-        except StartError:
+        except BaseException:
             self._unbind()
             raise
 

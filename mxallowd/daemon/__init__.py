@@ -30,7 +30,7 @@ from mxallowd.log import Log
 from mxallowd.log.writer import Writer
 from mxallowd.mirrors import kernel
 from mxallowd.mirrors.mirror import Mirror
-from mxallowd.process import privileges
+from mxallowd.process import privileges, signals
 from mxallowd.process.broker import Broker
 from mxallowd.process.supervisor import Supervisor
 from mxallowd.settings import Settings
@@ -44,8 +44,7 @@ from mxallowd.whitelist import Whitelist
 TICK_S = 1.0
 # How long a stop may take before we say that it did not end.
 STOP_TIMEOUT_S = 5.0
-
-SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+LIBRARY_START_S = 5.0
 
 
 class Daemon:
@@ -79,8 +78,10 @@ class Daemon:
             from mxallowd.dns import resolver  # noqa: PLC0415
             from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
 
-            rdns = RdnsSink(settings, hostlog, whitelist, resolver.Resolver(
-                asyncio.get_running_loop(), settings.dns_server, log))
+            resolver.check()
+            with signals.within(LIBRARY_START_S, "the resolver"):
+                asking = resolver.Resolver(asyncio.get_running_loop(), settings.dns_server, log)
+            rdns = RdnsSink(settings, hostlog, whitelist, asking)
             self._stress.watch("lookups-waiting", rdns.fill)
             self._sinks.append(rdns)
         # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
@@ -123,27 +124,12 @@ class Daemon:
 
         Raises StartError.
         """
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._losses.take_defect)
-        self._pump.start()
-        loop.add_signal_handler(signal.SIGTERM, self._stop, "SIGTERM")
-        loop.add_signal_handler(signal.SIGINT, self._stop, "SIGINT")
-        loop.add_signal_handler(signal.SIGHUP, self._reloading.ask)
-        loop.add_signal_handler(signal.SIGUSR1, self._report.ask)
-        # They were blocked from the first moment on, so that none of them could hit a daemon half started.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
-            self._backend.start()
-            # What is no part of the packet path stands behind it.
-            privileges.usual_priority()
-            self._writer.start()
-            for mirror in self._mirrors:
-                mirror.start()
-            for handshakes in self._handshakes:
-                handshakes.start()
-            self._greet()
-            ready()
-            self._supervisor.ready()
+            try:
+                self._begin(ready)
+            except BaseException:
+                await self._abandon()
+                raise
             self._pump.take()
             ticker = asyncio.create_task(self._tick())
             await self._ending.wait()
@@ -153,6 +139,42 @@ class Daemon:
             self._pump.close()
             if self._backend.ended():
                 self._backend.close()
+
+    def _begin(self, ready: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._losses.take_defect)
+        self._pump.start()
+        loop.add_signal_handler(signal.SIGTERM, self._stop, "SIGTERM")
+        loop.add_signal_handler(signal.SIGINT, self._stop, "SIGINT")
+        loop.add_signal_handler(signal.SIGHUP, self._reloading.ask)
+        loop.add_signal_handler(signal.SIGUSR1, self._report.ask)
+        # They were blocked from the first moment on, so that none of them could hit a daemon half started.
+        signals.unblock()
+        self._backend.start()
+        # What is no part of the packet path stands behind it.
+        privileges.usual_priority()
+        self._writer.start()
+        for mirror in self._mirrors:
+            mirror.start()
+        for handshakes in self._handshakes:
+            handshakes.start()
+        self._greet()
+        ready()
+        self._supervisor.ready()
+
+    async def _abandon(self) -> None:
+        """A start that failed half way leaves nothing behind: threads end, what waits is answered, queues go."""
+        safely(self._backend.stop)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._pump.wait_for_end(), STOP_TIMEOUT_S)
+        for part in self._parts:
+            safely(part.close)
+
+    def close(self) -> None:
+        """Give everything back where open() or what follows failed, and run() was never called."""
+        for part in self._parts:
+            part.close()
+        self._backend.close()
 
     def ended(self) -> bool:
         """Whether every thread of the back end has ended."""

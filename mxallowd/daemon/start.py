@@ -5,26 +5,25 @@ the sandbox is entered, then the daemon runs. If it fails before it serves, the 
 """
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mxallowd.daemon import SIGNALS, Daemon
+from mxallowd.daemon import Daemon
+from mxallowd.daemon.looking import Look
 from mxallowd.daemon.unreadable import find_unreadable
 from mxallowd.dns.resolvconf import RESOLV_CONF
-from mxallowd.daemon.looking import Look
-from mxallowd.errors import MxallowdError, StartError
+from mxallowd.errors import MxallowdError, StartError, one_line
 from mxallowd.log import Log, open_log
 from mxallowd.log.handlers import SYSLOG_SOCKET, syslog_listens
 from mxallowd.log.writer import Writer
-from mxallowd.process import memory, privileges, sandbox, streams
+from mxallowd.process import init, memory, privileges, sandbox, signals, streams
 from mxallowd.process.background import run_detached
 from mxallowd.process.broker import Broker, remove
 from mxallowd.process.pidfile import PidFile
 from mxallowd.settings import Settings
 from mxallowd.settings.loading import Loaded
-from mxallowd.text import quoted
+from mxallowd.text import LONGEST_QUOTED, quoted
 
 PID_FILE_AGAIN_S = 60.0
 NO_SYSLOG = f"nobody listens at {SYSLOG_SOCKET}: nothing is logged until a syslog does"
@@ -35,19 +34,23 @@ Ready = Callable[[], None]
 def serve(loaded: Loaded, load_again: Callable[[], Loaded]) -> int:
     """Run the daemon with what was loaded, which has settings; the exit status.
 
-    Detached, it returns in the caller's process as soon as the daemon serves or has failed. `load_again` is for SIGHUP.
+    Detached, it returns in the caller's process as soon as the daemon serves or has failed. Process 1 of a container
+    stays, whether or not it was to go to the background: nothing in the container would survive it. `load_again` is for
+    SIGHUP.
     """
     settings = loaded.settings
     assert settings is not None
     process = _Process(settings, loaded, load_again)
-    if not settings.foreground:
-        return run_detached(process.serve, SIGNALS, keep_stdout=settings.stdout)
     # Until the main loop handles them, no signal may end or disturb a start.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    status = process.serve(lambda: None)
-    if not process.ended():
-        os._exit(status)
-    return status
+    signals.block()
+    try:
+        if init.needed():
+            return init.stay_beside(process.serve_here)
+        if not settings.foreground:
+            return run_detached(process.serve, keep_stdout=settings.stdout)
+    except StartError as error:
+        return streams.fail(str(error))
+    return process.serve_here()
 
 
 class _Process:
@@ -61,10 +64,18 @@ class _Process:
         # A queue thread that hangs at the stop goes on using the daemon's memory: hold it until the process is gone.
         self._daemon: Daemon | None = None
         self._broker: Broker | None = None
+        self._serves = False
 
     def ended(self) -> bool:
         """Whether no thread runs any more that Python does not know."""
         return self._daemon is None or self._daemon.ended()
+
+    def serve_here(self) -> int:
+        """Serve in this process, which nobody waits for to go to the background."""
+        status = self.serve(lambda: None)
+        if not self.ended():
+            os._exit(status)
+        return status
 
     def serve(self, ready: Ready) -> int:
         """Take the pid file and run; the exit status. What forbids the start is said on standard error."""
@@ -77,6 +88,8 @@ class _Process:
             return self._run(ready)
         except MxallowdError as error:
             return streams.fail(str(error))
+        except Exception as error:  # noqa: BLE001  # whatever the system refused, it is one line
+            return streams.fail(f"ended by an error: {error!r}" if self._serves else one_line(error))
         finally:
             if self._pid_file:
                 self._pid_file.release()
@@ -91,10 +104,18 @@ class _Process:
                 log.warning("config", where=problem.where, reason=problem.message)
             if self._pid_file and self._pid_file.fault:
                 log.warning("pid-file", reason=self._pid_file.fault)
-            return asyncio.run(self._run_daemon(log, writer, ready))
-        except StartError as error:
-            log.error("start-failed", reason=str(error))
-            raise
+            with asyncio.Runner() as runner:
+                # Made first: where there is no loop, nobody would run what stands below.
+                runner.get_loop()
+                return runner.run(self._run_daemon(log, writer, ready))
+        except Exception as error:
+            # Of whatever kind it is: the system may refuse any call.
+            reason = one_line(error)
+            if self._serves:
+                log.error("defect", count=1, reason=repr(error)[:LONGEST_QUOTED])
+                raise
+            log.error("start-failed", reason=reason)
+            raise StartError(reason) from error
         finally:
             writer.close()
 
@@ -102,10 +123,12 @@ class _Process:
         settings = self._settings
         broker = self._start_broker()
         daemon = Daemon(settings, self._load_again, log, writer, broker)
-        daemon.open()
-        # While privileges are there; nobody waits for it.
-        look = Look(settings)
+        look: Look | None = None
+        serving = False
         try:
+            daemon.open()
+            # While privileges are there; nobody waits for it.
+            look = Look(settings)
             privileges.raise_priority()
             warnings, closed = self._give_up(daemon.readable())
             following: list[asyncio.Task[None]] = []
@@ -122,13 +145,19 @@ class _Process:
                 if not settings.stdout and not syslog_listens():
                     streams.write(sys.stderr, f"mxallowd: {NO_SYSLOG}\n")
                 ready()
+                self._serves = True
                 following.append(asyncio.create_task(look.follow(log)))
 
             self._daemon = daemon
             memory.give_back()
+            # From here on run() gives back what was opened.
+            serving = True
             return await daemon.run(ready_and_said)
         finally:
-            look.close()
+            if not serving:
+                daemon.close()
+            if look is not None:
+                look.close()
 
     def _give_up(self, readable: list[Path]) -> tuple[list[str], list[tuple[Path, str]]]:
         """Warnings, and what cannot be read from now on."""

@@ -5,13 +5,15 @@ thread, so nothing here locks. c-ares handles answers that are late, wrong, trun
 list of texts, or the kind of failure.
 """
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Sequence
 from itertools import islice
 
 import pycares
 
 from mxallowd.dns.resolvconf import RESOLV_CONF, ResolvConf
-from mxallowd.errors import MxallowdError
+from mxallowd.errors import MxallowdError, StartError
 from mxallowd.log import Log
 
 TIMEOUT_S = 1.5
@@ -26,6 +28,20 @@ MAX_ALIASES = 8
 PTR, A, AAAA = pycares.QUERY_TYPE_PTR, pycares.QUERY_TYPE_A, pycares.QUERY_TYPE_AAAA
 # They say that nothing is there, which is an answer.
 _NOTHING = {pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND}
+
+
+def check() -> None:
+    """Raise StartError where c-ares would hang: it asks for random bytes without an end while a filter refuses them."""
+    try:
+        os.getrandom(1)
+    except OSError as error:
+        # Without the call it takes /dev/urandom.
+        if error.errno != errno.ENOSYS:
+            raise StartError(f"reverse DNS needs getrandom(2), and here it says: {error.strerror}; "
+                             "no-rdns-whitelist does without") from None
+    except AttributeError:
+        # The systems without it have another one that never fails.
+        return
 
 
 class LookupFailed(MxallowdError):

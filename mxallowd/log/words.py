@@ -149,7 +149,11 @@ LINES: tuple[Line, ...] = (
     Line("watchdog-exit queue= status=70 reason=", ERROR,
          "written by the guard: packets waited and the queue thread did not take them, so the process ended itself"),
     Line("guard-killed queue= reason=", ERROR,
-         "written by the guard: packets waited and the whole process did not run, so the guard killed it"),
+         "written by the guard: packets waited and the whole process did not run, so the guard killed it. It has "
+         "ended, and its queues are unbound"),
+    Line("guard-failed queue= reason=", ERROR,
+         "written by the guard: packets wait and the process does not run, and the guard could not end it; it goes on "
+         "trying. At most one line a minute"),
     Line("guard reason=", ("error", "warning"),
          "the guard ended or did not run any more; it was started again, or could not be started. An error "
          "if it could not, or never watched"),

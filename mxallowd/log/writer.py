@@ -8,7 +8,9 @@ import queue
 import threading
 import time
 
+from mxallowd.errors import StartError
 from mxallowd.log.grammar import line_record, text_record
+from mxallowd.process.threads import Thread
 
 # A few seconds of a busy log; some 300 bytes a line.
 CAPACITY = 4096
@@ -25,11 +27,14 @@ class Writer(logging.Handler):
         self._queue: queue.Queue[tuple[float, int, str] | None] = queue.Queue(capacity)
         self._count = threading.Lock()
         self._suppressed = 0
-        # A daemon thread: one that is stuck in a write does not hold up the end of the process.
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        # One that is stuck in a write does not hold up the end of the process.
+        self._thread = Thread(self._run, "log")
 
     def start(self) -> None:
-        """Begin to write. Until then lines wait: a thread keeps the privileges that it was started with."""
+        """Begin to write. Until then lines wait: a thread keeps the privileges that it was started with.
+
+        Raises StartError.
+        """
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -56,9 +61,15 @@ class Writer(logging.Handler):
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what is waiting, for at most `timeout_s` seconds."""
-        if self._thread.ident is None:
+        if not self._thread.started:
             # Never started: what waits is still written.
-            self._thread.start()
+            try:
+                self._thread.start()
+            except StartError:
+                # No thread can be started, which is what the lines are about: they are written here.
+                self._queue.put_nowait(_END)
+                self._run()
+                return
         deadline = time.monotonic() + timeout_s
         try:
             self._queue.put(_END, timeout=timeout_s)

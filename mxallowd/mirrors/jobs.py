@@ -7,17 +7,20 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from mxallowd.process.threads import Thread
+
 Result = TypeVar("Result")
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any] | None", threading.Event]
 
 
 class Jobs:
-    """The thread. A daemon thread: one that is stuck in a call does not hold up the end of the process."""
+    """The thread. One that is stuck in a call does not hold up the end of the process."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+        """Raises StartError."""
         self._loop = loop
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = Thread(self._run, name)
         self._thread.start()
 
     def submit(self, work: Callable[[], Result]) -> "asyncio.Future[Result]":

@@ -34,7 +34,8 @@ cdef struct Watch:
 
 cdef class Heartbeats:
     cdef Beats *beats
-    cdef readonly int fd
+    cdef readonly int fd            # -1: no other process can map it
+    cdef readonly int why_unshared  # errno
 
 
 cdef class Watchdog:

@@ -12,6 +12,9 @@ SILENT_STATUS: Final[int]
 NICENESS: Final[int]
 """Of the watching thread, as setpriority(2) has it."""
 
+def check_socket(fd: int) -> None:
+    """Ask a socket what waits in it, as the watching thread does. Raises OSError where that is refused."""
+
 @final
 class Heartbeats:
     """A page of counters that the main loop and the queue threads raise, and that other processes can map."""
@@ -19,6 +22,8 @@ class Heartbeats:
     def __new__(cls, fd: int | None = None) -> Heartbeats:
         """A new page, or the one behind a descriptor, which then belongs to this object. Raises OSError."""
     fd: int
+    """What other processes map it by; -1 where the system refuses that, and `why_unshared` is the errno."""
+    why_unshared: int
     def beat(self) -> None:
         """The main loop has made a turn."""
     @property

@@ -9,9 +9,9 @@ cimport cython
 from libc.errno cimport errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdio cimport snprintf, sscanf
-from libc.string cimport strrchr
+from libc.string cimport strerror, strrchr
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open
-from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.time cimport timespec
 from posix.unistd cimport _exit, close, ftruncate, read
 
@@ -103,6 +103,13 @@ cdef int silent_queue(Watch *watch) noexcept nogil:
     return -1
 
 
+def check_socket(fd):
+    cdef uint32_t memory[<int> SK_MEMINFO_VARS]
+    cdef socklen_t size = sizeof(memory)
+    if getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size):
+        raise OSError(errno, f"SO_MEMINFO: {strerror(errno).decode()}")
+
+
 cdef void *run(void *argument) noexcept nogil:
     cdef Watch *watch = <Watch *> argument
     cdef timespec tick
@@ -124,14 +131,19 @@ cdef void *run(void *argument) noexcept nogil:
 @cython.final
 cdef class Heartbeats:
     def __cinit__(self, fd=None):
-        self.fd = -1
+        cdef int flags = MAP_SHARED
         self.fd = memfd_create(b"mxallowd-heartbeats", MFD_CLOEXEC) if fd is None else fd
-        if self.fd < 0 or (fd is None and ftruncate(self.fd, sizeof(Beats)) < 0):
-            raise OSError(errno, "no memory to share for heartbeats")
-        self.beats = <Beats *> mmap(NULL, sizeof(Beats), PROT_READ | PROT_WRITE, MAP_SHARED, self.fd, 0)
+        if fd is None and (self.fd < 0 or ftruncate(self.fd, sizeof(Beats)) < 0):
+            # No such call, or a limit on the size of files: for this process alone, any memory will do.
+            self.why_unshared = errno
+            if self.fd >= 0:
+                close(self.fd)
+            self.fd = -1
+            flags |= MAP_ANONYMOUS
+        self.beats = <Beats *> mmap(NULL, sizeof(Beats), PROT_READ | PROT_WRITE, flags, self.fd, 0)
         if self.beats == <Beats *> MAP_FAILED:
             self.beats = NULL
-            raise OSError(errno, "no memory to share for heartbeats")
+            raise OSError(errno, "no memory for heartbeats")
 
     def __dealloc__(self):
         if self.beats:

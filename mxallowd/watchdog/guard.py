@@ -19,20 +19,24 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mxallowd.log import Log, open_log
 from mxallowd.log.handlers import SYSLOG_SOCKET
+from mxallowd.log.periodic import Pace
 from mxallowd.process import broker, sandbox
 from mxallowd.process.privileges import give_up, raise_priority
+from mxallowd.process.signals import SIGNALS
 from mxallowd.watchdog._watch import SILENT_STATUS, Heartbeats
 from mxallowd.watchdog.guard_process import NO_WALLS
-from mxallowd.watchdog.procnetlink import read_row
+from mxallowd.watchdog.procnetlink import is_there, read_row
 
 TICK_S = 0.1
 SILENT_S = 1.2  # the daemon's own thread needs 0.5: this is for when that is stopped, too
 STARVED_S = 4.0  # that one gives 3 s to a thread that waits for a processor
 MAIN_LOOP_S = 10.0
+KILLED_S = 1.0  # a process that can be killed has ended by then
 
 
 class Guard:
@@ -71,19 +75,38 @@ class Guard:
 
 
 def could_run(thread: int) -> bool:
-    """Whether a thread runs, or waits for a processor alone (proc(5))."""
+    """Whether a thread of the daemon, our parent, runs, or waits for a processor alone (proc(5))."""
     try:
-        text = Path(f"/proc/{thread}/stat").read_text(encoding="ascii", errors="replace")
+        # By both numbers: where /proc is that of another namespace of processes, there is hardly such a pair in it.
+        text = Path(f"/proc/{os.getppid()}/task/{thread}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return False
     return text.rpartition(")")[2].split()[0] == "R"
 
 
-def kill(daemon: int, pidfd: int) -> None:
-    """End the daemon, our parent, by its number: that is what the sandbox can compare. Raises OSError."""
-    # While it runs and is our parent, nobody else has this number.
-    if not select.select([pidfd], [], [], 0)[0] and os.getppid() == daemon:
-        os.kill(daemon, signal.SIGKILL)
+def has_ended(pidfd: int, within_s: float) -> bool:
+    """Whether the process of a pidfd has ended: it is readable once all threads have, and closed their files."""
+    return bool(select.select([pidfd], [], [], within_s)[0])
+
+
+def end(daemon: int, pidfd: int, port_ids: Sequence[int]) -> str:
+    """Kill the daemon, our parent; "" once it has ended and no queue of its is bound any more, else what is so.
+
+    By its number, which is what the sandbox can compare: while the daemon runs and is our parent, nobody else has it. A
+    signal that was sent proves nothing: process 1 of a container takes none from within, and a process in a frozen
+    control group or in a call of the kernel that does not return has to wait.
+    """
+    try:
+        if os.getppid() == daemon:
+            os.kill(daemon, signal.SIGKILL)
+    except OSError as error:
+        return f"packets wait, and the process cannot be killed: {error.strerror}"
+    if not has_ended(pidfd, KILLED_S):
+        return "packets wait, and SIGKILL has not ended the process; it is tried again"
+    with suppress(OSError):
+        if any(is_there(port_id) for port_id in port_ids):
+            return "the process was killed, and another one holds its queue, so packets wait"
+    return ""
 
 
 def main(words: list[str]) -> int:
@@ -91,7 +114,7 @@ def main(words: list[str]) -> int:
     heartbeats, pidfd, sink, user, walls, *queues = words
     daemon = os.getppid()
     # What stops the daemon's process group, a key of a terminal, does not stop us, who have our own.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     # As good as the daemon's own watching thread: what keeps that one from running must not keep us.
     raise_priority()
@@ -107,14 +130,18 @@ def main(words: list[str]) -> int:
     writer.start()
     numbers = [(int(number), int(port_id)) for number, port_id in (queue.split(":") for queue in queues)]
     guard = Guard(beats, numbers, log)
+    said = Pace(time.monotonic)
     while not select.select([0], [], [], TICK_S)[0]:
         beats.beat_guard()
         now = time.monotonic()
         silent = guard.silent(now)
-        if silent is not None:
-            kill(daemon, int(pidfd))
-            log.error("guard-killed", queue=silent, reason="packets waited, and the process did not run")
-            break
+        if silent is not None and not has_ended(int(pidfd), 0):
+            fault = end(daemon, int(pidfd), [port_id for _, port_id in numbers])
+            if not fault:
+                log.error("guard-killed", queue=silent, reason="packets waited, and the process did not run")
+                break
+            if said.due():
+                log.error("guard-failed", queue=silent, reason=fault)
         guard.look_at_main_loop(now)
     else:
         if beats.silent is not None:

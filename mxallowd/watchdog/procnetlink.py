@@ -5,14 +5,27 @@ PROC_NETLINK = Path("/proc/thread-self/net/netlink")
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 
 
+def read_text() -> str:
+    """The table. Raises OSError where it cannot be read, such as without /proc."""
+    return PROC_NETLINK.read_text(encoding="ascii")
+
+
 def read_row(port_id: int, text: str | None = None) -> tuple[int, int]:
     """Bytes that wait in the socket, and messages that had no room in it; zeros where there is no such socket."""
     try:
-        lines = (PROC_NETLINK.read_text(encoding="ascii") if text is None else text).splitlines()[1:]
+        return _find(port_id, read_text() if text is None else text) or (0, 0)
     except OSError:
         # The network namespace is gone.
         return 0, 0
-    for line in lines:
+
+
+def is_there(port_id: int) -> bool:
+    """Whether there is such a socket: as long as there is, the queue that it bound is bound. Raises OSError."""
+    return _find(port_id, read_text()) is not None
+
+
+def _find(port_id: int, text: str) -> tuple[int, int] | None:
+    for line in text.splitlines()[1:]:
         # sk, protocol, port id, groups, receive memory, send memory, dump, locks, drops, inode
         row = line.split()
         try:
@@ -21,4 +34,4 @@ def read_row(port_id: int, text: str | None = None) -> tuple[int, int]:
         except ValueError:
             # Not such a row. Who watches the queues must not end because of it.
             continue
-    return 0, 0
+    return None

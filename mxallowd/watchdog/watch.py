@@ -1,13 +1,16 @@
 """The watch over queue threads, from their back end's side: heartbeats, the watching thread, and the guard.
 
-With --no-watchdog the threads still write heartbeats, but nothing checks them. Which way it fails: if the watching
-thread cannot be started, the log says so, and the daemon serves; if the guard cannot be started, the start fails.
+With --no-watchdog the threads still write heartbeats, but nothing checks them. Which way it fails: where the system
+refuses for good what one of the two needs, the log says so, and the daemon serves with the other one; the same for a
+thread that cannot be started. If there is no room for the process of the guard, the start fails.
 """
+import os
 from collections.abc import Iterable, Sequence
 
 from mxallowd.log import Log
 from mxallowd.settings import Settings
-from mxallowd.watchdog._watch import Heartbeats, Watchdog
+from mxallowd.watchdog import procnetlink
+from mxallowd.watchdog._watch import Heartbeats, Watchdog, check_socket
 from mxallowd.watchdog.guard_process import GuardProcess
 
 
@@ -19,10 +22,25 @@ class Watch:
         self._log = log
         self._guard: GuardProcess | None = None
         self._watchdog: Watchdog | None = None
-        if not settings.no_watchdog:
+        self._wanted = not settings.no_watchdog
+        self._no_guard = self._why_no_guard() if self._wanted else ""
+        if self._wanted and not self._no_guard:
             sink = "stdout" if settings.stdout else "syslog"
             self._guard = GuardProcess(
                 self.heartbeats, sink, settings.user or "", log, walls=not settings.no_sandbox)
+
+    def _why_no_guard(self) -> str:
+        """What the guard needs and this system does not have, with the system's reason; "": it has all."""
+        if self.heartbeats.fd < 0:
+            return f"memory to share: {os.strerror(self.heartbeats.why_unshared)}"
+        what = "pidfd_open"
+        try:
+            os.close(os.pidfd_open(os.getpid()))
+            what = str(procnetlink.PROC_NETLINK)
+            procnetlink.read_text()
+        except OSError as error:
+            return f"{what}: {error.strerror}"
+        return ""
 
     def open(self, queues: Iterable[tuple[int, int]]) -> None:
         """Start the guard, before any privilege is given up. `queues`: numbers, netlink ports. Raises StartError."""
@@ -31,11 +49,16 @@ class Watch:
 
     def start(self, fds: Sequence[int]) -> None:
         """Begin to watch, once the queue threads run. `fds` are the sockets of the queues; open until stop()."""
-        if self._guard is None:
+        if not self._wanted:
             self._log.warning("degraded", reason="no watchdog: a daemon that hangs holds up all new mail")
             return
+        if self._no_guard:
+            self._log.warning(
+                "degraded", reason=f"no guard, so a stopped daemon holds up all new mail: {self._no_guard}")
         self._watchdog = Watchdog(self.heartbeats, fds)
         try:
+            for descriptor in fds:
+                check_socket(descriptor)
             self._watchdog.start()
         except OSError as error:
             self._log.warning("degraded", reason=f"no watchdog: {error.strerror}")

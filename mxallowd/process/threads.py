@@ -4,12 +4,18 @@ threading.Thread.start() waits until the new thread runs, without a bound. A thr
 finds no memory for its first step never says so, and the start of the daemon would hang. Here it fails.
 """
 import _thread
+import ctypes
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from mxallowd.errors import StartError
 
 START_S = 5.0
+# glibc loads it when the first thread ends (pthread_exit), and ends the process where it cannot, even for want of a
+# descriptor. So it is loaded now.
+with suppress(OSError):
+    ctypes.CDLL("libgcc_s.so.1")
 
 
 class Thread:

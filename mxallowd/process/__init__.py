@@ -1,1 +1,1 @@
-"""The life of the process: process 1, background, signals, pid file, privileges, streams, memory, processes beside it."""
+"""The life of the process: background, pid file, privileges, streams, memory, processes beside it."""

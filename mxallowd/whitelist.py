@@ -133,7 +133,7 @@ class Whitelist:
 
         Nobody is removed for it.
         """
-        if not (self.may_enter(host) and self._table.has_room(now_us) and self._table.admit(host, until_us, now_us)):
+        if not self.may_enter(host) or not self._table.admit(host, until_us, now_us):
             return False
         self._tell([(host, Change.ADMITTED)])
         return True

@@ -78,7 +78,8 @@ def no_syn(packet: bytes) -> bool:
 def is_host(address: bytes) -> bool:
     """Whether an address can be that of a host far away."""
     if address.startswith(MAPPED):
-        return address[12] not in (0, 127) and address[12] < 224 and address[12:14] != b"\xa9\xfe"
+        return (address[12] not in (0, 127) and address[12] >> 4 != 14 and address[12:14] != b"\xa9\xfe"
+                and address[12:] != b"\xff" * 4)
     return any(address[:8]) and address[0] != 0xFF and not (address[0] == 0xFE and address[1] >> 6 == 2)
 
 

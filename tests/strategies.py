@@ -108,7 +108,7 @@ sound_packets = ipv4_packets | ipv6_packets
 cut_packets = st.builds(lambda packet, end: packet[:end], sound_packets, st.integers(0, 100))
 bent_packets = st.builds(lambda first, packet: bytes([first]) + packet[1:], st.integers(0, 255), sound_packets)
 NO_HOSTS = [packed(text) for text in (
-    "0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1",
+    "0.0.0.0", "0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "239.1.1.1", "255.255.255.255", "::", "::1",
     "::7f00:1", "fe80::1", "febf::1", "ff02::1")]
 sources = st.sampled_from(HOSTS) | st.sampled_from(HOSTS) | st.sampled_from(HOSTS + NO_HOSTS + FAKE + REAL)
 plain_packets = st.builds(syn, sources, st.sampled_from(FAKE + REAL))

@@ -9,7 +9,7 @@ from lab.hosts import Host, Lab
 from tests.daemon_process import SENDER4, SERVERS
 from tests.hourly_mail import HourlyMail
 from tests.kernel_time import LISTED, PASS, TABLE
-from tests.test_ways import WAYS, Way
+from tests.ways import WAYS, Way
 
 MESSAGES = 120
 all_ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)

@@ -150,8 +150,8 @@ def test_no_address_but_a_hosts_is_whitelisted(pair: Pair, source: bytes) -> Non
 
 
 @pytest.mark.parametrize("source", [packed(text) for text in (
-    "10.0.0.1", "100.64.0.1", "172.16.0.1", "192.168.0.1", "1.0.0.0", "223.255.255.255", "169.253.1.1", "fd00::1",
-    "fec0::1", "2001:db8::1", "64:ff9b::1", "0:0:0:1::")])
+    "10.0.0.1", "100.64.0.1", "172.16.0.1", "192.168.0.1", "1.0.0.0", "223.255.255.255", "240.0.0.1", "169.253.1.1",
+    "fd00::1", "fec0::1", "2001:db8::1", "64:ff9b::1", "0:0:0:1::")])
 def test_private_networks_are_whitelisted(pair: Pair, source: bytes) -> None:
     fake = FAKE[0 if source.startswith(oracle.MAPPED) else -1]
     assert pair.decide([syn(source, fake)], 0) == ["fake-new"]

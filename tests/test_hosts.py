@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mxallowd._fastpath import Fastpath, Rules
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
 from mxallowd.engine.hosts import is_host
-from tests.strategies import packed
+from tests.strategies import FAKE, REAL, packed, syn
 
 
 @pytest.mark.parametrize("text", [
@@ -32,6 +35,16 @@ def test_it_is_as_the_library_says(address: ipaddress.IPv4Address | ipaddress.IP
              or str(one) == "255.255.255.255" or one in ipaddress.ip_network(
                  "0.0.0.0/8" if one.version == 4 else "::/64"))
     assert is_host(packed(str(one))) == (not never)
+
+
+@given(st.ip_addresses())
+def test_the_packet_path_says_the_same(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    table = Table(4)
+    path = Fastpath(table, Ring(16, -1), Rules(FAKE, REAL, 60))
+    path.decide([syn(packed(str(address)), FAKE[0] if address.version == 4 else FAKE[2])], 0)
+    # An IPv4-mapped source in an IPv6 header is no host's, whatever it holds.
+    mapped = address.version == 6 and address.ipv4_mapped is not None
+    assert (len(table) == 1) == (is_host(packed(str(address))) and not mapped)
 
 
 def test_another_length_is_no_address() -> None:

@@ -103,7 +103,7 @@ import os, time
 from mxallowd.watchdog import guard
 if os.fork():
     time.sleep(60)
-print(guard.end(os.pidfd_open(1), []), flush=True)
+print(guard.end(1, os.pidfd_open(1), []), flush=True)
 os._exit(0)
 """
 

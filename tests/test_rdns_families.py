@@ -8,7 +8,6 @@ from mxallowd.dns.resolver import AAAA, PTR, A
 from mxallowd.engine._table import Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Kind, packed
-from mxallowd.sinks import rdns
 from mxallowd.sinks.grants import MOST_OF_A_DOMAIN
 from tests.test_rdns_sink import Scene, run
 
@@ -124,17 +123,14 @@ def test_a_refused_host_asks_for_listed_names_alone() -> None:
     run(story)
 
 
-def test_a_contact_again_renews_the_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rdns, "AGAIN", (99,))
-    monkeypatch.setattr(rdns, "MET", (Kind.WHITELISTED, 99))
-
+def test_a_contact_again_renews_the_family() -> None:
     async def story() -> None:
         scene = Scene("-t 100")
         write(scene, "192.0.2.1", "mail.example.org", ["192.0.2.2", "192.0.2.3"])
         scene.contact("192.0.2.1")
         await scene.settle()
         scene.sink.reload(scene.settings.__class__(**{**vars(scene.settings), "whitelist_time": 500}))
-        scene.tell(99, "192.0.2.1")  # type: ignore[arg-type]
+        scene.tell(Kind.RENEWED, "192.0.2.1")
         await scene.settle()
         for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
             found = scene.table.find(packed(address), boottime_us())

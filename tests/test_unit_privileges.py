@@ -16,7 +16,7 @@ from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.test_privileges import NET_ADMIN_ALONE, status_of
 from tests.test_systemd import UNIT
-from tests.test_ways import WAYS, family, in_set
+from tests.ways import WAYS, family, in_set
 
 SPAMMER4, SPAMMER6 = "192.0.2.66", "2001:db8::66"
 CLIENT = (SENDER4, SENDER6, SPAMMER4, SPAMMER6)

@@ -55,12 +55,9 @@ cdef inline bint is_loopback(const Address *address) noexcept nogil:
 
 
 cdef inline bint is_host(const Address *address) noexcept nogil:
-    """Whether a host far away can have it: a unicast address that a router passes on; private ones count.
-
-    None are 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, multicast, 240.0.0.0/4 with broadcast, ::/64 (unspecified,
-    loopback, IPv4-compatible), fe80::/10 and ff00::/8 (RFC 6890; RFC 4291, 2.4).
-    """
+    """Whether a host far away can have it: hosts.is_host(), compiled, has the networks and their sources."""
     cdef const uint8_t *byte = <const uint8_t *> address
     if is_mapped(address):
-        return byte[12] != 0 and byte[12] != 127 and byte[12] < 224 and not (byte[12] == 169 and byte[13] == 254)
+        return byte[12] != 0 and byte[12] != 127 and byte[12] & 0xf0 != 224 and not (
+            byte[12] == 169 and byte[13] == 254) and byte[12] & byte[13] & byte[14] & byte[15] != 255
     return address.high != 0 and byte[0] != 0xff and not (byte[0] == 0xfe and byte[1] & 0xc0 == 0x80)

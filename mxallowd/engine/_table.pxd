@@ -14,7 +14,6 @@ cdef class Table:
     cdef readonly uint64_t max_entries
     cdef int main                       # the shard of the main thread, -1: there is none
     cdef uint64_t proven                # entries that prove() has marked
-    cdef uint32_t main_look_at          # of that shard, where has_room() goes on looking for expired entries
     cdef uint64_t ended                 # entries that end() has ended
     cdef Shard *shard_at(self, int shard) except NULL
     cdef int sample_from(self, Shard *shard, uint32_t number, int most, uint64_t now, dict found) except -1

@@ -57,8 +57,6 @@ class Table:
         False: it is listed already, or there is no room but that of living entries. Raises ValueError where the table
         was made without `main`, or there is no such origin.
         """
-    def has_room(self, now_us: int) -> bool:
-        """Whether admit() would push nobody out. False where the table was made without `main`."""
     def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Let the entry of a listed host, in any shard, end later. False: it is not listed, or ends later anyway."""
     def end(self, host: bytes, now_us: int) -> bool:

@@ -19,10 +19,6 @@ from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32, load64
 cdef extern from "<stdlib.h>" nogil:
     long random()
 
-# Entries that has_room() looks through for expired ones where there is no room: some 5 us.
-cdef enum:
-    LOOK_STEPS = 1024
-
 MAX_ENTRIES_LIMIT = 125_000_000
 LATEST_US = LATEST
 ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted")
@@ -156,19 +152,6 @@ cdef class Table:
             return False
         self.add(host, until_us, now_us, origin=origin, shard=self.main)
         return True
-
-    def has_room(self, now_us):
-        cdef Shard *own
-        cdef uint64_t now = now_us
-        if self.main < 0:
-            return False
-        own = &self.shards[self.main]
-        if shard_has_room(own, now, 2):
-            return True
-        # What was renewed stands out of order, so that an expired entry may stand behind it: some more are looked at
-        # each time, all of them in the end.
-        self.main_look_at = shard_sweep(own, now, max(<uint32_t> 1, self.main_look_at), LOOK_STEPS)
-        return own.free != 0
 
     def renew(self, host, until_us, now_us):
         cdef uint64_t state = 0, until = end_of(until_us)

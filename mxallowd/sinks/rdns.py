@@ -25,7 +25,7 @@ from mxallowd.whitelist import Whitelist
 
 MAX_KNOWN_NAMES = 65536
 # Contacts of hosts that are listed already, for which the packet path has restarted the time.
-AGAIN: tuple[int, ...] = ()
+AGAIN: tuple[int, ...] = (Kind.RENEWED,)
 MET = (Kind.WHITELISTED, *AGAIN)
 
 

@@ -15,7 +15,8 @@ pass=ACCEPT                 # RETURN: later rules decide on what this file lets 
 table=filter chains=INPUT   # table=security: behind all rules of the table filter
 mark=""                     # nothing here sets a mark
 track=yes                   # no: where the kernel tracks no connections (NOTRACK)
-sets="mx_white mx_used mx_fresh" set_options="timeout 3600 maxelem 2000000"
+sets="mx_white mx_used mx_fresh mx_met" set_options="timeout 28800 maxelem 2000000"
+options_mx_met="timeout 10 maxelem 500000"
 subchains="MXALLOWD_FAKE MXALLOWD_REAL"
 
 # The rules for IPv$1.
@@ -23,6 +24,7 @@ rules() {
     fresh="-m set --match-set mx_fresh$1 src"
     used="-m set --match-set mx_used$1 src"
     white="-m set --match-set mx_white$1 src"
+    met="-m set --match-set mx_met$1 src"
     # A use that may renew an entry is shown to mxallowd.
     case $renew in use|both) used="$used $fresh" ;; esac
     for host in $real; do
@@ -35,6 +37,8 @@ rules() {
     # The first connection of a known host: mxallowd learns that the host contacted the real server.
     echo "-A MXALLOWD_REAL $white $log"
     echo "-A MXALLOWD_REAL $white -j $pass"
+    echo "-A MXALLOWD_REAL $met $log"
+    echo "-A MXALLOWD_REAL $met -j $pass"
     # Unknown hosts: mxallowd sees a part of them, for its log and for reverse DNS.
     echo "-A MXALLOWD_REAL -m limit --limit 100/second --limit-burst 200 $log"
     echo "-A MXALLOWD_REAL -j DROP"
@@ -43,6 +47,8 @@ rules() {
     # Only the table filter has REJECT; elsewhere the host itself answers with RST, as nothing listens there.
     [ "$table" = filter ] || refuse="-j $pass"
     echo "-A MXALLOWD_FAKE $white $fresh -p tcp $refuse"
+    # Until mxallowd has entered a newcomer, the kernel alone lets it in.
+    echo "-A MXALLOWD_FAKE -m set ! --match-set mx_white$1 src -j SET --add-set mx_met$1 src --exist --timeout 10"
     echo "-A MXALLOWD_FAKE $log"
     echo "-A MXALLOWD_FAKE -p tcp $refuse"
 }
@@ -133,7 +139,8 @@ if [ -n "$sets" ]; then
     command -v ipset >/dev/null || fail "the program ipset is not installed"
     for set in $sets; do
         for version in 4 6; do
-            wanted="hash:ip family $([ $version = 4 ] && echo inet || echo inet6) $set_options"
+            eval "options=\${options_$set:-\$set_options}"
+            wanted="hash:ip family $([ $version = 4 ] && echo inet || echo inet6) $options"
             found=$(ipset list -t "$set$version" 2>/dev/null | sed -n 's/^Type: //p; s/^Header: //p' | tr '\n' ' ')
             [ -z "$found" ] || [ "$(properties "$found")" = "$(properties "$wanted")" ] || fail "\
 the set $set$version has $(properties "$found")and this file says $(properties "$wanted")which cannot be changed. \
@@ -142,8 +149,9 @@ Exchange the set, and mxallowd fills it again: ipset create mx_new $wanted && ip
         done
     done
     for set in $sets; do
-        ipset create -exist "${set}4" hash:ip family inet $set_options
-        ipset create -exist "${set}6" hash:ip family inet6 $set_options 2>/dev/null ||
+        eval "options=\${options_$set:-\$set_options}"
+        ipset create -exist "${set}4" hash:ip family inet $options
+        ipset create -exist "${set}6" hash:ip family inet6 $options 2>/dev/null ||
             say "no set ${set}6: this kernel has no IPv6"
     done
 fi

@@ -89,7 +89,8 @@ def test_standard_input_that_comes_slowly(tmp_path: Path) -> None:
     (b"\xfd7zXZ\x00" + bytes(50), "is compressed with xz; unpack it, or use gzip"),
     (b"\x28\xb5\x2f\xfd" + bytes(50), "is compressed with zstd"), (b"BZh91" + bytes(50), "is compressed with bzip2"),
     (b"", "is empty"), (b"no capture at all, but text", "cannot be read as a capture: unknown file format"),
-    (gzip.compress(b"text"), "cannot be read as a capture: unknown file format")])
+    (gzip.compress(b"text", mtime=0), "cannot be read as a capture: unknown file format")],
+    ids=["xz", "zstd", "bzip2", "empty", "text", "text-in-gzip"])
 def test_what_is_no_capture_is_named(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "a.pcap"
     path.write_bytes(content)

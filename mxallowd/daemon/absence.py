@@ -11,7 +11,7 @@ from mxallowd.log import Log
 
 AFTER_S = 3600.0
 AGAIN_S = 86_400.0
-FAKE = ("fake-new", "fake-known", "fake-full")
+FAKE = ("fake-new", "fake-known", "fake-no-host")
 REAL = ("real-first", "real-again", "real-refused")
 
 

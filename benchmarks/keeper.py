@@ -74,10 +74,15 @@ class Life:
         """Raises OSError where it has ended."""
         memory_kib = descriptors = 0
         for pid in (self.process.pid, *self.guards()):
-            # Exact, which VmRSS of `status` is not: that is off by some hundred KiB on several processors.
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-            memory_kib += int(text.split("Rss:")[1].split()[0])
-            descriptors += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+            try:
+                # Exact, which VmRSS of `status` is not: that is off by some hundred KiB on several processors.
+                text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+                memory_kib += int(text.split("Rss:")[1].split()[0])
+                descriptors += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+            except OSError:
+                # A child that looks at the surroundings has ended meanwhile.
+                if pid == self.process.pid:
+                    raise
         return Size(memory_kib, descriptors)
 
     def take(self, line: str) -> None:

@@ -16,7 +16,7 @@ table=filter chains=INPUT   # table=security: behind all rules of the table filt
 mark=""                     # nothing here sets a mark
 track=yes                   # no: where the kernel tracks no connections (NOTRACK)
 sets="mx_white mx_used mx_fresh mx_met" set_options="timeout 28800 maxelem 2000000"
-options_mx_met="timeout 10 maxelem 500000"
+options_mx_met="timeout 2 maxelem 500000"
 subchains="MXALLOWD_FAKE MXALLOWD_REAL"
 
 # The rules for IPv$1.
@@ -48,7 +48,7 @@ rules() {
     [ "$table" = filter ] || refuse="-j $pass"
     echo "-A MXALLOWD_FAKE $white $fresh -p tcp $refuse"
     # Until mxallowd has entered a newcomer, the kernel alone lets it in.
-    echo "-A MXALLOWD_FAKE -m set ! --match-set mx_white$1 src -j SET --add-set mx_met$1 src --exist --timeout 10"
+    echo "-A MXALLOWD_FAKE -m set ! --match-set mx_white$1 src -j SET --add-set mx_met$1 src --exist --timeout 2"
     echo "-A MXALLOWD_FAKE $log"
     echo "-A MXALLOWD_FAKE -p tcp $refuse"
 }

@@ -182,7 +182,7 @@ def test_the_legacy_programs_take_them_as_well(lab: Lab, tmp_path: Path, name: s
 
 @with_ipset
 @pytest.mark.parametrize("edit", [
-    {"maxelem 2000000": "maxelem 1000"}, {"timeout 3600": "timeout 7200"}, {"timeout 3600 ": ""},
+    {"maxelem 2000000": "maxelem 1000"}, {"timeout 28800": "timeout 7200"}, {"timeout 28800 ": ""},
     {"maxelem 2000000": "maxelem 2000000 counters"}, {"maxelem 2000000": "maxelem 2000000 netmask 24"},
 ], ids=["maxelem", "timeout", "no timeout", "flags", "netmask"])
 def test_what_an_ipset_cannot_change_is_refused(lab: Lab, name: str, edit: dict[str, str]) -> None:

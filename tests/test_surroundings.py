@@ -155,4 +155,6 @@ def test_nothing_at_the_fake_server_for_an_hour(monkeypatch: pytest.MonkeyPatch)
     assert step(1, fake=1, real=1) == ["nothing-at-fake state=off"]
     assert step(2 * AFTER_S) == []
     assert step(1, real=1) == []
-    assert step(AFTER_S) == ["nothing-at-fake state=on real=1 seconds=3600"]
+    # Not twice a day, whatever came between.
+    assert step(AFTER_S) == []
+    assert step(AGAIN_S - 10_802) == ["nothing-at-fake state=on real=1 seconds=79198"]

@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -37,6 +38,7 @@ _RECEIVE_BUFFER = 4 << 20
 _MESSAGE = 4096
 # One turn of the loop reads for so long at the most, and the next one comes after a pause.
 _LONGEST_S, _PAUSE_S = 0.002, 0.02
+_MOST_EARLY = 1024  # hosts of the last second; older ones are forgotten
 _NOT_NOTICED = "completed handshakes are not noticed, so age alone decides who makes room in a full whitelist"
 
 _attribute = struct.Struct("=HH")
@@ -99,6 +101,7 @@ class Handshakes:
         self._log = log
         self._socket: socket.socket | None = None
         self._fault = ""
+        self._early: deque[bytes] = deque(maxlen=_MOST_EARLY)
         self._again: asyncio.TimerHandle | None = None
         self.reload(settings)
 
@@ -162,7 +165,9 @@ class Handshakes:
         if ends is None or (ends[1] not in self._real and called_by(message) not in self._real):
             return
         host = ends[0]
-        self._whitelist.prove(host)
+        if not self._whitelist.prove(host):
+            # Perhaps it is about to be listed: the kernel may let it in before we have read of its contact.
+            self._early.append(host)
         if self._renewed_us:
             # Of a host that the kernel lets through by itself no packet comes here.
             now_us = self._whitelist.now_us()
@@ -173,7 +178,10 @@ class Handshakes:
     # ---- as a part of the daemon
 
     def tick(self) -> None:
-        """Nothing is due by time."""
+        """Look once more for hosts that were not listed yet."""
+        for host in self._early:
+            self._whitelist.prove(host)
+        self._early.clear()
 
     def reload(self, settings: Settings) -> None:
         """Take over the real servers, and what a use renews."""

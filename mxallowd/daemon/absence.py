@@ -1,4 +1,4 @@
-"""What does not come: hosts contact the real server, and for an hour none contacts the fake one.
+"""What does not come: unknown hosts contact the real server, and for an hour no host contacts the fake one.
 
 The better MX record may be missing, the fake address be another host's, or a rule before ours may take its packets.
 Then every host is refused, or an entry lasts only while it lasts. The log says so, again at most once a day.
@@ -12,7 +12,8 @@ from mxallowd.log import Log
 AFTER_S = 3600.0
 AGAIN_S = 86_400.0
 FAKE = ("fake-new", "fake-known", "fake-no-host")
-REAL = ("real-first", "real-again", "real-refused")
+# A known host may rightly come straight to the real server for hours (exim does); a refused one has met no fake one.
+REAL = ("real-refused",)
 
 
 class Absence:
@@ -26,6 +27,7 @@ class Absence:
         self._since: float | None = None  # the first contact with the real server after the last one with the fake
         self._real_since = 0
         self._said: float | None = None
+        self._on = False
 
     def look(self) -> None:
         """Say it when it is due, and take it back."""
@@ -34,14 +36,14 @@ class Absence:
         real = sum(one[name] for one in counted for name in REAL)
         now = self._clock()
         if fake > self._fake:
-            if self._said is not None:
+            if self._on:
                 self._log.info("nothing-at-fake", None, state="off")
-            self._since = self._said = None
+            self._since, self._on = None, False
         elif real > self._real and self._since is None:
             self._since, self._real_since = now, self._real
         self._fake, self._real = fake, real
         if (self._since is not None and now - self._since >= AFTER_S
                 and (self._said is None or now - self._said >= AGAIN_S)):
-            self._said = now
+            self._said, self._on = now, True
             self._log.warning("nothing-at-fake", None, state="on", real=real - self._real_since,
                               seconds=int(now - self._since))

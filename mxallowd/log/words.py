@@ -111,7 +111,8 @@ LINES: tuple[Line, ...] = (
          "at the start: a program listens on port 25 of a fake address, an address is not one of this host, or no rule "
          "of the firewall feeds the queue or the group"),
     Line("nothing-at-fake state=on real=N seconds=S", WARNING,
-         "N packets to the real server came in S seconds, and none to the fake one. At most one line a day"),
+         "N packets of unknown hosts to the real server were refused in S seconds, and no host contacted the fake one. "
+         "At most one line a day"),
     Line("nothing-at-fake state=off", INFO, "after such a line: a host has contacted the fake server"),
     # signals
     Line("counters blocked= successful= direct-to-fake= …", INFO,

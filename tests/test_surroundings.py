@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import FAKE4, FAKE6, REAL4, Host, Lab
+from lab.hosts import FAKE4, FAKE6, REAL4, Attempt, Host, Lab
 from mxallowd import surroundings
-from mxallowd.daemon.absence import AFTER_S, AGAIN_S, Absence
+from mxallowd.daemon.absence import AFTER_S, AGAIN_S, BYPASSED_HOSTS, Absence, Bypass
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.log_lines import log_to
 from tests.part import alone
@@ -158,3 +158,39 @@ def test_nothing_at_the_fake_server_for_an_hour(monkeypatch: pytest.MonkeyPatch)
     # Not twice a day, whatever came between.
     assert step(AFTER_S) == []
     assert step(AGAIN_S - 10_802) == ["nothing-at-fake state=on real=1 seconds=79198"]
+
+
+def test_connections_past_the_daemon_are_said() -> None:
+    lines: list[str] = []
+    now = [0.0]
+    bypass = Bypass(log_to(lines), lambda: now[0])
+
+    def step(received: int, *hosts: int) -> list[str]:
+        now[0] += 10
+        lines.clear()
+        bypass.look(received, [bytes([host]) * 16 for host in hosts])
+        return list(lines)
+
+    assert step(0) == []
+    # A few hosts that come again and again are exempt ones.
+    assert [step(0, 1, 2, 3) for _ in range(50)] == [[]] * 50
+    assert step(0, *range(BYPASSED_HOSTS)) == [f"bypassed hosts={BYPASSED_HOSTS} seconds=510"]
+    assert step(0, *range(50)) == []
+    # Packets come: nothing is wrong, whoever connects.
+    assert [step(received, *range(received, received + 4)) for received in range(1, 20)] == [[]] * 19
+    now[0] += AGAIN_S
+    assert step(19, *range(100, 120)) != []
+
+
+def test_a_rule_in_front_is_noticed(guarded: Lab) -> None:
+    """Real connections past the queue's rule."""
+    hosts = [f"192.0.2.{number}" for number in range(110, 110 + BYPASSED_HOSTS)]
+    client = guarded.client("client", *hosts)
+    rule = ["iptables", "-w", "10", "-I", "INPUT", "-p", "tcp", "--dport", "25", "-j", "ACCEPT"]
+    guarded.gateway.run(rule, check=True)
+    with DaemonProcess(guarded.gateway, [*SERVERS, "-n", "23", "-b"]) as daemon:
+        daemon.wait_for("start ")
+        for host in hosts:
+            assert client.attempt(REAL4, source=host) is Attempt.CONNECTED
+        assert daemon.wait_for("bypassed ", timeout=6).startswith(f"bypassed hosts={BYPASSED_HOSTS} seconds=")
+        assert daemon.counters()["unlisted-connections"] == BYPASSED_HOSTS

@@ -102,6 +102,8 @@ class Handshakes:
         self._socket: socket.socket | None = None
         self._fault = ""
         self._early: deque[bytes] = deque(maxlen=_MOST_EARLY)
+        self._came: deque[bytes] = deque(maxlen=_MOST_EARLY)
+        self._unlisted = 0
         self._again: asyncio.TimerHandle | None = None
         self.reload(settings)
 
@@ -165,7 +167,7 @@ class Handshakes:
         if ends is None or (ends[1] not in self._real and called_by(message) not in self._real):
             return
         host = ends[0]
-        if not self._whitelist.prove(host):
+        if not self._whitelist.prove(host) and self._whitelist.find(host) is None and host not in self._servers:
             # Perhaps it is about to be listed: the kernel may let it in before we have read of its contact.
             self._early.append(host)
         if self._renewed_us:
@@ -180,19 +182,28 @@ class Handshakes:
     def tick(self) -> None:
         """Look once more for hosts that were not listed yet."""
         for host in self._early:
-            self._whitelist.prove(host)
+            if not self._whitelist.prove(host) and self._whitelist.find(host) is None:
+                self._unlisted += 1
+                self._came.append(host)
         self._early.clear()
+
+    def take_unlisted(self) -> list[bytes]:
+        """Hosts that have connected to a real server without being listed, since the last call; some, if many."""
+        came = list(self._came)
+        self._came.clear()
+        return came
 
     def reload(self, settings: Settings) -> None:
         """Take over the real servers, and what a use renews."""
         self._real = frozenset(packed(str(server)) for server in settings.real_mailserver)
+        self._servers = self._real | {packed(str(server)) for server in settings.fake_mailserver}
         self._lifetime_us = settings.whitelist_time * 1_000_000
         by_use = settings.renew in ("use", "both")
         self._renewed_us = self._lifetime_us - self._lifetime_us // 8 if by_use else 0
 
     def counters(self) -> dict[str, int]:
-        """None of its own: the whitelist counts who is proven."""
-        return {}
+        """Its own; the whitelist counts who is proven."""
+        return {"unlisted-connections": self._unlisted}
 
     def close(self) -> None:
         """Listen no more."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mxallowd import __version__, backends
 from mxallowd.backends.handshakes import Handshakes
-from mxallowd.daemon.absence import Absence
+from mxallowd.daemon.absence import Absence, Bypass
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading
@@ -98,6 +98,7 @@ class Daemon:
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
         self._absence = Absence(self._backend, log)
+        self._bypass = Bypass(log)
         # The whitelist before the sinks: one of them may change it because of an event, and followers hear of a change
         # after those that led to it. No copy depends on that order, since a mirror asks what is true by then.
         self._pump = Pump(
@@ -189,6 +190,11 @@ class Daemon:
             safely(self._stress.look)
             self._losses.look()
             safely(self._absence.look)
+            safely(self._look_for_bypass)
+
+    def _look_for_bypass(self) -> None:
+        came = [host for handshakes in self._handshakes for host in handshakes.take_unlisted()]
+        self._bypass.look(self._backend.counters().get("received", 0), came)
 
     def _tick_backend(self) -> None:
         self._backend.tick()

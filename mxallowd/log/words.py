@@ -113,6 +113,9 @@ LINES: tuple[Line, ...] = (
     Line("nothing-at-fake state=on real=N seconds=S", WARNING,
          "N packets of unknown hosts to the real server were refused in S seconds, and no host contacted the fake one. "
          "At most one line a day"),
+    Line("bypassed hosts=N seconds=S", WARNING,
+         "N hosts that are not whitelisted have connected to the real server, and for S seconds no packet came to "
+         "mxallowd: an earlier rule accepts them, or the rule is gone. At most one line a day"),
     Line("nothing-at-fake state=off", INFO, "after such a line: a host has contacted the fake server"),
     # signals
     Line("counters blocked= successful= direct-to-fake= …", INFO,

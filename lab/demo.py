@@ -132,8 +132,10 @@ def subjects(directory: Path) -> list[str]:
 def show_kernel(account: Account, lab: Lab, sender: Host, daemon: Running) -> None:
     """The sets, and a connection that passes by them alone."""
     account.step("What the kernel holds: known senders, and the seconds that are left to them")
-    listing = lab.gateway.run(["nft", "list", "table", *NFT_TABLE.split()], capture_output=True, text=True).stdout
-    elements = re.findall(r"elements = \{ (\S+)", listing)
+    elements = []
+    for name in ("mx_white4", "mx_white6", "mx_used4", "mx_used6"):
+        listing = lab.gateway.run(["nft", "list", "set", *NFT_TABLE.split(), name], capture_output=True, text=True)
+        elements += re.findall(r"elements = \{ (\S+)", listing.stdout)
     account.expect("in the sets of all, and of used ones", [SENDER[0], SENDER[1]] * 2, elements)
     account.step("The sender comes again: the kernel lets it pass, mxallowd sees nothing of it")
     lines = len(daemon.lines)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxallowd.captures._capture import CANDIDATE_SIZE, HEAD, LINK_TYPES, count_destinations, select
+from mxallowd.captures._capture import CANDIDATE_SIZE, HEAD, LINK_TYPES, count_destinations, select, survey
 from mxallowd.captures.filters import destination_port
 from tests.links import LINKS
 from tests.strategies import FAKE, HOSTS, REAL, ipv4, ipv6, packets, syn
@@ -192,3 +192,19 @@ def test_the_length_of_a_payload_counts_where_it_is_shorter() -> None:
     offloaded = bytearray(ipv4(HOSTS[0], REAL[0], tcp()))
     offloaded[2:4] = b"\0\0"
     assert candidates([bytes(offloaded)]) == ([bytes(offloaded)], 0)
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_survey_counts_attempts_whatever_the_filter(name: str) -> None:
+    link_type, wrap = LINKS[name]
+    found = survey(*batch([wrap(syn(HOSTS[0], FAKE[0])), wrap(ipv4(HOSTS[0], FAKE[0], tcp(0x12))), b""]), link_type)
+    assert found[0] == 1
+
+
+@pytest.mark.parametrize(("link_type", "record", "kind"), [
+    (1, bytes(12) + b"\x08\x06" + bytes(28), 0x0806), (1, bytes(12) + b"\x81\0\0\1\x08\x06" + bytes(28), 0x0806),
+    (113, bytes(14) + b"\x08\x06" + bytes(28), 0x0806), (276, b"\x08\x06" + bytes(46), 0x0806)])
+def test_a_survey_tells_what_is_no_ip(link_type: int, record: bytes, kind: int) -> None:
+    assert survey(*batch([record, record]), link_type) == (0, {kind: 2})
+    # A record that lies outside of the data is passed over.
+    assert survey(b"", struct.pack("=IIII", 0, 0, 5, 9), link_type) == (0, {})

@@ -70,7 +70,7 @@ def test_it_serves_without_and_says_so(starts: Starts, call: str, error: int, sa
     ("foreground", Order(0, "getrandom", errno.EPERM), "reverse DNS needs getrandom(2)"),
     ("foreground", Order(1, "socketpair", errno.EMFILE), "cannot start: Too many open files"),
     ("foreground", Order(1, "eventfd2", errno.EMFILE), "cannot start: Too many open files"),
-    ("foreground", Order(0, "execve", errno.ENOMEM), "cannot start the guard: Cannot allocate memory"),
+    ("foreground", Order(0, "execve", errno.ENOMEM), "cannot start the broker of the sandbox: Cannot allocate memory"),
     ("foreground", Order(1, "mmap", errno.ENOMEM, 150), "mxallowd: "),
     ("foreground", Order(1, "capset", errno.EPERM), "cannot give up privileges"),
     ("nobody", Order(1, "setresuid", errno.EPERM), "cannot give up privileges"),

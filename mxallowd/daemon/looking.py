@@ -10,6 +10,7 @@ from mxallowd.log import Log
 from mxallowd.settings import Settings
 
 MOST_BYTES = 1 << 16
+ENDING_S, ENDING_LOOKS = 0.1, 200
 
 
 class Look:
@@ -38,6 +39,11 @@ class Look:
                 await self._read(loop)
         except TimeoutError:
             self._said = b""
+        # The sandbox lets us end nobody: it ends by itself, at the latest by its alarm, and is not to stay as a zombie.
+        for _ in range(ENDING_LOOKS):
+            if self._process.poll() is not None:
+                break
+            await asyncio.sleep(ENDING_S)
         self.close()
         for line in self._said.decode("utf-8", "replace").splitlines():
             log.warning("surroundings", reason=line)

@@ -84,8 +84,11 @@ def fits(option: Option, value: str) -> bool:
     return bool(value)
 
 
-def distance(one: str, other: str) -> int:
-    """How many letters are missing, too many, wrong or exchanged with their neighbour (optimal string alignment)."""
+def distance(one: str, other: str, most: int = 1000) -> int:
+    """How many letters are missing, too many, wrong or exchanged with their neighbour (optimal string alignment).
+
+    Above `most` any larger number will do.
+    """
     before: list[int] = []
     last = list(range(len(other) + 1))
     for at, letter in enumerate(one, 1):
@@ -95,6 +98,9 @@ def distance(one: str, other: str) -> int:
             if at > 1 and to > 1 and letter == other[to - 2] and one[at - 2] == wanted:
                 cost = min(cost, before[to - 2] + 1)
             row.append(cost)
+        if min(row) > most and min(last) > most:
+            # No way leads back from two such rows.
+            return most + 1
         before, last = last, row
     return last[-1]
 
@@ -180,7 +186,7 @@ def _letter(text: str, value: str, among: dict[str, Option], *, dashed: bool) ->
 def _typed(readings: Iterable[tuple[str, str]], among: dict[str, Option]) -> Found | None:
     """Small mistakes; of several names the nearest."""
     for number, (written, value) in enumerate(readings):
-        steps = {name: distance(written, name) for name in among
+        steps = {name: distance(written, name, allowed(name)) for name in among
                  if abs(len(written) - len(name)) <= allowed(name) and len(written) >= _LEAST_OF_A_PART
                  # A short name with its value behind it is soon like another one.
                  and (number == 0 or len(name) > _SHORT)}

@@ -211,8 +211,11 @@ class Lookups:
         lookup.names = valid_names(
             written, lambda text: self._hostlog.info("bad-name", lookup.host, name=text[:LONGEST_QUOTED]))
         lookup.asked_all = lookup.met
-        wanted = [name for name in lookup.names
-                  if not self.limits.is_nothing(name) and (lookup.met or self._owner.is_listed(name))]
+        wanted = [name for name in lookup.names if lookup.met or self._owner.is_listed(name)]
+        for name in filter(self.limits.is_nothing, wanted):
+            # Asked about for another host just now, and there was nothing.
+            self._judge(lookup, name, [], [])
+        wanted = [name for name in wanted if not self.limits.is_nothing(name)]
         lookup.left = len(wanted)
         for name in wanted:
             left_out = (self._contacts if lookup.met else self._refused).note((lookup, name))

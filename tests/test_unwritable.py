@@ -225,3 +225,17 @@ def test_a_probe_leaves_nothing_and_takes_nothing_of_the_operators(lab: Lab) -> 
         table.probe()
         assert len(table.read()[0]) == 3
         table.close()
+
+
+@pytest.mark.parametrize("flags", ["", "flags interval, timeout"])
+def test_a_set_of_the_wrong_kind_ends_the_start_of_way_c(lab: Lab, flags: str) -> None:
+    """It can never be written; one that is missing may come later."""
+    text = (RULESETS / "set.nft").read_text(encoding="utf-8")
+    before, name, after = text.partition("set mx_white4 {")
+    lab.gateway.run(["nft", "-f", "-"], input=before + name + after.replace("flags timeout", flags, 1), text=True,
+                    check=True)
+    command = [sys.executable, "-m", "mxallowd", "-F", "-s", "-c", "/dev/null", *SERVERS, "-b", "-p", "nflog:5", *NFT]
+    done = lab.gateway.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert "set mx_white4" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -169,6 +169,8 @@ class _Process:
         return warnings + sandbox.enter([*sandbox.program(), *readable]), closed
 
     def _start_broker(self) -> Broker | None:
+        # The broker becomes the same user: who that cannot be is said once, by us.
+        privileges.account_of(self._settings.user)
         if self._settings.no_sandbox:
             return None
         self._broker = Broker(

@@ -54,7 +54,8 @@ class ResolvConf:
         self.servers = parse(text)
 
     def _say(self, reason: str) -> None:
-        if not self._failed and self._log is not None:
+        # Of a broker that is gone the daemon tells, or why the start failed.
+        if not self._failed and self._log is not None and reason != broker.GONE:
             self._log.error("resolv-conf", path=self._path, reason=reason)
         self._failed = True
 

@@ -21,6 +21,10 @@ class TargetError(MxallowdError):
     """The target is not as it must be, or does not take a change; the text says why."""
 
 
+class TargetWrong(TargetError):
+    """The target is there and of another kind: whoever made it has to make it anew."""
+
+
 class TargetFull(TargetError):
     """The target has no room."""
 

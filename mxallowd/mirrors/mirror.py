@@ -20,7 +20,7 @@ from mxallowd.errors import StartError
 from mxallowd.log import Log
 from mxallowd.log.periodic import Repeated
 from mxallowd.metrics.counters import Part, names
-from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError, TargetRejects, rejection
+from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError, TargetRejects, TargetWrong, rejection
 from mxallowd.mirrors import listed as as_listed
 from mxallowd.mirrors.adoption import adopt
 from mxallowd.mirrors.expiry import Expiry
@@ -97,8 +97,10 @@ class Mirror:
         try:
             copied, complete = guarded(self._target.read)
         except TargetError as error:
-            # It may be created later.
             self._fail(error)
+            # One that is missing may be created later.
+            if self._decides and isinstance(error, TargetWrong):
+                raise StartError(f"{self._target.name}: {error}; nobody new would get in") from None
         else:
             self._adopt(copied, complete=complete)
             self._probe()

@@ -9,6 +9,7 @@ Which way it fails: a user that was asked for and is not there, and a kernel tha
 the start. Where nobody asked for a user, it becomes one without privileges in any case: a root without capabilities
 still owns root's files and processes.
 """
+import errno
 import os
 import pwd
 import struct
@@ -54,7 +55,11 @@ def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[st
             _set_capabilities(keep & _capabilities("CapPrm"))
         prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     except OSError as error:
-        raise StartError(f"cannot give up privileges: {error.strerror}") from None
+        where = f" ({error.filename})" if error.filename else ""
+        # A container may have taken these two from its root.
+        needed = ("; to become another user takes CAP_SETUID and CAP_SETGID, --user root does without"
+                  if account is not None and error.errno == errno.EPERM else "")
+        raise StartError(f"cannot give up privileges: {error.strerror}{where}{needed}") from None
     return [account.warning] if account is not None and account.warning else []
 
 

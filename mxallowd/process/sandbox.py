@@ -12,6 +12,7 @@ the process itself alone: what is compared is the number of the process.
 Which way it fails: if the kernel has no Landlock or no seccomp, the log says so, and the daemon runs.
 """
 import ctypes
+import ctypes.util
 import errno
 import os
 import struct
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mxallowd.process.child import PACKAGE
 from mxallowd.process.libc import call, prctl
@@ -41,6 +43,7 @@ READABLE = (
 READABLE_PATTERN = "python3*"
 WRITABLE = ("/dev/null",)
 
+SONAMES = {"c": "libc.so.6", "seccomp": "libseccomp.so.2"}
 # CLONE_NEW… of linux/sched.h: namespaces of mounts, control groups, host names, IPC, users, processes and networks. In
 # one of users, a process has every capability.
 NAMESPACES = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
@@ -77,7 +80,27 @@ def load() -> None:
     """Load what enter() needs while it can be read: root may have installed this where another user may not look."""
     # RuntimeError: it does not find the library.
     with suppress(ImportError, OSError, RuntimeError):
-        import pyseccomp  # noqa: F401, PLC0415
+        _import_pyseccomp()
+
+
+def _import_pyseccomp() -> Any:
+    """The package. It has the C libraries searched for by ldconfig and compilers, which not every system has."""
+    searched = ctypes.util.find_library
+
+    def find(name: str) -> str | None:
+        try:
+            ctypes.CDLL(SONAMES[name])
+        except (KeyError, OSError):
+            # Another C library than glibc.
+            return searched(name)
+        return SONAMES[name]
+
+    ctypes.util.find_library = find
+    try:
+        import pyseccomp  # noqa: PLC0415  # it loads libseccomp, which may not be there
+    finally:
+        ctypes.util.find_library = searched
+    return pyseccomp
 
 
 def enter(
@@ -140,7 +163,7 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
 
 
 def _seccomp(signalled: int, *, alone: bool) -> None:
-    import pyseccomp  # noqa: PLC0415  # it loads libseccomp, which may not be there
+    pyseccomp = _import_pyseccomp()
 
     listed = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
 

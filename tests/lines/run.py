@@ -26,7 +26,8 @@ ROOT = Path(__file__).parent.parent.parent
 # In percent, of all parsers together and of all Python together.
 LEAST_PARSERS, LEAST_PYTHON = 95.0, 90.0
 PARSER_TESTS = (
-    "test_headers", "test_capture", "test_formats", "test_pcapfilter", "test_nfnetlink", "test_verdicts", "test_fastpath")
+    "test_headers", "test_capture", "test_formats", "test_pcapfilter", "test_nfnetlink", "test_verdicts",
+    "test_fastpath")
 # Load, other builds, and what looks at the checkout and not at the package.
 LEFT_OUT = (
     "test_allocation", "test_benchmarks", "test_clocks", "test_demo", "test_flood", "test_fuzz", "test_house",

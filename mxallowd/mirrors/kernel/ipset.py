@@ -20,7 +20,7 @@ from contextlib import suppress
 
 from mxallowd.engine.events import MAPPED
 from mxallowd.errors import StartError
-from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects, TargetWrong
 from mxallowd.mirrors.kernel import ipsetquery as messages
 from mxallowd.mirrors.kernel.ipsetquery import INET, Command, Header, IpsetQuery, about, entry
 from mxallowd.mirrors.kernel.nftset import Filling, NftSet, Role
@@ -80,7 +80,7 @@ class IpsetSet(NftSet):
             self.size = header.maxelem or self.size
             return
         self.present = False
-        raise TargetError(f"set {self.name} {fault}: remove the rules that use it, run `ipset destroy {self.name}`, "
+        raise TargetWrong(f"set {self.name} {fault}: remove the rules that use it, run `ipset destroy {self.name}`, "
                           f"then `{self.remedy()}`")
 
     def forget(self) -> None:

@@ -3,7 +3,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from mxallowd.engine.events import MAPPED
-from mxallowd.mirrors import Listed, Listing, TargetError
+from mxallowd.mirrors import Listed, Listing, TargetWrong
 from mxallowd.mirrors.kernel.nfmessages import CONCATENATED, CONSTANT, INTERVAL, KEY_LENGTHS, MAP, TIMEOUT, SetFound
 
 ANY_SIZE = 1 << 40
@@ -60,7 +60,7 @@ class NftSet:
         """Take over what the kernel has. Raises TargetError where that cannot be used."""
         fault = self._fault(found)
         if fault:
-            raise TargetError(f"set {self.name} {fault}")
+            raise TargetWrong(f"set {self.name} {fault}")
         self.present = True
         self.size = ANY_SIZE if found.size is None else found.size
 

@@ -84,6 +84,61 @@ def test_what_an_operator_may_take_for_an_option(line: str) -> None:
     assert "nearly one: write " in messages[0]
 
 
+@pytest.mark.parametrize(("line", "spelling"), [
+    *((f"{dash}r {value}", f"real-mailserver {shown}") for dash in ("", "-", "\u2013") for value, shown in (
+        ("192.0.2.21 # second", "192.0.2.21"), ("192.0.2.21 192.0.2.22", "ADDRESS"), ("192.0.2.21;", "192.0.2.21"),
+        ("192.0.2.21,192.0.2.22", "ADDRESS"), ("192.0.2.21/32", "ADDRESS"), ("192.0.2.21:25", "ADDRESS"),
+        ("192.0.2.021", "ADDRESS"), ("[2001:db8::1]", "2001:db8::1"), ("mx2.example.org", "ADDRESS"),
+        ("yes", "ADDRESS"), ("(192.0.2.21)", "192.0.2.21"))),
+    *((line, "real-mailserver 192.0.2.21") for line in (
+        "r(192.0.2.21)", "r/192.0.2.21", "r.192.0.2.21", "'r' 192.0.2.21", '"r" 192.0.2.21 # x', "r|192.0.2.21",
+        "mxallowd -r 192.0.2.21", "/usr/sbin/mxallowd -r 192.0.2.21 # x")),
+    ("R mx2.example.org", "real-mailserver ADDRESS"), ("r,192.0.2.21", "real-mailserver 192.0.2.21"),
+    ("f 192.0.2.11 # x", "fake-mailserver 192.0.2.11"), ("f yes", "fake-mailserver ADDRESS"),
+    ("t 60 # x", "whitelist-time 60"), ("t 1h", "whitelist-time SECONDS"), ("n 23 # x", "queue-num 23"),
+    ("n 23 24", "queue-num N[:M]"), ("p nflog:5 # x", "pflog-interface nflog:5"),
+    ("b # no dns", "no-rdns-whitelist"), ("b yes", "no-rdns-whitelist"), ("d on # x", "no-rdns-whitelist"),
+    ("q yes", "quiet"), ("q no", "quiet (or no line at all)"), ("F yes", "foreground"), ("s # x", "stdout"),
+    ("F # x", "foreground"), ("s;", "stdout"), ("-F yes", "foreground")])
+def test_a_letter_with_a_value_that_is_not_clean(line: str, spelling: str) -> None:
+    assignments, [message], fatal = read(line)
+    assert (assignments, fatal) == ([], True)
+    assert message.endswith(f'nearly one: write "{spelling}"')
+
+
+@pytest.mark.parametrize("form", [
+    "{},{}", "{};{}", "{}|{}", "{}/{}", "{}.{}", "{}({})", "({}) {}", "'{}' {}", "'{}'={}", "*{} {}", "export {} {}",
+    "option {} {}", "export {}={}", "mxallowd --{} {}", "set option {} {}", "{1} {0}", "{1},{0}", "{}, {}",
+    "<{}> {}", "[{}] {}", "{}: ({})"])
+@pytest.mark.parametrize("name", ["real-mailserver", "fake-mailserver"])
+def test_the_name_of_a_mail_server_among_the_first_words(name: str, form: str) -> None:
+    for address in ("192.0.2.21", "2001:db8::1"):
+        line = form.format(name, address)
+        assignments, [message], fatal = read(line)
+        assert (assignments, fatal) == ([], True), line
+        assert f'nearly one: write "{name} ' in message, line
+
+
+@pytest.mark.parametrize(("line", "spelling"), [
+    ("old-mailserver 192.0.2.21", "fake-mailserver 192.0.2.21 or real-mailserver 192.0.2.21"),
+    ("my own second real_mailservers: 192.0.2.21", "real-mailserver 192.0.2.21"),
+    ("192.0.2.21 mailserver", "fake-mailserver 192.0.2.21 or real-mailserver 192.0.2.21"),
+    ("table inet mxallowd", "nft-table inet mxallowd"), ("nft-set inet mxallowd", "nft-table inet mxallowd"),
+    ("table ip mx", "nft-table ip mx"), ("nft inet mxallowd", "nft-table inet mxallowd")])
+def test_the_spelling_is_the_one_that_was_meant(line: str, spelling: str) -> None:
+    _, [message], fatal = read(line)
+    assert fatal
+    assert message.endswith(f'write "{spelling}"')
+
+
+@pytest.mark.parametrize("line", [
+    "* real-mailserver 192.0.2.5", "'x 5", "'x' 5", "r.foo 5", "*** 192.0.2.5", "z 192.0.2.5", "b seldom", "q 5",
+    "t soon", "n many"])
+def test_what_1_9_ignored_and_is_like_none_is_no_error(line: str) -> None:
+    assignments, _, fatal = read(line)
+    assert (assignments, fatal) == ([], False)
+
+
 @pytest.mark.parametrize("line", [
     "x 5", "ab 192.0.2.1", "qn 23", "}", "-x 5", "y", "--", "; real-mailserver 192.0.2.5", "//", "\u00a0#", "a=b"[:2]])
 def test_short_names_like_no_option_are_ignored(line: str) -> None:

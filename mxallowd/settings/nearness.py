@@ -6,16 +6,24 @@ option stays what it was in mxallowd 1.9: of a file a warning, or nothing at all
 Near is, in this order: the same letters and digits (`real_mailserver`, `real-mailserver:`, `--real-mailserver`, also
 with characters that look like others or like nothing); the value without a blank before it; the letter of the command
 line with a value that its option takes (`r 192.0.2.20`, `-r…`); a small mistake of typing; and a part of the name with
-such a value (`real 192.0.2.20`).
+such a value (`real 192.0.2.20`). For the mail servers more is near, since of them a line that is passed over is a hole:
+their letters with any value, and their names among the first words (`export real-mailserver …`).
 """
 import re
 import unicodedata
 from collections.abc import Iterable
 
-from mxallowd.settings.options import OPTIONS, SWITCHED_OFF, Kind, Option
+from mxallowd.settings.options import NFT_FAMILIES, OPTIONS, SWITCHED_OFF, SWITCHED_ON, Kind, Option
 
 # For these the line was meant as a comment of another program, and 1.9 passed over it.
 _OTHER_COMMENTS = (";", "//", "!", "%", "'", "*", "<!--")
+_AROUND_A_NAME = "'*"  # of these, those that may stand around a name
+_MAIL_SERVER = "mailserver"  # in the names of the options that protect
+_FIRST_WORDS = 3  # among which the whole name of such an option is taken for it
+_BETWEEN_WORDS = re.compile(r"[\s,;|/()\[\]{}<>=\"'`*#]+")
+_LETTER_AND_MORE = re.compile(r"""["'`]?(\w)["'`]?(?:[,;|(]|[./](?=\d)|(?=[\s=:\[>]))(.*)""", re.DOTALL)
+_COMMAND = re.compile(r"(\S*/)?mxallowd\s+(?=-)", re.IGNORECASE)  # the command line, copied
+_COMMENT = re.compile(r"\s*(#|;|//).*", re.DOTALL)
 _LOOKS_LIKE_DASH = dict.fromkeys((0x2212, 0x30FC, 0x2500, 0x2501, 0x02D7, 0x2043), "-")
 # Bytes that are no UTF-8 (PEP 383): no-break space, soft hyphen and dashes of Latin-1 and of Windows.
 _LATIN = {0xDCA0: " ", 0xDCAD: "", 0xDC96: "-", 0xDC97: "-", 0xDCAF: "-"}
@@ -55,15 +63,20 @@ def near(line: str, options: Iterable[Option]) -> Found:
     More than one where each is as near as the other. The line is one that does not give an option as it should.
     """
     text = plain(line[:_MOST]).strip()
-    if not text or text.startswith(("#", *_OTHER_COMMENTS)):
-        return (), ""
     wanted = {option.name for option in options}
     among = {name: option for name, option in _CANONICAL.items() if option.name in wanted}
+    if not text or text.startswith(("#", *_OTHER_COMMENTS)):
+        # A blank behind the sign makes it a comment.
+        if text and text[0] in _AROUND_A_NAME and text[1:2].isalnum():
+            return _unclean(text, among) or _mail_server(text, among) or ((), "")
+        return (), ""
+    text = _COMMAND.sub("", text, count=1) if _COMMAND.match(text) else text
     dashed = text.startswith("-")
     text = text.lstrip("-+ ").strip()
     name, value = _split(text)
     readings = [(letters(name), value), *_joined(text)]
     return (_same(readings, among) or _glued(text, among) or _letter(text, value, among, dashed=dashed)
+            or _unclean(text, among) or _mail_server(text, among) or _nft_table(name, value, among)
             or _typed(readings, among) or _part(name, value, among) or ((), ""))
 
 
@@ -113,7 +126,8 @@ def allowed(name: str) -> int:
 def _shown(option: Option, value: str) -> str:
     if option.kind in (Kind.FLAG, Kind.ACTION):
         return " (or no line at all)" if value.lower() in SWITCHED_OFF else ""
-    return f" {value}" if fits(option, value) else f" {option.metavar}"
+    clean = _COMMENT.sub("", value).strip(" ,;[]()")
+    return f" {clean}" if fits(option, clean) else f" {option.metavar}"
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -180,6 +194,60 @@ def _letter(text: str, value: str, among: dict[str, Option], *, dashed: bool) ->
                 return (option,), given
             if dashed and alone and (given or option.kind is not Kind.FLAG) and text[0] == short:
                 return (option,), given
+    return None
+
+
+def _unclean(text: str, among: dict[str, Option]) -> Found | None:
+    """A letter with a value that its option would not take as it stands: `r 192.0.2.20 # second`, `t 1h`, `q yes`.
+
+    Of an option that protects any value counts, of others one that begins as it should.
+    """
+    match = _LETTER_AND_MORE.match(text)
+    given = _value(match[2]) if match else ""
+    if not match or not given:
+        return None
+    # Where the case decides, it does: -f and -F are two.
+    for letter in (match[1], match[1].swapcase()):
+        for option in among.values():
+            if letter in option.short and (_MAIL_SERVER in option.name or _begins(option, given)):
+                return (option,), given
+    return None
+
+
+def _begins(option: Option, value: str) -> bool:
+    """Whether a value begins like one of this option; behind a flag, whether it is a comment or switches it."""
+    if option.kind in (Kind.FLAG, Kind.ACTION):
+        first = _BETWEEN_WORDS.split(value.lower(), maxsplit=1)[0]
+        return bool(_COMMENT.match(value)) or first.rstrip(".!") in (*SWITCHED_ON, *SWITCHED_OFF)
+    return value[0].isdigit() or any(fits(option, value[:length]) for length in range(len(value), 0, -1))
+
+
+def _mail_server(text: str, among: dict[str, Option]) -> Found | None:
+    """The name of a mail server's option among the first words, or a word like it beside an address."""
+    protecting = {name: option for name, option in among.items() if _MAIL_SERVER in name}
+    words = [word for word in _BETWEEN_WORDS.split(text) if word]
+    addresses = [next((end for end in (word, word.strip(".:"), word.partition(".")[2], word.partition(":")[2])
+                       if any(fits(option, end) for option in protecting.values())), "") for word in words]
+    found = [address for address in addresses if address]
+    value = found[0] if len(found) == 1 else ""
+    for word in words[:_FIRST_WORDS]:
+        for piece in re.split(r"[.:]", word):
+            if letters(piece) in protecting:
+                return (protecting[letters(piece)],), value
+    for at, word in enumerate(words):
+        written = letters(word)
+        if _MAIL_SERVER in written and any(addresses[max(at - 1, 0):at + 2]):
+            meant = tuple(option for option in protecting.values() if option.name.partition("-")[0] in written)
+            return meant or tuple(protecting.values()), value
+    return None
+
+
+def _nft_table(name: str, value: str, among: dict[str, Option]) -> Found | None:
+    """A table of nft with its family, as nft writes it: `table inet mxallowd`, `nft-set inet mxallowd`."""
+    option = among.get("nfttable")
+    words = value.split()
+    if option and len(words) > 1 and words[0] in NFT_FAMILIES and re.search("nft|table|set", name.lower()):
+        return (option,), value
     return None
 
 

@@ -109,6 +109,39 @@ def test_a_compressed_file_that_is_cut(tmp_path: Path) -> None:
     assert any("is damaged: its compressed data ends too early" in line for line in lines)
 
 
+def damaged(form: str, tmp_path: Path) -> bytes:
+    """TALK, damaged at its end; the last record is whole only where the damage is behind it."""
+    writer = pcapng if form.startswith("pcapng") else pcap
+    plain = writer(tmp_path / "whole", 1, [ethernet(packet) for packet in TALK]).read_bytes()
+    whole = gzip.compress(plain, mtime=0)
+    wrong_sum = whole[:-8] + bytes([whole[-8] ^ 0xFF]) + whole[-7:]
+    return {"pcap": plain[:-10], "pcapng": plain[:-10], "pcapng-word": plain[:-3], "gzip": whole[:-4],
+            "gzip-junk": whole + b"junk behind it", "gzip-sum": wrong_sum,
+            "gzip-of-a-cut": gzip.compress(plain[:-10])}[form]
+
+
+@pytest.mark.parametrize(("form", "records", "reason"), [
+    ("pcap", 4, "it ends inside a record"), ("pcapng", 4, "it ends inside a record"),
+    ("pcapng-word", 4, "it ends inside a record"), ("gzip", 5, "its compressed data ends too early"),
+    ("gzip-junk", 5, "what follows its compressed data is none"), ("gzip-sum", 5, "incorrect data check"),
+    ("gzip-of-a-cut", 4, "it ends inside a record")])
+def test_what_stands_before_damage_is_counted(form: str, records: int, reason: str, tmp_path: Path) -> None:
+    content = damaged(form, tmp_path)
+    path = tmp_path / "damaged"
+    path.write_bytes(content)
+    for name, stdin in ((str(path), None), ("-", content)):
+        status, lines, counters, errors = rehearse(name, stdin=stdin)
+        assert status == 1
+        assert counters["received"] == records
+        assert (counters["fake-new"], counters["real-first"], counters["real-refused"]) == (2, records - 3, 1)
+        [line] = errors.splitlines()
+        assert line.startswith("mxallowd: ")
+        assert "is damaged: " in line
+        assert reason in line
+        assert any(line.startswith("capture-failed ") for line in lines)
+        assert not any(line.startswith("stop ") for line in lines)
+
+
 def test_what_is_passed_over_is_said(tmp_path: Path) -> None:
     """Never nothing in silence: records without IP, a filter that lets nothing in, no attempts, no records."""
     odd = [bytes(12) + b"\x81\x00\x00\x07\x88\xe5" + bytes(60)] * 3 + [bytes(12) + b"\x08\x06" + bytes(28)]
@@ -116,12 +149,14 @@ def test_what_is_passed_over_is_said(tmp_path: Path) -> None:
     assert (status, counters["received"]) == (0, 4)
     assert 'passed-over records=3 reason="no IP behind Ethernet, type 0x88e5"' in lines
     assert 'passed-over records=1 reason="no IP behind Ethernet, type 0x0806"' in lines
+    assert not any("records=0" in line for line in lines)
     lines = rehearse(str(pcap(tmp_path / "a", 1, [ethernet(packet) for packet in TALK])), "-l", "port 26")[1]
     assert 'passed-over records=5 reason="the filter \\"port 26\\" does not let them in"' in lines
     lines = rehearse(str(pcap(tmp_path / "a", 1, [ethernet(packet) for packet in NO_ATTEMPTS])))[1]
     assert any(line.startswith("passed-over records=5 reason=\"no connection attempts") for line in lines)
     lines = rehearse(str(pcap(tmp_path / "a", 1, [])))[1]
-    assert 'passed-over records=0 reason="the capture holds no record"' in lines
+    assert 'capture-empty reason="the capture holds no record"' in lines
+    assert not any("records=0" in line for line in lines)
 
 
 def test_filters_that_libpcap_alone_knows(tmp_path: Path) -> None:

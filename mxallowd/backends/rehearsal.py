@@ -1,8 +1,9 @@
 """Back end rehearsal: a capture file in place of an interface (`-p file:PATH`), to see what the daemon would do.
 
 It uses the time of the capture, as if the capture began now, so entries expire as they would have. At the end of the
-file the daemon says which records it passed over and why, writes its counters and ends. Of a damaged file it reads what
-can be read. Files are read as benchmarks/replay.py reads them (captures/files.py).
+file the daemon says which records it passed over and why, writes its counters and ends. Of a damaged file it counts
+what stands before the damage, which it names on standard error, too. Files are read as benchmarks/replay.py reads them
+(captures/files.py).
 """
 import asyncio
 import sys
@@ -20,6 +21,7 @@ from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
 from mxallowd.log import Log
+from mxallowd.process import streams
 from mxallowd.settings import Settings
 from mxallowd.text import quoted
 
@@ -114,11 +116,12 @@ class RehearsalBackend(MainThreadBackend):
             say("passed-over", None, records=records, reason=reason)
         if filtered := self._attempts - self._candidates:
             say("passed-over", None, records=filtered, reason=f"the filter {quoted(self._filter)} does not let them in")
-        if not self._attempts:
-            records = self._received - self._broken - self._without_ip.total()
-            say("passed-over", None, records=records,
-                reason="no connection attempts: TCP with SYN, without ACK, RST and FIN"
-                if self._received else "the capture holds no record")
+        others = self._received - self._broken - self._without_ip.total()
+        if others > 0 and not self._attempts:
+            say("passed-over", None, records=others,
+                reason="no connection attempts: TCP with SYN, without ACK, RST and FIN")
+        if not self._received:
+            self._log.warning("capture-empty", reason="the capture holds no record")
 
     def _go_on(self) -> None:
         if self._ended:
@@ -130,6 +133,9 @@ class RehearsalBackend(MainThreadBackend):
         try:
             self._loop.call_soon(self._take, next(self._chunks, None))
         except CaptureError as error:
+            self._say_passed_over()
+            # Who rehearses looks there, and the log may go elsewhere.
+            streams.write(sys.stderr, f"mxallowd: {error}\n")
             self._fail(str(error))
 
     def tick(self) -> None:

@@ -79,7 +79,7 @@ def read(path: Path, program_of: Callable[[Any], bytes], *, patient: bool = True
                     raise CaptureError(f"{name} has link type {records.link_type}; known are {shown}")
                 known = True
                 yield _chunk(records, program, stream.taken())
-        if not reader.known():
+        if not reader.known() and not stream.damage:
             raise CaptureError(f"{name} cannot be read as a capture: unknown file format")
         if stream.damage or not reader.whole():
             raise CaptureDamage(f"{name} is damaged: {stream.damage or 'it ends inside a record'}")
@@ -112,6 +112,7 @@ class _Stream:
         self.damage = ""
         self._name = name
         self._gzip: Any = None
+        self._members = 0  # that have ended
         self._taken = 0
         self._head: bytes | None = b""  # until it can be told what they are
         if path != STANDARD_INPUT and not path.is_file():
@@ -132,6 +133,8 @@ class _Stream:
 
     def block(self, *, patient: bool) -> bytes | None:
         """The next bytes, none at the end, and None where more may come later."""
+        if self.damage:
+            return b""
         if self._gzip is not None:
             return self._unpacked(patient)
         raw = self._raw(patient)
@@ -178,13 +181,36 @@ class _Stream:
             return b""
         if self._gzip.eof:
             self._gzip = zlib.decompressobj(31)
+            self._members += 1
         return self._unpack(raw, patient)
 
     def _unpack(self, raw: bytes, patient: bool) -> bytes | None:
+        before = self._gzip.copy()
         try:
             plain = self._gzip.decompress(raw, BLOCK)
         except zlib.error as error:
-            self.damage = str(error)
-            return b""
+            junk = self._members and "header" in str(error)
+            self.damage = "what follows its compressed data is none" if junk else str(error)
+            return _before_damage(before, raw)
         # None yet is not the end.
         return bytes(plain) or self._unpacked(patient)
+
+
+def _before_damage(unpacker: Any, raw: bytes) -> bytes:
+    """What can be unpacked of bytes that hold an error. A call that meets it gives nothing, so ever fewer are tried."""
+    plain = b""
+    size = len(raw)
+    while size:
+        attempt = unpacker.copy()
+        try:
+            more = attempt.decompress(raw[:size], BLOCK)
+        except zlib.error:
+            size >>= 1
+            continue
+        taken = size - len(attempt.unconsumed_tail)
+        if not more and not taken:
+            break
+        plain += more
+        unpacker, raw = attempt, raw[taken:]
+        size = min(size, len(raw))
+    return plain

@@ -251,11 +251,12 @@ class Daemon:
         if not self._backend.ended():
             self._log.error("stop-failed", reason="a queue thread did not end")
             return 1
+        rehearsal = (self._reloading.settings.pflog_interface or "").startswith("file:")
+        if not self._stopped_by and (rehearsal or not failed):
+            # A rehearsal has come to the end of its file, or to where it is damaged: this is what it was for.
+            await self._report.write()
         if failed:
             return 1
         received = self._backend.counters()["received"]
-        if not self._stopped_by:
-            # A rehearsal has come to the end of its file: this is what it was for.
-            await self._report.write()
         self._log.info("stop", signal=self._stopped_by or "none", received=received)
         return 0

@@ -48,6 +48,7 @@ LINES: tuple[Line, ...] = (
     Line("passed-over records= reason=", ("info", "warning"),
          "at the end of a rehearsal: so many records of the capture were no connection attempts that count, for this "
          "reason. A warning where none of the capture counts"),
+    Line("capture-empty reason=", WARNING, "at the end of a rehearsal: the capture has no record at all"),
     Line("start-failed reason=", ERROR, "the start failed; mxallowd ends with status 1"),
     Line("queue-failed reason=", ERROR, "a queue thread failed; mxallowd ends with status 1"),
     Line("capture-failed reason=", ERROR, "the capture failed; mxallowd ends with status 1"),

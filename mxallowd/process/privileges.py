@@ -104,6 +104,9 @@ def _known(user: str) -> Account | None:
     try:
         found = pwd.getpwnam(user)
     except KeyError:
+        # The C library says "unknown" as well where it could open nothing; then the reason is raised here.
+        with suppress(FileNotFoundError, PermissionError), Path("/etc/passwd").open("rb"):
+            pass
         if not user.isdecimal():
             return None
         try:

@@ -12,6 +12,7 @@ their letters with any value, and their names among the first words (`export rea
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from mxallowd.settings.options import NFT_FAMILIES, OPTIONS, SWITCHED_OFF, SWITCHED_ON, Kind, Option
 
@@ -62,8 +63,12 @@ def near(line: str, options: Iterable[Option]) -> Found:
 
     More than one where each is as near as the other. The line is one that does not give an option as it should.
     """
-    text = plain(line[:_MOST]).strip()
-    wanted = {option.name for option in options}
+    return _near(line[:_MOST], frozenset(option.name for option in options))
+
+
+@lru_cache(1024)
+def _near(line: str, wanted: frozenset[str]) -> Found:
+    text = plain(line).strip()
     among = {name: option for name, option in _CANONICAL.items() if option.name in wanted}
     if not text or text.startswith(("#", *_OTHER_COMMENTS)):
         # A blank behind the sign makes it a comment.

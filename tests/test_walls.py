@@ -198,6 +198,11 @@ def test_nobody_of_the_same_user_traces_one_of_them(lab: Lab, user: str) -> None
         daemon.wait_for("start ")
         os.kill(beside(daemon)["guard"], signal.SIGKILL)
         daemon.wait_for("guard ", timeout=10)
+        deadline = time.monotonic() + 5
+        # For a moment after its start it still is a copy of the daemon.
+        while "guard" not in beside(daemon):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         processes = [daemon.process.pid, *beside(daemon).values()]
         for pid in processes:
             wait_for_walls(pid, 2 if pid == beside(daemon)["guard"] else 1)

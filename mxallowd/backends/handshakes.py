@@ -45,8 +45,10 @@ _attribute = struct.Struct("=HH")
 
 
 def _filter() -> bytes:
-    """Classic BPF: messages about a TCP connection that is assured and established (linux/filter.h)."""
+    """Classic BPF (linux/filter.h): messages about a TCP connection that is assured, until it is closed."""
     load, load_x, byte, to_x, jump_set, jump_equal, give = 0x20, 0x01, 0x50, 0x07, 0x45, 0x15, 0x06
+    # One that is closed at once may be on its way to its end before the message about it is written.
+    jump_at_least = 0x35
     from_x, immediate, attribute, nested = 0x40, 0x00, 0xFFFFF000 + 12, 0xFFFFF000 + 16
     program = [
         (immediate, 0, 0, _HEADERS), (load_x, 0, 0, _STATUS), (load, 0, 0, attribute), (jump_equal, 13, 0, 0),
@@ -54,7 +56,7 @@ def _filter() -> bytes:
         (immediate, 0, 0, _HEADERS), (load_x, 0, 0, _PROTOINFO), (load, 0, 0, attribute), (jump_equal, 6, 0, 0),
         (load_x, 0, 0, _PROTOINFO_TCP), (load, 0, 0, nested), (jump_equal, 3, 0, 0),
         # The state is the first attribute in it, always (tcp_to_nlattr).
-        (to_x, 0, 0, 0), (byte, 0, 0, 8), (jump_equal, 1, 0, _ESTABLISHED),
+        (to_x, 0, 0, 0), (byte, 0, 0, 8), (jump_at_least, 1, 0, _ESTABLISHED),
         (give, 0, 0, 0), (give, 0, 0, 0xFFFFFFFF)]
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 

@@ -1,14 +1,16 @@
 """Completed handshakes, told by the kernel's connection tracking: who is proven, and who is not."""
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from lab.programs import Sources, flood
 from mxallowd.backends.handshakes import called_by, ends_of
-from tests.daemon_process import QUEUE, SERVERS, DaemonProcess
+from tests.daemon_process import QUEUE, SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.strategies import packed
 
 
@@ -34,6 +36,24 @@ def test_a_real_connection_proves_its_host_once(daemon: DaemonProcess, client: H
         assert client.attempt(real) is Attempt.CONNECTED
         assert client.attempt(real) is Attempt.CONNECTED
     assert settled(daemon, 2) == 2
+
+
+@pytest.mark.parametrize(("fake", "real", "first"), [(FAKE4, REAL4, "10.0.0.0"), (FAKE6, REAL6, "fd00::")])
+def test_made_up_syns_prove_nobody(
+        daemon: DaemonProcess, lab: Lab, client: Host, fake: str, real: str, first: str) -> None:
+    """The server answers each of them, and connection tracking has them all; nobody acknowledges the answer."""
+    # The answers go to the client, which drops them and so sends no RST.
+    lab.take_any_source()
+    via = SENDER6 if ":" in first else SENDER4
+    lab.gateway.run(["ip", "route", "add", "fd00::/8" if ":" in first else "10.0.0.0/8", "via", via], check=True)
+    pairs = flood(fake, Sources(first, 200), count=400, rate=2000, second=real)
+    client.run(pairs, check=True, stdout=subprocess.DEVNULL)
+    counters = daemon.counters()
+    assert (counters["fake-new"], counters["real-first"]) == (200, 200)
+    # A real one behind them is told of, so that all before it have been.
+    assert client.attempt(fake) is Attempt.REFUSED
+    assert client.attempt(real) is Attempt.CONNECTED
+    assert settled(daemon, 1) == 1
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Completed handshakes with a real server, told by the kernel's connection tracking: the proof that a host is real.
 
-Anybody can write an address into a SYN. A connection that conntrack calls ESTABLISHED and ASSURED has had the server's
-answer, and an acknowledgement of it: somebody who did not see that answer has to guess a number, and one guess of
-65,000 is good enough for conntrack (tcp_in_window). Who is proven makes room last (engine/_shard.pxd).
+Anybody can write an address into a SYN. A connection that conntrack calls ASSURED has had the server's answer, and an
+acknowledgement of it: somebody who did not see that answer has to guess a number, and one guess of 65,000 is good
+enough for conntrack (tcp_in_window). Who is proven makes room last (engine/_shard.pxd).
 
 The kernel sends each change of a connection to whoever listens (ctnetlink, net.netfilter.nf_conntrack_events). A filter
 in the kernel passes on the one that we want, so a flood of SYNs wakes nobody here. Which way it fails: what is lost,
@@ -29,10 +29,10 @@ _NETLINK_NETFILTER, _SOL_NETLINK, _ADD_MEMBERSHIP, _NO_ENOBUFS = 12, 270, 1, 5
 _GROUP_UPDATE = 2  # NFNLGRP_CONNTRACK_UPDATE
 _HEADERS = 20  # nlmsghdr and nfgenmsg
 _TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _PROTOINFO = 1, 2, 3, 4
-_TUPLE_IP, _PROTOINFO_TCP, _TCP_STATE = 1, 1, 1
+_TUPLE_IP, _PROTOINFO_TCP = 1, 1
 _SOURCES = (1, 3)  # CTA_IP_V4_SRC, CTA_IP_V6_SRC
 _DESTINATIONS = (2, 4)  # CTA_IP_V4_DST, CTA_IP_V6_DST
-_ASSURED, _ESTABLISHED = 1 << 2, 3  # IPS_ASSURED, TCP_CONNTRACK_ESTABLISHED
+_ASSURED = 1 << 2  # IPS_ASSURED
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33  # asm-generic/socket.h
 _RECEIVE_BUFFER = 4 << 20
 _MESSAGE = 4096
@@ -45,19 +45,19 @@ _attribute = struct.Struct("=HH")
 
 
 def _filter() -> bytes:
-    """Classic BPF (linux/filter.h): messages about a TCP connection that is assured, until it is closed."""
-    load, load_x, byte, to_x, jump_set, jump_equal, give = 0x20, 0x01, 0x50, 0x07, 0x45, 0x15, 0x06
-    # One that is closed at once may be on its way to its end before the message about it is written.
-    jump_at_least = 0x35
+    """Classic BPF (linux/filter.h): messages about TCP connections that are assured, whatever became of them since.
+
+    One that is closed at once may be on its way to its end before the message about its handshake is written.
+    """
+    load, load_x, to_x, jump_set, jump_equal, give = 0x20, 0x01, 0x07, 0x45, 0x15, 0x06
     from_x, immediate, attribute, nested = 0x40, 0x00, 0xFFFFF000 + 12, 0xFFFFF000 + 16
     program = [
-        (immediate, 0, 0, _HEADERS), (load_x, 0, 0, _STATUS), (load, 0, 0, attribute), (jump_equal, 13, 0, 0),
-        (to_x, 0, 0, 0), (from_x, 0, 0, 4), (jump_set, 0, 10, _ASSURED),
-        (immediate, 0, 0, _HEADERS), (load_x, 0, 0, _PROTOINFO), (load, 0, 0, attribute), (jump_equal, 6, 0, 0),
-        (load_x, 0, 0, _PROTOINFO_TCP), (load, 0, 0, nested), (jump_equal, 3, 0, 0),
-        # The state is the first attribute in it, always (tcp_to_nlattr).
-        (to_x, 0, 0, 0), (byte, 0, 0, 8), (jump_at_least, 1, 0, _ESTABLISHED),
-        (give, 0, 0, 0), (give, 0, 0, 0xFFFFFFFF)]
+        (immediate, 0, 0, _HEADERS), (load_x, 0, 0, _STATUS), (load, 0, 0, attribute), (jump_equal, 10, 0, 0),
+        (to_x, 0, 0, 0), (from_x, 0, 0, 4), (jump_set, 0, 7, _ASSURED),
+        (immediate, 0, 0, _HEADERS), (load_x, 0, 0, _PROTOINFO), (load, 0, 0, attribute), (jump_equal, 3, 0, 0),
+        (load_x, 0, 0, _PROTOINFO_TCP), (load, 0, 0, nested),
+        # What was not found is 0.
+        (jump_equal, 0, 1, 0), (give, 0, 0, 0), (give, 0, 0, 0xFFFFFFFF)]
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
@@ -105,7 +105,6 @@ class Handshakes:
         self._fault = ""
         self._early: deque[bytes] = deque(maxlen=_MOST_EARLY)
         self._came: deque[bytes] = deque(maxlen=_MOST_EARLY)
-        self._unlisted = 0
         self._again: asyncio.TimerHandle | None = None
         self.reload(settings)
 
@@ -185,7 +184,6 @@ class Handshakes:
         """Look once more for hosts that were not listed yet."""
         for host in self._early:
             if not self._whitelist.prove(host) and self._whitelist.find(host) is None:
-                self._unlisted += 1
                 self._came.append(host)
         self._early.clear()
 
@@ -204,8 +202,8 @@ class Handshakes:
         self._renewed_us = self._lifetime_us - self._lifetime_us // 8 if by_use else 0
 
     def counters(self) -> dict[str, int]:
-        """Its own; the whitelist counts who is proven."""
-        return {"unlisted-connections": self._unlisted}
+        """None of its own: the whitelist counts who is proven."""
+        return {}
 
     def close(self) -> None:
         """Listen no more."""

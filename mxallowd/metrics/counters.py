@@ -62,9 +62,6 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("evicted", Part.WHITELIST, "entries that were removed before their time was over, to make room"),
     Counter("proven", Part.WHITELIST,
             "entries whose host completed a handshake with the real server for the first time; they make room last"),
-    Counter("unlisted-connections", Part.DAEMON,
-            "connections to the real server that were completed by hosts outside the whitelist: exempt ones, or the "
-            "filter was bypassed"),
     Counter("ended", Part.WHITELIST,
             "entries that were ended on request before their time was over; nothing in this release asks for it"),
     _outcome("fake-new", "a host contacted the fake server and was whitelisted"),

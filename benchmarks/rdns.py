@@ -57,16 +57,21 @@ class Daemon:
     def _lines_for(self, word: str, before: int, limit_s: float) -> list[str]:
         deadline = time.monotonic() + limit_s
         while True:
-            found = [line for line in Path(self._log.name).read_text(encoding="utf-8").splitlines() if word in line]
+            found = self._lines_with(word)
             if len(found) > before:
                 return found
             if time.monotonic() > deadline or self.program.processes[0].poll() is not None:
                 raise BenchError(f"mxallowd did not log{word}in {limit_s:g} s")
             time.sleep(0.005)
 
+    def _lines_with(self, word: str) -> list[str]:
+        # The last one may be half written.
+        lines = Path(self._log.name).read_text(encoding="utf-8").split("\n")[:-1]
+        return [line for line in lines if word in line]
+
     def counters(self) -> dict[str, int]:
         """What SIGUSR1 logs."""
-        before = Path(self._log.name).read_text(encoding="utf-8").count(" counters ")
+        before = len(self._lines_with(" counters "))
         self.program.signal(signal.SIGUSR1)
         line = self._lines_for(" counters ", before, READY_AFTER_S)[-1]
         return {key: int(value) for key, value in re.findall(r"([a-z-]+)=(\d+)", line)}

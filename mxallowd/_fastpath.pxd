@@ -22,6 +22,7 @@ cdef enum Outcome:
     FAKE_NO_HOST    # met a fake server, from no host's address          accept: the fake refuses it anyway
     REAL_FIRST      # whitelisted, first time at a real server           accept
     REAL_AGAIN      # whitelisted, was at a real server before           accept
+    REAL_UNTOLD     # not whitelisted, while the queue overflows        accept: its contact may be among what was lost
     REAL_REFUSED    # not whitelisted                                    drop
     OTHER           # no server of ours, or one of us is the source      accept: not ours to judge
     NO_SYN          # no connection attempt                              accept: it may be a connection's middle
@@ -57,6 +58,7 @@ cdef struct Path:               # all that one queue thread needs
     uint16_t queue
     bint tells_evicted          # set before the thread starts
     RingState *ring
+    uint64_t lenient_until_us   # until then nobody is refused: contacts may have passed unseen
     RefusedShard *refused       # where this thread notes refused hosts; NULL: each refusal is an event
     uint64_t outcomes[<int> OUTCOMES]
     # The batch under way.

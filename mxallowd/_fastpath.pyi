@@ -46,6 +46,11 @@ class Fastpath:
         """
     def publish(self, rules: Rules) -> None:
         """Let `rules` hold from the next batch on. Main thread only."""
+    def be_lenient(self, until_us: int) -> None:
+        """Refuse nobody until then, as a queue thread does by itself after packets were lost.
+
+        Raises RuntimeError while a queue thread has this path.
+        """
     def decide(self, packets: Iterable[bytes], now_us: int) -> bytes:
         """The outcomes, a byte each, of IP packets that arrived in this order at `now_us`.
 

@@ -22,8 +22,8 @@ from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, count_up, load6
 # What `renew` of the settings comes to.
 RENEW = {"never": 0, "contact": BY_CONTACT, "use": BY_USE, "both": BY_CONTACT | BY_USE}
 OUTCOME_NAMES = (
-    "fake-new", "fake-known", "fake-no-host", "real-first", "real-again", "real-refused", "other", "no-syn",
-    "malformed")
+    "fake-new", "fake-known", "fake-no-host", "real-first", "real-again", "real-untold", "real-refused", "other",
+    "no-syn", "malformed")
 
 # Bytes of a malformed packet that an event carries.
 cdef enum:
@@ -210,6 +210,8 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept no
     # Programs of this host; from outside the kernel drops such sources ("martian", RFC 1812, 5.3.7).
     if is_loopback(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
         return OTHER
+    if packet.now_us < path.lenient_until_us:
+        return REAL_UNTOLD
     if path.refused == NULL:
         report(path, REFUSED, False, packet, at, 0)
         return REAL_REFUSED
@@ -421,6 +423,11 @@ cdef class Fastpath:
             for i in range(count):
                 PyBytes_AS_STRING(outcomes)[first + i] = <char> batch[i].outcome
         return outcomes
+
+    def be_lenient(self, until_us):
+        if self.owned_by_thread:
+            raise RuntimeError("a queue thread decides here")
+        self.path.lenient_until_us = until_us
 
     def counters(self):
         return {name: load64(&self.path.outcomes[i], RELAXED) for i, name in enumerate(OUTCOME_NAMES)}

@@ -196,6 +196,15 @@ def test_who_meets_the_fake_again_in_a_full_table_is_the_youngest(pair: Pair) ->
         "real-first", *["real-refused"] * 7, "real-first"]
 
 
+def test_nobody_is_refused_while_contacts_may_pass_unseen(pair: Pair) -> None:
+    path = pair.paths[0]
+    path.be_lenient(10)
+    packets = [syn(HOST, REAL[0]), syn(OTHER, FAKE[0]), syn(OTHER, REAL[0])]
+    assert [OUTCOME_NAMES[number] for number in path.decide(packets, 9)] == ["real-untold", "fake-new", "real-first"]
+    # It is let in, and no more: who did not meet the fake server is not listed.
+    assert [OUTCOME_NAMES[number] for number in path.decide(packets[:1], 10)] == ["real-refused"]
+
+
 # ---- rules
 
 

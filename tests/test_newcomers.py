@@ -23,7 +23,7 @@ def test_a_small_whitelist_that_is_filled_each_second(family: int) -> None:
     assert found.first_try == SENDERS
 
 
-@pytest.mark.parametrize(("way", "family"), [("a", 4), ("b", 6)])
+@pytest.mark.parametrize(("way", "family"), [("a", 6), ("b", 4), ("c", 4)])
 def test_as_many_made_up_pairs_as_one_core_sends(way: str, family: int) -> None:
     found = run(way, family, pairs=0, max_entries=1_000_000)
     assert found.first_try == SENDERS

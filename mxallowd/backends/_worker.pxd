@@ -61,6 +61,7 @@ cdef struct Worker:
     uint64_t *busy                  # whether packets without a verdict are in our hands
     uint64_t *thread                # where the thread's number is to be seen
     uint64_t unwatched[3]           # where they point to when nobody watches
+    bint passes                     # what finds no room in the queue is accepted
     bint counting                   # whether last_id is the number of a packet
     uint32_t last_id
     int filled                      # packets in the batch

@@ -171,7 +171,8 @@ class NfqueueBackend:
             queue.configure(self._on_overload)
             thread = QueueThread(
                 queue.fd, queue.number, queue.fastpath, bypass_message(queue.number),
-                heartbeats=self._watch.heartbeats, index=index, mark=self._mark)
+                heartbeats=self._watch.heartbeats, index=index, mark=self._mark,
+                passes=self._on_overload == "accept")
             try:
                 thread.start()
             except OSError as error:

@@ -71,6 +71,9 @@ COUNTERS: tuple[Counter, ...] = (
              "loopback, link-local or multicast), or a server of the configuration; accepted, and not whitelisted"),
     _outcome("real-first", "a whitelisted host contacted the real server for the first time"),
     _outcome("real-again", "a whitelisted host contacted the real server again"),
+    _outcome("real-untold",
+             "a host that is not whitelisted contacted the real server while the queue overflows, or up to 0.6 seconds "
+             "after; accepted, since its contact with the fake server may have passed unseen (`--on-overload accept`)"),
     _outcome("real-refused", "a host that is not whitelisted contacted the real server; dropped"),
     _outcome("other",
              "the destination is no server of the configuration, or this host itself contacted the real server; "

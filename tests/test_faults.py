@@ -154,14 +154,19 @@ def starved(thread: int) -> Iterator[None]:
 def test_3_a_queue_thread_that_is_only_starved_is_not_ended(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
-        with Stream(client, every_s=0.05) as stream:
-            with starved(thread_named(daemon.process.pid, "mxallowd-q23")):
-                time.sleep(2)
-            time.sleep(0.5)
-        assert daemon.process.poll() is None
+        # The scheduler may be kind to it now and then.
+        for _ in range(5):
+            with Stream(client, every_s=0.05) as stream:
+                with starved(thread_named(daemon.process.pid, "mxallowd-q23")):
+                    time.sleep(2)
+                time.sleep(0.5)
+            assert daemon.process.poll() is None
+            assert all(connected for _, _, connected in stream.results)
+            longest = max(taken for _, taken, _ in stream.results)
+            if longest > 0.6:
+                break
         # It did starve.
-        assert max(taken for _, taken, _ in stream.results) > 0.6
-        assert all(connected for _, _, connected in stream.results)
+        assert longest > 0.6
         assert daemon.stop() == 0
 
 

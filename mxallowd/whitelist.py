@@ -5,14 +5,16 @@ the whitelist: it gets one call for each change, whether the change came from th
 Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form; times are microseconds of the packet path's clock.
 """
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
-from mxallowd.engine._table import RESTORED, Table
+from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, RESTORED, Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 from mxallowd.engine.hosts import is_host
+from mxallowd.provenance import Note, Provenance
 
 # An entry as Table.entries gives it (_records.pxd): host, until_us, origin, used. This is the only place that knows the
 # layout; a field that nobody reads here is padding (x).
@@ -36,6 +38,17 @@ class Change(Enum):
 _OF_EVENT: dict[int, Change] = {
     Kind.WHITELISTED: Change.CONTACT, Kind.ACCEPTED: Change.USED, Kind.RENEWED: Change.RENEWED,
     Kind.EVICTED: Change.EVICTED}
+
+
+class Entry(NamedTuple):
+    """What is known of a listed host."""
+
+    host: bytes
+    until_us: int
+    used: bool  # a SYN of it reached the real server
+    proven: bool  # it has completed a handshake with the real server
+    origin: str  # one of ORIGINS
+    note: Note | None  # of one that did not come in by a contact
 
 
 class Follower(Protocol):
@@ -76,6 +89,7 @@ class Whitelist:
         self._followers: list[Follower] = []
         self._servers: frozenset[bytes] = frozenset()
         self._no_hosts = 0
+        self._provenance = Provenance()
         self.now_us = clock_us
 
     def set_servers(self, servers: Iterable[bytes]) -> None:
@@ -128,13 +142,17 @@ class Whitelist:
 
     # ---- changes by the main thread
 
-    def admit(self, host: bytes, until_us: int, now_us: int) -> bool:
-        """Enter a host as a child. False: it is listed already, there is no room, or it is no host's address.
+    def admit(
+        self, host: bytes, until_us: int, now_us: int, *, origin: int = CHILD, note: str = "",
+    ) -> bool:
+        """Enter a host, as a child if nothing else is said; `origin` is a number of the table's, `note` is for people.
 
-        Nobody is removed for it.
+        False: it is listed already, there is no room, or it is no host's address. Nobody is removed for it. Raises
+        ValueError where there is no such origin.
         """
-        if not self.may_enter(host) or not self._table.admit(host, until_us, now_us):
+        if not self.may_enter(host) or not self._table.admit(host, until_us, now_us, origin):
             return False
+        self._provenance.note(host, int(time.time()), note)
         self._tell([(host, Change.ADMITTED)])
         return True
 
@@ -153,6 +171,7 @@ class Whitelist:
         """Let a listed host's entry end now, whoever entered it. False: it is not listed."""
         if not self._table.end(host, self.now_us()):
             return False
+        self._provenance.forget(host)
         self._tell([(host, Change.ENDED)])
         return True
 
@@ -194,6 +213,17 @@ class Whitelist:
         """Until when a host is listed, and whether it reached the real server; None: it is not, or not any more."""
         found = self._table.find(host, self.now_us())
         return None if found is None else found[:2]
+
+    def entry(self, host: bytes) -> Entry | None:
+        """All that is known of a listed host; None: it is not listed, or not any more."""
+        now_us = self.now_us()
+        found = self._table.find(host, now_us)
+        if found is None:
+            return None
+        until_us, used, origin = found
+        # One that was evicted, or whose time was over, may have left its note behind.
+        note = None if origin == CONTACT else self._provenance.find(host)
+        return Entry(host, until_us, used, self._table.is_proven(host, now_us), ORIGINS[origin], note)
 
     def sample(self, count: int) -> dict[bytes, tuple[int, bool]]:
         """Some listed hosts, at most `count`, chosen at random: until when, whether they reached the real server."""

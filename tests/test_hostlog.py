@@ -53,7 +53,7 @@ def test_the_operator_lowers_it_while_it_runs() -> None:
             hostlog.info("refused", host)
         return len(written)
 
-    assert BY_NAME["log-rate"].default == LINES_PER_S
+    assert BY_NAME["log-hosts"].default == LINES_PER_S
     assert write(20) == 2 * BURST_FACTOR
     now[0] += 1
     assert write(20) == 2

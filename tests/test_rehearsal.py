@@ -104,7 +104,7 @@ def test_what_is_no_capture_is_named(content: bytes, reason: str, tmp_path: Path
 def test_a_compressed_file_that_is_cut(tmp_path: Path) -> None:
     whole = gzip.compress(pcap(tmp_path / "a", 1, [ethernet(packet) for packet in TALK] * 2000).read_bytes())
     (tmp_path / "a").write_bytes(whole[:-100])
-    status, lines, _, _ = rehearse(str(tmp_path / "a"), "--log-rate", "10")
+    status, lines, _, _ = rehearse(str(tmp_path / "a"), "--log-hosts", "10")
     assert status == 1
     assert any("is damaged: its compressed data ends too early" in line for line in lines)
 

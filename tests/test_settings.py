@@ -144,7 +144,7 @@ def test_words_that_are_no_options(words: str, quoted: str) -> None:
 
 @pytest.mark.parametrize(("short", "full"), [
     ("--no", "--no-rdns-whitelist"), ("--queue 3", "--queue-num 3"), ("--re=::1", "-r ::1"), ("--fa ::1", "-f ::1"),
-    ("--co x", "-c x"), ("--log-r 5", "--log-rate 5"), ("--nft-t mx", "--nft-table mx"),
+    ("--co x", "-c x"), ("--log-h 5", "--log-hosts 5"), ("--nft-t mx", "--nft-table mx"),
     ("--stdout yes", "-s"), ("--stdout=1", "-s"), ("--fore 1 -q", "-F -q"), ("-sF true", "-s -F"), ("--c x", "-c x")])
 def test_what_getopt_took_is_taken(short: str, full: str) -> None:
     """What was unambiguous in mxallowd 1.9 still is; of others all are asked."""

@@ -1,4 +1,5 @@
 """The stream of changes of the whitelist: who is told of what, in which order, and what one mistake can spoil."""
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -6,7 +7,7 @@ import pytest
 
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.engine._ring import Ring
-from mxallowd.engine._table import RESTORED, Table
+from mxallowd.engine._table import BY_HAND, RESTORED, Table
 from mxallowd.engine.events import Event, Kind, decode
 from mxallowd.engine.wake import Wake
 from mxallowd.whitelist import Change, Whitelist
@@ -255,3 +256,15 @@ def test_where_nobody_hears_of_defects_they_are_raised() -> None:
     whitelist.follow(Broken())
     with pytest.raises(RuntimeError, match="a mistake"):
         whitelist.take([event(Kind.WHITELISTED, A)])
+
+
+def test_an_entry_tells_origin_and_note() -> None:
+    whitelist = Whitelist(Table(128, 1, main=64), lambda: NOW_US)
+    assert whitelist.entry(A) is None
+    assert whitelist.admit(A, NOW_US + 5_000_000, NOW_US, origin=BY_HAND, note="bank")
+    entry = whitelist.entry(A)
+    assert entry and entry.note
+    assert entry[:5] == (A, NOW_US + 5_000_000, False, False, "by-hand")
+    assert entry.note.text == "bank" and abs(entry.note.since_s - time.time()) < 5
+    assert whitelist.end(A)
+    assert whitelist.entry(A) is None

@@ -70,7 +70,7 @@ class Daemon:
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
-        hostlog = HostLog(log, writer.count_suppressed, self._stress, lines_per_s=settings.log_rate)
+        hostlog = HostLog(log, writer.count_suppressed, self._stress, lines_per_s=settings.log_hosts)
         self._sinks: list[Sink] = [LogSink(
             log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000)]
         if not settings.no_rdns_whitelist:

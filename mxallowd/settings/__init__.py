@@ -10,10 +10,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mxallowd.captures.filters import compile_filter
-from mxallowd.settings.options import OPTIONS, Address, Kind, Option
+from mxallowd.settings.options import OPTIONS, Address, Kind, Network, Option
 from mxallowd.text import quoted
 
 ON_BSD = "bsd" in sys.platform or sys.platform.startswith("dragonfly")
+SERVERS = ("fake-mailserver", "real-mailserver")
 PFLOG_INTERFACE, PF_TABLE = "pflog0", "mx-white"
 
 
@@ -56,7 +57,14 @@ class Settings:
     rdns_unconfirmed: bool
     dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT[%INTERFACE]; none: those of resolv.conf
     dns_rate: int  # lookups a second
-    log_rate: int  # lines about hosts a second; 0: none
+    log_hosts: int  # lines about hosts a second; 0: none
+    log_format: str  # text or json
+    allow: tuple[Network | Path, ...]
+    deny: tuple[Network | Path, ...]
+    dry_run: bool
+    state_dir: Path
+    control: Path
+    metrics: tuple[Address, int] | None  # address and port; None: by the control socket alone
     dns_zone_rate: int  # queries a second to one zone
     dns_query_rate: int  # queries a second in all
     rdns_max_children: int  # of one contact
@@ -106,7 +114,7 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
         collected = values[option.field]
         if not isinstance(collected, dict):
             values[option.field] = value
-        elif roles.setdefault(value, option) is not option:
+        elif option.name in SERVERS and roles.setdefault(value, option) is not option:
             message = f"{option.name}: {quoted(assignment.text)} is a {roles[value].name} already"
             problems.append(Problem(assignment.where, message, line=assignment.line))
         else:

@@ -24,6 +24,7 @@ SWITCHED_ON, SWITCHED_OFF = ("yes", "on", "true", "1"), ("no", "off", "false", "
 MAX_PF_TABLE_NAME = 31  # net/pfvar.h, PF_TABLE_NAME_SIZE with its final zero byte
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _start_directory() -> Path:
@@ -115,6 +116,32 @@ def name_server(text: str) -> str:
         raise ValueError("has a zone that is no interface: ADDRESS%INTERFACE, as in fe80::53%eth0")
     where = f"[{server}]" if server.version == 6 and (colon or percent) else str(server)
     return where + (f":{number(1, 65535)(port)}" if colon else ":53" if percent else "") + percent + zone
+
+
+def listener(text: str) -> tuple[Address, int]:
+    """ADDRESS:PORT or [ADDRESS]:PORT to listen at; (address, port)."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or (":" in host and not bracketed):
+        raise ValueError("is neither ADDRESS:PORT nor [ADDRESS]:PORT")
+    try:
+        where = ipaddress.ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        raise ValueError("is neither ADDRESS:PORT nor [ADDRESS]:PORT") from None
+    return where, number(1, 65535)(port)
+
+
+def list_source(text: str) -> Network | Path:
+    """A network or an address, which is a network of one; else the path of a file."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        if "host bits set" in str(error):
+            network = ipaddress.ip_network(text, strict=False)
+            raise ValueError(f"has bits behind its prefix; the network is {network}") from None
+    if re.fullmatch(r"[0-9.]+(/.*)?|[0-9a-fA-F:]*:[0-9a-fA-F:.]*(/.*)?", text):
+        raise ValueError("is not a network; a file of this name is written as ./NAME")
+    return path(text)
 
 
 def queues(text: str) -> range:
@@ -264,14 +291,29 @@ OPTIONS: tuple[Option, ...] = (
            "ADDRESS[:PORT]", name_server, values="IPv4 or IPv6, an IPv6 address with a port in brackets", live=True),
     Option("dns-rate", (), Kind.SINGLE, "lookups of reverse DNS names that are started, at most",
            "PER-SECOND", number(1, 100_000), 500, "1 to 100000 a second, a burst of four times as many", live=True),
-    Option("log-rate", (), Kind.SINGLE, "lines about single hosts in the log, at most",
-           "LINES", number(0, 100_000), 500, "0 to 100000 a second, a burst of four times as many; 0: none", live=True),
+    Option("log-hosts", (), Kind.SINGLE, "lines about single hosts in the log, at most",
+           "RATE", number(0, 100_000), 500, "0 to 100000 a second, a burst of four times as many; 0: none", live=True),
     Option("dns-zone-rate", (), Kind.SINGLE, "DNS queries to one zone (registered domain or network), at most",
            "PER-SECOND", number(1, 1_000_000), 20, "1 to 1000000 a second", live=True),
     Option("dns-query-rate", (), Kind.SINGLE, "DNS queries in all, at most",
            "PER-SECOND", number(2, 1_000_000), 1500, "2 to 1000000 a second, a burst of four times as many", live=True),
     Option("rdns-max-children", (), Kind.SINGLE, "addresses that one contact lets in by its names, besides its own",
            "HOSTS", number(0, 255), 31, "0 to 255, 0 asks no name server", live=True),
+    Option("log-format", (), Kind.SINGLE, "form of the log's lines: text, or one JSON object a line",
+           "FORMAT", one_of("text", "json"), "text", "text or json"),
+    Option("allow", (), Kind.LIST, "let these reach the real server: a network, an address, or a file of such lines",
+           "FILE|NETWORK|ADDRESS", list_source, values="may be repeated; the longest match of allow and deny counts",
+           live=True),
+    Option("deny", (), Kind.LIST, "refuse these at the real server, whatever the whitelist says",
+           "FILE|NETWORK|ADDRESS", list_source, values="may be repeated; deny counts where both match equally long",
+           live=True),
+    Option("dry-run", (), Kind.FLAG, "decide, count and log, and accept everything", default=False),
+    Option("state-dir", (), Kind.SINGLE, "directory in which the whitelist survives a restart",
+           "DIRECTORY", path, Path("/var/lib/mxallowd")),
+    Option("control", (), Kind.SINGLE, "UNIX socket by which mxallowctl asks",
+           "SOCKET", path, Path("/run/mxallowd/control.sock")),
+    Option("metrics", (), Kind.SINGLE, "address at which metrics are given by HTTP; without it by the control socket",
+           "ADDRESS:PORT", listener, values="IPv4 or [IPv6], and a port from 1 to 65535"),
     Option("stdout", ("s",), Kind.FLAG, "log to standard output, not to syslog", default=False),
     Option("quiet", ("q",), Kind.FLAG, "log errors only", default=False, live=True),
     Option("foreground", ("F",), Kind.FLAG, "stay in the foreground; no pid file is written", default=False),

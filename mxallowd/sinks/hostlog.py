@@ -1,4 +1,4 @@
-"""Lines of the log about single hosts: a bound a second (`--log-rate`) for all sinks together.
+"""Lines of the log about single hosts: a bound a second (`--log-hosts`) for all sinks together.
 
 Whoever sends SYNs, or owns a DNS name, decides how many such lines there would be. Lines above the bound are left out
 before their text is made. In stress mode all of them are left out. The log says how many lines these were.

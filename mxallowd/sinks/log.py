@@ -49,7 +49,7 @@ class LogSink:
 
     def reload(self, settings: Settings) -> None:
         """The bound of lines about hosts, which holds for all who write them."""
-        self._hostlog.set_rate(settings.log_rate)
+        self._hostlog.set_rate(settings.log_hosts)
 
     def counters(self) -> dict[str, int]:
         """None of its own: what is left out is said in the log itself."""

@@ -176,7 +176,8 @@ class RdnsSink:
                 self._members.note(name, lookup.host)
 
     def _admit(self, address: bytes, grant: Grant, now_us: int) -> None:
-        if self._grants.has_room(grant) and self._whitelist.admit(address, grant.until_us, now_us):
+        if self._grants.has_room(grant) and self._whitelist.admit(
+                address, grant.until_us, now_us, note=grant.name):
             self._grants.note(address, grant)
             self._counters["children"] += 1
             of = {"of": grant.contact} if grant.contact else {}

@@ -1,0 +1,65 @@
+"""What passes between the server of the control socket and the answers: requests, responses, routes.
+
+No input or output: the server, the tests and any other carrier use these alike. Keys of JSON are lower case with
+underscores, times RFC 3339 in UTC (`2026-11-27T05:10:00Z`), durations whole seconds.
+"""
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from mxallowd.errors import MxallowdError
+
+JSON, NDJSON = "application/json", "application/x-ndjson"
+PIECE = 500  # lines of a stream between two turns of the loop: under 3 ms
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that may be answered: its peer has been asked for what it may do."""
+
+    method: str
+    path: str
+    parameters: Mapping[str, str] = field(default_factory=dict)  # of the route's template, decoded
+    query: Mapping[str, str] = field(default_factory=dict)  # each name once
+    body: object = None  # parsed JSON; None: there was none
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer: either `body`, which becomes JSON (text stays as it is), or `pieces` of a stream."""
+
+    body: object = None
+    status: int = 200
+    content_type: str = JSON
+    pieces: AsyncIterator[bytes] | None = None
+
+
+class RequestError(MxallowdError):
+    """The request cannot be answered; the text says why and quotes what it is about."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        """`status` is that of HTTP, `code` a stable word for programs, such as `not-listed`."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Route(NamedTuple):
+    """One thing that can be asked.
+
+    A part of the template in braces takes one segment of the path; `{name:path}`, at its end, takes all that is left.
+    """
+
+    method: str
+    template: str
+    handler: Handler
+    changes: bool = False  # root and the daemon's user only
+
+
+def timestamp(seconds: float) -> str:
+    """Seconds since 1970 as RFC 3339 has them, in UTC."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""The subcommands of mxallowctl, one module for each subject."""

@@ -1,0 +1,43 @@
+"""Provenance: since when hosts are listed that did not come in by a contact of their own, and what is noted about them.
+
+A contact says all about itself: the host met the fake server. Of a child it is the name that counts, of what an
+operator let in his note. The table has no room for text, so it stands here, for a bounded number of hosts; the oldest
+note goes first. A note that is lost changes no decision.
+"""
+from typing import NamedTuple
+
+MAX_NOTES = 131_072  # some 250 bytes each
+MAX_TEXT = 200  # characters of a note
+
+
+class Note(NamedTuple):
+    """What is noted of a host."""
+
+    since_s: int  # seconds since 1970
+    text: str  # the name of a child, an operator's note; may be empty
+
+
+class Provenance:
+    """The notes, by host (16 bytes). The main thread's."""
+
+    def __init__(self, most: int = MAX_NOTES) -> None:
+        self._notes: dict[bytes, Note] = {}
+        self._most = most
+
+    def note(self, host: bytes, since_s: int, text: str) -> None:
+        """Note this of a host that has come in, in place of what was noted before."""
+        self._notes.pop(host, None)
+        while len(self._notes) >= self._most:
+            del self._notes[next(iter(self._notes))]
+        self._notes[host] = Note(since_s, text[:MAX_TEXT])
+
+    def find(self, host: bytes) -> Note | None:
+        """What is noted of a host."""
+        return self._notes.get(host)
+
+    def forget(self, host: bytes) -> None:
+        """The host is not listed any more."""
+        self._notes.pop(host, None)
+
+    def __len__(self) -> int:
+        return len(self._notes)

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host, Lab
@@ -25,8 +27,12 @@ class DaemonProcess:
 
     def __init__(self, host: Host, arguments: Sequence[str], *, script: str = "", prefix: Sequence[str] = ()) -> None:
         program = ["-c", script] if script else ["-m", "mxallowd"]
+        # Where tests run side by side, each has its own; the last option counts.
+        self._directory = TemporaryDirectory(prefix="mx")
+        self.control = Path(self._directory.name, "control.sock")
         self.process = host.popen(
-            [*prefix, sys.executable, *program, "-F", "-s", "--user", "root", *arguments],
+            [*prefix, sys.executable, *program, "-F", "-s", "--user", "root", "--control", str(self.control),
+             *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         self.lines: list[str] = []
@@ -53,6 +59,7 @@ class DaemonProcess:
             self.process.kill()
         self.process.wait(5)
         self._reader.join(5)
+        self._directory.cleanup()
         for stream in (self.process.stdout, self.process.stderr):
             if stream:
                 stream.close()

@@ -23,6 +23,7 @@ class Request:
     parameters: Mapping[str, str] = field(default_factory=dict)  # of the route's template, decoded
     query: Mapping[str, str] = field(default_factory=dict)  # each name once
     body: object = None  # parsed JSON; None: there was none
+    user: int = -1  # who asks, by id; -1: nobody knows
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@
     losses      logs what was lost, and errors of this program
     reloading   reads the configuration again
     report      writes the counters
+    answers     what an operator can ask by the control socket
     start       makes a process of all this
 
 No packet waits for anything here. If this loop stopped for good, verdicts would go on and events would be counted as
 lost.
 """
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +21,10 @@ from pathlib import Path
 
 from mxallowd import __version__, backends
 from mxallowd.backends.handshakes import Handshakes
+from mxallowd.control.place import NoPlace, Place
+from mxallowd.control.server import Server
 from mxallowd.daemon.absence import Absence, Bypass
+from mxallowd.daemon.answers import Parts, answers
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading
@@ -90,8 +95,8 @@ class Daemon:
         for mirror in self._mirrors:
             self._stress.watch("kernel-table-dirty", mirror.fill)
         # A capture file has no connections that could be tracked.
-        rehearses = (settings.pflog_interface or "").startswith("file:")
-        self._handshakes = [] if rehearses else [Handshakes(settings, whitelist, log)]
+        self._rehearses = (settings.pflog_interface or "").startswith("file:")
+        self._handshakes = [] if self._rehearses else [Handshakes(settings, whitelist, log)]
         self._parts: list[Sink | Mirror | Handshakes] = [*self._sinks, *self._mirrors, *self._handshakes]
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
@@ -104,6 +109,10 @@ class Daemon:
         self._pump = Pump(
             self._backend, wake, [whitelist.take, *(sink.handle for sink in self._sinks), self._report.handle],
             before=self._stress.look, on_end=self._end)
+        self._place = Place(settings.control)
+        self._server = Server(self._place, answers(Parts(
+            lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
+            self._report, self._reloading)), defect)
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""
@@ -115,6 +124,19 @@ class Daemon:
             handshakes.open()
         for fastpath in self._backend.fastpaths if self._mirrors else ():
             fastpath.tell_evicted()
+        if not self._rehearses:
+            self._open_control()
+
+    def _open_control(self) -> None:
+        account = privileges.account_of(self._reloading.settings.user)
+        try:
+            self._place.take(*((account.user, account.group) if account else (os.geteuid(), os.getegid())))
+        except NoPlace as error:
+            self._log.warning("control", reason=error)
+
+    def removable(self) -> list[Path]:
+        """Directories in which its parts remove files at the end."""
+        return [self._place.path.parent] if self._place.listener else []
 
     def readable(self) -> list[Path]:
         """What its parts read later, besides what belongs to the system."""
@@ -159,12 +181,14 @@ class Daemon:
             mirror.start()
         for handshakes in self._handshakes:
             handshakes.start()
+        self._server.start()
         self._greet()
         ready()
         self._supervisor.ready()
 
     async def _abandon(self) -> None:
         """A start that failed half way leaves nothing behind: threads end, what waits is answered, queues go."""
+        await self._server.close()
         safely(self._backend.stop)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._pump.wait_for_end(), STOP_TIMEOUT_S)
@@ -173,6 +197,7 @@ class Daemon:
 
     def close(self) -> None:
         """Give everything back where open() or what follows failed, and run() was never called."""
+        self._place.release()
         for part in self._parts:
             part.close()
         self._backend.close()
@@ -240,6 +265,8 @@ class Daemon:
 
     async def _finish(self) -> int:
         self._supervisor.stopping()
+        # Nobody asks parts that are being closed.
+        await self._server.close()
         failed = self._backend.failed()
         self._backend.stop()
         with suppress(TimeoutError):
@@ -251,8 +278,7 @@ class Daemon:
         if not self._backend.ended():
             self._log.error("stop-failed", reason="a queue thread did not end")
             return 1
-        rehearsal = (self._reloading.settings.pflog_interface or "").startswith("file:")
-        if not self._stopped_by and (rehearsal or not failed):
+        if not self._stopped_by and (self._rehearses or not failed):
             # A rehearsal has come to the end of its file, or to where it is damaged: this is what it was for.
             await self._report.write()
         if failed:

@@ -130,7 +130,7 @@ class _Process:
             # While privileges are there; nobody waits for it.
             look = Look(settings)
             privileges.raise_priority()
-            warnings, closed = self._give_up(daemon.readable())
+            warnings, closed = self._give_up(daemon.readable(), daemon.removable())
             following: list[asyncio.Task[None]] = []
 
             def ready_and_said() -> None:
@@ -159,14 +159,16 @@ class _Process:
             if look is not None:
                 look.close()
 
-    def _give_up(self, readable: list[Path]) -> tuple[list[str], list[tuple[Path, str]]]:
+    def _give_up(
+        self, readable: list[Path], removable: list[Path],
+    ) -> tuple[list[str], list[tuple[Path, str]]]:
         """Warnings, and what cannot be read from now on."""
         sandbox.load()
         warnings = privileges.give_up(self._settings.user)
         closed = find_unreadable(self._settings)
         if self._settings.no_sandbox:
             return [*warnings, "no sandbox"], closed
-        return warnings + sandbox.enter([*sandbox.program(), *readable]), closed
+        return warnings + sandbox.enter([*sandbox.program(), *readable], removable), closed
 
     def _start_broker(self) -> Broker | None:
         # The broker becomes the same user: who that cannot be is said once, by us.

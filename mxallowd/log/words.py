@@ -126,6 +126,11 @@ LINES: tuple[Line, ...] = (
          "after SIGHUP: these options have changed, but the old values hold until mxallowd is restarted"),
     Line("reload-failed where= reason=", ERROR,
          "after SIGHUP: the configuration is invalid, cannot be read, or is still being written. The old one holds"),
+    # the control socket
+    Line("control reason=", WARNING,
+         "at the start: the control socket cannot be made, or another mxallowd serves it; mxallowd runs without one"),
+    Line("by-hand user=UID log-level=", INFO,
+         "the user with this id has changed the level of the log by the control socket; it holds until a reload"),
     # the system
     Line("config where= reason=", WARNING, "the configuration file has an unknown option, which is ignored"),
     Line("pid-file reason=", WARNING,

@@ -1,0 +1,225 @@
+"""One connection: HTTP/1.1 (RFC 9112) on asyncio streams, parsed by h11, and strict before that.
+
+A head is collected here until its empty line, within a bound and a time, and looked at as bytes: a line that ends by LF
+alone, a CR within a line, a zero byte and a folded line are refused, since readers differ about them. Then h11 parses
+it. A body has one Content-Length; Transfer-Encoding is refused, with it or without. After any fault the connection is
+closed, since nobody knows where the next request would begin.
+
+Which way it fails: a client that is slow, sends too much or what is none is refused and closed. Nothing else waits.
+"""
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from http import HTTPStatus
+
+import h11
+
+from mxallowd.control.exchange import JSON, RequestError, Response
+from mxallowd.control.routes import WrongMethod
+
+MAX_HEAD = 16_384  # bytes of request line and header fields
+MAX_FIELDS = 64
+MAX_BODY = 524_288  # bytes; 1,000 entries with notes
+IDLE_S = 60.0  # without a request
+HEAD_S = 10.0  # from the first byte of a head to its last
+BODY_S = 20.0
+WRITE_S = 20.0  # until a client has taken what was written
+LINGER_S, LINGER_BYTES = 1.0, 1 << 20  # what a refused client still sends is read, so that it reads why
+LONGEST_DIGITS = 9
+_LOWERED = b"content-length", b"transfer-encoding"
+
+Answer = Callable[[str, str, bytes | None], Awaitable[Response]]
+"""Method, target, body (None: there is none) -> response. Raises RequestError."""
+
+
+class Wire:
+    """A connection, request after request."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._rest = bytearray()  # bytes that came after what was parsed so far
+        self.waits = True  # for a request: nothing is lost if it is closed now
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer requests until one side ends the connection. Raises OSError, TimeoutError."""
+        self._reader, self._writer = reader, writer
+        connection = h11.Connection(h11.SERVER, MAX_HEAD)
+        while True:
+            try:
+                request = await self._request(connection)
+                if request is None:
+                    return
+                method, target, length = request
+                body = await self._body(connection, length)
+                response = await self._answer(method, target, body)
+            except RequestError as error:
+                await self._refuse(connection, error)
+            else:
+                await self._respond(connection, response)
+            if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
+                return
+            connection.start_next_cycle()
+            self.waits = True
+
+    # ---- what comes in
+
+    async def _request(self, connection: h11.Connection) -> tuple[str, str, int] | None:
+        """Method, target, and length of the body (-1: it has none); None: there comes no request any more."""
+        head = await self._head()
+        if head is None:
+            return None
+        self.waits = False
+        try:
+            connection.receive_data(head)
+            request = connection.next_event()
+        except h11.RemoteProtocolError as error:
+            raise _bad(str(error), error.error_status_hint) from None
+        if not isinstance(request, h11.Request):
+            raise _bad("the request is incomplete")
+        if len(request.headers) > MAX_FIELDS:
+            raise RequestError(431, "too-large", f"the request has more than {MAX_FIELDS} header fields")
+        fields = [(name, value) for name, value in request.headers if name in _LOWERED]
+        if any(name == b"transfer-encoding" for name, _ in fields):
+            raise _bad("Transfer-Encoding is not taken: give the length of the body by Content-Length")
+        # h11 takes the length as often as it likes, if it is the same.
+        if head.lower().count(b"\r\ncontent-length:") > 1 or any(b"," in value for _, value in fields):
+            raise _bad("Content-Length stands twice")
+        length = -1
+        if fields:
+            text = fields[0][1]
+            if len(text) > LONGEST_DIGITS or int(text) > MAX_BODY:
+                raise RequestError(413, "too-large", f"the body has more than {MAX_BODY} bytes")
+            length = int(text)
+        return request.method.decode("ascii"), request.target.decode("ascii"), length
+
+    async def _head(self) -> bytes | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (HEAD_S if self._rest else IDLE_S)
+        looked = 0
+        while True:
+            _check(self._rest, looked)
+            end = self._rest.find(b"\r\n\r\n", max(0, looked - 3))
+            if end > MAX_HEAD - 4 or (end < 0 and len(self._rest) > MAX_HEAD):
+                raise RequestError(431, "too-large", f"the head of the request has more than {MAX_HEAD} bytes")
+            if end >= 0:
+                head = bytes(self._rest[: end + 4])
+                del self._rest[: end + 4]
+                return head
+            looked = len(self._rest)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    more = await self._reader.read(MAX_HEAD)
+            except TimeoutError:
+                if not self._rest:
+                    return None
+                raise RequestError(408, "too-slow", f"the head did not come within {HEAD_S:.0f} seconds") from None
+            if not more:
+                if self._rest:
+                    raise _bad("the request ends in the middle of its head")
+                return None
+            if not self._rest:
+                deadline = loop.time() + HEAD_S
+                self.waits = False
+            self._rest += more
+
+    async def _body(self, connection: h11.Connection, length: int) -> bytes | None:
+        if connection.they_are_waiting_for_100_continue:
+            goes_on = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
+            await self._write(connection.send(goes_on))
+        try:
+            async with asyncio.timeout(BODY_S):
+                while len(self._rest) < length:
+                    more = await self._reader.read(65_536)
+                    if not more:
+                        raise _bad("the request ends in the middle of its body")
+                    self._rest += more
+        except TimeoutError:
+            raise RequestError(408, "too-slow", f"the body did not come within {BODY_S:.0f} seconds") from None
+        body = bytes(self._rest[: max(0, length)])
+        del self._rest[: max(0, length)]
+        if body:  # h11 takes nothing at all for the end of the connection
+            connection.receive_data(body)
+        while not isinstance(connection.next_event(), h11.EndOfMessage):
+            pass
+        return body if length >= 0 else None
+
+    # ---- what goes out
+
+    async def _refuse(self, connection: h11.Connection, error: RequestError) -> None:
+        fields = [("Allow", ", ".join(error.methods))] if isinstance(error, WrongMethod) else []
+        whole = connection.their_state is h11.DONE
+        if not whole:
+            fields.append(("Connection", "close"))
+        body = {"error": {"code": error.code, "message": str(error)}}
+        await self._respond(connection, Response(body, error.status), fields)
+        if not whole:
+            await self._linger()
+
+    async def _linger(self) -> None:
+        # A socket that is closed with something unread resets the connection.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                self._writer.write_eof()
+                left = LINGER_BYTES
+                while left > 0 and (some := await self._reader.read(65_536)):
+                    left -= len(some)
+
+    async def _respond(
+        self, connection: h11.Connection, response: Response, fields: list[tuple[str, str]] | None = None,
+    ) -> None:
+        headers = [("Content-Type", response.content_type), ("Cache-Control", "no-store"), *(fields or [])]
+        status = HTTPStatus(response.status)
+        if response.pieces is not None:
+            await self._stream(connection, h11.Response(
+                status_code=status, headers=headers, reason=status.phrase), response.pieces)
+            return
+        body = _encoded(response)
+        headers.append(("Content-Length", str(len(body))))
+        # One write: a client that reads once has all of it.
+        await self._write(
+            (connection.send(h11.Response(status_code=status, headers=headers, reason=status.phrase)) or b"")
+            + (connection.send(h11.Data(data=body)) or b"") + (connection.send(h11.EndOfMessage()) or b""))
+
+    async def _stream(self, connection: h11.Connection, head: h11.Response, pieces: AsyncIterator[bytes]) -> None:
+        await self._write(connection.send(head))
+        async for piece in pieces:
+            if piece:
+                await self._write(connection.send(h11.Data(data=piece)))
+            await asyncio.sleep(0)
+        await self._write(connection.send(h11.EndOfMessage()))
+
+    async def _write(self, data: bytes | None) -> None:
+        if data:
+            self._writer.write(data)
+        async with asyncio.timeout(WRITE_S):
+            await self._writer.drain()
+
+
+def _encoded(response: Response) -> bytes:
+    if isinstance(response.body, bytes):
+        return response.body
+    if isinstance(response.body, str) and response.content_type != JSON:
+        return response.body.encode()
+    return (json.dumps(response.body, ensure_ascii=True) + "\n").encode("ascii")
+
+
+def _bad(reason: str, status: int = 400) -> RequestError:
+    return RequestError(status, "bad-request", reason)
+
+
+def _check(head: bytearray, start: int) -> None:
+    """What came of a head from `start` on holds nothing that readers differ about. Raises RequestError."""
+    at = max(0, start - 1)
+    end = head.find(b"\r\n\r\n", max(0, start - 3))
+    found = bytes(head[at : end + 4 if end >= 0 else len(head)])
+    pairs = found.count(b"\r\n")
+    # A last CR may still get its LF; a first LF had its CR counted before.
+    if found.count(b"\n") - pairs - (at > 0 and found[:1] == b"\n" and head[at - 1] == 13):
+        raise _bad("a line ends by LF alone")
+    if found.count(b"\r") - pairs - found.endswith(b"\r"):
+        raise _bad("there is a CR within a line")
+    if b"\0" in found:
+        raise _bad("there is a zero byte in the head")
+    if b"\r\n " in found or b"\r\n\t" in found:
+        raise _bad("a header field is folded over two lines")

@@ -2,11 +2,11 @@
 
 Exit statuses: 0 all is well; 1 what was asked for is not so, or cannot be done; 2 a mistake in the command line; 3 the
 daemon cannot be reached or does not answer. `doctor` has its own: 0, 1 (warnings), 2 (broken).
+(Tuples, not data classes: those import what takes as long as all of the rest.)
 """
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import NamedTuple, Protocol, TextIO
 
 OK, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
 
@@ -31,8 +31,7 @@ class Daemon(Protocol):
         """Ask, and return the answer, whatever its status is. Raises Unreachable."""
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What a subcommand works with."""
 
     daemon: Daemon
@@ -41,8 +40,7 @@ class Context:
     err: TextIO
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A subcommand."""
 
     name: str

@@ -1,0 +1,80 @@
+"""What is printed: text for people, or the answer of the daemon as it is with --json.
+
+Names and notes come from strangers, so everything is made printable here: no answer controls a terminal.
+"""
+import json
+from collections.abc import Mapping, Sequence
+
+from mxallowd.ctl.command import Answer, Context
+from mxallowd.text import printable
+
+
+def failed(context: Context, answer: Answer) -> bool:
+    """Whether the daemon did not do what was asked (exit status NO); its reason has been printed then.
+
+    With --json the answer itself is printed too.
+    """
+    if answer.status < 400:
+        return False
+    if context.arguments.json:
+        show_json(context, answer.body)
+    context.err.write(f"mxallowctl: {printable(reason(answer))}\n")
+    return True
+
+
+def reason(answer: Answer) -> str:
+    """Why the daemon did not do it."""
+    error = answer.body.get("error") if isinstance(answer.body, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return str(message) if message else f"the daemon answered with status {answer.status}"
+
+
+def show_json(context: Context, document: object) -> None:
+    """Print one document in one line, in ASCII."""
+    context.out.write(json.dumps(document) + "\n")
+
+
+def show(context: Context, line: str = "") -> None:
+    """Print one line of text; what is not printable in it is escaped."""
+    context.out.write(f"{printable(line)}\n")
+
+
+def warn(context: Context, line: str) -> None:
+    """Print one line about what is not as it should be."""
+    context.err.write(f"mxallowctl: {printable(line)}\n")
+
+
+def columns(context: Context, rows: Sequence[Sequence[object]]) -> None:
+    """Print rows in columns; numbers stand to the right."""
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    right = [all(isinstance(row[number], int) for row in rows) for number in range(len(widths))]
+    for row in cells:
+        line = "  ".join(
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True))
+        context.out.write(line.rstrip() + "\n")
+
+
+def duration(seconds: object) -> str:
+    """Seconds as people say them: `45 s`, `12 min`, `7 h 59 min`, `3 d 4 h`."""
+    if not isinstance(seconds, int | float):
+        return "?"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86_400
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 24:
+        return f"{hours} h {minutes % 60} min"
+    return f"{days} d {hours % 24} h"
+
+
+def value(document: object, *keys: str) -> object:
+    """What stands in a document below these keys; None where it does not."""
+    for key in keys:
+        if not isinstance(document, Mapping):
+            return None
+        document = document.get(key)
+    return document

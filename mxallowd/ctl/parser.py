@@ -1,0 +1,62 @@
+"""The command line of mxallowctl. The parser of one command is made from it alone, so no other is imported."""
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from mxallowd import __version__
+from mxallowd.ctl.client import DEFAULT_SOCKET
+from mxallowd.ctl.command import USAGE, Command
+from mxallowd.text import printable
+
+STATUSES = ("Exit status: 0 all is well; 1 what was asked for is not so (an unknown address), or cannot be done; "
+            "2 a mistake in the command line; 3 the daemon cannot be reached or does not answer.")
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose mistakes are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, in one line, and end with status 2."""
+        self.exit(USAGE, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
+
+
+def _common(parser: argparse.ArgumentParser, *, suppressed: bool) -> None:
+    """What each command has; before its name or behind it."""
+    parser.add_argument(
+        "--socket", metavar="PATH", default=argparse.SUPPRESS if suppressed else DEFAULT_SOCKET,
+        help=f"control socket of the daemon, its --control (default: {DEFAULT_SOCKET})",
+    ).complete = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # type: ignore[attr-defined]  # for shtab
+    parser.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS if suppressed else False,
+        help="print the answer as JSON, with keys that stay")
+
+
+def build(commands: Iterable[Command]) -> Parser:
+    """The parser of these commands."""
+    parser = Parser(
+        prog="mxallowctl", allow_abbrev=False, description="Asks and changes a running mxallowd.", epilog=STATUSES)
+    _common(parser, suppressed=False)
+    parser.add_argument("--version", action="version", version=f"mxallowctl {__version__}")
+    # With a name of the program that is given, argparse makes no formatter, which would ask for the terminal's size.
+    several = parser.add_subparsers(dest="command", metavar="COMMAND", prog="mxallowctl", required=True)
+    for command in commands:
+        one = several.add_parser(
+            command.name, help=command.help, description=f"{command.help[:1].upper()}{command.help[1:]}.",
+            epilog=f"example:\n  {command.example}", allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter)
+        _common(one, suppressed=True)
+        command.arguments(one)
+    return parser
+
+
+def command_of(words: Sequence[str]) -> str | None:
+    """The name of the command in a command line; None: there is none."""
+    takes_next = False
+    for word in words:
+        if takes_next:
+            takes_next = False
+        elif word == "--socket":
+            takes_next = True
+        elif not word.startswith("-"):
+            return word
+    return None

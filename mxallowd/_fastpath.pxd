@@ -9,6 +9,7 @@ No GIL, no allocation, no lock, no input or output. A batch passes in three roun
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd.engine._address cimport Address
+from mxallowd.engine._networks cimport Networks, NetworkSet
 from mxallowd.engine._packet cimport BATCH, Packet
 from mxallowd.engine._refused cimport Refused, RefusedShard
 from mxallowd.engine._ring cimport Ring, RingState
@@ -20,10 +21,13 @@ cdef enum Outcome:
     FAKE_NEW = 0    # met a fake server and was whitelisted              accept
     FAKE_KNOWN      # met a fake server and was whitelisted already      accept
     FAKE_NO_HOST    # met a fake server, from no host's address          accept: the fake refuses it anyway
+    FAKE_DENIED     # met a fake server, and a list denies it            accept: so does the fake; it is not whitelisted
     REAL_FIRST      # whitelisted, first time at a real server           accept
     REAL_AGAIN      # whitelisted, was at a real server before           accept
+    REAL_ALLOWED    # at a real server, and a list allows it             accept
     REAL_UNTOLD     # not whitelisted, while the queue overflows        accept: its contact may be among what was lost
     REAL_REFUSED    # not whitelisted                                    drop
+    REAL_DENIED     # at a real server, and a list denies it             drop, whatever else is true
     OTHER           # no server of ours, or one of us is the source      accept: not ours to judge
     NO_SYN          # no connection attempt                              accept: it may be a connection's middle
     UNPARSED        # malformed                                          accept: a bug of ours must not lose mail
@@ -48,6 +52,7 @@ cdef struct RuleSet:            # never changed once published
     uint64_t mask               # slots - 1; a power of two
     int probes                  # how far from its slot a server may sit; all are asked, so no branch depends on it
     Server *slots
+    const NetworkSet *networks  # of the lists; NULL: there are none, and nothing is asked
 
 cdef struct Path:               # all that one queue thread needs
     RuleSet *rules              # published by the main thread
@@ -60,19 +65,21 @@ cdef struct Path:               # all that one queue thread needs
     RingState *ring
     uint64_t lenient_until_us   # until then nobody is refused: contacts may have passed unseen
     RefusedShard *refused       # where this thread notes refused hosts; NULL: each refusal is an event
+    RefusedShard *listed        # the same of hosts that lists deny or allow; NULL: each packet of them is an event
     uint64_t outcomes[<int> OUTCOMES]
     # The batch under way.
     Lookups lookups
     Address destinations[<int> BATCH]
     uint8_t parses[<int> BATCH]
     uint16_t roles[<int> BATCH]         # as Server.role
+    uint8_t listings[<int> BATCH]       # what the lists say of the sources: Listed of _networks.pxd
     uint64_t added[8]           # a bit by their hashes for the hosts that this batch has added
     uint64_t limit              # of the ring for any event, and for pressing ones
     uint64_t limit_pressing
     uint64_t limit_refused
 
 cdef inline bint drops(uint8_t outcome) noexcept nogil:
-    return outcome == REAL_REFUSED
+    return (outcome == REAL_REFUSED) | (outcome == REAL_DENIED)
 
 # What renews an entry: bits.
 cdef enum:
@@ -87,6 +94,7 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil
 
 cdef class Rules:
     cdef RuleSet set
+    cdef readonly Networks networks     # which the set points into
     cdef int insert(self, const Address *address, uint64_t role) noexcept
     cdef int arrange(self, list servers, numbers) except -1
 
@@ -96,5 +104,6 @@ cdef class Fastpath:
     cdef readonly Table table
     cdef readonly Ring ring
     cdef readonly Refused refused
+    cdef readonly Refused listed
     cdef list published         # rule sets that the thread may still look at; the last is the current one
     cdef bint owned_by_thread   # a queue thread has it: only that thread may decide

@@ -1,6 +1,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, final
 
+from mxallowd.engine._networks import Networks
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
@@ -8,7 +9,7 @@ from mxallowd.engine._table import Table
 RENEW: Final[Mapping[str, int]]
 """What restarts the time of an entry that has lost an eighth of it, by the words of the option `renew`."""
 OUTCOME_NAMES: Final[tuple[str, ...]]
-"""Names of the outcomes of a decision, indexed by their number; of them only "real-refused" drops the packet."""
+"""Names of the outcomes of a decision, indexed by their number; of them "real-refused" and "real-denied" drop it."""
 
 @final
 class Rules:
@@ -16,29 +17,34 @@ class Rules:
 
     def __new__(
         cls, fake: Sequence[bytes], real: Sequence[bytes], lifetime_s: int, numbers: Mapping[bytes, int] | None = None,
-        *, renew: int = 0,
+        *, renew: int = 0, networks: Networks | None = None,
     ) -> Rules:
         """Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
 
-        `numbers` are those of Refused.number_of, by address; 255 where one is missing. `renew` is one of RENEW. Raises
+        `numbers` are those of Refused.number_of, by address; 255 where one is missing. `renew` is one of RENEW; `networks`
+        are those of the lists. Raises
         ValueError on an address of another length, a lifetime outside 1 to 2**29 seconds, or a number outside 0 to 255.
         """
+
+    networks: Networks | None
 
 @final
 class Fastpath:
     """The decision for one queue: it writes one shard of the table and one ring of events."""
 
     def __new__(
-        cls, table: Table, ring: Ring, rules: Rules, *, shard: int = 0, queue: int = 0, refused: Refused | None = None
+        cls, table: Table, ring: Ring, rules: Rules, *, shard: int = 0, queue: int = 0, refused: Refused | None = None,
+        listed: Refused | None = None,
     ) -> Fastpath:
         """`queue` is the number that events carry. Refused hosts are noted in shard `shard` of `refused`.
 
-        Without `refused` each refusal is an event. Raises IndexError on a shard that the table or `refused` does not
+        Without `refused` each refusal is an event; `listed` is the same for hosts that lists deny or allow. Raises IndexError on a shard that the table or `refused` does not
         have.
         """
     table: Table
     ring: Ring
     refused: Refused | None
+    listed: Refused | None
     def tell_evicted(self) -> None:
         """Write an EVICTED event for each live host that makes room, for who keeps a copy of the whitelist.
 

@@ -7,11 +7,12 @@ from libc.string cimport memcpy, memset
 
 from mxallowd.engine._address cimport Address, is_host, is_loopback
 from mxallowd.engine._headers cimport PARSE_NO_SYN, PARSE_OK, parse_packets, source_port
+from mxallowd.engine._networks cimport DENIED, UNLISTED, Networks, networks_look_up_all
 from mxallowd.engine._packet cimport Packet
 from mxallowd.engine._refused cimport MOST_SERVERS, Refused, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
-    ACCEPTED, EVICTED, MALFORMED, REFUSED, RENEWED, WHITELISTED, Event, Ring, ring_claim_below, ring_limit,
-    ring_limit_refused, ring_publish)
+    ACCEPTED, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, REFUSED, RENEWED, WHITELISTED, Event, Ring,
+    ring_claim_below, ring_limit, ring_limit_refused, ring_publish)
 from mxallowd.engine._shard cimport (
     LATEST_US, LIVE, PROVEN, TOUCHED, USED, Entry, Lookups, Shard, is_full, shard_expire, shard_find, shard_hash_all,
     shard_insert, shard_locate_all, shard_look_elsewhere, shard_mark, shard_prefetch_all, shard_renew, shard_touch,
@@ -22,8 +23,8 @@ from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, count_up, load6
 # What `renew` of the settings comes to.
 RENEW = {"never": 0, "contact": BY_CONTACT, "use": BY_USE, "both": BY_CONTACT | BY_USE}
 OUTCOME_NAMES = (
-    "fake-new", "fake-known", "fake-no-host", "real-first", "real-again", "real-untold", "real-refused", "other",
-    "no-syn", "malformed")
+    "fake-new", "fake-known", "fake-no-host", "fake-denied", "real-first", "real-again", "real-allowed", "real-untold",
+    "real-refused", "real-denied", "other", "no-syn", "malformed")
 
 # Bytes of a malformed packet that an event carries.
 cdef enum:
@@ -237,6 +238,37 @@ cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogi
     return REAL_FIRST
 
 
+cdef void tell_listed(Path *path, int kind, const Packet *packet, int at) noexcept nogil:
+    """An event for the first packet of a host that a list knows, and one a minute, as of refused hosts."""
+    cdef uint32_t attempts = 1
+    if path.listed != NULL:
+        attempts = refused_note(
+            path.listed, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> (path.roles[at] >> NUMBER_SHIFT),
+            source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
+    if attempts:
+        report(path, kind, False, packet, at, 0, attempts if path.listed != NULL else 0)
+
+
+cdef Outcome decide_listed(Path *path, const Packet *packet, int at) noexcept nogil:
+    """A packet to a server whose source a list denies, or allows at a real server."""
+    cdef Found found
+    # Programs of this host, which no list shuts out.
+    if is_loopback(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
+        return decide_rare(path, packet, at)
+    if path.listings[at] == DENIED:
+        tell_listed(path, LIST_DENIED, packet, at)
+        return FAKE_DENIED if path.roles[at] & ROLE == FAKE else REAL_DENIED
+    found = find_source(path, packet.now_us, at)
+    if found.shard == NULL:
+        tell_listed(path, LIST_ALLOWED, packet, at)
+        return REAL_ALLOWED
+    # It is whitelisted as well, and has used that: its entry must not look as if it had not.
+    renew(path, packet, at, &found)
+    if found.number and not found.state & USED and shard_mark(found.shard, found.number, found.state, USED):
+        report(path, ACCEPTED, True, packet, at, until_of(load64(&found.shard.entries[found.number].state, RELAXED)))
+    return REAL_ALLOWED
+
+
 cdef inline Outcome decide_one(
         Path *path, const RuleSet *rules, const Shard *own, bint alone, const Packet *packet, int at) noexcept nogil:
     # The most frequent first; decide_rare() alone would be right, too.
@@ -244,6 +276,9 @@ cdef inline Outcome decide_one(
         if path.parses[at] == PARSE_OK:
             return OTHER
         return NO_SYN if path.parses[at] == PARSE_NO_SYN else decide_malformed(path, packet, path.parses[at])
+    # At a fake server it makes no difference that a list allows the source.
+    if path.listings[at] != UNLISTED and (path.listings[at] == DENIED or path.roles[at] & ROLE == REAL):
+        return decide_listed(path, packet, at)
     if changes_nothing(path, rules, own, packet.now_us, at):
         return FAKE_KNOWN if path.roles[at] & ROLE == FAKE else REAL_AGAIN
     if is_unknown(path, at) and (alone or not path.lookups.elsewhere[at]):
@@ -272,6 +307,10 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     # While the memory comes.
     for i in range(count):
         path.roles[i] = role_of(rules, &path.destinations[i])
+    if rules.networks != NULL:
+        networks_look_up_all(rules.networks, path.lookups.host, count, path.listings)
+    else:
+        memset(path.listings, UNLISTED, sizeof(path.listings))
     shard_locate_all(own, &path.lookups, count)
     if not alone:
         memset(path.lookups.elsewhere, 0, sizeof(path.lookups.elsewhere))
@@ -313,7 +352,7 @@ cdef uint64_t number_in(numbers, address) except? 0:
 
 @cython.final
 cdef class Rules:
-    def __cinit__(self, fake, real, lifetime_s, numbers=None, *, renew=0):
+    def __cinit__(self, fake, real, lifetime_s, numbers=None, *, renew=0, Networks networks=None):
         cdef Py_ssize_t slots = 8
         cdef bytes address
         cdef uint64_t fresh_us
@@ -334,6 +373,9 @@ cdef class Rules:
         fresh_us = self.set.lifetime_us - self.set.lifetime_us // RENEWED_PARTS
         self.set.fresh_us[<int> FAKE] = fresh_us if renew & BY_CONTACT else 0
         self.set.fresh_us[<int> REAL] = fresh_us if renew & BY_USE else 0
+        self.networks = networks
+        if networks is not None and len(networks):
+            self.set.networks = &networks.set
         self.arrange(list(servers.items()), {} if numbers is None else numbers)
 
     cdef int arrange(self, list servers, numbers) except -1:
@@ -377,8 +419,11 @@ cdef class Rules:
 cdef class Fastpath:
     def __cinit__(
             self, Table table not None, Ring ring not None, Rules rules not None, *, shard=0, queue=0,
-            Refused refused=None):
+            Refused refused=None, Refused listed=None):
         table.shard_at(shard)
+        if listed is not None:
+            self.path.listed = listed.shard_at(shard)
+        self.listed = listed
         if refused is not None:
             self.path.refused = refused.shard_at(shard)
         self.refused = refused

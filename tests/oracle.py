@@ -5,7 +5,7 @@ Nothing of the package is imported here. Addresses are 16 bytes, IPv4 in IPv4-ma
 from dataclasses import dataclass
 
 MAPPED = bytes(10) + b"\xff\xff"
-DROPPED = "real-refused"
+DROPPED, DENIED = "real-refused", "real-denied"
 
 
 class Malformed(ValueError):
@@ -326,7 +326,8 @@ class Oracle:
     ) -> None:
         self.whitelist = whitelist
         self.blocked = 0
-        self.renewed = False
+        self.renewed = self.used = False
+        self.lists: list[tuple[bool, bytes, int]] = []
         self.publish(fake, real, lifetime_s, renew)
 
     def publish(self, fake: list[bytes], real: list[bytes], lifetime_s: int, renew: str = "never") -> None:
@@ -334,12 +335,21 @@ class Oracle:
         self.fake, self.real, self.lifetime_us, self.renew = fake, real, lifetime_s * 1_000_000, renew
         self.fresh_us = self.lifetime_us - self.lifetime_us // 8
 
-    def decide(self, packet: bytes, now_us: int, shard: int = 0) -> str:
-        """The outcome of a packet that arrived at `now_us`; it is dropped where that is DROPPED.
+    def listed(self, source: bytes) -> str:
+        """What `lists` say, (denied, first address, length of 128 bits): the longest holds, deny of equal ones."""
+        number = int.from_bytes(source, "big")
+        found = [(length, denied) for denied, first, length in self.lists
+                 if (number ^ int.from_bytes(first, "big")) >> (128 - length) == 0
+                 and source.startswith(MAPPED) == (first.startswith(MAPPED) and length >= 96)]
+        return ("deny" if max(found)[1] else "allow") if found else ""
 
-        `renewed` is then whether it has restarted the time of an entry.
+    def decide(self, packet: bytes, now_us: int, shard: int = 0) -> str:
+        """The outcome of a packet that arrived at `now_us`; it is dropped where that is DROPPED or DENIED.
+
+        `renewed` is then whether it has restarted the time of an entry, `used` whether an allowed host used its own
+        entry for the first time.
         """
-        self.renewed = False
+        self.renewed = self.used = False
         try:
             source, destination = addresses(packet)
         except Malformed:
@@ -353,7 +363,13 @@ class Oracle:
             return "other"
         ours = source in self.fake or source in self.real
         entry = self.whitelist.find(source, now_us)
+        listed = "" if ours or is_loopback(source) else self.listed(source)
+        if listed == "deny":
+            self.blocked += not fake
+            return "fake-denied" if fake else DENIED
         if entry is None:
+            if not fake and listed == "allow":
+                return "real-allowed"
             if not fake:
                 if ours or is_loopback(source):
                     return "other"
@@ -368,4 +384,7 @@ class Oracle:
             source, now_us + self.lifetime_us, now_us, shard, due=due, fake=fake)
         if fake:
             return "fake-known"
+        if listed == "allow":
+            self.used = self.whitelist.mark_used(source, now_us)
+            return "real-allowed"
         return "real-first" if self.whitelist.mark_used(source, now_us) else "real-again"

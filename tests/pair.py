@@ -6,14 +6,17 @@ from typing import NamedTuple
 
 from mxallowd._fastpath import OUTCOME_NAMES, RENEW, Fastpath, Rules
 from mxallowd.engine._headers import REASONS
+from mxallowd.engine._networks import Networks
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from tests import oracle
-from tests.oracle import DROPPED, Oracle, Whitelist
+from tests.oracle import DENIED, DROPPED, Oracle, Whitelist
 from tests.strategies import FAKE, REAL
 
 WHITELISTED, ACCEPTED, REFUSED, MALFORMED, RENEWED = 1, 2, 3, 4, 5  # Kind in _ring.pxd
-KINDS = {"fake-new": WHITELISTED, "real-first": ACCEPTED, "real-refused": REFUSED, "malformed": MALFORMED}
+LIST_DENIED, LIST_ALLOWED = 9, 10
+KINDS = {"fake-new": WHITELISTED, "real-first": ACCEPTED, "real-refused": REFUSED, "malformed": MALFORMED,
+         "real-denied": LIST_DENIED, "fake-denied": LIST_DENIED}
 LIFETIME_S = 1
 QUEUE = 23
 NO_FD = -1  # nobody sleeps on these rings, so nobody is woken
@@ -52,6 +55,12 @@ def expected_event(kind: int, packet: bytes, now_us: int, until_us: int, queue: 
     return Event(kind, 0, queue, 0, now_us, source, destination, until_us)
 
 
+def source_of(packet: bytes) -> bytes:
+    """The source as the decision takes it."""
+    source, _ = oracle.addresses(packet)
+    return bytes(16) if packet[0] >> 4 == 6 and source.startswith(oracle.MAPPED) else source
+
+
 class Pair:
     """A table with a fast path a shard, and the oracle beside it."""
 
@@ -70,7 +79,11 @@ class Pair:
         for packet in batch:
             outcome = self.oracle.decide(packet, now_us, shard)
             wanted.append(outcome)
-            for kind in [RENEWED] * self.oracle.renewed + ([KINDS[outcome]] if outcome in KINDS else []):
+            kinds = [RENEWED] * self.oracle.renewed + ([KINDS[outcome]] if outcome in KINDS else [])
+            if outcome == "real-allowed":
+                listed = self.oracle.whitelist.find(source_of(packet), now_us)
+                kinds += [ACCEPTED] * self.oracle.used if listed else [LIST_ALLOWED]
+            for kind in kinds:
                 entry = None
                 if kind in (WHITELISTED, ACCEPTED, RENEWED):
                     entry = self.oracle.whitelist.find(oracle.addresses(packet)[0], now_us)
@@ -82,10 +95,16 @@ class Pair:
         self.outcomes.update(wanted)
         return outcomes
 
-    def publish(self, fake: list[bytes], real: list[bytes], lifetime_s: int, renew: str = "never") -> None:
+    def publish(
+        self, fake: list[bytes], real: list[bytes], lifetime_s: int, renew: str = "never",
+        lists: Sequence[tuple[bool, bytes, int]] = (),
+    ) -> None:
+        """Let other rules hold; `lists` are (denied, first address, length of 128 bits)."""
+        networks = Networks(b"".join(struct.pack("=16sBB", first, length, denied) for denied, first, length in lists))
         for path in self.paths:
-            path.publish(Rules(fake, real, lifetime_s, renew=RENEW[renew]))
+            path.publish(Rules(fake, real, lifetime_s, renew=RENEW[renew], networks=networks))
         self.oracle.publish(fake, real, lifetime_s, renew)
+        self.oracle.lists = list(lists)
 
     def check_counters(self, now_us: int) -> None:
         """The three counters of the contract, and the packets by outcome."""
@@ -93,7 +112,7 @@ class Pair:
         for path in self.paths:
             totals.update(path.counters())
         assert totals == {name: self.outcomes[name] for name in OUTCOME_NAMES}
-        assert totals[DROPPED] == self.oracle.blocked
+        assert totals[DROPPED] + totals[DENIED] == self.oracle.blocked
         self.table.sweep(now_us)
         self.oracle.whitelist.sweep(now_us)
         assert self.table.counters() == self.oracle.whitelist.counters()

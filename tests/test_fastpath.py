@@ -28,6 +28,10 @@ def pair() -> Pair:
 batches = st.builds(
     lambda batch, times: batch * times, st.lists(plain_packets | packets, max_size=20), st.sampled_from((1, 1, 1, 9)))
 servers = st.lists(st.sampled_from(FAKE + REAL), max_size=4)
+# Single hosts, the networks of several, and of all.
+listed_networks = st.lists(st.tuples(
+    st.booleans(), st.sampled_from(HOSTS + NO_HOSTS + FAKE + [packed("0.0.0.0")]),
+    st.sampled_from((0, 96, 120, 124, 126, 127, 128))), max_size=5)
 
 
 class Step(NamedTuple):
@@ -36,13 +40,14 @@ class Step(NamedTuple):
     wait_us: int
     batch: list[bytes]
     shard: int
-    rules: tuple[list[bytes], list[bytes]] | None
+    rules: tuple[list[bytes], list[bytes], list[tuple[bool, bytes, int]]] | None
     proven: bytes | None
 
 
 steps = st.builds(
     Step, st.integers(0, 400_000) | st.sampled_from((0, 124_999, 125_000, 999_999, 1_000_000, 1_000_001)), batches,
-    st.integers(0, 2), st.none() | st.none() | st.none() | st.tuples(servers, servers),
+    st.integers(0, 2), st.none() | st.none() | st.none() | st.tuples(
+        servers, servers, listed_networks),
     st.none() | st.sampled_from(HOSTS))
 
 
@@ -59,7 +64,8 @@ def test_compiled_equals_oracle(
     for step in sequence:
         now_us += step.wait_us
         if step.rules:
-            pair.publish(*step.rules, LIFETIME_S, renew)
+            fake, real, lists = step.rules
+            pair.publish(fake, real, LIFETIME_S, renew, lists)
         if step.proven:
             assert pair.table.prove(step.proven, now_us) == pair.oracle.whitelist.prove(step.proven, now_us)
         pair.decide(step.batch, now_us, step.shard % shards)

@@ -19,6 +19,8 @@ cdef enum Kind:
     SWEPT = 6
     STOPPED = 7
     EVICTED = 8
+    LIST_DENIED = 9
+    LIST_ALLOWED = 10
 
 cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t kind

@@ -28,6 +28,8 @@ class Kind(IntEnum):
     RENEWED = 5  # source, listed, met a fake server or reached a real one again: the entry ends at until_us now
     SWEPT = 6  # the queue's thread has removed all expired entries
     EVICTED = 8  # source was listed and made room for another before its time
+    LIST_DENIED = 9  # source is denied by a list and tried a server; as REFUSED
+    LIST_ALLOWED = 10  # source is allowed by a list, not listed itself, and reached a real server; as REFUSED
     STOPPED = 7  # the queue's thread has ended; length is the errno, 0 after a stop
 
 

@@ -51,8 +51,8 @@ def _outcome(name: str, text: str) -> Counter:
 
 COUNTERS: tuple[Counter, ...] = (
     Counter("blocked", Part.DAEMON,
-            "packets to the real server that were dropped, each SYN that was sent again included: `real-refused`, or "
-            "`kernel-refused` where that is higher"),
+            "packets to the real server that were dropped, each SYN that was sent again included: `real-refused` and "
+            "`real-denied`, or `kernel-refused` where that is higher"),
     Counter("successful", Part.WHITELIST,
             "expired entries of hosts that had contacted the real server; children do not count"),
     Counter("direct-to-fake", Part.WHITELIST,
@@ -69,12 +69,17 @@ COUNTERS: tuple[Counter, ...] = (
     _outcome("fake-no-host",
              "the source of a contact with the fake server is an address that no remote host has (for example 0.0.0.0, "
              "loopback, link-local or multicast), or a server of the configuration; accepted, and not whitelisted"),
+    _outcome("fake-denied",
+             "a host that a list denies contacted the fake server; accepted, since the fake refuses it, and not "
+             "whitelisted"),
     _outcome("real-first", "a whitelisted host contacted the real server for the first time"),
     _outcome("real-again", "a whitelisted host contacted the real server again"),
+    _outcome("real-allowed", "a host that a list allows contacted the real server; accepted"),
     _outcome("real-untold",
              "a host that is not whitelisted contacted the real server while the queue overflows, or up to 0.6 seconds "
              "after; accepted, since its contact with the fake server may have passed unseen (`--on-overload accept`)"),
     _outcome("real-refused", "a host that is not whitelisted contacted the real server; dropped"),
+    _outcome("real-denied", "a host that a list denies contacted the real server; dropped"),
     _outcome("other",
              "the destination is no server of the configuration, or this host itself contacted the real server; "
              "accepted"),
@@ -149,7 +154,7 @@ def collect(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
         for name, value in part.items():
             sums[name] = sums.get(name, 0) + value
     # Where the kernel refuses by itself, it shows the daemon only a part of these packets and counts all of them.
-    sums["blocked"] = max(sums.get("real-refused", 0), sums.get("kernel-refused", 0))
+    sums["blocked"] = max(sums.get("real-refused", 0) + sums.get("real-denied", 0), sums.get("kernel-refused", 0))
     report = {counter.name: sums.pop(counter.name) for counter in COUNTERS if counter.name in sums}
     return report | sums
 

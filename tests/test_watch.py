@@ -73,7 +73,7 @@ def test_guard_and_thread_start_and_end_in_order() -> None:
     made.stop()
     made.close()
     assert calls == [
-        ("guard", "stdout", "nobody"), ("start", "23:1001", "24:1002"), ("thread", 7, 8), ("thread starts",),
+        ("guard", "stdout:text", "nobody"), ("start", "23:1001", "24:1002"), ("thread", 7, 8), ("thread starts",),
         ("tick",), ("thread ends",), ("thread ends",), ("close",)]
     assert made.heartbeats.main_loop == 1
     assert recorder.lines == []

@@ -98,7 +98,8 @@ class _Process:
 
     def _run(self, ready: Ready) -> int:
         memory.return_what_is_freed()
-        log, writer = open_log(stdout=self._settings.stdout, quiet=self._settings.quiet)
+        log, writer = open_log(
+            stdout=self._settings.stdout, quiet=self._settings.quiet, form=self._settings.log_format)
         try:
             for problem in self._loaded.warnings:
                 log.warning("config", where=problem.where, reason=problem.message)

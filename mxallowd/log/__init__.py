@@ -4,7 +4,7 @@
 """
 import logging
 
-from mxallowd.log.grammar import LOGGER, line_record
+from mxallowd.log.grammar import LOGGER, Form, line_record
 from mxallowd.log.handlers import STDOUT, StreamHandler, SyslogHandler
 from mxallowd.log.writer import Writer
 
@@ -12,8 +12,9 @@ from mxallowd.log.writer import Writer
 class Log:
     """Writes lines of the log's grammar. One object for the whole process; any thread may call it."""
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, form: Form = Form.TEXT) -> None:
         self._logger = logger
+        self._form = form
 
     def info(self, word: str, address: str | None = None, **values: object) -> None:
         """What happened to a connection, and the daemon's own steps."""
@@ -37,7 +38,7 @@ class Log:
             self._hand_over(level, word, address, values)
 
     def _hand_over(self, level: int, word: str, address: str | None, values: dict[str, object]) -> None:
-        self._logger.handle(line_record(level, word, address, values))
+        self._logger.handle(line_record(level, word, address, values, form=self._form))
 
     def takes_info(self) -> bool:
         """Whether lines of level info are written at all."""
@@ -48,12 +49,16 @@ class Log:
         self._logger.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
-def open_log(*, stdout: bool, quiet: bool) -> tuple[Log, Writer]:
-    """The process's log, to standard output or to syslog, and the writer to close at the end."""
+def open_log(*, stdout: bool, quiet: bool, form: str = "text") -> tuple[Log, Writer]:
+    """The process's log, to standard output or to syslog, and the writer to close at the end.
+
+    `form` is what --log-format says.
+    """
+    written = Form(form)
     logger = logging.getLogger(LOGGER)
     logger.propagate = False
-    writer = Writer(StreamHandler(STDOUT) if stdout else SyslogHandler())
+    writer = Writer(StreamHandler(STDOUT, written) if stdout else SyslogHandler(), form=written)
     logger.handlers[:] = [writer]
-    log = Log(logger)
+    log = Log(logger, written)
     log.set_quiet(quiet)
     return log, writer

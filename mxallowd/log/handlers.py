@@ -9,6 +9,7 @@ import select
 import socket
 import time
 
+from mxallowd.log.grammar import Form
 from mxallowd.process import broker
 
 SYSLOG_SOCKET = "/dev/log"
@@ -20,15 +21,17 @@ STDOUT = 1  # the descriptor: sys.stdout may be wrapped by then
 class StreamHandler(logging.Handler):
     """Lines to a file descriptor, with the local time stamp `dd.mm.yyyy HH:MM:SS - `, unbuffered."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, form: Form = Form.TEXT) -> None:
+        """A line of JSON gets no stamp: it has its time."""
         super().__init__()
         self._descriptor = descriptor
+        self._stamped = form is Form.TEXT
         self._rest = b""  # of a line that a full disk took a part of
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the whole line, waiting for room; raises OSError where nothing of it could be written."""
-        stamp = time.strftime("%d.%m.%Y %H:%M:%S", time.localtime(record.created))
-        line = f"{stamp} - {record.getMessage()}\n".encode("utf-8", "backslashreplace")
+        stamp = time.strftime("%d.%m.%Y %H:%M:%S - ", time.localtime(record.created)) if self._stamped else ""
+        line = f"{stamp}{record.getMessage()}\n".encode("utf-8", "backslashreplace")
         self._write()
         self._rest = line
         try:

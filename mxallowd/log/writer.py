@@ -9,7 +9,7 @@ import threading
 import time
 
 from mxallowd.errors import StartError
-from mxallowd.log.grammar import line_record, text_record
+from mxallowd.log.grammar import Form, line_record, text_record
 from mxallowd.process.threads import Thread
 
 # A few seconds of a busy log; some 300 bytes a line.
@@ -20,13 +20,15 @@ _END = None
 class Writer(logging.Handler):
     """The bounded queue and the thread behind it."""
 
-    def __init__(self, target: logging.Handler, capacity: int = CAPACITY) -> None:
+    def __init__(self, target: logging.Handler, capacity: int = CAPACITY, form: Form = Form.TEXT) -> None:
         super().__init__()
         self._target = target
+        self._form = form  # of what it writes itself
         # When, level and text. A record of logging takes five times as much, and a burst fills the queue with them.
         self._queue: queue.Queue[tuple[float, int, str] | None] = queue.Queue(capacity)
         self._count = threading.Lock()
         self._suppressed = 0
+        self.lost = 0  # since the start: lines that were left out, in whichever way
         # One that is stuck in a write does not hold up the end of the process.
         self._thread = Thread(self._run, "log")
 
@@ -46,6 +48,12 @@ class Writer(logging.Handler):
 
     def count_suppressed(self, lines: int) -> None:
         """Count lines that were not written."""
+        with self._count:
+            self._suppressed += lines
+            self.lost += lines
+
+    def _count_again(self, lines: int) -> None:
+        """The log could not say it: these are for the next time."""
         with self._count:
             self._suppressed += lines
 
@@ -81,14 +89,15 @@ class Writer(logging.Handler):
     def _run(self) -> None:
         while (line := self._queue.get()) is not _END:
             suppressed = self.take_suppressed()
-            if suppressed and not self._written(_gap(suppressed)):
+            if suppressed and not self._written(self._gap(suppressed)):
                 # Nor is the line tried: what stands behind a gap has to say so.
-                self.count_suppressed(suppressed + 1)
+                self._count_again(suppressed)
+                self.count_suppressed(1)
             elif not self._written(text_record(*line)):
                 self.count_suppressed(1)
         suppressed = self.take_suppressed()
         if suppressed:
-            self._written(_gap(suppressed))
+            self._written(self._gap(suppressed))
 
     def _written(self, record: logging.LogRecord) -> bool:
         try:
@@ -98,6 +107,5 @@ class Writer(logging.Handler):
             return False
         return True
 
-
-def _gap(lines: int) -> logging.LogRecord:
-    return line_record(logging.WARNING, "suppressed", None, {"lines": lines})
+    def _gap(self, lines: int) -> logging.LogRecord:
+        return line_record(logging.WARNING, "suppressed", None, {"lines": lines}, form=self._form)

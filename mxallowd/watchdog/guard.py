@@ -7,9 +7,10 @@ also logs, once, that the daemon's main loop hangs, since the daemon itself coul
 
     mxallowd.watchdog.guard HEARTBEATS PIDFD SINK USER WALLS QUEUE...
 
-Descriptors of the page and of the daemon, `stdout` or `syslog`, the user that both become (empty: the default), the
-descriptor of its way to the broker of the sandbox (-1: there is none; `open`: no sandbox), and the queues with the port
-ids of their sockets, NUMBER:PORT. It ends when its standard input does, which the daemon holds open.
+Descriptors of the page and of the daemon, `stdout` or `syslog` with the form of lines (as in `stdout:json`), the user
+that both become (empty: the default), the descriptor of its way to the broker of the sandbox (-1: there is none;
+`open`: no sandbox), and the queues with the port ids of their sockets, NUMBER:PORT. It ends when its standard input
+does, which the daemon holds open.
 
 It lives in the sandbox of the daemon, which it enters by itself, and may end one process: its parent.
 """
@@ -126,7 +127,8 @@ def main(words: list[str]) -> int:
             broker.use_inherited(int(walls), SYSLOG_SOCKET)
         sandbox.enter(sandbox.program(), signalled=daemon)
     beats = Heartbeats(int(heartbeats))
-    log, writer = open_log(stdout=sink == "stdout", quiet=False)
+    place, _, form = sink.partition(":")
+    log, writer = open_log(stdout=place == "stdout", quiet=False, form=form)
     writer.start()
     numbers = [(int(number), int(port_id)) for number, port_id in (queue.split(":") for queue in queues)]
     guard = Guard(beats, numbers, log)

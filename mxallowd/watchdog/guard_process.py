@@ -51,7 +51,7 @@ class GuardProcess:
                 self._process = subprocess.Popen(
                     command("mxallowd.watchdog.guard", str(self._heartbeats.fd), str(daemon), self._sink, self._user,
                             str(channel) if self._walls else NO_WALLS, *queues),
-                    stdin=subprocess.PIPE, stdout=None if self._sink == "stdout" else subprocess.DEVNULL,
+                    stdin=subprocess.PIPE, stdout=None if self._sink.startswith("stdout") else subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL, process_group=0,
                     pass_fds=(self._heartbeats.fd, daemon, *([channel] if channel >= 0 else [])))
             finally:

@@ -25,7 +25,7 @@ class Watch:
         self._wanted = not settings.no_watchdog
         self._no_guard = self._why_no_guard() if self._wanted else ""
         if self._wanted and not self._no_guard:
-            sink = "stdout" if settings.stdout else "syslog"
+            sink = f"{'stdout' if settings.stdout else 'syslog'}:{settings.log_format}"
             self._guard = GuardProcess(
                 self.heartbeats, sink, settings.user or "", log, walls=not settings.no_sandbox)
 

@@ -24,6 +24,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)  # each name once
     body: object = None  # parsed JSON; None: there was none
     user: int = -1  # who asks, by id; -1: nobody knows
+    accept: str = ""  # the header field; "": there was none
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@
     reloading   reads the configuration again
     report      writes the counters
     answers     what an operator can ask by the control socket
+    measures    what monitoring is told
     start       makes a process of all this
 
 No packet waits for anything here. If this loop stopped for good, verdicts would go on and events would be counted as
@@ -23,14 +24,17 @@ from mxallowd import __version__, backends
 from mxallowd.backends.handshakes import Handshakes
 from mxallowd.control.place import NoPlace, Place
 from mxallowd.control.server import Server
+from mxallowd.control.answers.metrics import Metrics
 from mxallowd.daemon.absence import Absence, Bypass
 from mxallowd.daemon.answers import Parts, answers
 from mxallowd.daemon.losses import Losses, defect, safely
+from mxallowd.daemon.measures import Measures
 from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
 from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
+from mxallowd.exporter.process import Exporter
 from mxallowd.log import Log
 from mxallowd.log.writer import Writer
 from mxallowd.mirrors import kernel
@@ -101,6 +105,11 @@ class Daemon:
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
+        self._measures = Measures(
+            lambda: self._reloading.settings, self._backend, self._report, writer, self._stress, self._mirrors,
+            None if settings.no_rdns_whitelist else rdns.fill)
+        self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready)
+        self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
         self._absence = Absence(self._backend, log)
         self._bypass = Bypass(log)
@@ -137,6 +146,8 @@ class Daemon:
     def removable(self) -> list[Path]:
         """Directories in which its parts remove files at the end."""
         return [self._place.path.parent] if self._place.listener else []
+        for exporter in self._exporters:
+            exporter.open()
 
     def readable(self) -> list[Path]:
         """What its parts read later, besides what belongs to the system."""
@@ -182,6 +193,9 @@ class Daemon:
         for handshakes in self._handshakes:
             handshakes.start()
         self._server.start()
+        for exporter in self._exporters:
+            exporter.start()
+        self._measures.serves = True
         self._greet()
         ready()
         self._supervisor.ready()
@@ -192,13 +206,13 @@ class Daemon:
         safely(self._backend.stop)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._pump.wait_for_end(), STOP_TIMEOUT_S)
-        for part in self._parts:
+        for part in [*self._parts, *self._exporters, self._measures]:
             safely(part.close)
 
     def close(self) -> None:
         """Give everything back where open() or what follows failed, and run() was never called."""
         self._place.release()
-        for part in self._parts:
+        for part in [*self._parts, *self._exporters, self._measures]:
             part.close()
         self._backend.close()
 
@@ -210,7 +224,7 @@ class Daemon:
         while True:
             await asyncio.sleep(TICK_S)
             safely(self._tick_backend)
-            for part in self._parts:
+            for part in [*self._parts, *self._exporters]:
                 safely(part.tick)
             safely(self._stress.look)
             self._losses.look()
@@ -267,6 +281,9 @@ class Daemon:
         self._supervisor.stopping()
         # Nobody asks parts that are being closed.
         await self._server.close()
+        for exporter in self._exporters:
+            exporter.close()
+        self._measures.close()
         failed = self._backend.failed()
         self._backend.stop()
         with suppress(TimeoutError):

@@ -51,6 +51,10 @@ class Report:
                 await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
         self._backend.table.sweep_main(self._backend.clock_us())
         await asyncio.gather(*(refresh() for refresh in self._refreshing))
+        return self.counted()
+
+    def counted(self) -> dict[str, int]:
+        """All counters by name, as they are: expired entries count among the others until somebody collects."""
         return counters.collect([
             *(fastpath.counters() for fastpath in self._backend.fastpaths), self._backend.table.counters(),
             self._backend.refused.counters(), self._backend.counters(),

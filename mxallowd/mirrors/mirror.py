@@ -188,6 +188,20 @@ class Mirror:
         """Its counters, since the start."""
         return self._counters | {"kernel-table-rejected": self._rejected.count}
 
+    @property
+    def name(self) -> str:
+        """Of its target."""
+        return self._target.name
+
+    @property
+    def fault(self) -> str:
+        """Why the target takes no changes now; "": it does."""
+        return self._fault
+
+    def in_step(self) -> bool:
+        """Whether the target takes changes, and no refilling is due."""
+        return not self._fault and not self._stale
+
     def fill(self) -> float:
         """How many hosts wait for the target, 1.0 being the bound."""
         return max(len(self._dirty), len(self._dirty_used)) / MAX_DIRTY

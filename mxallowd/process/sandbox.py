@@ -104,13 +104,15 @@ def _import_pyseccomp() -> Any:
 
 
 def enter(
-    readable: Iterable[Path], removable: Iterable[Path] = (), *, signalled: int = 0, alone: bool = False
+    readable: Iterable[Path], removable: Iterable[Path] = (), *, signalled: int = 0, alone: bool = False,
+    forbidden: Iterable[str] = (),
 ) -> list[str]:
     """Let Landlock and seccomp hold from now on; warnings about what the kernel does not have.
 
     `readable` are files and directories to be read besides those of the system; from the directories `removable` files
     may be removed. `signalled` is the one process that may get signals, this one by default. A process that is `alone`
-    starts no program, and may have UNIX sockets: it is the one whom others ask for them.
+    starts no program, and may have UNIX sockets: it is the one whom others ask for them. `forbidden` are further system
+    calls that it does not need.
     """
     # Nobody of the same user traces it, or reads its memory and its environment, either (prctl(2)).
     prctl(_PR_SET_DUMPABLE, 0)
@@ -121,7 +123,7 @@ def enter(
     except OSError as error:
         warnings.append(f"no Landlock: {error.strerror}")
     try:
-        _seccomp(signalled or os.getpid(), alone=alone)
+        _seccomp(signalled or os.getpid(), forbidden, alone=alone)
     except (OSError, RuntimeError, ImportError) as error:
         warnings.append(f"no seccomp: {error}")
     return warnings
@@ -162,7 +164,7 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
         os.close(descriptor)
 
 
-def _seccomp(signalled: int, *, alone: bool) -> None:
+def _seccomp(signalled: int, forbidden: Iterable[str], *, alone: bool) -> None:
     pyseccomp = _import_pyseccomp()
 
     listed = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
@@ -178,7 +180,7 @@ def _seccomp(signalled: int, *, alone: bool) -> None:
         forbid("clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # Its flags lie in memory, where no filter sees them. The C library then takes clone.
     listed.add_rule(pyseccomp.ERRNO(errno.ENOSYS), "clone3")
-    for name in FORBIDDEN:
+    for name in dict.fromkeys([*FORBIDDEN, *forbidden]):
         forbid(name)
     for name, place in OWN.items():
         forbid(name, pyseccomp.Arg(place, pyseccomp.NE, signalled))

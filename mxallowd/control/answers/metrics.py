@@ -1,0 +1,52 @@
+"""GET /metrics, /healthz and /readyz: what monitoring asks for, by the control socket and by --metrics.
+
+/healthz: does it work as it is? A restart is the remedy where it says no. /readyz: are mails decided as they should be,
+now? It says no during the start and the end, and while a table of the kernel is broken; waiting may be the remedy. Both
+answer 200 or 503, and their body says why not.
+"""
+from collections.abc import Callable, Mapping, Sequence
+
+from mxallowd.control.exchange import JSON, Request, Response, Route
+from mxallowd.metrics.exposition import OPENMETRICS, TEXT, render, wants_openmetrics
+from mxallowd.metrics.series import Value
+
+Reasons = Callable[[], Sequence[str]]
+"""Why not; none: it is so."""
+METRICS, HEALTH, READY = "metrics", "healthz", "readyz"
+
+
+class Metrics:
+    """The three answers. None of them waits for anything, and each takes well under a millisecond."""
+
+    def __init__(self, values: Callable[[], Mapping[str, Value]], unhealthy: Reasons, unready: Reasons) -> None:
+        """`values` are those of series.py, by name; what is unhealthy is not ready either."""
+        self._values = values
+        self._unhealthy = unhealthy
+        self._unready = unready
+
+    def routes(self) -> list[Route]:
+        """What can be asked."""
+        return [Route("GET", f"/{METRICS}", self._get_metrics), Route("GET", f"/{HEALTH}", self._get_health),
+                Route("GET", f"/{READY}", self._get_ready)]
+
+    def answer(self, what: str, accept: str = "") -> Response:
+        """The answer to METRICS, HEALTH or READY. `accept` is the field of that name."""
+        if what == METRICS:
+            openmetrics = wants_openmetrics(accept)
+            ill = bool(self._unhealthy())
+            values = {**self._values(), "healthy": int(not ill), "ready": int(not ill and not self._unready())}
+            return Response(render(values, openmetrics=openmetrics),
+                            content_type=OPENMETRICS if openmetrics else TEXT)
+        reasons = [*self._unhealthy(), *(self._unready() if what == READY else ())]
+        word = "ready" if what == READY else "healthy"
+        return Response({"status": f"not-{word}" if reasons else word, "reasons": reasons}, 503 if reasons else 200,
+                        JSON)
+
+    async def _get_metrics(self, request: Request) -> Response:
+        return self.answer(METRICS, request.accept)
+
+    async def _get_health(self, _: Request) -> Response:
+        return self.answer(HEALTH)
+
+    async def _get_ready(self, _: Request) -> Response:
+        return self.answer(READY)

@@ -1,0 +1,31 @@
+"""What goes over the two pipes between the daemon and its exporter.
+
+A request is one byte. Answers come in the order of requests: status of HTTP (2 bytes) and length (4 bytes) in native
+order, then UTF-8 text: the metrics in Prometheus' format 0.0.4, or a line of JSON. Three requests may wait for answers.
+"""
+import struct
+
+REQUESTS = {b"m": "metrics", b"h": "healthz", b"r": "readyz"}
+ANSWER = struct.Struct("=HI")
+MOST_WAITING = len(REQUESTS)  # of each one
+LONGEST = 1 << 20  # bytes of an answer
+
+
+def pack(status: int, text: str) -> bytes:
+    """An answer."""
+    body = text.encode()
+    return ANSWER.pack(status, len(body)) + body
+
+
+def unpack(data: bytearray) -> tuple[int, str] | None:
+    """Take the first answer from what has come; None: it is not there as a whole. Raises ValueError: it is none."""
+    if len(data) < ANSWER.size:
+        return None
+    status, length = ANSWER.unpack_from(data)
+    if length > LONGEST:
+        raise ValueError("an answer is longer than any")
+    if len(data) < ANSWER.size + length:
+        return None
+    body = bytes(data[ANSWER.size : ANSWER.size + length])
+    del data[: ANSWER.size + length]
+    return status, body.decode()

@@ -1,0 +1,238 @@
+"""The exporter: a process that gives the daemon's metrics by HTTP, and has no right to anything else.
+
+    mxallowd.exporter.server LISTENER USER WALLS
+
+The descriptor of a listening socket, the user that it becomes (empty: the default), and `walls` or `open` (no sandbox).
+It reads answers from standard input, writes requests to standard output (pipes.py), and ends when its input does.
+
+GET /metrics, /healthz and /readyz; one request a connection. Bounds: MOST connections, of which the oldest makes room
+for a newcomer, so slow clients keep nobody out; a head of MAX_HEAD bytes within HEAD_S; an answer is taken within
+WRITE_S. The daemon is asked for each of the three at most once in FRESH_S, however many clients there are.
+"""
+import asyncio
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from http import HTTPStatus
+
+import h11
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import CollectorRegistry
+
+from mxallowd.exporter.pipes import REQUESTS, unpack
+from mxallowd.process import sandbox
+from mxallowd.process.privileges import give_up
+from mxallowd.process.signals import SIGNALS
+
+MOST = 32
+MAX_HEAD, HEAD_S, WRITE_S = 8192, 5.0, 5.0
+FRESH_S, ANSWER_S = 0.1, 3.0
+LINGER_S = 0.5
+MEMORY = 512 << 20  # bytes of address space, of which Python itself maps much
+NO_MORE = ("socket", "socketpair", "connect", "bind", "listen", "execve", "execveat", "fork", "vfork")
+_JSON, _PLAIN = "application/json", "text/plain; charset=utf-8"
+_INDEX = "mxallowd: /metrics, /healthz, /readyz\n"
+Answer = tuple[int, str]
+
+
+class Daemon:
+    """The way to the daemon. One request of each kind is under way, whoever waits for it."""
+
+    def __init__(self, source: int, sink: int, ended: Callable[[], None]) -> None:
+        self._sink = sink
+        self._source = source
+        self._ended = ended
+        self._data = bytearray()
+        self._order: list[bytes] = []
+        self._asked: dict[bytes, asyncio.Future[Answer]] = {}
+        self._known: dict[bytes, tuple[float, Answer]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(source, self._read)
+
+    async def ask(self, verb: bytes) -> Answer:
+        """Status and text. Raises TimeoutError."""
+        known = self._known.get(verb)
+        if known is not None and self._loop.time() - known[0] < FRESH_S:
+            return known[1]
+        future = self._asked.get(verb)
+        if future is None:
+            future = self._asked[verb] = self._loop.create_future()
+            self._order.append(verb)
+            os.write(self._sink, verb)
+        return await asyncio.wait_for(asyncio.shield(future), ANSWER_S)
+
+    def _read(self) -> None:
+        more = os.read(self._source, 65_536)
+        if not more:
+            self._loop.remove_reader(self._source)
+            self._ended()
+            return
+        self._data += more
+        while (answer := unpack(self._data)) is not None:
+            verb = self._order.pop(0)
+            self._known[verb] = self._loop.time(), answer
+            self._asked.pop(verb).set_result(answer)
+
+
+class Collector:
+    """The daemon's series, and those of this process."""
+
+    def __init__(self, text: str, requests: dict[int, int], dropped: int) -> None:
+        self._text = text
+        self._requests = requests
+        self._dropped = dropped
+
+    def collect(self) -> Iterable[Metric]:
+        """All of them."""
+        yield from text_string_to_metric_families(self._text)
+        family = CounterMetricFamily(
+            "mxallowd_exporter_requests", "requests that the exporter has answered, by their status", labels=["status"])
+        for status, times in sorted(self._requests.items()):
+            family.add_metric([str(status)], times)
+        yield family
+        yield CounterMetricFamily(
+            "mxallowd_exporter_dropped", "connections that the exporter dropped to make room for others",
+            value=self._dropped)
+
+
+class Server:
+    """Serves HTTP on a listening socket."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._open: dict[asyncio.Task[None], None] = {}  # in their order
+        self._requests: dict[int, int] = {}
+        self._dropped = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a client."""
+        task = asyncio.current_task()
+        assert task is not None
+        while len(self._open) >= MOST:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.cancel()
+            self._dropped += 1
+        self._open[task] = None
+        try:
+            await self._answer(reader, writer)
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            # Gone, too slow, or in the way.
+            pass
+        finally:
+            self._open.pop(task, None)
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = h11.Connection(h11.SERVER, MAX_HEAD)
+        status, kind, body = 400, _PLAIN, "this is no request of HTTP/1.1\n"
+        extra: list[tuple[str, str]] = []
+        method = b"GET"
+        try:
+            async with asyncio.timeout(HEAD_S):
+                request = await _request(reader, connection)
+        except TimeoutError:
+            status, body = 408, "the request did not come in time\n"
+        except h11.RemoteProtocolError as error:
+            status = error.error_status_hint
+        else:
+            if request is None:
+                return
+            method = request.method
+            if method not in (b"GET", b"HEAD"):
+                status, body, extra = 405, "GET and HEAD alone\n", [("Allow", "GET, HEAD")]
+            else:
+                accept = b",".join(value for name, value in request.headers if name == b"accept").decode("latin-1")
+                status, kind, body = await self._found(request.target.decode("latin-1").partition("?")[0], accept)
+        self._requests[status] = self._requests.get(status, 0) + 1
+        data = body.encode()
+        headers = [("Content-Type", kind), ("Content-Length", str(len(data))), ("Connection", "close"),
+                   ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), *extra]
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
+        writer.write("\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if method == b"HEAD" else data))
+        async with asyncio.timeout(WRITE_S):
+            await writer.drain()
+            writer.write_eof()
+        # What a client still sends is read for a moment: with it unread, the end would be a reset.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while await reader.read(65_536):
+                    pass
+
+    async def _found(self, path: str, accept: str) -> tuple[int, str, str]:
+        """Status, type and text of a path."""
+        if path == "/":
+            return 200, _PLAIN, _INDEX
+        verb = next((verb for verb, name in REQUESTS.items() if path == f"/{name}"), None)
+        if verb is None:
+            return 404, _PLAIN, _INDEX
+        try:
+            status, text = await self._daemon.ask(verb)
+        except TimeoutError:
+            if path != "/metrics":
+                return 503, _JSON, ('{"status": "not-ready", "reasons": ["the main loop of the daemon does not answer"]}'
+                                    "\n")
+            return 503, _PLAIN, "the main loop of the daemon does not answer\n"
+        if path != "/metrics" or status != 200:
+            return status, _JSON, text
+        encoder, kind = choose_encoder(accept)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(Collector(text, self._requests, self._dropped))
+        return 200, kind, encoder(registry).decode()
+
+
+async def _request(reader: asyncio.StreamReader, connection: h11.Connection) -> h11.Request | None:
+    """The request; None: there comes none. Raises h11.RemoteProtocolError."""
+    head = bytearray()
+    while b"\r\n\r\n" not in head:
+        more = await reader.read(MAX_HEAD)
+        if not more:
+            return None
+        head += more
+        if len(head) > MAX_HEAD:
+            raise h11.RemoteProtocolError("too long", 431)
+        # Readers differ about these.
+        if head.count(b"\n") != head.count(b"\r\n") or b"\0" in head:
+            raise h11.RemoteProtocolError("a line ends by LF alone")
+    connection.receive_data(bytes(head))
+    request = connection.next_event()
+    if not isinstance(request, h11.Request):
+        raise h11.RemoteProtocolError("no request")
+    for name, value in request.headers:
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
+            raise h11.RemoteProtocolError("it has a body", 413)
+    return request
+
+
+async def _serve(listener: socket.socket, user: str, *, walls: bool) -> None:
+    ended = asyncio.Event()
+    daemon = Daemon(0, 1, ended.set)
+    server = await asyncio.start_server(Server(daemon).serve, sock=listener, limit=MAX_HEAD, backlog=MOST)
+    # What the loop needs of the system it has by now.
+    sandbox.load()
+    give_up(user or None, keep=())
+    if walls:
+        sandbox.enter(sandbox.program(), alone=True, forbidden=NO_MORE)
+    await ended.wait()
+    server.close()
+
+
+def main(words: list[str]) -> int:
+    """Run as the exporter."""
+    listener, user, walls = words
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    asyncio.run(_serve(socket.socket(fileno=int(listener)), user, walls=walls == "walls"))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

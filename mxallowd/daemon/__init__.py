@@ -22,9 +22,9 @@ from pathlib import Path
 
 from mxallowd import __version__, backends
 from mxallowd.backends.handshakes import Handshakes
+from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.place import NoPlace, Place
 from mxallowd.control.server import Server
-from mxallowd.control.answers.metrics import Metrics
 from mxallowd.daemon.absence import Absence, Bypass
 from mxallowd.daemon.answers import Parts, answers
 from mxallowd.daemon.losses import Losses, defect, safely
@@ -121,7 +121,7 @@ class Daemon:
         self._place = Place(settings.control)
         self._server = Server(self._place, answers(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
-            self._report, self._reloading)), defect)
+            self._report, self._reloading, self._metrics)), defect)
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""
@@ -135,6 +135,8 @@ class Daemon:
             fastpath.tell_evicted()
         if not self._rehearses:
             self._open_control()
+        for exporter in self._exporters:
+            exporter.open()
 
     def _open_control(self) -> None:
         account = privileges.account_of(self._reloading.settings.user)
@@ -146,8 +148,6 @@ class Daemon:
     def removable(self) -> list[Path]:
         """Directories in which its parts remove files at the end."""
         return [self._place.path.parent] if self._place.listener else []
-        for exporter in self._exporters:
-            exporter.open()
 
     def readable(self) -> list[Path]:
         """What its parts read later, besides what belongs to the system."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mxallowd.backends import Backends
 from mxallowd.control.answers.loglevel import LogLevel
+from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.exchange import Route
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
@@ -31,10 +32,12 @@ class Parts:
     stress: Stress
     report: Report
     reloading: Reloading
+    metrics: Metrics
 
 
 def answers(parts: Parts) -> list[Route]:
     """All routes; the first one that matches a request counts."""
     return [
         *LogLevel(parts.log).routes(),
+        *parts.metrics.routes(),
     ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple, NoReturn, Protocol
 
-from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, RESTORED, Table
+from mxallowd.engine._table import CHILD, ORIGINS, RESTORED, Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 from mxallowd.engine.hosts import is_host
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
     used: bool  # a SYN of it reached the real server
     proven: bool  # it has completed a handshake with the real server
     origin: str  # one of ORIGINS
-    note: Note | None  # of one that did not come in by a contact
+    note: Note | None  # of one that came in by a contact: what an operator noted, if he did
 
 
 class Follower(Protocol):
@@ -98,10 +98,16 @@ class Whitelist:
 
     def may_enter(self, host: bytes) -> bool:
         """Whether this can be an entry: the address of a host that is none of our servers. What cannot is counted."""
-        if is_host(host) and host not in self._servers:
+        if not self.why_no_entry(host):
             return True
         self._no_hosts += 1
         return False
+
+    def why_no_entry(self, host: bytes) -> str:
+        """Why this can be no entry, behind the address; empty where it can be one."""
+        if not is_host(host):
+            return "is no address that a host on another network can have"
+        return "is one of the mail servers of the configuration" if host in self._servers else ""
 
     def counters(self) -> dict[str, int]:
         """Its counters, since the start; those of the table are the table's."""
@@ -115,6 +121,11 @@ class Whitelist:
 
     def take(self, events: Sequence[Event]) -> None:
         """Tell what the packet path has done, by its events, in their order."""
+        if len(self._provenance):
+            # A note is about the entry that was, not about the next one of that host.
+            for event in events:
+                if event.kind == Kind.WHITELISTED:
+                    self._provenance.forget(event.source)
         if self._followers:
             self._tell([(event.source, _OF_EVENT[kind]) for event in events if (kind := event.kind) in _OF_EVENT])
 
@@ -166,6 +177,11 @@ class Whitelist:
             return False
         self._tell([(host, Change.RENEWED)])
         return True
+
+    def annotate(self, host: bytes, note: str) -> None:
+        """Note this of a listed host, in place of what was noted before; since when it is listed stays."""
+        found = self._provenance.find(host)
+        self._provenance.note(host, found.since_s if found else int(time.time()), note)
 
     def end(self, host: bytes) -> bool:
         """Let a listed host's entry end now, whoever entered it. False: it is not listed."""
@@ -221,8 +237,7 @@ class Whitelist:
         if found is None:
             return None
         until_us, used, origin = found
-        # One that was evicted, or whose time was over, may have left its note behind.
-        note = None if origin == CONTACT else self._provenance.find(host)
+        note = self._provenance.find(host)
         return Entry(host, until_us, used, self._table.is_proven(host, now_us), ORIGINS[origin], note)
 
     def sample(self, count: int) -> dict[bytes, tuple[int, bool]]:

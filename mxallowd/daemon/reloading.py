@@ -4,14 +4,17 @@ A file that is being written is not read, since half a configuration can be a va
 changes nothing. Options that need a restart keep their values, and the log names them.
 """
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from mxallowd.control.answers.reload import Outcome
 from mxallowd.log import Log
 from mxallowd.process.supervisor import Supervisor
 from mxallowd.settings import Settings, changed, configfile
 from mxallowd.settings.loading import Loaded
 from mxallowd.settings.options import OPTIONS, Kind
+from mxallowd.text import LONGEST_QUOTED
 
 RELOAD_AFTER_S = 0.05
 # A configuration that is being written is read when it did not change between two looks; if it always does, it is not.
@@ -34,6 +37,17 @@ class Reloading:
         self._supervisor = supervisor
         self._waits: asyncio.TimerHandle | None = None
         self._closed = False
+        self._asked: list[asyncio.Future[Outcome | None]] = []
+        self.last: Outcome | None = None  # what came of the last one
+
+    async def ask_and_wait(self) -> Outcome | None:
+        """Reload soon, and tell what came of it; None: the daemon ends."""
+        if self._closed:
+            return None
+        answer: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        self.ask()
+        return await answer
 
     def ask(self) -> None:
         """Reload soon, once the file is at rest."""
@@ -45,8 +59,21 @@ class Reloading:
     def close(self) -> None:
         """Make none any more; one that waits is left out."""
         self._closed = True
+        self._tell(None)
         if self._waits:
             self._waits.cancel()
+
+    def _tell(self, outcome: Outcome | None) -> None:
+        asked, self._asked = self._asked, []
+        for answer in asked:
+            if not answer.done():
+                answer.set_result(outcome)
+
+    def _fail(self, where: object, reason: str) -> None:
+        self._log.error("reload-failed", where=where, reason=reason)
+        # Of several problems the first one is told.
+        if self.last is None:
+            self.last = Outcome(time.time(), str(where), reason)
 
     def _wait(self, seconds: float, before: tuple[int, int, int] | None, looks: int) -> None:
         self._waits = asyncio.get_running_loop().call_later(seconds, self._look, before, looks)
@@ -58,6 +85,7 @@ class Reloading:
             self._wait(REST_S, now, looks - 1)
             return
         self._waits = None
+        self.last = None
         try:
             loaded = self._load() if at_rest else None
             # Who began to write meanwhile has shown us half of it, perhaps.
@@ -69,17 +97,22 @@ class Reloading:
             if loaded is not None:
                 self.reload(loaded)
             else:
-                self._log.error("reload-failed", where=self.settings.config, reason="it is still being written")
+                self._fail(self.settings.config, "it is still being written")
+        except Exception as error:
+            self._fail(self.settings.config, repr(error)[:LONGEST_QUOTED])
+            raise
         finally:
             if self._waits is None:
+                self._tell(self.last)
                 self._supervisor.ready()
 
     def reload(self, loaded: Loaded | None = None) -> bool:
         """Take what was loaded, or is now. False: it cannot be used, as the log says, and nothing has changed."""
         loaded = loaded or self._load()
+        self.last = None
         for problem in loaded.problems:
             if problem.fatal:
-                self._log.error("reload-failed", where=problem.where, reason=problem.message)
+                self._fail(problem.where, problem.message)
             else:
                 self._log.warning("config", where=problem.where, reason=problem.message)
         if loaded.settings is None:
@@ -93,5 +126,7 @@ class Reloading:
             option.field: getattr(self.settings, option.field) for option in OPTIONS
             if not option.live and option.kind is not Kind.ACTION})
         self._apply(self.settings)
-        self._log.info("reloaded", changed=",".join(name for name in different if name not in fixed) or "nothing")
+        live = tuple(name for name in different if name not in fixed)
+        self.last = Outcome(time.time(), changed=live, restart_needed=tuple(fixed))
+        self._log.info("reloaded", changed=",".join(live) or "nothing")
         return True

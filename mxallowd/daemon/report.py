@@ -1,5 +1,6 @@
 """The report: all counters, after expired entries are removed; for SIGUSR1 and for the end of a rehearsal."""
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
@@ -11,6 +12,7 @@ from mxallowd.sinks.stress import Stress
 
 # How long a sweep may take before we go on without it.
 SWEEP_TIMEOUT_S = 2.0
+RECENT_S = 1.0
 
 
 class Report:
@@ -26,6 +28,7 @@ class Report:
         self._refreshing = refreshing
         self._stress = stress
         self._log = log
+        self._collected_at = float("-inf")
         self._sweeps_left = 0
         self._swept = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -44,6 +47,7 @@ class Report:
 
     async def collect(self) -> dict[str, int]:
         """All counters by name, once expired entries are gone and mirrors have asked for what is counted elsewhere."""
+        self._collected_at = time.monotonic()
         self._swept.clear()
         self._sweeps_left = self._backend.sweep()
         if self._sweeps_left:
@@ -51,6 +55,15 @@ class Report:
                 await asyncio.wait_for(self._swept.wait(), SWEEP_TIMEOUT_S)
         self._backend.table.sweep_main(self._backend.clock_us())
         await asyncio.gather(*(refresh() for refresh in self._refreshing))
+        return self.counted()
+
+    async def recent(self) -> dict[str, int]:
+        """The same, but expired entries and what is counted elsewhere are looked at once a second at most.
+
+        For who may ask as often as he likes: to remove expired entries takes time from threads that decide.
+        """
+        if time.monotonic() - self._collected_at >= RECENT_S:
+            return await self.collect()
         return self.counted()
 
     def counted(self) -> dict[str, int]:

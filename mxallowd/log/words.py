@@ -129,8 +129,16 @@ LINES: tuple[Line, ...] = (
     # the control socket
     Line("control reason=", WARNING,
          "at the start: the control socket cannot be made, or another mxallowd serves it; mxallowd runs without one"),
-    Line("by-hand user=UID log-level=", INFO,
-         "the user with this id has changed the level of the log by the control socket; it holds until a reload"),
+    Line("added [A] user=UID seconds=", INFO,
+         "the user with this id has let A in by the control socket, or has let its entry last longer. This line and "
+         "the next four are written whatever the level of the log is"),
+    Line("network-added user=UID network=", INFO, "the same of a network"),
+    Line("removed user=UID what= count=N", INFO,
+         "the user with this id has removed an address, a network, or all; it was N entries and networks"),
+    Line("log-level user=UID level=", INFO, "the user with this id has changed the level of the log, until a reload"),
+    Line("imported user=UID entered= known= networks= left-out= rejected=", INFO,
+         "the user with this id has imported entries and networks: of the entries, some were `known`, some found no "
+         "room, and some are no addresses of hosts"),
     # the system
     Line("config where= reason=", WARNING, "the configuration file has an unknown option, which is ignored"),
     Line("pid-file reason=", WARNING,

@@ -63,7 +63,7 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("proven", Part.WHITELIST,
             "entries whose host completed a handshake with the real server for the first time; they make room last"),
     Counter("ended", Part.WHITELIST,
-            "entries that were ended on request before their time was over; nothing in this release asks for it"),
+            "entries that an operator removed before their time was over"),
     _outcome("fake-new", "a host contacted the fake server and was whitelisted"),
     _outcome("fake-known", "a whitelisted host contacted the fake server again"),
     _outcome("fake-no-host",

@@ -199,8 +199,12 @@ class Mirror:
         return self._fault
 
     def in_step(self) -> bool:
-        """Whether the target takes changes, and no refilling is due."""
-        return not self._fault and not self._stale
+        """Whether the target takes changes, and holds what the whitelist holds now."""
+        return not (self._fault or self._stale or self._dirty or self._dirty_used)
+
+    def status(self) -> dict[str, object]:
+        """Its name, whether it is in step, and why it cannot be changed, where it cannot."""
+        return {"name": self.name, "in_step": self.in_step(), "fault": self._fault or None}
 
     def fill(self) -> float:
         """How many hosts wait for the target, 1.0 being the bound."""

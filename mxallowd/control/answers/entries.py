@@ -1,0 +1,142 @@
+"""Entries of the whitelist: list, show, add, remove, flush. What an operator changes is logged, with his user id."""
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of, no_parameters, note_of, seconds_of
+from mxallowd.control.answers.listing import Wanted, bounds, hosts, lines, shown
+from mxallowd.control.answers.networks import OwnNetwork, OwnNetworks
+from mxallowd.control.exchange import NDJSON, Request, RequestError, Response, Route, timestamp
+from mxallowd.engine._table import BY_HAND, ORIGINS
+from mxallowd.engine.events import address_text
+from mxallowd.log import Log
+from mxallowd.settings.options import Network
+from mxallowd.text import quoted
+from mxallowd.whitelist import Whitelist
+
+MOST_LINES = 100_000_000  # the largest whitelist
+Value = TypeVar("Value")
+_TRUTH = {"true": True, "false": False}
+
+
+class Entries:
+    """Asks and changes the whitelist."""
+
+    def __init__(
+        self, whitelist: Whitelist, networks: OwnNetworks | None, lifetime_s: Callable[[], int], log: Log,
+    ) -> None:
+        """`networks` is None where nobody keeps any; `lifetime_s` is that of an entry for which none was given."""
+        self._whitelist = whitelist
+        self._networks = networks
+        self._lifetime_s = lifetime_s
+        self._log = log
+
+    def routes(self) -> list[Route]:
+        """What can be asked."""
+        return [
+            Route("GET", "/v1/entries", self._list),
+            Route("GET", "/v1/entries/{address}", self._show),
+            Route("POST", "/v1/entries", self._add, changes=True),
+            Route("DELETE", "/v1/entries", self._flush, changes=True),
+            Route("DELETE", "/v1/entries/{target:path}", self._remove, changes=True)]
+
+    async def _list(self, request: Request) -> Response:
+        query = dict(request.query)
+        no_parameters(request, (*Wanted._fields, "limit"))
+        origin = _one_of(query, "origin", {name: name for name in ORIGINS})
+        used, proven = _one_of(query, "used", _TRUTH), _one_of(query, "proven", _TRUTH)
+        network = bounds(network_of(query["network"])) if "network" in query else None
+        text = query.get("limit", str(MOST_LINES))
+        if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MOST_LINES:
+            raise bad(f"limit {quoted(text)} is not a number from 1 to {MOST_LINES}")
+        wanted = Wanted(origin, used, proven, query.get("note"), network)
+        return Response(pieces=lines(self._whitelist, wanted, int(text), lambda entry: entry), content_type=NDJSON)
+
+    async def _show(self, request: Request) -> Response:
+        no_parameters(request)
+        return Response(self._shown(host_of(request.parameters["address"])))
+
+    def _shown(self, host: bytes) -> dict[str, object]:
+        entry = self._whitelist.entry(host)
+        if entry is None:
+            raise RequestError(404, "not-listed", f"{address_text(host)} is not in the whitelist")
+        return shown(entry, self._whitelist.now_us(), time.time())
+
+    async def _add(self, request: Request) -> Response:
+        no_parameters(request)
+        body = fields_of(request.body, (), ("address", "network", "seconds", "note"))
+        if len(body.keys() & {"address", "network"}) != 1:
+            raise bad('either "address" or "network" is needed')
+        seconds, note = seconds_of(body.get("seconds"), self._lifetime_s()), note_of(body.get("note"))
+        if "network" not in body:
+            return Response(self._add_host(request.user, host_of(body["address"]), seconds, note))
+        network = network_of(body["network"])
+        if network.prefixlen == network.max_prefixlen:
+            return Response(self._add_host(request.user, host_of(str(network.network_address)), seconds, note))
+        return Response(await self._add_network(request.user, network, seconds, note))
+
+    def _add_host(self, user: int, host: bytes, seconds: int, note: str) -> dict[str, object]:
+        whitelist = self._whitelist
+        if reason := whitelist.why_no_entry(host):
+            raise RequestError(422, "no-host", f"{address_text(host)} {reason}")
+        now_us = whitelist.now_us()
+        until_us = now_us + 1_000_000 * seconds
+        if not whitelist.admit(host, until_us, now_us, origin=BY_HAND, note=note):
+            renewed = whitelist.renew(host, until_us, now_us)
+            if not renewed and whitelist.find(host) is None:
+                raise RequestError(409, "no-room", "the whitelist has no room but that of other entries, and none is "
+                                   "removed for this one (--max-entries)")
+            if note:
+                whitelist.annotate(host, note)
+        self._log.notice("added", address_text(host), user=user, seconds=seconds)
+        return self._shown(host)
+
+    async def _add_network(self, user: int, network: Network, seconds: int, note: str) -> dict[str, object]:
+        until_s = time.time() + seconds
+        await self._kept().add([OwnNetwork("allow", network, note, until_s)])
+        self._log.notice("network-added", None, user=user, network=network)
+        return {"network": str(network), "until": timestamp(until_s), "note": note or None}
+
+    async def _remove(self, request: Request) -> Response:
+        no_parameters(request)
+        network = network_of(request.parameters["target"])
+        removed = await self._end(network)
+        if self._networks is not None:
+            removed += await self._networks.remove(network)
+        if not removed:
+            what = network.network_address if network.prefixlen == network.max_prefixlen else network
+            raise RequestError(404, "not-listed", f"nothing of {what} is in the whitelist")
+        self._log.notice("removed", None, user=request.user, what=network, count=removed)
+        return Response({"removed": removed})
+
+    async def _flush(self, request: Request) -> Response:
+        no_parameters(request)
+        removed = await self._end(None)
+        if self._networks is not None:
+            removed += await self._networks.flush()
+        self._log.notice("removed", None, user=request.user, what="all", count=removed)
+        return Response({"removed": removed})
+
+    async def _end(self, network: Network | None) -> int:
+        if network is not None and network.prefixlen == network.max_prefixlen:
+            return self._whitelist.end(bounds(network)[0])
+        removed = 0
+        async for some in hosts(self._whitelist, bounds(network) if network else None):
+            removed += sum(self._whitelist.end(host) for host in some)
+        return removed
+
+    def _kept(self) -> OwnNetworks:
+        if self._networks is None:
+            raise RequestError(501, "not-kept", "networks are not kept here: add addresses")
+        return self._networks
+
+
+def _one_of(query: dict[str, str], name: str, choices: dict[str, Value]) -> Value | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    if text not in choices:
+        raise bad(f"{name} {quoted(text)} is none of {', '.join(choices)}")
+    return choices[text]
+
+

@@ -1,0 +1,34 @@
+"""The export: all entries and all networks that were added by hand, as a stream that an import reads again."""
+from collections.abc import AsyncIterator
+
+from mxallowd.control.answers.bodies import no_parameters
+from mxallowd.control.answers.listing import Wanted, line, lines
+from mxallowd.control.answers.networks import OwnNetworks
+from mxallowd.control.exchange import NDJSON, PIECE, Request, Response, Route, timestamp
+from mxallowd.whitelist import Whitelist
+
+
+class Export:
+    """Streams what there is."""
+
+    def __init__(self, whitelist: Whitelist, networks: OwnNetworks | None) -> None:
+        self._whitelist = whitelist
+        self._networks = networks
+
+    def routes(self) -> list[Route]:
+        """What can be asked."""
+        return [Route("GET", "/v1/export", self._export)]
+
+    async def _export(self, request: Request) -> Response:
+        no_parameters(request)
+        return Response(pieces=self._pieces(), content_type=NDJSON)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        count = 1 << 62
+        async for piece in lines(self._whitelist, Wanted(), count, lambda entry: {"kind": "entry", **entry}):
+            yield piece
+        networks = list(self._networks.listing()) if self._networks is not None else []
+        for at in range(0, len(networks), PIECE):
+            yield b"".join(line({
+                "kind": "network", "verdict": one.verdict, "network": str(one.network), "note": one.note or None,
+                "until": None if one.until_s is None else timestamp(one.until_s)}) for one in networks[at : at + PIECE])

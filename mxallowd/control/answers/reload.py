@@ -1,0 +1,39 @@
+"""Reloading the configuration, as SIGHUP does, with an answer that says what came of it."""
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from mxallowd.control.answers.bodies import bad, no_parameters
+from mxallowd.control.exchange import Request, RequestError, Response, Route
+
+
+class Outcome(NamedTuple):
+    """What came of a reload."""
+
+    at_s: float  # seconds since 1970
+    where: str = ""  # of the first problem
+    reason: str = ""  # empty: it succeeded
+    changed: tuple[str, ...] = ()  # options that hold now
+    restart_needed: tuple[str, ...] = ()  # options whose change waits for a restart
+
+
+class Reload:
+    """Asks for one."""
+
+    def __init__(self, reload: Callable[[], Awaitable[Outcome | None]]) -> None:
+        """`reload` gives None where the daemon is ending."""
+        self._reload = reload
+
+    def routes(self) -> list[Route]:
+        """What can be asked."""
+        return [Route("POST", "/v1/reload", self._ask, changes=True)]
+
+    async def _ask(self, request: Request) -> Response:
+        no_parameters(request)
+        if request.body not in (None, {}):
+            raise bad("a reload takes no body")
+        outcome = await self._reload()
+        if outcome is None:
+            raise RequestError(503, "ending", "the daemon is ending")
+        if outcome.reason:
+            raise RequestError(422, "reload-failed", f"{outcome.where}: {outcome.reason}")
+        return Response({"changed": list(outcome.changed), "restart_needed": list(outcome.restart_needed)})

@@ -1,0 +1,93 @@
+"""status and stats: what an operator looks at first."""
+import argparse
+from collections.abc import Mapping
+
+from mxallowd.ctl.command import NO, OK, Command, Context
+from mxallowd.ctl.output import columns, duration, failed, show, show_json, value, warn
+from mxallowd.text import quoted
+
+
+def _nothing(_: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _status(context: Context) -> int:
+    answer = context.daemon.ask("GET", "/v1/status")
+    if failed(context, answer):
+        return NO
+    if context.arguments.json:
+        show_json(context, answer.body)
+        return OK
+    for name, text in _lines(answer.body):
+        show(context, f"{name:<10} {text}")
+    return OK
+
+
+def _lines(status: object) -> list[tuple[str, str]]:
+    """What there is, as names and texts; parts that the daemon does not have are left out."""
+    def get(*keys: str) -> object:
+        return value(status, *keys)
+
+    lines = [("mxallowd", f"{get('version')}, process {get('pid')}, user {get('user')}, since {get('since')}"),
+             ("way", f"{get('way')} {_listed(get('queues')) or get('capture') or ''}".rstrip()),
+             ("fake", _listed(get("servers", "fake"))), ("real", _listed(get("servers", "real")))]
+    for name, key, count in (("whitelist", "whitelist", "entries"), ("refused", "refused", "hosts")):
+        if get(key) is not None:
+            lines.append((name, f"{get(key, count)} {count} of {get(key, 'room')}"))
+    if get("lists") is not None:
+        lines.append(("lists", f"{_count(get('lists', 'allow'))} allowed, {_count(get('lists', 'deny'))} denied"))
+    if get("state") is not None:
+        fault, age = get("state", "fault"), get("state", "age_seconds")
+        written = f", written {duration(age)} ago" if age is not None else ""
+        lines.append(("state", f"{get('state', 'directory')}{written}" + (f": {fault}" if fault else "")))
+    tables = get("kernel_tables")
+    for table in tables if isinstance(tables, list) else ():
+        fault = value(table, "fault")
+        state = "in step" if value(table, "in_step") else "not in step"
+        lines.append(("table", f"{value(table, 'name')}, {state}" + (f": {fault}" if fault else "")))
+    if get("dry_run"):
+        lines.append(("dry run", "everything is accepted"))
+    if get("stress"):
+        lines.append(("stress", "lines about hosts and lookups are left out"))
+    lines.append(("log", str(get("log_level"))))
+    if get("reload") is not None:
+        outcome = "done" if get("reload", "ok") else f"failed: {get('reload', 'reason')}"
+        lines.append(("reload", f"{get('reload', 'at')}, {outcome}"))
+    return lines
+
+
+def _listed(items: object) -> str:
+    return ", ".join(map(str, items)) if isinstance(items, list) else ""
+
+
+def _count(item: object) -> object:
+    """How many a list has, whether the daemon gives the number or an object with it."""
+    return value(item, "networks") if isinstance(item, Mapping) else item
+
+
+def _stats_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", metavar="COUNTER", nargs="*", help="these only (default: all)")
+
+
+def _stats(context: Context) -> int:
+    answer = context.daemon.ask("GET", "/v1/counters")
+    if failed(context, answer):
+        return NO
+    counters = answer.body if isinstance(answer.body, dict) else {}
+    names = context.arguments.names or list(counters)
+    missing = [name for name in names if name not in counters]
+    wanted = {name: counters[name] for name in names if name in counters}
+    if context.arguments.json:
+        show_json(context, wanted)
+    elif wanted:
+        columns(context, list(wanted.items()))
+    for name in missing:
+        warn(context, f"there is no counter {quoted(name)} here")
+    return NO if missing else OK
+
+
+COMMANDS = (
+    Command("status", "say what runs, with which servers, and how full it is", "mxallowctl status", _nothing, _status),
+    Command("stats", "print the counters; status 1 if there is none of a given name",
+            "mxallowctl stats received real-refused", _stats_arguments, _stats),
+)

@@ -1,0 +1,205 @@
+"""export and import: what the daemon holds as a stream, and lists of this and other programs into it.
+
+A file is read and sent in pieces, so its size does not matter. What could not be taken keeps nothing else out; it is
+counted, and named with its place. What was taken before the daemon went away stays.
+"""
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import BinaryIO
+
+from mxallowd.ctl import checks
+from mxallowd.ctl.command import NO, OK, Command, Context
+from mxallowd.ctl.dumps import FORMATS, MAX_NOTE, Item, Left, reader, recognize
+from mxallowd.ctl.output import failed, show, show_json, value, warn
+from mxallowd.text import printable, quoted
+
+PIECE = 1000  # entries and networks of one request: what the daemon takes
+LOOKED_AT = 200  # lines by which a format is recognized
+LONGEST_LINE = 4096  # bytes
+MOST_NAMED = 100  # lines that are named; --json names all
+
+
+def _export_arguments(_: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _export(context: Context) -> int:
+    answer = context.daemon.ask("GET", "/v1/export", stream=True)
+    if failed(context, answer):
+        return NO
+    for one in answer.lines():
+        show_json(context, one)
+    return OK
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="what to read; - is the standard input",
+                        ).complete = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # type: ignore[attr-defined]
+    parser.add_argument("--format", choices=FORMATS, help="what the file is (default: it is recognized)")
+    parser.add_argument("--time", metavar="SECONDS", type=checks.seconds,
+                        help="how long addresses and networks stay (default: an address as long as the file says, at "
+                        "most the daemon's --whitelist-time; a network for good, or as long as the file says)")
+    parser.add_argument("--note", metavar="TEXT", type=checks.note, help="note of what has none in the file")
+    parser.add_argument("--check", action="store_true", help="read and judge the file, and ask the daemon for nothing")
+
+
+class _Import:
+    """One import, as far as it has come."""
+
+    def __init__(self, context: Context, name: str, whitelist_time: int) -> None:
+        self._context = context
+        self._name = name
+        self._whitelist_time = whitelist_time
+        self._note = context.arguments.note or f"imported from {printable(name.rpartition('/')[2])}"[:MAX_NOTE]
+        self._now_s = time.time()
+        self.done: Counter[str] = Counter()  # as the daemon counts
+        self.passed_over: Counter[str] = Counter()  # by reason
+        self.left: list[dict[str, object]] = []  # what is at fault
+        self.faults = 0
+
+    def fault(self, line: int, why: str) -> None:
+        """Count and name a line that could not be taken."""
+        self.faults += 1
+        if self._context.arguments.json:
+            self.left.append({"file": self._name, "line": line, "reason": why})
+        elif self.faults <= MOST_NAMED:
+            warn(self._context, f"{self._name}:{line}: {why}")
+
+    def judge(self, lines: Iterable[tuple[int, str | None]], format_: str) -> Iterator[tuple[int, Item, int | None]]:
+        """Line, what it is and its time in seconds (None: for good) of what can be taken."""
+        read = reader(format_)
+        for number, line in lines:
+            found = Left(f"it is longer than {LONGEST_LINE} bytes") if line is None else read(line)
+            if isinstance(found, Item):
+                seconds = self._seconds(found)
+                if seconds is None or seconds > 0:
+                    yield number, found, seconds
+                else:
+                    self.passed_over["its time is over"] += 1
+            elif found and found.expected:
+                self.passed_over[found.reason] += 1
+            elif found:
+                self.fault(number, found.reason)
+
+    def _seconds(self, item: Item) -> int | None:
+        if self._context.arguments.time is not None:
+            return int(self._context.arguments.time)
+        left = None if item.until_s is None else int(item.until_s - self._now_s)
+        if item.verdict:
+            return left if left is None else min(left, checks.MAX_SECONDS)
+        return self._whitelist_time if left is None else min(left, self._whitelist_time)
+
+    def send(self, some: list[tuple[int, Item, int | None]]) -> bool:
+        """Let the daemon enter these; False where it takes none at all."""
+        lines: dict[str, list[int]] = {}
+        entries: list[dict[str, object]] = []
+        networks: list[dict[str, object]] = []
+        for number, item, seconds in some:
+            lines.setdefault(item.what, []).append(number)
+            more = {} if seconds is None else {"seconds": seconds}
+            note = item.note or self._note
+            if item.verdict:
+                networks.append({"network": item.what, "verdict": item.verdict, "note": note, **more})
+            else:
+                entries.append({"address": item.what, "note": note, **more})
+        if self._context.arguments.check:
+            self.done.update(entered=len(entries), networks=len(networks))
+            return True
+        answer = self._context.daemon.ask("POST", "/v1/import", body={"entries": entries, "networks": networks})
+        if failed(self._context, answer):
+            return False
+        for key in ("entered", "known", "networks", "left_out"):
+            count = value(answer.body, key)
+            self.done[key] += count if isinstance(count, int) else 0
+        rejected = value(answer.body, "rejected")
+        for one in rejected if isinstance(rejected, list) else ():
+            what = str(value(one, "what"))
+            places = lines.get(what) or [0]
+            self.fault(places.pop(0) if len(places) > 1 else places[0], f"{quoted(what)}: {value(one, 'reason')}")
+        return True
+
+
+def _import(context: Context) -> int:
+    arguments = context.arguments
+    name = "standard input" if arguments.file == "-" else arguments.file
+    whitelist_time = checks.MAX_SECONDS
+    if not arguments.check and arguments.time is None:
+        answer = context.daemon.ask("GET", "/v1/status")
+        if failed(context, answer):
+            return NO
+        told = value(answer.body, "whitelist_time")
+        if not isinstance(told, int):
+            warn(context, "the daemon does not tell its --whitelist-time: give --time")
+            return NO
+        whitelist_time = told
+    try:
+        with sys.stdin.buffer if arguments.file == "-" else open(arguments.file, "rb") as file:  # noqa: PTH123
+            return _take(_Import(context, name, whitelist_time), context, file)
+    except OSError as error:
+        warn(context, f"cannot read {quoted(name)}: {os.strerror(error.errno) if error.errno else error}")
+        return NO
+
+
+def _take(work: _Import, context: Context, file: BinaryIO) -> int:
+    numbered = _lines(file)
+    first = list(islice(numbered, LOOKED_AT))
+    format_ = context.arguments.format or recognize([line for _, line in first if line is not None])
+    judged = work.judge(_both(first, numbered), format_)
+    taken = True
+    while taken and (some := list(islice(judged, PIECE))):
+        taken = work.send(some)
+    if context.arguments.json:
+        show_json(context, {
+            "format": format_, **{key: work.done[key] for key in ("entered", "known", "networks", "left_out")},
+            "passed_over": dict(work.passed_over), "rejected": work.left})
+    else:
+        _report(work, context, format_)
+    return OK if taken and not work.faults and not work.done["left_out"] else NO
+
+
+def _report(work: _Import, context: Context, format_: str) -> None:
+    done = work.done
+    show(context, f"{'would enter' if context.arguments.check else 'entered'} {done['entered']} addresses and "
+         f"{done['networks']} networks (format {format_})")
+    for count, what in ((done["known"], "addresses were known: they end no earlier than before"),
+                        (done["left_out"], "addresses found no room in the whitelist (--max-entries)"),
+                        (work.faults, "lines could not be taken")):
+        if count:
+            show(context, f"{count} {what}")
+    for why, count in sorted(work.passed_over.items()):
+        show(context, f"{count} lines were passed over: {why}")
+    if work.faults > MOST_NAMED:
+        warn(context, f"{work.faults - MOST_NAMED} further lines could not be taken; --json names all")
+
+
+def _both(first: Iterable[tuple[int, str | None]], others: Iterable[tuple[int, str | None]],
+          ) -> Iterator[tuple[int, str | None]]:
+    yield from first
+    yield from others
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
+    """The lines with their numbers; None in place of one that is too long."""
+    number = 0
+    while piece := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(piece) > LONGEST_LINE and not piece.endswith(b"\n"):
+            while piece and not piece.endswith(b"\n"):
+                piece = file.readline(LONGEST_LINE)
+            yield number, None
+        else:
+            text = piece.decode("utf-8", "surrogateescape")
+            yield number, (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
+
+
+COMMANDS = (
+    Command("export", "print entries and networks added by hand, one JSON object a line, for import",
+            "mxallowctl export >mxallowd.export", _export_arguments, _export),
+    Command("import", "enter the addresses and networks of a file",
+            "mxallowctl import /etc/postfix/postscreen_access.cidr", _import_arguments, _import),
+)

@@ -52,7 +52,7 @@ class Status:
                         "real": list(map(str, settings.real_mailserver))},
             **{key: dict(fill()) for key, fill in looks.fills.items()},
             "lists": looks.lists(), "state": looks.state(), "kernel_tables": list(looks.kernel_tables()),
-            "dry_run": settings.dry_run, "stress": looks.stress(),
+            "whitelist_time": settings.whitelist_time, "dry_run": settings.dry_run, "stress": looks.stress(),
             "log_level": "info" if looks.log.takes_info() else "error",
             "reload": None if reload is None else {
                 "at": timestamp(reload.at_s), "ok": not reload.reason,

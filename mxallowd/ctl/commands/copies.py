@@ -4,6 +4,7 @@ A file is read and sent in pieces, so its size does not matter. What could not b
 counted, and named with its place. What was taken before the daemon went away stays.
 """
 import argparse
+import json
 import os
 import sys
 import time
@@ -18,7 +19,7 @@ from mxallowd.ctl.dumps import FORMATS, MAX_NOTE, Item, Left, reader, recognize
 from mxallowd.ctl.output import failed, show, show_json, value, warn
 from mxallowd.text import printable, quoted
 
-PIECE = 1000  # entries and networks of one request: what the daemon takes
+PIECE, PIECE_BYTES = 1000, 400_000  # of one request: the daemon takes 1,000 entries and networks, and 512 KiB
 LOOKED_AT = 200  # lines by which a format is recognized
 LONGEST_LINE = 4096  # bytes
 MOST_NAMED = 100  # lines that are named; --json names all
@@ -94,6 +95,20 @@ class _Import:
             return left if left is None else min(left, checks.MAX_SECONDS)
         return self._whitelist_time if left is None else min(left, self._whitelist_time)
 
+    def pieces(self, judged: Iterable[tuple[int, Item, int | None]]) -> Iterator[list[tuple[int, Item, int | None]]]:
+        """What was judged, in pieces that fit in a request."""
+        piece: list[tuple[int, Item, int | None]] = []
+        size = 0
+        for one in judged:
+            # With the keys; a note may become six times as long as JSON, or twelve.
+            size += 200 + len(json.dumps(one[1].note or self._note))
+            if piece and (len(piece) == PIECE or size > PIECE_BYTES):
+                yield piece
+                piece, size = [], 0
+            piece.append(one)
+        if piece:
+            yield piece
+
     def send(self, some: list[tuple[int, Item, int | None]]) -> bool:
         """Let the daemon enter these; False where it takes none at all."""
         lines: dict[str, list[int]] = {}
@@ -150,9 +165,7 @@ def _take(work: _Import, context: Context, file: BinaryIO) -> int:
     first = list(islice(numbered, LOOKED_AT))
     format_ = context.arguments.format or recognize([line for _, line in first if line is not None])
     judged = work.judge(_both(first, numbered), format_)
-    taken = True
-    while taken and (some := list(islice(judged, PIECE))):
-        taken = work.send(some)
+    taken = all(map(work.send, work.pieces(judged)))
     if context.arguments.json:
         show_json(context, {
             "format": format_, **{key: work.done[key] for key in ("entered", "known", "networks", "left_out")},

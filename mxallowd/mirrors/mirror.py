@@ -199,8 +199,8 @@ class Mirror:
         return self._fault
 
     def in_step(self) -> bool:
-        """Whether the target takes changes, and holds what the whitelist holds now."""
-        return not (self._fault or self._stale or self._dirty or self._dirty_used)
+        """Whether the target takes changes, and no filling is due: what is still on its way takes milliseconds."""
+        return not (self._fault or self._stale)
 
     def status(self) -> dict[str, object]:
         """Its name, whether it is in step, and why it cannot be changed, where it cannot."""

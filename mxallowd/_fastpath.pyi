@@ -21,9 +21,9 @@ class Rules:
     ) -> Rules:
         """Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
 
-        `numbers` are those of Refused.number_of, by address; 255 where one is missing. `renew` is one of RENEW; `networks`
-        are those of the lists. Raises
-        ValueError on an address of another length, a lifetime outside 1 to 2**29 seconds, or a number outside 0 to 255.
+        `numbers` are those of Refused.number_of, by address; 255 where one is missing. `renew` is one of RENEW;
+        `networks` are those of the lists. Raises ValueError on an address of another length, a lifetime outside 1 to 2**29 seconds, or a number outside
+        0 to 255.
         """
 
     networks: Networks | None
@@ -38,8 +38,8 @@ class Fastpath:
     ) -> Fastpath:
         """`queue` is the number that events carry. Refused hosts are noted in shard `shard` of `refused`.
 
-        Without `refused` each refusal is an event; `listed` is the same for hosts that lists deny or allow. Raises IndexError on a shard that the table or `refused` does not
-        have.
+        Without `refused` each refusal is an event. `listed` is the same for hosts that lists deny or allow. Raises
+        IndexError on a shard that the table, `refused` or `listed` does not have.
         """
     table: Table
     ring: Ring

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from mxallowd import __version__, backends, surroundings
 from mxallowd.daemon import start
 from mxallowd.errors import ConfigError
+from mxallowd.lists import lists
 from mxallowd.process import signals, streams
 from mxallowd.settings import arguments
 from mxallowd.settings.loading import Loaded, load
@@ -48,11 +49,13 @@ def _print(text: str) -> int:
 
 def _check(loaded: Loaded) -> int:
     reasons = backends.unsupported(loaded.settings) if loaded.settings else []
-    lines = [*map(str, loaded.problems), *(f"system: {reason}" for reason in reasons)]
+    faults = lists.problems(loaded.settings) if loaded.settings else []
+    lines = [*map(str, loaded.problems), *(f"{fault.where}: {fault.reason}" for fault in faults),
+             *(f"system: {reason}" for reason in reasons)]
     if loaded.settings:
         lines += [f"system: warning: {warning}" for warning in surroundings.warnings(loaded.settings)]
     streams.write(sys.stdout, "".join(f"{line}\n" for line in lines))
-    return 1 if loaded.settings is None or reasons else 0
+    return 1 if loaded.settings is None or reasons or faults else 0
 
 
 def _refuse(loaded: Loaded) -> int:

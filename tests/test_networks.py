@@ -3,6 +3,7 @@ import ipaddress
 import random
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import pytricia
@@ -67,9 +68,9 @@ def test_ranges_are_disjoint_sorted_and_true(networks: list[tuple[str, Network]]
     for version, allowed, denied in ((4, found.allow4, found.deny4), (6, found.allow6, found.deny6)):
         for ranges in (allowed, denied):
             assert all(first <= last for first, last in ranges)
-            assert all(one[1] + 1 < other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+            assert all(one[1] + 1 < other[0] for one, other in pairwise(ranges))
         merged = sorted(allowed + denied)
-        assert all(one[1] < other[0] for one, other in zip(merged, merged[1:], strict=False))
+        assert all(one[1] < other[0] for one, other in pairwise(merged))
         for address in asked:
             if address.version == version:
                 number = int(address)
@@ -83,7 +84,8 @@ def test_many_networks_agree_with_pytricia(version: int) -> None:
     """A patricia tree that others wrote: 20,000 networks, 40,000 addresses in and beside them."""
     chosen = random.Random(version)
     bits, kind = (32, ipaddress.IPv4Network) if version == 4 else (128, ipaddress.IPv6Network)
-    tree, networks = pytricia.PyTricia(bits), {}
+    tree = pytricia.PyTricia(bits)
+    networks: dict[Network, str] = {}
     for _ in range(20_000):
         length = chosen.randint(8, 32) if version == 4 else chosen.randint(20, 64)
         start = chosen.getrandbits(24) << (bits - 24)
@@ -129,7 +131,8 @@ def test_bits_behind_a_prefix_do_not_count() -> None:
 def test_networks_that_hold_one_another_at_every_length() -> None:
     networks: list[tuple[str, Network]] = [
         ("deny" if length % 2 else "allow", ipaddress.IPv6Network((0x20010DB8 << 96, length), strict=False))
-        for length in range(129)] * 2
+        for length in range(129)]
+    networks *= 2
     compiled = made(networks)
     for _, network in networks:
         for address in around(network):

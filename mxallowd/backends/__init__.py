@@ -11,6 +11,7 @@ from typing import Protocol
 
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.backends.memories import Memories
+from mxallowd.engine._networks import Networks
 from mxallowd.engine._ring import Ring
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
@@ -78,6 +79,7 @@ class Backends:
     ) -> None:
         self.table = memories.table
         self.refused = memories.refused
+        self.listed = memories.listed
         self.clock_us = clock_us
         self.rings = [ring for part in parts for ring in part.rings]
         self.fastpaths = [fastpath for part in parts for fastpath in part.fastpaths]
@@ -110,6 +112,11 @@ class Backends:
         rules = self._memories.compile(settings)
         for part in self._parts:
             part.publish(rules)
+
+    def list_networks(self, networks: Networks, settings: Settings) -> None:
+        """Let these networks of the lists hold from now on, with those settings."""
+        self._memories.networks = networks
+        self.publish(settings)
 
     def tick(self) -> None:
         """Called about once a second."""

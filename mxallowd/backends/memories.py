@@ -4,6 +4,7 @@ Both are cut into shards, one for each thread that decides; the whitelist has on
 All of their memory is taken here, at the start, or the start fails.
 """
 from mxallowd._fastpath import RENEW, Fastpath, Rules
+from mxallowd.engine._networks import Networks
 from mxallowd.engine._refused import HOST_BYTES, Refused
 from mxallowd.engine._ring import EVENT_SIZE, Ring
 from mxallowd.engine._table import Table, table_bytes
@@ -16,6 +17,7 @@ RING_EVENTS = 8192  # in each ring
 # What is taken besides by each queue thread, and by the guard, the log and all the rest until a flood is over.
 THREAD_BYTES, OTHER_BYTES = 256 << 10, 20 << 20
 # For one in so many entries of `max-entries` the main thread has one more: it lets hosts in by their names, mostly.
+LISTED_HOSTS = 16_384  # hosts of lists whose lines of the log are summed up
 MAIN_SHARE, MAIN_SHARE_WITHOUT_NAMES = 4, 16
 
 
@@ -28,24 +30,30 @@ class Memories:
         # Besides: a newcomer who contacts the fake server never competes with hosts that were let in otherwise.
         main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
         entries = settings.max_entries + main
-        memory.require(table_bytes(entries) + settings.max_refused * HOST_BYTES
+        memory.require(table_bytes(entries) + (settings.max_refused + LISTED_HOSTS) * HOST_BYTES
                        + threads * (RING_EVENTS * EVENT_SIZE + THREAD_BYTES) + OTHER_BYTES, what)
         try:
             self.table = Table(entries, threads, main=main)
             self.refused = Refused(settings.max_refused, threads, self.table)
+            self.listed = Refused(LISTED_HOSTS, threads, self.table)
         except MemoryError as error:
             raise StartError(f"{what}: {error}") from None
+        self.networks: Networks | None = None
         self.rules = self.compile(settings)
 
     def compile(self, settings: Settings) -> Rules:
         """What the packet path needs of the settings."""
         fake = [packed(str(server)) for server in settings.fake_mailserver]
         real = [packed(str(server)) for server in settings.real_mailserver]
+        numbers = {server: self.refused.number_of(server) for server in real}
+        # Both memories know a server by the same number.
+        for server in self.refused.servers[len(self.listed.servers) :]:
+            self.listed.number_of(server)
         return Rules(
-            fake, real, settings.whitelist_time, {server: self.refused.number_of(server) for server in real},
-            renew=RENEW[settings.renew])
+            fake, real, settings.whitelist_time, numbers, renew=RENEW[settings.renew], networks=self.networks)
 
     def decision(self, shard: int, wake_fd: int, queue: int = 0) -> Fastpath:
         """The decision for the thread that writes `shard` of both; its ring wakes `wake_fd`."""
         return Fastpath(
-            self.table, Ring(RING_EVENTS, wake_fd), self.rules, shard=shard, queue=queue, refused=self.refused)
+            self.table, Ring(RING_EVENTS, wake_fd), self.rules, shard=shard, queue=queue, refused=self.refused,
+            listed=self.listed)

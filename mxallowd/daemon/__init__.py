@@ -35,6 +35,9 @@ from mxallowd.daemon.report import Report
 from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
 from mxallowd.exporter.process import Exporter
+from mxallowd.lists.composition import Composition
+from mxallowd.lists.lists import Lists
+from mxallowd.lists.own import OwnNetworks
 from mxallowd.log import Log
 from mxallowd.log.writer import Writer
 from mxallowd.mirrors import kernel
@@ -76,12 +79,13 @@ class Daemon:
             self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths), defect=defect)
         self._whitelist = whitelist
         self._set_servers(settings)
+        self._lists = Lists(settings, self._hold_lists, log, OwnNetworks(settings.state_dir))
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
         hostlog = HostLog(log, writer.count_suppressed, self._stress, lines_per_s=settings.log_hosts)
         self._sinks: list[Sink] = [LogSink(
-            log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000)]
+            log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000, self._backend.listed)]
         if not settings.no_rdns_whitelist:
             # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
             from mxallowd.dns import resolver  # noqa: PLC0415
@@ -125,6 +129,7 @@ class Daemon:
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""
+        self._lists.load()
         # What the copies hold is read first: from the moment that a queue is bound, packets wait for us.
         for mirror in self._mirrors:
             mirror.open()
@@ -226,6 +231,7 @@ class Daemon:
             safely(self._tick_backend)
             for part in [*self._parts, *self._exporters]:
                 safely(part.tick)
+            safely(self._lists.tick)
             safely(self._stress.look)
             self._losses.look()
             safely(self._absence.look)
@@ -246,9 +252,13 @@ class Daemon:
         servers = [*settings.fake_mailserver, *settings.real_mailserver]
         self._whitelist.set_servers(packed(str(server)) for server in servers)
 
+    def _hold_lists(self, composition: Composition) -> None:
+        self._backend.list_networks(composition.networks, self._reloading.settings)
+
     def _apply(self, settings: Settings) -> None:
         self._set_servers(settings)
         self._backend.publish(settings)
+        self._lists.reload(settings)
         self._log.set_quiet(settings.quiet)
         for part in self._parts:
             part.reload(settings)
@@ -285,6 +295,7 @@ class Daemon:
             exporter.close()
         self._measures.close()
         failed = self._backend.failed()
+        self._lists.close()
         self._backend.stop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._pump.wait_for_end(), STOP_TIMEOUT_S)

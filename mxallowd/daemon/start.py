@@ -14,6 +14,7 @@ from mxallowd.daemon.looking import Look
 from mxallowd.daemon.unreadable import find_unreadable
 from mxallowd.dns.resolvconf import RESOLV_CONF
 from mxallowd.errors import MxallowdError, StartError, one_line
+from mxallowd.lists.lists import list_files
 from mxallowd.log import Log, open_log
 from mxallowd.log.handlers import SYSLOG_SOCKET, syslog_listens
 from mxallowd.log.writer import Writer
@@ -177,7 +178,7 @@ class _Process:
         if self._settings.no_sandbox:
             return None
         self._broker = Broker(
-            self._settings.user, [self._settings.config, RESOLV_CONF],
+            self._settings.user, [self._settings.config, RESOLV_CONF, *list_files(self._settings)],
             self._pid_file.removable() if self._pid_file else [], SYSLOG_SOCKET)
         self._broker.start()
         if self._pid_file:

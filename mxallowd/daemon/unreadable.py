@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from mxallowd.lists.lists import list_files
 from mxallowd.process.child import PACKAGE
 from mxallowd.process.paths import obstacle
 from mxallowd.settings import Settings
@@ -35,6 +36,8 @@ def _remedy(place: Path) -> str:
 def _needed(settings: Settings) -> Iterator[tuple[str, Path, bool]]:
     config = settings.config
     yield f"SIGHUP will fail to read {quoted(str(config))}; put it where that user can read it", config, False
+    for file in list_files(settings):
+        yield f"SIGHUP will fail to read {quoted(str(file))}; put it where that user can read it", file, False
     if settings.no_watchdog or settings.queue_num is None:
         return
     guard = ("a guard that ends cannot be started again; install mxallowd where that user can read it, as in "

@@ -72,7 +72,7 @@ cdef inline u128 mask_behind(int length) noexcept nogil:
 
 
 cdef inline uint32_t four_of(const Address *address) noexcept nogil:
-    cdef uint32_t word
+    cdef uint32_t word = 0
     memcpy(&word, <const uint8_t *> address + 12, 4)
     return host32(word)
 

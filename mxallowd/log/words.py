@@ -64,6 +64,15 @@ LINES: tuple[Line, ...] = (
          "N further attempts of A to connect were refused in the last S seconds; at most one such line a minute for "
          "each host. A SYN that A sends again within the same attempt does not count: it has the same source port and "
          "comes at most 35 seconds after the SYN before. At most 2,048 hosts are summed up at a time"),
+    Line("denied [A] server= times=1", INFO,
+         "a list (`--deny`, or by hand) denies A, which contacted this server: at the real one the packet was dropped, "
+         "at the fake one A was not whitelisted. The first line about A, as of a refused host"),
+    Line("denied [A] server= times=N seconds=S", INFO, "N further attempts of A in the last S seconds, as above"),
+    Line("allowed [A] real= times=1", INFO,
+         "a list (`--allow`, or by hand) allows A, which is not whitelisted itself, so its attempt to connect to the "
+         "real server was accepted. The first line about A, as of a refused host"),
+    Line("allowed [A] real= times=N seconds=S", INFO,
+         "N further attempts of A to connect were accepted in the last S seconds, as above"),
     Line("child [C] name= of=A seconds=", INFO,
          "C is whitelisted because it has the same name as A. Without `of=`, C was refused before, and C's name is "
          "that of a whitelisted host"),
@@ -122,6 +131,10 @@ LINES: tuple[Line, ...] = (
     Line("counters blocked= successful= direct-to-fake= …", INFO,
          "the counters, after SIGUSR1 and at the end of a rehearsal; `--quiet` does not suppress this line"),
     Line("reloaded changed=", INFO, "after SIGHUP: these options have changed and hold from now on"),
+    Line("lists allowed=N denied=N", INFO, "after SIGHUP: the lists were read again, and have so many networks"),
+    Line("list-failed where= reason=", ERROR,
+         "after SIGHUP: a list file is invalid, cannot be read, or is still being written. Its old content holds, and "
+         "all other files are read"),
     Line("restart-needed options=", WARNING,
          "after SIGHUP: these options have changed, but the old values hold until mxallowd is restarted"),
     Line("reload-failed where= reason=", ERROR,
@@ -141,6 +154,8 @@ LINES: tuple[Line, ...] = (
          "room, and some are no addresses of hosts"),
     # the system
     Line("config where= reason=", WARNING, "the configuration file has an unknown option, which is ignored"),
+    Line("own-list where= reason=", WARNING,
+         "the file of the networks that were added by hand cannot be read or written, or this line of it is damaged"),
     Line("pid-file reason=", WARNING,
          "the disk is full or fails, or another user owns what is there, so there is no process id in the pid file; "
          "mxallowd serves without it"),

@@ -20,12 +20,14 @@ class LogSink:
     """Writes events as lines of the log."""
 
     def __init__(
-        self, log: Log, hostlog: HostLog, memory: Memory, clock: Callable[[], float] = time.monotonic
+        self, log: Log, hostlog: HostLog, memory: Memory, clock: Callable[[], float] = time.monotonic,
+        listed: Memory | None = None,
     ) -> None:
-        """`memory` is that of refused hosts."""
+        """`memory` is that of refused hosts, `listed` that of hosts which lists deny or allow."""
         self._log = log
         self._hostlog = hostlog
         self._refusals = RefusalLines(hostlog, memory, clock)
+        self._listed = RefusalLines(hostlog, listed, clock) if listed else None
         self._malformed: Summed[Event] = Summed(clock)
 
     def handle(self, events: Sequence[Event]) -> None:
@@ -38,6 +40,9 @@ class LogSink:
                                    seconds=(event.until_us - event.time_us) // 1_000_000)
             elif event.kind == Kind.ACCEPTED:
                 self._hostlog.info("accepted", event.source, real=event.destination)
+            elif event.kind in (Kind.LIST_DENIED, Kind.LIST_ALLOWED):
+                if self._listed:
+                    self._listed.take(event)
             elif event.kind == Kind.MALFORMED:
                 self._malformed.add(event)
         self._write_periodic()
@@ -46,6 +51,8 @@ class LogSink:
         """Write the sums whose minute is over."""
         self._write_periodic()
         self._refusals.tick()
+        if self._listed:
+            self._listed.tick()
 
     def reload(self, settings: Settings) -> None:
         """The bound of lines about hosts, which holds for all who write them."""
@@ -58,6 +65,8 @@ class LogSink:
     def close(self) -> None:
         """Write every sum that is open."""
         self._refusals.close()
+        if self._listed:
+            self._listed.close()
 
     def _write_periodic(self) -> None:
         if found := self._malformed.due():

@@ -1,4 +1,4 @@
-"""Lines about refused hosts: the first refusal at once, and once a minute the number of attempts since then.
+"""Lines about refused hosts, and in the same way about hosts that lists deny or allow: the first refusal at once, and once a minute the number of attempts since then.
 
 The packet path writes an event when a host is refused for the first time, and again after a minute. The memory of
 refused hosts counts all attempts; it is read when a sum is due. A host without an attempt for a minute begins anew.
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from mxallowd.engine._refused import Refusals
-from mxallowd.engine.events import Event
+from mxallowd.engine.events import Event, Kind
 from mxallowd.log.periodic import PERIOD_S
 from mxallowd.sinks.hostlog import HostLog
 
@@ -33,6 +33,7 @@ class _Open(NamedTuple):
     since: float
     times: int  # attempts that lines have told of
     server: bytes  # of the last of them
+    kind: int  # of the event that told of the first of them
 
 
 class RefusalLines:
@@ -57,8 +58,13 @@ class RefusalLines:
                 self._open[event.source] = known._replace(times=times - 1)
             return
         if len(self._open) < MAX_OPEN:
-            self._open[event.source] = _Open(self._clock(), times, event.destination)
-        self._hostlog.info("refused", event.source, real=event.destination, times=1)
+            self._open[event.source] = _Open(self._clock(), times, event.destination, event.kind)
+        if event.kind == Kind.LIST_DENIED:
+            self._hostlog.info("denied", event.source, server=event.destination, times=1)
+        elif event.kind == Kind.LIST_ALLOWED:
+            self._hostlog.info("allowed", event.source, real=event.destination, times=1)
+        else:
+            self._hostlog.info("refused", event.source, real=event.destination, times=1)
 
     def tick(self) -> None:
         """Write the sums whose minute is over, and count what nobody could be told of."""
@@ -84,7 +90,12 @@ class RefusalLines:
             return
         now = self._clock()
         server = found.server or known.server
-        self._hostlog.info("refused", host, real=server, times=found.times - known.times,
-                           seconds=round(now - known.since))
+        times, seconds = found.times - known.times, round(now - known.since)
+        if known.kind == Kind.LIST_DENIED:
+            self._hostlog.info("denied", host, server=server, times=times, seconds=seconds)
+        elif known.kind == Kind.LIST_ALLOWED:
+            self._hostlog.info("allowed", host, real=server, times=times, seconds=seconds)
+        else:
+            self._hostlog.info("refused", host, real=server, times=times, seconds=seconds)
         if again:
-            self._open[host] = _Open(now, found.times, server)
+            self._open[host] = _Open(now, found.times, server, known.kind)

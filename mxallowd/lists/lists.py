@@ -1,0 +1,282 @@
+"""What is in force: the lists of the configuration, those of files, and what was added by hand.
+
+Files are read at the start, while every right is there, and again at SIGHUP, by a thread beside the main loop. A file
+that cannot be used then keeps the content that it had; what is wrong is logged with its line. The networks in force are
+an object that is never changed: a new one takes its place in the packet path without a lock.
+"""
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from mxallowd.errors import StartError
+from mxallowd.lists import own
+from mxallowd.lists.composition import (
+    ALLOW,
+    BY_HAND,
+    CONFIGURATION,
+    DENY,
+    EMPTY,
+    Composition,
+    Match,
+    Network,
+    Source,
+    record,
+)
+from mxallowd.lists.files import Fault, ListError, read
+from mxallowd.lists.own import Own, OwnNetworks
+from mxallowd.log import Log
+from mxallowd.process.threads import Thread
+from mxallowd.settings import Settings
+
+MAX_FILES = 100  # the broker of the sandbox knows at most 255 paths
+WRITE_TIMEOUT_S = 2.0
+
+Result = TypeVar("Result")
+Place = tuple[Path, str]  # a file and the list that it is of
+
+
+class Added(NamedTuple):
+    """What became of an addition: whether there was room, and why it will not survive a restart (empty: it will)."""
+
+    taken: bool
+    unkept: str
+
+
+class Lists:
+    """The lists. All calls come from the main thread."""
+
+    def __init__(
+        self, settings: Settings, publish: Callable[[Composition], None], log: Log, networks: OwnNetworks | None = None,
+    ) -> None:
+        """`publish` lets a composition hold in the packet path. Without `networks`, nothing by hand is kept."""
+        self._settings = settings
+        self._publish = publish
+        self._log = log
+        self.own = OwnNetworks(None) if networks is None else networks
+        self._files: dict[Place, Source] = {}
+        self.faults: dict[str, str] = {}  # by file, of the last reading
+        self.composition = EMPTY
+        self._followers: list[Callable[[Composition], None]] = []
+        self._busy = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asked = False
+        self._said_unkept = ""
+
+    # ---- start, reload, end of a time
+
+    def follow(self, changed: Callable[[Composition], None]) -> None:
+        """Call this with each composition that comes to hold, from now on."""
+        self._followers.append(changed)
+
+    def load(self) -> None:
+        """Read everything and let it hold, before the daemon serves. Raises StartError."""
+        places = places_of(self._settings)
+        if len({path for path, _ in places}) > MAX_FILES:
+            raise StartError(f"allow and deny name more than {MAX_FILES} files")
+        if self.own.path and not self.own.path.parent.is_dir():
+            self.own.path = None
+        try:
+            self._files = {place: read(*place) for place in places}
+            for where, reason in self.own.load():
+                self._log.warning("own-list", where=where, reason=reason)
+            self._hold(Composition.of(self._sources()))
+        except (ListError, ValueError) as error:
+            raise StartError(str(error)) from None
+        except MemoryError:
+            raise StartError("there is not enough memory for the lists") from None
+
+    def reload(self, settings: Settings) -> None:
+        """Read again soon; all that changes holds at once."""
+        self._settings = settings
+        if not self._asked and (places_of(settings) or self._files or settings.allow or settings.deny
+                                or len(self.composition)):
+            self._asked = True
+            self._begin(self._reload())
+
+    def tick(self) -> None:
+        """Let networks go whose time is over."""
+        if self.own.expire():
+            self._begin(self._expired())
+
+    def close(self) -> None:
+        """Leave out what is under way; what was answered has been written."""
+        for task in self._tasks:
+            task.cancel()
+
+    # ---- by hand
+
+    async def add(self, networks: Iterable[tuple[str, Network, str | None, int | None]]) -> Added:
+        """Add (verdict, network, note, seconds) by hand; a known one is renewed, never shortened. They hold then."""
+        taken = True
+        for verdict, network, note, seconds in networks:
+            taken = self.own.add(verdict, network, note, seconds) and taken
+        return Added(taken, await self._changed())
+
+    async def add_network(
+        self, verdict: str, network: Network, note: str | None = None, seconds: int | None = None) -> Added:
+        """Add one."""
+        return await self.add([(verdict, network, note, seconds)])
+
+    async def remove_network(self, verdict: str, network: Network) -> bool:
+        """Remove what was added by hand, never what a file or the configuration has. Whether it was there."""
+        removed = self.own.remove(verdict, network)
+        if removed:
+            await self._changed()
+        return removed
+
+    async def flush(self) -> int:
+        """Remove all that was added by hand; how many networks."""
+        count = len(self.own.networks)
+        if count:
+            self.own.networks.clear()
+            await self._changed()
+        return count
+
+    # ---- questions
+
+    def find(self, address: bytes) -> Match | None:
+        """The network that decides about an address of 16 bytes; the very table of the packet path says it."""
+        return self.composition.find(address)
+
+    def entries(self) -> list[Match]:
+        """What was added by hand."""
+        return [Match(verdict, network, BY_HAND, 0, one.note, self.own.until(one))
+                for (verdict, network), one in self.own.networks.items()]
+
+    def get(self, verdict: str, network: Network) -> Own | None:
+        """What was added by hand of just that network."""
+        return self.own.networks.get((verdict, network))
+
+    def count(self, verdict: str) -> int:
+        """How many networks a list has."""
+        return sum(len(source) for source in self.composition.sources if source.verdict == verdict)
+
+    # ----
+
+    def _sources(self) -> list[Source]:
+        given = {ALLOW: self._settings.allow, DENY: self._settings.deny}
+        fixed = [Source(CONFIGURATION, verdict, b"".join(
+            record(one, verdict) for one in values if not isinstance(one, Path))) for verdict, values in given.items()]
+        return [*self.own.sources(), *fixed, *self._files.values()]
+
+    def _hold(self, composition: Composition) -> None:
+        self.composition = composition
+        self._publish(composition)
+        for changed in self._followers:
+            changed(composition)
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        # The loop keeps only a weak reference.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> None:
+        async with self._busy:
+            # A SIGHUP from here on may be about what is being read.
+            self._asked = False
+            places = places_of(self._settings)
+            read_now = await beside(lambda: _read_all(places))
+            files: dict[Place, Source] = {}
+            self.faults = {}
+            for place, found in zip(places, read_now, strict=True):
+                if isinstance(found, Source):
+                    files[place] = found
+                    continue
+                for fault in found:
+                    self._log.error("list-failed", where=fault.where, reason=fault.reason)
+                self.faults[str(place[0])] = found[0].reason
+                if place in self._files:
+                    files[place] = self._files[place]
+            before, self._files = self._files, files
+            if not await self._compose():
+                self._files = before
+        self._log.info("lists", None, allowed=self.count(ALLOW), denied=self.count(DENY))
+
+    async def _compose(self) -> bool:
+        sources = self._sources()
+        try:
+            composition = await beside(lambda: Composition.of(sources))
+        except (ValueError, MemoryError) as error:
+            self._log.error("list-failed", where="allow and deny", reason=str(error) or "there is not enough memory")
+            return False
+        self._hold(composition)
+        return True
+
+    async def _expired(self) -> None:
+        await self._changed()
+
+    async def _changed(self) -> str:
+        """Let what is there by hand hold, and write it; why it is not kept, empty where it is."""
+        async with self._busy:
+            await self._compose()
+            path, text = self.own.path, self.own.text()
+            if path is None:
+                return "there is no state directory"
+            try:
+                await beside(lambda: own.write(path, text))
+            except OSError as error:
+                reason = f"{path}: {error.strerror}"
+                if reason != self._said_unkept:
+                    self._log.warning("own-list", where=path, reason=error.strerror)
+                self._said_unkept = reason
+                return reason
+            self._said_unkept = ""
+            return ""
+
+
+def places_of(settings: Settings) -> list[Place]:
+    """The list files of these settings, with the list that each is of."""
+    return [(value, verdict) for verdict, values in ((ALLOW, settings.allow), (DENY, settings.deny))
+            for value in values if isinstance(value, Path)]
+
+
+def list_files(settings: Settings) -> list[Path]:
+    """The list files of these settings, each once; no more than the daemon takes."""
+    return list(dict.fromkeys(path for path, _ in places_of(settings)))[:MAX_FILES]
+
+
+def problems(settings: Settings) -> list[Fault]:
+    """What is wrong with the list files, for --check."""
+    return [fault for found in _read_all(places_of(settings), gently=False) if not isinstance(found, Source)
+            for fault in found]
+
+
+def _read_all(places: list[Place], *, gently: bool = True) -> list[Source | list[Fault]]:
+    found: list[Source | list[Fault]] = []
+    for place in places:
+        try:
+            found.append(read(*place, gently=gently))
+        except ListError as error:
+            found.append(error.faults)
+        except MemoryError:
+            found.append([Fault(str(place[0]), "there is not enough memory for it")])
+    return found
+
+
+async def beside(work: Callable[[], Result]) -> Result:
+    """Do this in a thread of its own. Raises what it raises, and StartError where there can be no thread."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result | None, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # it has one where there is no error
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except Exception as raised:  # noqa: BLE001  # who waits gets it
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    Thread(run, "lists").start()
+    return await future

@@ -15,7 +15,9 @@ renew=contact               # as mxallowd's --renew
 table=filter chains=INPUT   # table=security: behind all rules of the table filter
 mark=""                     # as in mxallowd's --verdict-mark
 track=yes                   # no: where the kernel tracks no connections (NOTRACK)
-sets="mx_white mx_used mx_fresh" set_options="timeout 28800 maxelem 2000000"
+sets="mx_white mx_used mx_fresh mx_allow mx_deny" set_options="timeout 28800 maxelem 2000000"
+options_mx_allow="maxelem 2000000" type_mx_allow=hash:net
+options_mx_deny="maxelem 2000000" type_mx_deny=hash:net
 subchains=""
 
 # The rules for IPv$1.
@@ -26,11 +28,17 @@ rules() {
     used="-m set --match-set mx_used$1 src"
     # A use that may renew an entry is shown to mxallowd.
     case $renew in use|both) used="$used $fresh" ;; esac
+    allow="-m set --match-set mx_allow$1 src" deny="-m set --match-set mx_deny$1 src"
     for host in $real; do
+        # The lists come before the whitelist.
+        echo "-A MXALLOWD -d $host $deny -j DROP"
+        echo "-A MXALLOWD -d $host $allow -j $pass"
         echo "-A MXALLOWD -d $host $used -j $pass"
         echo "-A MXALLOWD -d $host -j NFQUEUE $queue"
     done
     for host in $fake; do
+        # Who is denied learns nothing there, and is not entered.
+        echo "-A MXALLOWD -d $host $deny -j $pass"
         # A contact that cannot renew the entry of a known host.
         echo "-A MXALLOWD -d $host -m set --match-set mx_white$1 src $fresh -j $pass"
         echo "-A MXALLOWD -d $host -j NFQUEUE $queue"
@@ -123,8 +131,8 @@ if [ -n "$sets" ]; then
     command -v ipset >/dev/null || fail "the program ipset is not installed"
     for set in $sets; do
         for version in 4 6; do
-            eval "options=\${options_$set:-\$set_options}"
-            wanted="hash:ip family $([ $version = 4 ] && echo inet || echo inet6) $options"
+            eval "options=\${options_$set:-\$set_options} type=\${type_$set:-hash:ip}"
+            wanted="$type family $([ $version = 4 ] && echo inet || echo inet6) $options"
             found=$(ipset list -t "$set$version" 2>/dev/null | sed -n 's/^Type: //p; s/^Header: //p' | tr '\n' ' ')
             [ -z "$found" ] || [ "$(properties "$found")" = "$(properties "$wanted")" ] || fail "\
 the set $set$version has $(properties "$found")and this file says $(properties "$wanted")which cannot be changed. \
@@ -133,9 +141,9 @@ Exchange the set, and mxallowd fills it again: ipset create mx_new $wanted && ip
         done
     done
     for set in $sets; do
-        eval "options=\${options_$set:-\$set_options}"
-        ipset create -exist "${set}4" hash:ip family inet $options
-        ipset create -exist "${set}6" hash:ip family inet6 $options 2>/dev/null ||
+        eval "options=\${options_$set:-\$set_options} type=\${type_$set:-hash:ip}"
+        ipset create -exist "${set}4" $type family inet $options
+        ipset create -exist "${set}6" $type family inet6 $options 2>/dev/null ||
             say "no set ${set}6: this kernel has no IPv6"
     done
 fi

@@ -15,8 +15,10 @@ pass=ACCEPT                 # RETURN: later rules decide on what this file lets 
 table=filter chains=INPUT   # table=security: behind all rules of the table filter
 mark=""                     # nothing here sets a mark
 track=yes                   # no: where the kernel tracks no connections (NOTRACK)
-sets="mx_white mx_used mx_fresh mx_met" set_options="timeout 28800 maxelem 2000000"
+sets="mx_white mx_used mx_fresh mx_allow mx_deny mx_met" set_options="timeout 28800 maxelem 2000000"
 options_mx_met="timeout 2 maxelem 500000"
+options_mx_allow="maxelem 2000000" type_mx_allow=hash:net
+options_mx_deny="maxelem 2000000" type_mx_deny=hash:net
 subchains="MXALLOWD_FAKE MXALLOWD_REAL"
 
 # The rules for IPv$1.
@@ -33,6 +35,11 @@ rules() {
     for host in $fake; do
         echo "-A MXALLOWD -d $host -j MXALLOWD_FAKE"
     done
+    allow="-m set --match-set mx_allow$1 src" deny="-m set --match-set mx_deny$1 src"
+    # The lists come before the whitelist.
+    echo "-A MXALLOWD_REAL $deny -m limit --limit 100/second --limit-burst 200 $log"
+    echo "-A MXALLOWD_REAL $deny -j DROP"
+    echo "-A MXALLOWD_REAL $allow -j $pass"
     echo "-A MXALLOWD_REAL $used -j $pass"
     # The first connection of a known host: mxallowd learns that the host contacted the real server.
     echo "-A MXALLOWD_REAL $white $log"
@@ -46,6 +53,8 @@ rules() {
     refuse="-j REJECT --reject-with tcp-reset"
     # Only the table filter has REJECT; elsewhere the host itself answers with RST, as nothing listens there.
     [ "$table" = filter ] || refuse="-j $pass"
+    # Who is denied learns nothing there, and is not entered.
+    echo "-A MXALLOWD_FAKE $deny -p tcp $refuse"
     echo "-A MXALLOWD_FAKE $white $fresh -p tcp $refuse"
     # Until mxallowd has entered a newcomer, the kernel alone lets it in.
     echo "-A MXALLOWD_FAKE -m set ! --match-set mx_white$1 src -j SET --add-set mx_met$1 src --exist --timeout 2"
@@ -139,8 +148,8 @@ if [ -n "$sets" ]; then
     command -v ipset >/dev/null || fail "the program ipset is not installed"
     for set in $sets; do
         for version in 4 6; do
-            eval "options=\${options_$set:-\$set_options}"
-            wanted="hash:ip family $([ $version = 4 ] && echo inet || echo inet6) $options"
+            eval "options=\${options_$set:-\$set_options} type=\${type_$set:-hash:ip}"
+            wanted="$type family $([ $version = 4 ] && echo inet || echo inet6) $options"
             found=$(ipset list -t "$set$version" 2>/dev/null | sed -n 's/^Type: //p; s/^Header: //p' | tr '\n' ' ')
             [ -z "$found" ] || [ "$(properties "$found")" = "$(properties "$wanted")" ] || fail "\
 the set $set$version has $(properties "$found")and this file says $(properties "$wanted")which cannot be changed. \
@@ -149,9 +158,9 @@ Exchange the set, and mxallowd fills it again: ipset create mx_new $wanted && ip
         done
     done
     for set in $sets; do
-        eval "options=\${options_$set:-\$set_options}"
-        ipset create -exist "${set}4" hash:ip family inet $options
-        ipset create -exist "${set}6" hash:ip family inet6 $options 2>/dev/null ||
+        eval "options=\${options_$set:-\$set_options} type=\${type_$set:-hash:ip}"
+        ipset create -exist "${set}4" $type family inet $options
+        ipset create -exist "${set}6" $type family inet6 $options 2>/dev/null ||
             say "no set ${set}6: this kernel has no IPv6"
     done
 fi

@@ -94,6 +94,14 @@ LINES: tuple[Line, ...] = (
          "and tried again after 10 minutes; the kernel does not let them in meanwhile. At most one line a minute"),
     Line("kernel-table-filled table= entries= left-out=N", ("info", "warning"),
          "mxallowd entered all whitelisted hosts into the kernel table again, in one step; N hosts found no room"),
+    Line("kernel-lists-missing table= set= reason=", WARNING,
+         "the ruleset has no set for networks that are allowed or denied: what this means, and how to make it. Said "
+         "once for each set"),
+    Line("kernel-lists-broken table= reason=", ERROR,
+         "the sets of allowed and denied networks have the wrong type, are full, or cannot be written. The same reason "
+         "is logged at most once a minute"),
+    Line("kernel-lists-filled table= set= ranges=N", INFO,
+         "the set holds the N ranges of addresses that the lists have become"),
     # bounds, and what was lost
     Line("lost-packets by-kernel= broken=", WARNING,
          "the kernel could not hand over `by-kernel` packets, and `broken` packets were too short to be read. The "

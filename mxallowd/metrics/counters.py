@@ -21,6 +21,7 @@ class Part(Enum):
     INPUT = "queue, capture"
     RDNS = "reverse DNS"
     KERNEL_TABLE = "kernel table"
+    KERNEL_LISTS = "kernel lists"
 
 
 class Kind(Enum):
@@ -138,6 +139,10 @@ COUNTERS: tuple[Counter, ...] = (
             family="kernel-packets", label=("verdict", "accept")),
     Counter("kernel-refused", Part.KERNEL_TABLE, "packets that the counter `mx_refused` of the ruleset has counted",
             family="kernel-packets", label=("verdict", "drop")),
+    Counter("kernel-denied", Part.KERNEL_TABLE, "packets that the counter `mx_denied` of the ruleset has counted",
+            family="kernel-packets", label=("verdict", "deny")),
+    Counter("kernel-lists-filled", Part.KERNEL_LISTS, "times that a set of allowed or denied networks was filled"),
+    Counter("kernel-lists-failed", Part.KERNEL_LISTS, "looks at these sets, or changes of them, that failed"),
     Counter("stress", Part.DAEMON, "times that stress mode started"),
 )
 

@@ -10,6 +10,7 @@ from mxallowd.mirrors import Target
 
 if TYPE_CHECKING:
     # The privileged helper, a module of this package, can do without all that reads settings.
+    from mxallowd.mirrors.networks import NetworkTarget
     from mxallowd.settings import Settings
 
 
@@ -32,4 +33,18 @@ def create(settings: "Settings") -> list[Target]:
         from mxallowd.mirrors.kernel.pf import PfTable  # noqa: PLC0415
 
         targets.append(PfTable(settings.pf_table))
+    return targets
+
+
+def create_networks(settings: "Settings") -> "list[NetworkTarget]":
+    """Where the lists of networks are kept as well; pf's tables are the operator's. Raises StartError."""
+    targets: list[NetworkTarget] = []
+    if settings.nft_table is not None:
+        from mxallowd.mirrors.kernel.nftnetworks import NftNetworks  # noqa: PLC0415
+
+        targets.append(NftNetworks(settings.nft_table, setup=settings.nft_setup))
+    if settings.ipset:
+        from mxallowd.mirrors.kernel.ipsetnetworks import IpsetNetworks  # noqa: PLC0415
+
+        targets.append(IpsetNetworks())
     return targets

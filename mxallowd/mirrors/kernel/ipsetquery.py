@@ -34,7 +34,7 @@ CREATE, DESTROY, SWAP, LIST, ADD, DELETE, TEST = 2, 3, 6, 7, 9, 10, 11  # IPSET_
 _PROTOCOL_6 = packed(1, b"\6")  # spoken by every kernel since 2.6.39
 _SETNAME, _TYPENAME, _REVISION, _FAMILY, _FLAGS, _DATA, _ADT, _LINENO = 2, 3, 4, 5, 6, 7, 8, 9
 _LIST_HEADER = packed(_FLAGS | NETWORK_ORDER, (4).to_bytes(4, "big"))
-_IP, _TIMEOUT, _BITMASK, _PAD = 1, 6, 12, 29
+_IP, _CIDR, _TIMEOUT, _BITMASK, _PAD = 1, 3, 6, 12, 29
 _HASHSIZE, _MAXELEM, _NETMASK, _ELEMENTS, _REFERENCES, _MEMSIZE = 18, 19, 20, 24, 25, 26
 # As the kernel numbers them; EXIST is its word for "is not there" as well, where an entry is tested.
 EXIST, REFERENCED, FULL = 4103, 4108, 4352
@@ -60,6 +60,7 @@ class Header(NamedTuple):
     timeouts: bool
     mask: str  # "" or why an entry is not one host
     maxelem: int | None
+    elements: int | None  # how many it holds; None: the kernel does not say
     create: bytes  # the attributes that create another set like it
 
 
@@ -96,6 +97,12 @@ _SHAPES = {size: _Shape(size) for size in _ADDRESS}
 def entry(key: bytes, seconds: int) -> bytes:
     """An entry (4 or 16 bytes of address) and its time, which 0 makes endless, as Commands and fillings have it."""
     return _SHAPES[len(key)].pack(key, seconds)
+
+
+def network(key: bytes, length: int) -> bytes:
+    """A network of a set of networks: its first address, and how many bits its prefix has."""
+    address = nested(_IP, packed(_ADDRESS[len(key)] | NETWORK_ORDER, key))
+    return nested(_DATA, address, packed(_CIDR, bytes((length,))))
 
 
 def about(kind: int, name: str, data: bytes, *, exclusive: bool = False) -> Command:
@@ -222,7 +229,9 @@ def _header_of(values: dict[int, memoryview]) -> Header:
     return Header(
         bytes(values.get(_TYPENAME, b"")).rstrip(b"\0").decode("ascii", "replace"),
         int.from_bytes(values.get(_FAMILY, b""), "big"), _TIMEOUT in found, mask,
-        int.from_bytes(found[_MAXELEM], "big") if _MAXELEM in found else None, same + nested(_DATA, kept))
+        int.from_bytes(found[_MAXELEM], "big") if _MAXELEM in found else None,
+        int.from_bytes(found[_ELEMENTS], "big") if _ELEMENTS in found else None,
+        same + nested(_DATA, kept))
 
 
 def entries_in(part: memoryview, size: int) -> Iterable[tuple[bytes, int]]:

@@ -163,12 +163,16 @@ def set_found(body: memoryview) -> SetFound:
     return SetFound(word(_SET_FLAGS), word(_SET_KEY_TYPE), word(_SET_KEY_LENGTH), size or None)
 
 
-def set_declared(kind: str, size: int, place: int) -> bytes:
-    """The attributes of a new set with timeouts, behind its table and name; `place` in its transaction."""
+def set_declared(kind: str, size: int | None, place: int) -> bytes:
+    """The attributes of a new set, behind its table and name; `place` in its transaction.
+
+    One of a size has timeouts; one of any size (None) has intervals.
+    """
     key_type = next(value for value, name in KEY_TYPES.items() if name == kind)
     return b"".join((
-        number(_SET_FLAGS, TIMEOUT), number(_SET_KEY_TYPE, key_type), number(_SET_KEY_LENGTH, KEY_LENGTHS[kind]),
-        number(_SET_ID, place), nested(_SET_DESCRIPTION, number(_DESCRIPTION_SIZE, size)),
+        number(_SET_FLAGS, INTERVAL if size is None else TIMEOUT), number(_SET_KEY_TYPE, key_type),
+        number(_SET_KEY_LENGTH, KEY_LENGTHS[kind]), number(_SET_ID, place),
+        nested(_SET_DESCRIPTION, *(() if size is None else (number(_DESCRIPTION_SIZE, size),))),
         packed(_SET_USERDATA, _KEYS_IN_NETWORK_ORDER)))
 
 
@@ -208,6 +212,17 @@ class Batch:
     def enter(self, name: str, key: bytes, seconds: int) -> None:
         """Enter a key into a set."""
         self._enter(name, element(key, seconds))
+
+    def listed(self, kind: int, name: str, some: Iterable[bytes]) -> None:
+        """Elements that are packed already, to be entered (NEWSETELEM) or taken out (DELSETELEM)."""
+        waiting = bytearray()
+        for one in some:
+            if len(waiting) + len(one) > self._most:
+                self._append_elements(kind, CREATE if kind == NEWSETELEM else 0, name, waiting)
+                waiting.clear()
+            waiting += one
+        if waiting:
+            self._append_elements(kind, CREATE if kind == NEWSETELEM else 0, name, waiting)
 
     def restore(self, name: str, raw: bytes) -> None:
         """Enter an element that never ends as it was read (Remaining)."""

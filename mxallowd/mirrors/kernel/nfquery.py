@@ -7,7 +7,7 @@ within some microseconds.
 """
 import errno
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mxallowd.mirrors import TargetError, TargetFull, TargetRejects
 from mxallowd.mirrors.kernel.netlink import (
@@ -90,8 +90,11 @@ class NfQuery:
                 found[name] = set_found(answer)
         return found
 
-    def create(self, sets: Iterable[tuple[str, str, int]], counters: Iterable[str]) -> None:
-        """The table, sets (name, type, size) that are not there, and counters that may be. Raises TargetError."""
+    def create(self, sets: Iterable[tuple[str, str, int | None]], counters: Iterable[str]) -> None:
+        """The table, sets (name, type, size) that are not there, and counters that may be. Raises TargetError.
+
+        Without a size it is a set of intervals.
+        """
         batch = self.batch()
         batch.append(NEWTABLE, CREATE)
         for place, (name, kind, size) in enumerate(sets, 1):
@@ -158,33 +161,42 @@ class NfQuery:
         For each part of its answer the kernel walks through the set from its beginning: 0.3 s for 100,000 elements,
         1.3 s for 200,000, half a minute for a million.
         """
-        deadline = time.monotonic() + limit_s
         found: dict[bytes, Remaining] = {}
+        complete = self.walk(name, limit_s, lambda body: found.update(elements(body)), found.clear)
+        return found, complete
+
+    def walk(
+        self, name: str, limit_s: float, take: Callable[[memoryview], None], forget: Callable[[], None],
+    ) -> bool:
+        """Let `take` have each NEWSETELEM of the set; whether these were all. Raises TargetError.
+
+        `forget` is called where the set changed in between: what was taken may not belong together.
+        """
+        deadline = time.monotonic() + limit_s
         for _ in range(_DUMP_TRIES):
-            found, complete = self._dump(name, deadline)
-            if complete:
-                return found, True
+            forget()
+            if self._walk(name, deadline, take):
+                return True
             if time.monotonic() >= deadline:
                 # The kernel is in the middle of its answer, and would take no other question on this socket.
                 self._netlink.open_again()
                 break
-        return found, False
+        return False
 
-    def _dump(self, name: str, deadline: float) -> tuple[dict[bytes, Remaining], bool]:
+    def _walk(self, name: str, deadline: float, take: Callable[[memoryview], None]) -> bool:
         self._netlink.send(self._request(name, None))
-        found: dict[bytes, Remaining] = {}
         complete = True
         while time.monotonic() < deadline:
             for kind, flags, body in self._netlink.receive(self._netlink.sequence):
                 # The ruleset changed in the middle: what came before and after may not belong together.
                 complete = complete and not flags & DUMP_INTERRUPTED
                 if kind == DONE:
-                    return found, complete
+                    return complete
                 if kind == ERROR:
                     _check_error(body, f"set {name}", missing_is_error=True)
                 elif kind == NEWSETELEM:
-                    found.update(elements(body))
-        return found, False
+                    take(body)
+        return False
 
     def _request(self, name: str, key: bytes | None) -> bytes:
         if key is None:

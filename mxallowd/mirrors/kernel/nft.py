@@ -28,7 +28,7 @@ READ_S = 5.0
 OWN_S = 1.5
 # What a listed time may be off before it is corrected.
 TOLERANCE_S = 2
-COUNTERS = {"mx_refused": "refused", "mx_accepted": "accepted"}
+COUNTERS = {"mx_refused": "refused", "mx_accepted": "accepted", "mx_denied": "denied"}
 # At most so many entries each; a set may hold hosts that the daemon has given up but the kernel has not yet.
 LARGEST_SET = 1 << 24
 # What a host adds to a transaction at most: it is taken out of three sets, and entered into them; and what names these.

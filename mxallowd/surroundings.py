@@ -61,8 +61,8 @@ def look(fake: Sequence[Address], real: Sequence[Address], queues: Iterable[int]
     here = {server: is_here(server) for server in (*fake, *real)}
     found = [f"something listens at {place}, port {_SMTP} of the fake address {server}: a host that contacts it is not "
              "rejected" for server in fake if here[server] is not False
-             for place in listening(server, _listeners())[:1]]
-    if not _forwards():
+             for place in listening(server, listeners())[:1]]
+    if not forwards():
         found += [f"{server} is no address of this host: no packet to it comes here"
                   for server in (*fake, *real) if here[server] is False]
     versions: set[int] = {server.version for server in (*fake, *real)}
@@ -93,7 +93,8 @@ def listening(server: Address, listeners: Iterable[Address]) -> list[str]:
     return found
 
 
-def _listeners() -> list[Address]:
+def listeners() -> list[Address]:
+    """The addresses at which anything listens at port 25."""
     return [address for version in (4, 6)
             for address in listeners_of(_read(f"/proc/net/tcp{'6' if version == 6 else ''}"), version)]
 
@@ -109,7 +110,8 @@ def listeners_of(table: str, version: int) -> list[Address]:
     return found
 
 
-def _forwards() -> bool:
+def forwards() -> bool:
+    """Whether packets to other hosts pass this one."""
     return any(_read(f"/proc/sys/net/{name}").strip() == "1"
                for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"))
 
@@ -138,19 +140,19 @@ def _rules() -> set[tuple[str, int, int]] | None:
     seen = False
     for program, version in (("iptables-save", 4), ("ip6tables-save", 6), ("iptables-legacy-save", 4),
                              ("ip6tables-legacy-save", 6)):
-        text = _output(program)
+        text = output(program)
         if text is None:
             return None
         seen |= bool(shutil.which(program, path=_PATHS))
         found |= of_iptables(text, version)
-    text = _output("nft", "list", "ruleset")
+    text = output("nft", "list", "ruleset")
     if text is None:
         return None
     seen |= bool(shutil.which("nft", path=_PATHS))
     return found | of_nft(text) if seen else None
 
 
-def _output(program: str, *words: str) -> str | None:
+def output(program: str, *words: str) -> str | None:
     """What a program says; nothing where it is not installed, None where it failed."""
     path = shutil.which(program, path=_PATHS)
     if path is None:

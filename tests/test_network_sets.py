@@ -4,7 +4,7 @@ import ipaddress
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -17,13 +17,24 @@ from mxallowd.mirrors import TargetError, TargetWrong
 from mxallowd.mirrors.kernel.ipsetnetworks import IpsetNetworks
 from mxallowd.mirrors.kernel.nftnetworks import NftNetworks, steps
 from mxallowd.mirrors.mirror import CHECK_S
-from mxallowd.mirrors.networks import BITS, PLACES, Networks, NetworkTarget, Place, Range, merged, prefixes
+from mxallowd.mirrors.networks import BITS, PLACES, Networks, NetworkTarget, Place, Range, prefixes
 from tests.recorder import Recorder
 from tests.test_settings import MINIMUM, good
 from tests.ways import Way, family, in_set, start, ways_with_set
 
 ALLOW4, ALLOW6, DENY4, DENY6 = PLACES
 kinds = pytest.mark.parametrize("kind", ["nft", "ipset"])
+
+
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """The same addresses in as few ranges as can be."""
+    found: list[Range] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(last, found[-1][1])
+        else:
+            found.append((first, last))
+    return found
 
 
 class There:
@@ -277,7 +288,7 @@ class Story:
         self.lists: dict[Place, list[Range]] = {place: [] for place in PLACES}
         self.now = 0.0
         self._recorder = Recorder()
-        self.keeper = Networks(self.target, lambda verdict, version: self.lists[Place(verdict, version)],
+        self.keeper = Networks(self.target, lambda: list(self.lists.values()),
                                self._recorder.log, replace(good(MINIMUM), **options), clock=lambda: self.now)
         self.keeper.open()
         self.keeper.start()
@@ -305,7 +316,7 @@ def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def test_the_keeper_follows_the_lists_and_the_sets() -> None:
     async def story() -> None:
         scene = Story(*PLACES)
-        scene.lists[ALLOW4] = [(1, 4), (5, 9)]
+        scene.lists[ALLOW4] = [(1, 9)]
         await scene.look()
         assert scene.target.sets[ALLOW4] == [(1, 9)]
         assert in_step(scene)

@@ -26,8 +26,8 @@ from mxallowd.settings import Settings
 
 Range = tuple[int, int]
 """First and last address, as numbers of 32 or 128 bits."""
-Ranges = Callable[[str, int], Iterable[Range]]
-"""The ranges of `allow` or `deny` in IPv4 or IPv6. Called from a thread."""
+Ranges = Callable[[], Iterable[Sequence[Range]]]
+"""What belongs into each of PLACES: sorted ranges, none beside another. Called from a thread."""
 SAMPLE = 32
 AGAIN_S = 8.0
 BITS = {4: 32, 6: 128}
@@ -72,17 +72,6 @@ class NetworkTarget(Protocol):
 
     def close(self) -> None:
         """Give back what open() took; the sets stay."""
-
-
-def merged(ranges: Iterable[Range]) -> list[Range]:
-    """The same addresses in as few ranges as can be."""
-    found: list[Range] = []
-    for first, last in sorted(ranges):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = found[-1][0], max(last, found[-1][1])
-        else:
-            found.append((first, last))
-    return found
 
 
 class Networks:
@@ -228,7 +217,7 @@ class Networks:
         return self._wanted is None
 
     def _compose(self, before: Wanted) -> tuple[Wanted, set[Place]]:
-        wanted = {place: merged(self._ranges(place.verdict, place.version)) for place in PLACES}
+        wanted = dict(zip(PLACES, self._ranges(), strict=True))
         return wanted, {place for place in PLACES if wanted[place] != before.get(place)}
 
     def _bring_in_step(self, place: Place, wanted: Wanted, held: frozenset[Place], sample_at: int) -> bool:
@@ -259,13 +248,6 @@ class Networks:
         self.fault = reason
         if self._said_fault.due(reason):
             self._log.error("kernel-lists-broken", None, table=self._target.name, reason=reason)
-
-
-def unpacked(packed: bytes, version: int) -> list[Range]:
-    """Ranges from pairs of addresses in network order, each of 4 or 16 bytes."""
-    size = BITS[version] // 8
-    numbers = [int.from_bytes(packed[at : at + size], "big") for at in range(0, len(packed), size)]
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def prefixes(ranges: Iterable[Range], version: int, longest: int = 0) -> list[tuple[int, int]]:

@@ -1,0 +1,51 @@
+"""GET /v1/doctor: what only the daemon knows of itself, for `mxallowctl doctor`, which looks at the rest."""
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from mxallowd import __version__
+from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
+from mxallowd.settings import Settings
+
+
+class Doctor:
+    """Tells it."""
+
+    def __init__(
+        self, settings: Callable[[], Settings], kernel_tables: Callable[[], Sequence[Mapping[str, object]]],
+        network_sets: Callable[[], Sequence[Mapping[str, object]]], counters: Callable[[], Mapping[str, int]],
+        state: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Both kinds of tables as objects of `name`, `in_step` and `fault`; `state` as in /v1/status."""
+        self._settings = settings
+        self._kernel_tables = kernel_tables
+        self._network_sets = network_sets
+        self._counters = counters
+        self._state = state
+
+    def routes(self) -> list[Route]:
+        """What can be asked."""
+        return [Route("GET", "/v1/doctor", self._tell)]
+
+    async def _tell(self, request: Request) -> Response:
+        for name in request.query:
+            raise RequestError(400, "bad-request", f'there is no parameter "{name[:64]}" here')
+        return Response({
+            "version": __version__, "pid": os.getpid(), "user_id": os.geteuid(), "group_id": os.getegid(),
+            "clock": timestamp(time.time()), "settings": told(self._settings()),
+            "kernel_tables": [dict(one) for one in self._kernel_tables()],
+            "network_sets": [dict(one) for one in self._network_sets()], "state": self._state(),
+            "counters": {name: value for name, value in self._counters().items()
+                         if name in ("received", "overflow", "queue-full", "lost-by-kernel", "came-again")}})
+
+
+def told(settings: Settings) -> dict[str, object]:
+    """The settings that doctor asks for, as JSON has them."""
+    return {
+        "fake": list(map(str, settings.fake_mailserver)), "real": list(map(str, settings.real_mailserver)),
+        "queues": list(settings.queue_num or ()), "capture": settings.pflog_interface,
+        "nft_table": settings.nft_table, "nft_setup": settings.nft_setup, "ipset": settings.ipset,
+        "queue_length": settings.queue_length, "rdns": not settings.no_rdns_whitelist,
+        "dns_servers": list(settings.dns_server), "sandbox": not settings.no_sandbox,
+        "watchdog": not settings.no_watchdog, "dry_run": settings.dry_run, "config": str(settings.config),
+        "state_dir": str(settings.state_dir), "control": str(settings.control)}

@@ -1,0 +1,54 @@
+"""doctor: what keeps nolisting from working here, with the commands that mend it."""
+import argparse
+
+from mxallowd.ctl.command import Command, Context
+
+DEFAULT_CONFIG = "/etc/mxallowd.conf"
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("domain", metavar="DOMAIN", nargs="?",
+                        help="a domain whose MX records are to be compared with the servers")
+    parser.add_argument("--config", "-c", metavar="FILE", default=DEFAULT_CONFIG,
+                        help=f"configuration that is read where the daemon does not answer (default: {DEFAULT_CONFIG})")
+    parser.epilog = f"{parser.epilog or ''}\n\nexit status: 0 all is well, 1 there are warnings, 2 something is broken"
+
+
+def _run(context: Context) -> int:
+    # It needs parts of the daemon, which no other command imports.
+    from mxallowd.ctl.doctor import (  # noqa: PLC0415
+        facts,
+        process,
+        queues,
+        rules,
+        servers,
+        system,
+    )
+    from mxallowd.ctl.doctor.findings import OK, Finding, as_json, status  # noqa: PLC0415
+    from mxallowd.ctl.output import show, show_json  # noqa: PLC0415
+
+    known, findings = facts.gather(context.daemon, context.arguments.config)
+    if known is not None:
+        for module in (servers, rules, queues, process, system):
+            findings += module.check(known)
+        if context.arguments.domain:
+            from mxallowd.ctl.doctor import records  # noqa: PLC0415
+
+            findings += records.check(known, context.arguments.domain, known.settings["dns_servers"])
+        else:
+            findings.append(Finding(
+                "mx", OK, "MX records were not looked at: name a domain, as in mxallowctl doctor DOMAIN"))
+    if context.arguments.json:
+        show_json(context, as_json(findings))
+        return status(findings)
+    for one in findings:
+        show(context, f"{one.state:8} {one.what}")
+        for label, text in (("why", one.why), ("mend", one.command)):
+            if text:
+                show(context, f"{'':8} {label}: {text}")
+    return status(findings)
+
+
+COMMANDS = (Command(
+    "doctor", "look for what keeps nolisting from working here, and how to mend it", "mxallowctl doctor example.org",
+    _arguments, _run),)

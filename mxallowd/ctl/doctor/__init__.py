@@ -1,0 +1,14 @@
+"""`mxallowctl doctor`: what keeps nolisting from working here, why it matters, and the command that mends it.
+
+    findings    what a finding is
+    facts       what the daemon says of itself; where it does not run, what its configuration says
+    rules       the firewall: is the rule there, before others, for SYNs alone, with bypass
+    queues      the kernel's queues: bound, their fill, what was lost
+    servers     addresses and listeners of both servers, and connections to those elsewhere
+    records     MX records of a domain against the configured servers
+    process     user, sandbox, sets in step, state directory, control socket
+    system      clock, name servers, versions
+
+Each module has `check(...)`, which gives findings and changes nothing. What cannot be found out (no privilege, no
+program) is a finding of its own, a warning: silence would look like health.
+"""

@@ -22,8 +22,8 @@ class Rules:
         """Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
 
         `numbers` are those of Refused.number_of, by address; 255 where one is missing. `renew` is one of RENEW;
-        `networks` are those of the lists. Raises ValueError on an address of another length, a lifetime outside 1 to 2**29 seconds, or a number outside
-        0 to 255.
+        `networks` are those of the lists. Raises ValueError on an address of another length, a lifetime
+        outside 1 to 2**29 seconds, or a number outside 0 to 255.
         """
 
     networks: Networks | None

@@ -139,8 +139,12 @@ class OwnNetworks:
             seconds = min(round(until - self._time_s()), whole, MAX_SECONDS)
             if seconds <= 0:
                 return
-        if not self.add(words[0], network, note.strip().replace("\\\\", "\\") or None, seconds):
+        if not self.add(words[0], network, None, seconds):
             raise ValueError(f"is one more than {MAX_OWN}")
+        if note := note.strip():
+            # It was made printable before it was written.
+            kept = (note if note.isprintable() else printable(note))[:MAX_NOTE]
+            self.networks[words[0], network] = self.networks[words[0], network]._replace(note=kept)
 
 
 def write(path: Path, text: str) -> None:

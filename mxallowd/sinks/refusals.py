@@ -1,4 +1,6 @@
-"""Lines about refused hosts, and in the same way about hosts that lists deny or allow: the first refusal at once, and once a minute the number of attempts since then.
+"""Lines about refused hosts: the first refusal at once, and once a minute the number of attempts since then.
+
+In the same way about hosts that lists deny or allow, with a memory of their own.
 
 The packet path writes an event when a host is refused for the first time, and again after a minute. The memory of
 refused hosts counts all attempts; it is read when a sum is due. A host without an attempt for a minute begins anew.

@@ -1,0 +1,84 @@
+"""`mxallowctl allow` and `mxallowctl deny`: networks that are added by hand, and what the lists have."""
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
+
+WIDTH = 43  # the longest network
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("add", "remove", "list"), help="what to do with NETWORK; list shows all")
+    parser.add_argument("network", nargs="?", metavar="NETWORK", help="a network or an address")
+    parser.add_argument("--time", type=int, metavar="SECONDS", help="until it is removed again; default: it stays")
+    parser.add_argument("--note", metavar="TEXT", help="kept with it, and shown by explain")
+
+
+def _run(verdict: str) -> Callable[[Context], int]:
+    def run(context: Context) -> int:
+        arguments = context.arguments
+        if arguments.action == "list":
+            return _list(context, verdict)
+        if arguments.network is None:
+            context.err.write(f"mxallowctl: {verdict} {arguments.action} needs a network\n")
+            return USAGE
+        if arguments.action == "remove" and (arguments.time is not None or arguments.note is not None):
+            context.err.write("mxallowctl: --time and --note are for add\n")
+            return USAGE
+        body = {"network": arguments.network}
+        if arguments.time is not None:
+            body["seconds"] = arguments.time
+        if arguments.note is not None:
+            body["note"] = arguments.note
+        answer = context.daemon.ask(
+            "POST" if arguments.action == "add" else "DELETE", f"/v1/lists/{verdict}", body=body)
+        if answer.status != 200:
+            return _fail(context, answer.body)
+        found: Any = answer.body
+        if arguments.json:
+            context.out.write(json.dumps(found) + "\n")
+        elif arguments.action == "remove":
+            context.out.write(f"removed {arguments.network} from {verdict}\n")
+        else:
+            until = f" until {found['until']}" if found["until"] else ""
+            context.out.write(f"{verdict} {found['network']}{until}\n")
+        if arguments.action == "add" and not found["kept"]:
+            context.err.write(f"mxallowctl: it holds now, and is lost at the next restart: {found['reason']}\n")
+        return OK
+    return run
+
+
+def _list(context: Context, verdict: str) -> int:
+    answer = context.daemon.ask("GET", "/v1/lists")
+    if answer.status != 200:
+        return _fail(context, answer.body)
+    found: Any = answer.body
+    if context.arguments.json:
+        context.out.write(json.dumps(found) + "\n")
+        return OK
+    for source in found["sources"]:
+        if source["list"] in (verdict, None):
+            fault = f"  not read: {source['fault']}" if source["fault"] else ""
+            context.out.write(f"{source['source']}: {source['networks']} networks{fault}\n")
+    for own in found["by_hand"]:
+        if own["verdict"] == verdict:
+            until = f"  until {own['until']}" if own["until"] else ""
+            note = f"  # {own['note']}" if own["note"] else ""
+            context.out.write(f"  {own['network']:{WIDTH}}{until}{note}".rstrip() + "\n")
+    return OK
+
+
+def _fail(context: Context, body: Any) -> int:
+    message = body["error"]["message"] if isinstance(body, dict) and "error" in body else str(body)
+    context.err.write(f"mxallowctl: {message}\n")
+    return NO
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("allow", "let a network reach the real server, whatever the whitelist says",
+            "mxallowctl allow add 192.0.2.0/24 --note 'the bank'", _arguments, _run("allow")),
+    Command("deny", "refuse a network at the real server, whatever the whitelist says",
+            "mxallowctl deny add 198.51.100.0/24 --time 86400", _arguments, _run("deny")),
+)

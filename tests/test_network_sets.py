@@ -14,7 +14,7 @@ import pytest
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from lab.namespaces import visit
 from mxallowd.mirrors import TargetError, TargetWrong
-from mxallowd.mirrors.kernel.ipsetnetworks import IpsetNetworks
+from mxallowd.mirrors.kernel.ipsetnetworks import IpsetNetworks, declaration
 from mxallowd.mirrors.kernel.nftnetworks import NftNetworks, steps
 from mxallowd.mirrors.mirror import CHECK_S
 from mxallowd.mirrors.networks import BITS, PLACES, Networks, NetworkTarget, Place, Range, prefixes
@@ -63,7 +63,7 @@ def opened(lab: Lab) -> Iterator[Opener]:
     def open_it(kind: str, *, setup: bool = True) -> There:
         target = There(lab, NftNetworks("inet mxallowd", setup=setup) if kind == "nft" else IpsetNetworks())
         for place in PLACES if kind == "ipset" and setup else ():
-            lab.gateway.run(target.remedy(place).split(), check=True)
+            lab.gateway.run(declaration(place).split(), check=True)
         target.open()
         made.append(target)
         return target
@@ -306,7 +306,7 @@ class Story:
 
 
 def in_step(scene: Story) -> bool:
-    return scene.keeper.in_step
+    return scene.keeper.status()["in_step"] is True
 
 
 def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -355,11 +355,11 @@ def test_a_set_that_lacks_is_said_once(options: dict[str, Any], said: str) -> No
         assert line.startswith("kernel-lists-missing table=memory set=mx_deny4 reason=")
         assert said in line
         assert "make mx_deny4" in line
-        assert scene.keeper.lacking() == ["mx_deny4"]
+        assert scene.keeper.status()["lacking"] == ["mx_deny4"]
         scene.target.sets[DENY4] = []
         await scene.look()
         assert scene.target.sets[DENY4] == [(1, 1)]
-        assert scene.keeper.lacking() == []
+        assert scene.keeper.status()["lacking"] == []
         scene.keeper.close()
 
     run(story)

@@ -35,13 +35,14 @@ from mxallowd.daemon.report import Report
 from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
 from mxallowd.exporter.process import Exporter
-from mxallowd.lists.composition import Composition
+from mxallowd.lists.composition import Composition, disjoint_of
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import OwnNetworks
 from mxallowd.log import Log
 from mxallowd.log.writer import Writer
 from mxallowd.mirrors import kernel
 from mxallowd.mirrors.mirror import Mirror
+from mxallowd.mirrors.networks import Networks
 from mxallowd.process import privileges, signals
 from mxallowd.process.broker import Broker
 from mxallowd.process.supervisor import Supervisor
@@ -102,10 +103,16 @@ class Daemon:
         self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
         for mirror in self._mirrors:
             self._stress.watch("kernel-table-dirty", mirror.fill)
+        self._network_sets = [
+            Networks(target, lambda: disjoint_of(self._lists.composition.networks), log, settings)
+            for target in kernel.create_networks(settings)]
+        for networks in self._network_sets:
+            self._lists.follow(networks.changed)
         # A capture file has no connections that could be tracked.
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
         self._handshakes = [] if self._rehearses else [Handshakes(settings, whitelist, log)]
-        self._parts: list[Sink | Mirror | Handshakes] = [*self._sinks, *self._mirrors, *self._handshakes]
+        self._parts: list[Sink | Mirror | Networks | Handshakes] = [
+            *self._sinks, *self._mirrors, *self._network_sets, *self._handshakes]
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
@@ -125,7 +132,7 @@ class Daemon:
         self._place = Place(settings.control)
         self._server = Server(self._place, answers(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
-            self._report, self._reloading, self._metrics)), defect)
+            self._report, self._reloading, self._metrics, self._network_sets, self._lists)), defect)
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""
@@ -133,6 +140,8 @@ class Daemon:
         # What the copies hold is read first: from the moment that a queue is bound, packets wait for us.
         for mirror in self._mirrors:
             mirror.open()
+        for networks in self._network_sets:
+            networks.open()
         self._backend.open()
         for handshakes in self._handshakes:
             handshakes.open()
@@ -195,6 +204,8 @@ class Daemon:
         self._writer.start()
         for mirror in self._mirrors:
             mirror.start()
+        for networks in self._network_sets:
+            networks.start()
         for handshakes in self._handshakes:
             handshakes.start()
         self._server.start()

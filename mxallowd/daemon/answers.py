@@ -7,20 +7,24 @@ from dataclasses import dataclass
 
 from mxallowd.backends import Backends
 from mxallowd.control.answers.counters import Counters
+from mxallowd.control.answers.doctor import Doctor
 from mxallowd.control.answers.document import Document
 from mxallowd.control.answers.entries import Entries
 from mxallowd.control.answers.export import Export
 from mxallowd.control.answers.importing import Import
+from mxallowd.control.answers.lists import ListAnswers
 from mxallowd.control.answers.loglevel import LogLevel
 from mxallowd.control.answers.metrics import Metrics
-from mxallowd.control.answers.networks import OwnNetworks
 from mxallowd.control.answers.reload import Reload
 from mxallowd.control.answers.status import Looks, Status
 from mxallowd.control.exchange import Route
+from mxallowd.daemon.byhand import ByHand
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
+from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.mirrors.mirror import Mirror
+from mxallowd.mirrors.networks import Networks
 from mxallowd.settings import Settings
 from mxallowd.sinks import Sink
 from mxallowd.sinks.stress import Stress
@@ -41,22 +45,32 @@ class Parts:
     report: Report
     reloading: Reloading
     metrics: Metrics
-    networks: OwnNetworks | None = None  # who keeps what was added by hand
+    network_sets: Sequence[Networks]
+    lists: Lists
 
 
 def answers(parts: Parts) -> list[Route]:
     """All routes; the first one that matches a request counts."""
+    networks = ByHand(parts.lists)
     return [
         *Document().routes(),
         *_status(parts).routes(),
-        *Entries(parts.whitelist, parts.networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
+        *Entries(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
+        *_doctor(parts).routes(),
         *Counters(parts.report.recent).routes(),
         *Reload(parts.reloading.ask_and_wait).routes(),
         *LogLevel(parts.log).routes(),
         *parts.metrics.routes(),
-        *Export(parts.whitelist, parts.networks).routes(),
-        *Import(parts.whitelist, parts.networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
+        *ListAnswers(parts.lists).routes(),
+        *Export(parts.whitelist, networks).routes(),
+        *Import(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
     ]
+
+
+def _doctor(parts: Parts) -> Doctor:
+    return Doctor(
+        parts.settings, lambda: [mirror.status() for mirror in parts.mirrors],
+        lambda: [one.status() for one in parts.network_sets], parts.backend.counters)
 
 
 def _status(parts: Parts) -> Status:

@@ -68,7 +68,7 @@ class NetworkTarget(Protocol):
         """Whether one of these is not in the set, or it holds another number than those of `total` ranges."""
 
     def remedy(self, place: Place) -> str:
-        """How the operator makes the set."""
+        """What the operator is told where the set lacks."""
 
     def close(self) -> None:
         """Give back what open() took; the sets stay."""
@@ -95,26 +95,18 @@ class Networks:
         self._there: set[Place] = set()
         self._said: set[Place] = set()
         self._said_fault = Repeated(clock)
-        self.fault = ""
+        self._fault = ""
         self._sample_at = 0
         self._checked_at = float("-inf")
         self._jobs: Jobs | None = None
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def name(self) -> str:
-        """For the operator."""
-        return self._target.name
-
-    @property
-    def in_step(self) -> bool:
-        """Whether every set that is there holds what it must."""
-        return not self.fault and self._wanted is not None and self._there <= self._held
-
-    def lacking(self) -> list[str]:
-        """The names of sets that something belongs into, and that the ruleset has not."""
-        return sorted(place.name for place in self._said)
+    def status(self) -> dict[str, object]:
+        """Its name, whether the sets that are there hold what they must, what is wrong, and which sets lack."""
+        in_step = not self._fault and self._wanted is not None and self._there <= self._held
+        return {"name": f"lists in {self._target.name}", "in_step": in_step, "fault": self._fault or None,
+                "lacking": sorted(place.name for place in self._said)}
 
     def open(self) -> None:
         """Reach the target. Raises StartError."""
@@ -125,7 +117,7 @@ class Networks:
         self._jobs = Jobs(asyncio.get_running_loop(), "networks")
         self._task = asyncio.get_running_loop().create_task(self._work())
 
-    def changed(self) -> None:
+    def changed(self, _: object = None) -> None:
         """The lists are others now."""
         self._wanted = None
         self._checked_at = float("-inf")
@@ -177,7 +169,7 @@ class Networks:
             except TargetError as error:
                 self._fail(str(error))
             except Exception as error:  # noqa: BLE001  # said as a defect; this loop must not end of it
-                self.fault = repr(error)
+                self._fault = repr(error)
                 asyncio.get_running_loop().call_exception_handler({"message": "networks", "exception": error})
 
     async def _look(self, jobs: Jobs) -> None:
@@ -210,7 +202,7 @@ class Networks:
                                ranges=len(wanted[place]))
         if fault:
             raise TargetError(fault)
-        self.fault = ""
+        self._fault = ""
         self._said_fault.forget()
 
     def _outdated(self) -> bool:
@@ -240,12 +232,12 @@ class Networks:
                 "so its hosts pass by mxallowd where the ruleset accepts them in the kernel" if place.verdict == "deny"
                 else "so all of its hosts are shown to mxallowd, which lets them in")
             self._log.warning("kernel-lists-missing", None, table=self._target.name, set=place.name,
-                              reason=f"{what}; make it by `{self._target.remedy(place)}` and use it as in rulesets/")
+                              reason=f"{what}; {self._target.remedy(place)}")
         self._said = lacking
 
     def _fail(self, reason: str) -> None:
         self._counters["kernel-lists-failed"] += 1
-        self.fault = reason
+        self._fault = reason
         if self._said_fault.due(reason):
             self._log.error("kernel-lists-broken", None, table=self._target.name, reason=reason)
 

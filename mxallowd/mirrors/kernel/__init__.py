@@ -37,7 +37,7 @@ def create(settings: "Settings") -> list[Target]:
 
 
 def create_networks(settings: "Settings") -> "list[NetworkTarget]":
-    """Where the lists of networks are kept as well; pf's tables are the operator's. Raises StartError."""
+    """Where the lists of networks are kept as well. Raises StartError."""
     targets: list[NetworkTarget] = []
     if settings.nft_table is not None:
         from mxallowd.mirrors.kernel.nftnetworks import NftNetworks  # noqa: PLC0415
@@ -47,4 +47,8 @@ def create_networks(settings: "Settings") -> "list[NetworkTarget]":
         from mxallowd.mirrors.kernel.ipsetnetworks import IpsetNetworks  # noqa: PLC0415
 
         targets.append(IpsetNetworks())
+    if settings.pf_table is not None:
+        from mxallowd.mirrors.kernel.pfnetworks import PfNetworks  # noqa: PLC0415
+
+        targets.append(PfNetworks())
     return targets

@@ -55,7 +55,7 @@ class IpsetNetworks:
             if header.kind != "hash:net" or header.family != INET[place.version] or header.timeouts or header.mask:
                 raise TargetWrong(
                     f"set {place.name} is of another type or has timeouts: remove the rules that use it, run "
-                    f"`ipset destroy {place.name}`, then `{self.remedy(place)}`")
+                    f"`ipset destroy {place.name}`, then `{declaration(place)}`")
             self._headers[place] = header
         return set(self._headers)
 
@@ -114,4 +114,9 @@ class IpsetNetworks:
 
     def remedy(self, place: Place) -> str:
         """How the operator makes the set."""
-        return f"ipset create {place.name} hash:net family inet{'6' if place.version == 6 else ''} {OPTIONS}"
+        return f"make it by `{declaration(place)}` and use it as in rulesets/"
+
+
+def declaration(place: Place) -> str:
+    """The command that makes the set."""
+    return f"ipset create {place.name} hash:net family inet{'6' if place.version == 6 else ''} {OPTIONS}"

@@ -208,7 +208,8 @@ class NftNetworks:
 
     def remedy(self, place: Place) -> str:
         """How the operator makes the set."""
-        return f"nft add set {self._table} {place.name} '{{ type ipv{place.version}_addr; flags interval; }}'"
+        made = f"nft add set {self._table} {place.name} '{{ type ipv{place.version}_addr; flags interval; }}'"
+        return f"make it by `{made}` and use it as in rulesets/"
 
 
 def _fault(place: Place, found: SetFound) -> str | None:

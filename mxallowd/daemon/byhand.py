@@ -1,0 +1,39 @@
+"""The networks that an operator has added by hand: what the answers of the control socket ask for, done by the lists."""
+import time
+from collections.abc import Callable, Sequence
+
+from mxallowd.control.answers.networks import VERDICTS, OwnNetwork
+from mxallowd.control.exchange import RequestError
+from mxallowd.lists.lists import Lists
+from mxallowd.lists.own import MAX_OWN
+from mxallowd.settings.options import Network
+
+
+class ByHand:
+    """The same networks as the lists have them, in the answers' words."""
+
+    def __init__(self, lists: Lists, clock: Callable[[], float] = time.time) -> None:
+        self._lists = lists
+        self._clock = clock
+
+    async def add(self, networks: Sequence[OwnNetwork]) -> None:
+        """Let these hold from now on, in place of what was added for the same networks. Raises RequestError."""
+        now = self._clock()
+        added = await self._lists.add(
+            (one.verdict, one.network, one.note, None if one.until_s is None else max(1, round(one.until_s - now)))
+            for one in networks)
+        # Those that cannot be kept hold all the same, until the next restart; the lists say so.
+        if not added.taken:
+            raise RequestError(507, "no-room", f"{MAX_OWN} networks are there by hand; no more can be added")
+
+    async def remove(self, network: Network) -> int:
+        """Take out what was added by hand for this very network; how many."""
+        return sum([await self._lists.remove_network(verdict, network) for verdict in VERDICTS])
+
+    async def flush(self) -> int:
+        """Take out all that was added by hand; how many."""
+        return await self._lists.flush()
+
+    def listing(self) -> Sequence[OwnNetwork]:
+        """What was added by hand and has not ended."""
+        return [OwnNetwork(one.verdict, one.network, one.note or "", one.until) for one in self._lists.entries()]

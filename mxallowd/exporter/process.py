@@ -44,6 +44,7 @@ class Exporter:
         self._answer = answer
         self._log = log
         self._listener: socket.socket | None = None
+        self._pair: tuple[socket.socket, ...] = ()  # for the loop of each process; the sandbox lets nobody make one
         self._process: subprocess.Popen[bytes] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started_at = self._answered_at = float("-inf")
@@ -67,6 +68,7 @@ class Exporter:
             self._listener.bind((str(self._address), self._port))
             self._listener.listen(BACKLOG)
             self._listener.setblocking(False)
+            self._pair = socket.socketpair()
             self._run()
         except OSError as error:
             self.close()
@@ -103,6 +105,8 @@ class Exporter:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        for one in self._pair:
+            one.close()
         if process is not None:
             try:
                 process.wait(END_S)
@@ -117,10 +121,10 @@ class Exporter:
         assert self._listener is not None
         self._started_at = time.monotonic()
         self._fault = ""
-        number = self._listener.fileno()
+        numbers = [one.fileno() for one in (self._listener, *self._pair)]
         self._process = subprocess.Popen(
-            command("mxallowd.exporter.server", str(number), self._user, "walls" if self._walls else "open"),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=(number,), bufsize=0,
+            command("mxallowd.exporter.server", *map(str, numbers), self._user, "walls" if self._walls else "open"),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=numbers, bufsize=0,
             process_group=0)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None

@@ -1,8 +1,9 @@
 """The exporter: a process that gives the daemon's metrics by HTTP, and has no right to anything else.
 
-    mxallowd.exporter.server LISTENER USER WALLS
+    mxallowd.exporter.server LISTENER ONE OTHER USER WALLS
 
-The descriptor of a listening socket, the user that it becomes (empty: the default), and `walls` or `open` (no sandbox).
+Descriptors of a listening socket and of a pair of sockets, by which the loop wakes itself (one that is started again
+inherits a sandbox in which no such pair can be made), the user that it becomes (empty: the default), and `walls` or `open` (no sandbox).
 It reads answers from standard input, writes requests to standard output (pipes.py), and ends when its input does.
 
 GET /metrics, /healthz and /readyz; one request a connection. Bounds: MOST connections, of which the oldest makes room
@@ -37,6 +38,7 @@ LINGER_S = 0.5
 MEMORY = 512 << 20  # bytes of address space, of which Python itself maps much
 NO_MORE = ("socket", "socketpair", "connect", "bind", "listen", "execve", "execveat", "fork", "vfork")
 _JSON, _PLAIN = "application/json", "text/plain; charset=utf-8"
+_NO_ANSWER = "the main loop of the daemon does not answer"
 _INDEX = "mxallowd: /metrics, /healthz, /readyz\n"
 Answer = tuple[int, str]
 
@@ -176,9 +178,9 @@ class Server:
             status, text = await self._daemon.ask(verb)
         except TimeoutError:
             if path != "/metrics":
-                return 503, _JSON, ('{"status": "not-ready", "reasons": ["the main loop of the daemon does not answer"]}'
-                                    "\n")
-            return 503, _PLAIN, "the main loop of the daemon does not answer\n"
+                word = "not-ready" if path == "/readyz" else "not-healthy"
+                return 503, _JSON, f'{{"status": "{word}", "reasons": ["{_NO_ANSWER}"]}}\n'
+            return 503, _PLAIN, f"{_NO_ANSWER}\n"
         if path != "/metrics" or status != 200:
             return status, _JSON, text
         encoder, kind = choose_encoder(accept)
@@ -225,11 +227,14 @@ async def _serve(listener: socket.socket, user: str, *, walls: bool) -> None:
 
 def main(words: list[str]) -> int:
     """Run as the exporter."""
-    listener, user, walls = words
+    listener, one, other, user, walls = words
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    # What the loop asks for when it is made.
+    socket.socketpair = lambda *_: (  # type: ignore[assignment]
+        socket.socket(fileno=int(one)), socket.socket(fileno=int(other)))
     asyncio.run(_serve(socket.socket(fileno=int(listener)), user, walls=walls == "walls"))
     os._exit(0)
 

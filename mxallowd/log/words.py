@@ -182,8 +182,8 @@ LINES: tuple[Line, ...] = (
     Line("degraded reason=", WARNING,
          "the kernel does not have a feature, or the watchdog does not run; mxallowd works without it"),
     Line("metrics reason=", ("error", "warning"),
-         "the process that gives metrics at `--metrics` has ended or misbehaved; it was started again, or, as an error, "
-         "could not be started. Mail is not affected"),
+         "the process that gives metrics at `--metrics` has ended or misbehaved; it was started again, or, as an error,"
+         " could not be started. Mail is not affected"),
     # what should never happen
     Line("defect count= reason=", ERROR,
          "an unexpected error in the program; verdicts go on. Please report it. At most one line a minute"),

@@ -43,7 +43,8 @@ def render(values: Mapping[str, Value], *, openmetrics: bool = False) -> str:
         # OpenMetrics speaks of a counter without its suffix.
         name = PREFIX + series.name if openmetrics else series.full_name
         kind = "untyped" if series.kind == UNKNOWN and not openmetrics else series.kind
-        lines += [f"# HELP {name} {_help(series.help)}", f"# TYPE {name} {kind}", *_samples(series, values[series.name])]
+        lines += [f"# HELP {name} {_help(series.help)}", f"# TYPE {name} {kind}"]
+        lines += _samples(series, values[series.name])
     if openmetrics:
         lines.append("# EOF")
     return "\n".join(lines) + "\n"

@@ -1,11 +1,14 @@
 """What goes over the two pipes between the daemon and its exporter.
 
 A request is one byte. Answers come in the order of requests: status of HTTP (2 bytes) and length (4 bytes) in native
-order, then UTF-8 text: the metrics in Prometheus' format 0.0.4, or a line of JSON. Three requests may wait for answers.
+order, then UTF-8 text: the metrics in one of two formats, or a line of JSON. One request of each kind may wait.
 """
 import struct
 
-REQUESTS = {b"m": "metrics", b"h": "healthz", b"r": "readyz"}
+METRICS, OPENMETRICS = b"m", b"o"
+OPENMETRICS_TYPE = "application/openmetrics-text"
+REQUESTS = {METRICS: "metrics", b"h": "healthz", b"r": "readyz", OPENMETRICS: "metrics"}
+END = "# EOF\n"  # of OpenMetrics, behind what more there is
 ANSWER = struct.Struct("=HI")
 MOST_WAITING = len(REQUESTS)  # of each one
 LONGEST = 1 << 20  # bytes of an answer

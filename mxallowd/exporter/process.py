@@ -19,7 +19,7 @@ from importlib.util import find_spec
 
 from mxallowd.control.exchange import Response
 from mxallowd.errors import StartError
-from mxallowd.exporter.pipes import MOST_WAITING, REQUESTS, pack
+from mxallowd.exporter.pipes import MOST_WAITING, OPENMETRICS, OPENMETRICS_TYPE, REQUESTS, pack
 from mxallowd.log import Log
 from mxallowd.process.child import command
 from mxallowd.settings import Settings
@@ -35,8 +35,8 @@ END_S = 1.0
 class Exporter:
     """The process, as far as there is one."""
 
-    def __init__(self, settings: Settings, answer: Callable[[str], Response], log: Log) -> None:
-        """`answer` takes a word of pipes.REQUESTS."""
+    def __init__(self, settings: Settings, answer: Callable[[str, str], Response], log: Log) -> None:
+        """`answer` takes a word of pipes.REQUESTS and the field `Accept`."""
         assert settings.metrics is not None
         self._address, self._port = settings.metrics
         self._user = settings.user or ""
@@ -49,7 +49,7 @@ class Exporter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started_at = self._answered_at = float("-inf")
         self._pause_s = AGAIN_S
-        self._waiting: list[str] = []
+        self._waiting: list[bytes] = []
         self._unsent = b""
         self._timer: asyncio.TimerHandle | None = None
         self._fault = ""
@@ -172,13 +172,13 @@ class Exporter:
             return
         except OSError:
             data = b""
-        words = [REQUESTS.get(bytes([byte]), "") for byte in data]
-        if not data or "" in words or len(self._waiting) + len(words) > MOST_WAITING:
+        verbs = [bytes([byte]) for byte in data]
+        if not data or not REQUESTS.keys() >= {*verbs} or len(self._waiting) + len(verbs) > MOST_WAITING:
             self._loop.remove_reader(descriptor)
             # An end is said with its status, by the next tick.
             self._fault = "asked for what it must not ask for" if data else ""
             return
-        self._waiting += words
+        self._waiting += verbs
         self._go_on()
 
     def _go_on(self) -> None:
@@ -194,10 +194,10 @@ class Exporter:
         self._unsent = self._packed(self._waiting.pop(0))
         self._write()
 
-    def _packed(self, what: str) -> bytes:
+    def _packed(self, verb: bytes) -> bytes:
         assert self._loop is not None
         try:
-            response = self._answer(what)
+            response = self._answer(REQUESTS[verb], OPENMETRICS_TYPE if verb == OPENMETRICS else "")
         except Exception as error:  # noqa: BLE001  # whoever waits is answered
             self._loop.call_exception_handler({"message": "metrics", "exception": error})
             return pack(500, '{"status": "defect", "reasons": ["an error of mxallowd itself; the log has it"]}\n')

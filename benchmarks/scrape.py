@@ -1,27 +1,29 @@
 """What scrapes cost a verdict: the time of a refused connection, with so many scrapes a second and without any.
 
-    python -m benchmarks.scrape [--blocks 40] [--seconds 1] [--rate 10]
+    python benchmarks/scrape.py [--blocks 40] [--block-ms 1000] [--rate 10] [--json]
 
 A client in a namespace of its own contacts the fake server again and again: SYN, queue, verdict, RST. Blocks with and
 without scrapes alternate, so that both meet the same machine; the order within each pair changes. As root.
 """
-import argparse
 import random
-import socket
-import statistics
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from lab.hosts import FAKE4, Lab
-from tests.daemon_process import QUEUE, SENDER4, serving
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.command import BenchError, give, measured, parser, positive, run
+from benchmarks.gateway_site import CLIENT, DAEMON
+from lab.hosts import FAKE4, REAL4, Lab
+
+QUEUE = "23"
 WHERE = ("127.0.0.1", 9199)
 PAUSE_S = 0.001
 # In the client: for each line with a number of seconds, the times of the connections, in microseconds.
-CLIENT = f"""
+SENDER = f"""
 import os, socket, sys, time
 os.nice(-19)  # as above: what it waits for is the verdict, not a processor
 for line in sys.stdin:
@@ -75,12 +77,17 @@ def measure(blocks: int, seconds: float, rate: float) -> Result:
     found = Result([], [], 0)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with Lab() as lab:
-        client = lab.client("client", SENDER4)
+        client = lab.client("client", CLIENT)
         lab.queue_rule(QUEUE)
-        with serving(lab, "--metrics", f"{WHERE[0]}:{WHERE[1]}"), \
-                client.popen([sys.executable, "-c", CLIENT], **pipes) as senders, \
+        with tempfile.TemporaryDirectory() as place, lab.gateway.popen(
+                [*DAEMON, "-F", "-s", "--user", "root", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", QUEUE, "-b",
+                 "--metrics", f"{WHERE[0]}:{WHERE[1]}", "--control", f"{place}/control", "--state-dir", place],
+                stdout=subprocess.PIPE, text=True) as daemon, \
+                client.popen([sys.executable, "-c", SENDER], **pipes) as senders, \
                 lab.gateway.popen([sys.executable, "-c", SCRAPER], **pipes) as scrapers:
-            assert senders.stdin and senders.stdout and scrapers.stdin and scrapers.stdout
+            assert senders.stdin and senders.stdout and scrapers.stdin and scrapers.stdout and daemon.stdout
+            if " start " not in daemon.stdout.readline():
+                raise BenchError("the daemon did not start")
             scrapes = 0
             # The first scrape collects what the next ones for a minute do not.
             _say(scrapers, f"0.2 {rate}")
@@ -96,6 +103,7 @@ def measure(blocks: int, seconds: float, rate: float) -> Result:
                         scrapes += int(scrapers.stdout.readline())
             senders.stdin.close()
             scrapers.stdin.close()
+            daemon.terminate()
     return found._replace(scrapes=scrapes)
 
 
@@ -106,22 +114,27 @@ def _say(process: "subprocess.Popen[str]", line: str) -> None:
 
 
 def main() -> int:
-    """Run as a program."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--blocks", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--rate", type=float, default=10.0)
-    given = parser.parse_args()
-    begun = time.monotonic()
-    found = measure(given.blocks, given.seconds, given.rate)
-    print(f"{len(found.quiet)} connections without, {len(found.scraped)} with {found.scrapes} scrapes, "
-          f"{time.monotonic() - begun:.0f} s, {socket.gethostname()}")
-    for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-        print(f"{name}: {quantile(found.quiet, share)} us without, {quantile(found.scraped, share)} us with, "
-              f"ratio {found.ratio(share):.3f}")
-    print(f"mean ratio {statistics.mean(found.scraped) / statistics.mean(found.quiet):.3f}")
-    return 0
+    """Run the command."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--blocks", type=positive, default=40, help="pairs of blocks")
+    arguments.add_argument("--block-ms", type=positive, default=1000)
+    arguments.add_argument("--rate", type=positive, default=10, help="scrapes/s")
+    options = arguments.parse_args()
+    found = measured(lambda: measure(options.blocks, options.block_ms / 1000, options.rate))
+    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+    result = {"connections": len(found.quiet) + len(found.scraped), "scrapes": found.scrapes} | {
+        f"{name}_{kind}_us": quantile(times, share) for name, share in shares.items()
+        for kind, times in (("quiet", found.quiet), ("scraped", found.scraped))} | {
+        f"{name}_ratio": round(found.ratio(share), 3) for name, share in shares.items()}
+
+    def show() -> None:
+        print(f"{result['connections']} connections, {found.scrapes} scrapes")
+        for name in shares:
+            print(f"{name}: {result[f'{name}_quiet_us']} us without scrapes, {result[f'{name}_scraped_us']} us with, "
+                  f"ratio {result[f'{name}_ratio']}")
+
+    return give(options, "blocks block_ms rate", result, show)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("scrape", main))

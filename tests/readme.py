@@ -1,10 +1,11 @@
-"""README's tables that are made from tables of the package. As a program it writes them anew: python -m tests.readme"""
+"""Tables of documents that are made from tables of the package. python -m tests.readme writes them anew."""
 from pathlib import Path
 
 from mxallowd.log import words
-from mxallowd.metrics import counters
+from mxallowd.metrics import counters, series
 
 README = Path(__file__).parent.parent / "README.md"
+METRICS = README.parent / "docs" / "metrics.md"
 RENEW = ".venv/bin/python -m tests.readme"
 
 
@@ -13,6 +14,11 @@ def renewed(readme: str) -> str:
     for table in (words.markdown(), counters.markdown()):
         readme = _with(readme, table)
     return readme
+
+
+def renewed_metrics(text: str) -> str:
+    """The same of docs/metrics.md."""
+    return _with(text, series.markdown())
 
 
 def _with(readme: str, table: str) -> str:
@@ -29,3 +35,4 @@ def _with(readme: str, table: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    METRICS.write_text(renewed_metrics(METRICS.read_text(encoding="utf-8")), encoding="utf-8")

@@ -131,3 +131,10 @@ def test_a_terminated_benchmark_leaves_nothing_behind() -> None:
         assert running.wait(20) == 128 + signal.SIGTERM
     assert not gateway.exists()
     assert subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True).stdout == b""
+
+
+def test_scrape() -> None:
+    shown = run("scrape", "--blocks", "1", "--block-ms", "300", "--json")
+    assert shown["scrapes"] >= 2
+    assert shown["p99_scraped_us"] >= shown["p50_scraped_us"] > 0
+    assert shown["p99_ratio"] > 0

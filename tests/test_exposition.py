@@ -22,6 +22,7 @@ from mxallowd.metrics.series import (
     Value,
     of_counters,
 )
+from tests.readme import METRICS, RENEW, renewed_metrics
 
 numbers = st.integers(0, 1 << 53) | st.floats(0, 1e15)
 labels = st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=9), numbers, min_size=1, max_size=5)
@@ -105,3 +106,8 @@ def test_what_the_table_lacks_is_still_given() -> None:
     ("application/openmetrics-text;q=a", False)])
 def test_openmetrics_for_who_likes_it_better(accept: str, wanted: bool) -> None:
     assert wants_openmetrics(accept) is wanted
+
+
+def test_the_document_has_every_series() -> None:
+    text = METRICS.read_text(encoding="utf-8")
+    assert text == renewed_metrics(text), f"renew them: {RENEW}"

@@ -116,3 +116,9 @@ def in_order(values: Iterable[str]) -> list[Series]:
     names = set(values)
     known = [one for one in SERIES if one.name in names]
     return known + [Series(name, UNKNOWN, "not in the table of series") for name in sorted(names - BY_NAME.keys())]
+
+
+def markdown() -> str:
+    """The table as docs/metrics.md has it."""
+    rows = [f"| `{one.full_name}` | {one.kind} | {one.label} | {one.help} |\n" for one in SERIES]
+    return "| series | kind | label | meaning |\n| --- | --- | --- | --- |\n" + "".join(rows)

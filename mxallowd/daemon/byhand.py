@@ -1,4 +1,4 @@
-"""The networks that an operator has added by hand: what the answers of the control socket ask for, done by the lists."""
+"""The networks added by hand: what the answers of the control socket ask for, done by the lists."""
 import time
 from collections.abc import Callable, Sequence
 

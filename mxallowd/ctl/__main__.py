@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from mxallowd.ctl import registry
 from mxallowd.ctl.client import Client, Unreachable
 from mxallowd.ctl.command import NO, UNREACHABLE, USAGE, Context
+from mxallowd.ctl.output import safe
 from mxallowd.ctl.parser import build, command_of
 from mxallowd.process import streams
-from mxallowd.text import printable, quoted
+from mxallowd.text import quoted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +60,7 @@ def _fail(text: str, status: int) -> int:
     except OSError:
         # Its buffer is tried once more at the end of the process, which would say it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.stderr.write(f"mxallowctl: {printable(text)}\n")
+    sys.stderr.write(f"mxallowctl: {safe(text)}\n")
     return status
 
 

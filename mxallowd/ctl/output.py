@@ -6,7 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 
 from mxallowd.ctl.command import Answer, Context
-from mxallowd.text import printable
+from mxallowd.text import escape
+
+
+def safe(text: str) -> str:
+    """`text` as one line that controls no terminal; what has been quoted already stays as it is."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else escape(letter) for letter in text)
 
 
 def failed(context: Context, answer: Answer) -> bool:
@@ -18,7 +25,7 @@ def failed(context: Context, answer: Answer) -> bool:
         return False
     if context.arguments.json:
         show_json(context, answer.body)
-    context.err.write(f"mxallowctl: {printable(reason(answer))}\n")
+    context.err.write(f"mxallowctl: {safe(reason(answer))}\n")
     return True
 
 
@@ -36,17 +43,17 @@ def show_json(context: Context, document: object) -> None:
 
 def show(context: Context, line: str = "") -> None:
     """Print one line of text; what is not printable in it is escaped."""
-    context.out.write(f"{printable(line)}\n")
+    context.out.write(f"{safe(line)}\n")
 
 
 def warn(context: Context, line: str) -> None:
     """Print one line about what is not as it should be."""
-    context.err.write(f"mxallowctl: {printable(line)}\n")
+    context.err.write(f"mxallowctl: {safe(line)}\n")
 
 
 def columns(context: Context, rows: Sequence[Sequence[object]]) -> None:
     """Print rows in columns; numbers stand to the right."""
-    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    cells = [[safe(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [all(isinstance(row[number], int) for row in rows) for number in range(len(widths))]
     for row in cells:

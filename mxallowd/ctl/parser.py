@@ -6,7 +6,7 @@ from typing import NoReturn
 from mxallowd import __version__
 from mxallowd.ctl.client import DEFAULT_SOCKET
 from mxallowd.ctl.command import USAGE, Command
-from mxallowd.text import printable
+from mxallowd.ctl.output import safe
 
 STATUSES = ("Exit status: 0 all is well; 1 what was asked for is not so (an unknown address), or cannot be done; "
             "2 a mistake in the command line; 3 the daemon cannot be reached or does not answer.")
@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, in one line, and end with status 2."""
-        self.exit(USAGE, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
+        self.exit(USAGE, f"{self.prog}: {safe(message)}; see {self.prog} --help\n")
 
 
 def _common(parser: argparse.ArgumentParser, *, suppressed: bool) -> None:

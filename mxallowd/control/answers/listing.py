@@ -59,10 +59,12 @@ def line(value: object) -> bytes:
 
 async def hosts(whitelist: Whitelist, network: tuple[bytes, bytes] | None) -> AsyncIterator[list[bytes]]:
     """All listed hosts of a network, at most PIECE at a time; what changes meanwhile may be missed."""
+    # ::/0 has no IPv4 address in it, although the form in which hosts stand here would have it so.
+    four = network is not None and network[0].startswith(MAPPED)
     for records in whitelist.records():
         for at in range(0, len(records), SLICE):
             found = [host for host, _, _ in unpack(records[at : at + SLICE])
-                     if network is None or network[0] <= host <= network[1]]
+                     if network is None or (network[0] <= host <= network[1] and host.startswith(MAPPED) == four)]
             for first in range(0, len(found), PIECE):
                 yield found[first : first + PIECE]
                 await asyncio.sleep(0)

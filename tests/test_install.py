@@ -63,6 +63,7 @@ def test_from_the_sdist_with_the_command(sdist: Path, checkout: Path, tmp_path: 
     venv.create(environment, with_pip=True)
     run(environment / "bin" / "pip", "install", "--disable-pip-version-check", sdist, cwd=tmp_path)
     assert run(environment / "bin" / "mxallowd", "--version", cwd=tmp_path) == f"mxallowd {__version__}\n"
+    assert run(environment / "bin" / "mxallowctl", "--version", cwd=tmp_path) == f"mxallowctl {__version__}\n"
     assert run(environment / "bin" / "mxallowd", "--check", "-f", "::1", "-r", "::2", "-n", "1", cwd=tmp_path).replace(
         "system: warning: ::2 is no address of this host: no packet to it comes here\n", "") in ("", NO_RULE)
     where = run(

@@ -10,6 +10,8 @@ from mxallowd.ctl.output import safe
 
 STATUSES = ("Exit status: 0 all is well; 1 what was asked for is not so (an unknown address), or cannot be done; "
             "2 a mistake in the command line; 3 the daemon cannot be reached or does not answer.")
+# What shtab (which is not imported for it) takes for an argument that is a file.
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "fish": "(__fish_complete_path (commandline -ct))"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,7 +27,7 @@ def _common(parser: argparse.ArgumentParser, *, suppressed: bool) -> None:
     parser.add_argument(
         "--socket", metavar="PATH", default=argparse.SUPPRESS if suppressed else DEFAULT_SOCKET,
         help=f"control socket of the daemon, its --control (default: {DEFAULT_SOCKET})",
-    ).complete = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # type: ignore[attr-defined]  # for shtab
+    ).complete = FILES  # type: ignore[attr-defined]
     parser.add_argument(
         "--json", action="store_true", default=argparse.SUPPRESS if suppressed else False,
         help="print the answer as JSON, with keys that stay")

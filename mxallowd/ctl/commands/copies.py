@@ -17,6 +17,7 @@ from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, Command, Context
 from mxallowd.ctl.dumps import FORMATS, MAX_NOTE, Item, Left, reader, recognize
 from mxallowd.ctl.output import failed, show, show_json, value, warn
+from mxallowd.ctl.parser import FILES
 from mxallowd.text import printable, quoted
 
 PIECE, PIECE_BYTES = 1000, 400_000  # of one request: the daemon takes 1,000 entries and networks, and 512 KiB
@@ -40,7 +41,7 @@ def _export(context: Context) -> int:
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="what to read; - is the standard input",
-                        ).complete = {"bash": "_shtab_compgen_files", "zsh": "_files"}  # type: ignore[attr-defined]
+                        ).complete = FILES  # type: ignore[attr-defined]
     parser.add_argument("--format", choices=FORMATS, help="what the file is (default: it is recognized)")
     parser.add_argument("--time", metavar="SECONDS", type=checks.seconds,
                         help="how long addresses and networks stay (default: an address as long as the file says, at "

@@ -1,0 +1,23 @@
+"""The completion files in packaging/completion, made from mxallowctl's parser. As a program it writes them anew."""
+from pathlib import Path
+
+import shtab
+
+from mxallowd.ctl import registry
+from mxallowd.ctl.parser import build
+
+PLACE = Path(__file__).parent.parent / "packaging" / "completion"
+RENEW = ".venv/bin/python -m tests.completions"
+# The names by which the shells find them.
+FILES = {"bash": "mxallowctl", "zsh": "_mxallowctl", "fish": "mxallowctl.fish"}
+
+
+def completion(shell: str) -> str:
+    """The completion file of a shell."""
+    return str(shtab.complete(build(registry.every()), shell=shell))
+
+
+if __name__ == "__main__":
+    PLACE.mkdir(exist_ok=True)
+    for name, file in FILES.items():
+        (PLACE / file).write_text(completion(name), encoding="utf-8")

@@ -1,0 +1,158 @@
+"""mxallowctl as a process: how long it takes, what it imports, what it does with broken outputs, help, completion."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from mxallowd.ctl import commands, registry
+from tests.completions import FILES, PLACE, RENEW, completion
+from tests.control_standin import Standin, document, stream
+
+NAMES = [command.name for command in registry.every()]
+CTL = (sys.executable, "-m", "mxallowd.ctl")
+STATUS = json.dumps({"version": "2", "pid": 1, "servers": {"fake": ["192.0.2.1"]}, "whitelist": None})
+
+
+def run(*words: str, **streams: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CTL, *words], stdout=streams.get("stdout", subprocess.PIPE), stderr=subprocess.PIPE,  # type: ignore[call-overload, no-any-return]
+                          text=True, timeout=30)
+
+
+def test_the_registry_has_each_module_with_its_commands() -> None:
+    modules = sorted(path.stem for path in Path(commands.__path__[0]).glob("[a-z]*.py"))
+    assert modules
+    for module in modules:
+        held = import_module(f"{commands.__name__}.{module}").COMMANDS
+        assert registry.MODULES[module] == tuple(command.name for command in held)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_has_help_with_an_example(name: str) -> None:
+    done = run(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"\nexample:\n  mxallowctl {name}" in done.stdout
+    for option in ("--json", "--socket PATH"):
+        assert option in done.stdout
+
+
+def test_the_help_of_all_has_each_and_the_statuses() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for name in NAMES:
+        assert f"\n    {name} " in done.stdout
+    assert "Exit status: 0 " in done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_daemon_the_status_is_3(name: str, tmp_path: Path) -> None:
+    more = {"show": ["::1"], "add": ["::1"], "remove": ["::1"], "flush": ["--yes"], "import": ["-", "--format", "list"],
+            "explain": ["::1"], "allow": ["add", "::1"], "deny": ["remove", "::1"], "top": ["--once"]}.get(name, [])
+    if name == "doctor":
+        pytest.skip("it says what is wrong without a daemon too, with statuses of its own")
+    for words in ([name, *more, "--socket"], ["--socket"]):
+        place = str(tmp_path / "none.sock")
+        done = run(*words, place, *([] if words[0] == name else [name, *more]))
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr == (f'mxallowctl: no daemon at "{place}": it does not run, or has another --control '
+                               "(--socket PATH)\n")
+
+
+def test_what_strangers_write_controls_no_terminal(tmp_path: Path) -> None:
+    line = json.dumps({"address": "::1", "note": "\x1b[2J\u202eevil\n"}).encode() + b"\n"
+    with Standin(tmp_path, [stream(line), stream(line), document(
+            '{"error": {"code": "x", "message": "\\u001b[2J"}}', "409 Conflict")]) as server:
+        text = run("--socket", server.path, "list").stdout
+        assert text.endswith("\\x1b[2J\\u202eevil\\x0a\n")
+        assert text.count("\n") == 1
+        assert run("--socket", server.path, "--json", "list").stdout.isascii()
+        done = run("--socket", server.path, "reload")
+    assert (done.returncode, done.stderr) == (1, "mxallowctl: \\x1b[2J\n")
+
+
+def test_a_stream_that_breaks_off_is_status_3(tmp_path: Path) -> None:
+    with Standin(tmp_path, [stream(b'{"address": "::1"}\n', end=b"")]) as server:
+        done = run("--socket", server.path, "export")
+    assert (done.returncode, done.stdout) == (3, '{"address": "::1"}\n')
+    assert "ends too early" in done.stderr or "is missing" in done.stderr
+
+
+def test_a_full_disk_is_status_1_and_a_closed_pipe_ends_it(tmp_path: Path) -> None:
+    many = b'{"address": "::1"}\n' * 20_000
+    with Standin(tmp_path, [stream(many), stream(many), document(STATUS)]) as server:
+        with Path("/dev/full").open("w", encoding="ascii") as full:
+            done = run("--socket", server.path, "list", stdout=full)
+        assert (done.returncode, done.stderr) == (1, "mxallowctl: No space left on device\n")
+        shell = subprocess.run(
+            ["bash", "-c", f"'{sys.executable}' -m mxallowd.ctl list --socket '{server.path}' | head -n 1; "
+                           'exit "${PIPESTATUS[0]}"'], capture_output=True, text=True, timeout=30)
+        assert (shell.returncode, shell.stderr, shell.stdout.count("\n")) == (141, "", 1)
+        closed = subprocess.run(
+            ["bash", "-c", f"'{sys.executable}' -m mxallowd.ctl status --socket '{server.path}' >&- 2>&-"], timeout=30)
+        assert closed.returncode == 0
+
+
+def test_a_command_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    code = ("import sys; from mxallowd.ctl.__main__ import main; main(); "
+            "print(*sorted(n for n in sys.modules if n.startswith('mxallowd.')), file=sys.stderr); "
+            "slow = {'asyncio', 'rich', 'http.client', 'dataclasses', 'logging', 'subprocess'}; "
+            "print(*sorted(slow & {*sys.modules}))")
+    with Standin(tmp_path, [document(STATUS)]) as server:
+        done = subprocess.run([sys.executable, "-c", code, "--socket", server.path, "status", "--json"],
+                              capture_output=True, text=True, timeout=30)
+    assert done.stdout == f"{STATUS}\n\n"
+    others = {name for name in done.stderr.split() if not name.startswith("mxallowd.ctl")}
+    assert others == {"mxallowd.process", "mxallowd.process.streams", "mxallowd.text"}
+
+
+def quickest(command: Callable[[], object]) -> float:
+    """The shortest of ten times, which other load makes longer by the least."""
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        command()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@pytest.mark.alone
+def test_a_whole_command_is_quick(tmp_path: Path) -> None:
+    """Under 60 ms where a bare Python starts in 20; on another machine in this ratio."""
+    bare = quickest(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
+    with Standin(tmp_path, [document(STATUS)] * 10) as server:
+        whole = quickest(lambda: run("--socket", server.path, "status"))
+    assert whole < max(0.06, 3 * bare), f"{1000 * whole:.0f} ms, a bare start {1000 * bare:.0f} ms"
+
+
+@pytest.mark.parametrize("shell", FILES)
+def test_the_completion_is_that_of_the_parser(shell: str) -> None:
+    text = (PLACE / FILES[shell]).read_text(encoding="utf-8")
+    assert text == completion(shell), f"renew it: {RENEW}"
+    for name in NAMES:
+        assert name in text
+
+
+def test_bash_completes_commands_and_options() -> None:
+    def complete(*words: str) -> set[str]:
+        script = (f"source '{PLACE / FILES['bash']}'; COMP_WORDS=({' '.join(words)} ''); "
+                  f"COMP_CWORD={len(words)}; _shtab_mxallowctl; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=10,
+                              env=os.environ | {"LC_ALL": "C"})
+        assert done.returncode == 0, done.stderr
+        return set(done.stdout.split())
+
+    assert set(NAMES) <= complete("mxallowctl")
+    assert {"info", "error"} <= complete("mxallowctl", "log-level")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_can_read_their_file(shell: str) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    subprocess.run([shell, "-n", PLACE / FILES[shell]], check=True, timeout=10)

@@ -1,6 +1,8 @@
 """mxallowctl as a process: how long it takes, what it imports, what it does with broken outputs, help, completion."""
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from mxallowd.ctl import commands, registry
+from mxallowd.ctl.parser import build
 from tests.completions import FILES, PLACE, RENEW, completion
 from tests.control_standin import Standin, document, stream
+from tests.readme import README
 
 NAMES = [command.name for command in registry.every()]
 CTL = (sys.executable, "-m", "mxallowd.ctl")
@@ -48,6 +52,23 @@ def test_the_help_of_all_has_each_and_the_statuses() -> None:
     for name in NAMES:
         assert f"\n    {name} " in done.stdout
     assert "Exit status: 0 " in done.stdout
+
+
+def documented() -> list[str]:
+    """The command lines of mxallowctl in README and in the help."""
+    readme = README.read_text(encoding="utf-8")
+    found = [command.example for command in registry.every()]
+    found += [line for line in re.findall(r"`(mxallowctl [^`]+)`", readme) if "\n" not in line]
+    missing = set(registry.names()) - set(NAMES)
+    return [line for line in found if line.split()[1] not in missing]
+
+
+@pytest.mark.parametrize("line", documented())
+def test_what_is_documented_can_be_typed(line: str) -> None:
+    words = shlex.split(line.partition(">")[0])[1:]
+    command = registry.find(words[0])
+    assert command
+    assert build([command]).parse_args(words).command == words[0]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mxallowd.ctl import commands, registry
+from mxallowd.ctl.__main__ import main
 from mxallowd.ctl.parser import build
 from tests.completions import FILES, PLACE, RENEW, completion
 from tests.control_standin import Standin, document, stream
@@ -38,12 +39,14 @@ def test_the_registry_has_each_module_with_its_commands() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_command_has_help_with_an_example(name: str) -> None:
-    done = run(name, "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"\nexample:\n  mxallowctl {name}" in done.stdout
+def test_each_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"\nexample:\n  mxallowctl {name}" in text
     for option in ("--json", "--socket PATH"):
-        assert option in done.stdout
+        assert option in text
 
 
 def test_the_help_of_all_has_each_and_the_statuses() -> None:
@@ -72,17 +75,16 @@ def test_what_is_documented_can_be_typed(line: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_a_daemon_the_status_is_3(name: str, tmp_path: Path) -> None:
+def test_without_a_daemon_the_status_is_3(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = {"show": ["::1"], "add": ["::1"], "remove": ["::1"], "flush": ["--yes"], "import": ["-", "--format", "list"],
             "explain": ["::1"], "allow": ["add", "::1"], "deny": ["remove", "::1"], "top": ["--once"]}.get(name, [])
     if name == "doctor":
         pytest.skip("it says what is wrong without a daemon too, with statuses of its own")
-    for words in ([name, *more, "--socket"], ["--socket"]):
-        place = str(tmp_path / "none.sock")
-        done = run(*words, place, *([] if words[0] == name else [name, *more]))
-        assert (done.returncode, done.stdout) == (3, "")
-        assert done.stderr == (f'mxallowctl: no daemon at "{place}": it does not run, or has another --control '
-                               "(--socket PATH)\n")
+    place = str(tmp_path / "none.sock")
+    for words in ([name, *more, "--socket", place], ["--socket", place, name, *more]):
+        assert main(words) == 3
+        assert capsys.readouterr() == ("", f'mxallowctl: no daemon at "{place}": it does not run, or has another '
+                                           "--control (--socket PATH)\n")
 
 
 def test_what_strangers_write_controls_no_terminal(tmp_path: Path) -> None:

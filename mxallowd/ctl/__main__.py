@@ -16,13 +16,8 @@ from mxallowd.text import quoted
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default) and return the exit status."""
-    streams.open_standard()
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that knows no letter of a note gets an escape.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    # Who has read enough of a list ends it, as with other programs.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if argv is None:
+        _own_process()
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -34,6 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What was asked for may have been done; who asked was not told.
         status = _fail(os.strerror(error.errno) if error.errno else str(error), NO)
     return status
+
+
+def _own_process() -> None:
+    streams.open_standard()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no letter of a note gets an escape.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # Who has read enough of a list ends it, as with other programs.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _run(words: Sequence[str]) -> int:

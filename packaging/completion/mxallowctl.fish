@@ -50,8 +50,8 @@ function _shtab_mxallowctl_using
   test "$_shtab_mxallowctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_mxallowctl_commands status stats list show add remove flush export import reload log-level
-set -g _shtab_mxallowctl_opts_with_value --format --limit --network --note --origin --socket --time
+set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny doctor export import reload log-level
+set -g _shtab_mxallowctl_opts_with_value --config --format --limit --network --note --origin --socket --time -c
 
 complete -c mxallowctl -e
 complete -c mxallowctl -f
@@ -99,6 +99,25 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using flush' -s h -l help -d 'show 
 complete -c mxallowctl -n '_shtab_mxallowctl_using flush' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using flush' -l json -d 'print the answer as JSON, with keys that stay'
 complete -c mxallowctl -n '_shtab_mxallowctl_using flush' -l yes -d 'needed: every sender has to meet the fake server again'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a allow -d 'Let a network reach the real server, whatever the whitelist says.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using allow' -s h -l help -d 'show this help message and exit'
+complete -c mxallowctl -n '_shtab_mxallowctl_using allow' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using allow' -l json -d 'print the answer as JSON, with keys that stay'
+complete -c mxallowctl -n '_shtab_mxallowctl_using allow' -l time -x -d 'until it is removed again; default: it stays'
+complete -c mxallowctl -n '_shtab_mxallowctl_using allow' -l note -x -d 'kept with it, and shown by explain'
+complete -c mxallowctl -n '_shtab_mxallowctl_using allow; and test $_shtab_mxallowctl_npos -eq 0' -ka "add remove list" -d 'what to do with NETWORK; list shows all'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a deny -d 'Refuse a network at the real server, whatever the whitelist says.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -s h -l help -d 'show this help message and exit'
+complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l json -d 'print the answer as JSON, with keys that stay'
+complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l time -x -d 'until it is removed again; default: it stays'
+complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l note -x -d 'kept with it, and shown by explain'
+complete -c mxallowctl -n '_shtab_mxallowctl_using deny; and test $_shtab_mxallowctl_npos -eq 0' -ka "add remove list" -d 'what to do with NETWORK; list shows all'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a doctor -d 'Look for what keeps nolisting from working here, and how to mend it.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c mxallowctl -n '_shtab_mxallowctl_using doctor' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using doctor' -l json -d 'print the answer as JSON, with keys that stay'
+complete -c mxallowctl -n '_shtab_mxallowctl_using doctor' -l config -s c -x -d 'configuration that is read where the daemon does not answer (default: /etc/mxallowd.conf)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a export -d 'Print entries and networks added by hand, one JSON object a line, for import.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using export' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using export' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'

@@ -209,3 +209,32 @@ def test_from_standard_input_as_a_process(ctl: Operator) -> None:
                          input="203.0.113.1\nx\n", capture_output=True, text=True, timeout=30)
     assert (run.returncode, run.stderr) == (
         1, 'mxallowctl: standard input:2: "x" is neither an address nor a network\n')
+
+
+def test_networks_are_imported_exported_and_removed(ctl: Operator, tmp_path: Path) -> None:
+    file = tmp_path / "postscreen_access.cidr"
+    file.write_text(f"{NET} permit\n203.0.113.9 reject\n{HOST} permit\n2001:db8::/32 reject\nmail.example.org permit\n")
+    assert ctl("import", str(file)) == (
+        1, "entered 1 addresses and 3 networks (format postscreen)\n1 lines could not be taken\n")
+    assert ctl.errors == f'mxallowctl: {file}:5: "mail.example.org" is neither an address nor a network\n'
+
+    def networks() -> dict[object, object]:
+        return {line["network"]: (line["verdict"], line["note"], line["until"] is None)
+                for line in ctl.lines("export") if line["kind"] == "network"}
+
+    note = "imported from postscreen_access.cidr"
+    wanted = {NET: ("allow", note, True), "203.0.113.9/32": ("deny", note, True), "2001:db8::/32": ("deny", note, True)}
+    assert networks() == wanted
+    old = tmp_path / "old"
+    old.write_text(ctl("export")[1])
+    assert ctl("flush", "--yes")[0] == 0
+    assert networks() == {}
+    assert ctl("import", str(old))[0] == 0
+    assert networks() == wanted
+    # The network and the host in it.
+    assert ctl("remove", NET)[0] == 0
+    assert networks().keys() == wanted.keys() - {NET}
+    assert ctl("show", HOST)[0] == 1
+    assert ctl("remove", NET)[0] == 1
+    assert ctl("add", NET, "--time", "600", "--note", "the bank")[0] == 0
+    assert networks()[NET] == ("allow", "the bank", False)

@@ -9,6 +9,7 @@ Which way it fails: a client that is slow, sends too much or what is none is ref
 """
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -27,7 +28,7 @@ BODY_S = 20.0
 WRITE_S = 20.0  # until a client has taken what was written
 LINGER_S, LINGER_BYTES = 1.0, 1 << 20  # what a refused client still sends is read, so that it reads why
 LONGEST_DIGITS = 9
-_LOWERED = b"content-length", b"transfer-encoding"
+_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 
 Answer = Callable[[str, str, bytes | None], Awaitable[Response]]
 """Method, target, body (None: there is none) -> response. Raises RequestError."""
@@ -77,20 +78,22 @@ class Wire:
             raise _bad(str(error), error.error_status_hint) from None
         if not isinstance(request, h11.Request):
             raise _bad("the request is incomplete")
+        if request.http_version not in (b"1.0", b"1.1"):
+            raise RequestError(505, "bad-request", "the version of HTTP is neither 1.0 nor 1.1")
         if len(request.headers) > MAX_FIELDS:
             raise RequestError(431, "too-large", f"the request has more than {MAX_FIELDS} header fields")
-        fields = [(name, value) for name, value in request.headers if name in _LOWERED]
-        if any(name == b"transfer-encoding" for name, _ in fields):
+        if any(name == b"transfer-encoding" for name, _ in request.headers):
             raise _bad("Transfer-Encoding is not taken: give the length of the body by Content-Length")
-        # h11 takes the length as often as it likes, if it is the same.
-        if head.lower().count(b"\r\ncontent-length:") > 1 or any(b"," in value for _, value in fields):
+        # As it was sent: h11 takes the length as often as it likes, if it is the same, and makes one of it.
+        lengths = _LENGTH.findall(head)
+        if len(lengths) > 1 or any(b"," in text for text in lengths):
             raise _bad("Content-Length stands twice")
         length = -1
-        if fields:
-            text = fields[0][1]
-            if len(text) > LONGEST_DIGITS or int(text) > MAX_BODY:
+        if lengths:
+            digits = lengths[0].strip(b" \t")
+            if len(digits) > LONGEST_DIGITS or int(digits) > MAX_BODY:
                 raise RequestError(413, "too-large", f"the body has more than {MAX_BODY} bytes")
-            length = int(text)
+            length = int(digits)
         return request.method.decode("ascii"), request.target.decode("ascii"), length
 
     async def _head(self) -> bytes | None:

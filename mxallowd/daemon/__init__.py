@@ -26,7 +26,7 @@ from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.place import NoPlace, Place
 from mxallowd.control.server import Server
 from mxallowd.daemon.absence import Absence, Bypass
-from mxallowd.daemon.answers import Parts, answers
+from mxallowd.daemon.answers import Parts, all_routes
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.measures import Measures
 from mxallowd.daemon.pump import Pump
@@ -130,7 +130,7 @@ class Daemon:
             self._backend, wake, [whitelist.take, *(sink.handle for sink in self._sinks), self._report.handle],
             before=self._stress.look, on_end=self._end)
         self._place = Place(settings.control)
-        self._server = Server(self._place, answers(Parts(
+        self._server = Server(self._place, all_routes(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._network_sets, self._lists)), defect)
 

@@ -49,7 +49,7 @@ class Parts:
     lists: Lists
 
 
-def answers(parts: Parts) -> list[Route]:
+def all_routes(parts: Parts) -> list[Route]:
     """All routes; the first one that matches a request counts."""
     networks = ByHand(parts.lists)
     return [

@@ -99,7 +99,8 @@ class Reloading:
             else:
                 self._fail(self.settings.config, "it is still being written")
         except Exception as error:
-            self._fail(self.settings.config, repr(error)[:LONGEST_QUOTED])
+            # The log has it as a defect.
+            self.last = Outcome(time.time(), str(self.settings.config), repr(error)[:LONGEST_QUOTED])
             raise
         finally:
             if self._waits is None:

@@ -127,7 +127,7 @@ class Entries:
 
     def _kept(self) -> OwnNetworks:
         if self._networks is None:
-            raise RequestError(501, "not-kept", "networks are not kept here: add addresses")
+            raise RequestError(409, "not-kept", "networks are not kept here: add addresses")
         return self._networks
 
 

@@ -37,7 +37,7 @@ class Import:
         body = fields_of(request.body, (), ("entries", "networks"))
         entries, networks = (_objects(body.get(key, []), key) for key in ("entries", "networks"))
         if len(entries) + len(networks) > MOST:
-            raise RequestError(413, "too-large", f"more than {MOST} entries and networks in one request")
+            raise RequestError(422, "too-many", f"more than {MOST} entries and networks in one request")
         found: Counter[str] = Counter()
         rejected: list[dict[str, object]] = []
         for place, entry in enumerate(entries):
@@ -83,7 +83,7 @@ class Import:
         if given["verdict"] not in VERDICTS:
             raise bad(f"verdict is none of {', '.join(VERDICTS)}")
         if self._networks is None:
-            raise RequestError(501, "not-kept", "networks are not kept here")
+            raise RequestError(409, "not-kept", "networks are not kept here")
         seconds = given.get("seconds")
         until_s = None if seconds is None else time.time() + seconds_of(seconds, 0)
         return OwnNetwork(str(given["verdict"]), network_of(given["network"]), note_of(given.get("note")), until_s)

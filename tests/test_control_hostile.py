@@ -59,6 +59,7 @@ ANSWERED = {
     "an unknown parameter": (START.replace(b"log-level", b"log-level?x=1"), 400),
     "a parameter without value": (START.replace(b"log-level", b"entries?limit"), 400),
     "another method": (START.replace(b"GET", b"BREW"), 405),
+    "a body that nobody wants": (START + b"Content-Length: 2\r\n", 400),
     "a tunnel": (b"CONNECT x:25 HTTP/1.1\r\nHost: x\r\n", 400),
 }
 BODIES = {
@@ -106,7 +107,7 @@ def test_what_no_client_should_send_is_refused(daemon: DaemonProcess, client: Ho
         assert b'{"error": {"code": ' in answer, what
         assert not answer.endswith(b"late"), what
     for what, (sent, status) in ANSWERED.items():
-        assert status_of(raw(daemon.control, sent + b"Connection: close\r\n\r\n")) == status, what
+        assert status_of(raw(daemon.control, sent + b"Connection: close\r\n\r\n{}")) == status, what
     for what, body in BODIES.items():
         whole = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         assert status_of(raw(daemon.control, whole)) == 400, what

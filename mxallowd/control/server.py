@@ -147,6 +147,9 @@ class Server:
         if route.changes and may_do is not May.CHANGE:
             raise RequestError(403, "forbidden", f"the user with id {peer.user} may read, and change nothing: root and "
                                "the daemon's user may")
+        if body and not route.changes:
+            # Nor is it parsed: who may only ask is not to keep the main loop busy with half a megabyte of brackets.
+            raise RequestError(400, "bad-request", f"{method} takes no body here")
         request = Request(
             method, "/" + "/".join(segments), parameters, query, _parsed(body) if body else None, peer.user)
         try:

@@ -103,10 +103,10 @@ class Entries:
         removed = await self._end(network)
         if self._networks is not None:
             removed += await self._networks.remove(network)
+        what = network.network_address if network.prefixlen == network.max_prefixlen else network
         if not removed:
-            what = network.network_address if network.prefixlen == network.max_prefixlen else network
             raise RequestError(404, "not-listed", f"nothing of {what} is in the whitelist")
-        self._log.notice("removed", None, user=request.user, what=network, count=removed)
+        self._log.notice("removed", None, user=request.user, what=what, count=removed)
         return Response({"removed": removed})
 
     async def _flush(self, request: Request) -> Response:
@@ -119,7 +119,7 @@ class Entries:
 
     async def _end(self, network: Network | None) -> int:
         if network is not None and network.prefixlen == network.max_prefixlen:
-            return self._whitelist.end(bounds(network)[0])
+            return int(self._whitelist.end(bounds(network)[0]))
         removed = 0
         async for some in hosts(self._whitelist, bounds(network) if network else None):
             removed += sum(self._whitelist.end(host) for host in some)

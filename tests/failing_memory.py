@@ -12,11 +12,14 @@ import gc
 import json
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 
 from mxallowd._fastpath import Fastpath, Rules
+from mxallowd.engine._networks import Networks
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
+from mxallowd.lists.composition import record
 from tests.strategies import FAKE, REAL
 
 # So often each allocation fails: what is lost each time then shows.
@@ -31,10 +34,11 @@ countdown, blocks, mapped = (
 def makers() -> dict[str, Callable[[], object]]:
     """How an object of each class is made; what it needs is there already."""
     table, ring, rules = Table(1000, 2, KEY), Ring(64, -1), Rules(FAKE, REAL, 60)
-    path = Fastpath(table, ring, rules)
+    path, records = Fastpath(table, ring, rules), record(ip_network("10.0.0.0/8"), "deny")
     made: dict[str, Callable[[], object]] = {
         # Large enough for large pages, and with a shard for admissions.
         "Table": lambda: Table(100_000, 3, KEY, main=1000), "Ring": lambda: Ring(1024, -1),
+        "Networks": lambda: Networks(records),
         "Refused": lambda: Refused(100_000, 3, table),
         "Rules": lambda: Rules(FAKE, REAL, 60), "Fastpath": lambda: Fastpath(table, ring, rules)}
     if sys.platform == "linux":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-CLASSES = {"Table", "Ring", "Refused", "Rules", "Fastpath"} | (
+CLASSES = {"Networks", "Table", "Ring", "Refused", "Rules", "Fastpath"} | (
     {"Heartbeats", "Watchdog", "QueueThread"} if sys.platform == "linux" else set())
 
 

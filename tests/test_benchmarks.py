@@ -35,6 +35,15 @@ def test_decisions() -> None:
     assert "dpkt / mxallowd" in run("decisions", *small)
 
 
+def test_networks() -> None:
+    small = ("--networks", "2000", "--packets", "5000", "--repeat", "1")
+    shown = run("networks", *small, "--json")
+    assert shown["networks"] == 2000
+    assert 0 < shown["memory_mib"] < 64
+    assert all(shown[f"{what}_ns"] > 0 for what in ("without", "with", "look_up"))
+    assert "ns without" in run("networks", *small)
+
+
 def test_table() -> None:
     small = ("--entries", "10,20000", "--lookups", "1000", "--repeat", "1")
     shown = run("table", *small, "--json")

@@ -78,7 +78,7 @@ class Lists:
         if self.own.path and not self.own.path.parent.is_dir():
             self.own.path = None
         try:
-            self._files = {place: read(*place) for place in places}
+            self._files = {place: read(*place, as_we_are=True) for place in places}
             for where, reason in self.own.load():
                 self._log.warning("own-list", where=where, reason=reason)
             self._hold(Composition.of(self._sources()))

@@ -27,7 +27,7 @@ class LogSink:
         self._log = log
         self._hostlog = hostlog
         self._refusals = RefusalLines(hostlog, memory, clock)
-        self._listed = RefusalLines(hostlog, listed, clock) if listed else None
+        self._listed = RefusalLines(hostlog, listed, clock) if listed is not None else None
         self._malformed: Summed[Event] = Summed(clock)
 
     def handle(self, events: Sequence[Event]) -> None:

@@ -1,0 +1,80 @@
+"""Lists in the running daemon: verdicts, lines, SIGHUP, and a sandbox that reads the files again."""
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
+from tests.daemon_process import DaemonProcess, serving
+from tests.test_list_files import old
+
+BANK, SPAMMER, STRANGER = "192.0.2.101", "192.0.2.102", "192.0.2.103"
+CLIENT = [BANK, SPAMMER, STRANGER]
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    allow, deny = tmp_path / "allow.list", tmp_path / "deny.list"
+    allow.write_text(f"{BANK} # the bank\n", encoding="utf-8")
+    deny.write_text(f"{SPAMMER}/32\n", encoding="utf-8")
+    yield old(allow), old(deny)
+
+
+def arguments(lists: tuple[Path, Path], *more: str) -> list[str]:
+    allow, deny = lists
+    return ["--allow", str(allow), "--deny", str(deny), "--state-dir", str(allow.parent),
+            "--control", str(allow.parent / "control.sock"), *more]
+
+
+def test_lists_decide(guarded: Lab, client: Host, lists: tuple[Path, Path]) -> None:
+    with serving(guarded, *arguments(lists)) as daemon:
+        assert client.attempt(REAL4, source=BANK) is Attempt.CONNECTED
+        assert client.attempt(FAKE4, source=SPAMMER) is Attempt.REFUSED
+        assert client.attempt(REAL4, source=SPAMMER) is Attempt.DROPPED
+        assert client.attempt(REAL4, source=STRANGER) is Attempt.DROPPED
+        daemon.wait_for(rf"allowed \[{BANK}\] real={REAL4} times=1")
+        daemon.wait_for(rf"denied \[{SPAMMER}\] server={FAKE4} times=1")
+        daemon.wait_for(rf"refused \[{STRANGER}\] ")
+        counters = daemon.counters()
+        assert (counters["real-allowed"], counters["fake-denied"], counters["entries"]) == (1, 1, 0)
+        assert counters["real-denied"] >= 1
+        assert counters["blocked"] == counters["real-denied"] + counters["real-refused"] == counters["verdict-drop"]
+        # Against each other after SIGHUP, and one that is broken keeps what it had.
+        allow, deny = lists
+        allow.write_text(f"{STRANGER}\n", encoding="utf-8")
+        deny.write_text("nonsense\n", encoding="utf-8")
+        old(allow)
+        old(deny)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for(rf'list-failed where={deny}:1 reason="\\"nonsense\\" is neither')
+        daemon.wait_for("lists allowed=1 denied=1")
+        assert client.attempt(REAL4, source=STRANGER) is Attempt.CONNECTED
+        assert client.attempt(REAL4, source=BANK) is Attempt.DROPPED
+        assert client.attempt(REAL4, source=SPAMMER) is Attempt.DROPPED
+        assert daemon.stop() == 0
+
+
+def test_a_user_that_cannot_read_a_list_keeps_it(guarded: Lab, client: Host, lists: tuple[Path, Path]) -> None:
+    """Root reads it at the start, nobody cannot at SIGHUP: said at both, and what was read holds."""
+    _, deny = lists
+    deny.chmod(0o600)
+    with DaemonProcess(guarded.gateway, ["-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "23", "-b",
+                                         *arguments(lists, "--user", "nobody")]) as daemon:
+        daemon.wait_for("start ")
+        daemon.wait_for("unreadable path=.*SIGHUP will fail to read")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for(f"list-failed where={deny} reason=.cannot be read: Permission denied")
+        assert client.attempt(REAL4, source=SPAMMER) is Attempt.DROPPED
+        assert daemon.counters()["real-denied"] >= 1
+        assert daemon.stop() == 0
+
+
+def test_a_file_that_is_broken_forbids_a_start(guarded: Lab, lists: tuple[Path, Path]) -> None:
+    lists[0].write_text("192.0.2.1/24\n", encoding="utf-8")
+    old(lists[0])
+    with DaemonProcess(guarded.gateway, ["-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "23", "-b",
+                                         *arguments(lists)]) as daemon:
+        assert daemon.process.wait(10) == 1
+        assert daemon.process.stderr
+        assert f'{lists[0]}:1: "192.0.2.1/24" has bits behind its prefix' in daemon.process.stderr.read()

@@ -16,8 +16,8 @@ table=filter chains=INPUT   # table=security: behind all rules of the table filt
 mark=""                     # as in mxallowd's --verdict-mark
 track=yes                   # no: where the kernel tracks no connections (NOTRACK)
 sets="mx_white mx_used mx_fresh mx_allow mx_deny" set_options="timeout 28800 maxelem 2000000"
-options_mx_allow="maxelem 2000000" type_mx_allow=hash:net
-options_mx_deny="maxelem 2000000" type_mx_deny=hash:net
+options_mx_allow="maxelem 1000000" type_mx_allow=hash:net
+options_mx_deny="maxelem 1000000" type_mx_deny=hash:net
 subchains=""
 
 # The rules for IPv$1.

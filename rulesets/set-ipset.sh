@@ -17,8 +17,8 @@ mark=""                     # nothing here sets a mark
 track=yes                   # no: where the kernel tracks no connections (NOTRACK)
 sets="mx_white mx_used mx_fresh mx_allow mx_deny mx_met" set_options="timeout 28800 maxelem 2000000"
 options_mx_met="timeout 2 maxelem 500000"
-options_mx_allow="maxelem 2000000" type_mx_allow=hash:net
-options_mx_deny="maxelem 2000000" type_mx_deny=hash:net
+options_mx_allow="maxelem 1000000" type_mx_allow=hash:net
+options_mx_deny="maxelem 1000000" type_mx_deny=hash:net
 subchains="MXALLOWD_FAKE MXALLOWD_REAL"
 
 # The rules for IPv$1.

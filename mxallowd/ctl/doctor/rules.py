@@ -5,7 +5,7 @@ accepts another one still judges.
 """
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -65,7 +65,6 @@ def check(facts: Facts) -> list[Finding]:
     if nft is None:
         return [_unseen("nft list ruleset")]
     findings: list[Finding] = []
-    of_nft = surroundings.of_nft(nft)
     for version in facts.versions:
         rules: list[Rule] = []
         for program in PROGRAMS[version]:
@@ -73,12 +72,22 @@ def check(facts: Facts) -> list[Finding]:
             if text is None:
                 return [*findings, _unseen(f"{program}-save")]
             rules += rules_of(text, program)
+        alone = without_iptables(nft, version, {rule.table for rule in rules})
+        of_nft = surroundings.of_nft(alone)
         feeding = [rule for rule in rules if rule.target in ("NFQUEUE", "NFLOG")]
         for kind, number in wanted:
-            mine = [rule for rule in feeding if (kind, number, version) in surroundings.of_iptables(
+            feed = kind, number, version
+            mine = [rule for rule in feeding if feed in surroundings.of_iptables(
                 f"-A {rule.chain} {rule.text}", version)]
-            findings += _of_feed((kind, number, version), mine, rules, nft if (kind, number, version) in of_nft else "")
+            findings += _of_feed(feed, mine, rules, alone if feed in of_nft else "")
     return findings
+
+
+def without_iptables(nft: str, version: int, tables: Collection[str]) -> str:
+    """nft's ruleset without the tables that are those of iptables, whose rules it shows, too."""
+    family = "ip" if version == 4 else "ip6"
+    return "".join(one for one in re.split(r"^(?=table )", nft, flags=re.MULTILINE)
+                   if not any(one.startswith(f"table {family} {table} {{") for table in tables))
 
 
 def _unseen(command: str) -> Finding:
@@ -134,7 +143,7 @@ def _before_others(rule: Rule, rules: list[Rule], version: int) -> Iterator[Find
         return
     for entry in entries:
         earlier = next((one for one in rules if (one.program, one.table, one.chain) == (
-            entry.program, entry.table, entry.chain) and one.place < entry.place and _takes_smtp(one)), None)
+            entry.program, entry.table, entry.chain) and one.place < entry.place and accepts_mail(one)), None)
         if earlier is None:
             yield Finding("rule-first", OK, f"nothing before it in {entry.chain} accepts mail ({NAMES[version]})")
         else:
@@ -145,7 +154,7 @@ def _before_others(rule: Rule, rules: list[Rule], version: int) -> Iterator[Find
                 f"{entry.command(f'-D {entry.chain} {entry.place + 1}', text='')}")
 
 
-def _takes_smtp(rule: Rule) -> bool:
+def accepts_mail(rule: Rule) -> bool:
     """Whether it accepts a SYN to port 25 from nearly anybody."""
     if rule.target != "ACCEPT":
         return False

@@ -14,7 +14,7 @@ from mxallowd.mirrors.networks import BITS, PLACES, Place, Range, prefixes
 # ipset takes no prefix of length 0: two halves are all addresses.
 SHORTEST = 1
 BUSY_S, BUSY_STEP_S = 2.0, 0.01
-OPTIONS = "maxelem 2000000"
+OPTIONS = "maxelem 1000000"
 
 
 class IpsetNetworks:

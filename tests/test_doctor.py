@@ -1,0 +1,272 @@
+"""mxallowctl doctor: each finding is provoked in a real network, and its command mends it."""
+import ipaddress
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Lab
+from mxallowd.ctl.doctor import rules, system
+from mxallowd.ctl.doctor.facts import Facts
+from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding, as_json, status
+from mxallowd.ctl.doctor.records import Exchange, compare
+from tests.daemon_process import SERVERS, DaemonProcess
+from tests.name_server_process import NameServerProcess
+from tests.ways import NFT
+
+Findings = dict[str, list[dict[str, Any]]]
+
+
+class Scene:
+    """A gateway with a daemon, and doctor there."""
+
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        self.lab = lab
+        self.socket = directory / "control.sock"
+        self.state = directory / "state"
+        self.status = -1
+        self.text = ""
+
+    @contextmanager
+    def daemon(self, *arguments: str) -> Iterator[DaemonProcess]:
+        self.state.mkdir(exist_ok=True)
+        words = ["-c", "/dev/null", "--control", str(self.socket), "--state-dir", str(self.state), *SERVERS, *arguments]
+        with DaemonProcess(self.lab.gateway, words) as process:
+            process.wait_for("start ")
+            yield process
+
+    def doctor(self, *arguments: str) -> Findings:
+        """The findings, by check."""
+        done = self.lab.gateway.run(
+            [sys.executable, "-m", "mxallowd.ctl", "doctor", "--json", "--socket", str(self.socket), *arguments],
+            capture_output=True, text=True)
+        self.status, self.text = done.returncode, done.stdout + done.stderr
+        found: Findings = {}
+        for one in json.loads(done.stdout)["findings"]:
+            found.setdefault(one["check"], []).append(one)
+            assert (one["state"] == "ok") == (one["command"] is None), one
+        return found
+
+    def worst(self, check: str, *arguments: str) -> dict[str, Any]:
+        """The first finding of this check that is not well."""
+        found = self.doctor(*arguments)
+        bad = [one for one in found.get(check, []) if one["state"] != "ok"]
+        assert bad, found
+        return bad[0]
+
+    def is_well(self, check: str) -> bool:
+        found = self.doctor()[check]
+        return all(one["state"] == "ok" for one in found)
+
+    def mend(self, finding: dict[str, Any]) -> None:
+        """Run what it says."""
+        self.lab.gateway.run(["sh", "-ec", finding["command"]], check=True, capture_output=True)
+
+
+@pytest.fixture
+def scene(served: Lab, tmp_path: Path) -> Scene:
+    return Scene(served, tmp_path)
+
+
+def rule(lab: Lab, *words: str, programs: Sequence[str] = ("iptables", "ip6tables")) -> None:
+    lab.input_rule("-p", "tcp", "-m", "tcp", "--dport", "25", *words, programs=programs)
+
+
+SYN = ("--tcp-flags", "FIN,SYN,RST,ACK", "SYN")
+QUEUE = ("-j", "NFQUEUE", "--queue-num", "23", "--queue-bypass")
+
+
+def test_the_rule_is_missing_late_open_and_without_bypass(scene: Scene) -> None:
+    with scene.daemon("-n", "23", "-b"):
+        found = scene.worst("rule-present")
+        assert scene.status == 2
+        assert found["what"] == "no rule of the firewall feeds queue 23 with IPv4"
+        scene.mend(found)
+        found = scene.worst("rule-present")
+        assert "IPv6" in found["what"]
+        scene.mend(found)
+        assert scene.is_well("rule-present")
+        # A rule that accepts mail comes before it.
+        scene.lab.gateway.run(["iptables", "-I", "INPUT", "-p", "tcp", "--dport", "20:30", "-j", "ACCEPT"], check=True)
+        found = scene.worst("rule-first")
+        assert found["state"] == "broken"
+        assert "20:30" in found["what"]
+        scene.mend(found)
+        assert scene.is_well("rule-first")
+        assert len(scene.doctor()["rule-first"]) == 2
+        # Other packets than SYNs; and no bypass.
+        scene.lab.flush_rules()
+        rule(scene.lab, "-m", "state", "--state", "NEW", "-j", "NFQUEUE", "--queue-num", "23")
+        for check in ("syn", "bypass"):
+            for _ in ("IPv4", "IPv6"):
+                found = scene.worst(check)
+                assert found["state"] == "warning"
+                scene.mend(found)
+            assert scene.is_well(check)
+        assert scene.is_well("queue-bound")
+        assert scene.is_well("queue-length")
+        text = scene.lab.gateway.run(["iptables", "-S", "INPUT"], capture_output=True, text=True).stdout
+        assert "state" not in text
+        assert text.count("NFQUEUE") == 1
+
+
+def test_the_projects_ruleset_is_well(scene: Scene) -> None:
+    scene.lab.load_ruleset("queue-set-ipset.sh")
+    with scene.daemon("-n", "23", "-b", "--ipset", "--deny", "203.0.113.0/24") as daemon:
+        daemon.wait_for("kernel-lists-filled ")
+        found = scene.doctor()
+        for check in ("daemon", "families", "fake-refuses", "real-answers", "rule-present", "rule-first", "syn",
+                      "bypass", "queue-bound", "queue-length", "state", "sets", "kernel", "version", "mx"):
+            assert all(one["state"] == "ok" for one in found[check]), found[check]
+        assert "user" in found
+        assert scene.status == (1 if any(one["state"] == "warning" for row in found.values() for one in row) else 0)
+        # In words for people, the same.
+        done = scene.lab.gateway.run([sys.executable, "-m", "mxallowd.ctl", "doctor", "--socket", str(scene.socket)],
+                                     capture_output=True, text=True)
+        assert "ok       a rule feeds queue 23 with IPv6" in done.stdout
+        assert done.stderr == ""
+        assert daemon.stop() == 0
+
+
+def test_listeners_sets_and_state(scene: Scene) -> None:
+    with scene.daemon("-p", "nflog:5", "-b", *NFT, "--nft-setup", "--no-sandbox", "--deny", "203.0.113.0/24") as daemon:
+        daemon.wait_for("kernel-lists-filled ")
+        assert "fake" in scene.worst("sandbox")["why"] or scene.status == 2
+        with scene.lab.gateway.serve(FAKE4):
+            found = scene.worst("fake-refuses")
+            assert FAKE4 in found["what"]
+            scene.mend(found)  # it shows the program
+        assert scene.is_well("fake-refuses")
+        # The group has no rule.
+        assert "NFLOG group 5" in scene.worst("rule-present")["what"]
+        scene.lab.gateway.run(["nft", "add chain inet mxallowd in { type filter hook input priority 0; }; "
+                               "add rule inet mxallowd in tcp dport 25 log group 5"], check=True)
+        assert scene.is_well("rule-present")
+        # The state directory is gone.
+        scene.state.rmdir()
+        found = scene.worst("state")
+        assert "No such file" in found["what"]
+        scene.lab.gateway.run(["sh", "-ec", found["command"].partition(" && ")[0]], check=True)
+        assert scene.is_well("state")
+        scene.socket.chmod(0o666)
+        scene.mend(scene.worst("control"))
+        assert scene.socket.stat().st_mode & 0o777 == 0o660
+        assert scene.worst("user")["what"] == "mxallowd runs as root"
+        # The ruleset was loaded anew without the sets.
+        scene.lab.gateway.run(["nft", "delete", "set", "inet", "mxallowd", "mx_deny4"], check=True)
+        daemon.wait_for("kernel-lists-filled table=.* set=mx_deny4", times=2, timeout=8)
+        assert daemon.stop() == 0
+
+
+def test_a_real_server_that_does_not_answer(lab: Lab, tmp_path: Path) -> None:
+    scene = Scene(lab, tmp_path)
+    with scene.daemon("-n", "23", "-b"):
+        assert REAL4 in scene.worst("real-answers")["what"]
+        with lab.gateway.serve(REAL4), lab.gateway.serve(REAL6):
+            assert scene.is_well("real-answers")
+
+
+def test_a_set_of_the_ruleset_is_missing(scene: Scene) -> None:
+    with scene.daemon("-n", "23", "-b", "--ipset", "--deny", "203.0.113.0/24") as daemon:
+        daemon.wait_for("kernel-table-broken ")
+        daemon.wait_for("kernel-lists-missing ")
+        for name in ("mx_white4", "mx_white6"):
+            found = scene.worst("sets")
+            assert name in found["what"]
+            assert scene.status == 2
+            scene.mend(found)
+            daemon.wait_for("kernel-table-(broken|filled) ", times=2, timeout=10)
+        assert "mx_deny4" in scene.worst("sets-lists")["what"]
+
+
+def test_without_a_daemon_that_is_the_first_finding(scene: Scene, tmp_path: Path) -> None:
+    config = tmp_path / "mxallowd.conf"
+    config.write_text(f"fake-mailserver {FAKE4}\nreal-mailserver {REAL4}\nreal-mailserver {REAL6}\nqueue-num 23\n"
+                      "no-rdns-whitelist\n", encoding="ascii")
+    rule(scene.lab, *SYN, *QUEUE)
+    found = scene.doctor("--config", str(config))
+    assert scene.status == 2
+    assert next(iter(found)) == "daemon"
+    assert found["daemon"][0]["state"] == "broken"
+    assert [one["state"] for one in found["rule-present"]] == ["ok", "ok"]
+    assert [one["what"] for one in found["queue-bound"]] == ["nobody serves queue 23"]
+    assert found["families"][0]["what"] == "the real server has an IPv6 address, the fake one has none"
+    config.write_text("real-mailserver 192.0.2.20\nqueue-num x\n", encoding="ascii")
+    found = scene.doctor("--config", str(config))
+    assert list(found) == ["daemon", "configuration"]
+    assert "queue-num" in found["configuration"][0]["what"]
+
+
+def test_mx_records_and_name_servers(scene: Scene) -> None:
+    records = ["example.org MX 10 fake.example.org", "example.org MX 20 real.example.org",
+               f"fake.example.org A {FAKE4}", f"fake.example.org AAAA {FAKE6}", f"real.example.org A {REAL4}",
+               f"real.example.org AAAA {REAL6}", "turned.example.org MX 20 fake.example.org",
+               "turned.example.org MX 10 real.example.org", "turned.example.org MX 30 other.example.org",
+               "other.example.org A 192.0.2.77"]
+    with scene.daemon("-n", "23", "--dns-server", "127.0.0.1:5353"):
+        found = scene.worst("name-servers")
+        assert "127.0.0.1:5353" in found["what"]
+        with NameServerProcess(scene.lab.gateway, records):
+            found = scene.doctor("example.org")
+            assert [one["state"] for one in found["mx"]] == ["ok"], found["mx"]
+            assert [one["state"] for one in found["name-servers"]] == ["ok"]
+            found = scene.doctor("turned.example.org")
+            assert found["mx-order"][0]["state"] == "broken"
+            assert "192.0.2.77" in found["mx-other"][0]["what"]
+            assert "has no MX record" in scene.doctor("none.example.org")["mx"][0]["what"]
+
+
+def facts(**settings: Any) -> Facts:
+    fake, real = (tuple(ipaddress.ip_address(one) for one in servers) for servers in ((FAKE4, FAKE6), (REAL4, REAL6)))
+    return Facts(fake, real, {"queues": [23], "capture": None, "rdns": False, "dns_servers": []} | settings, None)
+
+
+def test_mx_records_that_do_not_fit() -> None:
+    fake4, fake6, real4, real6 = map(ipaddress.ip_address, (FAKE4, FAKE6, REAL4, REAL6))
+    for exchanges, wanted in (
+            ([Exchange(10, "f", (fake4, fake6)), Exchange(20, "r", (real4, real6))], {"mx"}),
+            ([Exchange(10, "f", (fake4, fake6)), Exchange(10, "r", (real4, real6))], {"mx-order"}),
+            ([Exchange(10, "f", (fake4,)), Exchange(20, "r", (real4, real6))], {"mx-fake", "mx-families"}),
+            ([Exchange(10, "f", (fake4, fake6))], {"mx-real"}),
+            ([Exchange(10, "b", (fake4, fake6, real4, real6))], {"mx-order"}),
+            ([Exchange(10, "f", (fake4, fake6)), Exchange(20, "r", (real4, real6)), Exchange(30, "n", ())],
+             {"mx-address"})):
+        assert {one.check for one in compare(facts(), "example.org", exchanges)} == wanted
+
+
+def test_clock_and_kernel() -> None:
+    def states(findings: Iterator[Finding]) -> list[str]:
+        return [one.state for one in findings]
+
+    assert states(system.clock(now_s=0, status=0)) == [BROKEN]
+    assert states(system.clock(now_s=1_800_000_000, status=0x40)) == [WARNING]
+    assert states(system.clock(now_s=1_800_000_000, status=0)) == [OK]
+    several = facts(queues=[23, 24])
+    assert states(system.versions(several, "6.19.3-1-amd64")) == [WARNING]
+    assert states(system.versions(several, "6.1.0-40-amd64")) == [OK]
+    assert states(system.versions(facts(), "6.19.3-1-amd64")) == [OK]
+
+
+@pytest.mark.parametrize(("text", "takes"), [
+    ("-j ACCEPT", True), ("-p tcp -m tcp --dport 25 -j ACCEPT", True),
+    ("-p tcp -m multiport --dports 22,25 -j ACCEPT", True),
+    ("-p tcp -m tcp --dport 22 -j ACCEPT", False), ("-i lo -j ACCEPT", False), ("-p udp -j ACCEPT", False),
+    ("-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", False), ("-s 192.0.2.0/24 -j ACCEPT", False),
+    ("-m state --state NEW,ESTABLISHED -j ACCEPT", True), ("-j DROP", False)])
+def test_rules_that_accept_mail(text: str, takes: bool) -> None:
+    [one] = rules.rules_of(f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT {text}\nCOMMIT\n", "iptables")
+    assert rules.accepts_mail(one) is takes
+
+
+def test_status_and_document() -> None:
+    findings = [Finding("one", OK, "well"), Finding("two", WARNING, "odd", "since", "true")]
+    assert (status([]), status(findings), status([*findings, Finding("x", BROKEN, "y", "z", "w")])) == (0, 1, 2)
+    assert as_json(findings)["status"] == WARNING
+    done = subprocess.run([sys.executable, "-m", "mxallowd.ctl", "doctor", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "mxallowctl doctor example.org" in done.stdout

@@ -141,26 +141,33 @@ def test_a_reload_is_all_or_nothing_a_file(bench: Bench) -> None:
     run(work)
 
 
+async def gaps(goes_on: Callable[[], bool]) -> list[float]:
+    """How far apart the turns of a loop are that wants one each millisecond, sorted."""
+    loop, found = asyncio.get_running_loop(), []
+    before = loop.time()
+    while goes_on():
+        await asyncio.sleep(0.001)
+        found.append(loop.time() - before)
+        before = loop.time()
+    return sorted(found)
+
+
+@pytest.mark.alone
 def test_the_loop_goes_on_while_a_large_file_is_read(bench: Bench) -> None:
-    """100,000 networks: the loop is asked every millisecond."""
+    """100,000 networks: a turn every millisecond. What other processes take is seen without a file, and no fault."""
     text = "".join(f"{10 + (i >> 16)}.{i >> 8 & 255}.{i & 255}.0/24 # note {i}\n" for i in range(100_000))
     path = bench.path("large.list", text)
 
     async def work() -> None:
         lists = bench.start()
-        loop, gaps = asyncio.get_running_loop(), []
+        turns = iter(range(200))
+        idle = await gaps(lambda: next(turns, None) is not None)
         lists.reload(bench.settings("--deny", str(path)))
-        before = loop.time()
-        while lists._tasks:
-            await asyncio.sleep(0.001)
-            gaps.append(loop.time() - before)
-            before = loop.time()
+        busy = await gaps(lambda: bool(lists._tasks))
         assert lists.count("deny") == 100_000
         assert said(lists, "11.134.159.7") == f"deny 11.134.159.0/24 {path}:100000 note 99999"
-        gaps.sort()
-        assert len(gaps) > 50
-        # What other processes take of two processors is not the loop's.
-        assert gaps[len(gaps) * 98 // 100] < 0.006
+        assert len(busy) > 50
+        assert busy[len(busy) * 98 // 100] < max(0.006, 4 * idle[len(idle) * 98 // 100])
     run(work)
 
 

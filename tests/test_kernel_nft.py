@@ -127,7 +127,7 @@ def test_counters_of_rules(table: NftTable) -> None:
     assert table.totals() == {"refused": 0, "accepted": 0, "denied": 0}
     run("delete counter inet mx mx_refused\nadd counter inet mx mx_refused { packets 7 bytes 280 }\n"
         "add counter inet mx another { packets 1 bytes 1 }")
-    assert table.totals() == {"refused": 7, "accepted": 0}
+    assert table.totals() == {"refused": 7, "accepted": 0, "denied": 0}
 
 
 @pytest.mark.alone

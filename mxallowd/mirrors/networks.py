@@ -13,6 +13,7 @@ only where something belongs into it; the queue decides by the lists in any case
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -109,8 +110,11 @@ class Networks:
                 "lacking": sorted(place.name for place in self._said)}
 
     def open(self) -> None:
-        """Reach the target. Raises StartError."""
+        """Reach the target, and have it make its sets, where that was asked for. Raises StartError."""
         self._target.open()
+        # What is wrong with it is said by the first look.
+        with suppress(TargetError):
+            guarded(self._target.present)
 
     def start(self) -> None:
         """Begin to work, on the running loop."""

@@ -134,7 +134,7 @@ class Server:
 
     # ---- requests
 
-    async def _answer(self, peer: Peer, method: str, target: str, body: bytes | None) -> Response:
+    async def _answer(self, peer: Peer, method: str, target: str, body: bytes | None, accept: str) -> Response:
         async with self._turn:
             # The next one begins in another turn of the loop.
             await asyncio.sleep(0)
@@ -151,7 +151,8 @@ class Server:
             # Nor is it parsed: who may only ask is not to keep the main loop busy with half a megabyte of brackets.
             raise RequestError(400, "bad-request", f"{method} takes no body here")
         request = Request(
-            method, "/" + "/".join(segments), parameters, query, _parsed(body) if body else None, peer.user)
+            method, "/" + "/".join(segments), parameters, query, _parsed(body) if body else None, peer.user,
+            accept)
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await route.handler(request)

@@ -30,8 +30,8 @@ LINGER_S, LINGER_BYTES = 1.0, 1 << 20  # what a refused client still sends is re
 LONGEST_DIGITS = 9
 _LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 
-Answer = Callable[[str, str, bytes | None], Awaitable[Response]]
-"""Method, target, body (None: there is none) -> response. Raises RequestError."""
+Answer = Callable[[str, str, bytes | None, str], Awaitable[Response]]
+"""Method, target, body (None: there is none), the field Accept -> response. Raises RequestError."""
 
 
 class Wire:
@@ -51,9 +51,9 @@ class Wire:
                 request = await self._request(connection)
                 if request is None:
                     return
-                method, target, length = request
+                method, target, length, accept = request
                 body = await self._body(connection, length)
-                response = await self._answer(method, target, body)
+                response = await self._answer(method, target, body, accept)
             except RequestError as error:
                 await self._refuse(connection, error)
             else:
@@ -65,8 +65,8 @@ class Wire:
 
     # ---- what comes in
 
-    async def _request(self, connection: h11.Connection) -> tuple[str, str, int] | None:
-        """Method, target, and length of the body (-1: it has none); None: there comes no request any more."""
+    async def _request(self, connection: h11.Connection) -> tuple[str, str, int, str] | None:
+        """Method, target, length of the body (-1: it has none), field Accept; None: there comes no request any more."""
         head = await self._head()
         if head is None:
             return None
@@ -94,7 +94,8 @@ class Wire:
             if len(digits) > LONGEST_DIGITS or int(digits) > MAX_BODY:
                 raise RequestError(413, "too-large", f"the body has more than {MAX_BODY} bytes")
             length = int(digits)
-        return request.method.decode("ascii"), request.target.decode("ascii"), length
+        accept = b",".join(value for name, value in request.headers if name == b"accept").decode("latin-1")
+        return request.method.decode("ascii"), request.target.decode("ascii"), length, accept
 
     async def _head(self) -> bytes | None:
         loop = asyncio.get_running_loop()

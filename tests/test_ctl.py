@@ -85,8 +85,8 @@ def test_a_host_is_added_shown_listed_and_removed(ctl: Operator) -> None:
     assert (added["address"], added["origin"], added["note"]) == (HOST, "by-hand", "the bank")
     assert 58 <= added["seconds_left"] <= 60
     # A known host is renewed, and never shortened.
-    for words in ((), ("--time", "5")):
-        renewed = ctl.json("add", HOST, *words)
+    for more in ([], ["--time", "5"]):
+        renewed = ctl.json("add", HOST, *more)
         assert isinstance(renewed, dict)
         assert 3590 <= renewed["seconds_left"] <= 3600
     status, text = ctl("show", HOST)

@@ -64,6 +64,7 @@ cdef struct Path:               # all that one queue thread needs
     bint tells_evicted          # set before the thread starts
     RingState *ring
     uint64_t lenient_until_us   # until then nobody is refused: contacts may have passed unseen
+    uint32_t refuses_nobody     # set by the main thread while hosts from before the start are being entered
     RefusedShard *refused       # where this thread notes refused hosts; NULL: each refusal is an event
     RefusedShard *listed        # the same of hosts that lists deny or allow; NULL: each packet of them is an event
     uint64_t outcomes[<int> OUTCOMES]

@@ -57,6 +57,8 @@ class Fastpath:
 
         Raises RuntimeError while a queue thread has this path.
         """
+    def refuse_nobody(self, nobody: bool) -> None:
+        """From now on, or no longer. The main thread may say so whoever has this path."""
     def decide(self, packets: Iterable[bytes], now_us: int) -> bytes:
         """The outcomes, a byte each, of IP packets that arrived in this order at `now_us`.
 

@@ -18,7 +18,8 @@ from mxallowd.engine._shard cimport (
     shard_insert, shard_locate_all, shard_look_elsewhere, shard_mark, shard_prefetch_all, shard_renew, shard_touch,
     until_of)
 from mxallowd.engine._table cimport Table
-from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, count_up, load64, load_ptr, store_ptr
+from mxallowd.engine.c_atomic cimport (
+    ACQUIRE, RELAXED, RELEASE, count_up, load32, load64, load_ptr, store32, store_ptr)
 
 # What `renew` of the settings comes to.
 RENEW = {"never": 0, "contact": BY_CONTACT, "use": BY_USE, "both": BY_CONTACT | BY_USE}
@@ -211,7 +212,7 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept no
     # Programs of this host; from outside the kernel drops such sources ("martian", RFC 1812, 5.3.7).
     if is_loopback(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
         return OTHER
-    if packet.now_us < path.lenient_until_us:
+    if packet.now_us < path.lenient_until_us or load32(&path.refuses_nobody, RELAXED):
         return REAL_UNTOLD
     if path.refused == NULL:
         report(path, REFUSED, False, packet, at, 0)
@@ -473,6 +474,9 @@ cdef class Fastpath:
         if self.owned_by_thread:
             raise RuntimeError("a queue thread decides here")
         self.path.lenient_until_us = until_us
+
+    def refuse_nobody(self, nobody):
+        store32(&self.path.refuses_nobody, 1 if nobody else 0, RELAXED)
 
     def counters(self):
         return {name: load64(&self.path.outcomes[i], RELAXED) for i, name in enumerate(OUTCOME_NAMES)}

@@ -4,6 +4,7 @@ A contact says all about itself: the host met the fake server. Of a child it is 
 operator let in his note. The table has no room for text, so it stands here, for a bounded number of hosts; the oldest
 note goes first. A note that is lost changes no decision.
 """
+from collections.abc import Mapping
 from typing import NamedTuple
 
 MAX_NOTES = 131_072  # some 250 bytes each
@@ -34,6 +35,16 @@ class Provenance:
     def find(self, host: bytes) -> Note | None:
         """What is noted of a host."""
         return self._notes.get(host)
+
+    def recall(self, notes: Mapping[bytes, Note]) -> None:
+        """Take over notes from before the start; what has been noted since holds."""
+        for host, note in notes.items():
+            if host not in self._notes and len(self._notes) < self._most:
+                self._notes[host] = Note(note.since_s, note.text[:MAX_TEXT])
+
+    def copy(self) -> dict[bytes, Note]:
+        """All notes. Any thread may ask."""
+        return self._notes.copy()
 
     def forget(self, host: bytes) -> None:
         """The host is not listed any more."""

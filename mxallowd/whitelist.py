@@ -19,6 +19,7 @@ from mxallowd.provenance import Note, Provenance
 # An entry as Table.entries gives it (_records.pxd): host, until_us, origin, used. This is the only place that knows the
 # layout; a field that nobody reads here is padding (x).
 _RECORD = struct.Struct("=16sQxB6x")
+_WHOLE = struct.Struct("=16sQBB6x")
 RECORD_SIZE = _RECORD.size
 READ_ENTRIES = 1 << 14  # entries looked at between two chances for other threads: less than a millisecond
 
@@ -33,6 +34,7 @@ class Change(Enum):
     RENEWED = 5  # it ends later than it would have
     ENDED = 6  # ended by the main thread, before its time
     EVICTED = 7  # taken out to make room for another
+    PROVEN = 8  # it has completed a handshake with a real server for the first time
 
 
 _OF_EVENT: dict[int, Change] = {
@@ -66,9 +68,9 @@ def unpack(records: bytes) -> Iterator[tuple[bytes, int, int]]:
     return _RECORD.iter_unpack(records)
 
 
-def pack(host: bytes, until_us: int, *, used: bool) -> bytes:
+def pack(host: bytes, until_us: int, *, used: bool, origin: int = CONTACT) -> bytes:
     """The record of one entry, as records() has it."""
-    return _RECORD.pack(host, until_us, used)
+    return _WHOLE.pack(host, until_us, origin, used)
 
 
 def _raise(error: Exception) -> NoReturn:
@@ -87,14 +89,15 @@ class Whitelist:
         self._threads = threads
         self._defect = defect
         self._followers: list[Follower] = []
-        self._servers: frozenset[bytes] = frozenset()
+        self.servers: frozenset[bytes] = frozenset()
         self._no_hosts = 0
-        self._provenance = Provenance()
+        self._barred: frozenset[bytes] = frozenset()
+        self.provenance = Provenance()
         self.now_us = clock_us
 
     def set_servers(self, servers: Iterable[bytes]) -> None:
         """From now on these addresses, our own fake and real servers, are never entered."""
-        self._servers = frozenset(servers)
+        self.servers = frozenset(servers)
 
     def may_enter(self, host: bytes) -> bool:
         """Whether this can be an entry: the address of a host that is none of our servers. What cannot is counted."""
@@ -107,7 +110,15 @@ class Whitelist:
         """Why this can be no entry, behind the address; empty where it can be one."""
         if not is_host(host):
             return "is no address that a host on another network can have"
-        return "is one of the mail servers of the configuration" if host in self._servers else ""
+        return "is one of the mail servers of the configuration" if host in self.servers else ""
+
+    def bar(self, hosts: Iterable[bytes]) -> None:
+        """These were ended before this start, so no other copy may bring them back."""
+        self._barred = frozenset(hosts)
+
+    def is_barred(self, host: bytes) -> bool:
+        """Whether bar() has named it."""
+        return host in self._barred
 
     def counters(self) -> dict[str, int]:
         """Its counters, since the start; those of the table are the table's."""
@@ -121,11 +132,11 @@ class Whitelist:
 
     def take(self, events: Sequence[Event]) -> None:
         """Tell what the packet path has done, by its events, in their order."""
-        if len(self._provenance):
+        if len(self.provenance):
             # A note is about the entry that was, not about the next one of that host.
             for event in events:
                 if event.kind == Kind.WHITELISTED:
-                    self._provenance.forget(event.source)
+                    self.provenance.forget(event.source)
         if self._followers:
             self._tell([(event.source, _OF_EVENT[kind]) for event in events if (kind := event.kind) in _OF_EVENT])
 
@@ -163,13 +174,16 @@ class Whitelist:
         """
         if not self.may_enter(host) or not self._table.admit(host, until_us, now_us, origin):
             return False
-        self._provenance.note(host, int(time.time()), note)
+        self.provenance.note(host, int(time.time()), note)
         self._tell([(host, Change.ADMITTED)])
         return True
 
     def prove(self, host: bytes) -> bool:
         """A host has completed a handshake with a real server: others make room before it. True the first time."""
-        return self._table.prove(host, self.now_us())
+        if not self._table.prove(host, self.now_us()):
+            return False
+        self._tell([(host, Change.PROVEN)])
+        return True
 
     def renew(self, host: bytes, until_us: int, now_us: int) -> bool:
         """Let a listed host's entry end later. False: it is not listed, or ends later anyway."""
@@ -180,25 +194,25 @@ class Whitelist:
 
     def annotate(self, host: bytes, note: str) -> None:
         """Note this of a listed host, in place of what was noted before; since when it is listed stays."""
-        found = self._provenance.find(host)
-        self._provenance.note(host, found.since_s if found else int(time.time()), note)
+        found = self.provenance.find(host)
+        self.provenance.note(host, found.since_s if found else int(time.time()), note)
 
     def end(self, host: bytes) -> bool:
         """Let a listed host's entry end now, whoever entered it. False: it is not listed."""
         if not self._table.end(host, self.now_us()):
             return False
-        self._provenance.forget(host)
+        self.provenance.forget(host)
         self._tell([(host, Change.ENDED)])
         return True
 
     def adopt(self, host: bytes, until_us: int, *, used: bool) -> bool:
         """Enter a host that was whitelisted before this start. Before any thread runs.
 
-        False: there is no room, or it is no host's address.
+        False: there is no room, it is no host's address, or it is barred.
 
         One that is listed already keeps its time: who adopts first knows best. It is used if either says so.
         """
-        if not self.may_enter(host):
+        if host in self._barred or not self.may_enter(host):
             return False
         now_us = self.now_us()
         entered = self._table.find(host, now_us) is None
@@ -237,7 +251,7 @@ class Whitelist:
         if found is None:
             return None
         until_us, used, origin = found
-        note = self._provenance.find(host)
+        note = self.provenance.find(host)
         return Entry(host, until_us, used, self._table.is_proven(host, now_us), ORIGINS[origin], note)
 
     def sample(self, count: int) -> dict[bytes, tuple[int, bool]]:

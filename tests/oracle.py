@@ -247,6 +247,8 @@ class Whitelist:
         if listed:
             listed.used |= used
             listed.proven |= proven
+            if listed.origin == RESTORED:
+                listed.origin = origin
             self.renew(host, until_us, now_us)
             return "known"
         own = self.shards[shard]

@@ -158,7 +158,7 @@ def test_a_handshake_is_noted_once() -> None:
     table.add(A, NOW_US + 10, NOW_US)
     assert [whitelist.prove(A), whitelist.prove(A), whitelist.prove(B)] == [True, False, False]
     assert table.is_proven(A, NOW_US)
-    assert notes.told == []
+    assert notes.told == [(A, Change.PROVEN)]
 
 
 def test_an_end_before_its_time_is_told() -> None:

@@ -4,8 +4,8 @@ from libc.string cimport memset
 
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._shard cimport (
-    KINDS_OF_ORIGIN, LATEST_US, PROVEN, USED, Lookups, Shard, entry_read, flags_of, origin_of, shard_find,
-    shard_has_room, shard_hash_all, shard_insert, shard_mark, shard_prefetch_all, shard_renew, until_of)
+    KINDS_OF_ORIGIN, LATEST_US, PROVEN, RESTORED, USED, Lookups, Shard, entry_read, flags_of, origin_of,
+    shard_attribute, shard_find, shard_has_room, shard_hash_all, shard_insert, shard_mark, shard_prefetch_all, shard_renew, until_of)
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32
 
 RECORD_SIZE = sizeof(Record)
@@ -58,6 +58,10 @@ cdef void restore_one(
                 shard_mark(&shards[i], number, state, PROVEN)
             if record.used or record.proven:
                 # Its state has changed by that, so it is read again.
+                number = shard_find(&shards[i], &record.host, hash, &state)
+            if number and origin_of(state) == RESTORED and record.origin != RESTORED:
+                # A copy elsewhere had it, and did not know how it came in.
+                shard_attribute(&shards[i], number, state, record.origin)
                 number = shard_find(&shards[i], &record.host, hash, &state)
             if number and until_of(state) < until_us:
                 # Where another thread changes it at the same time, what that one wants holds.

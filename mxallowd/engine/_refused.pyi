@@ -49,6 +49,13 @@ class Refused:
         times (4), number of the server (1), 3 of zeros. A host that is in several shards comes once for each. Any
         thread may call it.
         """
+    def restore(self, records: bytes, numbers: bytes, now_us: int, back_us: int) -> int:
+        """Enter records as entries() gives them, from an earlier life; how many. Before any thread runs.
+
+        `numbers` has 256 bytes: the number here of each server's number there. Times become `back_us` earlier, and none
+        is before the start of the machine or after `now_us`. In a full set those stay that were refused last. Raises
+        ValueError where the bytes are no records.
+        """
     def note(self, host: bytes, server: int, port: int, now_us: int, *, shard: int = 0, room: bool = True) -> int:
         """Count a refusal as the packet path does, for tests: the attempts so far where an event is due, else 0.
 

@@ -3,7 +3,7 @@ from typing import NamedTuple
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -149,6 +149,34 @@ cdef bint refused_find(
     return False
 
 
+cdef inline uint32_t step_of(uint32_t saved, uint32_t now, int64_t back) noexcept nogil:
+    # Before the machine started there was no time; after now there is none yet.
+    return <uint32_t> min(max(<int64_t> saved - back, <int64_t> 1), max(<int64_t> now, <int64_t> 1))
+
+
+cdef bint restore_one(
+        RefusedShard *shards, int count, uint64_t hash, const RefusedRecord *record, const uint8_t *numbers,
+        uint32_t now, int64_t back) noexcept nogil:
+    cdef RefusedShard *shard = &shards[hash % <uint64_t> count]
+    cdef Refusal *slots = refused_set(shard, hash)
+    cdef Refusal *slot = own_slot(slots, &record.host)
+    cdef uint32_t last = step_of(record.last, now, back), first = min(step_of(record.first, now, back), last)
+    if record.times == 0:
+        return False
+    if slot == NULL:
+        slot = oldest_of(slots)
+    if slot.state and last_of(slot.when) > last:
+        return False
+    if slot.state == 0:
+        count_up(&shard.size, 1)
+    slot.host = record.host
+    slot.when = <uint64_t> last << 32 | first
+    # Its ports are not known: the next SYN is an attempt of its own, and a line tells of it.
+    slot.state = state_of(
+        min(<uint64_t> record.times, <uint64_t> MOST_TIMES), 0, numbers[record.server], last, False, slot.state + 1)
+    return True
+
+
 # ---- the border to Python
 
 @cython.final
@@ -239,6 +267,20 @@ cdef class Refused:
                 at += 1
                 left -= 1
         return records[:taken * <Py_ssize_t> sizeof(RefusedRecord)], (at if at < self.max_hosts else 0)
+
+    def restore(self, bytes records not None, bytes numbers not None, now_us, back_us):
+        cdef Py_ssize_t total = len(records) // <Py_ssize_t> sizeof(RefusedRecord), i
+        cdef const RefusedRecord *source = <const RefusedRecord *> <const char *> records
+        cdef const uint8_t *own = <const uint8_t *> <const char *> numbers
+        cdef uint64_t now = now_us, entered = 0
+        cdef int64_t back = back_us
+        if len(records) % <Py_ssize_t> sizeof(RefusedRecord) or len(numbers) != MOST_SERVERS + 1:
+            raise ValueError("these are no records")
+        with nogil:
+            for i in range(total):
+                entered += restore_one(self.shards, self.shard_count, shard_hash(&self.table.shards[0], &source[i].host),
+                                       &source[i], own, <uint32_t> (now >> STEP_SHIFT), back >> STEP_SHIFT)
+        return entered
 
     def note(self, host, server, port, now_us, *, shard=0, room=True):
         cdef RefusedShard *own = self.shard_at(shard)

@@ -134,6 +134,8 @@ cdef bint shard_mark(Shard *shard, uint32_t number, uint64_t seen, uint64_t flag
 # Let the entry that was seen in state `seen` end later, or now. False: another thread has changed it, so look again.
 cdef bint shard_renew(Shard *shard, uint32_t number, uint64_t seen, uint64_t until_us) noexcept nogil
 cdef bint shard_end(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
+# Let it have another origin, under the same condition.
+cdef bint shard_attribute(Shard *shard, uint32_t number, uint64_t seen, int origin) noexcept nogil
 cdef void shard_look_elsewhere(const Shard *shard, Lookups *lookups, int count) noexcept nogil
 
 # The shard's thread only.

@@ -172,6 +172,12 @@ cdef bint shard_end(Shard *shard, uint32_t number, uint64_t seen) noexcept nogil
     return exchange_if64(&shard.entries[number].state, &seen, seen & LOW_BITS, False, RELAXED, RELAXED)
 
 
+cdef bint shard_attribute(Shard *shard, uint32_t number, uint64_t seen, int origin) noexcept nogil:
+    return exchange_if64(
+        &shard.entries[number].state, &seen,
+        (seen & ~(<uint64_t> 7 << ORIGIN_SHIFT)) | <uint64_t> origin << ORIGIN_SHIFT, False, RELAXED, RELAXED)
+
+
 # ---- reading in batches: the shard's thread only, so that what it alone writes needs no atomic access
 
 cdef void shard_hash_all(Shard *shard, Lookups *lookups, int count) noexcept nogil:

@@ -138,6 +138,9 @@ class Mirror:
 
     def changed(self, host: bytes, change: Change) -> None:
         """Mark it; what happened matters only for its turn, and for when its time is over."""
+        if change is Change.PROVEN:
+            # No table of a firewall shows it.
+            return
         self._mark(host, self._dirty_used if change is Change.USED else self._dirty)
         if not self._target.expires and change in NEW_END:
             self._note_expiry(host)

@@ -1,0 +1,28 @@
+from collections.abc import Sequence
+from typing import Final
+
+from mxallowd.engine._refused import Refused
+from mxallowd.engine._table import Table
+
+ENDED_ORIGIN: Final[int]
+"""What stands for an origin in the record of a host that was ended."""
+
+def look_up(table: Table, hosts: bytes, now_us: int) -> bytes:
+    """One record (_records) for each host (16 bytes each), in their order; time 0 where it is not listed.
+
+    Any thread may call it; it holds no lock of Python. Raises ValueError where the bytes are no whole number of hosts.
+    """
+
+def look_up_refused(refused: Refused, hosts: bytes) -> bytes:
+    """One record (Refused.entries) for each of these hosts that was refused, over all shards. As look_up()."""
+
+def shift(records: bytes, back_us: int) -> bytes:
+    """The records with every time, but 0, so much earlier; at least 1. Raises ValueError where they are no records."""
+
+def settle(records: bytes, now_us: int, most_us: Sequence[int]) -> tuple[bytes, bytes]:
+    """What records come to, of which the last one of each host is true: those that are listed, and those ended.
+
+    Hosts whose time is over are left out, and what can be no host. None ends later than `most_us` of its origin from
+    now. They come in the order in which a table is to get them: proven hosts last, who ends first comes first. Raises
+    ValueError where the bytes are no records or `most_us` does not have a time for each origin, MemoryError.
+    """

@@ -184,6 +184,21 @@ LINES: tuple[Line, ...] = (
     Line("metrics reason=", ("error", "warning"),
          "the process that gives metrics at `--metrics` has ended or misbehaved; it was started again, or, as an error,"
          " could not be started. Mail is not affected"),
+    # the state directory
+    Line("state-read directory= entered= known= left-out= refused=", INFO,
+         "at the start: `entered` hosts of the state directory are whitelisted again. `known` ones were listed "
+         "already, from a kernel table or by a contact meanwhile, and for `left-out` there was no room. `refused` hosts "
+         "are remembered"),
+    Line("state-damaged file= bytes= reason=", WARNING,
+         "at the start: so many bytes of this file are not as mxallowd wrote them. It left out the blocks that have "
+         "them, and read all others"),
+    Line("state-off directory= reason=", WARNING,
+         "at the start: there is no state directory, so a restart loses what only the daemon knows. The reason says "
+         "why, and what to do"),
+    Line("state-broken directory= reason=", ERROR,
+         "the state directory cannot be read or written: the disk is full, or fails. Everything stays in memory, and "
+         "mxallowd tries again. The same reason is logged at most once a minute"),
+    Line("state-mended directory=", INFO, "the state directory has everything again"),
     # what should never happen
     Line("defect count= reason=", ERROR,
          "an unexpected error in the program; verdicts go on. Please report it. At most one line a minute"),

@@ -22,6 +22,7 @@ class Part(Enum):
     RDNS = "reverse DNS"
     KERNEL_TABLE = "kernel table"
     KERNEL_LISTS = "kernel lists"
+    STATE = "state directory"
 
 
 class Kind(Enum):
@@ -143,6 +144,9 @@ COUNTERS: tuple[Counter, ...] = (
             family="kernel-packets", label=("verdict", "deny")),
     Counter("kernel-lists-filled", Part.KERNEL_LISTS, "times that a set of allowed or denied networks was filled"),
     Counter("kernel-lists-failed", Part.KERNEL_LISTS, "looks at these sets, or changes of them, that failed"),
+    Counter("state-changes", Part.STATE, "hosts of which a change was written to the state directory"),
+    Counter("state-snapshots", Part.STATE, "times that the whole whitelist was written to the state directory"),
+    Counter("state-failed", Part.STATE, "times that the state directory could not be read or written"),
     Counter("stress", Part.DAEMON, "times that stress mode started"),
 )
 

@@ -27,11 +27,13 @@ class DaemonProcess:
 
     def __init__(self, host: Host, arguments: Sequence[str], *, script: str = "", prefix: Sequence[str] = ()) -> None:
         program = ["-c", script] if script else ["-m", "mxallowd"]
-        # Where tests run side by side, each has its own; the last option counts.
+        # Where tests run side by side, each has its own, and nothing is written outside of the tests' directory; the
+        # last option counts.
         self._directory = TemporaryDirectory(prefix="mx")
         self.control = Path(self._directory.name, "control.sock")
         self.process = host.popen(
             [*prefix, sys.executable, *program, "-F", "-s", "--user", "root", "--control", str(self.control),
+             "--state-dir", str(Path(self._directory.name, "state")),
              *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )

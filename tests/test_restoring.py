@@ -14,7 +14,7 @@ from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
 from lab.namespaces import visit
 from mxallowd import backends
 from mxallowd.backends import Backends
-from mxallowd.daemon.restoring import Restored, deal, restore
+from mxallowd.daemon.restoring import Restored, deal, restore, share
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
 from mxallowd.whitelist import RECORD_SIZE, Change, Whitelist
@@ -71,12 +71,13 @@ def test_what_falls_to_the_main_thread_is_entered_in_slices() -> None:
 
         counting = asyncio.create_task(count_turns())
         # The first ones are left out: there is room for 1,250, and what is listed last matters most.
-        assert await restore(made, whitelist, records) == Restored(1249, 0, 252, 1)
+        assert await restore(made, whitelist, share(made, records)) == Restored(1249, 0, 252, 1)
         counting.cancel()
         assert turns >= 2
         assert notes.told == ["missed"]
         assert whitelist.find(HOSTS[0]) == (HOUR_US, False)
-        assert await restore(made, whitelist, record(HOSTS[0], 2 * HOUR_US, 0, True)) == Restored(0, 1, 0, 0)
+        again = share(made, record(HOSTS[0], 2 * HOUR_US, 0, True))
+        assert await restore(made, whitelist, again) == Restored(0, 1, 0, 0)
         assert whitelist.find(HOSTS[0]) == (2 * HOUR_US, True)
 
     asyncio.run(story())
@@ -132,8 +133,9 @@ def once(lab: Lab, client: Host, queues: str) -> tuple[float, float]:
         assert probe.stdout
         assert probe.stdout.readline() == "runs\n"
         whitelist = Whitelist(made.table, threads=len(made.fastpaths))
+        shares = share(made, records)
         began = time.monotonic()
-        found = asyncio.run(restore(made, whitelist, records))
+        found = asyncio.run(restore(made, whitelist, shares))
         took = time.monotonic() - began
         longest, count = probe.stdout.readline().split()
         assert probe.wait(5) == 0

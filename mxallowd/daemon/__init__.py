@@ -32,6 +32,7 @@ from mxallowd.daemon.measures import Measures
 from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
+from mxallowd.daemon.restoring import Shares, restore, share
 from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
 from mxallowd.exporter.process import Exporter
@@ -41,6 +42,7 @@ from mxallowd.lists.own import OwnNetworks
 from mxallowd.log import Log
 from mxallowd.log.writer import Writer
 from mxallowd.mirrors import kernel
+from mxallowd.mirrors.disk.state import State
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.mirrors.networks import Networks
 from mxallowd.process import privileges, signals
@@ -108,11 +110,14 @@ class Daemon:
             for target in kernel.create_networks(settings)]
         for networks in self._network_sets:
             self._lists.follow(networks.changed)
-        # A capture file has no connections that could be tracked.
+        # A capture file has no connections that could be tracked, and what is made of it is not what is true today.
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
+        self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
+        self._shares = Shares([], 0)
         self._handshakes = [] if self._rehearses else [Handshakes(settings, whitelist, log)]
-        self._parts: list[Sink | Mirror | Networks | Handshakes] = [
-            *self._sinks, *self._mirrors, *self._network_sets, *self._handshakes]
+        states = [self._state] if self._state else []
+        self._parts: list[Sink | Mirror | Networks | Handshakes | State] = [
+            *self._sinks, *states, *self._mirrors, *self._network_sets, *self._handshakes]
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
@@ -127,7 +132,8 @@ class Daemon:
         # The whitelist before the sinks: one of them may change it because of an event, and followers hear of a change
         # after those that led to it. No copy depends on that order, since a mirror asks what is true by then.
         self._pump = Pump(
-            self._backend, wake, [whitelist.take, *(sink.handle for sink in self._sinks), self._report.handle],
+            self._backend, wake, [whitelist.take, *(part.handle for part in [*self._sinks, *states]),
+                                  self._report.handle],
             before=self._stress.look, on_end=self._end)
         self._place = Place(settings.control)
         self._server = Server(self._place, all_routes(Parts(
@@ -136,8 +142,12 @@ class Daemon:
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""
+        # What the copies hold is read first: from the moment that a queue is bound, packets wait for us. The disk
+        # before all others: it knows who was ended, and must not come back from any of them.
+        if self._state:
+            self._state.open()
+        # Some of them are in its directory.
         self._lists.load()
-        # What the copies hold is read first: from the moment that a queue is bound, packets wait for us.
         for mirror in self._mirrors:
             mirror.open()
         for networks in self._network_sets:
@@ -145,12 +155,16 @@ class Daemon:
         self._backend.open()
         for handshakes in self._handshakes:
             handshakes.open()
-        for fastpath in self._backend.fastpaths if self._mirrors else ():
+        for fastpath in self._backend.fastpaths if self._mirrors or self.writable() else ():
             fastpath.tell_evicted()
         if not self._rehearses:
             self._open_control()
         for exporter in self._exporters:
             exporter.open()
+        if self._state:
+            self._shares = share(self._backend, self._state.take_records())
+        for fastpath in self._backend.fastpaths if any(self._shares.parts) else ():
+            fastpath.refuse_nobody(True)
 
     def _open_control(self) -> None:
         account = privileges.account_of(self._reloading.settings.user)
@@ -167,6 +181,11 @@ class Daemon:
         """What its parts read later, besides what belongs to the system."""
         return self._readable
 
+    def writable(self) -> list[int]:
+        """Descriptors of the directories in which its parts write."""
+        descriptor = self._state.descriptor if self._state else None
+        return [] if descriptor is None else [descriptor]
+
     async def run(self, ready: Callable[[], None]) -> int:
         """Serve until a signal or a failure; the exit status. Calls ready() when verdicts are given.
 
@@ -174,7 +193,12 @@ class Daemon:
         """
         try:
             try:
-                self._begin(ready)
+                self._begin()
+                await self._restore()
+                self._measures.serves = True
+                self._greet()
+                ready()
+                self._supervisor.ready()
             except BaseException:
                 await self._abandon()
                 raise
@@ -188,7 +212,7 @@ class Daemon:
             if self._backend.ended():
                 self._backend.close()
 
-    def _begin(self, ready: Callable[[], None]) -> None:
+    def _begin(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._losses.take_defect)
         self._pump.start()
@@ -211,10 +235,23 @@ class Daemon:
         self._server.start()
         for exporter in self._exporters:
             exporter.start()
-        self._measures.serves = True
-        self._greet()
-        ready()
-        self._supervisor.ready()
+        if self._state:
+            self._state.start()
+
+    async def _restore(self) -> None:
+        """Enter what was saved, while verdicts are given; until then nobody is refused who may be among it."""
+        if self._state is None:
+            return
+        shares, self._shares = self._shares, Shares([], 0)
+        try:
+            if any(shares.parts):
+                found = await restore(self._backend, self._whitelist, shares)
+                self._state.restored(found.entered, found.known, found.left_out)
+        except Exception as error:  # noqa: BLE001  # mail goes on without what was saved
+            defect(error)
+        finally:
+            for fastpath in self._backend.fastpaths:
+                fastpath.refuse_nobody(False)
 
     async def _abandon(self) -> None:
         """A start that failed half way leaves nothing behind: threads end, what waits is answered, queues go."""

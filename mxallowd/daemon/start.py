@@ -132,7 +132,7 @@ class _Process:
             # While privileges are there; nobody waits for it.
             look = Look(settings)
             privileges.raise_priority()
-            warnings, closed = self._give_up(daemon.readable(), daemon.removable())
+            warnings, closed = self._give_up(daemon.readable(), daemon.removable(), daemon.writable())
             following: list[asyncio.Task[None]] = []
 
             def ready_and_said() -> None:
@@ -162,7 +162,7 @@ class _Process:
                 look.close()
 
     def _give_up(
-        self, readable: list[Path], removable: list[Path],
+        self, readable: list[Path], removable: list[Path], writable: list[int],
     ) -> tuple[list[str], list[tuple[Path, str]]]:
         """Warnings, and what cannot be read from now on."""
         sandbox.load()
@@ -170,7 +170,7 @@ class _Process:
         closed = find_unreadable(self._settings)
         if self._settings.no_sandbox:
             return [*warnings, "no sandbox"], closed
-        return warnings + sandbox.enter([*sandbox.program(), *readable], removable), closed
+        return warnings + sandbox.enter([*sandbox.program(), *readable], removable, writable=writable), closed
 
     def _start_broker(self) -> Broker | None:
         # The broker becomes the same user: who that cannot be is said once, by us.

@@ -29,7 +29,8 @@ from mxallowd.process.libc import call, prctl
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH, _RULESET_VERSION = 1, 1
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE = 1, 2, 4, 8, 32
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_FILE = 1, 2, 4, 8, 32, 128, 256
+_TRUNCATE = 1 << 14
 # Of the first version 13 rights on files; then to link from elsewhere, to truncate, and to control devices.
 _FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 _SCOPED_SINCE, _SCOPE_ABSTRACT_UNIX_SOCKET = 6, 1
@@ -104,22 +105,23 @@ def _import_pyseccomp() -> Any:
 
 
 def enter(
-    readable: Iterable[Path], removable: Iterable[Path] = (), *, signalled: int = 0, alone: bool = False,
-    forbidden: Iterable[str] = (),
+    readable: Iterable[Path], removable: Iterable[Path] = (), *, writable: Iterable[int] = (), signalled: int = 0,
+    alone: bool = False, forbidden: Iterable[str] = (),
 ) -> list[str]:
     """Let Landlock and seccomp hold from now on; warnings about what the kernel does not have.
 
     `readable` are files and directories to be read besides those of the system; from the directories `removable` files
-    may be removed. `signalled` is the one process that may get signals, this one by default. A process that is `alone`
-    starts no program, and may have UNIX sockets: it is the one whom others ask for them. `forbidden` are further system
-    calls that it does not need.
+    may be removed. `writable` are descriptors of directories in which files may be made, written and removed: open
+    ones, since this user may not reach them by name. `signalled` is the one process that may get signals, this one by
+    default. A process that is `alone` starts no program, and may have UNIX sockets: it is the one whom others ask for
+    them. `forbidden` are further system calls that it does not need.
     """
     # Nobody of the same user traces it, or reads its memory and its environment, either (prctl(2)).
     prctl(_PR_SET_DUMPABLE, 0)
     warnings = []
     system = [*map(Path, READABLE), *Path("/etc").glob(READABLE_PATTERN)]
     try:
-        _landlock([*system, *readable], removable, execute=not alone)
+        _landlock([*system, *readable], removable, writable, execute=not alone)
     except OSError as error:
         warnings.append(f"no Landlock: {error.strerror}")
     try:
@@ -129,7 +131,9 @@ def enter(
     return warnings
 
 
-def _landlock(readable: Iterable[Path], removable: Iterable[Path], *, execute: bool) -> None:
+def _landlock(
+    readable: Iterable[Path], removable: Iterable[Path], writable: Iterable[int], *, execute: bool,
+) -> None:
     abi = call("syscall", _CREATE_RULESET, None, ctypes.c_size_t(0), _RULESET_VERSION)
     rights = _FS_RIGHTS[min(abi, max(_FS_RIGHTS))]
     attributes = struct.pack("=Q", rights)
@@ -142,6 +146,9 @@ def _landlock(readable: Iterable[Path], removable: Iterable[Path], *, execute: b
             _allow(ruleset, path, _READ_FILE | _READ_DIR | (_EXECUTE if execute else 0))
         for path in removable:
             _allow(ruleset, path, _REMOVE_FILE)
+        for descriptor in writable:
+            _allow_at(ruleset, descriptor, rights & (
+                _READ_FILE | _READ_DIR | _WRITE_FILE | _REMOVE_FILE | _MAKE_FILE | _MAKE_DIR | _TRUNCATE))
         for name in WRITABLE:
             _allow(ruleset, Path(name), _READ_FILE | _WRITE_FILE)
         call("syscall", _RESTRICT_SELF, ruleset, 0)
@@ -158,10 +165,14 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
     try:
         if not path.is_dir():
             rights &= _READ_FILE | _WRITE_FILE | _EXECUTE
-        # struct landlock_path_beneath_attr is packed.
-        call("syscall", _ADD_RULE, ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
+        _allow_at(ruleset, descriptor, rights)
     finally:
         os.close(descriptor)
+
+
+def _allow_at(ruleset: int, descriptor: int, rights: int) -> None:
+    # struct landlock_path_beneath_attr is packed.
+    call("syscall", _ADD_RULE, ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
 
 
 def _seccomp(signalled: int, forbidden: Iterable[str], *, alone: bool) -> None:

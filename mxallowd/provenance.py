@@ -4,7 +4,7 @@ A contact says all about itself: the host met the fake server. Of a child it is 
 operator let in his note. The table has no room for text, so it stands here, for a bounded number of hosts; the oldest
 note goes first. A note that is lost changes no decision.
 """
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 MAX_NOTES = 131_072  # some 250 bytes each
@@ -41,6 +41,10 @@ class Provenance:
         for host, note in notes.items():
             if host not in self._notes and len(self._notes) < self._most:
                 self._notes[host] = Note(note.since_s, note.text[:MAX_TEXT])
+
+    def noted(self, hosts: Set[bytes]) -> list[tuple[bytes, Note]]:
+        """Those of these hosts of which there is a note. Any thread may ask."""
+        return [(host, note) for host in self._notes.keys() & hosts if (note := self._notes.get(host))]
 
     def copy(self) -> dict[bytes, Note]:
         """All notes. Any thread may ask."""

@@ -63,6 +63,16 @@ class Follower(Protocol):
         """Changes have happened of which nobody can tell: look at the whole whitelist."""
 
 
+class Copier(Follower, Protocol):
+    """A follower that need not know what the packet path did, only to whom: 20,000 changes a second cost it little."""
+
+    def touched(self, hosts: list[bytes]) -> None:
+        """Something happened to the entries of these hosts. It is not told of them by changed()."""
+
+
+_TOUCHING = frozenset(map(int, _OF_EVENT))
+
+
 def unpack(records: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Host, until when, and whether it reached the real server (0 or 1), of each record. Raises struct.error."""
     return _RECORD.iter_unpack(records)
@@ -89,6 +99,7 @@ class Whitelist:
         self._threads = threads
         self._defect = defect
         self._followers: list[Follower] = []
+        self._copiers: list[Copier] = []
         self.servers: frozenset[bytes] = frozenset()
         self._no_hosts = 0
         self._barred: frozenset[bytes] = frozenset()
@@ -130,6 +141,10 @@ class Whitelist:
         """Tell this one of every change from now on."""
         self._followers.append(follower)
 
+    def follow_as_copier(self, copier: Copier) -> None:
+        """Tell this one of every change from now on, and of those of the packet path by their hosts."""
+        self._copiers.append(copier)
+
     def take(self, events: Sequence[Event]) -> None:
         """Tell what the packet path has done, by its events, in their order."""
         if len(self.provenance):
@@ -137,17 +152,22 @@ class Whitelist:
             for event in events:
                 if event.kind == Kind.WHITELISTED:
                     self.provenance.forget(event.source)
+        # By their places: by name it takes twice as long. The source is the sixth field, the kind the first.
+        hosts = [event[5] for event in events if event[0] in _TOUCHING] if self._copiers else []
+        for copier in self._copiers if hosts else ():
+            copier.touched(hosts)
         if self._followers:
-            self._tell([(event.source, _OF_EVENT[kind]) for event in events if (kind := event.kind) in _OF_EVENT])
+            self._tell([(event.source, _OF_EVENT[kind]) for event in events if (kind := event.kind) in _OF_EVENT],
+                       self._followers)
 
     def missed(self) -> None:
         """Events of the packet path are lost that tell of changes."""
-        for follower in self._followers:
+        for follower in (*self._followers, *self._copiers):
             self._tell_missed(follower)
 
-    def _tell(self, changes: Sequence[tuple[bytes, Change]]) -> None:
+    def _tell(self, changes: Sequence[tuple[bytes, Change]], followers: Sequence[Follower] | None = None) -> None:
         # A mistake of one follower harms neither the others nor the sink that made the change.
-        for follower in self._followers:
+        for follower in (*self._followers, *self._copiers) if followers is None else followers:
             try:
                 for host, change in changes:
                     follower.changed(host, change)

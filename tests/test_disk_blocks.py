@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxallowd.mirrors.disk.blocks import (
-    HEADER_SIZE, MARK, MOST_BYTES, Clock, Kind, Reader, Writer, note_blocks, pieces, read_notes)
+    HEADER_SIZE,
+    MARK,
+    MOST_BYTES,
+    Clock,
+    Kind,
+    Reader,
+    Writer,
+    note_blocks,
+    pieces,
+    read_notes,
+)
 
 NOW = Clock(b"b" * 16, 5_000, 9_000)
 CONTENTS = [bytes([number]) * size for number, size in enumerate((0, 32, 64, 8192, 320, 32))]
@@ -89,7 +99,7 @@ def test_a_block_of_another_file_is_none() -> None:
 
 
 def test_another_version_is_said() -> None:
-    import zlib  # noqa: PLC0415
+    import zlib
 
     body = bytes((9,)) + written([b""], end=False)[9:]
     data = MARK + zlib.crc32(body).to_bytes(4, "little") + body

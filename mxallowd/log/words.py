@@ -187,8 +187,8 @@ LINES: tuple[Line, ...] = (
     # the state directory
     Line("state-read directory= entered= known= left-out= refused=", INFO,
          "at the start: `entered` hosts of the state directory are whitelisted again. `known` ones were listed "
-         "already, from a kernel table or by a contact meanwhile, and for `left-out` there was no room. `refused` hosts "
-         "are remembered"),
+         "already, from a kernel table or by a contact meanwhile, and for `left-out` there was no room. `refused` "
+         "hosts are remembered"),
     Line("state-damaged file= bytes= reason=", WARNING,
          "at the start: so many bytes of this file are not as mxallowd wrote them. It left out the blocks that have "
          "them, and read all others"),

@@ -128,7 +128,7 @@ class State:
             self._read(self._directory)
         except (OSError, ValueError, MemoryError) as error:
             self._fail(error)
-        self._whitelist.follow(self)
+        self._whitelist.follow_as_copier(self)
 
     def _read(self, directory: Directory) -> None:
         lifetime_us = self._settings.whitelist_time * 1_000_000
@@ -181,6 +181,10 @@ class State:
         self._dirty.append(host)
         if change is _ENDED:
             self._new_ended.append(host)
+
+    def touched(self, hosts: list[bytes]) -> None:
+        """Note them."""
+        self._dirty += hosts
 
     def missed(self) -> None:
         """Write all of it again."""
@@ -281,10 +285,9 @@ class State:
         if self._journal is None:
             self._next_journal()
             assert self._journal
-        hosts = b"".join(set(dirty))
-        records = look_up(self._table, hosts, self._whitelist.now_us())
-        find = self._whitelist.provenance.find
-        notes = [(host, *note) for host in set(dirty) if (note := find(host))]
+        hosts = set(dirty)
+        records = look_up(self._table, b"".join(hosts), self._whitelist.now_us())
+        notes = [(host, *note) for host, note in self._whitelist.provenance.noted(hosts)]
         bars = b"".join(ended_record(host, until_us) for host, until_us in self._end(ended))
         contents = [*files.host_contents(records, RECORD_SIZE), *files.note_contents(notes),
                     *files.host_contents(bars, RECORD_SIZE), *self._refused_contents(refused)]
@@ -293,11 +296,13 @@ class State:
 
     def _end(self, ended: list[bytes]) -> Iterator[tuple[bytes, int]]:
         """Of the hosts that were ended those that have not come in again; until when each is barred."""
-        until_us = self._whitelist.now_us() + self._settings.whitelist_time * 1_000_000
+        now_us = self._whitelist.now_us()
+        until_us = now_us + self._settings.whitelist_time * 1_000_000
         for host in ended:
             if self._whitelist.find(host) is None:
                 self._ended.pop(host, None)
-                if len(self._ended) >= MAX_ENDED:
+                while self._ended and (
+                        len(self._ended) >= MAX_ENDED or next(iter(self._ended.values())) <= now_us):
                     del self._ended[next(iter(self._ended))]
                 self._ended[host] = until_us
                 yield host, until_us
@@ -370,7 +375,6 @@ class State:
         """All of it, some thousand entries at a time."""
         now_us = self._whitelist.now_us()
         ended = [(host, until_us) for host, until_us in self._ended.copy().items() if until_us > now_us]
-        self._ended = dict(ended)
         # Before what is listed: one that has come in again is.
         yield from files.host_contents(b"".join(ended_record(*one) for one in ended), RECORD_SIZE)
         for records in self._whitelist.records():

@@ -1,0 +1,249 @@
+"""The state: what was true comes back, whatever came in between."""
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mxallowd.backends import Backends
+from mxallowd.engine._table import BY_HAND
+from mxallowd.engine.clock import boottime_us
+from mxallowd.engine.events import Event, Kind, decode
+from mxallowd.errors import StartError
+from mxallowd.mirrors.disk import blocks
+from mxallowd.mirrors.disk import state as module
+from mxallowd.mirrors.disk.directory import Directory
+from mxallowd.mirrors.disk.state import State
+from mxallowd.settings import Settings
+from mxallowd.whitelist import Entry, Whitelist
+from tests.part import Part, memories, record
+from tests.recorder import Recorder
+from tests.strategies import HOSTS, REAL
+from tests.test_settings import MINIMUM, good
+
+HOUR_US = 3_600_000_000
+
+
+class Life:
+    """One life of a daemon, without packets."""
+
+    def __init__(self, path: Path, more: str = "") -> None:
+        shared = memories(1)
+        self.settings: Settings = good(f"{MINIMUM} --user root --state-dir {path} {more}")
+        self.backends = Backends(shared, [Part(shared.table)], boottime_us)
+        self.whitelist = Whitelist(shared.table)
+        self.recorder = Recorder()
+        self.state = State(self.settings, self.whitelist, self.backends, self.recorder.log)
+
+    def begin(self) -> bytes:
+        """Open and restore; the records."""
+        self.state.open()
+        records = self.state.take_records()
+        self.backends.table.restore(records, boottime_us(), shard=0)
+        return records
+
+    def live(self, work: Callable[["Life"], None], *, close: bool = True, wait_s: float = 0.0) -> "Life":
+        """Begin, do this with the loop running, and end in order, or as if killed."""
+        async def story() -> None:
+            self.begin()
+            self.state.start()
+            await asyncio.sleep(0)
+            work(self)
+            await asyncio.sleep(wait_s)
+            if close:
+                self.state.close()
+
+        asyncio.run(story())
+        return self
+
+    def add(self, host: bytes, seconds: int = 3600) -> None:
+        """As the packet path does."""
+        self.backends.table.add(host, boottime_us() + 1_000_000 * seconds, boottime_us())
+        self.whitelist.take([Event(Kind.WHITELISTED, 0, 0, 0, 0, host, bytes(16), 0)])
+
+    def entry(self, host: bytes) -> Entry:
+        """It is listed."""
+        found = self.whitelist.entry(host)
+        assert found
+        return found
+
+    def files(self) -> list[str]:
+        """The names in the directory."""
+        return sorted(path.name for path in self.settings.state_dir.iterdir())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def fill(life: Life) -> None:
+    life.add(HOSTS[0])
+    life.backends.table.mark_used(HOSTS[0], boottime_us())
+    life.whitelist.prove(HOSTS[0])
+    now_us = boottime_us()
+    assert life.whitelist.admit(HOSTS[1], now_us + HOUR_US, now_us, note="mail.example.org")
+    assert life.whitelist.admit(HOSTS[2], now_us + 100 * HOUR_US, now_us, origin=BY_HAND, note="the bank, ticket 7")
+    life.add(HOSTS[3])
+    assert life.whitelist.end(HOSTS[3])
+    number = life.backends.refused.number_of(REAL[0])
+    life.backends.refused.note(HOSTS[4], number, 5, boottime_us())
+    life.state.handle(decode(record(Kind.REFUSED, HOSTS[4])))
+
+
+def check(before: Life, after: Life) -> None:
+    for host in HOSTS[:3]:
+        old, new = before.entry(host), after.entry(host)
+        assert old == new, (old, new)
+    assert [after.entry(host).origin for host in HOSTS[:3]] == ["contact", "child", "by-hand"]
+    note = after.entry(HOSTS[2]).note
+    assert note
+    assert note.text == "the bank, ticket 7"
+    assert after.entry(HOSTS[0]).used
+    assert after.entry(HOSTS[0]).proven
+    assert after.whitelist.find(HOSTS[3]) is None
+    # Ended on purpose: a kernel table does not bring it back.
+    assert not after.whitelist.adopt(HOSTS[3], boottime_us() + HOUR_US, used=True)
+    refused = after.backends.refused.find(HOSTS[4])
+    assert refused
+    assert (refused.times, refused.server) == (1, REAL[0])
+
+
+def test_all_comes_back_from_the_journal(place: Path) -> None:
+    before = Life(place).live(fill)
+    assert before.files() == ["journal.1"]
+    after = Life(place)
+    after.begin()
+    check(before, after)
+
+
+def test_all_comes_back_from_the_snapshot(place: Path) -> None:
+    def work(life: Life) -> None:
+        fill(life)
+        # When the journal has it.
+        asyncio.get_running_loop().call_later(0.6, life.state.missed)
+
+    before = Life(place).live(work, wait_s=1.6)
+    assert before.files() == ["journal.1", "snapshot.1"]
+    (place / "journal.1").unlink()
+    after = Life(place)
+    after.begin()
+    check(before, after)
+    assert before.state.counters() == {}
+    assert before.recorder.lines == []
+
+
+def test_all_comes_back_after_many_lives(place: Path) -> None:
+    before = Life(place).live(fill)
+    for _ in range(3):
+        Life(place).live(lambda life: None)
+    after = Life(place).live(lambda life: life.state.missed(), wait_s=1.0)
+    assert after.files() == ["journal.5", "snapshot.5"]
+    last = Life(place)
+    last.begin()
+    check(before, last)
+
+
+def test_what_was_written_before_the_kill_is_there(place: Path) -> None:
+    before = Life(place)
+    before.live(fill, close=False, wait_s=1.0)
+    assert before.state.age_s() is not None
+    assert before.state.age_s() < 1.0  # type: ignore[operator]
+    before.state._directory.close()  # type: ignore[union-attr]  # as its end does
+    after = Life(place)
+    after.begin()
+    check(before, after)
+
+
+def test_no_life_is_longer_than_it_may_be(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another boot, and a wall clock that went back by a year, then one that stands still."""
+    def work(life: Life) -> None:
+        for at, host in enumerate(HOSTS[:3]):
+            life.add(host, 1000 * (at + 1))
+
+    before = Life(place).live(work)
+    for jump_s in (-31_536_000, 0):
+        monkeypatch.setattr(blocks, "boot_id", lambda: os.urandom(16))
+        monkeypatch.setattr(time, "time_ns", lambda jump_s=jump_s: 1_700_000_000_000_000_000 + jump_s * 10**9)
+        after = Life(place, "--whitelist-time 2500")
+        after.begin()
+        after.state.close()
+        ends = [(after.entry(host).until_us - boottime_us()) / 1e6 for host in HOSTS[:3]]
+        assert 990 < ends[0] <= 1000
+        assert 1990 < ends[1] <= 2000
+        assert 2490 < ends[2] <= 2500, before.files()
+
+
+def test_one_daemon_has_the_directory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Life(place)
+    first.begin()
+    with pytest.raises(StartError, match=r"another mxallowd keeps its state in .*--state-dir"):
+        Life(place).begin()
+    # Where nobody has named it, the second one does without.
+    monkeypatch.setattr(module, "DEFAULT", place)
+    second = Life(place)
+    second.begin()
+    assert second.state.directory is None
+    assert second.state.age_s() is None
+    assert [line.split()[0] for line in second.recorder.lines] == ["state-off"]
+    first.state.close()
+    Life(place).begin()
+
+
+def test_without_a_directory_it_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    life = Life(tmp_path / "file" / "state").live(fill)
+    assert [line.split()[0] for line in life.recorder.lines] == ["state-off"]
+    assert "Not a directory" in life.state.fault
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_directory_that_others_write_is_not_used(place: Path, mode: int) -> None:
+    place.mkdir()
+    place.chmod(mode)
+    if mode == 0o775:
+        os.chown(place, 0, 65534)
+    life = Life(place)
+    life.begin()
+    assert "may write" in life.state.fault
+
+
+def test_a_directory_of_root_that_others_need_is_left(tmp_path: Path) -> None:
+    from mxallowd.mirrors.disk.directory import DirectoryError
+    from mxallowd.process.privileges import Account
+
+    (tmp_path / "etc").touch()
+    nobody = Account(65534, 65534, "nobody")
+    with pytest.raises(DirectoryError, match=r"holds \"etc\""):
+        Directory(tmp_path, nobody)
+    assert tmp_path.stat().st_uid == 0
+    Directory(tmp_path / "new" / "state", nobody).close()
+    assert (tmp_path / "new" / "state").stat().st_uid == 65534
+
+
+def test_damage_is_said_and_costs_no_start(place: Path) -> None:
+    before = Life(place).live(fill)
+    file = place / "journal.1"
+    data = bytearray(file.read_bytes())
+    data[70] ^= 1
+    file.write_bytes(data)
+    (place / "journal.2").symlink_to("/etc/shadow")
+    os.mkfifo(place / "journal.3")
+    (place / "journal.4").write_bytes(b"x" * 1000)
+    after = Life(place)
+    after.begin()
+    assert [line.split()[0] for line in after.recorder.lines] == ["state-damaged"] * 4
+    assert f"file={file}" in after.recorder.lines[0]
+    assert "bytes=1000" in after.recorder.lines[3]
+    assert before.files() != []
+
+
+def test_own_servers_do_not_come_back(place: Path) -> None:
+    Life(place).live(fill)
+    after = Life(place)
+    after.whitelist.set_servers([HOSTS[0]])
+    after.begin()
+    assert after.whitelist.find(HOSTS[0]) is None
+    assert after.whitelist.find(HOSTS[1])

@@ -76,12 +76,12 @@ class Writer:
 
     def __init__(self) -> None:
         self._number = int.from_bytes(os.urandom(8))
-        self._place = 0
+        self.place = 0  # of the next block; to be set back where some were not written
 
     def block(self, kind: Kind, clock: Clock, content: bytes | memoryview = b"") -> bytes:
         """The next block, `content` of at most MOST_BYTES."""
-        header = _HEADER.pack(MARK, 0, VERSION, kind, len(content), self._place, self._number, *clock)
-        self._place += 1
+        header = _HEADER.pack(MARK, 0, VERSION, kind, len(content), self.place, self._number, *clock)
+        self.place += 1
         body = b"".join((memoryview(header)[_CHECKED_FROM:], content))
         return b"".join((MARK, zlib.crc32(body).to_bytes(4, "little"), body))
 

@@ -37,10 +37,12 @@ class Journal:
 
     def append(self, contents: Iterable[tuple[Kind, bytes | memoryview]], clock: Clock) -> None:
         """Write blocks by one call. What did not fit as a whole is cut off again. Raises OSError."""
+        place = self._writer.place
         data = b"".join(self._writer.block(kind, clock, content) for kind, content in contents)
         try:
             write_all(self._descriptor, data)
         except OSError:
+            self._writer.place = place
             os.ftruncate(self._descriptor, self.size)
             os.lseek(self._descriptor, self.size, os.SEEK_SET)
             raise

@@ -1,6 +1,11 @@
 """Fixtures that several files share."""
+import ctypes
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +58,35 @@ def guarded(served: Lab, request: pytest.FixtureRequest) -> Lab:
 def way(request: pytest.FixtureRequest) -> Way:
     """The way that the test is about."""
     return WAYS[request.param]
+
+
+@pytest.fixture(scope="session")
+def default_state() -> Iterator[Path | None]:
+    """The default state directory as one of this process and its children alone: no test touches that of the system."""
+    place = Path("/var/lib/mxallowd")
+    if os.geteuid() != 0 or sys.platform != "linux":
+        yield None
+        return
+    made = not place.exists()
+    place.mkdir(exist_ok=True)
+    clone_newns = 0x00020000
+    if ctypes.CDLL(None, use_errno=True).unshare(clone_newns):
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+        if made:
+            with suppress(OSError):
+                place.rmdir()
+
+
+@pytest.fixture(autouse=True)
+def fresh_state(default_state: Path | None) -> None:
+    """No test finds the state of another one."""
+    if default_state is not None:
+        for file in default_state.iterdir():
+            file.unlink()
+        os.chown(default_state, 0, 0)

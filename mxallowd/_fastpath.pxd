@@ -62,6 +62,7 @@ cdef struct Path:               # all that one queue thread needs
     int own                     # the shard that this thread writes
     uint16_t queue
     bint tells_evicted          # set before the thread starts
+    bint foresees               # a question, not a packet (_foresight.pxd): entries of other shards stay as they are
     RingState *ring
     uint64_t lenient_until_us   # until then nobody is refused: contacts may have passed unseen
     uint32_t refuses_nobody     # set by the main thread while hosts from before the start are being entered

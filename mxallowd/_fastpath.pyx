@@ -230,6 +230,10 @@ cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogi
     cdef Found found = find_source(path, packet.now_us, at)
     if found.shard == NULL:
         return (whitelist(path, packet, at, found.own) if path.roles[at] & ROLE == FAKE else refuse(path, packet, at))
+    if path.foresees:
+        if path.roles[at] & ROLE == FAKE:
+            return FAKE_KNOWN
+        return REAL_AGAIN if found.state & USED else REAL_FIRST
     renew(path, packet, at, &found)
     if path.roles[at] & ROLE == FAKE:
         return FAKE_KNOWN
@@ -262,6 +266,8 @@ cdef Outcome decide_listed(Path *path, const Packet *packet, int at) noexcept no
     found = find_source(path, packet.now_us, at)
     if found.shard == NULL:
         tell_listed(path, LIST_ALLOWED, packet, at)
+        return REAL_ALLOWED
+    if path.foresees:
         return REAL_ALLOWED
     # It is whitelisted as well, and has used that: its entry must not look as if it had not.
     renew(path, packet, at, &found)

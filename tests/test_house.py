@@ -18,8 +18,8 @@ COMPILED = sorted(
 # Who may import whom: a room may import the rooms that stand before it here, and within a room there is no circle.
 # A room is a folder, or a module at the top of the package.
 ROOMS = (
-    "__init__", "errors", "text", "built", "metrics", "engine", "_fastpath", "process", "log", "captures", "settings",
-    "surroundings", "provenance", "whitelist", "lists", "dns", "watchdog", "backends", "sinks", "history", "mirrors",
+    "__init__", "errors", "text", "built", "metrics", "engine", "_fastpath", "_foresight", "process", "log", "captures",
+    "settings", "surroundings", "provenance", "whitelist", "lists", "dns", "watchdog", "backends", "sinks", "history", "mirrors",
     "control", "exporter", "ctl", "daemon", "cli", "__main__")
 
 

@@ -16,7 +16,7 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from mxallowd.engine.events import MAPPED, packed
@@ -98,7 +98,12 @@ def called_by(message: bytes) -> bytes | None:
 class Handshakes:
     """Listens, on the main loop, and tells the whitelist."""
 
-    def __init__(self, settings: Settings, whitelist: Whitelist, log: Log) -> None:
+    def __init__(
+        self, settings: Settings, whitelist: Whitelist, log: Log,
+        seen: Callable[[bytes, bytes], object] = lambda host, server: None,
+    ) -> None:
+        """`seen` is called with host and server of each handshake of a listed host."""
+        self._seen = seen
         self._whitelist = whitelist
         self._log = log
         self._socket: socket.socket | None = None
@@ -168,6 +173,8 @@ class Handshakes:
         if ends is None or (ends[1] not in self._real and called_by(message) not in self._real):
             return
         host = ends[0]
+        if self._whitelist.find(host) is not None:
+            self._seen(host, ends[1])
         if not self._whitelist.prove(host) and self._whitelist.find(host) is None and host not in self._servers:
             # Perhaps it is about to be listed: the kernel may let it in before we have read of its contact.
             self._early.append(host)

@@ -36,6 +36,7 @@ from mxallowd.daemon.restoring import Shares, restore, share
 from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
 from mxallowd.exporter.process import Exporter
+from mxallowd.history.hosts import Hosts
 from mxallowd.lists.composition import Composition, disjoint_of
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import OwnNetworks
@@ -89,6 +90,9 @@ class Daemon:
         hostlog = HostLog(log, writer.count_suppressed, self._stress, lines_per_s=settings.log_hosts)
         self._sinks: list[Sink] = [LogSink(
             log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000, self._backend.listed)]
+        self._history = Hosts(self._backend.clock_us)
+        self._sinks.append(self._history)
+        addresses = None
         if not settings.no_rdns_whitelist:
             # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
             from mxallowd.dns import resolver  # noqa: PLC0415
@@ -97,6 +101,7 @@ class Daemon:
             resolver.check()
             with signals.within(LIBRARY_START_S, "the resolver"):
                 asking = resolver.Resolver(asyncio.get_running_loop(), settings.dns_server, log)
+            addresses = asking.addresses
             rdns = RdnsSink(settings, hostlog, whitelist, asking)
             self._stress.watch("lookups-waiting", rdns.fill)
             self._sinks.append(rdns)
@@ -114,7 +119,8 @@ class Daemon:
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
         self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
         self._shares = Shares([], 0)
-        self._handshakes = [] if self._rehearses else [Handshakes(settings, whitelist, log)]
+        self._handshakes = [] if self._rehearses else [
+            Handshakes(settings, whitelist, log, self._history.handshake)]
         states = [self._state] if self._state else []
         self._parts: list[Sink | Mirror | Networks | Handshakes | State] = [
             *self._sinks, *states, *self._mirrors, *self._network_sets, *self._handshakes]
@@ -138,7 +144,8 @@ class Daemon:
         self._place = Place(settings.control)
         self._server = Server(self._place, all_routes(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
-            self._report, self._reloading, self._metrics, self._network_sets, self._lists)), defect)
+            self._report, self._reloading, self._metrics, self._network_sets, self._lists, self._history,
+            addresses)), defect)
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""

@@ -2,14 +2,16 @@
 
 One line for each class of control/answers/. What an answer needs of the daemon is a field of Parts.
 """
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from mxallowd._foresight import Foresight
 from mxallowd.backends import Backends
 from mxallowd.control.answers.counters import Counters
 from mxallowd.control.answers.doctor import Doctor
 from mxallowd.control.answers.document import Document
 from mxallowd.control.answers.entries import Entries
+from mxallowd.control.answers.explain import Explain, Sources
 from mxallowd.control.answers.export import Export
 from mxallowd.control.answers.importing import Import
 from mxallowd.control.answers.lists import ListAnswers
@@ -17,10 +19,12 @@ from mxallowd.control.answers.loglevel import LogLevel
 from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.answers.reload import Reload
 from mxallowd.control.answers.status import Looks, Status
+from mxallowd.control.answers.top import Top
 from mxallowd.control.exchange import Route
 from mxallowd.daemon.byhand import ByHand
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
+from mxallowd.history.hosts import Hosts
 from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.mirrors.mirror import Mirror
@@ -47,6 +51,8 @@ class Parts:
     metrics: Metrics
     network_sets: Sequence[Networks]
     lists: Lists
+    history: Hosts
+    addresses: Callable[[str], Awaitable[list[str]]] | None  # of a name; None: no name server is asked
 
 
 def all_routes(parts: Parts) -> list[Route]:
@@ -64,6 +70,11 @@ def all_routes(parts: Parts) -> list[Route]:
         *ListAnswers(parts.lists).routes(),
         *Export(parts.whitelist, networks).routes(),
         *Import(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
+        *Explain(Sources(
+            parts.settings, parts.whitelist, parts.backend.refused,
+            [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,
+            parts.history, parts.mirrors, parts.addresses)).routes(),
+        *Top(parts.backend, parts.whitelist, parts.report.recent, parts.sinks).routes(),
     ]
 
 

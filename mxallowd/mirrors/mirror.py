@@ -205,6 +205,13 @@ class Mirror:
         """Whether the target takes changes, and no filling is due: what is still on its way takes milliseconds."""
         return not (self._fault or self._stale)
 
+    async def holds(self, host: bytes) -> tuple[bool, bool]:
+        """Whether the target holds a host now, and whether as one that was used. Raises TargetError."""
+        if self._jobs is None:
+            raise TargetError("it is not served")
+        return await self._do(lambda: (
+            not self._target.missing({host: False}), not self._target.missing({host: True})))
+
     def status(self) -> dict[str, object]:
         """Its name, whether it is in step, and why it cannot be changed, where it cannot."""
         return {"name": self.name, "in_step": self.in_step(), "fault": self._fault or None}

@@ -1,0 +1,297 @@
+"""GET /v1/explain/{what}: what becomes of a host, a name or a network, why, and what to do.
+
+It asks the tables that decide: the compiled decision (_foresight), the lists as the packet path has them, and the
+firewall's sets through their mirrors. Nothing is changed by a question. A name is resolved by the daemon's own
+resolver, for RESOLVE_S at most; MOST_ADDRESSES of it are explained, of a network MOST_SHOWN hosts are named.
+"""
+import asyncio
+import ipaddress
+import re
+import struct
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mxallowd._foresight import Foresight
+from mxallowd.control.answers.bodies import bad, host_of, network_of, no_parameters
+from mxallowd.control.answers.listing import bounds, hosts, shown
+from mxallowd.control.exchange import Request, Response, Route, timestamp
+from mxallowd.engine._refused import STEP_US, Refused
+from mxallowd.engine.events import MAPPED, address_text, packed
+from mxallowd.history.hosts import Hosts
+from mxallowd.lists.composition import Composition, Match
+from mxallowd.mirrors import TargetError
+from mxallowd.settings import Settings
+from mxallowd.settings.options import Network
+from mxallowd.text import quoted
+from mxallowd.whitelist import Entry, Whitelist
+
+MOST_ADDRESSES, MOST_SHOWN = 16, 20
+RESOLVE_S, KERNEL_S = 5.0, 2.0
+REFUSED_SLOTS = 4096
+_REFUSED = struct.Struct("=16sIIIB3x")
+_NAME = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
+
+# What an outcome of the decision means; the verdict is drop for these two alone.
+DROPS = ("real-refused", "real-denied")
+REASONS = {
+    "fake-new": "it is whitelisted by this contact, and the fake server rejects the connection",
+    "fake-known": "it is whitelisted already, and the fake server rejects the connection",
+    "fake-no-host": "no remote host has this address, so it is not whitelisted",
+    "fake-denied": "a list denies it, so it is not whitelisted by this contact",
+    "real-first": "it is whitelisted, and comes to the real server for the first time",
+    "real-again": "it is whitelisted, and was at the real server before",
+    "real-allowed": "a list allows it",
+    "real-untold": "nobody is refused at this moment, since contacts may have passed unseen or are being restored",
+    "real-refused": "it is not whitelisted: it has not contacted the fake server within the last whitelist-time",
+    "real-denied": "a list denies it, whatever else is true",
+    "other": "it is this host itself, or the destination is no server of the configuration",
+}
+WHY = {
+    "contact": "it contacted the fake server", "by-hand": "it was let in by hand",
+    "restored": "it was whitelisted before a restart", "peer": "another gateway told of it",
+    "trusted": "it is let in for what it is known to be",
+}
+
+
+class KernelCopy(Protocol):
+    """A mirror of a table of the firewall."""
+
+    name: str
+
+    async def holds(self, host: bytes) -> tuple[bool, bool]:
+        """Whether the host is in it, and as one that was used. Raises TargetError."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is asked."""
+
+    settings: Callable[[], Settings]
+    whitelist: Whitelist
+    refused: Refused
+    foresights: Sequence[Foresight]  # of all paths
+    lists: Callable[[], Composition]
+    history: Hosts
+    mirrors: Sequence[KernelCopy]
+    addresses: Callable[[str], Awaitable[list[str]]] | None = None  # of a name; None: no name server is asked
+
+
+class Explain:
+    """Explains."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def routes(self) -> list[Route]:
+        """What can be asked."""
+        return [Route("GET", "/v1/explain/{what:path}", self._explain)]
+
+    async def _explain(self, request: Request) -> Response:
+        no_parameters(request)
+        what = request.parameters["what"]
+        if "/" in what:
+            network = network_of(what)
+            if network.prefixlen < network.max_prefixlen:
+                return Response(await self._network(network))
+            what = str(network.network_address)
+        if ":" in what or re.fullmatch(r"[0-9.]+", what):
+            return Response(await self._address(host_of(what)))
+        if not _NAME.fullmatch(what):
+            raise bad(f"{quoted(what)} is neither an address nor a network nor a name")
+        return Response(await self._name(what.rstrip(".").lower()))
+
+    # ---- one address
+
+    async def _address(self, host: bytes) -> dict[str, object]:
+        sources = self._sources
+        now_us, now_s = sources.whitelist.now_us(), time.time()
+        entry = sources.whitelist.entry(host)
+        match = sources.lists().find(host)
+        kernel = [await self._copy(mirror, host, entry) for mirror in sources.mirrors]
+        following = self._next(host, match, kernel, now_us)
+        real = [one for one in following if one["role"] == "real"]
+        gets_in = bool(real) and all(one["verdict"] == "accept" for one in real)
+        return {
+            "kind": "address", "address": address_text(host), "gets_in": gets_in,
+            "entry": None if entry is None else shown(entry, now_us, now_s), "why": _why(entry, match),
+            "list": None if match is None else _listed(match), "refused": self._refused(host, now_us, now_s),
+            "last": [{"time": timestamp(now_s - now_us / 1_000_000 + one.time_s), "what": one.what,
+                      "server": None if one.server is None else address_text(one.server), "times": one.times}
+                     for one in sources.history.find(host)],
+            "way": self._way(), "next": following, "kernel": kernel,
+            "do": _what_to_do(address_text(host), match, gets_in=gets_in, has_server=bool(real), kernel=kernel)}
+
+    def _refused(self, host: bytes, now_us: int, now_s: float) -> dict[str, object] | None:
+        found = self._sources.refused.find(host)
+        if found is None:
+            return None
+        return {"first": timestamp(now_s - (now_us - found.first_us) / 1_000_000),
+                "last": timestamp(now_s - (now_us - found.last_us) / 1_000_000), "times": found.times,
+                "server": None if found.server is None else address_text(found.server)}
+
+    def _way(self) -> str:
+        settings = self._sources.settings()
+        if settings.queue_num:
+            return "b" if self._sources.mirrors else "a"
+        return "d" if settings.pf_table else "c"
+
+    def _next(
+        self, host: bytes, match: Match | None, kernel: Sequence[Mapping[str, object]], now_us: int,
+    ) -> list[dict[str, object]]:
+        settings, way = self._sources.settings(), self._way()
+        four = host.startswith(MAPPED)
+        following: list[dict[str, object]] = []
+        for role, servers in (("fake", settings.fake_mailserver), ("real", settings.real_mailserver)):
+            for server in map(packed, map(str, servers)):
+                if server.startswith(MAPPED) != four:
+                    continue
+                outcomes = {one.foresee(host, server, now_us) for one in self._sources.foresights}
+                # A path that lets everybody in at this moment is not the one to count on.
+                outcome = next((one for one in sorted(outcomes) if one in DROPS), min(outcomes, default="other"))
+                drops = outcome in DROPS
+                ways = {"a": {"verdict": "accept" if settings.dry_run or not drops else "drop", "by": "mxallowd",
+                              "outcome": outcome, "reason": REASONS.get(outcome, outcome)
+                              + ("; dry run: accepted all the same" if settings.dry_run and drops else "")}}
+                if kernel:
+                    ways["b"], ways["c"] = (_by_kernel(name, role, ways["a"], match, kernel) for name in "bc")
+                in_force = ways.get(way, ways.get("c", ways["a"]))
+                following.append({"server": address_text(server), "role": role, **in_force, "ways": ways})
+        return following
+
+    async def _copy(self, mirror: KernelCopy, host: bytes, entry: Entry | None) -> dict[str, object]:
+        listed = entry is not None
+        try:
+            copied, used = await asyncio.wait_for(mirror.holds(host), KERNEL_S)
+        except (TargetError, TimeoutError) as error:
+            return {"table": mirror.name, "listed": None, "used": None, "in_step": None,
+                    "fault": str(error) or "no answer in time"}
+        differs = None
+        if copied and not listed:
+            differs = "it is in the kernel's set and not in the whitelist: an entry of your own, or about to be removed"
+        elif listed and not copied:
+            differs = "it is in the whitelist and not in the kernel's set: on its way, or the set was changed by others"
+        return {"table": mirror.name, "listed": copied, "used": copied and used, "in_step": differs is None,
+                "fault": differs}
+
+    # ---- a name, a network
+
+    async def _name(self, name: str) -> dict[str, object]:
+        addresses, fault = await self._resolve(name)
+        explained = [await self._address(host) for host in addresses[:MOST_ADDRESSES]]
+        return {"kind": "name", "name": name, "fault": fault, "addresses": explained,
+                "left_out": max(0, len(addresses) - MOST_ADDRESSES),
+                "gets_in": bool(explained) and all(one["gets_in"] for one in explained)}
+
+    async def _resolve(self, name: str) -> tuple[list[bytes], str | None]:
+        if self._sources.addresses is None:
+            return [], "no name server is asked (no-rdns-whitelist): ask for an address"
+        try:
+            async with asyncio.timeout(RESOLVE_S):
+                found: list[str] = await self._sources.addresses(name)
+        except TimeoutError:
+            return [], f"no name server answered within {RESOLVE_S:.0f} s"
+        except Exception as error:  # noqa: BLE001  # the resolver's own errors; what it says is the answer
+            return [], f"{error}"
+        return [packed(str(ipaddress.ip_address(one))) for one in dict.fromkeys(found)], (
+            None if found else "the name has no address")
+
+    async def _network(self, network: Network) -> dict[str, object]:
+        whitelist = self._sources.whitelist
+        first, last = bounds(network)
+        now_us, now_s = whitelist.now_us(), time.time()
+        origins: Counter[str] = Counter()
+        used = proven = 0
+        some: list[dict[str, object]] = []
+        async for found in hosts(whitelist, (first, last)):
+            for host in found:
+                entry = whitelist.entry(host)
+                if entry is None:
+                    continue
+                origins[entry.origin] += 1
+                used += entry.used
+                proven += entry.proven
+                if len(some) < MOST_SHOWN:
+                    some.append(shown(entry, now_us, now_s))
+        refused, busiest = await self._refused_in(first, last)
+        lists = self._sources.lists().overlapping(network, MOST_SHOWN + 1)
+        return {"kind": "network", "network": str(network), "entries": sum(origins.values()), "origins": dict(origins),
+                "used": used, "proven": proven, "some": some, "refused": refused, "busiest": busiest,
+                "lists": [_listed(match) for match in lists[:MOST_SHOWN]], "more_lists": len(lists) > MOST_SHOWN,
+                "do": [f"mxallowctl allow add {network}", f"mxallowctl add {network} --time 86400"]}
+
+    async def _refused_in(self, first: bytes, last: bytes) -> tuple[int, list[dict[str, object]]]:
+        refused = self._sources.refused
+        now_us, now_s = self._sources.whitelist.now_us(), time.time()
+        four = first.startswith(MAPPED)
+        count, start = 0, 0
+        best: list[tuple[int, bytes, int]] = []
+        while True:
+            records, start = refused.entries(start, REFUSED_SLOTS)
+            for host, _, last_step, times, _ in _REFUSED.iter_unpack(records):
+                if first <= host <= last and host.startswith(MAPPED) == four:
+                    count += 1
+                    best.append((times, host, last_step))
+            best = sorted(best, reverse=True)[:MOST_SHOWN]
+            await asyncio.sleep(0)
+            if not start:
+                break
+        return count, [
+            {"address": address_text(host), "times": times,
+             "last": timestamp(now_s - (now_us - step * STEP_US) / 1_000_000)} for times, host, step in best]
+
+
+def _why(entry: Entry | None, match: Match | None) -> str:
+    if match is not None:
+        return f"{match.verdict} {match.network}, {match.where}"
+    if entry is None:
+        return "it is not in the whitelist"
+    if entry.origin == "child":
+        name = entry.note.text if entry.note else ""
+        return f"child of {name}: another host of this name contacted the fake server" if name else (
+            "child: another host of its name contacted the fake server")
+    return WHY.get(entry.origin, entry.origin)
+
+
+def _listed(match: Match) -> dict[str, object]:
+    return {"verdict": match.verdict, "network": str(match.network), "where": match.where, "note": match.note,
+            "until": None if match.until is None else timestamp(match.until)}
+
+
+def _by_kernel(
+    way: str, role: str, decision: Mapping[str, str], match: Match | None, kernel: Sequence[Mapping[str, object]],
+) -> dict[str, str]:
+    """What the rulesets of this way (docs/firewall.md) do with the host."""
+    listed, used = (any(one[key] for one in kernel) for key in ("listed", "used"))
+    unknown = any(one["listed"] is None for one in kernel)
+    if role == "fake" or (match is not None and way == "b"):
+        return dict(decision)
+    if match is not None:
+        verdict = "drop" if match.verdict == "deny" else "accept"
+        return {"verdict": verdict, "by": "kernel", "outcome": decision["outcome"], "reason": f"{match.verdict} {match.network} ({match.where}), where the ruleset asks the lists"}
+    if used or (listed and way == "c"):
+        return {"verdict": "accept", "by": "kernel", "outcome": "in-set",
+                "reason": f"it is in the kernel's set {'mx_used' if used else 'mx_white'}"}
+    if way == "b":
+        return dict(decision)
+    return {"verdict": "drop", "by": "kernel", "outcome": "not-in-set",
+            "reason": "the kernel's set could not be asked" if unknown else "it is not in the kernel's set mx_white"}
+
+
+def _what_to_do(
+    address: str, match: Match | None, *, gets_in: bool, has_server: bool, kernel: Sequence[Mapping[str, object]],
+) -> list[str]:
+    if not has_server:
+        return ["no real server of this address family is configured: the host cannot come to one"]
+    if gets_in:
+        return []
+    if match is not None and match.verdict == "deny":
+        return [f"mxallowctl deny remove {match.network}" if match.source == "by hand"
+                else f"remove {match.network} at {match.where}, then mxallowctl reload",
+                f"or let this address in all the same: mxallowctl allow add {address}"]
+    commands = [f"mxallowctl add {address} --time 86400", f"mxallowctl allow add {address}"]
+    if any(one["fault"] for one in kernel):
+        commands.append("mxallowctl doctor")
+    return [*commands, "or let it contact the fake server first, as senders that keep to RFC 5321 do"]

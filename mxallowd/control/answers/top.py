@@ -1,0 +1,77 @@
+"""GET /v1/top: what happens now. Counters since the start, of which the client makes rates, and how full things are.
+
+Busiest are the refused hosts with the most attempts within the last RECENT_S, and their networks (/24, /48). The
+memory of refused hosts is read in slices.
+"""
+import asyncio
+import struct
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from mxallowd.backends import Backends
+from mxallowd.control.answers.bodies import no_parameters
+from mxallowd.control.answers.listing import shown
+from mxallowd.control.exchange import Request, Response, Route, timestamp
+from mxallowd.engine._refused import STEP_US
+from mxallowd.engine.events import MAPPED, address_text
+from mxallowd.sinks import Sink
+from mxallowd.whitelist import Whitelist
+
+RECENT_S, SHOWN, SLOTS = 3600, 10, 4096
+_REFUSED = struct.Struct("=16sIIIB3x")
+
+
+class Top:
+    """Tells it."""
+
+    def __init__(
+        self, backend: Backends, whitelist: Whitelist, counters: Callable[[], Awaitable[Mapping[str, int]]],
+        sinks: Sequence[Sink],
+    ) -> None:
+        self._backend = backend
+        self._whitelist = whitelist
+        self._counters = counters
+        self._sinks = sinks
+
+    def routes(self) -> list[Route]:
+        """What can be asked."""
+        return [Route("GET", "/v1/top", self._show)]
+
+    async def _show(self, request: Request) -> Response:
+        no_parameters(request)
+        backend, whitelist = self._backend, self._whitelist
+        hosts, networks = await self._busiest()
+        now_us, now_s = whitelist.now_us(), time.time()
+        newest = sorted(whitelist.sample(8 * SHOWN).items(), key=lambda one: -one[1][0])[:SHOWN]
+        lookups = max((fill() for sink in self._sinks if (fill := getattr(sink, "fill", None))), default=None)
+        return Response({
+            "time": timestamp(now_s), "counters": dict(await self._counters()),
+            "fill": {"whitelist": {"entries": len(whitelist), "room": backend.table.max_entries},
+                     "refused": {"hosts": len(backend.refused), "room": backend.refused.max_hosts},
+                     "event_ring": max((len(ring) / ring.capacity for ring in backend.rings), default=0.0),
+                     "lookups": lookups},
+            "busiest": hosts, "networks": networks,
+            "newest": [shown(entry, now_us, now_s) for host, _ in newest
+                       if (entry := whitelist.entry(host)) is not None]})
+
+    async def _busiest(self) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+        since = max(0, self._backend.clock_us() - RECENT_S * 1_000_000) // STEP_US
+        best: list[tuple[int, bytes]] = []
+        networks: Counter[bytes] = Counter()
+        start = 0
+        while True:
+            records, start = self._backend.refused.entries(start, SLOTS)
+            recent = [(times, host) for host, _, last, times, _ in _REFUSED.iter_unpack(records) if last >= since]
+            for times, host in recent:
+                networks[host[:15] if host.startswith(MAPPED) else host[:6]] += times
+            best = sorted([*best, *recent], reverse=True)[:SHOWN]
+            await asyncio.sleep(0)
+            if not start:
+                break
+        return ([{"address": address_text(host), "times": times} for times, host in best],
+                [{"network": _text(prefix), "times": times} for prefix, times in networks.most_common(SHOWN)])
+
+
+def _text(prefix: bytes) -> str:
+    return address_text(prefix.ljust(16, b"\0")) + ("/24" if prefix.startswith(MAPPED) else "/48")

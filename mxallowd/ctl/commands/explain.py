@@ -1,0 +1,87 @@
+"""explain: why a host gets in or not, and what to do. Exit status 0 where it gets in at the real servers, else 1."""
+import argparse
+from typing import Any
+from urllib.parse import quote
+
+from mxallowd.ctl.command import NO, OK, Command, Context
+from mxallowd.ctl.output import duration, failed, show, show_json
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="ADDRESS|NAME|NETWORK", help="a host, its name, or a network")
+
+
+def _run(context: Context) -> int:
+    answer = context.daemon.ask("GET", f"/v1/explain/{quote(context.arguments.what, safe='/:')}")
+    if failed(context, answer):
+        return NO
+    found: Any = answer.body
+    if context.arguments.json:
+        show_json(context, found)
+    elif found["kind"] == "network":
+        _network(context, found)
+    elif found["kind"] == "name":
+        if found["fault"]:
+            show(context, f"{found['name']}: {found['fault']}")
+        for one in found["addresses"]:
+            _address(context, one)
+        if found["left_out"]:
+            show(context, f"and {found['left_out']} further addresses")
+    else:
+        _address(context, found)
+    gets_in = found["entries"] > 0 if found["kind"] == "network" else found["gets_in"]
+    return OK if gets_in else NO
+
+
+def _address(context: Context, found: Any) -> None:
+    show(context, f"{found['address']}: {'gets in' if found['gets_in'] else 'is refused'}")
+    entry = found["entry"]
+    if entry:
+        since = f" since {entry['since']}" if entry["since"] else ""
+        show(context, f"  whitelisted{since} until {entry['until']} ({duration(entry['seconds_left'])} left)")
+        if entry["note"]:
+            show(context, f"  note: {entry['note']}")
+    show(context, f"  why: {found['why']}")
+    if found["list"] and found["list"]["note"]:
+        show(context, f"  note of the list: {found['list']['note']}")
+    if found["refused"]:
+        one = found["refused"]
+        show(context, f"  refused {one['times']} times since {one['first']}, last {one['last']}")
+    for one in found["last"]:
+        times = f", attempt {one['times']}" if one["times"] > 1 else ""
+        show(context, f"  {one['time']} {one['what']} at {one['server']}{times}")
+    for one in found["next"]:
+        show(context, f"  next to {one['role']} {one['server']}: {one['verdict']} (way {found['way']}, {one['by']}): "
+                      f"{one['reason']}")
+        for name, other in one["ways"].items():
+            if name != found["way"]:
+                show(context, f"    in way {name}: {other['verdict']}: {other['reason']}")
+    for one in found["kernel"]:
+        state = "unknown" if one["listed"] is None else "in it" if one["listed"] else "not in it"
+        show(context, f"  {one['table']}: {state}{', used' if one['used'] else ''}"
+                      f"{': ' + one['fault'] if one['fault'] else ''}")
+    for command in found["do"]:
+        show(context, f"  to let it in: {command}")
+
+
+def _network(context: Context, found: Any) -> None:
+    origins = ", ".join(f"{count} {origin}" for origin, count in found["origins"].items())
+    show(context, f"{found['network']}: {found['entries']} hosts in the whitelist{f' ({origins})' if origins else ''}, "
+                  f"{found['used']} used, {found['proven']} proven; {found['refused']} refused hosts")
+    for match in found["lists"]:
+        show(context, f"  {match['verdict']} {match['network']}, {match['where']}"
+                      f"{': ' + match['note'] if match['note'] else ''}")
+    if found["more_lists"]:
+        show(context, "  and further networks of the lists")
+    for entry in found["some"]:
+        show(context, f"  {entry['address']} {entry['origin']} {duration(entry['seconds_left'])} left")
+    for one in found["busiest"]:
+        show(context, f"  {one['address']} refused {one['times']} times, last {one['last']}")
+    for command in found["do"]:
+        show(context, f"  to let it in: {command}")
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("explain", "why a host gets in or not, what comes next, and what to do", "mxallowctl explain 203.0.113.7",
+            _arguments, _run),
+)

@@ -143,6 +143,18 @@ def show_kernel(account: Account, lab: Lab, sender: Host, daemon: Running) -> No
     account.expect("lines of mxallowd", 0, len(daemon.lines) - lines)
 
 
+def explain(account: Account, lab: Lab, control: Path) -> None:
+    """What an operator asks who misses mail."""
+    for name, address, status in (("spammer", SPAMMER[0], 1), ("sender", SENDER[0], 0)):
+        account.step(f"An operator asks: what about the {name}?")
+        account.say(f"   mxallowctl explain {address}")
+        done = lab.gateway.run([sys.executable, "-m", "mxallowd.ctl", "--socket", str(control), "explain", address],
+                               capture_output=True, text=True)
+        for line in (done.stdout + done.stderr).splitlines():
+            account.say(f"      {line}")
+        account.expect("exit status (0: it gets in)", status, done.returncode)
+
+
 def play(account: Account, lab: Lab, mail: Path, way: Way) -> None:
     """All steps."""
     account.say(f"mxallowd: {way.title}")
@@ -167,8 +179,11 @@ def play(account: Account, lab: Lab, mail: Path, way: Way) -> None:
     lab.load_ruleset(*way.rulesets)
 
     account.step("mxallowd starts")
+    control = mail.parent / "control.sock"
     command = [*DAEMON, *way.arguments]
     account.say(f"   mxallowd {shlex.join(command[3:])}")
+    # Not those of a daemon that this machine may have.
+    command += ["--control", str(control), "--state-dir", str(mail.parent / "state")]
     daemon = Running(account, lab.gateway, command, "mxallowd")
     account.expect("serving", True, bool(daemon.wait_for(" start ") and daemon.wait_for(f"real-mailserver [{REAL6}]")))
 
@@ -199,6 +214,8 @@ def play(account: Account, lab: Lab, mail: Path, way: Way) -> None:
     if "--nft-table" in way.arguments:
         show_kernel(account, lab, sender, daemon)
 
+    explain(account, lab, control)
+
     account.step(f"mxallowd stops (SIGTERM); {way.stop_says}")
     account.expect("exit status", 0, daemon.stop(signal.SIGTERM))
     account.expect(f"sender -> {REAL4}", Attempt.CONNECTED.value, sender.attempt(REAL4).value)
@@ -218,7 +235,9 @@ def main() -> int:
         return 1
     account = Account()
     with tempfile.TemporaryDirectory() as directory, Lab("demo") as lab:
-        play(account, lab, Path(directory), way)
+        mail = Path(directory) / "mail"
+        mail.mkdir()
+        play(account, lab, mail, way)
     account.say(f"\n{account.failed} steps FAILED" if account.failed else "\nEverything was as expected.")
     return 1 if account.failed else 0
 

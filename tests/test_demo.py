@@ -15,6 +15,9 @@ ROOT = Path(__file__).parent.parent
 def test_the_demo(way: str) -> None:
     done = subprocess.run([sys.executable, "-m", "lab.demo", way], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+    # Its last steps are the questions of an operator, and their answers.
+    assert "192.0.2.66: is refused\n" in done.stdout
+    assert "192.0.2.101: gets in\n" in done.stdout
     assert done.stdout.endswith("\nEverything was as expected.\n")
 
 

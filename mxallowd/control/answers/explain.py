@@ -59,7 +59,9 @@ WHY = {
 class KernelCopy(Protocol):
     """A mirror of a table of the firewall."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the operator called it."""
 
     async def holds(self, host: bytes) -> tuple[bool, bool]:
         """Whether the host is in it, and as one that was used. Raises TargetError."""
@@ -270,7 +272,8 @@ def _by_kernel(
         return dict(decision)
     if match is not None:
         verdict = "drop" if match.verdict == "deny" else "accept"
-        return {"verdict": verdict, "by": "kernel", "outcome": decision["outcome"], "reason": f"{match.verdict} {match.network} ({match.where}), where the ruleset asks the lists"}
+        return {"verdict": verdict, "by": "kernel", "outcome": decision["outcome"],
+                "reason": f"{match.verdict} {match.network} ({match.where}), where the ruleset asks the lists"}
     if used or (listed and way == "c"):
         return {"verdict": "accept", "by": "kernel", "outcome": "in-set",
                 "reason": f"it is in the kernel's set {'mx_used' if used else 'mx_white'}"}

@@ -1,5 +1,5 @@
 """What the next SYN of a host will meet: see _foresight.pxd."""
-import struct
+import struct as _struct
 
 cimport cython
 from libc.stdint cimport uint8_t, uint64_t
@@ -11,8 +11,8 @@ from mxallowd.engine._ring cimport Ring
 from mxallowd.engine._shard cimport LATEST_US, Shard, map_shard, shard_sweep, unmap_shard
 from mxallowd.engine.c_atomic cimport RELAXED, load64
 
-from mxallowd._fastpath import OUTCOME_NAMES
-from mxallowd.engine.events import MAPPED
+from mxallowd._fastpath import OUTCOME_NAMES as _NAMES
+from mxallowd.engine.events import MAPPED as _MAPPED
 
 cdef enum:
     OWN_ENTRIES = 4
@@ -21,10 +21,10 @@ cdef enum:
 
 def syn(source, destination):
     """The IP packet of a connection attempt at port 25 (RFC 791, RFC 8200, RFC 9293)."""
-    segment = struct.pack("!HHIIBBHHH", 49152, 25, 1, 0, 5 << 4, 2, 64240, 0, 0)
-    if destination.startswith(MAPPED):
-        return struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, source[12:], destination[12:]) + segment
-    return struct.pack("!IHBB16s16s", 6 << 28, len(segment), 6, 64, source, destination) + segment
+    segment = _struct.pack("!HHIIBBHHH", 49152, 25, 1, 0, 5 << 4, 2, 64240, 0, 0)
+    if destination.startswith(_MAPPED):
+        return _struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, source[12:], destination[12:]) + segment
+    return _struct.pack("!IHBB16s16s", 6 << 28, len(segment), 6, 64, source, destination) + segment
 
 
 @cython.final
@@ -74,7 +74,7 @@ cdef class Foresight:
         cdef bytes data
         if len(source) != 16 or len(destination) != 16:
             raise ValueError("an address is 16 bytes")
-        if source.startswith(MAPPED) != destination.startswith(MAPPED):
+        if source.startswith(_MAPPED) != destination.startswith(_MAPPED):
             raise ValueError("the addresses are of two families")
         data = syn(source, destination)
         packet.data = <const uint8_t *> <const char *> data
@@ -85,4 +85,4 @@ cdef class Foresight:
         # What it was whitelisted by, if it was: the next question must not find it.
         shard_sweep(&self.shards[self.own], <uint64_t> LATEST_US + 1, 1, OWN_ENTRIES)
         self.ring.drain(RING_EVENTS)
-        return OUTCOME_NAMES[packet.outcome]
+        return _NAMES[packet.outcome]

@@ -40,6 +40,8 @@ NETWORKS = strategies.one_of(
     HOSTS4, HOSTS6, strategies.builds(lambda host, bits: str(ipaddress.ip_network(f"{host}/{bits}", strict=False)),
                                       strategies.one_of(HOSTS4, HOSTS6), strategies.integers(8, 32)))
 
+NOTES = strategies.text(strategies.characters(min_codepoint=32, max_codepoint=126), max_size=200)
+
 
 class _Anything:
     """Any part of the daemon: of the answers only the routes are wanted."""
@@ -115,7 +117,8 @@ def session(lab: Lab) -> Iterator[tuple[requests.Session, DaemonProcess]]:
 @pytest.mark.filterwarnings("ignore")
 def test_the_daemon_does_what_the_document_says(session: tuple[requests.Session, DaemonProcess]) -> None:
     over_socket, daemon = session
-    for name, strategy in (("ipv4", HOSTS4), ("ipv6", HOSTS6), ("network", NETWORKS)):
+    for name, strategy in (("ipv4", HOSTS4), ("ipv6", HOSTS6), ("network", NETWORKS),
+                           ("printable-line", NOTES)):
         schemathesis.openapi.format(name, strategy)
     schema = schemathesis.openapi.from_path(FILE)
     deadline = time.monotonic() + LONGEST_S

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple, NoReturn, Protocol
 
-from mxallowd.engine._table import CHILD, ORIGINS, RESTORED, Table
+from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, RESTORED, Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 from mxallowd.engine.hosts import is_host

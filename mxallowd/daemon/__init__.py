@@ -16,7 +16,7 @@ lost.
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,19 +92,7 @@ class Daemon:
             log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000, self._backend.listed)]
         self._history = Hosts(self._backend.clock_us)
         self._sinks.append(self._history)
-        addresses = None
-        if not settings.no_rdns_whitelist:
-            # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
-            from mxallowd.dns import resolver  # noqa: PLC0415
-            from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
-
-            resolver.check()
-            with signals.within(LIBRARY_START_S, "the resolver"):
-                asking = resolver.Resolver(asyncio.get_running_loop(), settings.dns_server, log)
-            addresses = asking.addresses
-            rdns = RdnsSink(settings, hostlog, whitelist, asking)
-            self._stress.watch("lookups-waiting", rdns.fill)
-            self._sinks.append(rdns)
+        waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
         # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
         # and when it ends, the kernel what stood there until now, other hosts of a fleet only what they were told.
         self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
@@ -129,7 +117,8 @@ class Daemon:
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
         self._measures = Measures(
             lambda: self._reloading.settings, self._backend, self._report, writer, self._stress, self._mirrors,
-            None if settings.no_rdns_whitelist else rdns.fill)
+            waiting,
+            state_age=self._state.age_s if self._state else None, restoring=lambda: any(self._shares.parts))
         self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready)
         self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
@@ -145,7 +134,22 @@ class Daemon:
         self._server = Server(self._place, all_routes(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._network_sets, self._lists, self._history,
-            addresses)), defect)
+            self._state, addresses)), defect)
+
+    def _look_up_names(self, settings: Settings, hostlog: HostLog) -> tuple[
+            Callable[[], float], Callable[[str], Awaitable[list[str]]]]:
+        """Let a sink look up names; how full its longest queue is, and how to ask for the addresses of a name."""
+        # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
+        from mxallowd.dns import resolver  # noqa: PLC0415
+        from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
+
+        resolver.check()
+        with signals.within(LIBRARY_START_S, "the resolver"):
+            asking = resolver.Resolver(asyncio.get_running_loop(), settings.dns_server, self._log)
+        rdns = RdnsSink(settings, hostlog, self._whitelist, asking)
+        self._stress.watch("lookups-waiting", rdns.fill)
+        self._sinks.append(rdns)
+        return rdns.fill, asking.addresses
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""

@@ -17,6 +17,7 @@ from mxallowd.control.answers.importing import Import
 from mxallowd.control.answers.lists import ListAnswers
 from mxallowd.control.answers.loglevel import LogLevel
 from mxallowd.control.answers.metrics import Metrics
+from mxallowd.control.answers.networks import VERDICTS
 from mxallowd.control.answers.reload import Reload
 from mxallowd.control.answers.status import Looks, Status
 from mxallowd.control.answers.top import Top
@@ -27,6 +28,7 @@ from mxallowd.daemon.report import Report
 from mxallowd.history.hosts import Hosts
 from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
+from mxallowd.mirrors.disk.state import State
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.mirrors.networks import Networks
 from mxallowd.settings import Settings
@@ -52,6 +54,7 @@ class Parts:
     network_sets: Sequence[Networks]
     lists: Lists
     history: Hosts
+    state: State | None  # None: a rehearsal keeps nothing
     addresses: Callable[[str], Awaitable[list[str]]] | None  # of a name; None: no name server is asked
 
 
@@ -81,7 +84,15 @@ def all_routes(parts: Parts) -> list[Route]:
 def _doctor(parts: Parts) -> Doctor:
     return Doctor(
         parts.settings, lambda: [mirror.status() for mirror in parts.mirrors],
-        lambda: [one.status() for one in parts.network_sets], parts.backend.counters)
+        lambda: [one.status() for one in parts.network_sets], parts.backend.counters, lambda: _state(parts))
+
+
+def _state(parts: Parts) -> dict[str, object] | None:
+    if parts.state is None:
+        return None
+    age_s, directory = parts.state.age_s(), parts.state.directory
+    return {"directory": str(directory) if directory else None, "age_seconds": None if age_s is None else round(age_s),
+            "fault": parts.state.fault or None}
 
 
 def _status(parts: Parts) -> Status:
@@ -90,4 +101,5 @@ def _status(parts: Parts) -> Status:
         parts.settings, parts.log,
         {"whitelist": lambda: {"entries": len(parts.whitelist), "room": backend.table.max_entries},
          "refused": lambda: {"hosts": len(backend.refused), "room": backend.refused.max_hosts}},
-        lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last))
+        lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,
+        lambda: {verdict: parts.lists.count(verdict) for verdict in VERDICTS}, lambda: _state(parts)))

@@ -104,7 +104,7 @@ def _import_pyseccomp() -> Any:
     return pyseccomp
 
 
-def enter(
+def enter(  # noqa: PLR0913
     readable: Iterable[Path], removable: Iterable[Path] = (), *, writable: Iterable[int] = (), signalled: int = 0,
     alone: bool = False, forbidden: Iterable[str] = (),
 ) -> list[str]:

@@ -50,8 +50,8 @@ function _shtab_mxallowctl_using
   test "$_shtab_mxallowctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny doctor export import reload log-level
-set -g _shtab_mxallowctl_opts_with_value --config --format --limit --network --note --origin --socket --time -c
+set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny explain doctor top export import reload log-level
+set -g _shtab_mxallowctl_opts_with_value --config --format --interval --limit --network --note --origin --socket --time -c
 
 complete -c mxallowctl -e
 complete -c mxallowctl -f
@@ -113,11 +113,21 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l json -d 'print the a
 complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l time -x -d 'until it is removed again; default: it stays'
 complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l note -x -d 'kept with it, and shown by explain'
 complete -c mxallowctl -n '_shtab_mxallowctl_using deny; and test $_shtab_mxallowctl_npos -eq 0' -ka "add remove list" -d 'what to do with NETWORK; list shows all'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a explain -d 'Why a host gets in or not, what comes next, and what to do.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using explain' -s h -l help -d 'show this help message and exit'
+complete -c mxallowctl -n '_shtab_mxallowctl_using explain' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using explain' -l json -d 'print the answer as JSON, with keys that stay'
 complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a doctor -d 'Look for what keeps nolisting from working here, and how to mend it.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using doctor' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using doctor' -l json -d 'print the answer as JSON, with keys that stay'
 complete -c mxallowctl -n '_shtab_mxallowctl_using doctor' -l config -s c -x -d 'configuration that is read where the daemon does not answer (default: /etc/mxallowd.conf)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a top -d 'What happens now, live in the terminal.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using top' -s h -l help -d 'show this help message and exit'
+complete -c mxallowctl -n '_shtab_mxallowctl_using top' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using top' -l json -d 'print the answer as JSON, with keys that stay'
+complete -c mxallowctl -n '_shtab_mxallowctl_using top' -l once -d 'print it once, rates over one interval, and end'
+complete -c mxallowctl -n '_shtab_mxallowctl_using top' -l interval -x -d 'between two looks (default: 2)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a export -d 'Print entries and networks added by hand, one JSON object a line, for import.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using export' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using export' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'

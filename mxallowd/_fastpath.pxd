@@ -68,6 +68,7 @@ cdef struct Path:               # all that one queue thread needs
     uint32_t refuses_nobody     # set by the main thread while hosts from before the start are being entered
     RefusedShard *refused       # where this thread notes refused hosts; NULL: each refusal is an event
     RefusedShard *listed        # the same of hosts that lists deny or allow; NULL: each packet of them is an event
+    RefusedShard *contacts      # where it notes contacts of hosts that stay away from the real servers; NULL: nowhere
     uint64_t outcomes[<int> OUTCOMES]
     # The batch under way.
     Lookups lookups
@@ -107,5 +108,6 @@ cdef class Fastpath:
     cdef readonly Ring ring
     cdef readonly Refused refused
     cdef readonly Refused listed
+    cdef readonly Refused contacts
     cdef list published         # rule sets that the thread may still look at; the last is the current one
     cdef bint owned_by_thread   # a queue thread has it: only that thread may decide

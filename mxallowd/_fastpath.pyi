@@ -34,17 +34,19 @@ class Fastpath:
 
     def __new__(
         cls, table: Table, ring: Ring, rules: Rules, *, shard: int = 0, queue: int = 0, refused: Refused | None = None,
-        listed: Refused | None = None,
+        listed: Refused | None = None, contacts: Refused | None = None,
     ) -> Fastpath:
         """`queue` is the number that events carry. Refused hosts are noted in shard `shard` of `refused`.
 
-        Without `refused` each refusal is an event. `listed` is the same for hosts that lists deny or allow. Raises
-        IndexError on a shard that the table, `refused` or `listed` does not have.
+        Without `refused` each refusal is an event. `listed` is the same for hosts that lists deny or allow. In
+        `contacts`, a memory of the same kind, it notes whitelisted hosts that never came to a real server and meet a
+        fake one again. Raises IndexError on a shard that the table or one of them does not have.
         """
     table: Table
     ring: Ring
     refused: Refused | None
     listed: Refused | None
+    contacts: Refused | None
     def tell_evicted(self) -> None:
         """Write an EVICTED event for each live host that makes room, for who keeps a copy of the whitelist.
 

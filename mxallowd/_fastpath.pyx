@@ -11,7 +11,7 @@ from mxallowd.engine._networks cimport DENIED, UNLISTED, Networks, networks_look
 from mxallowd.engine._packet cimport Packet
 from mxallowd.engine._refused cimport MOST_SERVERS, Refused, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
-    ACCEPTED, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, REFUSED, RENEWED, WHITELISTED, Event, Ring,
+    ACCEPTED, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, REFUSED, RENEWED, WHITELISTED, Event, Ring,
     ring_claim_below, ring_limit, ring_limit_refused, ring_publish)
 from mxallowd.engine._shard cimport (
     LATEST_US, LIVE, PROVEN, TOUCHED, USED, Entry, Lookups, Shard, is_full, shard_expire, shard_find, shard_hash_all,
@@ -106,7 +106,9 @@ cdef inline bint holds(const Entry *entry, const Address *host) noexcept nogil:
 
 cdef inline bint changes_nothing(
         const Path *path, const RuleSet *rules, const Shard *own, uint64_t now_us, int at) noexcept nogil:
-    """Whether the packet is that of a known host at a fake server, or of a used one at a real server, and no more.
+    """Whether the packet is that of a used host, and no more.
+
+    (Without `contacts` also that of any known host at a fake server.)
 
     The common case, told by one branch: each of its conditions alone is one that the processor predicts wrong half the
     time.
@@ -116,7 +118,8 @@ cdef inline bint changes_nothing(
     cdef int role = path.roles[at] & ROLE
     # Entry 0 is never live: its time is over. A full shard notes who met the fake server again, unless that is proven.
     return ((until_of(state) > now_us + rules.fresh_us[role]) & holds(entry, &path.lookups.host[at])
-            & (((state & (PROVEN if role == FAKE else USED)) != 0) | ((role == FAKE) & (is_full(own) == 0))))
+            & (((state & (PROVEN if role == FAKE else USED)) != 0)
+               | ((role == FAKE) & (is_full(own) == 0) & (((state & USED) != 0) | (path.contacts == NULL)))))
 
 
 cdef inline bint is_unknown(const Path *path, int at) noexcept nogil:
@@ -225,6 +228,15 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept no
     return REAL_REFUSED
 
 
+cdef void note_contact(Path *path, const Packet *packet, int at) noexcept nogil:
+    """A listed host that has never come to a real server meets a fake one again."""
+    cdef uint32_t times = refused_note(
+        path.contacts, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> MOST_SERVERS,
+        source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
+    if times:
+        report(path, MET, False, packet, at, 0, times)
+
+
 cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogil:
     """Any packet to a server, whatever its source is."""
     cdef Found found = find_source(path, packet.now_us, at)
@@ -236,6 +248,8 @@ cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogi
         return REAL_AGAIN if found.state & USED else REAL_FIRST
     renew(path, packet, at, &found)
     if path.roles[at] & ROLE == FAKE:
+        if path.contacts != NULL and not found.state & USED:
+            note_contact(path, packet, at)
         return FAKE_KNOWN
     if found.number == 0 or found.state & USED or not shard_mark(found.shard, found.number, found.state, USED):
         return REAL_AGAIN
@@ -426,11 +440,14 @@ cdef class Rules:
 cdef class Fastpath:
     def __cinit__(
             self, Table table not None, Ring ring not None, Rules rules not None, *, shard=0, queue=0,
-            Refused refused=None, Refused listed=None):
+            Refused refused=None, Refused listed=None, Refused contacts=None):
         table.shard_at(shard)
         if listed is not None:
             self.path.listed = listed.shard_at(shard)
         self.listed = listed
+        if contacts is not None:
+            self.path.contacts = contacts.shard_at(shard)
+        self.contacts = contacts
         if refused is not None:
             self.path.refused = refused.shard_at(shard)
         self.refused = refused

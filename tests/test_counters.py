@@ -44,7 +44,7 @@ def test_the_compiled_parts_count_under_the_names_of_the_table() -> None:
 
 def test_the_picture_has_the_order_of_the_table() -> None:
     assert list(collect([{name: 1} for name in reversed(ALL)])) == ALL
-    assert list(collect([{"stress": 0, "real-refused": 2}])) == ["blocked", "real-refused", "stress"]
+    assert list(collect([{"stress": 0, "real-refused": 2}])) == ["blocked", "would-refuse", "real-refused", "stress"]
 
 
 def test_equal_names_are_added_up() -> None:
@@ -57,6 +57,12 @@ def test_blocked_is_what_the_kernel_counted_where_it_refuses(
         seen: int | None, by_rule: int | None, blocked: int) -> None:
     counted = {"real-refused": seen, "kernel-refused": by_rule}
     assert collect([{name: value for name, value in counted.items() if value is not None}])["blocked"] == blocked
+
+
+def test_a_dry_run_has_blocked_nothing() -> None:
+    counted = {"real-refused": 5, "kernel-refused": 7}
+    assert collect([counted], dry_run=True) == counted | {"blocked": 0, "would-refuse": 7}
+    assert collect([counted]) == counted | {"blocked": 7, "would-refuse": 0}
 
 
 def test_a_counter_that_the_table_lacks_is_shown_behind_all() -> None:

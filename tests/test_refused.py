@@ -310,7 +310,8 @@ def test_what_finds_no_room_in_the_ring_is_told_later() -> None:
     hosts = [b"\x20" + number.to_bytes(15, "big") for number in range(40)]
     # An eighth of the ring is for them, so that other events have room.
     assert [event.source for event in path.decide(*(syn(host, REAL[1]) for host in hosts))] == hosts[:2]
-    assert path.refused.counters() == {"refused-hosts": 40, "refused-pushed-out": 0, "refused-untold": 38}
+    assert path.refused.counters() == {
+        "refused-attempts": 40, "refused-hosts": 40, "refused-pushed-out": 0, "refused-untold": 38}
     assert [event.source for event in path.decide(*(syn(host, REAL[1]) for host in hosts))] == hosts[2:4]
     assert path.ring.lost == 0
 

@@ -95,3 +95,14 @@ def test_more_than_a_batch() -> None:
         verdicts(7, [(1, 0, False)] * 65)
     with pytest.raises(OverflowError):
         verdicts(7, [(2**32, 0, False)])
+
+
+@given(packets, st.sampled_from(((0, 0), (0x10000000, 0x10000000))))
+def test_in_a_dry_run_none_is_dropped(batch: list[tuple[int, bool]], marking: tuple[int, int]) -> None:
+    ids = list(range(1, 1 + len(batch)))
+    rows = [(number, *one) for number, one in zip(ids, batch, strict=True)]
+    data, dropped, _ = verdicts(7, rows, marking, dry_run=True)
+    # The same as if none of them were to be dropped.
+    assert data == verdicts(7, [(number, mark, False) for number, mark, _ in rows], marking)[0]
+    assert dropped == 0
+    assert NF_DROP not in {verdict for verdict, _ in kernel(ids, data).values()}

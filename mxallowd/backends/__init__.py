@@ -80,6 +80,7 @@ class Backends:
         self.table = memories.table
         self.refused = memories.refused
         self.listed = memories.listed
+        self.contacts = memories.contacts
         self.clock_us = clock_us
         self.rings = [ring for part in parts for ring in part.rings]
         self.fastpaths = [fastpath for part in parts for fastpath in part.fastpaths]

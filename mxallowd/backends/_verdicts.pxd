@@ -4,6 +4,8 @@ Without a mark a packet is accepted (NF_ACCEPT) or dropped. With a mark (`--verd
 mark and passes the chain of the rule again (NF_REPEAT): a rule in front knows it by its mark and lets it go on to later
 rules. A packet that has the mark when it comes is decided like any other, but if it is accepted, then for good: no such
 rule is there, and it would go round for ever.
+
+In a dry run (`--dry-run`) what would be dropped is accepted, as what is accepted is.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -17,6 +19,7 @@ cdef enum:
 cdef struct Marking:
     uint32_t value
     uint32_t mask       # bits of a packet's mark that `value` replaces; 0: accepted packets get no mark
+    bint dry_run        # nothing is dropped
 
 cdef struct Written:
     size_t length       # bytes

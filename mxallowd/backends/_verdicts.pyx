@@ -9,8 +9,13 @@ from mxallowd._fastpath cimport OTHER, REAL_REFUSED, drops
 from mxallowd.backends._nfnetlink cimport VERDICT_BYTES, write_repeat, write_verdict
 
 
+cdef inline bint is_dropped(const Packet *packet, const Marking *marking) noexcept nogil:
+    return drops(packet.outcome) & (marking.dry_run == 0)
+
+
 cdef Written write_plain(
-        uint8_t *target, uint16_t queue, const uint32_t *ids, const Packet *packets, int count) noexcept nogil:
+        uint8_t *target, uint16_t queue, const uint32_t *ids, const Packet *packets, int count,
+        const Marking *marking) noexcept nogil:
     cdef Written written
     cdef int i, first = 0
     cdef bint drop, joins
@@ -18,9 +23,10 @@ cdef Written write_plain(
     written.dropped = 0
     written.again = 0
     for i in range(count):
-        drop = drops(packets[i].outcome)
+        drop = is_dropped(&packets[i], marking)
         written.dropped += drop
-        joins = (i + 1 < count and drops(packets[i + 1].outcome) == drop and <int32_t> (ids[i + 1] - ids[i]) > 0)
+        joins = (i + 1 < count and is_dropped(&packets[i + 1], marking) == drop
+                 and <int32_t> (ids[i + 1] - ids[i]) > 0)
         if not joins:
             write_verdict(target + written.length, queue, ids[i], not drop, i > first)
             written.length += VERDICT_BYTES
@@ -35,7 +41,7 @@ cdef enum Kind:
 
 
 cdef inline Kind kind_of(const Packet *packet, uint32_t mark, const Marking *marking) noexcept nogil:
-    if drops(packet.outcome):
+    if is_dropped(packet, marking):
         return DROP
     return ACCEPT if (mark & marking.mask) == marking.value else REPEAT
 
@@ -81,11 +87,11 @@ cdef Written write_verdicts(
         uint8_t *target, uint16_t queue, const uint32_t *ids, const uint32_t *marks, const Packet *packets, int count,
         const Marking *marking) noexcept nogil:
     if marking.mask == 0:
-        return write_plain(target, queue, ids, packets, count)
+        return write_plain(target, queue, ids, packets, count, marking)
     return write_marked(target, queue, ids, marks, packets, count, marking)
 
 
-def verdicts(queue, packets not None, marking=(0, 0)):
+def verdicts(queue, packets not None, marking=(0, 0), *, dry_run=False):
     cdef uint8_t target[<int> VERDICTS_BYTES]
     cdef uint32_t ids[<int> BATCH]
     cdef uint32_t marks[<int> BATCH]
@@ -96,6 +102,7 @@ def verdicts(queue, packets not None, marking=(0, 0)):
     if len(packets) > BATCH:
         raise ValueError(f"a batch has at most {BATCH} packets")
     how.value, how.mask = marking
+    how.dry_run = dry_run
     for i, (number, mark, drop) in enumerate(packets):
         ids[i] = number
         marks[i] = mark

@@ -262,7 +262,7 @@ cdef inline uint32_t exchange_requests(Worker *worker) noexcept nogil:
 cdef class QueueThread:
     def __cinit__(
             self, fd, queue, Fastpath fastpath not None, bytes bypass=b"", *, Heartbeats heartbeats=None, index=0,
-            mark=(0, 0), passes=False):
+            mark=(0, 0), passes=False, dry_run=False):
         cdef int i
         cdef Worker *worker = <Worker *> calloc(1, sizeof(Worker))
         if not worker:
@@ -273,6 +273,7 @@ cdef class QueueThread:
         worker.fd = fd
         worker.queue = queue
         worker.marking.value, worker.marking.mask = mark
+        worker.marking.dry_run = dry_run
         worker.passes = passes
         worker.path = &fastpath.path
         worker.beat = &worker.unwatched[0]

@@ -14,6 +14,7 @@ from mxallowd.process import memory
 from mxallowd.settings import Settings
 
 RING_EVENTS = 8192  # in each ring
+CONTACT_HOSTS = 16_384  # listed hosts that meet a fake server again and never a real one, as far as they are remembered
 # What is taken besides by each queue thread, and by the guard, the log and all the rest until a flood is over.
 THREAD_BYTES, OTHER_BYTES = 256 << 10, 20 << 20
 # For one in so many entries of `max-entries` the main thread has one more: it lets hosts in by their names, mostly.
@@ -30,12 +31,13 @@ class Memories:
         # Besides: a newcomer who contacts the fake server never competes with hosts that were let in otherwise.
         main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
         entries = settings.max_entries + main
-        memory.require(table_bytes(entries) + (settings.max_refused + LISTED_HOSTS) * HOST_BYTES
+        memory.require(table_bytes(entries) + (settings.max_refused + LISTED_HOSTS + CONTACT_HOSTS) * HOST_BYTES
                        + threads * (RING_EVENTS * EVENT_SIZE + THREAD_BYTES) + OTHER_BYTES, what)
         try:
             self.table = Table(entries, threads, main=main)
             self.refused = Refused(settings.max_refused, threads, self.table)
             self.listed = Refused(LISTED_HOSTS, threads, self.table)
+            self.contacts = Refused(CONTACT_HOSTS, threads, self.table)
         except MemoryError as error:
             raise StartError(f"{what}: {error}") from None
         self.networks: Networks | None = None
@@ -56,4 +58,4 @@ class Memories:
         """The decision for the thread that writes `shard` of both; its ring wakes `wake_fd`."""
         return Fastpath(
             self.table, Ring(RING_EVENTS, wake_fd), self.rules, shard=shard, queue=queue, refused=self.refused,
-            listed=self.listed)
+            listed=self.listed, contacts=self.contacts)

@@ -143,6 +143,7 @@ class NfqueueBackend:
         self._queue_length = settings.queue_length
         self._on_overload = settings.on_overload
         self._mark = settings.verdict_mark or (0, 0)
+        self._dry_run = settings.dry_run
         # Opened now: later it may not be allowed to read it.
         self._proc_queues = ProcQueues()
         self._watch = Watch(settings, log)
@@ -172,7 +173,7 @@ class NfqueueBackend:
             thread = QueueThread(
                 queue.fd, queue.number, queue.fastpath, bypass_message(queue.number),
                 heartbeats=self._watch.heartbeats, index=index, mark=self._mark,
-                passes=self._on_overload == "accept")
+                passes=self._on_overload == "accept", dry_run=self._dry_run)
             try:
                 thread.start()
             except OSError as error:

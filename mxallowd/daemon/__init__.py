@@ -61,6 +61,10 @@ TICK_S = 1.0
 # How long a stop may take before we say that it did not end.
 STOP_TIMEOUT_S = 5.0
 LIBRARY_START_S = 5.0
+DRY_RUN = "nothing is refused, by mxallowd: everything is decided, counted, logged and accepted"
+DRY_RUN_CAPTURED = (
+    "nothing is refused by mxallowd; of captured packets the firewall decides, so its ruleset has to count in place of "
+    "dropping: docs/trial.md")
 
 
 class Daemon:
@@ -89,7 +93,8 @@ class Daemon:
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
         hostlog = HostLog(log, writer.count_suppressed, self._stress, lines_per_s=settings.log_hosts)
         self._sinks: list[Sink] = [LogSink(
-            log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000, self._backend.listed)]
+            log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000, self._backend.listed,
+            dry_run=settings.dry_run)]
         self._history = Hosts(self._backend.clock_us)
         self._sinks.append(self._history)
         waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
@@ -115,6 +120,7 @@ class Daemon:
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
+        self._report.dry_run = settings.dry_run
         self._measures = Measures(
             lambda: self._reloading.settings, self._backend, self._report, writer, self._stress, self._mirrors,
             waiting,
@@ -333,6 +339,8 @@ class Daemon:
         if settings.pflog_interface:
             where["pflog_interface"] = settings.pflog_interface
         self._log.info("start", None, version=__version__, **where, whitelist_time=settings.whitelist_time)
+        if settings.dry_run:
+            self._log.warning("dry-run", reason=DRY_RUN_CAPTURED if settings.pflog_interface else DRY_RUN)
         for server in settings.fake_mailserver:
             self._log.info("fake-mailserver", str(server))
         for server in settings.real_mailserver:

@@ -29,6 +29,8 @@ class Report:
         self._stress = stress
         self._log = log
         self._collected_at = float("-inf")
+        self.dry_run = False
+        """Whether what is counted as refused was accepted."""
         self._sweeps_left = 0
         self._swept = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,7 +73,7 @@ class Report:
         return counters.collect([
             *(fastpath.counters() for fastpath in self._backend.fastpaths), self._backend.table.counters(),
             self._backend.refused.counters(), self._backend.counters(),
-            *(count() for count in self._counting), {"stress": self._stress.times}])
+            *(count() for count in self._counting), {"stress": self._stress.times}], dry_run=self.dry_run)
 
     def handle(self, events: Sequence[Event]) -> None:
         """Look for the end of sweeps."""

@@ -59,6 +59,7 @@ cdef struct RefusedShard:
     uint64_t sets
     uint64_t size           # slots that are taken
     uint64_t pushed_out     # hosts that went for others
+    uint64_t attempts       # connection attempts, as Refusal counts them
     uint64_t untold         # refusals that were to be told of and found no room in the ring
 
 cdef inline Refusal *refused_set(const RefusedShard *shard, uint64_t hash) noexcept nogil:

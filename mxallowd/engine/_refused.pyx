@@ -79,6 +79,7 @@ cdef inline void note_new(
         bint room) noexcept nogil:
     cdef uint64_t state = slot.state
     count_up(&shard.pushed_out if state else &shard.size, 1)
+    count_up(&shard.attempts, 1)
     # No reader takes the slot for anybody's while it changes hands.
     store64(&slot.state, 0, RELAXED)
     fence(RELEASE)
@@ -111,6 +112,7 @@ cdef uint32_t refused_note(
         again = since <= REPEATED_STEPS and has_port(ports, short_port) and ((now - told) & 0xff) < ATTEMPT_STEPS
         due = state & PENDING != 0 or (not again and (since >= TOLD_STEPS or ((now - told) & 0xff) >= TOLD_STEPS))
         if not again:
+            count_up(&shard.attempts, 1)
             times = min(times + 1, <uint64_t> MOST_TIMES)
             ports = ports << 8 | short_port
         else:
@@ -292,8 +294,9 @@ cdef class Refused:
             own, &address, shard_hash(&self.table.shards[0], &address), server, port, now_us, room)
 
     def counters(self):
-        totals = {"refused-hosts": len(self), "refused-pushed-out": 0, "refused-untold": 0}
+        totals = {"refused-attempts": 0, "refused-hosts": len(self), "refused-pushed-out": 0, "refused-untold": 0}
         for i in range(self.shard_count):
+            totals["refused-attempts"] += load64(&self.shards[<int> i].attempts, RELAXED)
             totals["refused-pushed-out"] += load64(&self.shards[<int> i].pushed_out, RELAXED)
             totals["refused-untold"] += load64(&self.shards[<int> i].untold, RELAXED)
         return totals

@@ -21,12 +21,13 @@ cdef enum Kind:
     EVICTED = 8
     LIST_DENIED = 9
     LIST_ALLOWED = 10
+    MET = 11
 
 cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t kind
     uint8_t reason              # MALFORMED: a Parse status
     uint16_t queue
-    uint32_t length             # MALFORMED: bytes of the packet; STOPPED: errno; REFUSED: attempts of the host so far
+    uint32_t length             # MALFORMED: bytes of the packet; STOPPED: errno; REFUSED, MET: attempts so far
     uint64_t time_us            # CLOCK_BOOTTIME
     Address source              # MALFORMED: the first 32 bytes of the packet lie in source and destination
     Address destination

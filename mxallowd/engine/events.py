@@ -30,6 +30,7 @@ class Kind(IntEnum):
     EVICTED = 8  # source was listed and made room for another before its time
     LIST_DENIED = 9  # source is denied by a list and tried a server; as REFUSED
     LIST_ALLOWED = 10  # source is allowed by a list, not listed itself, and reached a real server; as REFUSED
+    MET = 11  # source, listed and never at a real server, met a fake one again: once a minute; length is how often
     STOPPED = 7  # the queue's thread has ended; length is the errno, 0 after a stop
 
 

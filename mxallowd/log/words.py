@@ -41,6 +41,8 @@ LINES: tuple[Line, ...] = (
     # the life of the process
     Line("start version= queue-num= pflog-interface= whitelist-time=", INFO,
          "mxallowd serves: from now on it gives verdicts, or captures packets"),
+    Line("dry-run reason=", WARNING,
+         "at the start with `--dry-run`: nothing is refused. The reason says what the firewall has to do for that"),
     Line("fake-mailserver [A]", INFO, "A is an address of the fake server; one line for each at the start"),
     Line("real-mailserver [A]", INFO, "A is an address of the real server; one line for each at the start"),
     Line("stop signal= received=", INFO,
@@ -73,6 +75,15 @@ LINES: tuple[Line, ...] = (
          "real server was accepted. The first line about A, as of a refused host"),
     Line("allowed [A] real= times=N seconds=S", INFO,
          "N further attempts of A to connect were accepted in the last S seconds, as above"),
+    Line("would-deny [A] server= times=1", INFO,
+         "with `--dry-run`, in place of `denied`: the packet was let through; at the fake server A was not whitelisted"),
+    Line("would-deny [A] server= times=N seconds=S", INFO,
+         "with `--dry-run`: N further attempts of A in the last S seconds, as above"),
+    Line("would-refuse [A] real= times=1", INFO,
+         "with `--dry-run`, in place of `refused`: A is not whitelisted, and its attempt to connect to the real server "
+         "was let through"),
+    Line("would-refuse [A] real= times=N seconds=S", INFO,
+         "with `--dry-run`: N further attempts of A in the last S seconds, counted as for `refused`"),
     Line("child [C] name= of=A seconds=", INFO,
          "C is whitelisted because it has the same name as A. Without `of=`, C was refused before, and C's name is "
          "that of a whitelisted host"),

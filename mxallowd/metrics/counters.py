@@ -54,11 +54,13 @@ def _outcome(name: str, text: str) -> Counter:
 COUNTERS: tuple[Counter, ...] = (
     Counter("blocked", Part.DAEMON,
             "packets to the real server that were dropped, each SYN that was sent again included: `real-refused` and "
-            "`real-denied`, or `kernel-refused` where that is higher"),
+            "`real-denied`, or `kernel-refused` where that is higher; 0 in a dry run"),
     Counter("successful", Part.WHITELIST,
             "expired entries of hosts that had contacted the real server; children do not count"),
     Counter("direct-to-fake", Part.WHITELIST,
             "expired entries of hosts that never contacted the real server; children do not count"),
+    Counter("would-refuse", Part.DAEMON,
+            "with `--dry-run`: packets to the real server that would have been dropped and were accepted; otherwise 0"),
     Counter("entries", Part.WHITELIST, "hosts in the whitelist now", Kind.GAUGE),
     Counter("added", Part.WHITELIST, "entries that were made"),
     Counter("evicted", Part.WHITELIST, "entries that were removed before their time was over, to make room"),
@@ -89,6 +91,8 @@ COUNTERS: tuple[Counter, ...] = (
              "no TCP segment with SYN and without ACK, RST and FIN, so no attempt to connect; accepted. The rule of "
              "the firewall should not send such packets (`docs/firewall.md`)"),
     _outcome("malformed", "the header cannot be parsed; accepted"),
+    Counter("refused-attempts", Part.REFUSED,
+            "connection attempts that were refused; SYNs that were sent again do not count"),
     Counter("refused-hosts", Part.REFUSED, "hosts in the memory of refused hosts now", Kind.GAUGE),
     Counter("refused-pushed-out", Part.REFUSED, "hosts that were removed from this memory, to make room for others"),
     Counter("refused-untold", Part.REFUSED,
@@ -156,14 +160,15 @@ def names(part: Part) -> tuple[str, ...]:
     return tuple(counter.name for counter in COUNTERS if counter.part is part)
 
 
-def collect(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def collect(parts: Iterable[Mapping[str, int]], *, dry_run: bool = False) -> dict[str, int]:
     """What these parts have counted, in the order of the table; equal names are added up."""
     sums: dict[str, int] = {}
     for part in parts:
         for name, value in part.items():
             sums[name] = sums.get(name, 0) + value
     # Where the kernel refuses by itself, it shows the daemon only a part of these packets and counts all of them.
-    sums["blocked"] = max(sums.get("real-refused", 0) + sums.get("real-denied", 0), sums.get("kernel-refused", 0))
+    refused = max(sums.get("real-refused", 0) + sums.get("real-denied", 0), sums.get("kernel-refused", 0))
+    sums["blocked"], sums["would-refuse"] = (0, refused) if dry_run else (refused, 0)
     report = {counter.name: sums.pop(counter.name) for counter in COUNTERS if counter.name in sums}
     return report | sums
 

@@ -121,6 +121,7 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
             # A dict for its keys: each server once, in the order given.
             collected[value] = None
     _complete(values)
+    problems += _dry_run(values)
     problems += _missing(given, values)
     problems += _filter_problems(str(values["pflog_interface"] or ""), str(values["pcap_filter"]))
     if any(problem.fatal for problem in problems):
@@ -138,6 +139,14 @@ def _complete(values: dict[str, object]) -> None:
     # A rehearsal from a file leaves the firewall alone unless it is told otherwise.
     if values["pf_table"] is None and not str(values["pflog_interface"] or "file:").startswith("file:"):
         values["pf_table"] = PF_TABLE
+
+
+def _dry_run(values: dict[str, object]) -> list[Problem]:
+    """Nothing is refused in a dry run, by a full queue neither."""
+    if not values["dry_run"] or values["on_overload"] == "accept":
+        return []
+    values["on_overload"] = "accept"
+    return [Problem("settings", "dry-run accepts everything, so on-overload is accept", fatal=False)]
 
 
 def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:

@@ -21,13 +21,13 @@ class LogSink:
 
     def __init__(
         self, log: Log, hostlog: HostLog, memory: Memory, clock: Callable[[], float] = time.monotonic,
-        listed: Memory | None = None,
+        listed: Memory | None = None, *, dry_run: bool = False,
     ) -> None:
         """`memory` is that of refused hosts, `listed` that of hosts which lists deny or allow."""
         self._log = log
         self._hostlog = hostlog
-        self._refusals = RefusalLines(hostlog, memory, clock)
-        self._listed = RefusalLines(hostlog, listed, clock) if listed is not None else None
+        self._refusals = RefusalLines(hostlog, memory, clock, dry_run=dry_run)
+        self._listed = RefusalLines(hostlog, listed, clock, dry_run=dry_run) if listed is not None else None
         self._malformed: Summed[Event] = Summed(clock)
 
     def handle(self, events: Sequence[Event]) -> None:

@@ -1,6 +1,7 @@
 """Lines about refused hosts: the first refusal at once, and once a minute the number of attempts since then.
 
-In the same way about hosts that lists deny or allow, with a memory of their own.
+In the same way about hosts that lists deny or allow, with a memory of their own. In a dry run the words of the lines
+are `would-refuse` and `would-deny`.
 
 The packet path writes an event when a host is refused for the first time, and again after a minute. The memory of
 refused hosts counts all attempts; it is read when a sum is due. A host without an attempt for a minute begins anew.
@@ -41,8 +42,11 @@ class _Open(NamedTuple):
 class RefusalLines:
     """The lines about all refused hosts."""
 
-    def __init__(self, hostlog: HostLog, memory: Memory, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, hostlog: HostLog, memory: Memory, clock: Callable[[], float] = time.monotonic, *, dry_run: bool = False,
+    ) -> None:
         self._hostlog = hostlog
+        self._dry_run = dry_run
         self._memory = memory
         self._clock = clock
         self._open: dict[bytes, _Open] = {}  # in the order of `since`
@@ -61,10 +65,14 @@ class RefusalLines:
             return
         if len(self._open) < MAX_OPEN:
             self._open[event.source] = _Open(self._clock(), times, event.destination, event.kind)
-        if event.kind == Kind.LIST_DENIED:
+        if event.kind == Kind.LIST_DENIED and self._dry_run:
+            self._hostlog.info("would-deny", event.source, server=event.destination, times=1)
+        elif event.kind == Kind.LIST_DENIED:
             self._hostlog.info("denied", event.source, server=event.destination, times=1)
         elif event.kind == Kind.LIST_ALLOWED:
             self._hostlog.info("allowed", event.source, real=event.destination, times=1)
+        elif self._dry_run:
+            self._hostlog.info("would-refuse", event.source, real=event.destination, times=1)
         else:
             self._hostlog.info("refused", event.source, real=event.destination, times=1)
 
@@ -93,10 +101,14 @@ class RefusalLines:
         now = self._clock()
         server = found.server or known.server
         times, seconds = found.times - known.times, round(now - known.since)
-        if known.kind == Kind.LIST_DENIED:
+        if known.kind == Kind.LIST_DENIED and self._dry_run:
+            self._hostlog.info("would-deny", host, server=server, times=times, seconds=seconds)
+        elif known.kind == Kind.LIST_DENIED:
             self._hostlog.info("denied", host, server=server, times=times, seconds=seconds)
         elif known.kind == Kind.LIST_ALLOWED:
             self._hostlog.info("allowed", host, real=server, times=times, seconds=seconds)
+        elif self._dry_run:
+            self._hostlog.info("would-refuse", host, real=server, times=times, seconds=seconds)
         else:
             self._hostlog.info("refused", host, real=server, times=times, seconds=seconds)
         if again:

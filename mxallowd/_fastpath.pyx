@@ -118,8 +118,7 @@ cdef inline bint changes_nothing(
     cdef int role = path.roles[at] & ROLE
     # Entry 0 is never live: its time is over. A full shard notes who met the fake server again, unless that is proven.
     return ((until_of(state) > now_us + rules.fresh_us[role]) & holds(entry, &path.lookups.host[at])
-            & (((state & (PROVEN if role == FAKE else USED)) != 0)
-               | ((role == FAKE) & (is_full(own) == 0) & (((state & USED) != 0) | (path.contacts == NULL)))))
+            & ((state & path.settled[role + 4 * is_full(own)]) != 0))
 
 
 cdef inline bint is_unknown(const Path *path, int at) noexcept nogil:
@@ -448,6 +447,9 @@ cdef class Fastpath:
         if contacts is not None:
             self.path.contacts = contacts.shard_at(shard)
         self.contacts = contacts
+        self.path.settled[<int> FAKE] = LIVE if contacts is None else USED
+        self.path.settled[<int> FAKE + 4] = PROVEN
+        self.path.settled[<int> REAL] = self.path.settled[<int> REAL + 4] = USED
         if refused is not None:
             self.path.refused = refused.shard_at(shard)
         self.refused = refused

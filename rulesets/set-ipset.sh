@@ -11,6 +11,7 @@ real4="192.0.2.20" real6="2001:db8::20"
 exempt4="" exempt6=""       # monitors and others that are not filtered: addresses, networks
 log="-j NFLOG --nflog-group 5 --nflog-threshold 1"
 renew=contact               # as mxallowd's --renew
+refuse=DROP                 # RETURN: for --dry-run: hosts that would be refused are counted and let through
 pass=ACCEPT                 # RETURN: later rules decide on what this file lets in
 table=filter chains=INPUT   # table=security: behind all rules of the table filter
 mark=""                     # nothing here sets a mark
@@ -38,7 +39,7 @@ rules() {
     allow="-m set --match-set mx_allow$1 src" deny="-m set --match-set mx_deny$1 src"
     # The lists come before the whitelist.
     echo "-A MXALLOWD_REAL $deny -m limit --limit 100/second --limit-burst 200 $log"
-    echo "-A MXALLOWD_REAL $deny -j DROP"
+    echo "-A MXALLOWD_REAL $deny -j $refuse"
     echo "-A MXALLOWD_REAL $allow -j $pass"
     echo "-A MXALLOWD_REAL $used -j $pass"
     # The first connection of a known host: mxallowd learns that the host contacted the real server.
@@ -48,18 +49,18 @@ rules() {
     echo "-A MXALLOWD_REAL $met -j $pass"
     # Unknown hosts: mxallowd sees a part of them, for its log and for reverse DNS.
     echo "-A MXALLOWD_REAL -m limit --limit 100/second --limit-burst 200 $log"
-    echo "-A MXALLOWD_REAL -j DROP"
+    echo "-A MXALLOWD_REAL -j $refuse"
     # A contact that cannot renew the entry of a known host is not logged.
-    refuse="-j REJECT --reject-with tcp-reset"
+    reject="-j REJECT --reject-with tcp-reset"
     # Only the table filter has REJECT; elsewhere the host itself answers with RST, as nothing listens there.
-    [ "$table" = filter ] || refuse="-j $pass"
+    [ "$table" = filter ] || reject="-j $pass"
     # Who is denied learns nothing there, and is not entered.
-    echo "-A MXALLOWD_FAKE $deny -p tcp $refuse"
-    echo "-A MXALLOWD_FAKE $white $fresh -p tcp $refuse"
+    echo "-A MXALLOWD_FAKE $deny -p tcp $reject"
+    echo "-A MXALLOWD_FAKE $white $fresh -p tcp $reject"
     # Until mxallowd has entered a newcomer, the kernel alone lets it in.
     echo "-A MXALLOWD_FAKE -m set ! --match-set mx_white$1 src -j SET --add-set mx_met$1 src --exist --timeout 2"
     echo "-A MXALLOWD_FAKE $log"
-    echo "-A MXALLOWD_FAKE -p tcp $refuse"
+    echo "-A MXALLOWD_FAKE -p tcp $reject"
 }
 
 # ---- What follows is the same in all rulesets for iptables: it loads these rules into a chain of their own, MXALLOWD.

@@ -102,7 +102,7 @@ def test_who_asks_gets_one_line_even_where_it_is_quiet() -> None:
         for _ in range(100):
             await asyncio.sleep(0.001)
         [line] = scene.recorder.take()
-        assert line.startswith("counters blocked=0 successful=0 direct-to-fake=0 entries=0 ")
+        assert line.startswith("counters blocked=0 successful=0 direct-to-fake=0 would-refuse=0 entries=0 ")
         assert " children=1 " in line
         await scene.report.write()
         assert len(scene.recorder.take()) == 1

@@ -37,6 +37,7 @@ from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
 from mxallowd.exporter.process import Exporter
 from mxallowd.history.hosts import Hosts
+from mxallowd.history.trial import Trial
 from mxallowd.lists.composition import Composition, disjoint_of
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import OwnNetworks
@@ -96,7 +97,8 @@ class Daemon:
             log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000, self._backend.listed,
             dry_run=settings.dry_run)]
         self._history = Hosts(self._backend.clock_us)
-        self._sinks.append(self._history)
+        self._trial = Trial(settings, whitelist, self._backend.refused, self._backend.contacts)
+        self._sinks += [self._history, self._trial]
         waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
         # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
         # and when it ends, the kernel what stood there until now, other hosts of a fleet only what they were told.
@@ -155,6 +157,7 @@ class Daemon:
         rdns = RdnsSink(settings, hostlog, self._whitelist, asking)
         self._stress.watch("lookups-waiting", rdns.fill)
         self._sinks.append(rdns)
+        rdns.named = self._trial.named
         return rdns.fill, asking.addresses
 
     def open(self) -> None:

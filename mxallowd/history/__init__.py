@@ -1,1 +1,9 @@
-"""History: what hosts met, kept for a while and bounded, for the questions of an operator."""
+"""History: bounded memories of what hosts did, for the operator's questions. Nothing here decides about a packet.
+
+    hosts       what the last connections of a host met
+    followed    hosts that are followed for a day, a sample where they are too many
+    forecast    what became of hosts that were refused
+    firstmx     hosts that keep meeting the fake server and never the real one
+    toreal      how long hosts take from the fake server to the real one
+    names       names of hosts, as lookups have given them
+"""

@@ -61,6 +61,9 @@ COUNTERS: tuple[Counter, ...] = (
             "expired entries of hosts that never contacted the real server; children do not count"),
     Counter("would-refuse", Part.DAEMON,
             "with `--dry-run`: packets to the real server that would have been dropped and were accepted; otherwise 0"),
+    Counter("refused-later-passed", Part.DAEMON,
+            "hosts that were refused (in a dry run: would have been) and connected to the real server as whitelisted "
+            "ones within a day: good senders that were delayed, as a rule (`docs/trial.md`)"),
     Counter("entries", Part.WHITELIST, "hosts in the whitelist now", Kind.GAUGE),
     Counter("added", Part.WHITELIST, "entries that were made"),
     Counter("evicted", Part.WHITELIST, "entries that were removed before their time was over, to make room"),

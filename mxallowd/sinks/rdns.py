@@ -42,6 +42,8 @@ class RdnsSink:
         self._names: Bounded[str, int] = Bounded(MAX_KNOWN_NAMES)  # whitelisted names and until when
         self._members = Members(clock)
         self._grants = Grants(settings.rdns_max_children)
+        self.named: Callable[[bytes, str, bool], None] = lambda host, name, confirmed: None
+        """Told of a name that a lookup has given, and whether its addresses contain the host."""
         self._lookups = Lookups(settings, self, resolver, hostlog, clock)
         self._counters = self._lookups.counters
         self._waiting = self._lookups.waiting
@@ -108,6 +110,9 @@ class RdnsSink:
     def done(self, lookup: Lookup) -> None:
         """Admit what the lookup entails."""
         self._grants.expire(self._whitelist.now_us())
+        for name in lookup.found or lookup.names[:1]:
+            self.named(lookup.host, name, bool(lookup.found))
+            break
         if lookup.met:
             self._admit_family(lookup.host, lookup.found)
         else:

@@ -1,0 +1,117 @@
+"""mxallowctl forecast, and mxallowctl first-mx-only: what a trial shows, and whose mail may be lost here."""
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mxallowd.ctl.command import NO, OK, Command, Context
+
+MOST = 1000
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=_limit, default=20, metavar="N",
+                        help=f"hosts to name, 0 to {MOST} (default: %(default)s)")
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) <= MOST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {MOST}")
+    return int(text)
+
+
+def _ask(context: Context, path: str) -> dict[str, Any] | None:
+    """The answer; None: there is none, which is said."""
+    answer = context.daemon.ask("GET", path, query={"limit": str(context.arguments.limit)})
+    if answer.status == 200 and isinstance(answer.body, dict):
+        return answer.body
+    error = answer.body.get("error") if isinstance(answer.body, dict) else None
+    said = error.get("message") if isinstance(error, dict) else f"the daemon answers with status {answer.status}"
+    context.err.write(f"mxallowctl: {said}\n")
+    return None
+
+
+def _forecast(context: Context) -> int:
+    found = _ask(context, "/v1/forecast")
+    if found is None:
+        return NO
+    if context.arguments.json:
+        context.out.write(json.dumps(found) + "\n")
+        return OK
+    verb = "would have been refused" if found["dry_run"] else "were refused"
+    hosts, connections = found["hosts"], found["connections"]
+    lines = [f"Since {found['since']} {hosts} hosts {verb}{' (estimated from a sample)' if found['sampled'] else ''}."]
+    if connections["share_refused"] is not None:
+        of_all = f"{connections['refused']} of {connections['refused'] + connections['accepted']}"
+        lines.append(f"Connections to the real server: {of_all} {verb} ({_percent(connections['share_refused'])}).")
+    if hosts:
+        lines.append("Of these hosts")
+        for met in found["met_the_fake"]:
+            still = f", {met['still_may']} still may" if met["still_may"] else ""
+            lines.append(f"  {met['hosts']:>7}  met the fake server within {_span(met['within_seconds'])} and so got in"
+                         f" ({_percent(met['share'])}{still})")
+        lines += [f"  {found['let_in_otherwise']:>7}  were let in by their names, or by hand",
+                  f"  {found['came_once']:>7}  came once and not again",
+                  f"  {found['kept_trying']:>7}  kept trying, and never met the fake server"]
+    lines.append(f"Refused, later passed: {found['refused_later_passed']} (good senders that were delayed, as a rule)")
+    lines += _table("Hosts that kept trying", ("attempts", "address", "name", "first", "last"),
+                    [(str(one["attempts"]), one["address"], _name(one), one["first"], one["last"])
+                     for one in found["hosts_that_kept_trying"]])
+    lines += _table("Networks whose hosts kept trying", ("attempts", "network", "hosts", "names", "last"),
+                    [(str(one["attempts"]), one["network"], str(one["hosts"]), " ".join(one["names"]) or "-",
+                      one["last"]) for one in found["networks_that_kept_trying"]])
+    context.out.write("".join(f"{line}\n" for line in lines))
+    return OK
+
+
+def _first_mx_only(context: Context) -> int:
+    found = _ask(context, "/v1/first-mx-only")
+    if found is None:
+        return NO
+    if context.arguments.json:
+        context.out.write(json.dumps(found) + "\n")
+        return OK
+    if not found["count"]:
+        context.out.write(f"No host met the fake server {found['contacts']} times in a day without coming to the real "
+                          "one.\n")
+        return OK
+    lines = [f"{found['count']} hosts met the fake server {found['contacts']} times or more in a day and did not come"
+             " to the real one.",
+             "Where one of them is a sender that you want, let it reach the real server through the fake address "
+             "(docs/trial.md)."]
+    lines += _table("", ("contacts", "address", "name", "first", "last"),
+                    [(str(one["contacts"]), one["address"], _name(one), one["first"], one["last"])
+                     for one in found["hosts"]])
+    context.out.write("".join(f"{line}\n" for line in lines))
+    return OK
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    if one["name"] is None:
+        return "-"
+    return str(one["name"]) if one["name_confirmed"] else f"{one['name']} (unconfirmed)"
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds // 3600} h" if seconds >= 3600 else f"{seconds // 60} min"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    if not rows:
+        return []
+    widths = [max(len(row[at]) for row in (heads, *rows)) for at in range(len(heads))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+             for row in (heads, *rows)]
+    return ["", *([f"{title}:"] if title else []), *lines]
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("forecast", "what became of the hosts that were refused, or would have been in a dry run",
+            "mxallowctl forecast --limit 50", _arguments, _forecast),
+    Command("first-mx-only", "hosts that keep meeting the fake server and never come to the real one",
+            "mxallowctl first-mx-only", _arguments, _first_mx_only),
+)

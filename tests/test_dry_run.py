@@ -1,0 +1,81 @@
+"""--dry-run on the running daemon: all is decided, counted and logged by its name, and nobody is refused."""
+import json
+import sys
+
+import pytest
+
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
+from tests.daemon_process import SENDER4, SENDER6, SERVERS, serving
+from tests.ways import WAYS, Way, all_ways, start
+
+SPAMMER4, SPAMMER6 = "192.0.2.66", "2001:db8::66"
+CLIENT = (SENDER4, SENDER6, SPAMMER4, SPAMMER6)
+EDITS = {
+    "set": {"\t\tcounter name mx_refused drop\n": "", "\t\t#dry ": "\t\t"},
+    "set-ipset": {"refuse=DROP": "refuse=RETURN"},
+}
+
+
+@all_ways
+def test_nobody_is_refused_in_any_way(served: Lab, client: Host, way: Way) -> None:
+    name = next(name for name, one in WAYS.items() if one is way)
+    served.load_ruleset(*way.rulesets, edits=EDITS.get(name))
+    with start(served, way, "--dry-run") as daemon:
+        assert daemon.wait_for("dry-run ")
+        for real, spammer in ((REAL4, SPAMMER4), (REAL6, SPAMMER6)):
+            assert client.attempt(real, source=spammer) is Attempt.CONNECTED
+            daemon.wait_for(rf"would-refuse \[{spammer}\] real={real} times=1$")
+        # A sender is what it is while the filter is armed.
+        for fake, real, sender in ((FAKE4, REAL4, SENDER4), (FAKE6, REAL6, SENDER6)):
+            assert client.attempt(fake, source=sender) is Attempt.REFUSED
+            daemon.wait_for(rf"whitelisted \[{sender}\]")
+            assert client.attempt(real, source=sender) is Attempt.CONNECTED
+            daemon.wait_for(rf"accepted \[{sender}\]")
+        counters = daemon.counters()
+        assert (counters["real-refused"], counters["would-refuse"], counters["blocked"]) == (2, 2, 0)
+        assert (counters["fake-new"], counters["real-first"]) == (2, 2)
+        assert counters.get("verdict-drop", 0) == 0
+        assert counters.get("kernel-refused", 0) == (2 if name == "set" else 0)
+        assert not [line for line in daemon.messages() if line.startswith("refused ")]
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_the_variant_counts_what_the_ruleset_would_drop(served: Lab, client: Host, name: str) -> None:
+    """Without the daemon: the kernel alone. Armed again, the same file drops."""
+    way = WAYS[name]
+    served.load_ruleset(*way.rulesets, edits=EDITS[name])
+    assert client.attempt(REAL4, source=SPAMMER4) is Attempt.CONNECTED
+    if way.sets == "nft":
+        listing = served.gateway.run(["nft", "-j", "list", "counter", "inet", "mxallowd", "mx_refused"],
+                                     capture_output=True).stdout
+        assert [one["counter"]["packets"] for one in json.loads(listing)["nftables"] if "counter" in one] == [1]
+    else:
+        saved = served.gateway.run(["iptables-save", "-c"], capture_output=True, text=True).stdout
+        assert "[1:60] -A MXALLOWD_REAL -j RETURN" in saved
+    served.load_ruleset(*way.rulesets)
+    assert client.attempt(REAL4, source=SPAMMER4) is Attempt.DROPPED
+
+
+def test_the_mark_of_what_is_accepted_is_set_too(served: Lab, client: Host) -> None:
+    served.queue_rule("23", unmarked="0x10000000/0x10000000")
+    with serving(served, "--dry-run", "--verdict-mark", "0x10000000/0x10000000") as daemon:
+        assert client.attempt(REAL4) is Attempt.CONNECTED
+        counters = daemon.counters()
+        assert (counters["would-refuse"], counters["came-again"]) == (1, 0)
+        assert daemon.stop() == 0
+
+
+def test_a_full_queue_drops_nothing_either(lab: Lab) -> None:
+    done = lab.gateway.run([sys.executable, "-m", "mxallowd", "--check", "-c", "/dev/null", *SERVERS, "-n", "23", "-b",
+                            "--dry-run", "--on-overload", "drop"], capture_output=True, text=True)
+    assert "warning: dry-run accepts everything, so on-overload is accept\n" in done.stdout
+    assert done.returncode == 0
+
+
+def test_the_rulesets_say_how() -> None:
+    for name, edits in EDITS.items():
+        text = "".join(WAYS[name].text())
+        assert all(text.count(old) == 1 for old in edits)
+        assert "--dry-run" in text
+    assert "mx-refused" in (RULESETS.parent / "docs" / "firewall.md").read_text(encoding="utf-8")

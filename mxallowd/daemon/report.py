@@ -29,11 +29,11 @@ class Report:
         self._stress = stress
         self._log = log
         self._collected_at = float("-inf")
-        self.dry_run = False
-        """Whether what is counted as refused was accepted."""
         self._sweeps_left = 0
         self._swept = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.dry_run = False
+        """Whether what is counted as refused was accepted."""
 
     def ask(self) -> None:
         """Write the counters soon."""

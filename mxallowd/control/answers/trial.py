@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import ipaddress
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
 from mxallowd.engine.events import MAPPED, address_text
@@ -20,9 +20,9 @@ MOST_NAMES = 3  # of a network
 
 
 class TrialAnswers:
-    """Takes the memories of the trial, and the counters as they are now."""
+    """Takes the memories of the trial, and what gives all counters."""
 
-    def __init__(self, trial: Trial, count: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, trial: Trial, count: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
         self._trial = trial
         self._count = count
 
@@ -47,7 +47,7 @@ class TrialAnswers:
             "came_once": sums.came_once,
             "kept_trying": sums.kept_trying,
             "refused_later_passed": self._trial.forecast.later_passed,
-            "connections": _connections(self._count(), queues=self._trial.queues),
+            "connections": _connections(await self._count(), queues=self._trial.queues),
             "hosts_that_kept_trying": [
                 self._host(one.host) | {"attempts": one.attempts} | self._times(one.first_s, one.last_s)
                 for one in heapq.nlargest(limit, tried, key=lambda one: (one.attempts, one.last_s))],

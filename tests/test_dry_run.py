@@ -79,3 +79,14 @@ def test_the_rulesets_say_how() -> None:
         assert all(text.count(old) == 1 for old in edits)
         assert "--dry-run" in text
     assert "mx-refused" in (RULESETS.parent / "docs" / "firewall.md").read_text(encoding="utf-8")
+
+
+def test_a_sender_reaches_the_real_server_through_the_fake_address(served: Lab, client: Host) -> None:
+    """What docs/trial.md has for a sender that tries the best MX record alone; it is exempt from the rules."""
+    served.load_ruleset("queue.sh", edits={'exempt4=""': f'exempt4="{SENDER4}"'})
+    served.gateway.run(["iptables", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "25", "-s", SENDER4, "-d",
+                        FAKE4, "-j", "DNAT", "--to-destination", REAL4], check=True)
+    with serving(served) as daemon:
+        assert client.attempt(FAKE4, source=SENDER4) is Attempt.CONNECTED
+        assert client.attempt(FAKE4, source=SPAMMER4) is Attempt.REFUSED
+        assert daemon.counters()["received"] == 1

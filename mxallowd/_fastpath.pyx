@@ -178,7 +178,8 @@ cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t
     if path.tells_evicted and own.evicted != evicted:
         report_evicted(path, packet)
     path.added[hash >> 6 & 7] |= <uint64_t> 1 << (hash & 63)
-    report(path, WHITELISTED, True, packet, at, until_us)
+    report(path, WHITELISTED, True, packet, at, until_us,
+           0 if path.contacts == NULL else source_port(packet.data, packet.length))
     return FAKE_NEW
 
 
@@ -233,7 +234,7 @@ cdef void note_contact(Path *path, const Packet *packet, int at) noexcept nogil:
         path.contacts, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> MOST_SERVERS,
         source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
     if times:
-        report(path, MET, False, packet, at, 0, times)
+        report(path, MET, False, packet, at, source_port(packet.data, packet.length), times)
 
 
 cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogil:

@@ -27,11 +27,11 @@ cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t kind
     uint8_t reason              # MALFORMED: a Parse status
     uint16_t queue
-    uint32_t length             # MALFORMED: bytes of the packet; STOPPED: errno; REFUSED, MET: attempts so far
+    uint32_t length             # MALFORMED: bytes; STOPPED: errno; REFUSED, MET: attempts so far; WHITELISTED: port
     uint64_t time_us            # CLOCK_BOOTTIME
     Address source              # MALFORMED: the first 32 bytes of the packet lie in source and destination
     Address destination
-    uint64_t until_us           # WHITELISTED, ACCEPTED, RENEWED: when the entry ends
+    uint64_t until_us           # WHITELISTED, ACCEPTED, RENEWED: when the entry ends; MET: port
     uint64_t reserved
 
 cdef struct RingState:

@@ -21,7 +21,7 @@ if _RECORD.size != EVENT_SIZE:
 class Kind(IntEnum):
     """What happened. The numbers are those of _ring.pxd."""
 
-    WHITELISTED = 1  # source met a fake server and is listed until until_us
+    WHITELISTED = 1  # source met a fake server and is listed until until_us; length is its port
     ACCEPTED = 2  # source, listed, reached a real server for the first time
     REFUSED = 3  # source, not listed, tried a real server: once a minute a host; length is its attempts so far
     MALFORMED = 4  # a packet whose header cannot be parsed; it was accepted
@@ -30,7 +30,9 @@ class Kind(IntEnum):
     EVICTED = 8  # source was listed and made room for another before its time
     LIST_DENIED = 9  # source is denied by a list and tried a server; as REFUSED
     LIST_ALLOWED = 10  # source is allowed by a list, not listed itself, and reached a real server; as REFUSED
-    MET = 11  # source, listed and never at a real server, met a fake one again: once a minute; length is how often
+    # source, listed and never at a real server, met a fake one again: once a minute; length is how often, until_us its
+    # port
+    MET = 11
     STOPPED = 7  # the queue's thread has ended; length is the errno, 0 after a stop
 
 

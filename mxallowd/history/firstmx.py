@@ -18,7 +18,8 @@ from mxallowd.history.followed import DAY_S, Followed, Trace
 CONTACTS = 3  # in a day
 ONCE, AGAIN, CAME = range(3)  # rooms
 PLACES = (2048, 1024, 1024)  # of an hour
-SAME_ATTEMPT_S = 3  # some systems send a SYN again although it was answered by RST (Windows: twice, each 0.5 s later)
+# Some systems send a SYN again although RST was the answer (Windows: twice, each half a second later, same port).
+SAME_ATTEMPT_S = 3
 MOST_FOUND = 4096  # of days that are over
 KEPT_S = 7 * DAY_S
 CLOSE = 250
@@ -41,7 +42,11 @@ class Found(NamedTuple):
 
 
 class FirstMx:
-    """Takes events. In a trace, `times` are contacts that entered the host, `met_s` is what its memory had before."""
+    """Takes events.
+
+    In a trace, `times` are contacts that entered the host, `met_s` is what its memory had before, and `used_s` the port
+    of the first one.
+    """
 
     def __init__(self, memory: Memory, came: Callable[[bytes], bool], clock_us: Callable[[], int]) -> None:
         """`came` says of a host whether it came to the real server within a day, as far as others remember."""
@@ -55,9 +60,9 @@ class FirstMx:
         """Take a batch of events."""
         for event in events:
             if event.kind == Kind.WHITELISTED:
-                self._entered(event.source, event.time_us // 1_000_000)
+                self._entered(event.source, event.time_us // 1_000_000, event.length)
             elif event.kind == Kind.MET:
-                self._met(event.source, event.time_us // 1_000_000, event.length)
+                self._met(event.source, event.time_us // 1_000_000, event.length, event.until_us)
             elif event.kind == Kind.ACCEPTED:
                 self._came(event.source, event.time_us // 1_000_000)
             elif event.kind == Kind.REFUSED and self._followed.find(event.source) is not None:
@@ -90,20 +95,20 @@ class FirstMx:
         """Hosts that are followed now."""
         return len(self._followed)
 
-    def _entered(self, host: bytes, now_s: int) -> None:
+    def _entered(self, host: bytes, now_s: int, port: int) -> None:
         trace = self._followed.find(host)
         if trace is None:
             known = self._memory.find(host)
-            self._followed.note(host, Trace(now_s, now_s, known.times if known else 0, 0, 1, ONCE))
+            self._followed.note(host, Trace(now_s, now_s, known.times if known else 0, port, 1, ONCE))
         elif trace.room != CAME:
             self._followed.note(host, trace._replace(last_s=now_s, times=trace.times + 1, room=AGAIN))
 
-    def _met(self, host: bytes, now_s: int, again: int) -> None:
+    def _met(self, host: bytes, now_s: int, again: int, port: int) -> None:
         trace = self._followed.find(host)
         if trace is None:
             # Entered before its day began, or not in the sample.
             self._followed.note(host, Trace(now_s, now_s, max(0, again - 1), 0, 0, AGAIN))
-        elif trace.room == ONCE and now_s - trace.first_s < SAME_ATTEMPT_S and again == trace.met_s + 1:
+        elif trace.room == ONCE and port == trace.used_s and now_s - trace.first_s < SAME_ATTEMPT_S:
             self._followed.note(host, trace._replace(met_s=again))
         elif trace.room != CAME:
             self._followed.note(host, trace._replace(last_s=now_s, room=AGAIN))

@@ -126,7 +126,9 @@ class Daemon:
         self._measures = Measures(
             lambda: self._reloading.settings, self._backend, self._report, writer, self._stress, self._mirrors,
             waiting,
-            state_age=self._state.age_s if self._state else None, restoring=lambda: any(self._shares.parts))
+            state_age=self._state.age_s if self._state else None,
+            fake_to_real=self._trial.to_real.histogram.measured,
+            refused_later_passed=lambda: self._trial.forecast.later_passed, restoring=lambda: any(self._shares.parts))
         self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready)
         self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
@@ -142,7 +144,7 @@ class Daemon:
         self._server = Server(self._place, all_routes(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._network_sets, self._lists, self._history,
-            self._state, addresses)), defect)
+            self._trial, self._state, addresses)), defect)
 
     def _look_up_names(self, settings: Settings, hostlog: HostLog) -> tuple[
             Callable[[], float], Callable[[str], Awaitable[list[str]]]]:

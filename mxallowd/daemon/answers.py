@@ -21,11 +21,13 @@ from mxallowd.control.answers.networks import VERDICTS
 from mxallowd.control.answers.reload import Reload
 from mxallowd.control.answers.status import Looks, Status
 from mxallowd.control.answers.top import Top
+from mxallowd.control.answers.trial import TrialAnswers
 from mxallowd.control.exchange import Route
 from mxallowd.daemon.byhand import ByHand
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
 from mxallowd.history.hosts import Hosts
+from mxallowd.history.trial import Trial
 from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.mirrors.disk.state import State
@@ -54,6 +56,7 @@ class Parts:
     network_sets: Sequence[Networks]
     lists: Lists
     history: Hosts
+    trial: Trial
     state: State | None  # None: a rehearsal keeps nothing
     addresses: Callable[[str], Awaitable[list[str]]] | None  # of a name; None: no name server is asked
 
@@ -71,6 +74,7 @@ def all_routes(parts: Parts) -> list[Route]:
         *LogLevel(parts.log).routes(),
         *parts.metrics.routes(),
         *ListAnswers(parts.lists).routes(),
+        *TrialAnswers(parts.trial, parts.report.recent).routes(),
         *Export(parts.whitelist, networks).routes(),
         *Import(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
         *Explain(Sources(

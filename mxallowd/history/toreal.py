@@ -8,9 +8,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from mxallowd.engine.events import Event, Kind
+from mxallowd.metrics import series
 
 BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 28_800.0)
 _MOST_LIFETIMES = 8
+
 
 class Histogram:
     """Counts by upper bounds, and the sum, as Prometheus wants them."""
@@ -38,6 +40,11 @@ class Histogram:
             found.append((bound, total))
         return found
 
+    def measured(self) -> series.Histogram:
+        """The same as monitoring takes it."""
+        return series.Histogram(tuple(self._bounds), tuple(self._counts), self.sum)
+
+
 class ToReal:
     """Fills `histogram` from events. `origin` gives the origin of a host's entry, None where it has none."""
 
@@ -64,7 +71,6 @@ class ToReal:
                     self.histogram.observe(taken_us / 1_000_000)
 
     def _taken_us(self, event: Event) -> int | None:
-
         for at, (lifetime_us, until_us) in enumerate(self._lifetimes):
             since_us = self._lifetimes[at + 1][1] if at + 1 < len(self._lifetimes) else 0
             met_us = event.until_us - lifetime_us

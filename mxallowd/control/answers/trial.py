@@ -114,7 +114,7 @@ def _connections(counted: Mapping[str, int], *, queues: bool) -> dict[str, objec
     With a queue the kernel counts what the daemon does not see, without one all that it accepts or refuses.
     """
     refused = max(counted.get("refused-attempts", 0), counted.get("kernel-refused", 0))
-    seen = sum(counted.get(name, 0) for name in ("real-first", "real-again", "real-untold"))
+    seen = sum(counted.get(name, 0) for name in ("real-first", "real-again", "real-allowed", "real-untold"))
     alone = counted.get("kernel-accepted", 0)
     accepted = seen + alone if queues else max(seen, alone)
     return {"refused": refused, "accepted": accepted, "share_refused": _share(refused, refused + accepted)}

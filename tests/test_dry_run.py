@@ -8,10 +8,12 @@ from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, serving
 from tests.ways import WAYS, Way, all_ways, start
 
-SPAMMER4, SPAMMER6 = "192.0.2.66", "2001:db8::66"
-CLIENT = (SENDER4, SENDER6, SPAMMER4, SPAMMER6)
+SPAMMER4, SPAMMER6, DENIED4 = "192.0.2.66", "2001:db8::66", "192.0.2.88"
+CLIENT = (SENDER4, SENDER6, SPAMMER4, SPAMMER6, DENIED4)
+COUNTED = ("counter name mx_refused", "counter name mx_refused counter name mx_denied")
 EDITS = {
-    "set": {"\t\tcounter name mx_refused drop\n": "", "\t\t#dry ": "\t\t"},
+    "set": {f"\t\t{counted} drop\n\t\t# With": "\t\t# With" for counted in COUNTED}
+    | {f"\t\t#dry {counted} accept": f"\t\t{counted} accept" for counted in COUNTED},
     "set-ipset": {"refuse=DROP": "refuse=RETURN"},
 }
 
@@ -20,8 +22,10 @@ EDITS = {
 def test_nobody_is_refused_in_any_way(served: Lab, client: Host, way: Way) -> None:
     name = next(name for name, one in WAYS.items() if one is way)
     served.load_ruleset(*way.rulesets, edits=EDITS.get(name))
-    with start(served, way, "--dry-run") as daemon:
+    with start(served, way, "--dry-run", "--deny", DENIED4) as daemon:
         assert daemon.wait_for("dry-run ")
+        assert client.attempt(REAL4, source=DENIED4) is Attempt.CONNECTED
+        daemon.wait_for(rf"would-deny \[{DENIED4}\] server={REAL4} times=1$")
         for real, spammer in ((REAL4, SPAMMER4), (REAL6, SPAMMER6)):
             assert client.attempt(real, source=spammer) is Attempt.CONNECTED
             daemon.wait_for(rf"would-refuse \[{spammer}\] real={real} times=1$")
@@ -32,11 +36,12 @@ def test_nobody_is_refused_in_any_way(served: Lab, client: Host, way: Way) -> No
             assert client.attempt(real, source=sender) is Attempt.CONNECTED
             daemon.wait_for(rf"accepted \[{sender}\]")
         counters = daemon.counters()
-        assert (counters["real-refused"], counters["would-refuse"], counters["blocked"]) == (2, 2, 0)
+        assert (counters["real-refused"], counters["real-denied"]) == (2, 1)
+        assert (counters["would-refuse"], counters["blocked"]) == (3, 0)
         assert (counters["fake-new"], counters["real-first"]) == (2, 2)
         assert counters.get("verdict-drop", 0) == 0
-        assert counters.get("kernel-refused", 0) == (2 if name == "set" else 0)
-        assert not [line for line in daemon.messages() if line.startswith("refused ")]
+        assert counters.get("kernel-refused", 0) == (3 if name == "set" else 0)
+        assert not [line for line in daemon.messages() if line.startswith(("refused ", "denied "))]
         assert daemon.stop() == 0
 
 

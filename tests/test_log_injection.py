@@ -71,7 +71,7 @@ class Chain:
         events = decode(self._ring.drain(16))
         # A sink of its own: it says only once a minute that packets are malformed.
         hostlog = HostLog(self.log, self._writer.count_suppressed, Stress(self.log))
-        LogSink(self.log, hostlog, self._refused).handle(events)
+        LogSink(self.log, hostlog, (self._refused,)).handle(events)
         return len(events)
 
     def close(self) -> None:

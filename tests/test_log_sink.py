@@ -21,7 +21,7 @@ class Bench:
         self.suppressed = 0
         log = log_to(self.lines)
         self.sink = LogSink(
-            log, HostLog(log, self.count_suppressed, Stress(log), lambda: self.now), Refused(100, 1, Table(4)),
+            log, HostLog(log, self.count_suppressed, Stress(log), lambda: self.now), (Refused(100, 1, Table(4)),),
             lambda: self.now)
 
     def count_suppressed(self, lines: int) -> None:

@@ -94,8 +94,8 @@ class Daemon:
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
         hostlog = HostLog(log, writer.count_suppressed, self._stress, lines_per_s=settings.log_hosts)
         self._sinks: list[Sink] = [LogSink(
-            log, hostlog, self._backend.refused, lambda: self._backend.clock_us() / 1_000_000, self._backend.listed,
-            dry_run=settings.dry_run)]
+            log, hostlog, (self._backend.refused, self._backend.listed),
+            lambda: self._backend.clock_us() / 1_000_000, dry_run=settings.dry_run)]
         self._history = Hosts(self._backend.clock_us)
         self._trial = Trial(settings, whitelist, self._backend.refused, self._backend.contacts)
         self._sinks += [self._history, self._trial]

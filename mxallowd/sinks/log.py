@@ -20,14 +20,15 @@ class LogSink:
     """Writes events as lines of the log."""
 
     def __init__(
-        self, log: Log, hostlog: HostLog, memory: Memory, clock: Callable[[], float] = time.monotonic,
-        listed: Memory | None = None, *, dry_run: bool = False,
+        self, log: Log, hostlog: HostLog, memories: Sequence[Memory], clock: Callable[[], float] = time.monotonic, *,
+        dry_run: bool = False,
     ) -> None:
-        """`memory` is that of refused hosts, `listed` that of hosts which lists deny or allow."""
+        """`memories` are that of refused hosts and, where there is one, that of hosts which lists deny or allow."""
+        refused, *listed = memories
         self._log = log
         self._hostlog = hostlog
-        self._refusals = RefusalLines(hostlog, memory, clock, dry_run=dry_run)
-        self._listed = RefusalLines(hostlog, listed, clock, dry_run=dry_run) if listed is not None else None
+        self._refusals = RefusalLines(hostlog, refused, clock, dry_run=dry_run)
+        self._listed = RefusalLines(hostlog, listed[0], clock, dry_run=dry_run) if listed else None
         self._malformed: Summed[Event] = Summed(clock)
 
     def handle(self, events: Sequence[Event]) -> None:

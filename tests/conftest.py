@@ -60,33 +60,38 @@ def way(request: pytest.FixtureRequest) -> Way:
     return WAYS[request.param]
 
 
+DEFAULTS = {Path("/var/lib/mxallowd"): "0700", Path("/run/mxallowd"): "0755"}
+
+
 @pytest.fixture(scope="session")
-def default_state() -> Iterator[Path | None]:
-    """The default state directory as one of this process and its children alone: no test touches that of the system."""
-    place = Path("/var/lib/mxallowd")
+def default_places() -> Iterator[list[Path]]:
+    """The default directories of state and control, as this process's and its children's: no test uses the system's."""
     if os.geteuid() != 0 or sys.platform != "linux":
-        yield None
+        yield []
         return
-    made = not place.exists()
-    place.mkdir(exist_ok=True)
+    made = [place for place in DEFAULTS if not place.exists()]
+    for place in DEFAULTS:
+        place.mkdir(exist_ok=True)
     clone_newns = 0x00020000
     if ctypes.CDLL(None, use_errno=True).unshare(clone_newns):
         raise OSError(ctypes.get_errno(), "unshare")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", str(place)], check=True)
+    for place, mode in DEFAULTS.items():
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", str(place)], check=True)
     try:
-        yield place
+        yield list(DEFAULTS)
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-        if made:
+        for place in DEFAULTS:
+            subprocess.run(["umount", "-l", str(place)], check=True)
+        for place in made:
             with suppress(OSError):
                 place.rmdir()
 
 
 @pytest.fixture(autouse=True)
-def fresh_state(default_state: Path | None) -> None:
-    """No test finds the state of another one."""
-    if default_state is not None:
-        for file in default_state.iterdir():
+def fresh_places(default_places: list[Path]) -> None:
+    """No test finds the state or the socket of another one."""
+    for place in default_places:
+        for file in place.iterdir():
             file.unlink()
-        os.chown(default_state, 0, 0)
+        os.chown(place, 0, 0)

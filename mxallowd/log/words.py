@@ -76,8 +76,8 @@ LINES: tuple[Line, ...] = (
     Line("allowed [A] real= times=N seconds=S", INFO,
          "N further attempts of A to connect were accepted in the last S seconds, as above"),
     Line("would-deny [A] server= times=1", INFO,
-         "with `--dry-run`, in place of `denied`: the packet was let through. At the fake server A was not whitelisted, "
-         "as without it"),
+         "with `--dry-run`, in place of `denied`: the packet was let through. At the fake server A was not "
+         "whitelisted, as without it"),
     Line("would-deny [A] server= times=N seconds=S", INFO,
          "with `--dry-run`: N further attempts of A in the last S seconds, as above"),
     Line("would-refuse [A] real= times=1", INFO,

@@ -50,7 +50,7 @@ function _shtab_mxallowctl_using
   test "$_shtab_mxallowctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny explain doctor top export import reload log-level
+set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny explain doctor top forecast first-mx-only export import reload log-level
 set -g _shtab_mxallowctl_opts_with_value --config --format --interval --limit --network --note --origin --socket --time -c
 
 complete -c mxallowctl -e
@@ -128,6 +128,16 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using top' -l socket -xka "(__fish_
 complete -c mxallowctl -n '_shtab_mxallowctl_using top' -l json -d 'print the answer as JSON, with keys that stay'
 complete -c mxallowctl -n '_shtab_mxallowctl_using top' -l once -d 'print it once, rates over one interval, and end'
 complete -c mxallowctl -n '_shtab_mxallowctl_using top' -l interval -x -d 'between two looks (default: 2)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a forecast -d 'What became of the hosts that were refused, or would have been in a dry run.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using forecast' -s h -l help -d 'show this help message and exit'
+complete -c mxallowctl -n '_shtab_mxallowctl_using forecast' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using forecast' -l json -d 'print the answer as JSON, with keys that stay'
+complete -c mxallowctl -n '_shtab_mxallowctl_using forecast' -l limit -x -d 'hosts to name, 0 to 1000 (default: 20)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a first-mx-only -d 'Hosts that keep meeting the fake server and never come to the real one.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using first-mx-only' -s h -l help -d 'show this help message and exit'
+complete -c mxallowctl -n '_shtab_mxallowctl_using first-mx-only' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using first-mx-only' -l json -d 'print the answer as JSON, with keys that stay'
+complete -c mxallowctl -n '_shtab_mxallowctl_using first-mx-only' -l limit -x -d 'hosts to name, 0 to 1000 (default: 20)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a export -d 'Print entries and networks added by hand, one JSON object a line, for import.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using export' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using export' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'

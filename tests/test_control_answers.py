@@ -136,7 +136,7 @@ def test_the_level_of_the_log(lab: Lab) -> None:
     with serving(lab) as daemon:
         assert ask(daemon.control, "PUT", "/v1/log-level", {"level": "error"}) == (200, {"level": "error"})
         assert ask(daemon.control, "GET", "/v1/status")[1]["log_level"] == "error"
-        daemon.wait_for("log-level user=0 level=error")
+        daemon.wait_for("log-level user=0 set=error")
         assert ask(daemon.control, "PUT", "/v1/log-level", {"level": "info"})[0] == 200
         assert ask(daemon.control, "PUT", "/v1/log-level", {"level": ["info"]})[0] == 400
         assert ask(daemon.control, "GET", "/v1/log-level") == (200, {"level": "info"})

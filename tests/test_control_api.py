@@ -52,6 +52,9 @@ class _Anything:
     def __call__(self, *_: object, **__: object) -> Any:
         return self
 
+    def __iter__(self) -> Iterator[object]:
+        return iter(())
+
     @property
     def metrics(self) -> Metrics:
         """A part that is an answer itself."""

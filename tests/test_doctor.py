@@ -1,6 +1,7 @@
 """mxallowctl doctor: each finding is provoked in a real network, and its command mends it."""
 import ipaddress
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -148,7 +149,7 @@ def test_listeners_sets_and_state(scene: Scene) -> None:
                                "add rule inet mxallowd in tcp dport 25 log group 5"], check=True)
         assert scene.is_well("rule-present")
         # The state directory is gone.
-        scene.state.rmdir()
+        shutil.rmtree(scene.state)
         found = scene.worst("state")
         assert "No such file" in found["what"]
         scene.lab.gateway.run(["sh", "-ec", found["command"].partition(" && ")[0]], check=True)

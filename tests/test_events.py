@@ -22,7 +22,7 @@ def test_an_address_survives_both_ways(address: ipaddress.IPv4Address | ipaddres
 def test_numbers_of_kinds_are_those_of_the_ring() -> None:
     source = (Path(mxallowd.__file__).parent / "engine" / "_ring.pxd").read_text()
     block = source[source.index("cdef enum Kind:"):source.index("cdef struct Event")]
-    assert dict(re.findall(r"^ +([A-Z]+) = (\d+)", block, re.MULTILINE)) == {kind.name: str(kind) for kind in Kind}
+    assert dict(re.findall(r"^ +([A-Z_]+) = (\d+)", block, re.MULTILINE)) == {kind.name: str(kind) for kind in Kind}
 
 
 def test_decode() -> None:

@@ -247,5 +247,5 @@ def test_setup_creates_what_nft_reads(table: NftTable) -> None:
     run("delete set inet mx mx_used4\ndelete counter inet mx mx_refused")
     table.inspect()
     assert "mx_used4" in elements("mx_used4")
-    assert table.totals() == {"refused": 0, "accepted": 0}
+    assert table.totals() == {"refused": 0, "accepted": 0, "denied": 0}
     assert table.read()[0] == [Copied(FOUR, 3599, False, 0), Copied(SIX, None, False, 0)]

@@ -70,6 +70,12 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
         def readable(self) -> list[Path]:
             return [Path("/readable")]
 
+        def removable(self) -> list[Path]:
+            return [Path("/removable")]
+
+        def writable(self) -> list[int]:
+            return [17]
+
         async def run(self, ready: Callable[[], None]) -> int:
             made.step("run")
             ready()
@@ -84,7 +90,8 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
             raise StartError("give up is not possible")
         return ["it stays root"]
 
-    def enter(readable: list[Path]) -> list[str]:
+    def enter(readable: list[Path], removable: list[Path], *, writable: list[int]) -> list[str]:
+        assert (removable, writable) == ([Path("/removable")], [17])
         made.step("enter", Path("/readable") in readable)
         return ["no Landlock"]
 

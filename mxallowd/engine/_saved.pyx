@@ -155,7 +155,8 @@ cdef void sort_ranked(Ranked *ranked, Ranked *other, Py_ssize_t total) noexcept 
 
 
 cdef Py_ssize_t rank_all(
-        const Record *records, Py_ssize_t total, const uint8_t *replaced, uint64_t now_us, Ranked *ranked) noexcept nogil:
+        const Record *records, Py_ssize_t total, const uint8_t *replaced, uint64_t now_us,
+        Ranked *ranked) noexcept nogil:
     """Those that are listed; how many."""
     cdef Py_ssize_t i, taken = 0
     for i in range(total):

@@ -75,7 +75,7 @@ class Lists:
         places = places_of(self._settings)
         if len({path for path, _ in places}) > MAX_FILES:
             raise StartError(f"allow and deny name more than {MAX_FILES} files")
-        if self.own.path and not self.own.path.parent.is_dir():
+        if self.own.path and not _is_directory(self.own.path.parent):
             self.own.path = None
         try:
             self._files = {place: read(*place, as_we_are=True) for place in places}
@@ -225,6 +225,14 @@ class Lists:
                 return reason
             self._said_unkept = ""
             return ""
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # This user may not even look: nothing can be kept there.
+        return False
 
 
 def places_of(settings: Settings) -> list[Place]:

@@ -168,7 +168,7 @@ LINES: tuple[Line, ...] = (
     Line("network-added user=UID network=", INFO, "the same of a network"),
     Line("removed user=UID what= count=N", INFO,
          "the user with this id has removed an address, a network, or all; it was N entries and networks"),
-    Line("log-level user=UID level=", INFO, "the user with this id has changed the level of the log, until a reload"),
+    Line("log-level user=UID set=", INFO, "the user with this id has changed the level of the log, until a reload"),
     Line("imported user=UID entered= known= networks= left-out= rejected=", INFO,
          "the user with this id has imported entries and networks: of the entries, some were `known`, some found no "
          "room, and some are no addresses of hosts"),

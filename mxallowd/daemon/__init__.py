@@ -106,7 +106,8 @@ class Daemon:
         for mirror in self._mirrors:
             self._stress.watch("kernel-table-dirty", mirror.fill)
         self._network_sets = [
-            Networks(target, lambda: disjoint_of(self._lists.composition.networks), log, settings)
+            Networks(
+                target, lambda: disjoint_of(self._lists.composition.networks, dry_run=settings.dry_run), log, settings)
             for target in kernel.create_networks(settings)]
         for networks in self._network_sets:
             self._lists.follow(networks.changed)

@@ -122,7 +122,8 @@ class Host:
         with self.socket(_family(address), socket.SOCK_STREAM) as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.bind((address, port))
-            server.listen(1024)
+            # All that a test connects while this process does not get to accept: a full queue would lose SYNs.
+            server.listen(4096)
             thread = threading.Thread(target=_accept_until_closed, args=(server,), daemon=True)
             thread.start()
             try:

@@ -14,7 +14,7 @@ from mxallowd.engine._packet cimport BATCH, Packet
 from mxallowd.engine._refused cimport Refused, RefusedShard
 from mxallowd.engine._ring cimport Ring, RingState
 from mxallowd.engine._shard cimport Lookups, Shard
-from mxallowd.engine._table cimport Table
+from mxallowd.engine._table cimport Leniency, Table
 
 # What the decision came to, and the name of its counter.
 cdef enum Outcome:
@@ -64,8 +64,7 @@ cdef struct Path:               # all that one queue thread needs
     bint tells_evicted          # set before the thread starts
     bint foresees               # a question, not a packet (_foresight.pxd): entries of other shards stay as they are
     RingState *ring
-    uint64_t lenient_until_us   # until then nobody is refused: contacts may have passed unseen
-    uint32_t refuses_nobody     # set by the main thread while hosts from before the start are being entered
+    Leniency *leniency          # of the table: when nobody is refused
     RefusedShard *refused       # where this thread notes refused hosts; NULL: each refusal is an event
     RefusedShard *listed        # the same of hosts that lists deny or allow; NULL: each packet of them is an event
     RefusedShard *contacts      # where it notes contacts of hosts that stay away from the real servers; NULL: nowhere

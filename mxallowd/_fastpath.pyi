@@ -54,13 +54,6 @@ class Fastpath:
         """
     def publish(self, rules: Rules) -> None:
         """Let `rules` hold from the next batch on. Main thread only."""
-    def be_lenient(self, until_us: int) -> None:
-        """Refuse nobody until then, as a queue thread does by itself after packets were lost.
-
-        Raises RuntimeError while a queue thread has this path.
-        """
-    def refuse_nobody(self, nobody: bool) -> None:
-        """From now on, or no longer. The main thread may say so whoever has this path."""
     def decide(self, packets: Iterable[bytes], now_us: int) -> bytes:
         """The outcomes, a byte each, of IP packets that arrived in this order at `now_us`.
 

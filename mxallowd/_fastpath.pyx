@@ -17,9 +17,9 @@ from mxallowd.engine._shard cimport (
     LATEST_US, LIVE, PROVEN, TOUCHED, USED, Entry, Lookups, Shard, is_full, shard_expire, shard_find, shard_hash_all,
     shard_insert, shard_locate_all, shard_look_elsewhere, shard_mark, shard_prefetch_all, shard_renew, shard_touch,
     until_of)
-from mxallowd.engine._table cimport Table
+from mxallowd.engine._table cimport Table, is_lenient
 from mxallowd.engine.c_atomic cimport (
-    ACQUIRE, RELAXED, RELEASE, count_up, load32, load64, load_ptr, store32, store_ptr)
+    ACQUIRE, RELAXED, RELEASE, count_up, load64, load_ptr, store_ptr)
 
 # What `renew` of the settings comes to.
 RENEW = {"never": 0, "contact": BY_CONTACT, "use": BY_USE, "both": BY_CONTACT | BY_USE}
@@ -215,7 +215,7 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept no
     # Programs of this host; from outside the kernel drops such sources ("martian", RFC 1812, 5.3.7).
     if is_loopback(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
         return OTHER
-    if packet.now_us < path.lenient_until_us or load32(&path.refuses_nobody, RELAXED):
+    if is_lenient(path.leniency, packet.now_us):
         return REAL_UNTOLD
     if path.refused == NULL:
         report(path, REFUSED, False, packet, at, 0)
@@ -458,6 +458,7 @@ cdef class Fastpath:
         self.ring = ring
         self.path.shards = table.shards
         self.path.shard_count = table.shard_count
+        self.path.leniency = table.leniency
         self.path.own = shard
         self.path.queue = queue
         self.path.ring = &ring.state
@@ -495,14 +496,6 @@ cdef class Fastpath:
             for i in range(count):
                 PyBytes_AS_STRING(outcomes)[first + i] = <char> batch[i].outcome
         return outcomes
-
-    def be_lenient(self, until_us):
-        if self.owned_by_thread:
-            raise RuntimeError("a queue thread decides here")
-        self.path.lenient_until_us = until_us
-
-    def refuse_nobody(self, nobody):
-        store32(&self.path.refuses_nobody, 1 if nobody else 0, RELAXED)
 
     def counters(self):
         return {name: load64(&self.path.outcomes[i], RELAXED) for i, name in enumerate(OUTCOME_NAMES)}

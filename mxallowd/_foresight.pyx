@@ -43,6 +43,7 @@ cdef class Foresight:
         self.path.shards = self.shards
         self.path.shard_count = self.own + 1
         self.path.own = self.own
+        self.path.leniency = asked.path.leniency
         self.path.ring = &self.ring.state
         self.path.foresees = True
 
@@ -66,7 +67,6 @@ cdef class Foresight:
             self.shards[i].number_mask = theirs.number_mask
             self.shards[i].size = load64(&theirs.size, RELAXED)
         self.path.rules = self.asked.path.rules
-        self.path.lenient_until_us = load64(&self.asked.path.lenient_until_us, RELAXED)
         return 0
 
     def foresee(self, source, destination, now_us):

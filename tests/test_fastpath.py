@@ -204,11 +204,29 @@ def test_who_meets_the_fake_again_in_a_full_table_is_the_youngest(pair: Pair) ->
 
 def test_nobody_is_refused_while_contacts_may_pass_unseen(pair: Pair) -> None:
     path = pair.paths[0]
-    path.be_lenient(10)
+    pair.table.be_lenient(10)
     packets = [syn(HOST, REAL[0]), syn(OTHER, FAKE[0]), syn(OTHER, REAL[0])]
     assert [OUTCOME_NAMES[number] for number in path.decide(packets, 9)] == ["real-untold", "fake-new", "real-first"]
     # It is let in, and no more: who did not meet the fake server is not listed.
     assert [OUTCOME_NAMES[number] for number in path.decide(packets[:1], 10)] == ["real-refused"]
+
+
+def test_leniency_holds_for_all_threads_and_only_grows() -> None:
+    pair = Pair(8, 2)
+
+    def met(now_us: int) -> list[str]:
+        return [OUTCOME_NAMES[path.decide([syn(HOST, REAL[0])], now_us)[0]] for path in pair.paths]
+
+    pair.table.be_lenient(10)
+    pair.table.be_lenient(5)
+    assert met(9) == ["real-untold"] * 2
+    pair.table.refuse_nobody(True)
+    assert met(10) == ["real-untold"] * 2
+    # Packets were lost while hosts were being entered.
+    pair.table.be_lenient(20)
+    pair.table.refuse_nobody(False)
+    assert met(19) == ["real-untold"] * 2
+    assert met(20) == ["real-refused"] * 2
 
 
 # ---- rules

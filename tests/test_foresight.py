@@ -36,7 +36,7 @@ def test_foreseen_is_decided(
 
 def test_leniency_is_foreseen() -> None:
     pair = Pair(4)
-    pair.paths[0].be_lenient(10)
+    pair.table.be_lenient(10)
     one = Foresight(pair.paths[0])
     assert one.foresee(HOSTS[0], REAL[0], 9) == "real-untold"
     assert one.foresee(HOSTS[0], REAL[0], 10) == "real-refused"

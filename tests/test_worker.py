@@ -1,4 +1,5 @@
 """The queue thread at a socket of ours in the place of the kernel's: what it makes of answers and of failing sends."""
+import contextlib
 import errno
 import socket
 import struct
@@ -30,13 +31,13 @@ def answer(error: int) -> bytes:
 class Kernel:
     """Our end of the socket, and the thread at the other one."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Table | None = None, shard: int = 0, *, passes: bool = False) -> None:
         self.end, self.other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.end.settimeout(5)
         self.ring = Ring(64, -1)
-        self.table = Table(5000, 2, main=1000)
-        path = Fastpath(self.table, self.ring, Rules(FAKE, REAL, 60))
-        self.thread = QueueThread(self.other.fileno(), 7, path, b"bypass")
+        self.table = Table(5000, 2, main=1000) if table is None else table
+        path = Fastpath(self.table, self.ring, Rules(FAKE, REAL, 60), shard=shard)
+        self.thread = QueueThread(self.other.fileno(), 7 + shard, path, b"bypass", passes=passes)
 
     def until(self, **expected: int) -> None:
         """Wait until the thread has counted so."""
@@ -63,15 +64,23 @@ def idle() -> Iterator[Kernel]:
     made.other.close()
 
 
+@contextlib.contextmanager
+def serving(made: Kernel) -> Iterator[Kernel]:
+    """Its thread serves."""
+    with made.end, made.other:
+        made.thread.start()
+        yield made
+        if not made.thread.ended:
+            made.thread.request_stop()
+            made.end.send(answer(0))
+            made.until_gone()
+
+
 @pytest.fixture
 def kernel(idle: Kernel) -> Iterator[Kernel]:
     """The thread serves."""
-    idle.thread.start()
-    yield idle
-    if not idle.thread.ended:
-        idle.thread.request_stop()
-        idle.end.send(answer(0))
-        idle.until_gone()
+    with serving(idle):
+        yield idle
 
 
 def test_answers_are_counted_and_end_nothing(kernel: Kernel) -> None:
@@ -88,6 +97,21 @@ def test_a_gap_in_the_numbers_is_what_the_kernel_decided(kernel: Kernel) -> None
         kernel.end.send(packet(number, syn(HOSTS[0], FAKE[0])))
     # 12 to 14 are missing; 15 again and 3 are a queue bound anew.
     kernel.until(received=6, queue_full=3)
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_what_one_queue_lost_makes_all_queues_lenient(*, passes: bool) -> None:
+    """A host's SYN to the fake server, and that to the real one, may go to different queues."""
+    table = Table(5000, 2)
+    with contextlib.ExitStack() as stack:
+        one, other = (stack.enter_context(serving(Kernel(table, shard, passes=passes))) for shard in (0, 1))
+        other.end.send(packet(1, syn(HOSTS[0], REAL[0])))
+        other.until(verdict_drop=1)
+        for number in (1, 3):
+            one.end.send(packet(number, syn(HOSTS[1], FAKE[0])))
+        one.until(queue_full=1, received=2)
+        other.end.send(packet(2, syn(HOSTS[0], REAL[0])))
+        other.until(received=2, verdict_drop=1 if passes else 2)
 
 
 def test_a_packet_without_an_id_gets_no_verdict(kernel: Kernel) -> None:

@@ -22,6 +22,7 @@ from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._records cimport Record, Restored, restore_records
 from mxallowd.engine._ring cimport STOPPED, SWEPT, Event, ring_claim, ring_publish, ring_wake
 from mxallowd.engine._shard cimport Shard, shard_sweep
+from mxallowd.engine._table cimport lenient_until
 from mxallowd.watchdog._watch cimport Heartbeats
 from mxallowd.engine.c_atomic cimport (
     ACQ_REL, ACQUIRE, RELAXED, RELEASE, count_up, exchange32, fetch_or32, load32, load64, store32, store64)
@@ -92,14 +93,14 @@ cdef inline void note_number(Worker *worker, uint32_t id, uint64_t now_us) noexc
     """The kernel numbers what it sends; what had no room in our socket leaves a gap, whatever became of it.
 
     If the kernel lets such packets pass, a contact with the fake server may be among them that nobody has seen. Its
-    host comes to the real server at once, and must get in.
+    host comes to the real server at once, by any of our queues, and must get in.
     """
     if worker.counting and id != worker.last_id + 1:
         # A number from before is a message twice, or a queue bound anew: nothing is missing.
         if <int32_t> (id - worker.last_id) > 0:
             count_up(&worker.traffic.queue_full, id - worker.last_id - 1)
             if worker.passes:
-                worker.path.lenient_until_us = now_us + LENIENT_US
+                lenient_until(worker.path.leniency, now_us + LENIENT_US)
     worker.counting = True
     worker.last_id = id
 

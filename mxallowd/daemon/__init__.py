@@ -186,8 +186,8 @@ class Daemon:
             exporter.open()
         if self._state:
             self._shares = share(self._backend, self._state.take_records())
-        for fastpath in self._backend.fastpaths if any(self._shares.parts) else ():
-            fastpath.refuse_nobody(True)
+        if any(self._shares.parts):
+            self._backend.table.refuse_nobody(True)
 
     def _open_control(self) -> None:
         account = privileges.account_of(self._reloading.settings.user)
@@ -273,8 +273,7 @@ class Daemon:
         except Exception as error:  # noqa: BLE001  # mail goes on without what was saved
             defect(error)
         finally:
-            for fastpath in self._backend.fastpaths:
-                fastpath.refuse_nobody(False)
+            self._backend.table.refuse_nobody(False)
 
     async def _abandon(self) -> None:
         """A start that failed half way leaves nothing behind: threads end, what waits is answered, queues go."""

@@ -79,6 +79,13 @@ class Table:
         """
     def sample(self, now_us: int, count: int) -> dict[bytes, tuple[int, bool]]:
         """Some listed hosts, about `count`, the newest and others at random: until when, and whether used."""
+    def be_lenient(self, until_us: int) -> None:
+        """All threads refuse nobody until then, as after packets were lost; never sooner than was said before.
+
+        Any thread.
+        """
+    def refuse_nobody(self, nobody: bool) -> None:
+        """All threads refuse nobody from now on, or no longer. Main thread only."""
     def free(self, shard: int) -> int:
         """Entries that the shard can take without giving any away. Raises IndexError."""
     def sweep_main(self, now_us: int) -> None:

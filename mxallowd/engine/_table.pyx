@@ -5,6 +5,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from posix.stdlib cimport posix_memalign
 from libc.string cimport memcpy, memset
 
 from mxallowd.engine._address cimport Address
@@ -14,7 +15,7 @@ from mxallowd.engine._shard cimport (
     KINDS_OF_ORIGIN, PROVEN, USED, Entry, Line, Shard, entry_read, flags_of, is_full, map_shard, origin_of, shard_add,
     shard_end, shard_expire, shard_find, shard_has_room, shard_hash, shard_mark, shard_renew, shard_sweep, unmap_shard,
     until_of)
-from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32, load64
+from mxallowd.engine.c_atomic cimport RELAXED, count_up, exchange_if64, load32, load64, store64
 
 cdef extern from "<stdlib.h>" nogil:
     long random()
@@ -53,6 +54,13 @@ cdef Address host_address(bytes host) except *:
     return address
 
 
+cdef void lenient_until(Leniency *leniency, uint64_t until_us) noexcept nogil:
+    cdef uint64_t before = load64(&leniency.until_us, RELAXED)
+    # What another thread has set meanwhile is looked at again; it only ever grows, so there is an end to it.
+    while before < until_us and not exchange_if64(&leniency.until_us, &before, until_us, False, RELAXED, RELAXED):
+        pass
+
+
 @cython.final
 cdef class Table:
     def __cinit__(self, max_entries, shards=1, key=None, *, main=0, collide=False):
@@ -73,6 +81,10 @@ cdef class Table:
         self.shards = <Shard *> calloc(len(capacities), sizeof(Shard))
         if not self.shards:
             raise MemoryError()
+        if posix_memalign(<void **> &self.leniency, sizeof(Leniency), sizeof(Leniency)):
+            self.leniency = NULL
+            raise MemoryError()
+        memset(self.leniency, 0, sizeof(Leniency))
         self.shard_count = len(capacities)
         self.max_entries = max_entries
         self.main = shards if main else -1
@@ -85,6 +97,7 @@ cdef class Table:
             for i in range(self.shard_count):
                 unmap_shard(&self.shards[i])
             free(self.shards)
+        free(self.leniency)
 
     def __len__(self):
         cdef int i
@@ -232,6 +245,12 @@ cdef class Table:
                 most -= 1
             number = load32(&shard.entries[number].older, RELAXED)
         return 0
+
+    def be_lenient(self, until_us):
+        lenient_until(self.leniency, until_us)
+
+    def refuse_nobody(self, nobody):
+        store64(&self.leniency.always, 1 if nobody else 0, RELAXED)
 
     def free(self, shard):
         cdef Shard *own = self.shard_at(shard)

@@ -2,10 +2,12 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
+from tests.control_client import ask
 from tests.daemon_process import DaemonProcess, serving
 from tests.test_list_files import old
 
@@ -52,6 +54,69 @@ def test_lists_decide(guarded: Lab, client: Host, lists: tuple[Path, Path]) -> N
         assert client.attempt(REAL4, source=STRANGER) is Attempt.CONNECTED
         assert client.attempt(REAL4, source=BANK) is Attempt.DROPPED
         assert client.attempt(REAL4, source=SPAMMER) is Attempt.DROPPED
+        assert daemon.stop() == 0
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory of root that everybody may read: no mode is what forbids anything."""
+    with TemporaryDirectory(prefix="mx", dir="/tmp") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+def test_files_that_are_new_replaced_or_linked(guarded: Lab, client: Host, place: Path) -> None:
+    """In the sandbox, as a user without rights: what the configuration names by now is read, and own.list is kept."""
+    for name, text in (("bank", BANK), ("spammer", SPAMMER), ("stranger", STRANGER)):
+        (place / f"{name}.list").write_text(f"{text}\n", encoding="ascii")
+        old(place / f"{name}.list")
+    link, state = place / "link.list", place / "state"
+    link.symlink_to(place / "bank.list")
+    config = place / "mxallowd.conf"
+
+    def configured(text: str) -> None:
+        config.write_text(text, encoding="ascii")
+        old(config)
+
+    configured(f"allow {link}\n")
+    words = ["-c", str(config), "-f", FAKE4, "-r", REAL4, "-n", "23", "-b", "--user", "nobody", "--state-dir",
+             str(state)]
+    with DaemonProcess(guarded.gateway, words) as daemon:
+        daemon.wait_for("start ")
+        assert client.attempt(REAL4, source=BANK) is Attempt.CONNECTED
+        # The link leads elsewhere, and two files are new; of them one cannot be read by this user.
+        (place / "link.new").symlink_to(place / "spammer.list")
+        (place / "link.new").rename(link)
+        (place / "closed.list").write_text(f"{BANK}\n", encoding="ascii")
+        old(place / "closed.list").chmod(0o600)
+        configured(f"allow {link}\nallow {place / 'closed.list'}\ndeny {place / 'stranger.list'}\n")
+        status, answer = ask(daemon.control, "POST", "/v1/reload")
+        assert (status, answer["restart_needed"]) == (200, [])
+        daemon.wait_for("lists allowed=1 denied=1")
+        daemon.wait_for(f"list-failed where={place / 'closed.list'} reason=.cannot be read: Permission denied")
+        assert client.attempt(REAL4, source=SPAMMER) is Attempt.CONNECTED
+        assert client.attempt(FAKE4, source=STRANGER) is Attempt.REFUSED
+        assert client.attempt(REAL4, source=STRANGER) is Attempt.DROPPED
+        assert daemon.counters()["fake-denied"] == 1
+        # A new file takes its place, by rename.
+        (place / "new.list").write_text("2001:db8::/32\n", encoding="ascii")
+        old(place / "new.list").rename(place / "stranger.list")
+        for method, verdict, network in (
+                ("POST", "allow", f"{BANK}/32"), ("POST", "deny", f"{SPAMMER}/32"), ("POST", "deny", "192.0.2.9/32"),
+                ("DELETE", "deny", "192.0.2.9/32")):
+            status, answer = ask(daemon.control, method, f"/v1/lists/{verdict}", {"network": network})
+            assert (status, answer.get("kept", True)) == (200, True), answer
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for("lists allowed=2 denied=2")
+        assert client.attempt(REAL4, source=BANK) is Attempt.CONNECTED
+        assert daemon.stop() == 0
+    with DaemonProcess(guarded.gateway, words) as daemon:
+        daemon.wait_for("start ")
+        assert client.attempt(REAL4, source=BANK) is Attempt.CONNECTED
+        assert client.attempt(FAKE4, source=SPAMMER) is Attempt.REFUSED
+        assert client.attempt(REAL4, source=SPAMMER) is Attempt.DROPPED
+        assert [match["network"] for match in ask(daemon.control, "GET", "/v1/lists")[1]["by_hand"]] == [
+            f"{BANK}/32", f"{SPAMMER}/32"]
         assert daemon.stop() == 0
 
 

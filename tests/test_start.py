@@ -96,7 +96,9 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
         return ["no Landlock"]
 
     class Broker:
-        def __init__(self, user: str | None, opened: list[Path], removed: list[Path], connected: str) -> None:
+        def __init__(
+            self, _: object, user: str | None, opened: list[Path], removed: list[Path], connected: str,
+        ) -> None:
             made.removed = removed
             assert (opened[1:], connected) == ([Path("/etc/resolv.conf")], "/dev/log")
 

@@ -31,7 +31,7 @@ from mxallowd.process import broker, privileges, sandbox
 
 user, other, listening, place, file = sys.argv[1], int(sys.argv[2]), *sys.argv[3:6]
 inherited = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-asked = broker.Broker(user, [Path(file)], [Path(place, "removed")], listening)
+asked = broker.Broker(("mxallowd.lists.broker", file), user, [Path(file)], [Path(place, "removed")], listening)
 asked.start()
 sandbox.load()
 privileges.give_up(user)
@@ -89,6 +89,7 @@ tried = {
     "vsock": errno_of(lambda: socket.socket(socket.AF_VSOCK)),
     "alg": errno_of(lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)),
     "open by the broker what was not named": errno_of(lambda: broker.open_file(Path("/etc/shadow"))),
+    "open by the broker what others named": errno_of(lambda: broker.open_file(Path("/etc/passwd"))),
 }
 able = {
     "read passwd": errno_of(lambda: open("/etc/passwd").close()),
@@ -128,6 +129,8 @@ def id_of(user: str) -> int:
 def test_what_a_process_that_was_taken_over_can_do(place: Path, user: str) -> None:
     """The file lies beside what was named, and its link leads where no rule of the sandbox does."""
     (place / "conf").symlink_to(place / "file")
+    # It names what may be read then; but who is not root may write it.
+    (place / "file").write_text("allow /etc/passwd\nallow /etc/shadow\n", encoding="ascii")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening, subprocess.Popen(
             ["/bin/sleep", "60"], user=id_of(user), group=id_of(user)) as other:
         try:

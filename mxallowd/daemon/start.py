@@ -178,7 +178,8 @@ class _Process:
         if self._settings.no_sandbox:
             return None
         self._broker = Broker(
-            self._settings.user, [self._settings.config, RESOLV_CONF, *list_files(self._settings)],
+            ("mxallowd.lists.broker", str(self._settings.config)), self._settings.user,
+            [self._settings.config, RESOLV_CONF, *list_files(self._settings)],
             self._pid_file.removable() if self._pid_file else [], SYSLOG_SOCKET)
         self._broker.start()
         if self._pid_file:

@@ -31,7 +31,7 @@ from mxallowd.process.threads import Thread
 from mxallowd.settings import Settings
 
 MAX_FILES = 100  # the broker of the sandbox knows at most 255 paths
-WRITE_TIMEOUT_S = 2.0
+TOO_MANY_FILES = f"name more than {MAX_FILES} files"
 
 Result = TypeVar("Result")
 Place = tuple[Path, str]  # a file and the list that it is of
@@ -74,7 +74,7 @@ class Lists:
         """Read everything and let it hold, before the daemon serves. Raises StartError."""
         places = places_of(self._settings)
         if len({path for path, _ in places}) > MAX_FILES:
-            raise StartError(f"allow and deny name more than {MAX_FILES} files")
+            raise StartError(f"allow and deny {TOO_MANY_FILES}")
         if self.own.path and not _is_directory(self.own.path.parent):
             self.own.path = None
         try:
@@ -178,6 +178,9 @@ class Lists:
             # A SIGHUP from here on may be about what is being read.
             self._asked = False
             places = places_of(self._settings)
+            if len({path for path, _ in places}) > MAX_FILES:
+                self._log.error("list-failed", where="allow and deny", reason=TOO_MANY_FILES)
+                return
             read_now = await beside(lambda: _read_all(places))
             files: dict[Place, Source] = {}
             self.faults = {}

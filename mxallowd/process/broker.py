@@ -3,14 +3,16 @@
 The daemon's sandbox lets it open neither a file of /etc by its name nor a UNIX socket: a rule of Landlock for a
 directory would hold for all that is below it, and the files that SIGHUP reads again may be replaced, or be links to any
 place. So the daemon asks this process, which has the rights of the daemon's user and no capability, hands over
-descriptors, and takes nothing but a number: of a file that may be opened or removed, or of syslog. Both were said at
-its start, and a link is followed anew at each opening.
+descriptors, and takes a number: of a file that may be opened or removed, or of syslog. Both were said at its start, and
+a link is followed anew at each opening. A path is taken for one purpose: to open a file that the configuration names by
+now, which the broker reads itself (lists/broker.py, which runs this).
 
-    mxallowd.process.broker USER CHANNEL... - VERB:PATH...
+    mxallowd.lists.broker CONFIG USER CHANNEL... - VERB:PATH...
 
 USER is what --user says, or empty; CHANNEL are descriptors of sockets (SOCK_SEQPACKET), one for each process that asks;
 VERB is `open`, `remove` or `connect`. A request has two bytes, a running number and the place of the path among those
-words; the answer has that number, errno, and the descriptor if errno is 0. It ends when every channel is closed.
+words, or NAMED and the path; the answer has that number, errno, and the descriptor if errno is 0. It ends when every
+channel is closed.
 
 Which way it fails: if it has ended or does not answer, what asks gets an OSError, and the daemon says so.
 """
@@ -21,9 +23,8 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from mxallowd.errors import StartError
@@ -34,6 +35,8 @@ from mxallowd.process.child import command
 TIMEOUT_S = 1.0
 END_S = 2.0
 OPEN, REMOVE, CONNECT = "open", "remove", "connect"
+NAMED = 255  # a place that no word has
+LONGEST_PATH = 4096  # PATH_MAX of linux/limits.h
 GONE = "the broker of the sandbox has ended; restart mxallowd"
 _ANSWER = struct.Struct("=Bi")
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -56,11 +59,17 @@ class Channel:
 
     def ask(self, verb: str, path: str) -> int:
         """Have it done; the descriptor, -1 where there is none. Raises OSError."""
-        place = self._words.index(f"{verb}:{path}")
+        return self._ask(bytes((self._words.index(f"{verb}:{path}"),)))
+
+    def open_named(self, path: str) -> int:
+        """A descriptor to read a file that the configuration names by now. Raises OSError."""
+        return self._ask(bytes((NAMED,)) + os.fsencode(path))
+
+    def _ask(self, request: bytes) -> int:
         with self._lock:
             self._number = (self._number + 1) % 256
             try:
-                self._socket.send(bytes((self._number, place)))
+                self._socket.send(bytes((self._number,)) + request)
                 while True:
                     data, descriptors, _, _ = socket.recv_fds(self._socket, _ANSWER.size, 1, socket.MSG_CMSG_CLOEXEC)
                     if len(data) < _ANSWER.size:
@@ -102,9 +111,11 @@ def guards_channel() -> int:
 
 def open_file(path: Path) -> int:
     """A descriptor to read that file. Raises OSError."""
-    if _channel is not None and _channel.knows(OPEN, str(path)):
+    if _channel is None:
+        return os.open(path, _OPEN_FLAGS)
+    if _channel.knows(OPEN, str(path)):
         return _channel.ask(OPEN, str(path))
-    return os.open(path, _OPEN_FLAGS)
+    return _channel.open_named(str(path))
 
 
 def remove(path: Path) -> None:
@@ -145,8 +156,11 @@ def _connected(path: str) -> socket.socket:
 class Broker:
     """The process, from the daemon's side."""
 
-    def __init__(self, user: str | None, opened: Iterable[Path], removed: Iterable[Path], connected: str) -> None:
-        self._user = user or ""
+    def __init__(
+        self, program: Sequence[str], user: str | None, opened: Iterable[Path], removed: Iterable[Path], connected: str,
+    ) -> None:
+        """`program` is the module that runs it, and what that takes first."""
+        self._program = [*program, user or ""]
         # The first one is the guard's as well.
         self.words = [f"{CONNECT}:{connected}", *dict.fromkeys(f"{OPEN}:{path}" for path in opened),
                       *(f"{REMOVE}:{path}" for path in removed)]
@@ -162,7 +176,7 @@ class Broker:
             with theirs, theirs_too:
                 channels = (theirs.fileno(), theirs_too.fileno())
                 self._process = subprocess.Popen(
-                    command("mxallowd.process.broker", self._user, *map(str, channels), "-", *self.words),
+                    command(*self._program, *map(str, channels), "-", *self.words),
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=channels,
                     process_group=0)
         except OSError as error:
@@ -196,15 +210,15 @@ class Broker:
         self._process = None
 
 
-def serve(channels: Sequence[socket.socket], words: Sequence[str]) -> None:
+def serve(channels: Sequence[socket.socket], words: Sequence[str], named: Callable[[], Collection[str]]) -> None:
     """Answer until every channel is closed."""
     waiting = {channel.fileno(): channel for channel in channels}
     while waiting:
         for descriptor in select.select(list(waiting), [], [])[0]:
             try:
-                request = waiting[descriptor].recv(2)
-                if len(request) == 2:
-                    _answer(waiting[descriptor], words, *request)
+                request = waiting[descriptor].recv(2 + LONGEST_PATH)
+                if len(request) >= 2:
+                    _answer(waiting[descriptor], request[0], _word(request[1:], words, named))
                     continue
             except OSError:
                 # It has gone in the middle of it.
@@ -212,8 +226,16 @@ def serve(channels: Sequence[socket.socket], words: Sequence[str]) -> None:
             waiting.pop(descriptor).close()
 
 
-def _answer(channel: socket.socket, words: Sequence[str], number: int, place: int) -> None:
-    verb, _, path = words[place].partition(":") if place < len(words) else ("", "", "")
+def _word(request: bytes, words: Sequence[str], named: Callable[[], Collection[str]]) -> str:
+    """What is asked for, as one of the words; empty: that may not be."""
+    if request[0] == NAMED:
+        path = os.fsdecode(request[1:])
+        return f"{OPEN}:{path}" if path in named() else ""
+    return words[request[0]] if request[0] < len(words) and len(request) == 1 else ""
+
+
+def _answer(channel: socket.socket, number: int, word: str) -> None:
+    verb, _, path = word.partition(":")
     descriptor, fault = -1, 0
     try:
         if verb == OPEN:
@@ -223,7 +245,7 @@ def _answer(channel: socket.socket, words: Sequence[str], number: int, place: in
         elif verb == CONNECT:
             descriptor = _connected(path).detach()
         else:
-            fault = errno.EINVAL
+            fault = errno.EPERM
     except OSError as error:
         fault = error.errno or errno.EIO
     try:
@@ -236,8 +258,8 @@ def _answer(channel: socket.socket, words: Sequence[str], number: int, place: in
             os.close(descriptor)
 
 
-def main(words: list[str]) -> int:
-    """Run as the broker."""
+def run(words: list[str], named: Callable[[], Collection[str]]) -> int:
+    """Run as the broker. `named` are the paths that may be opened besides, at this moment."""
     user, *rest = words
     border = rest.index("-")
     channels, words = rest[:border], rest[border + 1 :]
@@ -248,9 +270,5 @@ def main(words: list[str]) -> int:
     privileges.give_up(user or None, keep=())
     removed = [Path(word.partition(":")[2]).parent for word in words if word.startswith(f"{REMOVE}:")]
     sandbox.enter([Path("/")], removed, alone=True)
-    serve([socket.socket(fileno=int(channel)) for channel in channels], words)
+    serve([socket.socket(fileno=int(channel)) for channel in channels], words, named)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ from mxallowd.engine._address cimport Address, is_host, is_loopback
 from mxallowd.engine._headers cimport PARSE_NO_SYN, PARSE_OK, parse_packets, source_port
 from mxallowd.engine._networks cimport DENIED, UNLISTED, Networks, networks_look_up_all
 from mxallowd.engine._packet cimport Packet
-from mxallowd.engine._refused cimport MOST_SERVERS, Refused, refused_note, refused_prefetch
+from mxallowd.engine._refused cimport MOST_SERVERS, Refused, RefusedShard, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
     ACCEPTED, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, REFUSED, RENEWED, WHITELISTED, Event, Ring,
     ring_claim_below, ring_limit, ring_limit_refused, ring_publish)
@@ -312,6 +312,8 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     cdef Shard *own = &path.shards[path.own]
     cdef bint alone = True
     cdef uint64_t outcomes[<int> OUTCOMES]
+    # Where a refusal is noted, and who is listed.
+    cdef const RefusedShard *noting[2]
     cdef Outcome outcome
     cdef int i
     if count == 0:
@@ -339,11 +341,13 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
             if i != path.own:
                 shard_look_elsewhere(&path.shards[i], &path.lookups, count)
 
+    noting[0] = path.refused
+    noting[1] = path.refused if path.listed == NULL else path.listed
     if path.refused != NULL:
         for i in range(count):
             # Of the others the first set, which is in the cache by then: no branch that is predicted wrong.
-            refused_prefetch(path.refused, path.lookups.hash[i] * <uint64_t> (
-                (path.roles[i] & ROLE == REAL) & (path.lookups.number[i] == 0)))
+            refused_prefetch(noting[path.listings[i] != UNLISTED], path.lookups.hash[i] * <uint64_t> (
+                (path.roles[i] & ROLE == REAL) & ((path.lookups.number[i] == 0) | (path.listings[i] == DENIED))))
 
     memset(outcomes, 0, sizeof(outcomes))
     memset(path.added, 0, sizeof(path.added))

@@ -10,11 +10,15 @@ from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine.c_atomic cimport prefetch
 
 cdef enum:
-    INDEX_BITS = 18
-    BUCKETS = 1 << INDEX_BITS
-    SHIFT4 = 32 - INDEX_BITS
+    # More of them for IPv4 were slower: sources that no list knows are spread over its whole index.
+    BITS4 = 18
+    BITS6 = 20
+    BUCKETS4 = 1 << BITS4
+    BUCKETS6 = 1 << BITS6
+    SHIFT4 = 32 - BITS4
     # Global unicast addresses have the same three bits in front (RFC 4291, 2.4): 2000::/3.
-    SHIFT6 = 64 - 3 - INDEX_BITS
+    SHIFT6 = 64 - 3 - BITS6
+    NUMBER = (1 << SAID_SHIFT) - 1
     DEEPEST = 130               # networks that hold one another: one of each length, and what is below them
 
 RECORD_SIZE = sizeof(Record)
@@ -80,9 +84,13 @@ cdef inline uint32_t four_of(const Address *address) noexcept nogil:
 cdef inline uint32_t bucket6(uint64_t high) noexcept nogil:
     cdef uint64_t bits = high >> SHIFT6
     # What is outside of 2000::/3 is searched with the first or the last bucket.
-    bits = bits if bits > <uint64_t> BUCKETS else <uint64_t> BUCKETS
-    bits = bits if bits < <uint64_t> (2 * BUCKETS - 1) else <uint64_t> (2 * BUCKETS - 1)
-    return <uint32_t> (bits - <uint64_t> BUCKETS)
+    bits = bits if bits > <uint64_t> BUCKETS6 else <uint64_t> BUCKETS6
+    bits = bits if bits < <uint64_t> (2 * BUCKETS6 - 1) else <uint64_t> (2 * BUCKETS6 - 1)
+    return <uint32_t> (bits - <uint64_t> BUCKETS6)
+
+
+cdef inline uint8_t said_by(uint32_t rule) noexcept nogil:
+    return <uint8_t> ((rule != 0) + (rule & 1))
 
 
 # ---- laying out
@@ -167,18 +175,20 @@ cdef bint keep4(NetworkSet *made, const Laid *laid) noexcept nogil:
     cdef uint32_t bucket, at = 0
     made.starts4 = <uint32_t *> malloc(laid.count * sizeof(uint32_t))
     made.rules4 = <uint32_t *> malloc(laid.count * sizeof(uint32_t))
-    made.index4 = <uint32_t *> malloc((<int> BUCKETS + 1) * sizeof(uint32_t))
-    if made.starts4 == NULL or made.rules4 == NULL or made.index4 == NULL:
+    made.said4 = <uint8_t *> malloc(laid.count)
+    made.index4 = <uint32_t *> malloc((<int> BUCKETS4 + 1) * sizeof(uint32_t))
+    if made.starts4 == NULL or made.rules4 == NULL or made.said4 == NULL or made.index4 == NULL:
         return False
     made.count4 = <uint32_t> laid.count
     for i in range(laid.count):
         made.starts4[i] = <uint32_t> laid.ranges[i].start
         made.rules4[i] = laid.ranges[i].rule
-    for bucket in range(<uint32_t> BUCKETS):
+        made.said4[i] = said_by(laid.ranges[i].rule)
+    for bucket in range(<uint32_t> BUCKETS4):
         while at + 1 < made.count4 and made.starts4[at + 1] <= bucket << SHIFT4:
             at += 1
-        made.index4[bucket] = at
-    made.index4[<int> BUCKETS] = made.count4 - 1
+        made.index4[bucket] = at | <uint32_t> made.said4[at] << SAID_SHIFT
+    made.index4[<int> BUCKETS4] = made.count4 - 1
     return True
 
 
@@ -187,19 +197,24 @@ cdef bint keep6(NetworkSet *made, const Laid *laid) noexcept nogil:
     cdef uint32_t bucket, at = 0
     made.starts6 = <u128 *> malloc(laid.count * sizeof(u128))
     made.rules6 = <uint32_t *> malloc(laid.count * sizeof(uint32_t))
-    made.index6 = <uint32_t *> malloc((<int> BUCKETS + 1) * sizeof(uint32_t))
-    if made.starts6 == NULL or made.rules6 == NULL or made.index6 == NULL:
+    made.highs6 = <uint64_t *> malloc(laid.count * sizeof(uint64_t))
+    made.said6 = <uint8_t *> malloc(laid.count)
+    made.index6 = <uint32_t *> malloc((<int> BUCKETS6 + 1) * sizeof(uint32_t))
+    if (made.starts6 == NULL or made.rules6 == NULL or made.highs6 == NULL or made.said6 == NULL
+            or made.index6 == NULL):
         return False
     made.count6 = <uint32_t> laid.count
     for i in range(laid.count):
         made.starts6[i] = laid.ranges[i].start
         made.rules6[i] = laid.ranges[i].rule
-    made.index6[0] = 0
-    for bucket in range(1, <uint32_t> BUCKETS):
-        while at + 1 < made.count6 and made.starts6[at + 1] <= <u128> (BUCKETS + bucket) << (64 + SHIFT6):
+        made.highs6[i] = <uint64_t> (laid.ranges[i].start >> 64)
+        made.said6[i] = said_by(laid.ranges[i].rule) | (BEHIND if <uint64_t> laid.ranges[i].start else 0)
+    made.index6[0] = <uint32_t> (made.said6[0] & (BEHIND - 1)) << SAID_SHIFT
+    for bucket in range(1, <uint32_t> BUCKETS6):
+        while at + 1 < made.count6 and made.starts6[at + 1] <= <u128> (BUCKETS6 + bucket) << (64 + SHIFT6):
             at += 1
-        made.index6[bucket] = at
-    made.index6[<int> BUCKETS] = made.count6 - 1
+        made.index6[bucket] = at | <uint32_t> (made.said6[at] & (BEHIND - 1)) << SAID_SHIFT
+    made.index6[<int> BUCKETS6] = made.count6 - 1
     return True
 
 
@@ -225,8 +240,8 @@ cdef bint build(NetworkSet *made, const Record *records, uint64_t count) noexcep
 # ---- looking up
 
 cdef inline uint32_t search4(const NetworkSet *networks, uint32_t address) noexcept nogil:
-    cdef uint32_t at = networks.index4[address >> SHIFT4]
-    cdef uint32_t count = networks.index4[(address >> SHIFT4) + 1] - at + 1, half
+    cdef uint32_t at = networks.index4[address >> SHIFT4] & NUMBER
+    cdef uint32_t count = (networks.index4[(address >> SHIFT4) + 1] & NUMBER) - at + 1, half
     while count > 1:
         half = count >> 1
         at += half & -<uint32_t> (networks.starts4[at + half] <= address)
@@ -235,74 +250,108 @@ cdef inline uint32_t search4(const NetworkSet *networks, uint32_t address) noexc
 
 
 cdef inline uint32_t search6(const NetworkSet *networks, uint64_t high, uint64_t low) noexcept nogil:
-    cdef uint32_t bucket = bucket6(high), at = networks.index6[bucket]
-    cdef uint32_t count = networks.index6[bucket + 1] - at + 1, half
+    cdef uint32_t bucket = bucket6(high), at = networks.index6[bucket] & NUMBER
+    cdef uint32_t count = (networks.index6[bucket + 1] & NUMBER) - at + 1, half
     cdef u128 address = <u128> high << 64 | low
     while count > 1:
         half = count >> 1
         at += half & -<uint32_t> (networks.starts6[at + half] <= address)
         count -= half
-    return networks.rules6[at]
+    return at
 
 
-cdef inline uint8_t said_by(uint32_t rule) noexcept nogil:
-    return <uint8_t> ((rule != 0) + (rule & 1))
+cdef inline uint32_t behind(const NetworkSet *networks, uint32_t last, uint64_t high, uint64_t low) noexcept nogil:
+    """The range of an address, where `last` is the last one that begins in its /64 or before it."""
+    cdef u128 address = <u128> high << 64 | low
+    cdef int tries
+    # Mostly that one or one of its neighbours; the first range of all begins with 0.
+    for tries in range(4):
+        if networks.starts6[last] <= address:
+            return last
+        last -= 1
+    return search6(networks, high, low)
 
 
 # The same for a batch, step by step for all of its addresses: neither family nor size of a bucket decides a branch, and
-# memory that is waited for is that of many addresses at once.
+# memory that is waited for is that of many addresses at once. What the index alone answers is left out of the steps.
+
+cdef inline uint32_t deeper(uint32_t entry, uint32_t following) noexcept nogil:
+    """How many ranges begin in a bucket."""
+    return (following & NUMBER) - (entry & NUMBER)
+
 
 cdef void search_all4(
         const NetworkSet *networks, const uint32_t *addresses, const uint8_t *places, int number,
         uint8_t *listed) noexcept nogil:
     cdef uint32_t at[<int> BATCH]
     cdef uint32_t count[<int> BATCH]
-    cdef uint32_t largest = 1, half
-    cdef int i
+    cdef uint32_t words[<int> BATCH]
+    cdef uint8_t deep[<int> BATCH]
+    cdef uint32_t widest = 0, half, entry, more
+    cdef int i, left = 0
     for i in range(number):
-        at[i] = networks.index4[addresses[i] >> SHIFT4]
-        count[i] = networks.index4[(addresses[i] >> SHIFT4) + 1] - at[i] + 1
-        largest = largest | count[i]
+        entry = networks.index4[addresses[i] >> SHIFT4]
+        more = deeper(entry, networks.index4[(addresses[i] >> SHIFT4) + 1])
+        listed[places[i]] = <uint8_t> (entry >> SAID_SHIFT)
+        at[left] = entry & NUMBER
+        count[left] = more + 1
+        words[left] = addresses[i]
+        deep[left] = places[i]
+        left += more != 0
+        widest |= more
+    for i in range(left):
         prefetch(&networks.starts4[at[i] + (count[i] >> 1)])
-        prefetch(&networks.rules4[at[i] + (count[i] >> 1)])
-    while largest:
-        for i in range(number):
+        prefetch(&networks.said4[at[i] + (count[i] >> 1)])
+    while widest:
+        for i in range(left):
             half = count[i] >> 1
-            at[i] += half & -<uint32_t> (networks.starts4[at[i] + half] <= addresses[i])
+            at[i] += half & -<uint32_t> (networks.starts4[at[i] + half] <= words[i])
             count[i] -= half
-        largest >>= 1
-    for i in range(number):
-        listed[places[i]] = said_by(networks.rules4[at[i]])
+        widest >>= 1
+    for i in range(left):
+        listed[deep[i]] = networks.said4[at[i]]
 
 
 cdef void search_all6(
-        const NetworkSet *networks, const u128 *addresses, const uint8_t *places, int number,
+        const NetworkSet *networks, const uint64_t *highs, const Address *addresses, const uint8_t *places, int number,
         uint8_t *listed) noexcept nogil:
     cdef uint32_t at[<int> BATCH]
     cdef uint32_t count[<int> BATCH]
-    cdef uint32_t largest = 1, half, bucket
-    cdef int i
+    cdef uint64_t words[<int> BATCH]
+    cdef uint8_t deep[<int> BATCH]
+    cdef uint32_t widest = 0, half, entry, more, bucket
+    cdef int i, left = 0
     for i in range(number):
-        bucket = bucket6(<uint64_t> (addresses[i] >> 64))
-        at[i] = networks.index6[bucket]
-        count[i] = networks.index6[bucket + 1] - at[i] + 1
-        largest = largest | count[i]
-        prefetch(&networks.starts6[at[i] + (count[i] >> 1)])
-        prefetch(&networks.rules6[at[i] + (count[i] >> 1)])
-    while largest:
-        for i in range(number):
+        bucket = bucket6(highs[i])
+        entry = networks.index6[bucket]
+        more = deeper(entry, networks.index6[bucket + 1])
+        listed[places[i]] = <uint8_t> (entry >> SAID_SHIFT)
+        at[left] = entry & NUMBER
+        count[left] = more + 1
+        words[left] = highs[i]
+        deep[left] = places[i]
+        left += more != 0
+        widest |= more
+    for i in range(left):
+        prefetch(&networks.highs6[at[i] + (count[i] >> 1)])
+        prefetch(&networks.said6[at[i] + (count[i] >> 1)])
+    while widest:
+        for i in range(left):
             half = count[i] >> 1
-            at[i] += half & -<uint32_t> (networks.starts6[at[i] + half] <= addresses[i])
+            at[i] += half & -<uint32_t> (networks.highs6[at[i] + half] <= words[i])
             count[i] -= half
-        largest >>= 1
-    for i in range(number):
-        listed[places[i]] = said_by(networks.rules6[at[i]])
+        widest >>= 1
+    for i in range(left):
+        # Nearly all networks are whole /64s, so that upper halves decide.
+        if networks.said6[at[i]] & BEHIND and networks.highs6[at[i]] == words[i]:
+            at[i] = behind(networks, at[i], words[i], host64(addresses[deep[i]].low))
+        listed[deep[i]] = networks.said6[at[i]] & (BEHIND - 1)
 
 
 cdef void networks_look_up_all(
         const NetworkSet *networks, const Address *addresses, int count, uint8_t *listed) noexcept nogil:
     cdef uint32_t four[<int> BATCH]
-    cdef u128 sixteen[<int> BATCH]
+    cdef uint64_t sixteen[<int> BATCH]
     cdef uint8_t places4[<int> BATCH]
     cdef uint8_t places6[<int> BATCH]
     cdef uint64_t high
@@ -313,14 +362,14 @@ cdef void networks_look_up_all(
         high = host64(addresses[i].high)
         # Each is written at both ends, and one of them moves on: no branch on the family.
         four[number4] = <uint32_t> host64(addresses[i].low)
-        sixteen[number6] = <u128> high << 64 | host64(addresses[i].low)
+        sixteen[number6] = high
         places4[number4] = places6[number6] = <uint8_t> i
         number4 += ipv4
         number6 += not ipv4
         prefetch(&networks.index4[<uint32_t> host64(addresses[i].low) >> SHIFT4] if ipv4
                  else &networks.index6[bucket6(high)])
     search_all4(networks, four, places4, number4, listed)
-    search_all6(networks, sixteen, places6, number6, listed)
+    search_all6(networks, sixteen, addresses, places6, number6, listed)
 
 
 # ---- the border to Python
@@ -399,7 +448,7 @@ cdef class Networks:
         memcpy(&words, PyBytes_AS_STRING(address), 16)
         if is_mapped(&words):
             return search4(&self.set, four_of(&words))
-        return search6(&self.set, host64(words.high), host64(words.low))
+        return self.set.rules6[search6(&self.set, host64(words.high), host64(words.low))]
 
     def find(self, bytes address not None):
         cdef uint32_t rule = self.rule_of(address)
@@ -473,8 +522,8 @@ cdef class Networks:
         return out
 
     def memory(self):
-        return (2 * (<int> BUCKETS + 1) * sizeof(uint32_t) + self.set.count4 * 2 * sizeof(uint32_t)
-                + self.set.count6 * (sizeof(u128) + sizeof(uint32_t)) + len(self.records))
+        return ((<int> BUCKETS4 + <int> BUCKETS6 + 2) * sizeof(uint32_t) + self.set.count4 * (2 * sizeof(uint32_t) + 1)
+                + self.set.count6 * (sizeof(u128) + sizeof(uint64_t) + sizeof(uint32_t) + 1) + len(self.records))
 
     def __len__(self):
         return len(self.records) // <Py_ssize_t> sizeof(Record)
@@ -484,5 +533,8 @@ cdef class Networks:
         free(self.set.index6)
         free(self.set.starts4)
         free(self.set.rules4)
+        free(self.set.said4)
+        free(self.set.highs6)
+        free(self.set.said6)
         free(self.set.starts6)
         free(self.set.rules6)

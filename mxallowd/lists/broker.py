@@ -3,9 +3,9 @@
     mxallowd.lists.broker CONFIG USER CHANNEL... - VERB:PATH...
 
 A list file may be new in the configuration at a SIGHUP. The daemon asks for it by its path; that is opened if the
-configuration, read here and now, has it as a value of `allow` or `deny`. So a daemon that was taken over gets no file but
-those that somebody named who may write the configuration (settings/configfile.py: root, and who started mxallowd). What
-is opened is opened as the daemon's user, and the daemon looks at who could have replaced it, as at each list file.
+configuration, read here and now, has it as a value of `allow` or `deny`. So a daemon that was taken over gets no file
+but those that somebody named who may write the configuration (settings/configfile.py: root, and who started mxallowd).
+What is opened is opened as the daemon's user, and the daemon looks at who could have replaced it, as at each list file.
 
 Which way it fails: a configuration that cannot be read, or must not be trusted, names nothing.
 """

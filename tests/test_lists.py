@@ -204,12 +204,60 @@ def test_what_was_added_by_hand_outlives_a_restart(bench: Bench) -> None:
             ("allow", "192.0.2.0/24", "the # bank \\\\ \\x0a\\x1b", 1_700_000_100),
             ("allow", "203.0.113.0/24", None, None), ("deny", "2001:db8::/32", None, None)]
         assert said(again, "203.0.113.5") == "allow 203.0.113.0/24 by hand None"
-        # A time of day that was set back by a day lengthens nothing beyond what was asked for.
-        bench.wall_s -= 86_400
-        assert [one.seconds for one in bench.start().own.networks.values()] == [100, None, None]
-        bench.wall_s += 2 * 86_400
-        assert len(bench.start().own.networks) == 2
         assert bench.log.lines == []
+    run(work)
+
+
+def test_a_time_of_day_that_jumps_lengthens_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = ip_network("192.0.2.0/24")
+
+    def left() -> list[int | None]:
+        return [one.seconds for one in bench.start().own.networks.values()]
+
+    async def work() -> None:
+        lists = bench.start()
+        await lists.add_network("allow", network, None, 100)
+        bench.pass_time(40)
+        # While it runs, a jump changes nothing; the end is told in the new time of day.
+        bench.wall_s -= 86_400
+        lists.tick()
+        assert [one.until for one in lists.entries()] == [bench.wall_s + 60]
+        assert left() == [60]
+        bench.wall_s += 2 * 86_400
+        assert left() == []
+        # After a start of the machine what was left when it was written is the bound, however often it is written.
+        bench.wall_s -= 86_400
+        await lists.add_network("deny", network)
+        bench.pass_time(20)
+        bench.wall_s -= 3600
+        bench.now_s = 5
+        monkeypatch.setattr(own, "_boot_id", lambda: "another")
+        for _ in range(2):
+            again = bench.start()
+            assert again.own.networks["allow", network].seconds == 60
+            await again.add_network("deny", ip_network("192.0.2.1"))
+            bench.wall_s -= 3600
+        bench.pass_time(25)
+        assert bench.start().own.networks["allow", network].seconds == 35
+    run(work)
+
+
+@pytest.mark.alone
+def test_many_networks_by_hand_hold_up_nobody(bench: Bench) -> None:
+    async def work() -> None:
+        lists = bench.start()
+        await lists.add([("allow", ip_network((0x0B << 24 | number << 8, 24)), f"note {number}", 60)
+                         for number in range(own.MAX_OWN - 1)])
+        turns = iter(range(200))
+        idle = await gaps(lambda: next(turns, None) is not None)
+        task = asyncio.ensure_future(lists.add_network("deny", ip_network("192.0.2.0/24")))
+        busy = await gaps(lambda: not task.done())
+        assert len(busy) > 50
+        assert busy[len(busy) * 98 // 100] < max(0.006, 4 * idle[len(idle) * 98 // 100])
+        bench.pass_time(60)
+        lists.tick()
+        await settled(lists)
+        assert list(map(str, (one.network for one in lists.entries()))) == ["192.0.2.0/24"]
     run(work)
 
 
@@ -247,7 +295,7 @@ def test_flush_leaves_the_lists_of_files(bench: Bench) -> None:
         assert said(lists, "192.0.2.7") == f"deny 192.0.2.0/24 {path}:1 None"
         assert said(lists, "198.51.100.1")
         assert said(lists, "203.0.113.1") is None
-        assert bench.start().entries() == []
+        assert list(bench.start().entries()) == []
     run(work)
 
 

@@ -39,6 +39,7 @@ from mxallowd.exporter.process import Exporter
 from mxallowd.history.hosts import Hosts
 from mxallowd.history.trial import Trial
 from mxallowd.lists.composition import Composition, disjoint_of
+from mxallowd.lists.files import breathe
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import OwnNetworks
 from mxallowd.log import Log
@@ -107,7 +108,8 @@ class Daemon:
             self._stress.watch("kernel-table-dirty", mirror.fill)
         self._network_sets = [
             Networks(
-                target, lambda: disjoint_of(self._lists.composition.networks, dry_run=settings.dry_run), log, settings)
+                target, lambda: disjoint_of(
+                    self._lists.composition.networks, dry_run=settings.dry_run, pause=breathe), log, settings)
             for target in kernel.create_networks(settings)]
         for networks in self._network_sets:
             self._lists.follow(networks.changed)

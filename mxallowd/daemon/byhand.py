@@ -1,6 +1,6 @@
 """The networks added by hand: what the answers of the control socket ask for, done by the lists."""
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from mxallowd.control.answers.networks import VERDICTS, OwnNetwork
 from mxallowd.control.exchange import RequestError
@@ -34,6 +34,6 @@ class ByHand:
         """Take out all that was added by hand; how many."""
         return await self._lists.flush()
 
-    def listing(self) -> Sequence[OwnNetwork]:
-        """What was added by hand and has not ended."""
-        return [OwnNetwork(one.verdict, one.network, one.note or "", one.until) for one in self._lists.entries()]
+    def listing(self) -> Iterator[OwnNetwork]:
+        """What was added by hand and has not ended, made while it is asked for."""
+        return (OwnNetwork(one.verdict, one.network, one.note or "", one.until) for one in self._lists.entries())

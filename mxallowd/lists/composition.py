@@ -6,9 +6,9 @@ never changed.
 """
 import ipaddress
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 from mxallowd.engine._networks import RECORD_SIZE, Networks
@@ -19,6 +19,7 @@ ALLOW, DENY = "allow", "deny"
 CONFIGURATION, BY_HAND = "configuration", "by hand"
 MAPPED_NETWORK = ipaddress.IPv6Network("::ffff:0:0/96")
 IPV4_BITS = 96
+PIECE = 1024  # ranges between two pauses
 _RECORD = struct.Struct("=16sBB")
 
 if _RECORD.size != RECORD_SIZE:
@@ -90,21 +91,36 @@ def disjoint(networks: Iterable[tuple[str, Network]]) -> Disjoint:
     return disjoint_of(Networks(b"".join(record(network, verdict) for verdict, network in networks)))
 
 
-def disjoint_of(networks: Networks, *, dry_run: bool = False) -> Disjoint:
+def disjoint_of(
+    networks: Networks, *, dry_run: bool = False, pause: Callable[[], None] | None = None,
+) -> Disjoint:
     """The disjoint ranges of networks that are laid out. 100,000 take some 60 ms: not on the main loop.
 
-    In a dry run none is denied, so that the kernel refuses nobody: the packets come to the decision, which counts them.
+    `pause` is called every PIECE ranges: beside a main loop it lets that have the interpreter. In a dry run none is
+    denied, so that the kernel refuses nobody: the packets come to the decision, which counts them.
     """
     return Disjoint(*(
-        [] if denied and dry_run else _pairs(networks, version, denied=denied)
+        [] if denied and dry_run else _pairs(networks, version, pause, denied=denied)
         for denied in (False, True) for version in (4, 6)))
 
 
-def _pairs(networks: Networks, version: int, *, denied: bool) -> list[tuple[int, int]]:
+def _pairs(
+    networks: Networks, version: int, pause: Callable[[], None] | None, *, denied: bool) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    # Made at once they would hold the interpreter for as long as that takes.
     if version == 4:
-        return list(struct.iter_unpack("!II", networks.ranges(4, denied=denied)))
+        pairs = struct.iter_unpack("!II", networks.ranges(4, denied=denied))
+        while some := list(islice(pairs, PIECE)):
+            found += some
+            if pause is not None:
+                pause()
+        return found
     words = struct.iter_unpack("!QQQQ", networks.ranges(6, denied=denied))
-    return [(high << 64 | low, to_high << 64 | to_low) for high, low, to_high, to_low in words]
+    while some := [(high << 64 | low, to_high << 64 | to_low) for high, low, to_high, to_low in islice(words, PIECE)]:
+        found += some
+        if pause is not None:
+            pause()
+    return found
 
 
 @dataclass(frozen=True)

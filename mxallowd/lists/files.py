@@ -75,6 +75,11 @@ def read(
     return parse(content, str(path), verdict, (lambda: sleep(PAUSE_S)) if gently else None)
 
 
+def breathe() -> None:
+    """Let the main loop have the interpreter, from a thread beside it."""
+    time.sleep(PAUSE_S)
+
+
 def _check(path: Path, status: os.stat_result, name: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ListError([Fault(name, "is no regular file; a list is read again at SIGHUP")])

@@ -5,7 +5,7 @@ that cannot be used then keeps the content that it had; what is wrong is logged 
 an object that is never changed: a new one takes its place in the packet path without a lock.
 """
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -24,12 +24,13 @@ from mxallowd.lists.composition import (
     Source,
     record,
 )
-from mxallowd.lists.files import Fault, ListError, read
-from mxallowd.lists.own import Own, OwnNetworks
+from mxallowd.lists.files import Fault, ListError, breathe, read
+from mxallowd.lists.own import Key, Own, OwnNetworks
 from mxallowd.log import Log
 from mxallowd.process.threads import Thread
 from mxallowd.settings import Settings
 
+SLICE = 1000  # networks whose time is over: half a millisecond
 MAX_FILES = 100  # the broker of the sandbox knows at most 255 paths
 TOO_MANY_FILES = f"name more than {MAX_FILES} files"
 
@@ -81,7 +82,7 @@ class Lists:
             self._files = {place: read(*place, as_we_are=True) for place in places}
             for where, reason in self.own.load():
                 self._log.warning("own-list", where=where, reason=reason)
-            self._hold(Composition.of(self._sources()))
+            self._hold(self._composing()())
         except (ListError, ValueError) as error:
             raise StartError(str(error)) from None
         except MemoryError:
@@ -97,7 +98,7 @@ class Lists:
 
     def tick(self) -> None:
         """Let networks go whose time is over."""
-        if self.own.expire():
+        if self.own.due():
             self._begin(self._expired())
 
     def close(self) -> None:
@@ -140,10 +141,11 @@ class Lists:
         """The network that decides about an address of 16 bytes; the very table of the packet path says it."""
         return self.composition.find(address)
 
-    def entries(self) -> list[Match]:
-        """What was added by hand."""
-        return [Match(verdict, network, BY_HAND, 0, one.note, self.own.until(one))
-                for (verdict, network), one in self.own.networks.items()]
+    def entries(self) -> Iterator[Match]:
+        """What was added by hand, at this moment; whoever asks for more than some takes a break between them."""
+        own = self.own.snapshot()
+        for (verdict, network), one in own.networks.items():
+            yield Match(verdict, network, BY_HAND, 0, one.note, one.until(own.now_us, own.now_s))
 
     def get(self, verdict: str, network: Network) -> Own | None:
         """What was added by hand of just that network."""
@@ -155,11 +157,10 @@ class Lists:
 
     # ----
 
-    def _sources(self) -> list[Source]:
-        given = {ALLOW: self._settings.allow, DENY: self._settings.deny}
-        fixed = [Source(CONFIGURATION, verdict, b"".join(
-            record(one, verdict) for one in values if not isinstance(one, Path))) for verdict, values in given.items()]
-        return [*self.own.sources(), *fixed, *self._files.values()]
+    def _composing(self, pause: Callable[[], None] | None = None) -> Callable[[], Composition]:
+        """What makes a composition of all that is there now; it may be called in another thread."""
+        own, given, files = self.own.snapshot(), _given(self._settings), list(self._files.values())
+        return lambda: Composition.of([*own.sources(pause), *(_source(given, verdict) for verdict in given), *files])
 
     def _hold(self, composition: Composition) -> None:
         self.composition = composition
@@ -199,27 +200,41 @@ class Lists:
         self._log.info("lists", None, allowed=self.count(ALLOW), denied=self.count(DENY))
 
     async def _compose(self) -> bool:
-        sources = self._sources()
         try:
-            composition = await beside(lambda: Composition.of(sources))
+            composition = await beside(self._composing(breathe))
         except (ValueError, MemoryError) as error:
             self._log.error("list-failed", where="allow and deny", reason=str(error) or "there is not enough memory")
             return False
         self._hold(composition)
         return True
 
+    def _looking(self) -> Callable[[], tuple[list[Key], int]]:
+        mine = self.own.snapshot()
+        return lambda: mine.over(breathe)
+
     async def _expired(self) -> None:
+        over, next_us = await beside(self._looking())
+        self.own.wait_for(next_us)
+        while over:
+            self.own.drop(over[-SLICE:])
+            # Freed here, not all at once.
+            del over[-SLICE:]
+            await asyncio.sleep(0)
         await self._changed()
+
+    def _writing(self, path: Path) -> Callable[[], None]:
+        mine = self.own.snapshot()
+        return lambda: own.write(path, mine.text(breathe))
 
     async def _changed(self) -> str:
         """Let what is there by hand hold, and write it; why it is not kept, empty where it is."""
         async with self._busy:
             await self._compose()
-            path, text = self.own.path, self.own.text()
+            path = self.own.path
             if path is None:
                 return "there is no state directory"
             try:
-                await beside(lambda: own.write(path, text))
+                await beside(self._writing(path))
             except OSError as error:
                 reason = f"{path}: {error.strerror}"
                 if reason != self._said_unkept:
@@ -228,6 +243,16 @@ class Lists:
                 return reason
             self._said_unkept = ""
             return ""
+
+
+def _given(settings: Settings) -> dict[str, Sequence[Network | Path]]:
+    return {ALLOW: settings.allow, DENY: settings.deny}
+
+
+def _source(given: Mapping[str, Sequence[Network | Path]], verdict: str) -> Source:
+    """The networks that stand in the configuration itself."""
+    return Source(CONFIGURATION, verdict, b"".join(
+        record(one, verdict) for one in given[verdict] if not isinstance(one, Path)))
 
 
 def _is_directory(path: Path) -> bool:

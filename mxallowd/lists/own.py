@@ -1,22 +1,26 @@
 """The networks that were added by hand, and their file in the state directory.
 
-    allow 192.0.2.0/24 until=2026-11-27T05:10:00Z seconds=3600 # the bank
+    # boot=4f9c0e6e-4b0c-4d5e-9d3e-0a3c2c0b7e11
+    allow 192.0.2.0/24 until=2026-11-27T05:10:00Z seconds=3600 up=86400 # the bank
     deny 2001:db8::/32
 
 mxallowctl changes it by way of the daemon; it is written to a new file that takes its place. The end of a network's
-time is kept by the clock that also counts while the machine sleeps; on disk stands the time of day. A time of day that
-has jumped never lengthens a network's time beyond what was asked for.
+time is kept by the clock that also counts while the machine sleeps. On disk stand the time of day of the end, the
+seconds that were left when it was written, and that clock's time of the end, which holds as long as the machine has not
+been started again: the earliest counts. So a time of day that was set back lengthens nothing, but for what passed
+between the last writing and a start of the machine; one that was set forward ends what is over by then.
 
 Which way it fails: a line that cannot be read is left out and said; without a state directory, or on a full disk, the
 networks hold until the daemon ends, and who adds one is told.
 """
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mxallowd.engine.clock import boottime_us
 from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, Network, Source, network_of, record
@@ -26,6 +30,9 @@ from mxallowd.text import printable, quoted
 NAME = "own.list"  # in the state directory
 MAX_OWN = 65_536
 MAX_SECONDS = 315_360_000
+BOOT = "# boot="
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+PIECE = 200  # networks between two pauses
 HEADER = "# Written by mxallowd. Change it with: mxallowctl allow|deny add|remove, mxallowctl add|remove NETWORK\n"
 
 
@@ -35,6 +42,7 @@ class Own(NamedTuple):
     note: str | None
     seconds: int | None  # its time when it was added; None: it stays
     ends_us: int  # CLOCK_BOOTTIME; 0: it stays
+    record: bytes  # as the engine takes it
 
     def until(self, now_us: int, now_s: float) -> int | None:
         """When it ends, in seconds since 1970."""
@@ -44,8 +52,68 @@ class Own(NamedTuple):
 Key = tuple[str, Network]  # verdict and network
 
 
+Row = TypeVar("Row")
+
+
+class Snapshot(NamedTuple):
+    """All of them at one moment, for a thread beside the main loop. `pause` is called every PIECE networks."""
+
+    networks: dict[Key, Own]
+    now_us: int
+    now_s: float
+    boot: str
+
+    def sources(self, pause: Callable[[], None] | None = None) -> list[Source]:
+        """They as sources of both verdicts."""
+        made = []
+        for verdict in (ALLOW, DENY):
+            records, notes, ends = bytearray(), list[str | None](), list[int | None]()
+            for (one, _), own in _gently(self.networks.items(), pause):
+                if one == verdict:
+                    records += own.record
+                    notes.append(own.note)
+                    ends.append(own.until(self.now_us, self.now_s))
+            made.append(Source(BY_HAND, verdict, bytes(records), (), notes, ends))
+        return made
+
+    def over(self, pause: Callable[[], None] | None = None) -> tuple[list[Key], int]:
+        """Those whose time is over, and when that of the next one is; 0: of none."""
+        found, next_us = [], 0
+        for key, own in _gently(self.networks.items(), pause):
+            if 0 < own.ends_us <= self.now_us:
+                found.append(key)
+            elif own.ends_us:
+                next_us = min(next_us or own.ends_us, own.ends_us)
+        return found, next_us
+
+    def text(self, pause: Callable[[], None] | None = None) -> str:
+        """The content of the file."""
+        parts = [HEADER, f"{BOOT}{self.boot}\n" if self.boot else ""]
+        # Not all lines at once: to join and to free them would hold the interpreter for some milliseconds.
+        lines = (f"{verdict} {network}" + self._time(own) + (f" # {own.note}" if own.note else "") + "\n"
+                 for (verdict, network), own in _gently(self.networks.items(), pause))
+        while some := "".join(islice(lines, PIECE)):
+            parts.append(some)
+        return "".join(parts)
+
+    def _time(self, own: Own) -> str:
+        until = own.until(self.now_us, self.now_s)
+        if until is None:
+            return ""
+        left = max(1, round((own.ends_us - self.now_us) / 1_000_000))
+        return f" until={_stamp(until)} seconds={left} up={own.ends_us // 1_000_000}"
+
+
+def _gently(rows: Iterable[Row], pause: Callable[[], None] | None) -> Iterator[Row]:
+    iterator = iter(rows)
+    while piece := list(islice(iterator, PIECE)):
+        yield from piece
+        if pause is not None:
+            pause()
+
+
 class OwnNetworks:
-    """All of them. The main thread's; write() may run in another one, with what text() gave."""
+    """All of them. The main thread's; write() may run in another one, with what a snapshot's text() gave."""
 
     def __init__(
         self, directory: Path | None, clock_us: Callable[[], int] = boottime_us,
@@ -56,10 +124,14 @@ class OwnNetworks:
         self._clock_us = clock_us
         self._time_s = time_s
         self.networks: dict[Key, Own] = {}
+        self._boot = _boot_id()
+        self._same_boot = False  # the file that is being read was written since the machine was started
+        self._next_us = 0  # none ends before; 0: none does
 
     def add(self, verdict: str, network: Network, note: str | None, seconds: int | None) -> bool:
         """Add one, or renew it: never shorter than it was. False: there is no room."""
-        network = network_of(record(network, verdict))
+        packed = record(network, verdict)
+        network = network_of(packed)
         before = self.networks.get((verdict, network))
         if before is None and len(self.networks) >= MAX_OWN:
             return False
@@ -67,42 +139,40 @@ class OwnNetworks:
         if before and (not before.ends_us or (ends_us and before.ends_us > ends_us)):
             seconds, ends_us = before.seconds, before.ends_us
         note = printable(note)[:MAX_NOTE] if note else before.note if before else None
-        self.networks[verdict, network] = Own(note, seconds, ends_us)
+        self.networks[verdict, network] = Own(note, seconds, ends_us, packed)
+        self.wait_for(ends_us)
         return True
 
     def remove(self, verdict: str, network: Network) -> bool:
         """Whether it was there."""
         return self.networks.pop((verdict, network_of(record(network, verdict))), None) is not None
 
-    def expire(self) -> bool:
-        """Remove those whose time is over. Whether there were any."""
-        now_us = self._clock_us()
-        over = [key for key, own in self.networks.items() if own.ends_us and own.ends_us <= now_us]
-        for key in over:
-            del self.networks[key]
-        return bool(over)
+    def due(self) -> bool:
+        """Whether the time of one is over. Who is told so looks at all of them: Snapshot.over(), drop()."""
+        if not self._next_us or self._clock_us() < self._next_us:
+            return False
+        self._next_us = 0
+        return True
 
-    def sources(self) -> list[Source]:
-        """They as sources of both verdicts."""
-        now_us, now_s = self._clock_us(), self._time_s()
-        made = []
-        for verdict in (ALLOW, DENY):
-            rows = [(network, own) for (one, network), own in self.networks.items() if one == verdict]
-            made.append(Source(
-                BY_HAND, verdict, b"".join(record(network, verdict) for network, _ in rows), (),
-                [own.note for _, own in rows], [own.until(now_us, now_s) for _, own in rows]))
-        return made
+    def wait_for(self, next_us: int) -> None:
+        """Of those that were looked at, none is over before; 0: none ever is."""
+        self._next_us = min(filter(None, (self._next_us, next_us)), default=0)
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Remove those of them that have not been renewed since."""
+        now_us = self._clock_us()
+        for key in keys:
+            own = self.networks.get(key)
+            if own and 0 < own.ends_us <= now_us:
+                del self.networks[key]
+
+    def snapshot(self) -> Snapshot:
+        """All of them, now. 65,536 take a millisecond."""
+        return Snapshot(self.networks.copy(), self._clock_us(), self._time_s(), self._boot)
 
     def until(self, own: Own) -> int | None:
         """When it ends, in seconds since 1970."""
         return own.until(self._clock_us(), self._time_s())
-
-    def text(self) -> str:
-        """The content of the file."""
-        return HEADER + "".join(
-            f"{verdict} {network}"
-            + (f" until={_stamp(until)} seconds={own.seconds}" if (until := self.until(own)) else "")
-            + (f" # {own.note}" if own.note else "") + "\n" for (verdict, network), own in self.networks.items())
 
     def load(self) -> list[tuple[str, str]]:
         """Read the file, where there is one; (where, what is wrong)."""
@@ -117,6 +187,7 @@ class OwnNetworks:
         except OSError as error:
             return [(str(self.path), f"cannot be read: {error.strerror}")]
         faults = []
+        self._same_boot = False
         for line, text in enumerate(content.split("\n"), 1):
             try:
                 self._take(text)
@@ -125,18 +196,22 @@ class OwnNetworks:
         return faults
 
     def _take(self, text: str) -> None:
+        if text.startswith(BOOT):
+            self._same_boot = text.removeprefix(BOOT).strip() == self._boot != ""
         front, _, note = text.partition("#")
         words = front.split()
         if not words:
             return
-        if len(words) not in (2, 4) or words[0] not in (ALLOW, DENY):
+        if len(words) not in (2, 4, 5) or words[0] not in (ALLOW, DENY):
             raise ValueError("is no network that was added by hand")
         network = network_of(record_for(words[1], words[0]))
         seconds = None
-        if len(words) == 4:
+        if len(words) > 2:
             until = datetime.fromisoformat(words[2].removeprefix("until=")).timestamp()
-            whole = int(words[3].removeprefix("seconds="))
-            seconds = min(round(until - self._time_s()), whole, MAX_SECONDS)
+            left = int(words[3].removeprefix("seconds="))
+            seconds = min(round(until - self._time_s()), left, MAX_SECONDS)
+            if len(words) > 4 and self._same_boot:
+                seconds = min(seconds, int(words[4].removeprefix("up=")) - self._clock_us() // 1_000_000)
             if seconds <= 0:
                 return
         if not self.add(words[0], network, None, seconds):
@@ -166,6 +241,14 @@ def write(path: Path, text: str) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _boot_id() -> str:
+    """What the kernel calls this run of the machine; empty where it says nothing (random(4))."""
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def network(text: str) -> Network:

@@ -1,5 +1,6 @@
 """The export: all entries and all networks that were added by hand, as a stream that an import reads again."""
 from collections.abc import AsyncIterator
+from itertools import islice
 
 from mxallowd.control.answers.bodies import no_parameters
 from mxallowd.control.answers.listing import Wanted, line, lines
@@ -27,8 +28,8 @@ class Export:
         count = 1 << 62
         async for piece in lines(self._whitelist, Wanted(), count, lambda entry: {"kind": "entry", **entry}):
             yield piece
-        networks = list(self._networks.listing()) if self._networks is not None else []
-        for at in range(0, len(networks), PIECE):
+        networks = iter(self._networks.listing() if self._networks is not None else ())
+        while some := list(islice(networks, PIECE)):
             yield b"".join(line({
                 "kind": "network", "verdict": one.verdict, "network": str(one.network), "note": one.note or None,
-                "until": None if one.until_s is None else timestamp(one.until_s)}) for one in networks[at : at + PIECE])
+                "until": None if one.until_s is None else timestamp(one.until_s)}) for one in some)

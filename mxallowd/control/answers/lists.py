@@ -2,6 +2,8 @@
 
 What a file or the configuration has is shown and never changed here.
 """
+from itertools import islice
+
 from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
 from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, Match, Network
 from mxallowd.lists.lists import Lists
@@ -34,11 +36,11 @@ class ListAnswers:
         known = {source.name for source in lists.composition.sources}
         sources += [{"list": None, "source": name, "networks": 0, "fault": fault}
                     for name, fault in lists.faults.items() if name not in known]
-        by_hand = lists.entries()
+        by_hand = len(lists.own.networks)
         return Response({
             "allow": lists.count(ALLOW), "deny": lists.count(DENY), "sources": sources,
-            "by_hand": [shown(match) for match in by_hand[:SHOWN_BY_HAND]],
-            "by_hand_left_out": max(0, len(by_hand) - SHOWN_BY_HAND)})
+            "by_hand": [shown(match) for match in islice(lists.entries(), SHOWN_BY_HAND)],
+            "by_hand_left_out": max(0, by_hand - SHOWN_BY_HAND)})
 
     async def _add(self, request: Request) -> Response:
         verdict, body = _verdict(request), _body(request, {"network", "note", "seconds"})

@@ -1,5 +1,5 @@
 """The networks that an operator has added by hand, as the answers use them; lists/ keeps them."""
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from mxallowd.settings.options import Network
@@ -28,5 +28,5 @@ class OwnNetworks(Protocol):
     async def flush(self) -> int:
         """Take out all that was added by hand; how many. Raises RequestError."""
 
-    def listing(self) -> Sequence[OwnNetwork]:
-        """What was added by hand and has not ended."""
+    def listing(self) -> Iterable[OwnNetwork]:
+        """What was added by hand and has not ended, made while it is asked for."""

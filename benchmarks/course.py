@@ -20,6 +20,7 @@ from benchmarks.senders import LIFETIME_S, SENDERS
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host, Lab
 from lab.namespaces import visit
 from lab.nsd import Nsd
+from lab.programs import own_places
 
 NAMES = "127.0.0.1:5353"
 ZONE_HOSTS = 2 * SENDERS
@@ -231,8 +232,9 @@ def course_of(way: str, seed: int, *, quietly: bool) -> Iterator[Course]:
             f"whitelist-time {LIFETIME_S}\nqueue-length {QUEUE_LENGTH}\n"
             f"dns-server {NAMES}\nstdout\n{f'nft-table {TABLE}' if way == 'b' else ''}\n"
             f"real-mailserver {REAL4}\nreal-mailserver {REAL6}\n", encoding="ascii")
-        # Root, since no other user can read that directory.
-        keeper = stack.enter_context(Keeper(lab.gateway, [*DAEMON, "-F", "-c", str(config), "--user", "root"]))
+        # Root, since no other user can read that directory. All lives have the same state, as those of a gateway do.
+        keeper = stack.enter_context(Keeper(
+            lab.gateway, [*DAEMON, "-F", "-c", str(config), "--user", "root", *own_places(directory)]))
         scene = Scene(lab, flooder, keeper, names, config, load_rules, random.Random(seed))
         keeper.wait_until_ready()
         senders = stack.enter_context(Senders(client))

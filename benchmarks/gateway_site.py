@@ -5,6 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ class Site:
     lab: Lab
     client: Host
     queue_count: int
+    directory: str  # for what daemons keep; it goes with the site
     programs: list[Program] = field(default_factory=list)
 
     def start(
@@ -114,14 +116,14 @@ class Site:
 @contextmanager
 def site(queue_count: int) -> Iterator[Site]:
     """Two hosts; the gateway has a way back to all made-up sources."""
-    with Lab("bench") as lab:
+    with Lab("bench") as lab, tempfile.TemporaryDirectory(prefix="mxallowd-bench-") as directory:
         client = lab.client("client", CLIENT)
         lab.take_any_source()
         address = client.run(["cat", "/sys/class/net/eth0/address"], capture_output=True, text=True).stdout.strip()
         for words in (["neighbour", "replace", CLIENT, "lladdr", address, "dev", "br0", "nud", "permanent"],
                       ["route", "add", "8.0.0.0/5", "via", CLIENT]):
             lab.gateway.run(["ip", *words], check=True)
-        place = Site(lab, client, queue_count)
+        place = Site(lab, client, queue_count, directory)
         try:
             yield place
         finally:

@@ -27,7 +27,7 @@ from benchmarks.gateway_site import DAEMON, KNOWN, Program, Site, latency, scena
 from benchmarks.peers import SOURCES, compiled
 from benchmarks.report import median, ratios, say, show
 from lab.hosts import FAKE4, REAL4
-from lab.programs import Sources, flood
+from lab.programs import Sources, flood, own_places
 from mxallowd.settings.options import MAX_QUEUES
 
 QUEUE_LENGTH = 65535
@@ -59,7 +59,8 @@ def start_daemon(place: Site, entries: int, script: str = "", mark: str = "") ->
     command = [*([sys.executable, "-P", "-c", script] if script else DAEMON), "-F", "-s", "-n"]
     room = str(max(2 * entries, 100_000))
     arguments = ["-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "--queue-length", str(QUEUE_LENGTH),
-                 "--max-entries", room, "-t", "86400", *(["--verdict-mark", mark] if mark else [])]
+                 "--max-entries", room, "-t", "86400", *own_places(place.directory),
+                 *(["--verdict-mark", mark] if mark else [])]
     program = place.start(MARKED if mark else OURS, command, arguments, " start ", single=True)
     program.mark = mark
     # Its lines go nowhere, as on a terminal that hangs: they are left out, which is not what is measured.

@@ -11,6 +11,7 @@ included: no sender gives up before. Way a) is the queue alone, b) the queue wit
 import argparse
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.command import BenchError, give, measured, natural, parser, positive, run
 from benchmarks.gateway_site import DAEMON, another_machine
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
-from lab.programs import ENDLESS, Sources, flood
+from lab.programs import ENDLESS, Sources, flood, own_places
 
 SENDERS4, SENDERS6 = "9.1.{}.{}", "2001:db8::9:{:x}:{:x}"
 MADE_UP = {4: "10.0.0.0", 6: "fd00::"}
@@ -129,14 +130,14 @@ def daemon(gateway: Host, command: list[str]) -> Iterator[None]:
 def measure(options: argparse.Namespace) -> Found:
     """One run."""
     family = options.family
-    with Lab("bench") as lab:
+    with Lab("bench") as lab, tempfile.TemporaryDirectory(prefix="mxallowd-bench-") as directory:
         client = prepare(lab, options.way, options.senders, family)
         fake, real = servers(family)
         command = [*DAEMON, "-F", "-s", "-c", "/dev/null", "-b", "-f", fake, "-r", real, "--max-entries",
-                   str(options.max_entries), *WORDS[options.way]]
+                   str(options.max_entries), *own_places(directory), *WORDS[options.way]]
         with lab.gateway.serve(real), another_machine(), pairs(client, family, options.pairs):
             if options.restart:
-                # What it leaves in the kernel's sets is adopted by the next one.
+                # What it leaves in its state and in the kernel's sets is there for the next one.
                 with daemon(lab.gateway, command):
                     time.sleep(FILLING_S)
             with daemon(lab.gateway, command):

@@ -38,7 +38,7 @@ from benchmarks.report import median, say, show
 from benchmarks.workload import syn
 from lab.hosts import FAKE4, REAL4
 from lab.namespaces import visit
-from lab.programs import ENDLESS, Sources, flood
+from lab.programs import ENDLESS, Sources, flood, own_places
 from mxallowd.mirrors import Listing
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nft import NftTable
@@ -100,7 +100,8 @@ def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Progra
             fill(known_hosts(entries, share))
     process = place.lab.gateway.popen(
         [*DAEMON, "-F", "-s", "-c", "/dev/null", "-b", "-f", FAKE4, "-r", REAL4, "-t", str(LIFETIME_S),
-         "--max-entries", str(4 * MOST_ENTRIES), *way.arguments], stdout=subprocess.PIPE, text=True)
+         "--max-entries", str(4 * MOST_ENTRIES), *own_places(place.directory), *way.arguments],
+        stdout=subprocess.PIPE, text=True)
     program = Program(name, 0, [process])
     place.programs.append(program)
     assert process.stdout

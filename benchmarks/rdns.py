@@ -29,7 +29,7 @@ from benchmarks.peers import SOURCES
 from benchmarks.report import median, ratios, say, show
 from lab.hosts import FAKE4, REAL4
 from lab.nsd import FIRST, Nsd
-from lab.programs import ENDLESS, Sources, flood
+from lab.programs import ENDLESS, Sources, flood, own_places
 
 ZONE_HOSTS = 65_536
 MOST_HOSTS = 8000  # the line of waiting hosts has 8,192 places
@@ -48,7 +48,7 @@ class Daemon:
         self._log = tempfile.NamedTemporaryFile(prefix="mxallowd-rdns-", suffix=".log")  # noqa: SIM115
         process = place.lab.gateway.popen(
             [*DAEMON, "-F", "-s", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "0", "--queue-length", "65535",
-             "--dns-server", SERVER, *arguments], stdout=self._log)
+             "--dns-server", SERVER, *own_places(place.directory), *arguments], stdout=self._log)
         self.program = Program("mxallowd", 0, [process])
         place.programs.append(self.program)
         self._lines_for(" start ", 0, READY_AFTER_S)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.command import BenchError, give, measured, parser, positive, run
 from benchmarks.gateway_site import CLIENT, DAEMON
 from lab.hosts import FAKE4, REAL4, Lab
+from lab.programs import own_places
 
 QUEUE = "23"
 WHERE = ("127.0.0.1", 9199)
@@ -81,7 +82,7 @@ def measure(blocks: int, seconds: float, rate: float) -> Result:
         lab.queue_rule(QUEUE)
         with tempfile.TemporaryDirectory() as place, lab.gateway.popen(
                 [*DAEMON, "-F", "-s", "--user", "root", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", QUEUE, "-b",
-                 "--metrics", f"{WHERE[0]}:{WHERE[1]}", "--control", f"{place}/control", "--state-dir", place],
+                 "--metrics", f"{WHERE[0]}:{WHERE[1]}", *own_places(place)],
                 stdout=subprocess.PIPE, text=True) as daemon, \
                 client.popen([sys.executable, "-c", SENDER], **pipes) as senders, \
                 lab.gateway.popen([sys.executable, "-c", SCRAPER], **pipes) as scrapers:

@@ -1,4 +1,5 @@
-"""Programs in C, compiled when they are needed; one of them is the sender of made-up SYNs (flood.c)."""
+"""Programs: those in C, compiled when they are needed, one of them the sender of made-up SYNs (flood.c); and what each
+daemon is given for its own."""
 import shutil
 import subprocess
 import tempfile
@@ -33,6 +34,15 @@ def compiled(source: Path, *flags: str) -> Path:
         said = done.stderr.splitlines()
         raise CompileError(f"{source.name} does not compile: {next((line for line in said if 'error' in line), '')}")
     return target
+
+
+def own_places(directory: str | Path) -> list[str]:
+    """Options that give a daemon a state directory and a socket that no other one has, both inside `directory`.
+
+    With those of the system it would begin with what the one before it has left, and take the place of one that serves.
+    """
+    place = tempfile.mkdtemp(dir=directory)
+    return ["--state-dir", f"{place}/state", "--control", f"{place}/control.sock"]
 
 
 class Sources(NamedTuple):

@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 
 from lab.hosts import REAL4, REAL6, Attempt, Host, Lab, ip_output
-from lab.programs import compiled
+from lab.programs import compiled, own_places
 from tests.daemon_process import QUEUE, SENDER4, SERVERS
 
 ROOT = Path(__file__).parent.parent
@@ -128,7 +128,8 @@ class Starts:
     def run(self, way: str, orders: Sequence[Order], *, record: Path | None = None, prefix: Sequence[str] = ()
             ) -> Result:
         """Start it under these orders, until it serves or has ended, and end it."""
-        arguments = ["-c", "/dev/null", *SERVERS, "-n", QUEUE, *WAYS[way]]
+        # Each start finds neither what the one before it has left nor what the system has.
+        arguments = ["-c", "/dev/null", *SERVERS, "-n", QUEUE, *own_places(self._place), *WAYS[way]]
         if way == "background":
             arguments += ["--pid-file", str(self._pid_file)]
         command = [str(self._faults), str(record or "-"), *(order.word() for order in orders), "--", *prefix,

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import REAL4, REAL6, Lab, supported
+from lab.programs import own_places
 from tests.daemon_process import QUEUE, SENDER4, SERVERS, DaemonProcess
 from tests.start_faults import ROOT, Order, Result, Starts
 
@@ -96,8 +97,9 @@ def test_too_few_descriptors(starts: Starts, way: str, descriptors: int) -> None
 
 def test_files_must_be_empty(gateway: Lab, tmp_path: Path) -> None:
     """ulimit -f 0: there can be no pid file."""
-    done = gateway.gateway.run(["prlimit", "--fsize=0", *COMMAND, "--pid-file", str(tmp_path / "pid")],
-                               capture_output=True, text=True, cwd=ROOT, timeout=30)
+    done = gateway.gateway.run(
+        ["prlimit", "--fsize=0", *COMMAND, *own_places(tmp_path), "--pid-file", str(tmp_path / "pid")],
+        capture_output=True, text=True, cwd=ROOT, timeout=30)
     assert done.returncode == 1
     assert done.stderr == f'mxallowd: cannot write the pid file "{tmp_path / "pid"}": File too large\n'
     assert not (tmp_path / "pid").exists()
@@ -135,7 +137,7 @@ def test_a_signal_during_the_start(gateway: Lab, tmp_path: Path, number: signal.
     for delay_s in (0.0, 0.1):
         with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
             daemon = gateway.gateway.popen(
-                [*COMMAND, "-F", "-s", "--user", "root"], stdout=out, stderr=err, cwd=ROOT)
+                [*COMMAND, "-F", "-s", "--user", "root", *own_places(tmp_path)], stdout=out, stderr=err, cwd=ROOT)
         wait_until(partial(blocks, daemon.pid, number))
         time.sleep(delay_s)
         daemon.send_signal(number)

@@ -6,7 +6,7 @@ Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form; times are microse
 """
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, NoReturn, Protocol
 
@@ -21,6 +21,8 @@ from mxallowd.provenance import Note, Provenance
 _RECORD = struct.Struct("=16sQxB6x")
 _WHOLE = struct.Struct("=16sQBB6x")
 RECORD_SIZE = _RECORD.size
+ALL = bytes(16)  # no host has this address
+ROUNDED_US = 2_000_000  # times of a copy may be rounded
 READ_ENTRIES = 1 << 14  # entries looked at between two chances for other threads: less than a millisecond
 
 
@@ -102,7 +104,9 @@ class Whitelist:
         self._copiers: list[Copier] = []
         self.servers: frozenset[bytes] = frozenset()
         self._no_hosts = 0
-        self._barred: frozenset[bytes] = frozenset()
+        self._barred: Mapping[bytes, int] = {}
+        self._all_barred_us = 0
+        self.ended_until_us = 0  # until when the entry that was ended last would have been there
         self.provenance = Provenance()
         self.now_us = clock_us
 
@@ -123,13 +127,18 @@ class Whitelist:
             return "is no address that a host on another network can have"
         return "is one of the mail servers of the configuration" if host in self.servers else ""
 
-    def bar(self, hosts: Iterable[bytes]) -> None:
-        """These were ended before this start, so no other copy may bring them back."""
-        self._barred = frozenset(hosts)
+    def bar(self, hosts: Mapping[bytes, int]) -> None:
+        """These were ended before this start: no other copy may bring back an entry that ends by that time.
 
-    def is_barred(self, host: bytes) -> bool:
-        """Whether bar() has named it."""
-        return host in self._barred
+        What ends later was entered afterwards. Under ALL stands a time for every host.
+        """
+        self._barred = hosts
+        self._all_barred_us = hosts.get(ALL, 0)
+
+    def is_barred(self, host: bytes, until_us: int | None) -> bool:
+        """Whether a copy must not bring this entry back; None: the copy does not know when it ends."""
+        barred_us = max(self._barred.get(host, 0), self._all_barred_us)
+        return barred_us > 0 and (until_us is None or until_us <= barred_us + ROUNDED_US)
 
     def counters(self) -> dict[str, int]:
         """Its counters, since the start; those of the table are the table's."""
@@ -219,8 +228,11 @@ class Whitelist:
 
     def end(self, host: bytes) -> bool:
         """Let a listed host's entry end now, whoever entered it. False: it is not listed."""
-        if not self._table.end(host, self.now_us()):
+        now_us = self.now_us()
+        found = self._table.find(host, now_us)
+        if not self._table.end(host, now_us):
             return False
+        self.ended_until_us = found[0] if found else 0
         self.provenance.forget(host)
         self._tell([(host, Change.ENDED)])
         return True
@@ -232,7 +244,7 @@ class Whitelist:
 
         One that is listed already keeps its time: who adopts first knows best. It is used if either says so.
         """
-        if host in self._barred or not self.may_enter(host):
+        if self.is_barred(host, until_us) or not self.may_enter(host):
             return False
         now_us = self.now_us()
         entered = self._table.find(host, now_us) is None

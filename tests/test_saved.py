@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mxallowd.engine._records import RECORD_SIZE
 from mxallowd.engine._refused import Refused
-from mxallowd.engine._saved import ENDED_ORIGIN, look_up, look_up_refused, settle, shift
+from mxallowd.engine._saved import ENDED_ORIGIN, gather, look_up, look_up_refused, settle
 from mxallowd.engine._table import BY_HAND, CHILD, LATEST_US, ORIGINS, Table
 from tests.strategies import HOSTS, REAL, RECORD, record
 
@@ -49,7 +49,8 @@ def test_each_origin_has_its_longest_time() -> None:
 
 
 @pytest.mark.parametrize("work", [
-    lambda: settle(bytes(31), NOW_US, MOST_US), lambda: shift(bytes(33), 1), lambda: look_up(Table(8), bytes(15), 1)])
+    lambda: settle(bytes(31), NOW_US, MOST_US), lambda: gather([(bytes(32), 1), (bytes(33), 1)]),
+    lambda: look_up(Table(8), bytes(15), 1)])
 def test_what_is_no_row_of_records(work) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="no records"):
         work()
@@ -57,8 +58,11 @@ def test_what_is_no_row_of_records(work) -> None:  # type: ignore[no-untyped-def
 
 def test_times_are_shifted_and_stay_times() -> None:
     records = b"".join(record(SOME[0], until) for until in (0, 1, 500, LATEST_US, (1 << 64) - 1))
-    assert [one[1] for one in unpacked(shift(records, 100))] == [0, 1, 400, LATEST_US - 100, LATEST_US - 100]
-    assert [one[1] for one in unpacked(shift(records, -100))] == [0, 101, 600, LATEST_US + 100, LATEST_US + 100]
+    # Each part by its own clock.
+    assert [one[1] for one in unpacked(gather([(records, 100), (memoryview(records), -100)]))] == [
+        0, 1, 400, LATEST_US - 100, LATEST_US - 100, 0, 101, 600, LATEST_US + 100, LATEST_US + 100]
+    assert records == b"".join(record(SOME[0], until) for until in (0, 1, 500, LATEST_US, (1 << 64) - 1))
+    assert gather([]) == b""
 
 
 def test_many_hosts_are_looked_up_at_once() -> None:

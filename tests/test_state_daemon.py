@@ -1,22 +1,12 @@
 """The state in the running daemon: who was let in is let in after a restart, after kill -9, and as another user."""
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
-from mxallowd.engine.clock import boottime_us
-from mxallowd.mirrors.disk import blocks, files
-from mxallowd.mirrors.disk.blocks import Clock
-from mxallowd.mirrors.disk.directory import Directory
-from tests.daemon_process import DaemonProcess, serving
-from tests.strategies import record
-
-MILLION = 1_000_000
+from tests.daemon_process import serving
 
 
 def let_in(client: Host) -> None:
@@ -67,35 +57,3 @@ def test_a_second_daemon_is_told_who_has_it(lab: Lab, tmp_path: Path) -> None:
         assert daemon.stop() == 0
 
 
-def write_million(place: Path) -> None:
-    directory = Directory(place, None)
-    now = Clock(blocks.boot_id(), boottime_us(), time.time_ns() // 1000)
-    records = b"".join(record(b"\x20" + number.to_bytes(15, "big"), now.boot_us + 3_600_000_000, 0, number % 2 == 0)
-                       for number in range(MILLION))
-    files.write_snapshot(directory, 1, lambda: now, files.host_contents(records, 32))
-    directory.close()
-
-
-@pytest.mark.alone
-def test_a_million_are_there_in_a_second(lab: Lab, tmp_path: Path) -> None:
-    """How much later than without them the daemon serves; the best of three, since others use the machine."""
-    lab.queue_rule("23")
-    write_million(tmp_path / "state")
-
-    def start_s(*more: str) -> float:
-        began = time.monotonic()
-        with DaemonProcess(lab.gateway, ["-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "23", "-b", *more]) as made:
-            made.wait_for("start ", timeout=15)
-            took_s = time.monotonic() - began
-            if more:
-                assert f"entered={MILLION} " in made.wait_for("state-read ")
-                # Nothing is gone by the next start, whenever this one ends.
-                os.kill(made.process.pid, signal.SIGKILL)
-        return took_s
-
-    seen = []
-    for _ in range(3):
-        seen.append(start_s("--state-dir", str(tmp_path / "state")) - start_s())
-        if seen[-1] < 1.0:
-            return
-    assert min(seen) < 1.0, seen

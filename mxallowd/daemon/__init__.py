@@ -220,6 +220,9 @@ class Daemon:
             try:
                 self._begin()
                 await self._restore()
+                # Not before: from a copy they take out who is not in the whitelist, or not yet.
+                for mirror in self._mirrors:
+                    mirror.start()
                 self._measures.serves = True
                 self._greet()
                 ready()
@@ -251,8 +254,6 @@ class Daemon:
         # What is no part of the packet path stands behind it.
         privileges.usual_priority()
         self._writer.start()
-        for mirror in self._mirrors:
-            mirror.start()
         for networks in self._network_sets:
             networks.start()
         for handshakes in self._handshakes:

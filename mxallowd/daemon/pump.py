@@ -21,8 +21,8 @@ COALESCE_S = 0.02
 PAUSE_FACTOR = 3
 LONGEST_PAUSE_S = 0.05
 # Nothing else runs on the loop meanwhile, so what is more waits for the next look.
-LONGEST_S = 0.004
-DRAIN_EVENTS = 512
+LONGEST_S = 0.002
+DRAIN_EVENTS = 64  # a millisecond of all takers: so the last portion ends in time, too
 
 Taker = Callable[[list[Event]], None]
 
@@ -65,6 +65,7 @@ class Pump:
     def take(self, *, at_once: bool = False) -> None:
         """Take what the rings hold, and see to it that somebody looks again. `at_once`: nobody fills them meanwhile."""
         taken = 0
+        left = False
         started = time.monotonic()
         self._before()
         # Round and round, so that no ring waits for another one.
@@ -74,6 +75,8 @@ class Pump:
                 taken += self._take_some(ring)
             if taken == before:
                 break
+        else:
+            left = True
         if self._backend.ended() or self._backend.failed():
             self._ended.set()
             self._on_end()
@@ -82,7 +85,8 @@ class Pump:
             if self._again:
                 self._again.cancel()
             spent_s = time.monotonic() - started
-            pause_s = min(LONGEST_PAUSE_S, max(COALESCE_S, PAUSE_FACTOR * spent_s))
+            # Where more waits, there is nothing to be gathered first.
+            pause_s = min(LONGEST_PAUSE_S, max(0.0 if left else COALESCE_S, PAUSE_FACTOR * spent_s))
             self._again = asyncio.get_running_loop().call_later(pause_s, self.take)
 
     def drain(self) -> None:

@@ -18,7 +18,7 @@ from mxallowd.lists.lists import list_files
 from mxallowd.log import Log, open_log
 from mxallowd.log.handlers import SYSLOG_SOCKET, syslog_listens
 from mxallowd.log.writer import Writer
-from mxallowd.process import init, memory, privileges, sandbox, signals, streams
+from mxallowd.process import init, memory, privileges, sandbox, signals, streams, threads
 from mxallowd.process.background import run_detached
 from mxallowd.process.broker import Broker, remove
 from mxallowd.process.pidfile import PidFile
@@ -99,6 +99,7 @@ class _Process:
 
     def _run(self, ready: Ready) -> int:
         memory.return_what_is_freed()
+        threads.take_short_turns()
         log, writer = open_log(
             stdout=self._settings.stdout, quiet=self._settings.quiet, form=self._settings.log_format)
         try:

@@ -280,8 +280,9 @@ cdef class Refused:
             raise ValueError("these are no records")
         with nogil:
             for i in range(total):
-                entered += restore_one(self.shards, self.shard_count, shard_hash(&self.table.shards[0], &source[i].host),
-                                       &source[i], own, <uint32_t> (now >> STEP_SHIFT), back >> STEP_SHIFT)
+                entered += restore_one(
+                    self.shards, self.shard_count, shard_hash(&self.table.shards[0], &source[i].host), &source[i], own,
+                    <uint32_t> (now >> STEP_SHIFT), back >> STEP_SHIFT)
         return entered
 
     def note(self, host, server, port, now_us, *, shard=0, room=True):

@@ -16,8 +16,11 @@ def look_up(table: Table, hosts: bytes, now_us: int) -> bytes:
 def look_up_refused(refused: Refused, hosts: bytes) -> bytes:
     """One record (Refused.entries) for each of these hosts that was refused, over all shards. As look_up()."""
 
-def shift(records: bytes, back_us: int) -> bytes:
-    """The records with every time, but 0, so much earlier; at least 1. Raises ValueError where they are no records."""
+def gather(parts: list[tuple[bytes | memoryview, int]]) -> bytes:
+    """All these records, each part with every time, but 0, so many microseconds earlier; at least 1.
+
+    Raises ValueError where a part is no whole number of records.
+    """
 
 def settle(records: bytes, now_us: int, most_us: Sequence[int]) -> tuple[bytes, bytes]:
     """What records come to, of which the last one of each host is true: those that are listed, and those ended.

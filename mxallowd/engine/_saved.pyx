@@ -1,6 +1,7 @@
 """Entries as a disk keeps them: see _saved.pxd."""
 import os
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -25,7 +26,7 @@ cdef enum:
     STEP_BITS = 10
 
 
-cdef Py_ssize_t count_of(bytes records, Py_ssize_t size) except -1:
+cdef Py_ssize_t count_of(records, Py_ssize_t size) except -1:
     if len(records) % size:
         raise ValueError("these are no records")
     return len(records) // size
@@ -86,19 +87,32 @@ def look_up_refused(Refused refused not None, bytes hosts not None):
     return records[:taken * <Py_ssize_t> sizeof(RefusedRecord)]
 
 
-def shift(bytes records not None, back_us):
-    cdef Py_ssize_t total = count_of(records, sizeof(Record)), i
-    cdef int64_t back = back_us
+cdef void shift_all(Record *records, Py_ssize_t total, int64_t back) noexcept nogil:
+    cdef Py_ssize_t i
     cdef uint64_t until
-    cdef bytes shifted = PyBytes_FromStringAndSize(<const char *> records, len(records))
-    cdef Record *one = <Record *> PyBytes_AS_STRING(shifted)
-    with nogil:
-        for i in range(total):
-            # What the file says is no time yet: it may be any number.
-            until = min(one[i].until_us, LATEST_US)
-            if until:
-                one[i].until_us = <uint64_t> max(<int64_t> until - back, 1)
-    return shifted
+    for i in range(total):
+        # What the file says is no time yet: it may be any number.
+        until = min(records[i].until_us, LATEST_US)
+        if until:
+            records[i].until_us = <uint64_t> max(<int64_t> until - back, 1)
+
+
+def gather(list parts not None):
+    cdef Py_ssize_t total = 0, at = 0
+    cdef Py_buffer source
+    cdef bytes gathered
+    for content, _ in parts:
+        total += count_of(content, sizeof(Record))
+    # Written once: most of what this costs are the new pages.
+    gathered = PyBytes_FromStringAndSize(NULL, total * <Py_ssize_t> sizeof(Record))
+    cdef Record *target = <Record *> PyBytes_AS_STRING(gathered)
+    for content, back_us in parts:
+        PyObject_GetBuffer(content, &source, PyBUF_SIMPLE)
+        memcpy(&target[at], source.buf, <size_t> source.len)
+        shift_all(&target[at], source.len // <Py_ssize_t> sizeof(Record), back_us)
+        at += source.len // <Py_ssize_t> sizeof(Record)
+        PyBuffer_Release(&source)
+    return gathered
 
 
 cdef void mark_last(

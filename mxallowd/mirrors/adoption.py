@@ -43,7 +43,8 @@ def adopt(
             if remaining_s is not None and expires and (
                     abs(found[0] - now_us - 1_000_000 * remaining_s) > 1_000_000 * TOLERANCE_S or found[1] > used):
                 differing.append(host)
-        elif remaining_s is not None and whitelist.is_barred(host):
+        elif remaining_s is not None and whitelist.is_barred(
+                host, now_us + 1_000_000 * remaining_s if expires else None):
             differing.append(host)
         elif remaining_s is not None and (remaining_s or not expires):
             # Neither the operator's own, which needs no entry here, nor one that has just ended.

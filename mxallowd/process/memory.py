@@ -33,6 +33,8 @@ def return_what_is_freed() -> None:
 def give_back() -> None:
     """Let the system have what the start took and needs no more: half a megabyte, of modules and configuration."""
     gc.collect()
+    # What is there now stays. To go through all of it again would hold up the main loop for 10 ms at a time.
+    gc.freeze()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

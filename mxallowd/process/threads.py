@@ -1,10 +1,11 @@
-"""Threads of Python whose start cannot hang.
+"""Threads of Python whose start cannot hang, and which do not hold up each other.
 
 threading.Thread.start() waits until the new thread runs, without a bound. A thread that the system has created but that
 finds no memory for its first step never says so, and the start of the daemon would hang. Here it fails.
 """
 import _thread
 import ctypes
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,10 +13,18 @@ from contextlib import suppress
 from mxallowd.errors import StartError
 
 START_S = 5.0
+# So long a thread of Python keeps another one waiting that wants to run, the main loop above all. Python's own value is
+# five times as much.
+SWITCH_S = 0.001
 # glibc loads it when the first thread ends (pthread_exit), and ends the process where it cannot, even for want of a
 # descriptor. So it is loaded now.
 with suppress(OSError):
     ctypes.CDLL("libgcc_s.so.1")
+
+
+def take_short_turns() -> None:
+    """Let no thread of Python hold up the main loop for longer than SWITCH_S, unless one call of it takes longer."""
+    sys.setswitchinterval(SWITCH_S)
 
 
 class Thread:

@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from mxallowd.mirrors.disk.blocks import Clock, Kind, Writer, note_blocks, pieces
+from mxallowd.mirrors.disk.blocks import Clock, Kind, Writer
+from mxallowd.mirrors.disk.contents import Contents
 from mxallowd.mirrors.disk.directory import Directory
 
 # Bytes between two points at which the disk is asked to have them: so that it never has very much to write at once.
@@ -65,9 +66,6 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-Contents = Iterator[tuple[Kind, bytes | memoryview]]
-
-
 def write_snapshot(directory: Directory, number: int, clock: Callable[[], Clock], contents: Contents) -> int:
     """Write snapshot.`number` and remove what it replaces; its size. Raises OSError, and leaves nothing behind then."""
     name = f"snapshot.{number}"
@@ -105,13 +103,3 @@ def _joined(writer: Writer, clock: Callable[[], Clock], contents: Contents) -> I
             waiting, size = [], 0
     waiting.append(writer.block(Kind.END, clock()))
     yield b"".join(waiting)
-
-
-def host_contents(records: bytes, size: int) -> Contents:
-    """Blocks of records of the whitelist."""
-    return ((Kind.HOSTS, piece) for piece in pieces(records, size))
-
-
-def note_contents(notes: Iterable[tuple[bytes, int, str]]) -> Contents:
-    """Blocks of notes."""
-    return ((Kind.NOTES, content) for content in note_blocks(notes))

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from mxallowd.engine._records import RECORD_SIZE
-from mxallowd.engine._saved import ENDED_ORIGIN, settle, shift
+from mxallowd.engine._saved import ENDED_ORIGIN, gather, settle
 from mxallowd.mirrors.disk.blocks import Block, Clock, Damage, Kind, Reader, read_notes
 from mxallowd.mirrors.disk.directory import Directory
 from mxallowd.provenance import MAX_NOTES, Note
@@ -115,11 +115,10 @@ class _Reading:
 
     def result(self, now: Clock, most_us: Sequence[int], servers: Sequence[bytes], highest: int) -> Saved:
         back = {boot: _back_us(now, newest) for boot, newest in self._newest.items()}
-        parts = [shift(b"".join(content for _, content in some), back[boot])
-                 for boot, some in groupby(self._hosts, lambda one: one[0])]
+        parts = [(content, back[boot]) for boot, content in self._hosts]
         # Our own servers, which may have been hosts when this was written: as if each had gone since.
-        parts += [pack(server, 0, used=False) for server in servers]
-        records, ended = settle(b"".join(parts), now.boot_us, most_us)
+        gone = b"".join(pack(server, 0, used=False) for server in servers)
+        records, ended = settle(gather([*parts, (gone, 0)]), now.boot_us, most_us)
         refused = [Refusals(b"".join(records for _, _, records in some), key[1], back[key[0]])
                    for key, some in groupby(self._refused, lambda one: one[:2])]
         return Saved(records, {host: until_us for host, until_us, _ in unpack(ended)}, self._notes, refused, highest,

@@ -6,21 +6,22 @@ changes can make the copy wrong, and kill -9 costs less than a second. When the 
 changes are lost, another thread writes a snapshot; a third one waits for the disk (fdatasync), so that a slow one does
 not hold up what is written next.
 
-Bounds: MAX_DIRTY hosts wait, then the whole whitelist is written instead; a journal is at most twice its snapshot, or
-LEAST_JOURNAL; of refused hosts at most MAX_REFUSED a turn, the others come with the next snapshot.
+Bounds: MAX_DIRTY hosts wait, then the whole whitelist is written instead. A journal that is larger than its snapshot,
+and than LEAST_JOURNAL, is replaced within seconds, so a start reads about twice the whitelist at the most. Of refused
+hosts MAX_REFUSED are written a turn, the others with the next snapshot. MAX_ENDED hosts are barred, then all are.
 
 Which way it fails: verdicts never depend on the disk. What it does not take is said and tried again, and everything
 stays in memory; a file that is damaged costs its blocks.
 """
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from mxallowd.backends import Backends
 from mxallowd.engine._records import RECORD_SIZE
-from mxallowd.engine._saved import look_up, look_up_refused
 from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, RESTORED
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
@@ -28,27 +29,27 @@ from mxallowd.errors import StartError
 from mxallowd.log import Log
 from mxallowd.log.periodic import Repeated
 from mxallowd.metrics.counters import Part, names
-from mxallowd.mirrors.disk import blocks, files
+from mxallowd.mirrors.disk import blocks, contents, files
 from mxallowd.mirrors.disk.blocks import Clock
 from mxallowd.mirrors.disk.directory import Directory, DirectoryError, DirectoryTaken
-from mxallowd.mirrors.disk.reading import REFUSED_SIZE, Saved, ended_record, load, refused_content
+from mxallowd.mirrors.disk.reading import Saved, load
 from mxallowd.mirrors.jobs import Jobs
 from mxallowd.process.privileges import account_of
 from mxallowd.settings import Settings
 from mxallowd.settings.options import OPTIONS
-from mxallowd.whitelist import Change, Whitelist
+from mxallowd.whitelist import ALL, Change, Whitelist
 
 INTERVAL_S = 0.4
 # Nothing changes: a block that says how late it is, for a start whose wall clock went back.
 IDLE_S = 60.0
-MAX_DIRTY = 1 << 18
+MAX_DIRTY = 1 << 16
+EARLY = MAX_DIRTY // 4  # so many are written at once: an operator who empties the whitelist is fast
 MAX_REFUSED = 8192
 MAX_ENDED = 1 << 16
 LEAST_JOURNAL = 8 << 20
-AGAIN_S = 20.0  # after a snapshot, or a try that failed
+AGAIN_S = 5.0  # after a snapshot, or a try that failed
 SHARE = 20  # of the time at most one part is spent writing snapshots
 FINISH_S = 5.0
-REFUSED_READ = 1 << 12  # slots between two chances for other threads
 LONGEST_S = 315_360_000  # as --whitelist-time
 DEFAULT = next(option.default for option in OPTIONS if option.name == "state-dir")
 _ENDED, _REFUSED = Change.ENDED, int(Kind.REFUSED)
@@ -65,6 +66,7 @@ class State:
         self._whitelist = whitelist
         self._table = backends.table
         self._refused = backends.refused
+        self._source = contents.Source(whitelist, backends)
         self._log = log
         self._now_s = clock
         self._boot = blocks.boot_id()
@@ -76,7 +78,8 @@ class State:
         # What may have changed since it was written.
         self._dirty: list[bytes] = []
         self._dirty_refused: list[bytes] = []
-        self._new_ended: list[bytes] = []
+        self._new_ended: list[tuple[bytes, int]] = []
+        self._many = asyncio.Event()  # of them
         self._ended: dict[bytes, int] = {}  # until when no copy may bring them back
         self._stale = False  # single changes will not do any more
         self._whole_s = clock()  # since then something may be missing on the disk
@@ -178,13 +181,18 @@ class State:
 
     def changed(self, host: bytes, change: Change) -> None:
         """Note it: what is true of it is asked later."""
-        self._dirty.append(host)
+        self.touched([host])
         if change is _ENDED:
-            self._new_ended.append(host)
+            self._new_ended.append((host, self._whitelist.ended_until_us))
 
     def touched(self, hosts: list[bytes]) -> None:
         """Note them."""
-        self._dirty += hosts
+        if len(self._dirty) < MAX_DIRTY:
+            self._dirty += hosts
+        else:
+            self._stale = True
+        if len(self._dirty) >= EARLY:
+            self._many.set()
 
     def missed(self) -> None:
         """Write all of it again."""
@@ -200,9 +208,12 @@ class State:
     def tick(self) -> None:
         """What waits stays within its bound, whatever the disk does."""
         if len(self._dirty) > MAX_DIRTY:
-            self._dirty.clear()
+            del self._dirty[MAX_DIRTY:]
             self._stale = True
         del self._dirty_refused[MAX_REFUSED:]
+        if len(self._new_ended) > MAX_DIRTY:
+            # The longest time holds for all of them.
+            self._new_ended = [(ALL, 0)]
 
     def reload(self, settings: Settings) -> None:
         """The lifetime of entries counts for the next one that is ended."""
@@ -253,14 +264,19 @@ class State:
             except Exception as error:  # noqa: BLE001  # said as a defect; this loop must not end of it
                 self._stale = True
                 asyncio.get_running_loop().call_exception_handler({"message": "state", "exception": error})
-            await asyncio.sleep(INTERVAL_S)
+            if self.fault:
+                await asyncio.sleep(INTERVAL_S)
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._many.wait(), INTERVAL_S)
 
-    def _take(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    def _take(self) -> tuple[list[bytes], list[tuple[bytes, int]], list[bytes]]:
+        self._many.clear()
         batch = self._dirty, self._new_ended, self._dirty_refused
         self._dirty, self._new_ended, self._dirty_refused = [], [], []
         return batch
 
-    def _keep(self, dirty: list[bytes], ended: list[bytes], refused: list[bytes]) -> None:
+    def _keep(self, dirty: list[bytes], ended: list[tuple[bytes, int]], refused: list[bytes]) -> None:
         self._dirty[:0] = dirty
         self._new_ended[:0] = ended
         self._dirty_refused[:0] = refused
@@ -281,40 +297,28 @@ class State:
 
     # ---- the thread of the journal
 
-    def _append(self, dirty: list[bytes], ended: list[bytes], refused: list[bytes]) -> None:
+    def _append(self, dirty: list[bytes], ended: list[tuple[bytes, int]], refused: list[bytes]) -> None:
         if self._journal is None:
             self._next_journal()
             assert self._journal
-        hosts = set(dirty)
-        records = look_up(self._table, b"".join(hosts), self._whitelist.now_us())
-        notes = [(host, *note) for host, note in self._whitelist.provenance.noted(hosts)]
-        bars = b"".join(ended_record(host, until_us) for host, until_us in self._end(ended))
-        contents = [*files.host_contents(records, RECORD_SIZE), *files.note_contents(notes),
-                    *files.host_contents(bars, RECORD_SIZE), *self._refused_contents(refused)]
-        self._journal.append(contents or [(blocks.Kind.END, b"")], self._clock())
-        self._counters["state-changes"] += len(records) // RECORD_SIZE
+        made = [*self._source.of_hosts(dirty), *contents.of_ended(self._end(ended)), *self._source.of_refused(refused)]
+        self._journal.append(made or [(blocks.Kind.END, b"")], self._clock())
+        self._counters["state-changes"] += len(dirty)
 
-    def _end(self, ended: list[bytes]) -> Iterator[tuple[bytes, int]]:
+    def _end(self, ended: list[tuple[bytes, int]]) -> dict[bytes, int]:
         """Of the hosts that were ended those that have not come in again; until when each is barred."""
         now_us = self._whitelist.now_us()
-        until_us = now_us + self._settings.whitelist_time * 1_000_000
-        for host in ended:
-            if self._whitelist.find(host) is None:
-                self._ended.pop(host, None)
-                while self._ended and (
-                        len(self._ended) >= MAX_ENDED or next(iter(self._ended.values())) <= now_us):
-                    del self._ended[next(iter(self._ended))]
-                self._ended[host] = until_us
-                yield host, until_us
-
-    def _refused_contents(self, hosts: list[bytes]) -> files.Contents:
-        return self._refused_blocks(look_up_refused(self._refused, b"".join(set(hosts)))) if hosts else iter(())
-
-    def _refused_blocks(self, records: bytes) -> files.Contents:
-        servers = self._refused.servers
-        step = (blocks.MOST_BYTES - 1 - 16 * len(servers)) // REFUSED_SIZE * REFUSED_SIZE
-        return ((blocks.Kind.REFUSED, refused_content(servers, memoryview(records)[at : at + step]))
-                for at in range(0, len(records), step))
+        own_us = now_us + self._settings.whitelist_time * 1_000_000
+        new = {host: max(own_us, until_us) for host, until_us in ended if self._whitelist.find(host) is None}
+        for host in new:
+            self._ended.pop(host, None)
+        while self._ended and next(iter(self._ended.values())) <= now_us:
+            del self._ended[next(iter(self._ended))]
+        if len(self._ended) + len(new) > MAX_ENDED:
+            # Whoever has come in later ends later.
+            self._ended, new = {}, {ALL: own_us}
+        self._ended |= new
+        return new
 
     def _next_journal(self) -> None:
         assert self._directory
@@ -346,7 +350,7 @@ class State:
 
     def _look_for_snapshot(self) -> None:
         assert self._journal
-        outgrown = self._journal.size > max(LEAST_JOURNAL, 2 * self._snapshot_size)
+        outgrown = self._journal.size > max(LEAST_JOURNAL, self._snapshot_size)
         pause_s = max(AGAIN_S, SHARE * self._took_s)
         if (outgrown or self._stale) and self._idle("snapshot") and self._now_s() - self._tried_s >= pause_s:
             self._tried_s = self._now_s()
@@ -364,33 +368,19 @@ class State:
                 files.write_snapshot, self._directory, number, self._clock, self._contents()))
             self._snapshot_number = number
             self._counters["state-snapshots"] += 1
-            self._took_s = self._now_s() - self._tried_s
         except (OSError, MemoryError) as error:
             self._stale = True
             self._fail(error)
         finally:
+            self._took_s = self._now_s() - self._tried_s
             self._filling = False
 
-    def _contents(self) -> files.Contents:
-        """All of it, some thousand entries at a time."""
+    def _contents(self) -> contents.Contents:
         now_us = self._whitelist.now_us()
-        ended = [(host, until_us) for host, until_us in self._ended.copy().items() if until_us > now_us]
         # Before what is listed: one that has come in again is.
-        yield from files.host_contents(b"".join(ended_record(*one) for one in ended), RECORD_SIZE)
-        for records in self._whitelist.records():
+        yield from contents.of_ended({host: until_us for host, until_us in self._ended.copy().items()
+                                      if until_us > now_us})
+        for one in self._source.whole():
             if self._ending:
                 raise OSError("it is the end")
-            yield from files.host_contents(records, RECORD_SIZE)
-        notes = self._whitelist.provenance.copy()
-        hosts = list(notes)
-        found = look_up(self._table, b"".join(hosts), now_us)
-        # One whose host is not listed any more goes.
-        yield from files.note_contents(
-            (host, *notes[host]) for at, host in enumerate(hosts)
-            if any(found[at * RECORD_SIZE + 16 : at * RECORD_SIZE + 24]))
-        at = 0
-        while True:
-            records, at = self._refused.entries(at, REFUSED_READ)
-            yield from self._refused_blocks(records)
-            if at == 0:
-                return
+            yield one

@@ -1,4 +1,5 @@
 """Hosts that meet the fake server alone: counted over the packet path's own memory and events."""
+import asyncio
 from collections.abc import Iterable
 
 from mxallowd._fastpath import Fastpath, Rules
@@ -8,6 +9,7 @@ from mxallowd.engine._table import Table
 from mxallowd.engine.events import Kind, decode, packed
 from mxallowd.history.firstmx import FirstMx, Found
 from mxallowd.history.followed import DAY_S
+from mxallowd.history.timeline import Timeline
 from tests.strategies import FAKE, REAL, ipv4
 from tests.test_refused import tcp
 
@@ -27,7 +29,7 @@ class Bench:
         self.path = Fastpath(self.table, self.ring, Rules(FAKE, REAL, lifetime_s, numbers, renew=1),
                              refused=self.refused, contacts=self.contacts)
         self.first_mx = FirstMx(
-            self.contacts, lambda host: self.refused.find(host) is not None, lambda: self.now_s * 1_000_000)
+            self.contacts, lambda host: self.refused.find(host) is not None, Timeline(lambda: self.now_s * 1_000_000))
         self.port = 1000
 
     def meet(self, server: bytes, hosts: Iterable[bytes], port: int = 0) -> list[int]:
@@ -43,7 +45,7 @@ class Bench:
         self.first_mx.tick()
 
     def found(self) -> list[Found]:
-        return list(self.first_mx.found())
+        return asyncio.run(self.first_mx.collect())
 
 
 def test_three_contacts_within_seconds_count() -> None:

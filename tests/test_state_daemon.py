@@ -39,7 +39,7 @@ def test_another_user_writes_it_in_the_sandbox(lab: Lab, client: Host, tmp_path:
         assert daemon.stop() == 0
     status = state.stat()
     assert (status.st_uid, status.st_mode & 0o777) == (65534, 0o700)
-    assert [file.stat().st_uid for file in state.iterdir()] == [65534]
+    assert {file.stat().st_uid for file in state.iterdir()} == {65534}
     with serving(lab, "--state-dir", str(state), "--user", "nobody") as daemon:
         daemon.wait_for("state-read .* entered=1 ")
         assert not any(line.startswith("state-broken") for line in daemon.messages())

@@ -46,6 +46,7 @@ from mxallowd.log import Log
 from mxallowd.log.writer import Writer
 from mxallowd.mirrors import kernel
 from mxallowd.mirrors.disk.state import State
+from mxallowd.mirrors.disk.trial import TrialFile
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.mirrors.networks import Networks
 from mxallowd.process import privileges, signals
@@ -120,12 +121,15 @@ class Daemon:
         self._handshakes = [] if self._rehearses else [
             Handshakes(settings, whitelist, log, self._history.handshake)]
         states = [self._state] if self._state else []
-        self._parts: list[Sink | Mirror | Networks | Handshakes | State] = [
+        self._parts: list[Sink | Mirror | Networks | Handshakes | State | TrialFile] = [
             *self._sinks, *states, *self._mirrors, *self._network_sets, *self._handshakes]
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
         self._report.dry_run = settings.dry_run
+        self._trial_file = TrialFile(self._trial, self._state, self._report.refreshed, log)
+        # Before the state, which gives the directory back at the end.
+        self._parts.insert(len(self._sinks), self._trial_file)
         self._measures = Measures(
             lambda: self._reloading.settings, self._backend, self._report, writer, self._stress, self._mirrors,
             waiting,
@@ -171,6 +175,7 @@ class Daemon:
         # before all others: it knows who was ended, and must not come back from any of them.
         if self._state:
             self._state.open()
+        self._trial_file.open()
         # Some of them are in its directory.
         self._lists.load()
         for mirror in self._mirrors:
@@ -263,6 +268,7 @@ class Daemon:
             exporter.start()
         if self._state:
             self._state.start()
+        self._trial_file.start()
 
     async def _restore(self) -> None:
         """Enter what was saved, while verdicts are given; until then nobody is refused who may be among it."""
@@ -370,6 +376,7 @@ class Daemon:
             exporter.close()
         self._measures.close()
         failed = self._backend.failed()
+        await self._trial_file.count()
         self._lists.close()
         self._backend.stop()
         with suppress(TimeoutError):

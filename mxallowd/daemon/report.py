@@ -68,6 +68,11 @@ class Report:
             return await self.collect()
         return self.counted()
 
+    async def refreshed(self) -> dict[str, int]:
+        """The same, expired entries included: for what is asked all the time, and at the end."""
+        await asyncio.gather(*(refresh() for refresh in self._refreshing))
+        return self.counted()
+
     def counted(self) -> dict[str, int]:
         """All counters by name, as they are: expired entries count among the others until somebody collects."""
         return counters.collect([

@@ -8,12 +8,15 @@ is listed, has never come to a real server and meets a fake one again. Who comes
 listed or not, does not count. Hosts that have met the fake server once have a room of their own (followed.py), so a
 flood of made-up ones pushes out none that came again.
 """
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+import struct
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from mxallowd.engine._refused import Refusals
 from mxallowd.engine.events import Event, Kind
 from mxallowd.history.followed import DAY_S, Followed, Trace
+from mxallowd.history.timeline import Timeline
 
 CONTACTS = 3  # in a day
 ONCE, AGAIN, CAME = range(3)  # rooms
@@ -22,7 +25,9 @@ PLACES = (2048, 1024, 1024)  # of an hour
 SAME_ATTEMPT_S = 3
 MOST_FOUND = 4096  # of days that are over
 KEPT_S = 7 * DAY_S
-CLOSE = 250
+STEP = 250  # hosts looked at between two turns of the loop
+_FOUND = struct.Struct("=16sIII")
+FOUND_SIZE = _FOUND.size
 
 
 class Memory(Protocol):
@@ -48,31 +53,31 @@ class FirstMx:
     of the first one.
     """
 
-    def __init__(self, memory: Memory, came: Callable[[bytes], bool], clock_us: Callable[[], int]) -> None:
+    def __init__(self, memory: Memory, came: Callable[[bytes], bool], timeline: Timeline) -> None:
         """`came` says of a host whether it came to the real server within a day, as far as others remember."""
         self._memory = memory
         self._came_too = came
-        self._clock_us = clock_us
-        self._followed = Followed(PLACES)
+        self._timeline = timeline
+        self.hosts = Followed(PLACES)
         self._found: dict[bytes, Found] = {}
 
     def handle(self, events: Sequence[Event]) -> None:
         """Take a batch of events."""
         for event in events:
             if event.kind == Kind.WHITELISTED:
-                self._entered(event.source, event.time_us // 1_000_000, event.length)
+                self._entered(event.source, self._timeline.of(event.time_us), event.length)
             elif event.kind == Kind.MET:
-                self._met(event.source, event.time_us // 1_000_000, event.length, event.until_us)
+                self._met(event.source, self._timeline.of(event.time_us), event.length, event.until_us)
             elif event.kind == Kind.ACCEPTED:
-                self._came(event.source, event.time_us // 1_000_000)
-            elif event.kind == Kind.REFUSED and self._followed.find(event.source) is not None:
+                self._came(event.source, self._timeline.of(event.time_us))
+            elif event.kind == Kind.REFUSED and self.hosts.find(event.source) is not None:
                 # Of others the memory of refused hosts tells, as long as it matters.
-                self._came(event.source, event.time_us // 1_000_000)
+                self._came(event.source, self._timeline.of(event.time_us))
 
     def tick(self) -> None:
         """Keep whom a day that is over has shown."""
-        now_s = self._clock_us() // 1_000_000
-        for host, trace, _ in self._followed.close(now_s, CLOSE):
+        now_s = self._timeline.now_s()
+        for host, trace, _ in self.hosts.close(now_s, STEP):
             if (found := self._judge(host, trace)) is not None:
                 self._found.pop(host, None)
                 self._found[host] = found
@@ -81,42 +86,56 @@ class FirstMx:
         while self._found and (oldest := next(iter(self._found.values()))).last_s < now_s - KEPT_S:
             del self._found[oldest.host]
 
-    def found(self) -> Iterator[Found]:
+    async def collect(self) -> list[Found]:
         """Hosts with enough contacts, those of earlier days too; a host comes once."""
-        told = set()
-        for host, trace, _ in self._followed.entries():
-            if (found := self._judge(host, trace)) is not None and not self._came_too(host):
-                told.add(host)
-                yield found
-        yield from (found for host, found in list(self._found.items()) if host not in told)
+        found: dict[bytes, Found] = {}
+        for number, (host, trace, _) in enumerate(self.hosts.entries(), 1):
+            if (one := self._judge(host, trace)) is not None and not self._came_too(host):
+                found[host] = one
+            if number % STEP == 0:
+                await asyncio.sleep(0)
+        return list((self._found | found).values())
+
+    def saved(self) -> bytes:
+        """What days that are over have shown."""
+        return b"".join(_FOUND.pack(*one) for one in self._found.values())
+
+    def restore(self, saved: bytes) -> None:
+        """Take what saved() gave, before there is any. Raises ValueError where it is not whole."""
+        if len(saved) % _FOUND.size:
+            raise ValueError("these are no hosts that were found")
+        now_s = self._timeline.now_s()
+        for one in map(Found._make, _FOUND.iter_unpack(saved)):
+            if one.first_s <= one.last_s <= now_s and len(self._found) < MOST_FOUND:
+                self._found[one.host] = one
 
     @property
     def followed(self) -> int:
         """Hosts that are followed now."""
-        return len(self._followed)
+        return len(self.hosts)
 
     def _entered(self, host: bytes, now_s: int, port: int) -> None:
-        trace = self._followed.find(host)
+        trace = self.hosts.find(host)
         if trace is None:
             known = self._memory.find(host)
-            self._followed.note(host, Trace(now_s, now_s, known.times if known else 0, port, 1, ONCE))
+            self.hosts.note(host, Trace(now_s, now_s, known.times if known else 0, port, 1, ONCE))
         elif trace.room != CAME:
-            self._followed.note(host, trace._replace(last_s=now_s, times=trace.times + 1, room=AGAIN))
+            self.hosts.note(host, trace._replace(last_s=now_s, times=trace.times + 1, room=AGAIN))
 
     def _met(self, host: bytes, now_s: int, again: int, port: int) -> None:
-        trace = self._followed.find(host)
+        trace = self.hosts.find(host)
         if trace is None:
             # Entered before its day began, or not in the sample.
-            self._followed.note(host, Trace(now_s, now_s, max(0, again - 1), 0, 0, AGAIN))
+            self.hosts.note(host, Trace(now_s, now_s, max(0, again - 1), 0, 0, AGAIN))
         elif trace.room == ONCE and port == trace.used_s and now_s - trace.first_s < SAME_ATTEMPT_S:
-            self._followed.note(host, trace._replace(met_s=again))
+            self.hosts.note(host, trace._replace(met_s=again))
         elif trace.room != CAME:
-            self._followed.note(host, trace._replace(last_s=now_s, room=AGAIN))
+            self.hosts.note(host, trace._replace(last_s=now_s, room=AGAIN))
 
     def _came(self, host: bytes, now_s: int) -> None:
         self._found.pop(host, None)
-        trace = self._followed.find(host) or Trace(now_s, now_s, 0, 0, 0, CAME)
-        self._followed.note(host, trace._replace(used_s=max(1, now_s), room=CAME))
+        trace = self.hosts.find(host) or Trace(now_s, now_s, 0, 0, 0, CAME)
+        self.hosts.note(host, trace._replace(used_s=max(1, now_s), room=CAME))
 
     def _judge(self, host: bytes, trace: Trace) -> Found | None:
         if trace.room == CAME:
@@ -127,5 +146,5 @@ class FirstMx:
         contacts = trace.times + again
         if contacts < CONTACTS:
             return None
-        last_s = max(trace.last_s, known.last_us // 1_000_000 if known and again else 0)
+        last_s = max(trace.last_s, self._timeline.of(known.last_us) if known and again else 0)
         return Found(host, contacts, trace.first_s, last_s)

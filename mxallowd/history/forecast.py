@@ -12,20 +12,26 @@ A source can be forged. So hosts that came once, that kept trying and that met t
 (followed.py), and a flood of single SYNs touches the first of these alone.
 """
 import asyncio
+import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from mxallowd.engine._refused import Refusals
 from mxallowd.engine.events import Event, Kind
 from mxallowd.history.followed import DAY_S, Followed, Trace
+from mxallowd.history.hourly import Hourly
+from mxallowd.history.timeline import Timeline
 
 ONCE, AGAIN, GOT_IN, LET_IN = range(4)  # rooms; who was let in by a name, or by hand, met no fake server itself
 PLACES = (2048, 1024, 768, 256)  # of an hour: 106,496 hosts in all
 WITHIN_S = (300, 3600, DAY_S)
 SETTLED_S = 120  # so long after its first refusal it is looked whether a host has tried again at once
 MOST_YOUNG = 4096
-SUMS_S = 7 * DAY_S
+MOST_PASSED = 8192
+_PASSED = struct.Struct("=16sI")
+PASSED_SIZE = _PASSED.size
+CLOSED_HOURS = 7 * 24
 STEP = 250  # hosts looked at between two turns of the loop: about a millisecond
 
 
@@ -47,11 +53,39 @@ class Sums(NamedTuple):
     kept_trying: int = 0
     sampled: bool = False
 
-    def plus(self, other: "Sums") -> "Sums":
-        """Both together."""
-        return Sums(self.hosts + other.hosts, _add(self.met, other.met), _add(self.young, other.young),
-                    self.let_in + other.let_in, self.came_once + other.came_once,
-                    self.kept_trying + other.kept_trying, self.sampled or other.sampled)
+
+class _Counts:
+    """The same while it is counted: hosts, met, young, and the others as they stand in Sums."""
+
+    WIDTH = 5 + 2 * len(WITHIN_S)
+
+    def __init__(self, numbers: Sequence[int] = (0,) * WIDTH) -> None:
+        self.numbers = list(numbers)
+
+    def add(self, trace: Trace, weight: int, now_s: int) -> None:
+        numbers = self.numbers
+        numbers[0] += weight
+        if trace.met_s:
+            taken_s = trace.met_s - trace.first_s
+            for at, within_s in enumerate(WITHIN_S, 1):
+                if taken_s <= within_s:
+                    numbers[at] += weight
+            if trace.room == LET_IN:
+                numbers[-4] += weight
+        else:
+            age_s = now_s - trace.first_s
+            for at, within_s in enumerate(WITHIN_S, 1 + len(WITHIN_S)):
+                if age_s < within_s:
+                    numbers[at] += weight
+            numbers[-3 if trace.times == 1 else -2] += weight
+        if weight > 1:
+            numbers[-1] += 1
+
+    def sums(self) -> Sums:
+        split = 1 + len(WITHIN_S)
+        hosts, met, young = self.numbers[0], self.numbers[1:split], self.numbers[split:-4]
+        return Sums(hosts, tuple(met), tuple(young), self.numbers[-4], self.numbers[-3], self.numbers[-2],
+                    self.numbers[-1] > 0)
 
 
 class Tried(NamedTuple):
@@ -64,22 +98,24 @@ class Tried(NamedTuple):
 
 
 class Forecast:
-    """Takes events, and changes of the whitelist. Main thread; times are seconds of `clock_us`."""
+    """Takes events, and changes of the whitelist. Main thread; times are seconds of the timeline."""
 
-    def __init__(self, memory: Memory, clock_us: Callable[[], int]) -> None:
+    def __init__(self, memory: Memory, timeline: Timeline) -> None:
         self._memory = memory
-        self._clock_us = clock_us
-        self._followed = Followed(PLACES)
+        self._timeline = timeline
+        self.hosts = Followed(PLACES)
+        self.closed = Hourly(_Counts.WIDTH, CLOSED_HOURS)  # days that are over, by the hour in which they were closed
+        self.passed = Hourly(1)
         self._young: deque[bytes] = deque(maxlen=MOST_YOUNG)
-        self._days: deque[tuple[int, Sums]] = deque()  # by the hour in which they were closed
-        self.since_s = clock_us() // 1_000_000
+        self._passed_s: dict[bytes, int] = {}  # when a host passed last, the oldest first
+        self.since_s = timeline.now_s()
         self.later_passed = 0
-        """Hosts that passed within a day after they were refused."""
+        """Hosts that passed within a day after they were refused, since the daemon's start."""
 
     @property
     def followed(self) -> int:
         """Hosts that are followed now."""
-        return len(self._followed)
+        return len(self.hosts)
 
     # ---- what happens
 
@@ -89,59 +125,86 @@ class Forecast:
             if event.kind == Kind.REFUSED:
                 self._refused(event)
             elif event.kind == Kind.WHITELISTED:
-                self._got_in(event.source, event.time_us // 1_000_000, GOT_IN)
+                self._got_in(event.source, self._timeline.of(event.time_us), GOT_IN)
             elif event.kind == Kind.ACCEPTED:
-                self._passed(event.source, event.time_us // 1_000_000)
+                self._passed(event.source, self._timeline.of(event.time_us))
 
     def admitted(self, host: bytes) -> None:
         """It was let in without a contact of its own."""
-        self._got_in(host, self._clock_us() // 1_000_000, LET_IN)
+        self._got_in(host, self._timeline.now_s(), LET_IN)
 
     def tick(self) -> None:
         """Close the days that are over, and look whether young hosts have come again."""
-        now_s = self._clock_us() // 1_000_000
+        now_s = self._timeline.now_s()
         for _ in range(min(STEP, len(self._young))):
-            trace = self._followed.find(self._young[0])
+            trace = self.hosts.find(self._young[0])
             if trace is not None and trace.room == ONCE:
                 if now_s - trace.first_s < SETTLED_S:
                     break
                 # Its place stays that of a host that came once: what is in the sample is a matter of chance alone.
-                self._followed.note(self._young[0], self._with_memory(self._young[0], trace))
+                self.hosts.note(self._young[0], self._with_memory(self._young[0], trace))
             self._young.popleft()
-        closed = self._followed.close(now_s, STEP)
-        if closed:
-            sums = Sums()
+        if closed := self.hosts.close(now_s, STEP):
+            counts = _Counts()
             for _, trace, weight in closed:
-                sums = sums.plus(_sums_of(trace, weight, trace.first_s + DAY_S + 1))
-            hour = now_s // 3600
-            if self._days and self._days[-1][0] == hour:
-                sums = self._days.pop()[1].plus(sums)
-            self._days.append((hour, sums))
-        while self._days and self._days[0][0] * 3600 < now_s - SUMS_S:
-            self._days.popleft()
+                counts.add(trace, weight, trace.first_s + DAY_S + 1)
+            self.closed.add(now_s, counts.numbers)
+        self.closed.tick(now_s)
+        self.passed.tick(now_s)
+
+    def saved(self) -> bytes:
+        """Who has passed when; all else is in `hosts`, `closed` and `passed`."""
+        return b"".join(_PASSED.pack(*one) for one in self._passed_s.items())
+
+    def restore(self, saved: bytes) -> None:
+        """Take what saved() gave, before there is any. Raises ValueError where it is not whole."""
+        if len(saved) % _PASSED.size:
+            raise ValueError("these are no hosts that passed")
+        now_s = self._timeline.now_s()
+        for host, passed_s in _PASSED.iter_unpack(saved):
+            if passed_s <= now_s:
+                self._note_passed(host, passed_s)
+
+    def restored(self) -> None:
+        """All of it is there again: those that came just now are looked at as tick() does."""
+        now_s = self._timeline.now_s()
+        self._young.extend(host for host, trace, _ in self.hosts.entries()
+                           if trace.room == ONCE and now_s - trace.first_s < SETTLED_S)
 
     def _refused(self, event: Event) -> None:
-        now_s, times = event.time_us // 1_000_000, max(1, event.length)
-        trace = self._followed.find(event.source)
+        now_s, times = self._timeline.of(event.time_us), max(1, event.length)
+        trace = self._of_today(event.source, now_s)
         if trace is not None:
             # Where the memory had to let it go meanwhile, it is counted from the beginning.
             times = times if times > trace.times else trace.times + 1
             room = AGAIN if trace.room == ONCE else trace.room
-            self._followed.note(event.source, trace._replace(last_s=now_s, times=times, room=room))
+            self.hosts.note(event.source, trace._replace(last_s=now_s, times=times, room=room))
             return
         first_s = now_s
-        if times > 1 and (found := self._memory.find(event.source)) and now_s - found.first_us // 1_000_000 < DAY_S:
-            first_s = found.first_us // 1_000_000
+        if times > 1 and (found := self._memory.find(event.source)):
+            before_s = self._timeline.of(found.first_us)
+            first_s = before_s if now_s - before_s < DAY_S else now_s
         trace = Trace(first_s, now_s, 0, 0, times, AGAIN if times > 1 else ONCE)
-        if self._followed.note(event.source, trace) and times == 1:
+        if self.hosts.note(event.source, trace) and times == 1:
             self._young.append(event.source)
 
+    def _of_today(self, host: bytes, now_s: int) -> Trace | None:
+        """A host that is followed; one whose day is over is closed at once, and what it does now begins another."""
+        trace = self.hosts.find(host)
+        if trace is None or now_s - trace.first_s <= DAY_S:
+            return trace
+        counts = _Counts()
+        counts.add(trace, self.hosts.weight(trace), now_s)
+        self.closed.add(now_s, counts.numbers)
+        self.hosts.drop(host)
+        return None
+
     def _trace_of(self, host: bytes, now_s: int) -> Trace | None:
-        """What is known of a host that was refused within a day."""
-        trace = self._followed.find(host)
+        """What is known of a host that was refused within a day, and has not passed since."""
+        trace = self._of_today(host, now_s)
         if trace is None and (found := self._memory.find(host)):
-            first_s, last_s = found.first_us // 1_000_000, found.last_us // 1_000_000
-            if now_s - last_s < DAY_S:
+            first_s, last_s = self._timeline.of(found.first_us), self._timeline.of(found.last_us)
+            if now_s - last_s < DAY_S and last_s > self._passed_s.get(host, 0):
                 return Trace(first_s if now_s - first_s < DAY_S else last_s, last_s, 0, 0, found.times, AGAIN)
         return trace
 
@@ -149,50 +212,42 @@ class Forecast:
         trace = self._trace_of(host, now_s)
         if trace is not None and trace.room not in (GOT_IN, LET_IN):
             trace = self._with_memory(host, trace)
-            self._followed.note(host, trace._replace(met_s=max(now_s, trace.first_s, 1), room=room))
+            self.hosts.note(host, trace._replace(met_s=max(now_s, trace.first_s, 1), room=room))
 
     def _passed(self, host: bytes, now_s: int) -> None:
         trace = self._trace_of(host, now_s)
         # Once for each time that it was refused and passed.
-        if trace is not None and not (trace.used_s and trace.last_s <= trace.used_s):
+        if trace is not None and trace.last_s > self._passed_s.get(host, 0):
             self.later_passed += 1
-            self._followed.note(host, trace._replace(used_s=max(now_s, 1), met_s=trace.met_s or max(now_s, 1),
-                                                     room=trace.room if trace.met_s else LET_IN))
+            self.passed.add(now_s, (1,))
+            self._note_passed(host, now_s)
+            self.hosts.note(host, trace._replace(used_s=max(now_s, 1), met_s=trace.met_s or max(now_s, 1),
+                                                 room=trace.room if trace.met_s else LET_IN))
+
+    def _note_passed(self, host: bytes, now_s: int) -> None:
+        self._passed_s.pop(host, None)
+        self._passed_s[host] = max(now_s, 1)
+        if len(self._passed_s) > MOST_PASSED:
+            del self._passed_s[next(iter(self._passed_s))]
 
     def _with_memory(self, host: bytes, trace: Trace) -> Trace:
         """With the attempts that no event has told of."""
         found = self._memory.find(host)
         if found is None or found.times < trace.times:
             return trace
-        return trace._replace(times=found.times, last_s=max(trace.last_s, found.last_us // 1_000_000))
+        return trace._replace(times=found.times, last_s=max(trace.last_s, self._timeline.of(found.last_us)))
 
     # ---- what is asked
 
     async def collect(self) -> tuple[Sums, list[Tried]]:
-        """All hosts of this run, at most of the last eight days, and those of the last day that kept trying."""
-        now_s = self._clock_us() // 1_000_000
-        sums, tried = Sums(), []
-        for _, day in self._days:
-            sums = sums.plus(day)
-        for number, (host, known, weight) in enumerate(self._followed.entries(), 1):
+        """All hosts, at most of the last eight days, and those of the last day that kept trying."""
+        now_s = self._timeline.now_s()
+        counts, tried = _Counts(self.closed.sums()), []
+        for number, (host, known, weight) in enumerate(self.hosts.entries(), 1):
             trace = known if known.met_s else self._with_memory(host, known)
-            sums = sums.plus(_sums_of(trace, weight, now_s))
+            counts.add(trace, weight, now_s)
             if not trace.met_s and trace.times > 1:
                 tried.append(Tried(host, trace.times, trace.first_s, trace.last_s))
             if number % STEP == 0:
                 await asyncio.sleep(0)
-        return sums, tried
-
-
-def _add(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(one, other, strict=True))
-
-
-def _sums_of(trace: Trace, weight: int, now_s: int) -> Sums:
-    met = trace.met_s != 0
-    taken_s = trace.met_s - trace.first_s
-    return Sums(
-        weight, tuple(weight * (met and taken_s <= within_s) for within_s in WITHIN_S),
-        tuple(weight * (not met and now_s - trace.first_s < within_s) for within_s in WITHIN_S),
-        weight * (trace.room == LET_IN), weight * (not met and trace.times == 1),
-        weight * (not met and trace.times > 1), weight > 1)
+        return counts.sums(), tried

@@ -43,5 +43,16 @@ class Names:
             return Name(text, confirmed=False)
         return None
 
+    def copy(self) -> "Names":
+        """As they are now."""
+        other = Names(self._most)
+        other._confirmed, other._unconfirmed = self._confirmed.copy(), self._unconfirmed.copy()
+        return other
+
+    def all(self) -> list[tuple[bytes, int, str]]:
+        """All of them, the oldest first of each kind: host, 1 where it is confirmed, text."""
+        return [*((host, 0, text) for host, text in self._unconfirmed.items()),
+                *((host, 1, text) for host, text in self._confirmed.items())]
+
     def __len__(self) -> int:
         return len(self._confirmed) + len(self._unconfirmed)

@@ -7,7 +7,9 @@ from mxallowd.history.firstmx import FirstMx
 from mxallowd.history.followed import DAY_S
 from mxallowd.history.forecast import Forecast
 from mxallowd.history.names import Names
+from mxallowd.history.timeline import Timeline
 from mxallowd.history.toreal import ToReal
+from mxallowd.history.traffic import Traffic
 from mxallowd.settings import Settings
 from mxallowd.whitelist import Change, Whitelist
 
@@ -20,11 +22,13 @@ class Trial:
         self._whitelist = whitelist
         self._refused = refused
         self.dry_run = settings.dry_run
-        self.queues = settings.queue_num is not None
         self.now_us = whitelist.now_us
+        self.timeline = Timeline(whitelist.now_us)
+        self.contacts = contacts
         self.names = Names()
-        self.forecast = Forecast(refused, whitelist.now_us)
-        self.first_mx = FirstMx(contacts, self._came, whitelist.now_us)
+        self.forecast = Forecast(refused, self.timeline)
+        self.first_mx = FirstMx(contacts, self._came, self.timeline)
+        self.traffic = Traffic(self.timeline, queues=settings.queue_num is not None)
         self.to_real = ToReal(settings.whitelist_time, self._origin)
         whitelist.follow(self)
 
@@ -73,4 +77,4 @@ class Trial:
         return {"refused-later-passed": self.forecast.later_passed}
 
     def close(self) -> None:
-        """Nothing of it outlives the daemon."""
+        """What outlives the daemon, the state directory keeps (kept.py)."""

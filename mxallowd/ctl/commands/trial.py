@@ -41,6 +41,7 @@ def _forecast(context: Context) -> int:
     verb = "would have been refused" if found["dry_run"] else "were refused"
     hosts, connections = found["hosts"], found["connections"]
     lines = [f"Since {found['since']} {hosts} hosts {verb}{' (estimated from a sample)' if found['sampled'] else ''}."]
+    lines += _seen(found["seen"])
     if connections["share_refused"] is not None:
         of_all = f"{connections['refused']} of {connections['refused'] + connections['accepted']}"
         lines.append(f"Connections to the real server: {of_all} {verb} ({_percent(connections['share_refused'])}).")
@@ -62,6 +63,19 @@ def _forecast(context: Context) -> int:
                       one["last"]) for one in found["networks_that_kept_trying"]])
     context.out.write("".join(f"{line}\n" for line in lines))
     return OK
+
+
+def _seen(seen: Mapping[str, Any] | None) -> list[str]:
+    """How exact the numbers of hosts are, where the firewall shows a part of what it refuses."""
+    if seen is None:
+        return []
+    if seen["of"] is None:
+        return ["The firewall shows mxallowd at most 100 refused packets a second; hosts whose packets it did not show "
+                "are missing here."]
+    if seen["packets"] >= seen["of"]:
+        return []
+    return [f"mxallowd was shown {seen['packets']} of {seen['of']} such packets ({_percent(seen['share'])}): hosts "
+            "that sent none of these are missing here, attempts of the others may be."]
 
 
 def _first_mx_only(context: Context) -> int:

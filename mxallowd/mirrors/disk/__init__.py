@@ -6,6 +6,7 @@
     reading     from the files to what was true when the last one was written
     files       writing: the journal, and the snapshot that takes its place
     state       follows the whitelist, and has what changed written about twice a second
+    trial       the file of what a trial has gathered, once a minute
 
 `snapshot.N` has the whole whitelist, `journal.N` what has changed since that snapshot was begun. Both are made of the
 same blocks, and of each host the last record is true. docs/state.md has the layout.

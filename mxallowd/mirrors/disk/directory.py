@@ -8,6 +8,7 @@ Which way it fails: a directory that cannot be made or must not be trusted turns
 without it. A directory that another daemon has ends the start where the operator has named it: two that write there
 would each bring back what the other has ended.
 """
+import copy
 import errno
 import fcntl
 import os
@@ -22,7 +23,7 @@ from mxallowd.process.privileges import Account
 from mxallowd.text import quoted
 
 MODE = 0o700
-_OURS = re.compile(r"(snapshot|journal)\.[0-9]{1,18}(\.new)?|lists?(\..*)?")
+_OURS = re.compile(r"(snapshot|journal)\.[0-9]{1,18}(\.new)?|trial(\.new)?|lists?(\..*)?")
 _NUMBERED = re.compile(r"(snapshot|journal)\.([0-9]{1,18})")
 
 
@@ -84,6 +85,12 @@ class Directory:
             self.path.mkdir(MODE)
         return True
 
+    def shared(self) -> "Directory":
+        """The same, for a part that ends by itself: it is locked until both are closed. Raises OSError."""
+        other = copy.copy(self)
+        other.descriptor = os.dup(self.descriptor)
+        return other
+
     def names(self) -> list[str]:
         """What is in it. Raises OSError."""
         with os.scandir(self.descriptor) as entries:
@@ -126,8 +133,9 @@ class Directory:
         """Remove what a whole snapshot of this number has replaced, and what was never finished."""
         for name in self.names():
             match = _NUMBERED.fullmatch(name)
-            if (match and int(match[2]) < number) or (name.endswith(".new") and name != f"snapshot.{number}.new"
-                                                      and _OURS.fullmatch(name)):
+            # Another thread may be writing "trial.new".
+            unfinished = name.endswith(".new") and name not in (f"snapshot.{number}.new", "trial.new")
+            if (match and int(match[2]) < number) or (unfinished and _OURS.fullmatch(name)):
                 with suppress(OSError):
                     self.remove(name)
 

@@ -68,7 +68,13 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def write_snapshot(directory: Directory, number: int, clock: Callable[[], Clock], contents: Contents) -> int:
     """Write snapshot.`number` and remove what it replaces; its size. Raises OSError, and leaves nothing behind then."""
-    name = f"snapshot.{number}"
+    size = write_whole(directory, f"snapshot.{number}", clock, contents)
+    directory.remove_before(number)
+    return size
+
+
+def write_whole(directory: Directory, name: str, clock: Callable[[], Clock], contents: Contents) -> int:
+    """Write a file that takes the place of another in one step; its size. Raises OSError, and leaves nothing then."""
     writer = Writer()
     size = 0
     descriptor = directory.create(f"{name}.new")
@@ -88,7 +94,6 @@ def write_snapshot(directory: Directory, number: int, clock: Callable[[], Clock]
         with suppress(OSError):
             directory.remove(f"{name}.new")
         raise
-    directory.remove_before(number)
     return size
 
 

@@ -114,7 +114,7 @@ class _Reading:
             self._refused.append((block.clock.boot, servers, records))
 
     def result(self, now: Clock, most_us: Sequence[int], servers: Sequence[bytes], highest: int) -> Saved:
-        back = {boot: _back_us(now, newest) for boot, newest in self._newest.items()}
+        back = {boot: back_us(now, newest) for boot, newest in self._newest.items()}
         parts = [(content, back[boot]) for boot, content in self._hosts]
         # Our own servers, which may have been hosts when this was written: as if each had gone since.
         gone = b"".join(pack(server, 0, used=False) for server in servers)
@@ -125,7 +125,7 @@ class _Reading:
                      self._bytes, self._damage)
 
 
-def _back_us(now: Clock, newest: Clock) -> int:
+def back_us(now: Clock, newest: Clock) -> int:
     """What to take from a time of that boot to have one of today."""
     back = newest.boot_us + now.since(newest) - now.boot_us
     # A time of that boot that no machine has been up for makes no sense; it must not overflow either.

@@ -105,6 +105,10 @@ class State:
         """The open directory, for the sandbox."""
         return self._directory.descriptor if self._directory else None
 
+    def shared(self) -> Directory | None:
+        """The directory, for a part that ends by itself. Raises OSError."""
+        return self._directory.shared() if self._directory else None
+
     def age_s(self) -> float | None:
         """Seconds since the disk had everything; None: there is no state."""
         return max(0.0, self._now_s() - self._whole_s) if self._directory else None

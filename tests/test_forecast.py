@@ -93,6 +93,27 @@ def test_attempts_that_no_event_tells_of_count() -> None:
     assert (bench.sums().came_once, bench.sums().kept_trying) == (1, 1)
 
 
+def test_an_attempt_that_was_looked_at_before_its_event_counts_once() -> None:
+    bench = Bench()
+    bench.meet(REAL[0], [A])
+    bench.now_s += 600
+    bench.path.decide([ipv4(A, REAL[0], tcp(5000))], bench.now_s * 1_000_000)
+    bench.wait(0)
+    bench.forecast.handle(decode(bench.ring.drain(10)))
+    assert bench.tried() == [Tried(A, 2, START_S, START_S + 600)]
+
+
+def test_attempts_of_several_threads_are_added_up() -> None:
+    bench = Bench()
+    refused = Refused(10_000, 2, bench.table)
+    forecast = Forecast(refused, Timeline(lambda: bench.now_s * 1_000_000))
+    for shard in (0, 1, 0, 1):
+        bench.now_s += 70
+        length = refused.note(A, 0, shard, bench.now_s * 1_000_000, shard=shard)
+        forecast.handle([Event(Kind.REFUSED, 0, 0, length, bench.now_s * 1_000_000, A, REAL[0], 0)])
+    assert [one.attempts for one in asyncio.run(forecast.collect())[1]] == [4]
+
+
 def test_a_host_counts_once_for_each_time_it_was_refused_and_passed() -> None:
     bench = Bench()
     for expected in (1, 2):

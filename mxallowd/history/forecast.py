@@ -175,8 +175,10 @@ class Forecast:
         now_s, times = self._timeline.of(event.time_us), max(1, event.length)
         trace = self._of_today(event.source, now_s)
         if trace is not None:
-            # Where the memory had to let it go meanwhile, it is counted from the beginning.
-            times = times if times > trace.times else trace.times + 1
+            # By the memory, which several threads write, and of which tick() may have told before this event came.
+            # Where it had to let the host go meanwhile, it is counted from the beginning.
+            found = self._memory.find(event.source)
+            times = found.times if found and found.times >= trace.times else max(times, trace.times + 1)
             room = AGAIN if trace.room == ONCE else trace.room
             self.hosts.note(event.source, trace._replace(last_s=now_s, times=times, room=room))
             return

@@ -10,9 +10,10 @@ from tests.ways import WAYS, Way, all_ways, start
 
 SPAMMER4, SPAMMER6, DENIED4 = "192.0.2.66", "2001:db8::66", "192.0.2.88"
 CLIENT = (SENDER4, SENDER6, SPAMMER4, SPAMMER6, DENIED4)
+COUNTED = ("counter name mx_refused", "counter name mx_refused counter name mx_denied")
 EDITS = {
-    "set": {"\t\tcounter name mx_refused drop\n\t\t# With": "\t\t# With",
-            "\t\t#dry counter name mx_refused accept": "\t\tcounter name mx_refused accept"},
+    "set": {f"\t\t{counted} drop\n\t\t# With": "\t\t# With" for counted in COUNTED}
+    | {f"\t\t#dry {counted} accept": f"\t\t{counted} accept" for counted in COUNTED},
     "set-ipset": {"refuse=DROP": "refuse=RETURN"},
 }
 
@@ -21,8 +22,13 @@ EDITS = {
 def test_nobody_is_refused_in_any_way(served: Lab, client: Host, way: Way) -> None:
     name = next(name for name, one in WAYS.items() if one is way)
     served.load_ruleset(*way.rulesets, edits=EDITS.get(name))
+    if not way.queues:
+        # One that the kernel would let in: it has the denied networks as well, and shows whom they would keep out.
+        way.add(served, "mx_used4", DENIED4)
     with start(served, way, "--dry-run", "--deny", DENIED4) as daemon:
         assert daemon.wait_for("dry-run ")
+        if not way.queues:
+            daemon.wait_for("kernel-lists-filled .*set=mx_deny4")
         assert client.attempt(REAL4, source=DENIED4) is Attempt.CONNECTED
         daemon.wait_for(rf"would-deny \[{DENIED4}\] server={REAL4} times=1$")
         for real, spammer in ((REAL4, SPAMMER4), (REAL6, SPAMMER6)):

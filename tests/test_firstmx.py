@@ -60,6 +60,14 @@ def test_three_contacts_within_seconds_count() -> None:
     assert found[:3] == (A, 3, START_S)
 
 
+def test_contacts_that_come_before_the_first_ones_event_count() -> None:
+    bench = Bench()
+    for port in (1, 2, 3):
+        bench.path.decide([ipv4(A, FAKE[0], tcp(port))], bench.now_s * 1_000_000)
+    bench.first_mx.handle(decode(bench.ring.drain(10)))
+    assert [one.contacts for one in bench.found()] == [3]
+
+
 def test_who_comes_to_the_real_server_is_none() -> None:
     bench = Bench()
     for _ in range(4):

@@ -128,6 +128,19 @@ def test_bits_behind_a_prefix_do_not_count() -> None:
     assert disjoint_of(compiled).allow4 == [(0xC0000200, 0xC00002FF)]
 
 
+def test_none_is_denied_in_a_dry_run_with_a_queue() -> None:
+    """A network within an allowed one that is denied is a gap all the same: its packets come to the decision."""
+    laid_out = made([(verdict, ipaddress.ip_network(text)) for text, verdict in (
+        ("192.0.2.0/24", "allow"), ("192.0.2.128/25", "deny"), ("2001:db8::/32", "deny"),
+        ("2001:db8:1::/48", "allow"))])
+    armed, dry = disjoint_of(laid_out), disjoint_of(laid_out, denied=False)
+    assert (dry.allow4, dry.allow6) == (armed.allow4, armed.allow6)
+    assert armed.allow4 == [(0xC0000200, 0xC000027F)]
+    assert len(armed.allow6) == 1
+    assert (dry.deny4, dry.deny6) == ([], [])
+    assert (len(armed.deny4), len(armed.deny6)) == (1, 2)
+
+
 def test_networks_that_hold_one_another_at_every_length() -> None:
     networks: list[tuple[str, Network]] = [
         ("deny" if length % 2 else "allow", ipaddress.IPv6Network((0x20010DB8 << 96, length), strict=False))

@@ -15,7 +15,7 @@ OTHER = packed("192.0.2.21")
 class Bench:
     """The lines with a clock to turn, over a real memory into which this writes as the packet path does."""
 
-    def __init__(self, room: int = 100_000, shards: int = 1) -> None:
+    def __init__(self, room: int = 100_000, shards: int = 1, *, dry_run: bool = False) -> None:
         self.now = 1000.0
         self.lines: list[str] = []
         self.suppressed = 0
@@ -25,7 +25,8 @@ class Bench:
         self.servers = {server: self.memory.number_of(server) for server in (REAL, OTHER)}
         self.port = 0
         self.written = RefusalLines(
-            HostLog(log, self.count_suppressed, Stress(log), lambda: self.now), self, lambda: self.now)
+            HostLog(log, self.count_suppressed, Stress(log), lambda: self.now), self, lambda: self.now,
+            dry_run=dry_run)
 
     def find(self, host: bytes) -> Refusals | None:
         return self.memory.find(host)
@@ -36,14 +37,16 @@ class Bench:
     def count_suppressed(self, lines: int) -> None:
         self.suppressed += lines
 
-    def refuse(self, host: str, times: int = 1, server: bytes = REAL, shard: int = 0) -> None:
+    def refuse(
+        self, host: str, times: int = 1, server: bytes = REAL, shard: int = 0, kind: Kind = Kind.REFUSED,
+    ) -> None:
         """So many attempts; the packet path tells of those that are due."""
         for _ in range(times):
             self.port = self.port % 60_000 + 1
             attempts = self.memory.note(
                 packed(host), self.servers[server], self.port, int(self.now * 1_000_000), shard=shard)
             if attempts:
-                self.written.take(Event(Kind.REFUSED, 0, 23, attempts, 0, packed(host), server, 0))
+                self.written.take(Event(kind, 0, 23, attempts, 0, packed(host), server, 0))
 
     def take(self) -> list[str]:
         lines, self.lines[:] = list(self.lines), []
@@ -164,3 +167,17 @@ def test_a_flood_is_cut_and_what_nobody_told_of_is_counted() -> None:
     bench.pass_time(1)
     bench.pass_time(1)
     assert bench.suppressed == 3000 - LINES_BURST + 700
+
+
+def test_a_dry_run_has_words_of_its_own() -> None:
+    for dry_run, refused, denied in ((False, "refused", "denied"), (True, "would-refuse", "would-deny")):
+        bench = Bench(dry_run=dry_run)
+        bench.refuse("198.51.100.7", 3)
+        bench.refuse("198.51.100.8", 2, kind=Kind.LIST_DENIED)
+        bench.refuse("198.51.100.9", kind=Kind.LIST_ALLOWED)
+        assert bench.take() == [
+            f"{refused} [198.51.100.7] real=192.0.2.20 times=1", f"{denied} [198.51.100.8] server=192.0.2.20 times=1",
+            "allowed [198.51.100.9] real=192.0.2.20 times=1"]
+        bench.pass_time(PERIOD_S)
+        assert bench.take() == [f"{refused} [198.51.100.7] real=192.0.2.20 times=2 seconds=60",
+                                f"{denied} [198.51.100.8] server=192.0.2.20 times=1 seconds=60"]

@@ -43,8 +43,10 @@ class Bench:
         self.whitelist = Whitelist(table, lambda: self.now_s * 1_000_000)
         self.trial = Trial(good("-f 192.0.2.10 -r 192.0.2.20 -n 23 --dry-run"), self.whitelist, refused, contacts)
 
+        self.counted: dict[str, int] = {}
+
         async def count() -> dict[str, int]:
-            return self.path.counters() | refused.counters()
+            return self.path.counters() | refused.counters() | self.counted
 
         self.answers = TrialAnswers(self.trial, count)
         self.port = 1000
@@ -160,6 +162,21 @@ def test_a_day_on_which_nothing_happened() -> None:
     status, out, _ = printed(Bench(), 0)
     assert (status, out.splitlines()[0].endswith(" 0 hosts would have been refused.")) == (OK, True)
     assert printed(Bench(), 1)[1] == "No host met the fake server 3 times in a day without coming to the real one.\n"
+
+
+@pytest.mark.parametrize(("counted", "seen", "said"), [
+    ({}, {"packets": 7, "of": None, "share": None}, "at most 100 refused packets a second"),
+    ({"kernel-refused": 30, "kernel-denied": 2}, {"packets": 7, "of": 28, "share": 0.25},
+     "7 of 28 such packets (25.0 %)"),
+    ({"kernel-refused": 7}, {"packets": 7, "of": 7, "share": 1.0}, "")])
+def test_how_much_was_seen_where_the_kernel_decides(
+        bench: Bench, counted: dict[str, int], seen: dict[str, object], said: str) -> None:
+    bench.counted = counted | {"real-refused": 7}
+    bench.trial.traffic.queues = False
+    assert bench.get("/v1/forecast")["seen"] == seen
+    out = printed(bench, 0)[1]
+    assert said in out
+    assert ("mxallowd was shown" in out) == ("such packets" in said)
 
 
 def test_what_the_commands_print(bench: Bench) -> None:

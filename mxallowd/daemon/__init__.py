@@ -110,7 +110,8 @@ class Daemon:
         self._network_sets = [
             Networks(
                 target, lambda: disjoint_of(
-                    self._lists.composition.networks, dry_run=settings.dry_run, pause=breathe), log, settings)
+                    self._lists.composition.networks, denied=not (settings.dry_run and settings.queue_num), pause=breathe),
+                log, settings)
             for target in kernel.create_networks(settings)]
         for networks in self._network_sets:
             self._lists.follow(networks.changed)

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from mxallowd.engine._refused import Refusals
+from mxallowd.engine._refused import STEP_US, Refusals
 from mxallowd.engine.events import Event, Kind
 from mxallowd.history.followed import DAY_S, Followed, Trace
 from mxallowd.history.timeline import Timeline
@@ -65,7 +65,7 @@ class FirstMx:
         """Take a batch of events."""
         for event in events:
             if event.kind == Kind.WHITELISTED:
-                self._entered(event.source, self._timeline.of(event.time_us), event.length)
+                self._entered(event)
             elif event.kind == Kind.MET:
                 self._met(event.source, self._timeline.of(event.time_us), event.length, event.until_us)
             elif event.kind == Kind.ACCEPTED:
@@ -114,13 +114,18 @@ class FirstMx:
         """Hosts that are followed now."""
         return len(self.hosts)
 
-    def _entered(self, host: bytes, now_s: int, port: int) -> None:
+    def _entered(self, event: Event) -> None:
+        host, now_s = event.source, self._timeline.of(event.time_us)
         trace = self.hosts.find(host)
         if trace is None:
-            known = self._memory.find(host)
-            self.hosts.note(host, Trace(now_s, now_s, known.times if known else 0, port, 1, ONCE))
+            self.hosts.note(host, Trace(now_s, now_s, self._before(event), event.length, 1, ONCE))
         elif trace.room != CAME:
             self.hosts.note(host, trace._replace(last_s=now_s, times=trace.times + 1, room=AGAIN))
+
+    def _before(self, event: Event) -> int:
+        """How many contacts the memory had before this one: it may have got others until the event came here."""
+        known = self._memory.find(event.source)
+        return known.times if known and known.first_us < event.time_us - 2 * STEP_US else 0
 
     def _met(self, host: bytes, now_s: int, again: int, port: int) -> None:
         trace = self.hosts.find(host)

@@ -92,16 +92,17 @@ def disjoint(networks: Iterable[tuple[str, Network]]) -> Disjoint:
 
 
 def disjoint_of(
-    networks: Networks, *, dry_run: bool = False, pause: Callable[[], None] | None = None,
+    networks: Networks, *, denied: bool = True, pause: Callable[[], None] | None = None,
 ) -> Disjoint:
     """The disjoint ranges of networks that are laid out. 100,000 take some 60 ms: not on the main loop.
 
-    `pause` is called every PIECE ranges: beside a main loop it lets that have the interpreter. In a dry run none is
-    denied, so that the kernel refuses nobody: the packets come to the decision, which counts them.
+    Without `denied` none is denied. So it is in a dry run with a queue, where the ruleset is the usual one and would
+    drop: these packets come to the decision, which counts them. Without a queue the ruleset itself counts them.
+    `pause` is called every PIECE ranges: beside a main loop it lets that have the interpreter.
     """
     return Disjoint(*(
-        [] if denied and dry_run else _pairs(networks, version, pause, denied=denied)
-        for denied in (False, True) for version in (4, 6)))
+        _pairs(networks, version, pause, denied=deny) if denied or not deny else []
+        for deny in (False, True) for version in (4, 6)))
 
 
 def _pairs(

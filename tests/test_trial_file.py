@@ -20,6 +20,8 @@ from mxallowd.history import kept
 from mxallowd.history.followed import DAY_S, Followed, Part, Trace
 from mxallowd.history.forecast import Sums
 from mxallowd.history.trial import Trial
+from mxallowd.lists import own
+from mxallowd.mirrors.disk import directory
 from mxallowd.mirrors.disk.blocks import HEADER_SIZE, Clock
 from mxallowd.mirrors.disk.directory import Directory
 from mxallowd.mirrors.disk.state import State
@@ -244,3 +246,9 @@ def test_a_sample_stays_a_sample() -> None:
     assert sorted(again.entries()) == sorted(followed.entries())
     for host in hosts:
         assert again.note(host, Trace(50, 50, 0, 0, 1, 0)) == (followed.find(host) is not None)
+
+
+def test_files_of_every_part_are_no_strangers_in_a_directory_of_roots() -> None:
+    """A start as another user takes over what one as root has written."""
+    for name in (NAME, f"{NAME}.new", "snapshot.7", "snapshot.7.new", "journal.8", own.NAME, f"{own.NAME}.new"):
+        assert directory._OURS.fullmatch(name), name

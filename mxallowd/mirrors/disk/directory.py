@@ -23,7 +23,7 @@ from mxallowd.process.privileges import Account
 from mxallowd.text import quoted
 
 MODE = 0o700
-_OURS = re.compile(r"(snapshot|journal)\.[0-9]{1,18}(\.new)?|trial(\.new)?|lists?(\..*)?")
+_OURS = re.compile(r"(snapshot|journal)\.[0-9]{1,18}(\.new)?|trial(\.new)?|own\.list(\.new)?")
 _NUMBERED = re.compile(r"(snapshot|journal)\.([0-9]{1,18})")
 
 

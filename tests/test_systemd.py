@@ -13,6 +13,7 @@ import pytest
 
 from lab.hosts import REAL4, Attempt, Lab
 from lab.ptrace import frozen
+from mxallowd.settings.options import OPTIONS
 from tests.daemon_process import SERVERS, DaemonProcess
 
 UNIT = Path(__file__).parent.parent / "packaging" / "systemd" / "mxallowd.service"
@@ -42,6 +43,14 @@ def test_the_unit_starts_what_the_readme_installs() -> None:
     assert f"    python3 -m venv {Path(link[1]).parent.parent}\n" in readme
     started = re.findall(r"^Exec(?:StartPre|Start)=(\S+)", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
     assert started == [link[2]] * 2
+
+
+def test_the_default_places_are_writable() -> None:
+    """All else is read-only there (ProtectSystem=strict): without these, no state and no mxallowctl."""
+    text = UNIT.read_text(encoding="utf-8")
+    defaults = {option.name: Path(str(option.default)) for option in OPTIONS if option.name in ("state-dir", "control")}
+    assert f"\nStateDirectory={defaults['state-dir'].relative_to('/var/lib')}\n" in text
+    assert f"\nRuntimeDirectory={defaults['control'].parent.relative_to('/run')}\n" in text
 
 
 def test_its_exposure_is_small(unit: Path) -> None:

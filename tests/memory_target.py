@@ -124,6 +124,10 @@ class MemoryTarget:
         self._call("missing")
         return {host for host, used in hosts.items() if host not in self.copied or (used and not self.copied[host][1])}
 
+    def sets_of(self, host: bytes) -> dict[str, bool]:
+        self._call("sets_of")
+        return {"mx_white": self.holds(host)}
+
     def totals(self) -> dict[str, int]:
         self._call("totals")
         return dict(self.counted)

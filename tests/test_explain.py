@@ -58,22 +58,3 @@ def test_explain_and_top_of_the_running_daemon() -> None:
             assert top.returncode == 0, top
             assert f"1 {SPAMMER4}" in top.stdout
             assert f"{SENDER4} contact" in top.stdout
-
-
-@pytest.mark.usefixtures("namespaces")
-def test_a_set_that_differs_is_said() -> None:
-    with tempfile.TemporaryDirectory() as directory, Lab("expk") as lab:
-        socket = Path(directory) / "control.sock"
-        lab.load_ruleset("queue-set-mark.nft", "queue-set-mark.sh")
-        with serving(lab, "--control", str(socket), "--state-dir", f"{directory}/state",
-                     "--nft-table", "inet mxallowd"):
-            lab.gateway.run(["nft", "add element inet mxallowd mx_white4 { 203.0.113.9 }"])
-            found: Any = json.loads(ctl(lab.gateway, socket, "--json", "explain", "203.0.113.9").stdout)
-            assert found["way"] == "b"
-            (kernel,) = found["kernel"]
-            assert (kernel["listed"], kernel["used"], kernel["in_step"]) == (True, False, False)
-            assert "not in the whitelist" in kernel["fault"]
-            real = next(one for one in found["next"] if one["role"] == "real")
-            assert {name: one["verdict"] for name, one in real["ways"].items()} == {
-                "a": "drop", "b": "drop", "c": "accept"}
-            assert not found["gets_in"]

@@ -165,6 +165,12 @@ class Target(Protocol):
         One that keeps no marks of use looks at none.
         """
 
+    def sets_of(self, host: bytes) -> dict[str, bool]:
+        """By the names of its sets (asked.py), whether each holds the host; those that are not there are left out.
+
+        Raises TargetError.
+        """
+
     def totals(self) -> dict[str, int]:
         """Packets that rules counted, by the names `refused` and `accepted`, where there are such counters."""
 

@@ -205,12 +205,11 @@ class Mirror:
         """Whether the target takes changes, and no filling is due: what is still on its way takes milliseconds."""
         return not (self._fault or self._stale)
 
-    async def holds(self, host: bytes) -> tuple[bool, bool]:
-        """Whether the target holds a host now, and whether as one that was used. Raises TargetError."""
+    async def sets_of(self, host: bytes) -> dict[str, bool]:
+        """The target's sets, and whether each holds the host now. Raises TargetError."""
         if self._jobs is None:
             raise TargetError("it is not served")
-        return await self._do(lambda: (
-            not self._target.missing({host: False}), not self._target.missing({host: True})))
+        return await self._do(lambda: self._target.sets_of(host))
 
     def status(self) -> dict[str, object]:
         """Its name, whether it is in step, and why it cannot be changed, where it cannot."""

@@ -17,6 +17,7 @@ from typing import Protocol
 from mxallowd._foresight import Foresight
 from mxallowd.control.answers.bodies import bad, host_of, network_of, no_parameters
 from mxallowd.control.answers.listing import bounds, hosts, shown
+from mxallowd.control.answers.ways import Kernel, Meets, differences, meets
 from mxallowd.control.exchange import Request, Response, Route, timestamp
 from mxallowd.engine._refused import STEP_US, Refused
 from mxallowd.engine.events import MAPPED, address_text, packed
@@ -63,8 +64,8 @@ class KernelCopy(Protocol):
     def name(self) -> str:
         """What the operator called it."""
 
-    async def holds(self, host: bytes) -> tuple[bool, bool]:
-        """Whether the host is in it, and as one that was used. Raises TargetError."""
+    async def sets_of(self, host: bytes) -> dict[str, bool]:
+        """Its sets, and whether each holds the host. Raises TargetError."""
 
 
 @dataclass(frozen=True)
@@ -112,19 +113,30 @@ class Explain:
         now_us, now_s = sources.whitelist.now_us(), time.time()
         entry = sources.whitelist.entry(host)
         match = sources.lists().find(host)
-        kernel = [await self._copy(mirror, host, entry) for mirror in sources.mirrors]
-        following = self._next(host, match, kernel, now_us)
-        real = [one for one in following if one["role"] == "real"]
-        gets_in = bool(real) and all(one["verdict"] == "accept" for one in real)
+        tables = [(mirror.name, await self._asked(mirror, host)) for mirror in sources.mirrors]
+        kernel = [_table(name, one, entry, match) for name, one in tables]
+        following = self._next(host, _together([one for _, one in tables]), now_us)
+        real = [one["verdict"] for one in following if one["role"] == "real"]
+        gets_in = bool(real) and all(verdict == "accept" for verdict in real)
+        exempt = next((name for name, one in tables if one.exempts()), None)
         return {
             "kind": "address", "address": address_text(host), "gets_in": gets_in,
-            "entry": None if entry is None else shown(entry, now_us, now_s), "why": _why(entry, match),
+            "entry": None if entry is None else shown(entry, now_us, now_s), "why": _why(entry, match, exempt),
             "list": None if match is None else _listed(match), "refused": self._refused(host, now_us, now_s),
             "last": [{"time": timestamp(now_s - now_us / 1_000_000 + one.time_s), "what": one.what,
                       "server": None if one.server is None else address_text(one.server), "times": one.times}
                      for one in sources.history.find(host)],
             "way": self._way(), "next": following, "kernel": kernel,
+            "known": None not in real, "not_asked": self._not_asked(),
             "do": _what_to_do(address_text(host), match, gets_in=gets_in, has_server=bool(real), kernel=kernel)}
+
+    def _not_asked(self) -> str | None:
+        """What decides as well, and cannot be asked from here."""
+        settings = self._sources.settings()
+        if settings.nft_table is not None:
+            return None
+        rules = "pf.conf" if settings.pf_table else "the firewall's rules"
+        return f"{rules} may exempt hosts before mxallowd is asked; that is not looked at here"
 
     def _refused(self, host: bytes, now_us: int, now_s: float) -> dict[str, object] | None:
         found = self._sources.refused.find(host)
@@ -140,9 +152,7 @@ class Explain:
             return "b" if self._sources.mirrors else "a"
         return "d" if settings.pf_table else "c"
 
-    def _next(
-        self, host: bytes, match: Match | None, kernel: Sequence[Mapping[str, object]], now_us: int,
-    ) -> list[dict[str, object]]:
+    def _next(self, host: bytes, kernel: Kernel | None, now_us: int) -> list[dict[str, object]]:
         settings, way = self._sources.settings(), self._way()
         four = host.startswith(MAPPED)
         following: list[dict[str, object]] = []
@@ -154,29 +164,22 @@ class Explain:
                 # A path that lets everybody in at this moment is not the one to count on.
                 outcome = next((one for one in sorted(outcomes) if one in DROPS), min(outcomes, default="other"))
                 drops = outcome in DROPS
-                ways = {"a": {"verdict": "accept" if settings.dry_run or not drops else "drop", "by": "mxallowd",
-                              "outcome": outcome, "reason": REASONS.get(outcome, outcome)
-                              + ("; dry run: accepted all the same" if settings.dry_run and drops else "")}}
-                if kernel:
-                    ways["b"], ways["c"] = (_by_kernel(name, role, ways["a"], match, kernel) for name in "bc")
-                in_force = ways.get(way, ways.get("c", ways["a"]))
+                ways: dict[str, Meets] = {"a": {
+                    "verdict": "accept" if settings.dry_run or not drops else "drop", "by": "mxallowd",
+                    "outcome": outcome, "reason": REASONS.get(outcome, outcome)
+                    + ("; dry run: accepted all the same" if settings.dry_run and drops else "")}}
+                ways |= {name: meets(name, role, ways["a"], kernel, dry_run=settings.dry_run) for name in "bcd"}
+                # Without a table of the firewall mxallowd alone can be asked.
+                in_force = ways[way if kernel is not None else "a"]
                 following.append({"server": address_text(server), "role": role, **in_force, "ways": ways})
         return following
 
-    async def _copy(self, mirror: KernelCopy, host: bytes, entry: Entry | None) -> dict[str, object]:
-        listed = entry is not None
+    async def _asked(self, mirror: KernelCopy, host: bytes) -> Kernel:
+        version, pf_table = 4 if host.startswith(MAPPED) else 6, self._sources.settings().pf_table
         try:
-            copied, used = await asyncio.wait_for(mirror.holds(host), KERNEL_S)
+            return Kernel(await asyncio.wait_for(mirror.sets_of(host), KERNEL_S), version, pf_table)
         except (TargetError, TimeoutError) as error:
-            return {"table": mirror.name, "listed": None, "used": None, "in_step": None,
-                    "fault": str(error) or "no answer in time"}
-        differs = None
-        if copied and not listed:
-            differs = "it is in the kernel's set and not in the whitelist: an entry of your own, or about to be removed"
-        elif listed and not copied:
-            differs = "it is in the whitelist and not in the kernel's set: on its way, or the set was changed by others"
-        return {"table": mirror.name, "listed": copied, "used": copied and used, "in_step": differs is None,
-                "fault": differs}
+            return Kernel({}, version, pf_table, str(error) or "no answer in time")
 
     # ---- a name, a network
 
@@ -245,7 +248,9 @@ class Explain:
              "last": timestamp(now_s - (now_us - step * STEP_US) / 1_000_000)} for times, host, step in best]
 
 
-def _why(entry: Entry | None, match: Match | None) -> str:
+def _why(entry: Entry | None, match: Match | None, exempt: str | None) -> str:
+    if exempt is not None:
+        return f"the rules exempt it: a set mx_exempt of {exempt} holds it"
     if match is not None:
         return f"{match.verdict} {match.network}, {match.where}"
     if entry is None:
@@ -262,25 +267,26 @@ def _listed(match: Match) -> dict[str, object]:
             "until": None if match.until is None else timestamp(match.until)}
 
 
-def _by_kernel(
-    way: str, role: str, decision: Mapping[str, str], match: Match | None, kernel: Sequence[Mapping[str, object]],
-) -> dict[str, str]:
-    """What the rulesets of this way (docs/firewall.md) do with the host."""
-    listed, used = (any(one[key] for one in kernel) for key in ("listed", "used"))
-    unknown = any(one["listed"] is None for one in kernel)
-    if role == "fake" or (match is not None and way == "b"):
-        return dict(decision)
-    if match is not None:
-        verdict = "drop" if match.verdict == "deny" else "accept"
-        return {"verdict": verdict, "by": "kernel", "outcome": decision["outcome"],
-                "reason": f"{match.verdict} {match.network} ({match.where}), where the ruleset asks the lists"}
-    if used or (listed and way == "c"):
-        return {"verdict": "accept", "by": "kernel", "outcome": "in-set",
-                "reason": f"it is in the kernel's set {'mx_used' if used else 'mx_white'}"}
-    if way == "b":
-        return dict(decision)
-    return {"verdict": "drop", "by": "kernel", "outcome": "not-in-set",
-            "reason": "the kernel's set could not be asked" if unknown else "it is not in the kernel's set mx_white"}
+def _together(tables: Sequence[Kernel]) -> Kernel | None:
+    """All tables as one: a rule of any of them counts."""
+    if not tables:
+        return None
+    sets: dict[str, bool] = {}
+    for one in tables:
+        for name, held in one.sets.items():
+            sets[name] = held or sets.get(name, False)
+    return Kernel(sets, tables[0].version, tables[0].pf_table, next((one.fault for one in tables if one.fault), None))
+
+
+def _table(name: str, kernel: Kernel, entry: Entry | None, match: Match | None) -> dict[str, object]:
+    """What one table of the firewall said."""
+    if kernel.fault:
+        return {"table": name, "sets": None, "listed": None, "used": None, "in_step": None, "fault": kernel.fault}
+    differs = differences(entry is not None, entry is not None and entry.used,
+                          None if match is None else match.verdict, kernel)
+    listed = bool(kernel.sets.get(kernel.pf_table)) if kernel.pf_table is not None else kernel.held("mx_white")
+    return {"table": name, "sets": dict(kernel.sets), "listed": listed, "used": kernel.held("mx_used"),
+            "in_step": differs is None, "fault": differs}
 
 
 def _what_to_do(

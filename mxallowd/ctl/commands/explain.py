@@ -34,7 +34,8 @@ def _run(context: Context) -> int:
 
 
 def _address(context: Context, found: Any) -> None:
-    show(context, f"{found['address']}: {'gets in' if found['gets_in'] else 'is refused'}")
+    fate = "gets in" if found["gets_in"] else "is refused" if found["known"] else "it is not known whether it gets in"
+    show(context, f"{found['address']}: {fate}")
     entry = found["entry"]
     if entry:
         since = f" since {entry['since']}" if entry["since"] else ""
@@ -51,15 +52,17 @@ def _address(context: Context, found: Any) -> None:
         times = f", attempt {one['times']}" if one["times"] > 1 else ""
         show(context, f"  {one['time']} {one['what']} at {one['server']}{times}")
     for one in found["next"]:
-        show(context, f"  next to {one['role']} {one['server']}: {one['verdict']} (way {found['way']}, {one['by']}): "
-                      f"{one['reason']}")
+        show(context, f"  next to {one['role']} {one['server']}: {one['verdict'] or 'not known'} "
+                      f"(way {found['way']}, {one['by']}): {one['reason']}")
         for name, other in one["ways"].items():
-            if name != found["way"]:
+            if name != found["way"] and other["verdict"]:
                 show(context, f"    in way {name}: {other['verdict']}: {other['reason']}")
     for one in found["kernel"]:
-        state = "unknown" if one["listed"] is None else "in it" if one["listed"] else "not in it"
-        show(context, f"  {one['table']}: {state}{', used' if one['used'] else ''}"
-                      f"{': ' + one['fault'] if one['fault'] else ''}")
+        sets = ", ".join(name for name, held in (one["sets"] or {}).items() if held)
+        state = "not known" if one["sets"] is None else f"in {sets}" if sets else "in no set"
+        show(context, f"  {one['table']}: {state}{'; ' + one['fault'] if one['fault'] else ''}")
+    if found["not_asked"] and not found["gets_in"]:
+        show(context, f"  {found['not_asked']}")
     for command in found["do"]:
         show(context, f"  to let it in: {command}")
 

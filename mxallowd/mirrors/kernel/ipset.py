@@ -22,6 +22,7 @@ from mxallowd.engine.events import MAPPED
 from mxallowd.errors import StartError
 from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects, TargetWrong
 from mxallowd.mirrors.kernel import ipsetquery as messages
+from mxallowd.mirrors.kernel.asked import in_ipset
 from mxallowd.mirrors.kernel.ipsetquery import INET, Command, Header, IpsetQuery, about, entry
 from mxallowd.mirrors.kernel.nftset import Filling, NftSet, Role
 
@@ -278,6 +279,10 @@ class IpsetTable:
                     if one.takes(host) and (used or one.role is Role.WHITE)]
             found.update(map(one.host, set(keys).difference(self._there(one, keys))))
         return found
+
+    def sets_of(self, host: bytes) -> dict[str, bool]:
+        """Which sets hold the host."""
+        return in_ipset(self._query, host)
 
     # ---- fillings
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mxallowd.engine.events import MAPPED
 from mxallowd.errors import StartError
 from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects
+from mxallowd.mirrors.kernel.asked import in_nft
 from mxallowd.mirrors.kernel.nfmessages import Batch, Remaining
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nftset import Filling, NftSet, Role
@@ -281,6 +282,10 @@ class NftTable:
             held = self._query.get(one.name, keys)
             found.update(one.host(key) for key in keys if key not in held)
         return found
+
+    def sets_of(self, host: bytes) -> dict[str, bool]:
+        """Which sets of the table hold the host."""
+        return in_nft(self._query, host)
 
     def totals(self) -> dict[str, int]:
         """Packets that the named counters have counted."""

@@ -86,6 +86,10 @@ class PfTable:
             return set() if there else set(hosts)
         return {host for host in hosts if not self._count([host])}
 
+    def sets_of(self, host: bytes) -> dict[str, bool]:
+        """Whether the table holds the host."""
+        return {self._table: bool(self._count([host]))}
+
     def _count(self, hosts: Collection[bytes]) -> int:
         return int(self._helper.ask(Verb.TEST, ((Operation.ADD, host) for host in hosts))) if hosts else 0
 

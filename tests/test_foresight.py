@@ -1,10 +1,13 @@
 """What the decision says it would do is what it does, and asking changes nothing."""
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mxallowd._fastpath import OUTCOME_NAMES
 from mxallowd._foresight import Foresight
-from tests.oracle import MAPPED
+from mxallowd.control.answers.explain import DROPS, REASONS
+from tests.oracle import DENIED, DROPPED, MAPPED
 from tests.pair import LIFETIME_S, Pair
 from tests.strategies import FAKE, HOSTS, NO_HOSTS, REAL, packed, syn
 
@@ -13,7 +16,7 @@ steps = st.lists(st.tuples(
     st.integers(0, 2)), max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.integers(1, 10), st.integers(1, 3), st.booleans(), st.sampled_from(["never", "contact", "both"]), steps)
 def test_foreseen_is_decided(
     capacity: int, shards: int, collide: bool, renew: str, sequence: list[tuple[int, bytes, bytes, int]],
@@ -32,6 +35,49 @@ def test_foreseen_is_decided(
         assert (pair.table.entries(now_us, 0, 1000), pair.table.counters()) == before
         # The pair compares the events as well: asking has written none.
         assert asked == pair.decide([syn(host, server)], now_us, shard % shards) * shards
+
+
+ALL = FAKE + REAL
+lists = st.lists(st.tuples(st.booleans(), st.sampled_from(HOSTS + NO_HOSTS), st.integers(64, 128)), max_size=6)
+changes = st.one_of(
+    st.tuples(st.just("packet"), st.integers(0, 600_000), st.sampled_from(HOSTS + NO_HOSTS + ALL),
+              st.sampled_from(ALL), st.integers(0, 2)),
+    st.tuples(st.just("rules"), st.sets(st.sampled_from(ALL)), st.sampled_from(["never", "contact", "use", "both"]),
+              lists),
+    st.tuples(st.just("lenient"), st.integers(0, 1_000_000), st.integers(0, 2)))
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 3), st.lists(changes, max_size=40))
+def test_foreseen_with_lists_other_servers_and_leniency(
+    capacity: int, shards: int, sequence: list[tuple[Any, ...]],
+) -> None:
+    """Path by path, since each has a leniency of its own; which servers are fake changes, too."""
+    shards = min(shards, capacity)
+    pair = Pair(capacity, shards)
+    foresights = [Foresight(path) for path in pair.paths]
+    now_us = 0
+    for what, *values in sequence:
+        if what == "rules":
+            fake, renew, some = values
+            real = [one for one in ALL if one not in fake]
+            pair.publish(sorted(fake), real, LIFETIME_S, renew, some)
+        elif what == "lenient":
+            pair.paths[values[1] % shards].be_lenient(now_us + values[0])
+        else:
+            wait_us, host, server, shard = values
+            now_us += wait_us
+            if host.startswith(MAPPED) != server.startswith(MAPPED):
+                continue
+            path = pair.paths[shard % shards]
+            asked = foresights[shard % shards].foresee(host, server, now_us)
+            [decided] = path.decide([syn(host, server)], now_us)
+            assert asked == OUTCOME_NAMES[decided]
+            assert asked in REASONS
+
+
+def test_what_explain_calls_refused_is_what_is_dropped() -> None:
+    assert set(DROPS) == {DROPPED, DENIED}
 
 
 def test_leniency_is_foreseen() -> None:

@@ -31,7 +31,7 @@ from mxallowd.whitelist import Entry, Whitelist
 
 MOST_ADDRESSES, MOST_SHOWN = 16, 20
 RESOLVE_S, KERNEL_S = 5.0, 2.0
-REFUSED_SLOTS = 4096
+REFUSED_SLOTS = NOTES_A_TURN = 4096
 _REFUSED = struct.Struct("=16sIIIB3x")
 _NAME = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
 
@@ -102,9 +102,7 @@ class Explain:
             what = str(network.network_address)
         if ":" in what or re.fullmatch(r"[0-9.]+", what):
             return Response(await self._address(host_of(what)))
-        if not _NAME.fullmatch(what):
-            raise bad(f"{quoted(what)} is neither an address nor a network nor a name")
-        return Response(await self._name(what.rstrip(".").lower()))
+        return Response(await self._name(_name_of(what)))
 
     # ---- one address
 
@@ -114,14 +112,16 @@ class Explain:
         entry = sources.whitelist.entry(host)
         match = sources.lists().find(host)
         tables = [(mirror.name, await self._asked(mirror, host)) for mirror in sources.mirrors]
-        kernel = [_table(name, one, entry, match) for name, one in tables]
+        dry_run = sources.settings().dry_run
+        kernel = [_table(name, one, entry, match, dry_run=dry_run) for name, one in tables]
         following = self._next(host, _together([one for _, one in tables]), now_us)
         real = [one["verdict"] for one in following if one["role"] == "real"]
         gets_in = bool(real) and all(verdict == "accept" for verdict in real)
         exempt = next((name for name, one in tables if one.exempts()), None)
         return {
             "kind": "address", "address": address_text(host), "gets_in": gets_in,
-            "entry": None if entry is None else shown(entry, now_us, now_s), "why": _why(entry, match, exempt),
+            "entry": None if entry is None else shown(entry, now_us, now_s) | {
+                "since": self._since(entry, now_us, now_s)}, "why": _why(entry, match, exempt),
             "list": None if match is None else _listed(match), "refused": self._refused(host, now_us, now_s),
             "last": [{"time": timestamp(now_s - now_us / 1_000_000 + one.time_s), "what": one.what,
                       "server": None if one.server is None else address_text(one.server), "times": one.times}
@@ -137,6 +137,21 @@ class Explain:
             return None
         rules = "pf.conf" if settings.pf_table else "the firewall's rules"
         return f"{rules} may exempt hosts before mxallowd is asked; that is not looked at here"
+
+    def _since(self, entry: Entry, now_us: int, now_s: float) -> str | None:
+        """Since when it is in; None: not known, as after a restart, or where what happened was forgotten."""
+        if entry.origin != "contact":
+            return timestamp(entry.note.since_s) if entry.note else None
+        happened = self._sources.history.find(entry.host)
+        contact = max((at for at, one in enumerate(happened) if one.what == "contact"), default=None)
+        if contact is None:
+            return None
+        # An end that this contact does not explain is that of a later one, which was not seen.
+        lasts_s = self._sources.settings().whitelist_time
+        if entry.until_us > (happened[contact].time_s + lasts_s + 1) * 1_000_000 and not any(
+                one.what == "renewed" for one in happened[contact:]):
+            return None
+        return timestamp(now_s - now_us / 1_000_000 + happened[contact].time_s)
 
     def _refused(self, host: bytes, now_us: int, now_s: float) -> dict[str, object] | None:
         found = self._sources.refused.find(host)
@@ -185,10 +200,30 @@ class Explain:
 
     async def _name(self, name: str) -> dict[str, object]:
         addresses, fault = await self._resolve(name)
-        explained = [await self._address(host) for host in addresses[:MOST_ADDRESSES]]
+        # Together, so that a table of the firewall that does not answer is waited for once.
+        explained = await asyncio.gather(*(self._address(host) for host in addresses[:MOST_ADDRESSES]))
+        noted, more_noted = await self._noted(name, set(addresses))
         return {"kind": "name", "name": name, "fault": fault, "addresses": explained,
-                "left_out": max(0, len(addresses) - MOST_ADDRESSES),
+                "left_out": max(0, len(addresses) - MOST_ADDRESSES), "noted": noted, "more_noted": more_noted,
                 "gets_in": bool(explained) and all(one["gets_in"] for one in explained)}
+
+    async def _noted(self, name: str, without: set[bytes]) -> tuple[list[dict[str, object]], bool]:
+        """Entries that came in by this name, or whose note has it, beside its addresses of today."""
+        whitelist = self._sources.whitelist
+        found: list[dict[str, object]] = []
+        notes = whitelist.provenance.copy().items()
+        for number, (host, note) in enumerate(notes, 1):
+            if number % NOTES_A_TURN == 0:
+                await asyncio.sleep(0)
+            if name not in note.text.lower() or host in without:
+                continue
+            entry = whitelist.entry(host)
+            if entry is None:
+                continue
+            if len(found) == MOST_SHOWN:
+                return found, True
+            found.append(shown(entry, whitelist.now_us(), time.time()))
+        return found, False
 
     async def _resolve(self, name: str) -> tuple[list[bytes], str | None]:
         if self._sources.addresses is None:
@@ -267,6 +302,17 @@ def _listed(match: Match) -> dict[str, object]:
             "until": None if match.until is None else timestamp(match.until)}
 
 
+def _name_of(text: str) -> str:
+    """A name as name servers have it, which one in other letters becomes (RFC 3490). Raises RequestError."""
+    try:
+        name = text if text.isascii() else text.encode("idna").decode("ascii")
+    except UnicodeError:
+        name = ""
+    if not _NAME.fullmatch(name):
+        raise bad(f"{quoted(text)} is neither an address nor a network nor a name")
+    return name.rstrip(".").lower()
+
+
 def _together(tables: Sequence[Kernel]) -> Kernel | None:
     """All tables as one: a rule of any of them counts."""
     if not tables:
@@ -278,12 +324,15 @@ def _together(tables: Sequence[Kernel]) -> Kernel | None:
     return Kernel(sets, tables[0].version, tables[0].pf_table, next((one.fault for one in tables if one.fault), None))
 
 
-def _table(name: str, kernel: Kernel, entry: Entry | None, match: Match | None) -> dict[str, object]:
+def _table(
+    name: str, kernel: Kernel, entry: Entry | None, match: Match | None, *, dry_run: bool,
+) -> dict[str, object]:
     """What one table of the firewall said."""
     if kernel.fault:
         return {"table": name, "sets": None, "listed": None, "used": None, "in_step": None, "fault": kernel.fault}
-    differs = differences(entry is not None, entry is not None and entry.used,
-                          None if match is None else match.verdict, kernel)
+    # In a dry run the kernel gets no network that is denied.
+    verdict = None if match is None or (dry_run and match.verdict == "deny") else match.verdict
+    differs = differences(entry is not None, entry is not None and entry.used, verdict, kernel)
     listed = bool(kernel.sets.get(kernel.pf_table)) if kernel.pf_table is not None else kernel.held("mx_white")
     return {"table": name, "sets": dict(kernel.sets), "listed": listed, "used": kernel.held("mx_used"),
             "in_step": differs is None, "fault": differs}

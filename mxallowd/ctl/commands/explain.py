@@ -27,6 +27,11 @@ def _run(context: Context) -> int:
             _address(context, one)
         if found["left_out"]:
             show(context, f"and {found['left_out']} further addresses")
+        for entry in found["noted"]:
+            show(context, f"{entry['address']} is whitelisted as {entry['origin']}, noted: {entry['note']} "
+                          f"({duration(entry['seconds_left'])} left)")
+        if found["more_noted"]:
+            show(context, "and further hosts with such a note")
     else:
         _address(context, found)
     gets_in = found["entries"] > 0 if found["kind"] == "network" else found["gets_in"]
@@ -38,8 +43,8 @@ def _address(context: Context, found: Any) -> None:
     show(context, f"{found['address']}: {fate}")
     entry = found["entry"]
     if entry:
-        since = f" since {entry['since']}" if entry["since"] else ""
-        show(context, f"  whitelisted{since} until {entry['until']} ({duration(entry['seconds_left'])} left)")
+        since = f"since {entry['since']}" if entry["since"] else "(since when is not known)"
+        show(context, f"  whitelisted {since} until {entry['until']} ({duration(entry['seconds_left'])} left)")
         if entry["note"]:
             show(context, f"  note: {entry['note']}")
     show(context, f"  why: {found['why']}")

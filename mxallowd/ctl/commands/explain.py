@@ -12,7 +12,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(context: Context) -> int:
-    answer = context.daemon.ask("GET", f"/v1/explain/{quote(context.arguments.what, safe='/:')}")
+    # Bytes that are no text go as they are, for the daemon to refuse.
+    what = quote(context.arguments.what, safe="/:", errors="surrogateescape")
+    answer = context.daemon.ask("GET", f"/v1/explain/{what}")
     if failed(context, answer):
         return NO
     found: Any = answer.body

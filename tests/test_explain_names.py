@@ -1,0 +1,181 @@
+"""explain of names, asked of a real name server by the daemon's resolver; and of networks, whose answer is bounded."""
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._foresight import Foresight
+from mxallowd.control.answers import explain
+from mxallowd.control.answers.explain import Explain, Sources
+from mxallowd.control.exchange import Request, RequestError
+from mxallowd.dns.resolver import Resolver
+from mxallowd.engine._refused import Refused
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._table import Table
+from mxallowd.engine.events import MAPPED, address_text, decode, packed
+from mxallowd.history.hosts import Hosts
+from mxallowd.lists.composition import EMPTY
+from mxallowd.whitelist import Whitelist
+from tests.name_server_process import NameServerProcess
+from tests.strategies import FAKE, REAL, ipv4, syn
+from tests.test_refused import tcp
+from tests.test_settings import good
+
+PORT = 5398
+RECORDS = [
+    "two.example A 198.51.100.1", "two.example A 198.51.100.2", "two.example AAAA 2001:db8:5::1",
+    "alias.example CNAME two.example", "none.example MX 10 two.example", "broken.example FAULT servfail",
+    "silent.example FAULT silent", "many.example A *40", "xn--bcher-kva.example A 198.51.100.7",
+    "_under.score.example A 198.51.100.8", "mapped.example AAAA ::ffff:198.51.100.1"]
+Addresses = Callable[[str], Awaitable[list[str]]]
+
+
+class Bench:
+    """Explain with a table, its decision and its memories."""
+
+    def __init__(self, entries: int = 1000, *, fastpath_entries: int = 100) -> None:
+        self.table = Table(entries, 1, main=fastpath_entries)
+        self.refused = Refused(1000, 1, self.table)
+        self.ring = Ring(4096, -1)
+        self.now_us = 1_000_000_000
+        self.path = Fastpath(self.table, self.ring, Rules(FAKE, REAL, 3600), refused=self.refused)
+        self.whitelist = Whitelist(self.table, lambda: self.now_us)
+        self.history = Hosts(lambda: self.now_us)
+        servers = [f"-{role} {address_text(one)}" for role, some in (("f", FAKE), ("r", REAL)) for one in some]
+        self.settings = good(f"{' '.join(servers)} -n 23 -t 3600")
+
+    def meet(self, host: str, server: bytes) -> None:
+        self.path.decide([syn(packed(host), server)], self.now_us)
+        self.history.handle(decode(self.ring.drain(4096)))
+
+    def ask(self, what: str, addresses: Addresses | None = None) -> dict[str, Any]:
+        answering = Explain(Sources(
+            lambda: self.settings, self.whitelist, self.refused, [Foresight(self.path)], lambda: EMPTY, self.history,
+            (), addresses))
+        [route] = answering.routes()
+        response = asyncio.run(self._within(route.handler(Request("GET", "/v1/explain", {"what": what}, {}, None, 0))))
+        body = json.loads(json.dumps(response.body))
+        assert isinstance(body, dict)
+        return body
+
+    @staticmethod
+    async def _within(answer: Awaitable[Any]) -> Any:
+        return await asyncio.wait_for(answer, 20)
+
+    def name(self, name: str) -> dict[str, Any]:
+        """The name asked of the name server."""
+        async def addresses(wanted: str) -> list[str]:
+            resolver = Resolver(asyncio.get_running_loop(), [f"127.0.0.1:{PORT}"])
+            try:
+                return await resolver.addresses(wanted)
+            finally:
+                resolver.close()
+
+        return self.ask(name, addresses)
+
+
+@pytest.fixture(scope="module")
+def name_server() -> Iterator[NameServerProcess]:
+    with NameServerProcess(None, RECORDS, PORT) as server:
+        yield server
+
+
+@pytest.mark.usefixtures("name_server")
+def test_each_address_of_a_name_is_explained() -> None:
+    bench = Bench()
+    bench.meet("198.51.100.1", FAKE[0])
+    for name in ("two.example", "TWO.example.", "alias.example"):
+        found = bench.name(name)
+        assert {one["address"]: one["gets_in"] for one in found["addresses"]} == {
+            "198.51.100.1": True, "198.51.100.2": False, "2001:db8:5::1": False}
+        assert (found["gets_in"], found["fault"], found["left_out"]) == (False, None, 0)
+    for host in ("198.51.100.2", "2001:db8:5::1"):
+        bench.meet(host, next(one for one in FAKE if one.startswith(MAPPED) == ("." in host)))
+    assert bench.name("two.example")["gets_in"]
+    [mapped] = bench.name("mapped.example")["addresses"]
+    assert mapped["address"] == "198.51.100.1"
+    many = bench.name("many.example")
+    assert (len(many["addresses"]), many["left_out"]) == (explain.MOST_ADDRESSES, 40 - explain.MOST_ADDRESSES)
+
+
+@pytest.mark.usefixtures("name_server")
+@pytest.mark.parametrize(("name", "fault"), [
+    ("none.example", "the name has no address"), ("unknown.example", "the name has no address"),
+    ("broken.example", "DNS server returned general failure"), ("silent.example", "no name server answered within")])
+def test_a_name_without_an_answer(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain, "RESOLVE_S", 0.2)
+    found = Bench().name(name)
+    assert fault in found["fault"]
+    assert (found["addresses"], found["gets_in"]) == ([], False)
+
+
+@pytest.mark.usefixtures("name_server")
+def test_names_of_unusual_characters() -> None:
+    bench = Bench()
+    for name in ("bücher.example", "BÜCHER.example", "_under.score.example"):
+        assert len(bench.name(name)["addresses"]) == 1, name
+    for name in ("no host", "a..b", "x" * 64 + ".example", "a." * 127 + "aa", "né\x00.example", "-a.example", "a\n",
+                 "\udcff.example", ".", "*", "a;b", "[::1]", "198.51.100.300", "1.2", "fe80::1%eth0", "::/129",
+                 "198.51.100.1/24", "a/b"):
+        with pytest.raises(RequestError) as error:
+            bench.name(name)
+        assert error.value.status == 400, name
+        assert str(error.value).isprintable(), name
+
+
+@pytest.mark.usefixtures("name_server")
+def test_entries_noted_for_a_name() -> None:
+    bench = Bench()
+    until_us = bench.now_us + 60_000_000
+    bench.whitelist.admit(packed("198.51.100.2"), until_us, bench.now_us, note="two.example")
+    bench.whitelist.admit(packed("198.51.100.9"), until_us, bench.now_us, note="two.example")
+    bench.whitelist.admit(packed("198.51.100.10"), until_us, bench.now_us, note="other.example")
+    found = bench.name("two.example")
+    assert [(one["address"], one["origin"]) for one in found["noted"]] == [("198.51.100.9", "child")]
+    # Also where no name server knows the name any more.
+    assert [one["address"] for one in bench.name("other.example")["noted"]] == ["198.51.100.10"]
+    for number in range(explain.MOST_SHOWN + 1):
+        bench.whitelist.admit(packed(f"203.0.113.{number + 1}"), until_us, bench.now_us, note="x.y.example")
+    found = bench.name("y.example")
+    assert (len(found["noted"]), found["more_noted"]) == (explain.MOST_SHOWN, True)
+
+
+def test_without_a_name_server() -> None:
+    assert "no-rdns-whitelist" in Bench().ask("two.example")["fault"]
+
+
+def test_since_when_a_contact_is_in() -> None:
+    bench = Bench()
+    bench.meet("198.51.100.1", FAKE[0])
+    bench.now_us += 60_000_000
+    entry = bench.ask("198.51.100.1")["entry"]
+    assert abs(time.time() - 60 - datetime.fromisoformat(entry["since"]).timestamp()) < 3
+    # A later contact that nobody saw: the end of the entry tells of it.
+    bench.now_us += 3600_000_000
+    bench.path.decide([syn(packed("198.51.100.1"), FAKE[0])], bench.now_us)
+    bench.ring.drain(4096)
+    assert bench.ask("198.51.100.1")["entry"]["since"] is None
+    # After a restart nothing is remembered.
+    bench.history = Hosts(lambda: bench.now_us)
+    found = bench.ask("198.51.100.1")
+    assert (found["gets_in"], found["entry"]["since"], found["last"]) == (True, None, [])
+
+
+def test_the_answer_about_a_network_is_bounded() -> None:
+    bench = Bench(200_000, fastpath_entries=1000)
+    hosts = [packed(f"10.{at >> 16}.{at >> 8 & 255}.{at & 255}") for at in range(1, 100_001)]
+    bench.path.decide([ipv4(host, FAKE[0], tcp(5)) for host in hosts], bench.now_us)
+    bench.path.decide([ipv4(packed(f"11.0.0.{at}"), REAL[0], tcp(5)) for at in range(1, 200)], bench.now_us)
+    found = bench.ask("0.0.0.0/0")
+    assert found["entries"] == len(hosts)
+    assert found["origins"] == {"contact": len(hosts)}
+    assert found["refused"] == 199
+    assert len(found["some"]) == len(found["busiest"]) == explain.MOST_SHOWN
+    assert len(json.dumps(found)) < 16_000
+    assert bench.ask("::/0")["entries"] == 0
+    assert bench.ask("10.0.0.0/30")["entries"] == 3

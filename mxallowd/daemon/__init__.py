@@ -151,8 +151,8 @@ class Daemon:
         self._place = Place(settings.control)
         self._server = Server(self._place, all_routes(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
-            self._report, self._reloading, self._metrics, self._network_sets, self._lists, self._history,
-            self._trial, self._state, addresses)), defect)
+            self._report, self._reloading, self._metrics, self._measures.queues, self._network_sets, self._lists,
+            self._history, self._trial, self._state, addresses)), defect)
 
     def _look_up_names(self, settings: Settings, hostlog: HostLog) -> tuple[
             Callable[[], float], Callable[[str], Awaitable[list[str]]]]:

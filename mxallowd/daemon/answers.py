@@ -2,7 +2,7 @@
 
 One line for each class of control/answers/. What an answer needs of the daemon is a field of Parts.
 """
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mxallowd._foresight import Foresight
@@ -53,6 +53,7 @@ class Parts:
     report: Report
     reloading: Reloading
     metrics: Metrics
+    queues: Callable[[], Mapping[int, tuple[int, int]]]  # of the kernel: packets that wait, and have room
     network_sets: Sequence[Networks]
     lists: Lists
     history: Hosts
@@ -81,7 +82,7 @@ def all_routes(parts: Parts) -> list[Route]:
             parts.settings, parts.whitelist, parts.backend.refused,
             [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,
             parts.history, parts.mirrors, parts.addresses)).routes(),
-        *Top(parts.backend, parts.whitelist, parts.report.recent, parts.sinks).routes(),
+        *Top(parts.backend, parts.whitelist, parts.report.recent, parts.sinks, parts.queues).routes(),
     ]
 
 

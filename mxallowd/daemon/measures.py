@@ -58,11 +58,18 @@ class Measures:
         if self._collecting is not None:
             self._collecting.cancel()
 
+    def queues(self) -> dict[int, tuple[int, int]]:
+        """How many packets wait in each of our queues, and have room there; empty where the kernel does not say it."""
+        settings = self.settings()
+        return {row[0]: (row[2], settings.queue_length) for row in self._queues.rows()
+                if len(row) >= 3 and row[0] in (settings.queue_num or ())}
+
     def values(self) -> dict[str, Value]:
         """By the names of metrics/series.py."""
         if self.serves and self._collect.due():
             self._collecting = asyncio.ensure_future(self.report.collect())
         settings = self.settings()
+        waiting = self.queues()
         times = os.times()
         found = of_counters(self.report.counted()) | {
             "build_info": {__version__: 1},
@@ -79,10 +86,8 @@ class Measures:
         }
         if settings.queue_num:
             found["queue_room"] = settings.queue_length
-            waiting: dict[str, int | float] = {
-                str(row[0]): row[2] for row in self._queues.rows() if row[0] in settings.queue_num}
             if waiting:
-                found["queue_waiting"] = waiting
+                found["queue_waiting"] = {str(number): packets for number, (packets, _) in waiting.items()}
         if self.lookups is not None:
             found["lookups_waiting_ratio"] = self.lookups()
         if self.mirrors:

@@ -27,12 +27,13 @@ class Top:
 
     def __init__(
         self, backend: Backends, whitelist: Whitelist, counters: Callable[[], Awaitable[Mapping[str, int]]],
-        sinks: Sequence[Sink],
+        sinks: Sequence[Sink], queues: Callable[[], Mapping[int, tuple[int, int]]],
     ) -> None:
         self._backend = backend
         self._whitelist = whitelist
         self._counters = counters
         self._sinks = sinks
+        self._queues = queues
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -51,6 +52,8 @@ class Top:
                      "refused": {"hosts": len(backend.refused), "room": backend.refused.max_hosts},
                      "event_ring": max((len(ring) / ring.capacity for ring in backend.rings), default=0.0),
                      "lookups": lookups},
+            "queues": [{"queue": number, "waiting": waiting, "room": room}
+                       for number, (waiting, room) in sorted(self._queues().items())],
             "busiest": hosts, "networks": networks,
             "newest": [shown(entry, now_us, now_s) for host, _ in newest
                        if (entry := whitelist.entry(host)) is not None]})

@@ -1,7 +1,9 @@
 """top: what happens now, live in the terminal; rich is imported here alone."""
 import argparse
 import os
+import signal
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from mxallowd.ctl import checks
@@ -10,6 +12,8 @@ from mxallowd.ctl.output import failed, safe, show, show_json
 
 RATES = ("fake-new", "fake-known", "fake-denied", "real-first", "real-again", "real-allowed", "real-untold",
          "real-refused", "real-denied", "queue-full", "looked-up")
+ENDING = (signal.SIGINT, signal.SIGTERM)
+BARE = ("", "dumb", "unknown")  # terminals of which the cursor cannot be moved
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +30,7 @@ def _lines(before: Any, now: Any, seconds: float) -> list[str]:
     fill = now["fill"]
     lines.append(f"whitelist {fill['whitelist']['entries']}/{fill['whitelist']['room']}  "
                  f"refused {fill['refused']['hosts']}/{fill['refused']['room']}")
+    lines += [f"queue {one['queue']}: {one['waiting']}/{one['room']} packets wait" for one in now["queues"]]
     lookups = "-" if fill["lookups"] is None else f"{fill['lookups']:.0%}"
     lines.append(f"event ring {fill['event_ring']:.0%}  lookups {lookups}")
     for title, key, name in (("busiest refused hosts", "busiest", "address"),
@@ -37,38 +42,74 @@ def _lines(before: Any, now: Any, seconds: float) -> list[str]:
 
 def _run(context: Context) -> int:
     arguments = context.arguments
-    answer = context.daemon.ask("GET", "/v1/top")
-    if failed(context, answer):
-        return NO
     if arguments.json:
-        show_json(context, answer.body)
-        return OK
-    before, asked = answer.body, time.monotonic()
-    if arguments.once or not context.out.isatty():
-        time.sleep(arguments.interval)
         answer = context.daemon.ask("GET", "/v1/top")
         if failed(context, answer):
             return NO
-        for line in _lines(before, answer.body, time.monotonic() - asked):
-            show(context, line)
+        show_json(context, answer.body)
         return OK
+    if arguments.once or not context.out.isatty():
+        return _plain(context, once=True)
+    try:
+        # Who is asked to end has to give the terminal back first.
+        signal.signal(signal.SIGTERM, _end)
+        return _plain(context, once=False) if os.environ.get("TERM", "") in BARE else _live(context)
+    except KeyboardInterrupt:
+        return OK
+
+
+def _end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _looks(context: Context) -> Iterator[list[str] | None]:
+    """What is to be shown, an interval after the other; None: the daemon refused, which has been said."""
+    answer, asked = context.daemon.ask("GET", "/v1/top"), time.monotonic()
+    while not failed(context, answer):
+        before, earlier = answer.body, asked
+        time.sleep(context.arguments.interval)
+        answer, asked = context.daemon.ask("GET", "/v1/top"), time.monotonic()
+        if answer.status < 400:
+            yield _lines(before, answer.body, max(0.001, asked - earlier))
+    yield None
+
+
+def _plain(context: Context, *, once: bool) -> int:
+    """Line after line: for scripts, and for a terminal that can do nothing else."""
+    for lines in _looks(context):
+        if lines is None:
+            break
+        for line in lines:
+            show(context, line)
+        if once:
+            return OK
+        show(context)
+        context.out.flush()
+    return NO
+
+
+def _live(context: Context) -> int:
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(file=context.out, no_color="NO_COLOR" in os.environ)
+    first = Text(f"mxallowd: rates over {context.arguments.interval} s come next; Ctrl-C ends")
+    live = Live(first, console=console, screen=True, auto_refresh=False)
+    # A signal in the middle of taking or giving back the terminal would leave it half taken.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        with Live(Text("mxallowd"), console=console, screen=True, auto_refresh=False) as live:
-            while True:
-                time.sleep(arguments.interval)
-                answer = context.daemon.ask("GET", "/v1/top")
-                if failed(context, answer):
-                    return NO
-                lines = _lines(before, answer.body, max(0.001, time.monotonic() - asked))
-                before, asked = answer.body, time.monotonic()
-                live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
-    except KeyboardInterrupt:
-        return OK
+        live.start(refresh=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        for lines in _looks(context):
+            if lines is None:
+                break
+            live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        live.stop()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    return NO
 
 
 COMMANDS: tuple[Command, ...] = (

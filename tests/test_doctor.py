@@ -1,6 +1,7 @@
 """mxallowctl doctor: each finding is provoked in a real network, and its command mends it."""
 import ipaddress
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from mxallowd.ctl.doctor import rules, system
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding, as_json, status
 from mxallowd.ctl.doctor.records import Exchange, compare
+from tests.control_client import ask
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.ways import NFT
@@ -204,11 +206,19 @@ def test_without_a_daemon_that_is_the_first_finding(scene: Scene, tmp_path: Path
 
 
 def test_mx_records_and_name_servers(scene: Scene) -> None:
-    records = ["example.org MX 10 fake.example.org", "example.org MX 20 real.example.org",
+    records = ["null.example.org MX 0 .", "alias.example.org MX 10 mail.alias.example.org",
+               "mail.alias.example.org CNAME fake.example.org", "alias.example.org MX 20 real.example.org",
+               "broken.example.org FAULT servfail", "half.example.org MX 10 broken.example.org",
+               "half.example.org MX 20 real.example.org", "others.example.org MX 10 other.example.org",
+               "xn--bcher-kva.example.org MX 10 fake.example.org", "xn--bcher-kva.example.org MX 20 real.example.org",
+               "lacking.example.org MX 10 four.example.org", "lacking.example.org MX 20 real.example.org",
+               f"four.example.org A {FAKE4}",
+               "example.org MX 10 fake.example.org", "example.org MX 20 real.example.org",
                f"fake.example.org A {FAKE4}", f"fake.example.org AAAA {FAKE6}", f"real.example.org A {REAL4}",
                f"real.example.org AAAA {REAL6}", "turned.example.org MX 20 fake.example.org",
                "turned.example.org MX 10 real.example.org", "turned.example.org MX 30 other.example.org",
                "other.example.org A 192.0.2.77"]
+    rule(scene.lab, *SYN, *QUEUE)
     with scene.daemon("-n", "23", "--dns-server", "127.0.0.1:5353"):
         found = scene.worst("name-servers")
         assert "127.0.0.1:5353" in found["what"]
@@ -219,7 +229,20 @@ def test_mx_records_and_name_servers(scene: Scene) -> None:
             found = scene.doctor("turned.example.org")
             assert found["mx-order"][0]["state"] == "broken"
             assert "192.0.2.77" in found["mx-other"][0]["what"]
-            assert "has no MX record" in scene.doctor("none.example.org")["mx"][0]["what"]
+            for domain, check, word, status_wanted in (
+                    ("none", "mx", "has no MX record", 2), ("null", "mx", "RFC 7505", 2),
+                    ("alias", "mx-alias", "mail.alias.example.org is an alias", 1),
+                    ("broken", "mx", "cannot be looked up", 2), ("half", "mx-address", "broken.example.org", 2),
+                    ("others", "mx-other", "lead to other servers alone: 192.0.2.77", 2),
+                    ("bücher", "mx", "xn--bcher-kva.example.org fit", 1),
+                    ("lacking", "mx-families", "four.example.org has none", 2)):
+                findings = scene.doctor(f"{domain}.example.org")
+                assert word in findings[check][0]["what"], findings
+                # The daemon of the test runs as root, which is a warning.
+                assert scene.status == status_wanted, findings
+            assert not [one for one in scene.doctor("half.example.org") if one in ("mx-fake", "mx-families")]
+            found = ask(scene.socket, "GET", "/v1/explain/real.example.org")[1]
+            assert {one["address"] for one in found["addresses"]} == {REAL4, REAL6}
 
 
 def facts(**settings: Any) -> Facts:
@@ -236,8 +259,24 @@ def test_mx_records_that_do_not_fit() -> None:
             ([Exchange(10, "f", (fake4, fake6))], {"mx-real"}),
             ([Exchange(10, "b", (fake4, fake6, real4, real6))], {"mx-order"}),
             ([Exchange(10, "f", (fake4, fake6)), Exchange(20, "r", (real4, real6)), Exchange(30, "n", ())],
-             {"mx-address"})):
+             {"mx-address"}),
+            # A fake one behind the real one does no harm where another stands before it.
+            ([Exchange(10, "f", (fake4, fake6)), Exchange(20, "r", (real4, real6)), Exchange(30, "g", (fake4,))],
+             {"mx"}),
+            ([Exchange(10, "f", (fake4,)), Exchange(11, "g", (fake6,)), Exchange(20, "r", (real4, real6))], {"mx"})):
         assert {one.check for one in compare(facts(), "example.org", exchanges)} == wanted
+
+
+def test_a_name_of_the_dns_is_no_command() -> None:
+    """Whoever owns the zone writes the name; the operator pastes the command."""
+    other = ipaddress.ip_address("192.0.2.77")
+    name = "a;touch$IFS$(reboot)'.example.org"
+    findings = [*compare(facts(), "example.org", [Exchange(10, name, (), alias=True), Exchange(20, name, (other,))]),
+                *compare(facts(), name, [Exchange(10, name, (other,))]), *compare(facts(), name, [])]
+    for one in findings:
+        if one.command:
+            assert set(shlex.split(one.command, comments=True)) <= {
+                "dig", "+short", "MX", "A", "AAAA", "CNAME", "example.org", name}, one
 
 
 def test_clock_and_kernel() -> None:

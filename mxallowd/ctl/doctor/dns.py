@@ -8,7 +8,7 @@ import pycares
 TIMEOUT_S, TRIES = 2.0, 2
 LIMIT_S = 10.0
 KINDS = {"A": pycares.QUERY_TYPE_A, "AAAA": pycares.QUERY_TYPE_AAAA, "MX": pycares.QUERY_TYPE_MX,
-         "NS": pycares.QUERY_TYPE_NS}
+         "NS": pycares.QUERY_TYPE_NS, "CNAME": pycares.QUERY_TYPE_CNAME}
 # They say that nothing is there, which is an answer.
 _NOTHING = (pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND)
 
@@ -44,6 +44,10 @@ class Asking:
         """The addresses of a name, A or AAAA. Raises Failed."""
         return [_text(one.addr) for one in self._data(name, kind)
                 if isinstance(one, pycares.ARecordData | pycares.AAAARecordData)]
+
+    def is_alias(self, name: str) -> bool:
+        """Whether the name is an alias of another. Raises Failed."""
+        return bool(self._data(name, "CNAME"))
 
     def works(self) -> None:
         """Have any question answered. Raises Failed."""

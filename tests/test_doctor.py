@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.daemon_process import SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.ways import NFT
 
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 Findings = dict[str, list[dict[str, Any]]]
 
 
@@ -43,10 +45,11 @@ class Scene:
             process.wait_for("start ")
             yield process
 
-    def doctor(self, *arguments: str) -> Findings:
+    def doctor(self, *arguments: str, prefix: Sequence[str] = ()) -> Findings:
         """The findings, by check."""
         done = self.lab.gateway.run(
-            [sys.executable, "-m", "mxallowd.ctl", "doctor", "--json", "--socket", str(self.socket), *arguments],
+            [*prefix, sys.executable, "-m", "mxallowd.ctl", "doctor", "--json", "--socket", str(self.socket),
+             *arguments],
             capture_output=True, text=True)
         self.status, self.text = done.returncode, done.stdout + done.stderr
         found: Findings = {}
@@ -203,6 +206,28 @@ def test_without_a_daemon_that_is_the_first_finding(scene: Scene, tmp_path: Path
     found = scene.doctor("--config", str(config))
     assert list(found) == ["daemon", "configuration"]
     assert "queue-num" in found["configuration"][0]["what"]
+
+
+def test_who_is_not_root_gets_no_false_alarm(scene: Scene) -> None:
+    rule(scene.lab, *SYN, *QUEUE)
+    with scene.daemon("-n", "23", "-b"), TemporaryDirectory() as readable:
+        found = scene.doctor(prefix=NOBODY)
+        assert scene.status == 1, found
+        for check, word in (("daemon", "may not ask the daemon"), ("configuration", "cannot be read")):
+            assert (found[check][0]["state"], word in found[check][0]["what"]) == ("warning", True), found
+            assert found[check][0]["command"] == "sudo mxallowctl doctor"
+        # With a configuration that may be read, all that may be seen is looked at.
+        Path(readable).chmod(0o755)
+        config = Path(readable, "mxallowd.conf")
+        config.write_text("".join(f"{word} {value}\n" for word, value in (
+            ("fake-mailserver", FAKE4), ("fake-mailserver", FAKE6), ("real-mailserver", REAL4),
+            ("real-mailserver", REAL6), ("queue-num", 23), ("state-dir", scene.state))) + "no-rdns-whitelist\n")
+        config.chmod(0o644)
+        found = scene.doctor("--config", str(config), prefix=NOBODY)
+        assert not [one for row in found.values() for one in row if one["state"] == "broken"], found
+        assert found["real-answers"][0]["state"] == "ok"
+        assert "cannot be seen" in found["rule-present"][0]["what"]
+        assert "cannot be seen" in found["queue-bound"][0]["what"]
 
 
 def test_mx_records_and_name_servers(scene: Scene) -> None:

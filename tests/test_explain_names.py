@@ -1,9 +1,12 @@
 """explain of names, asked of a real name server by the daemon's resolver; and of networks, whose answer is bounded."""
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from mxallowd.engine.events import MAPPED, address_text, decode, packed
 from mxallowd.history.hosts import Hosts
 from mxallowd.lists.composition import EMPTY
 from mxallowd.whitelist import Whitelist
+from tests.control_standin import Standin
 from tests.name_server_process import NameServerProcess
 from tests.strategies import FAKE, REAL, ipv4, syn
 from tests.test_refused import tcp
@@ -126,6 +130,18 @@ def test_names_of_unusual_characters() -> None:
             bench.name(name)
         assert error.value.status == 400, name
         assert str(error.value).isprintable(), name
+
+
+def test_what_mxallowctl_sends(tmp_path: Path) -> None:
+    words = ("bücher.example", b"a\xff", "2001:db8::/32", "a b")
+    with Standin(tmp_path, [b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"] * len(words)) as standin:
+        for word in words:
+            done = subprocess.run([sys.executable, "-m", "mxallowd.ctl", "--socket", standin.path, "explain", word],
+                                  capture_output=True, text=True)
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1), done
+        assert [one.split(b" ")[1] for one in standin.requests] == [
+            b"/v1/explain/" + target for target in (
+                b"b%C3%BCcher.example", b"a%FF", b"2001%3Adb8%3A%3A/32", b"a%20b")]
 
 
 @pytest.mark.usefixtures("name_server")

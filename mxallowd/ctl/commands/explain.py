@@ -1,7 +1,6 @@
 """explain: why a host gets in or not, and what to do. Exit status 0 where it gets in at the real servers, else 1."""
 import argparse
 from typing import Any
-from urllib.parse import quote
 
 from mxallowd.ctl.command import NO, OK, Command, Context
 from mxallowd.ctl.output import duration, failed, show, show_json
@@ -12,9 +11,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(context: Context) -> int:
-    # Bytes that are no text go as they are, for the daemon to refuse.
-    what = quote(context.arguments.what, safe="/:", errors="surrogateescape")
-    answer = context.daemon.ask("GET", f"/v1/explain/{what}")
+    answer = context.daemon.ask("GET", f"/v1/explain/{context.arguments.what}")
     if failed(context, answer):
         return NO
     found: Any = answer.body

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mxallowd.ctl.client import Unreachable
 from mxallowd.ctl.command import Daemon
-from mxallowd.ctl.doctor.findings import BROKEN, OK, Finding
+from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
 from mxallowd.settings.options import OPTIONS, Address
 
 Document = Mapping[str, Any]
@@ -41,6 +41,9 @@ def gather(daemon: Daemon, config: str) -> tuple[Facts | None, list[Finding]]:
     try:
         answer = daemon.ask("GET", "/v1/doctor")
     except Unreachable as error:
+        if isinstance(error.__cause__, PermissionError):
+            return _of_configuration(config, str(error), Finding(
+                "daemon", WARNING, str(error), "what only the daemon knows is not known", "sudo mxallowctl doctor"))
         return _of_configuration(config, str(error))
     if answer.status != 200 or not isinstance(answer.body, dict):
         return _of_configuration(config, f"the daemon answered with status {answer.status}: it may be an older one")
@@ -48,17 +51,23 @@ def gather(daemon: Daemon, config: str) -> tuple[Facts | None, list[Finding]]:
     return facts, [Finding("daemon", OK, f"mxallowd {answer.body['version']} answers, process {answer.body['pid']}")]
 
 
-def _of_configuration(config: str, reason: str) -> tuple[Facts | None, list[Finding]]:
+def _of_configuration(
+    config: str, reason: str, unseen: Finding | None = None,
+) -> tuple[Facts | None, list[Finding]]:
+    """What the configuration says; `unseen`: the daemon may run, and may not be asked by this user."""
     from mxallowd.control.answers.doctor import told  # noqa: PLC0415  # where the daemon answers, it is not needed
     from mxallowd.settings import Assignment  # noqa: PLC0415
     from mxallowd.settings.loading import load  # noqa: PLC0415
 
     option = next(one for one in OPTIONS if one.name == "config")
     loaded = load([Assignment(option, config, "command line")], bare=False)
-    down = Finding(
+    down = unseen or Finding(
         "daemon", BROKEN, reason,
         "while nobody serves the queue, mail passes unfiltered (with bypass) or not at all (without); in way c no new "
         "host gets in", "systemctl restart mxallowd" if loaded.settings else f"mxallowd --check -c {config}")
+    if loaded.settings is None and unseen:
+        return None, [down, Finding("configuration", WARNING, f"{config} cannot be read, or has faults",
+                                    "nothing else can be compared with it", "sudo mxallowctl doctor")]
     if loaded.settings is None:
         problems = "; ".join(str(one) for one in loaded.fatal)
         return None, [down, Finding(

@@ -101,6 +101,10 @@ def _state(facts: Facts) -> Iterator[Finding]:
     try:
         found = place.stat()
         disk = os.statvfs(place)
+    except PermissionError:
+        yield Finding("state", WARNING, f"the state directory {place} may not be looked at by this user",
+                      "whether it can be written is not known", "sudo mxallowctl doctor")
+        return
     except OSError as error:
         yield Finding("state", WARNING, f"the state directory {place}: {error.strerror}", _FORGETS, _make(place, owner))
         return

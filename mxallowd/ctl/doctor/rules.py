@@ -60,8 +60,12 @@ def check(facts: Facts) -> list[Finding]:
     """All of it."""
     wanted = [("queue", one) for one in facts.queues] or ([("group", facts.group)] if facts.group is not None else [])
     if not wanted:
-        return []
-    nft = surroundings.output("nft", "list", "ruleset")
+        pf = facts.settings.get("pf_table")
+        what = "those of pf" if pf else f"what feeds {facts.settings['capture']}"
+        return [Finding("rule-present", WARNING, f"the firewall's rules are not checked: doctor does not read {what}",
+                        "it reads iptables and nft; whether your rules do what docs/firewall.md says is not known",
+                        "pfctl -s rules" if pf else "mxallowctl stats  # says what was received")]
+    nft = surroundings.output("nft", "-a", "list", "ruleset")
     if nft is None:
         return [_unseen("nft list ruleset")]
     findings: list[Finding] = []
@@ -114,10 +118,54 @@ def _of_feed(feed: _Feed, mine: list[Rule], rules: list[Rule], nft: str) -> Iter
         for rule in mine:
             yield from _syn(rule, rules, version)
             yield _bypass(rule, version)
-        for line in nft.splitlines():
-            if re.search(r"\bqueue\b", line) and "bypass" not in line:
-                yield Finding("bypass", WARNING, f"a queue statement of nft has no bypass: {line.strip()}", _NO_BYPASS,
-                              "nft -f rulesets/queue-set.nft")
+        yield from of_nft(nft, number, version)
+
+
+class _NftRule(NamedTuple):
+    """A rule of nft with a queue statement."""
+
+    table: str  # family and name
+    chain: str
+    handle: str
+    text: str
+
+    def replaced(self, text: str) -> str:
+        """The command that puts another one in its place."""
+        return f"nft replace rule {self.table} {self.chain} handle {self.handle} {shlex.quote(text)}"
+
+
+def of_nft(listing: str, number: int, version: int) -> Iterator[Finding]:
+    """Bypass and SYNs of the rules of nft that feed a queue. `listing` is what `nft -a list ruleset` says."""
+    for rule, syns in _queueing(listing, number, version):
+        if "bypass" in rule.text:
+            yield Finding("bypass", OK, f"without mxallowd mail goes on (nft, {NAMES[version]})")
+        else:
+            text = re.sub(r"\bqueue to (\S+)", r"queue flags bypass to \1", rule.text)
+            text = re.sub(r"\bqueue flags (?!bypass)(\S+) (to|num)", r"queue flags \1,bypass \2", text)
+            text = text if "bypass" in text else re.sub(r"\bqueue num (\S+)", r"queue num \1 bypass", text)
+            yield Finding("bypass", WARNING, f"a queue statement of nft has no bypass: {rule.text}", _NO_BYPASS,
+                          rule.replaced(text))
+        if syns:
+            yield Finding("syn", OK, f"the rule takes SYNs alone (nft, {NAMES[version]})")
+        else:
+            yield Finding("syn", WARNING, f"nothing in the table {rule.table} takes SYNs alone: {rule.text}", _NOT_SYN,
+                          rule.replaced(f"tcp flags & (fin | syn | rst | ack) == syn {rule.text}"))
+
+
+def _queueing(listing: str, number: int, version: int) -> Iterator[tuple[_NftRule, bool]]:
+    """The rules that feed the queue, and whether their table looks for SYNs anywhere."""
+    for table in re.split(r"^(?=table )", listing, flags=re.MULTILINE):
+        name = re.match(r"table (\w+ \S+) \{", table)
+        if not name:
+            continue
+        syns = re.search(r"tcp flags .*\bsyn\b", table) is not None
+        chain = ""
+        for line in table.splitlines():
+            if found := re.match(r"\s*chain (\S+) \{", line):
+                chain = found[1]
+            text, _, handle = line.strip().partition(" # handle ")
+            if ("queue", number, version) in surroundings.of_nft(f"{table.splitlines()[0]}\n{text}"):
+                yield _NftRule(name[1], chain, handle, text), syns
 
 
 _NO_BYPASS = "while mxallowd does not run, the kernel drops every new connection to port 25"
@@ -154,6 +202,10 @@ def _before_others(rule: Rule, rules: list[Rule], version: int) -> Iterator[Find
                 f"{entry.command(f'-D {entry.chain} {entry.place + 1}', text='')}")
 
 
+_NOT_SYN = ("packets in the middle of connections wait for mxallowd, too, and a lone ACK can be refused "
+            "(docs/firewall.md)")
+
+
 def accepts_mail(rule: Rule) -> bool:
     """Whether it accepts a SYN to port 25 from nearly anybody."""
     if rule.target != "ACCEPT":
@@ -182,8 +234,7 @@ def _syn(rule: Rule, rules: list[Rule], version: int) -> Iterator[Finding]:
             changed = re.sub(r" -m (?:state --state|conntrack --ctstate) NEW\b", "", changed)
             yield Finding(
                 "syn", WARNING, f"the rule takes other packets than SYNs: {entry.program} -A {entry.chain} "
-                f"{entry.text}", "packets in the middle of connections wait for mxallowd, too, and a lone ACK can be "
-                "refused (docs/firewall.md)",
+                f"{entry.text}", _NOT_SYN,
                 entry.command(f"-R {entry.chain} {entry.place}", text=changed))
 
 

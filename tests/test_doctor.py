@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Lab
-from mxallowd.ctl.doctor import rules, system
+from mxallowd.ctl.doctor import process, queues, rules, system
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding, as_json, status
 from mxallowd.ctl.doctor.records import Exchange, compare
@@ -178,17 +178,20 @@ def test_a_real_server_that_does_not_answer(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_set_of_the_ruleset_is_missing(scene: Scene) -> None:
+    scene.lab.gateway.run(["ipset", "create", "mx_white6", "hash:ip", "family", "inet6", "timeout", "9"], check=True)
     with scene.daemon("-n", "23", "-b", "--ipset", "--deny", "203.0.113.0/24") as daemon:
         daemon.wait_for("kernel-table-broken ")
         daemon.wait_for("kernel-lists-missing ")
-        for name in ("mx_white4", "mx_white6"):
-            found = scene.worst("sets")
-            assert name in found["what"]
-            assert scene.status == 2
-            scene.mend(found)
-            daemon.wait_for("kernel-table-(broken|filled) ", times=2, timeout=10)
-        assert "mx_deny4" in scene.worst("sets-lists")["what"]
-
+        found = scene.worst("sets")
+        assert "mx_white4" in found["what"]
+        assert scene.status == 2
+        scene.mend(found)
+        scene.mend(scene.worst("sets-lists"))
+        daemon.wait_for("kernel-table-filled ")
+        daemon.wait_for("kernel-lists-filled .* set=mx_deny4")
+        findings = scene.doctor()
+        assert "sets-lists" not in findings
+        assert all(one["state"] == "ok" for one in findings["sets"]), findings["sets"]
 
 def test_without_a_daemon_that_is_the_first_finding(scene: Scene, tmp_path: Path) -> None:
     config = tmp_path / "mxallowd.conf"
@@ -302,6 +305,26 @@ def test_a_name_of_the_dns_is_no_command() -> None:
         if one.command:
             assert set(shlex.split(one.command, comments=True)) <= {
                 "dig", "+short", "MX", "A", "AAAA", "CNAME", "example.org", name}, one
+
+
+def test_queues_that_are_full_or_lost_packets() -> None:
+    """Rows as the kernel has them: number, port, waiting, mode, range, two kinds of drops."""
+    known = facts(queue_length=100, config="/etc/mxallowd.conf")
+    for row, state, word in (
+            (None, BROKEN, "nobody serves queue 23"), ([23, 1, 0, 2, 96, 0, 0, 5, 1], OK, "lost nothing"),
+            ([23, 1, 90, 2, 96, 0, 0, 5, 1], WARNING, "90 packets wait"),
+            ([23, 1, 100, 2, 96, 0, 0, 5, 1], BROKEN, "takes 100"),
+            ([23, 1, 0, 2, 96, 3, 4, 5, 1], WARNING, "dropped 7 packets")):
+        last = queues._of(23, row, known)[-1]
+        assert (last.state, word in last.what) == (state, True), last
+
+
+def test_sets_of_nft_are_made_by_the_command(lab: Lab) -> None:
+    settings = {"nft_table": "inet mx_other", "ipset": False}
+    for command in (process._make_sets(settings), process._make_list("lists in nft", settings, "mx_deny6")):
+        lab.gateway.run(["sh", "-ec", command], check=True)
+    listed = lab.gateway.run(["nft", "list", "table", "inet", "mx_other"], capture_output=True, text=True).stdout
+    assert [word in listed for word in ("mx_white4", "mx_white6", "mx_deny6")] == [True] * 3
 
 
 def test_clock_and_kernel() -> None:

@@ -71,7 +71,7 @@ def _sets(daemon: Mapping[str, Any]) -> Iterator[Finding]:
         remedy = re.search(r"run `([^`]+)`|: (add set [^`]*)$", str(fault or ""))
         if fault:
             yield Finding("sets", BROKEN, f"{one['name']}: {fault}", "the kernel does not know who is whitelisted",
-                          (remedy[1] or f"nft '{remedy[2]}'") if remedy else _load(daemon))
+                          (remedy[1] or f"nft '{remedy[2]}'") if remedy else _make_sets(daemon["settings"]))
         elif not one["in_step"]:
             yield Finding("sets", WARNING, f"{one['name']} is not in step with the daemon yet",
                           "it is filled again within 10 seconds; if this stays, the log says why",
@@ -80,11 +80,25 @@ def _sets(daemon: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("sets", OK, f"{one['name']} is in step with the daemon")
         for name in lacking:
             yield Finding("sets-lists", WARNING, f"{one['name']} has no set {name}, and there are networks for it",
-                          "the kernel decides on them as if there were no lists", _load(daemon))
+                          "the kernel decides on them as if there were no lists",
+                          f"{_make_list(one['name'], daemon['settings'], name)}  # and have a rule ask it")
 
 
-def _load(daemon: Mapping[str, Any]) -> str:
-    return "sh rulesets/set-ipset.sh" if daemon["settings"]["ipset"] else "nft -f rulesets/set.nft"
+def _make_sets(settings: Mapping[str, Any]) -> str:
+    """The command that makes what the daemon needs at least."""
+    if settings["nft_table"] is None:
+        return "journalctl -t mxallowd -g kernel-table-broken"
+    table = settings["nft_table"]
+    sets = "".join(f"; add set {table} mx_white{version} {{ type ipv{version}_addr; flags timeout; }}"
+                   for version in (4, 6))
+    return f"nft 'add table {table}{sets}'  # and load the rules, as in rulesets/"
+
+
+def _make_list(target: str, settings: Mapping[str, Any], name: str) -> str:
+    """The command that makes a set of networks."""
+    if "ipset" in target:
+        return f"ipset create {name} hash:net family {'inet6' if name.endswith('6') else 'inet'} maxelem 1000000"
+    return f"nft 'add set {settings['nft_table']} {name} {{ type ipv{name[-1]}_addr; flags interval; }}'"
 
 
 def _state(facts: Facts) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Lab
-from mxallowd.ctl.doctor import process, queues, rules, system
+from mxallowd.ctl.doctor import process, queues, records, rules, system
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding, as_json, status
 from mxallowd.ctl.doctor.records import Exchange, compare
@@ -233,44 +233,53 @@ def test_who_is_not_root_gets_no_false_alarm(scene: Scene) -> None:
         assert "cannot be seen" in found["queue-bound"][0]["what"]
 
 
-def test_mx_records_and_name_servers(scene: Scene) -> None:
-    records = ["null.example.org MX 0 .", "alias.example.org MX 10 mail.alias.example.org",
-               "mail.alias.example.org CNAME fake.example.org", "alias.example.org MX 20 real.example.org",
-               "broken.example.org FAULT servfail", "half.example.org MX 10 broken.example.org",
-               "half.example.org MX 20 real.example.org", "others.example.org MX 10 other.example.org",
-               "xn--bcher-kva.example.org MX 10 fake.example.org", "xn--bcher-kva.example.org MX 20 real.example.org",
-               "lacking.example.org MX 10 four.example.org", "lacking.example.org MX 20 real.example.org",
-               f"four.example.org A {FAKE4}",
-               "example.org MX 10 fake.example.org", "example.org MX 20 real.example.org",
-               f"fake.example.org A {FAKE4}", f"fake.example.org AAAA {FAKE6}", f"real.example.org A {REAL4}",
-               f"real.example.org AAAA {REAL6}", "turned.example.org MX 20 fake.example.org",
-               "turned.example.org MX 10 real.example.org", "turned.example.org MX 30 other.example.org",
-               "other.example.org A 192.0.2.77"]
-    rule(scene.lab, *SYN, *QUEUE)
+RECORDS = (
+    "example.org MX 10 fake.example.org", "example.org MX 20 real.example.org", f"fake.example.org A {FAKE4}",
+    f"fake.example.org AAAA {FAKE6}", f"real.example.org A {REAL4}", f"real.example.org AAAA {REAL6}",
+    "turned.example.org MX 20 fake.example.org", "turned.example.org MX 10 real.example.org",
+    "null.example.org MX 0 .", "alias.example.org MX 10 mail.alias.example.org",
+    "mail.alias.example.org CNAME fake.example.org", "alias.example.org MX 20 real.example.org",
+    "broken.example.org FAULT servfail", "half.example.org MX 10 broken.example.org",
+    "half.example.org MX 20 real.example.org", "others.example.org MX 10 other.example.org",
+    "more.example.org MX 10 fake.example.org", "more.example.org MX 20 real.example.org",
+    "more.example.org MX 30 other.example.org", "other.example.org A 192.0.2.77",
+    "xn--bcher-kva.example.org MX 10 fake.example.org", "xn--bcher-kva.example.org MX 20 real.example.org",
+    "lacking.example.org MX 10 four.example.org", "lacking.example.org MX 20 real.example.org",
+    f"four.example.org A {FAKE4}")
+
+
+def test_name_servers_of_the_daemon(scene: Scene) -> None:
     with scene.daemon("-n", "23", "--dns-server", "127.0.0.1:5353"):
         found = scene.worst("name-servers")
         assert "127.0.0.1:5353" in found["what"]
-        with NameServerProcess(scene.lab.gateway, records):
+        with NameServerProcess(scene.lab.gateway, RECORDS):
             found = scene.doctor("example.org")
             assert [one["state"] for one in found["mx"]] == ["ok"], found["mx"]
             assert [one["state"] for one in found["name-servers"]] == ["ok"]
-            found = scene.doctor("turned.example.org")
-            assert found["mx-order"][0]["state"] == "broken"
-            assert "192.0.2.77" in found["mx-other"][0]["what"]
-            for domain, check, word, status_wanted in (
-                    ("none", "mx", "has no MX record", 2), ("null", "mx", "RFC 7505", 2),
-                    ("alias", "mx-alias", "mail.alias.example.org is an alias", 1),
-                    ("broken", "mx", "cannot be looked up", 2), ("half", "mx-address", "broken.example.org", 2),
-                    ("others", "mx-other", "lead to other servers alone: 192.0.2.77", 2),
-                    ("bücher", "mx", "xn--bcher-kva.example.org fit", 1),
-                    ("lacking", "mx-families", "four.example.org has none", 2)):
-                findings = scene.doctor(f"{domain}.example.org")
-                assert word in findings[check][0]["what"], findings
-                # The daemon of the test runs as root, which is a warning.
-                assert scene.status == status_wanted, findings
-            assert not [one for one in scene.doctor("half.example.org") if one in ("mx-fake", "mx-families")]
             found = ask(scene.socket, "GET", "/v1/explain/real.example.org")[1]
             assert {one["address"] for one in found["addresses"]} == {REAL4, REAL6}
+
+
+def test_mx_records_as_a_name_server_has_them() -> None:
+    with NameServerProcess(None, RECORDS, 5397):
+        for domain, check, word, wanted in (
+                ("example.org", "mx", "fit the servers: 10 fake.example.org, 20 real.example.org", 0),
+                ("Example.ORG.", "mx", "fit the servers", 0), ("bücher.example.org", "mx", "xn--bcher-kva", 0),
+                ("turned.example.org", "mx-order", "does not stand behind", 2),
+                ("none.example.org", "mx", "has no MX record", 2), ("null.example.org", "mx", "RFC 7505", 2),
+                ("alias.example.org", "mx-alias", "mail.alias.example.org is an alias", 1),
+                ("broken.example.org", "mx", "cannot be looked up", 2),
+                ("half.example.org", "mx-address", "broken.example.org", 2),
+                ("others.example.org", "mx-other", "lead to other servers alone: 192.0.2.77", 2),
+                ("more.example.org", "mx-other", "192.0.2.77, which is neither", 1),
+                ("lacking.example.org", "mx-families", "four.example.org has none", 2),
+                ("", "mx", "is no name of a domain", 2), ("a b", "mx", "is no name of a domain", 2),
+                ("x" * 64 + ".org", "mx", "cannot be looked up", 2), ("ü" * 64, "mx", "is no name of a domain", 2)):
+            findings = records.check(facts(), domain, ["127.0.0.1:5397"])
+            assert any(one.check == check and word in one.what for one in findings), (domain, findings)
+            assert status(findings) == wanted, findings
+            # Of what cannot be looked up nothing is concluded.
+            assert domain != "half.example.org" or not {"mx-fake", "mx-families"} & {one.check for one in findings}
 
 
 def facts(**settings: Any) -> Facts:

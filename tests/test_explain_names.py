@@ -1,6 +1,7 @@
 """explain of names, asked of a real name server by the daemon's resolver; and of networks, whose answer is bounded."""
 import asyncio
 import json
+import struct
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from mxallowd.control.answers import explain
 from mxallowd.control.answers.explain import Explain, Sources
 from mxallowd.control.exchange import Request, RequestError
 from mxallowd.dns.resolver import Resolver
+from mxallowd.engine._networks import Networks
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
@@ -26,7 +28,7 @@ from mxallowd.lists.composition import EMPTY
 from mxallowd.whitelist import Whitelist
 from tests.control_standin import Standin
 from tests.name_server_process import NameServerProcess
-from tests.strategies import FAKE, REAL, ipv4, syn
+from tests.strategies import FAKE, HOSTS, REAL, ipv4, syn
 from tests.test_refused import tcp
 from tests.test_settings import good
 
@@ -50,8 +52,9 @@ class Bench:
         self.path = Fastpath(self.table, self.ring, Rules(FAKE, REAL, 3600), refused=self.refused)
         self.whitelist = Whitelist(self.table, lambda: self.now_us)
         self.history = Hosts(lambda: self.now_us)
-        servers = [f"-{role} {address_text(one)}" for role, some in (("f", FAKE), ("r", REAL)) for one in some]
-        self.settings = good(f"{' '.join(servers)} -n 23 -t 3600")
+        self.servers = " ".join(
+            f"-{role} {address_text(one)}" for role, some in (("f", FAKE), ("r", REAL)) for one in some)
+        self.settings = good(f"{self.servers} -n 23 -t 3600")
 
     def meet(self, host: str, server: bytes) -> None:
         self.path.decide([syn(packed(host), server)], self.now_us)
@@ -163,6 +166,27 @@ def test_entries_noted_for_a_name() -> None:
 
 def test_without_a_name_server() -> None:
     assert "no-rdns-whitelist" in Bench().ask("two.example")["fault"]
+
+
+def test_a_dry_run_and_a_moment_of_leniency() -> None:
+    bench = Bench()
+    host = address_text(HOSTS[0])
+
+    def real() -> tuple[str, str, bool]:
+        found = bench.ask(host)
+        one = next(one for one in found["next"] if one["role"] == "real")
+        return one["verdict"], one["outcome"], found["gets_in"]
+
+    assert real() == ("drop", "real-refused", False)
+    bench.path.be_lenient(bench.now_us + 10)
+    assert real() == ("accept", "real-untold", True)
+    bench.now_us += 10
+    assert real() == ("drop", "real-refused", False)
+    bench.path.publish(Rules(FAKE, REAL, 3600, networks=Networks(struct.pack("=16sBB", HOSTS[0], 128, 1))))
+    assert real() == ("drop", "real-denied", False)
+    bench.settings = good(f"{bench.servers} -n 23 --dry-run")
+    assert real() == ("accept", "real-denied", True)
+    assert "dry run: accepted all the same" in json.dumps(bench.ask(host))
 
 
 def test_since_when_a_contact_is_in() -> None:

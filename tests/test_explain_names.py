@@ -178,7 +178,7 @@ def test_a_dry_run_and_a_moment_of_leniency() -> None:
         return one["verdict"], one["outcome"], found["gets_in"]
 
     assert real() == ("drop", "real-refused", False)
-    bench.path.be_lenient(bench.now_us + 10)
+    bench.table.be_lenient(bench.now_us + 10)
     assert real() == ("accept", "real-untold", True)
     bench.now_us += 10
     assert real() == ("drop", "real-refused", False)

@@ -108,9 +108,8 @@ class Daemon:
         for mirror in self._mirrors:
             self._stress.watch("kernel-table-dirty", mirror.fill)
         self._network_sets = [
-            Networks(
-                target, lambda: disjoint_of(
-                    self._lists.composition.networks, denied=not (settings.dry_run and settings.queue_num), pause=breathe),
+            Networks(target, lambda: disjoint_of(
+                self._lists.composition.networks, denied=not (settings.dry_run and settings.queue_num), pause=breathe),
                 log, settings)
             for target in kernel.create_networks(settings)]
         for networks in self._network_sets:

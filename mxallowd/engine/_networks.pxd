@@ -29,8 +29,8 @@ cdef enum Listed:
 cdef enum:
     BEHIND = 4                  # beside a Listed: the range begins behind the first address of a /64
 
-# An entry of an index has the number of the last range that begins at or before its bucket, and what that range says: in
-# most buckets no other begins.
+# An entry of an index has the number of the last range that begins at or before its bucket, and what that range says:
+# in most buckets no other begins.
 cdef enum:
     SAID_SHIFT = 30
 

@@ -263,9 +263,9 @@ cdef inline uint32_t search6(const NetworkSet *networks, uint64_t high, uint64_t
 cdef inline uint32_t behind(const NetworkSet *networks, uint32_t last, uint64_t high, uint64_t low) noexcept nogil:
     """The range of an address, where `last` is the last one that begins in its /64 or before it."""
     cdef u128 address = <u128> high << 64 | low
-    cdef int tries
+    cdef int _
     # Mostly that one or one of its neighbours; the first range of all begins with 0.
-    for tries in range(4):
+    for _ in range(4):
         if networks.starts6[last] <= address:
             return last
         last -= 1

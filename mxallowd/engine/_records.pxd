@@ -19,7 +19,7 @@ cdef struct Record:             # 32 bytes; RECORD in whitelist.py has the same 
 
 cdef struct Restored:           # what became of records
     uint64_t entered
-    uint64_t known              # listed already: the later end, use and proof of both hold, and what is known of the origin
+    uint64_t known              # listed already: the later end, use and proof of both hold, and the known origin
     uint64_t left_out           # no room but that of living entries
     uint64_t ended              # their time is over, or the record makes no sense
 

@@ -5,8 +5,8 @@ from libc.string cimport memset
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._shard cimport (
     KINDS_OF_ORIGIN, LATEST_US, PROVEN, RESTORED, USED, Lookups, Shard, entry_read, flags_of, origin_of,
-    shard_attribute, shard_find, shard_has_room, shard_hash_all, shard_insert, shard_mark, shard_prefetch_all, shard_renew,
-    until_of)
+    shard_attribute, shard_find, shard_has_room, shard_hash_all, shard_insert, shard_mark, shard_prefetch_all,
+    shard_renew, until_of)
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32
 
 RECORD_SIZE = sizeof(Record)

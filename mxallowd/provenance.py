@@ -22,7 +22,8 @@ class Provenance:
     """The notes, by host (16 bytes). The main thread's."""
 
     def __init__(self, most: int = MAX_NOTES) -> None:
-        self._notes: dict[bytes, Note] = {}
+        # Plain tuples of plain values: the collector of garbage passes them over, and would stop everything for 40 ms.
+        self._notes: dict[bytes, tuple[int, str]] = {}
         self._most = most
 
     def note(self, host: bytes, since_s: int, text: str) -> None:
@@ -30,24 +31,25 @@ class Provenance:
         self._notes.pop(host, None)
         while len(self._notes) >= self._most:
             del self._notes[next(iter(self._notes))]
-        self._notes[host] = Note(since_s, text[:MAX_TEXT])
+        self._notes[host] = (since_s, text[:MAX_TEXT])
 
     def find(self, host: bytes) -> Note | None:
         """What is noted of a host."""
-        return self._notes.get(host)
+        found = self._notes.get(host)
+        return None if found is None else Note._make(found)
 
     def recall(self, notes: Mapping[bytes, Note]) -> None:
         """Take over notes from before the start; what has been noted since holds."""
         for host, note in notes.items():
             if host not in self._notes and len(self._notes) < self._most:
-                self._notes[host] = Note(note.since_s, note.text[:MAX_TEXT])
+                self._notes[host] = (note.since_s, note.text[:MAX_TEXT])
 
     def noted(self, hosts: Set[bytes]) -> list[tuple[bytes, Note]]:
         """Those of these hosts of which there is a note. Any thread may ask."""
-        return [(host, note) for host in self._notes.keys() & hosts if (note := self._notes.get(host))]
+        return [(host, Note._make(note)) for host in self._notes.keys() & hosts if (note := self._notes.get(host))]
 
-    def copy(self) -> dict[bytes, Note]:
-        """All notes. Any thread may ask."""
+    def copy(self) -> dict[bytes, tuple[int, str]]:
+        """The fields of all notes. Any thread may ask."""
         return self._notes.copy()
 
     def forget(self, host: bytes) -> None:

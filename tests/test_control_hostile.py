@@ -64,9 +64,9 @@ ANSWERED = {
 }
 BODIES = {
     "no JSON": b"{", "no UTF-8": b'{"address": "\xff"}', "a list": b"[]", "nothing": b"", "null": b"null",
-    "nested": b"[" * 100_000, "a key twice": b'{"address": "192.0.2.1", "address": "192.0.2.2"}',
+    "nested": b"[" * 8000, "a key twice": b'{"address": "192.0.2.1", "address": "192.0.2.2"}',
     "no number": b'{"address": "192.0.2.1", "seconds": NaN}',
-    "a huge number": b'{"address": "192.0.2.1", "seconds": ' + b"9" * 10_000 + b"}",
+    "a huge number": b'{"address": "192.0.2.1", "seconds": ' + b"9" * 5000 + b"}",
     "a truth": b'{"address": "192.0.2.1", "seconds": true}',
     "too long a time": b'{"address": "192.0.2.1", "seconds": 315360001}',
     "no time": b'{"address": "192.0.2.1", "seconds": 0}',
@@ -111,6 +111,7 @@ def test_what_no_client_should_send_is_refused(daemon: DaemonProcess, client: Ho
     for what, body in BODIES.items():
         whole = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         assert status_of(raw(daemon.control, whole)) == 400, what
+    assert ask(daemon.control, "POST", "/v1/entries", {"note": "a" * 10_000})[0] == 413
     assert ask(daemon.control, "GET", "/v1/entries") == (200, [])
     lives(daemon, client)
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from mxallowd.errors import MxallowdError
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
-PIECE = 500  # lines of a stream between two turns of the loop: under 3 ms
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class Route(NamedTuple):
     template: str
     handler: Handler
     changes: bool = False  # root and the daemon's user only
+    long: bool = False  # its body may be a long object of lists (documents.py)
 
 
 def timestamp(seconds: float) -> str:

@@ -9,19 +9,18 @@ Which way it fails: a peer of whom the kernel tells nothing is closed. An error 
 a defect, and the client gets status 500.
 """
 import asyncio
-import json
 import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from mxallowd.control.documents import parsed
 from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.control.peers import May, Peer, may, peer_of
 from mxallowd.control.place import Place
 from mxallowd.control.routes import find, split
 from mxallowd.control.wire import MAX_HEAD, Wire
-from mxallowd.text import printable
 
 MOST_CLIENTS, MOST_OF_A_USER = 96, 32
 ACCEPTS = 8
@@ -150,9 +149,8 @@ class Server:
         if body and not route.changes:
             # Nor is it parsed: who may only ask is not to keep the main loop busy with half a megabyte of brackets.
             raise RequestError(400, "bad-request", f"{method} takes no body here")
-        request = Request(
-            method, "/" + "/".join(segments), parameters, query, _parsed(body) if body else None, peer.user,
-            accept)
+        content = await parsed(body, long=route.long) if body else None
+        request = Request(method, "/" + "/".join(segments), parameters, query, content, peer.user, accept)
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await route.handler(request)
@@ -163,22 +161,3 @@ class Server:
         except Exception as error:  # noqa: BLE001
             self._defect(error)
             raise RequestError(500, "defect", "an error of mxallowd itself; the log has it") from None
-
-
-def _parsed(body: bytes) -> object:
-    """What JSON a body is. Raises RequestError."""
-    try:
-        return json.loads(body.decode(), object_pairs_hook=_once, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, "bad-request", f"the body is no JSON: {printable(str(error))[:200]}") from None
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice in an object")
-    return found
-
-
-def _no_number(text: str) -> object:
-    raise ValueError(f"{text} is no number")

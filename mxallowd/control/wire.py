@@ -18,6 +18,7 @@ import h11
 
 from mxallowd.control.exchange import JSON, RequestError, Response
 from mxallowd.control.routes import WrongMethod
+from mxallowd.process.turns import Turns
 
 MAX_HEAD = 16_384  # bytes of request line and header fields
 MAX_FIELDS = 64
@@ -178,12 +179,14 @@ class Wire:
             await self._stream(connection, h11.Response(
                 status_code=status, headers=headers, reason=status.phrase), response.pieces)
             return
-        body = _encoded(response)
+        body = await _encoded(response)
         headers.append(("Content-Length", str(len(body))))
-        # One write: a client that reads once has all of it.
-        await self._write(
-            (connection.send(h11.Response(status_code=status, headers=headers, reason=status.phrase)) or b"")
-            + (connection.send(h11.Data(data=body)) or b"") + (connection.send(h11.EndOfMessage()) or b""))
+        head = connection.send(h11.Response(status_code=status, headers=headers, reason=status.phrase)) or b""
+        data = connection.send(h11.Data(data=body)) or b""
+        end = connection.send(h11.EndOfMessage()) or b""
+        # One write, so that a client that reads once has all of it; half a megabyte is not copied for that.
+        for piece in [head + data + end] if len(data) < MAX_HEAD else [head, data, end]:
+            await self._write(piece)
 
     async def _stream(self, connection: h11.Connection, head: h11.Response, pieces: AsyncIterator[bytes]) -> None:
         await self._write(connection.send(head))
@@ -200,12 +203,28 @@ class Wire:
             await self._writer.drain()
 
 
-def _encoded(response: Response) -> bytes:
-    if isinstance(response.body, bytes):
-        return response.body
-    if isinstance(response.body, str) and response.content_type != JSON:
-        return response.body.encode()
-    return (json.dumps(response.body, ensure_ascii=True) + "\n").encode("ascii")
+async def _encoded(response: Response) -> bytes:
+    body = response.body
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, str) and response.content_type != JSON:
+        return body.encode()
+    if not isinstance(body, dict):
+        return f"{json.dumps(body)}\n".encode("ascii")
+    # A list may have a thousand objects, of which each is little; what they become is put together once.
+    turns = Turns()
+    parts: list[bytes] = []
+    for key, value in body.items():
+        parts.append(f"{', ' if parts else '{'}{json.dumps(key)}: ".encode("ascii"))
+        if not isinstance(value, list):
+            parts.append(json.dumps(value).encode("ascii"))
+            continue
+        for number, one in enumerate(value):
+            parts.append(f"{', ' if number else '['}{json.dumps(one)}".encode("ascii"))
+            await turns.give()
+        parts.append(b"]" if value else b"[]")
+    await asyncio.sleep(0)
+    return b"".join([*parts, b"}\n" if parts else b"{}\n"])
 
 
 def _bad(reason: str, status: int = 400) -> RequestError:

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from mxallowd import __version__
-from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
+from mxallowd.control.answers.bodies import no_parameters
+from mxallowd.control.exchange import Request, Response, Route, timestamp
 from mxallowd.settings import Settings
 
 
@@ -28,8 +29,7 @@ class Doctor:
         return [Route("GET", "/v1/doctor", self._tell)]
 
     async def _tell(self, request: Request) -> Response:
-        for name in request.query:
-            raise RequestError(400, "bad-request", f'there is no parameter "{name[:64]}" here')
+        no_parameters(request)
         return Response({
             "version": __version__, "pid": os.getpid(), "user_id": os.geteuid(), "group_id": os.getegid(),
             "clock": timestamp(time.time()), "settings": told(self._settings()),

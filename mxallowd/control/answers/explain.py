@@ -5,6 +5,7 @@ firewall's sets through their mirrors. Nothing is changed by a question. A name 
 resolver, for RESOLVE_S at most; MOST_ADDRESSES of it are explained, of a network MOST_SHOWN hosts are named.
 """
 import asyncio
+import heapq
 import ipaddress
 import re
 import struct
@@ -31,7 +32,7 @@ from mxallowd.whitelist import Entry, Whitelist
 
 MOST_ADDRESSES, MOST_SHOWN = 16, 20
 RESOLVE_S, KERNEL_S = 5.0, 2.0
-REFUSED_SLOTS = NOTES_A_TURN = 4096
+REFUSED_SLOTS = NOTES_A_TURN = 2048
 _REFUSED = struct.Struct("=16sIIIB3x")
 _NAME = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
 
@@ -274,7 +275,7 @@ class Explain:
                 if first <= host <= last and host.startswith(MAPPED) == four:
                     count += 1
                     best.append((times, host, last_step))
-            best = sorted(best, reverse=True)[:MOST_SHOWN]
+            best = heapq.nlargest(MOST_SHOWN, best)
             await asyncio.sleep(0)
             if not start:
                 break

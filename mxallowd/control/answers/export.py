@@ -3,9 +3,9 @@ from collections.abc import AsyncIterator
 from itertools import islice
 
 from mxallowd.control.answers.bodies import no_parameters
-from mxallowd.control.answers.listing import Wanted, line, lines
+from mxallowd.control.answers.listing import STEP, Wanted, line, lines
 from mxallowd.control.answers.networks import OwnNetworks
-from mxallowd.control.exchange import NDJSON, PIECE, Request, Response, Route, timestamp
+from mxallowd.control.exchange import NDJSON, Request, Response, Route, timestamp
 from mxallowd.whitelist import Whitelist
 
 
@@ -29,7 +29,7 @@ class Export:
         async for piece in lines(self._whitelist, Wanted(), count, lambda entry: {"kind": "entry", **entry}):
             yield piece
         networks = iter(self._networks.listing() if self._networks is not None else ())
-        while some := list(islice(networks, PIECE)):
+        while some := list(islice(networks, STEP)):
             yield b"".join(line({
                 "kind": "network", "verdict": one.verdict, "network": str(one.network), "note": one.note or None,
                 "until": None if one.until_s is None else timestamp(one.until_s)}) for one in some)

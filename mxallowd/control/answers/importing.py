@@ -1,19 +1,19 @@
 """The import: many entries and networks at once. What cannot be taken is named; it keeps nothing else out."""
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
 
 from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of, no_parameters, note_of, seconds_of
 from mxallowd.control.answers.networks import VERDICTS, OwnNetwork, OwnNetworks
+from mxallowd.control.documents import MOST_PARTS
 from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.engine._table import BY_HAND
 from mxallowd.log import Log
+from mxallowd.process.turns import Turns
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
 
-MOST = 1000  # entries and networks of a request
-SLICE = 50  # between two turns of the loop: 1 ms
+MOST = MOST_PARTS  # entries and networks of a request
 
 
 class Import:
@@ -30,7 +30,7 @@ class Import:
 
     def routes(self) -> list[Route]:
         """What can be asked."""
-        return [Route("POST", "/v1/import", self._import, changes=True)]
+        return [Route("POST", "/v1/import", self._import, changes=True, long=True)]
 
     async def _import(self, request: Request) -> Response:
         no_parameters(request)
@@ -40,17 +40,16 @@ class Import:
             raise RequestError(422, "too-many", f"more than {MOST} entries and networks in one request")
         found: Counter[str] = Counter()
         rejected: list[dict[str, object]] = []
-        for place, entry in enumerate(entries):
-            if place % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
+        turns = Turns()
+        for entry in entries:
+            await turns.give()
             try:
                 found[self._enter(entry)] += 1
             except RequestError as error:
                 rejected.append({"what": _what(entry.get("address")), "reason": str(error)})
         taken = []
-        for place, network in enumerate(networks):
-            if place % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
+        for network in networks:
+            await turns.give()
             try:
                 taken.append(self._network(network))
             except RequestError as error:

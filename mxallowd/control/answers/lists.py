@@ -2,12 +2,15 @@
 
 What a file or the configuration has is shown and never changed here.
 """
+from collections.abc import Mapping
 from itertools import islice
 
+from mxallowd.control.answers.bodies import bad, fields_of, no_parameters, note_of, seconds_of
 from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
 from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, Match, Network
 from mxallowd.lists.lists import Lists
-from mxallowd.lists.own import MAX_OWN, MAX_SECONDS, network
+from mxallowd.lists.own import MAX_OWN, network
+from mxallowd.process.turns import in_turns
 from mxallowd.text import quoted
 
 SHOWN_BY_HAND = 1_000
@@ -27,7 +30,8 @@ class ListAnswers:
             Route("DELETE", "/v1/lists/{verdict}", self._remove, changes=True),
         ]
 
-    async def _show(self, _: Request) -> Response:
+    async def _show(self, request: Request) -> Response:
+        no_parameters(request)
         lists = self._lists
         sources = [
             {"list": source.verdict, "source": source.name, "networks": len(source),
@@ -36,16 +40,17 @@ class ListAnswers:
         known = {source.name for source in lists.composition.sources}
         sources += [{"list": None, "source": name, "networks": 0, "fault": fault}
                     for name, fault in lists.faults.items() if name not in known]
-        by_hand = len(lists.own.networks)
         return Response({
             "allow": lists.count(ALLOW), "deny": lists.count(DENY), "sources": sources,
-            "by_hand": [shown(match) for match in islice(lists.entries(), SHOWN_BY_HAND)],
-            "by_hand_left_out": max(0, by_hand - SHOWN_BY_HAND)})
+            "by_hand": await in_turns(islice(lists.entries(), SHOWN_BY_HAND), shown),
+            "by_hand_left_out": max(0, len(lists.own.networks) - SHOWN_BY_HAND)})
 
     async def _add(self, request: Request) -> Response:
-        verdict, body = _verdict(request), _body(request, {"network", "note", "seconds"})
+        no_parameters(request)
+        verdict, body = _verdict(request), fields_of(request.body, ("network",), ("note", "seconds"))
         asked = _network(body)
-        note, seconds = note_of(body), seconds_of(body)
+        note = note_of(body.get("note")) or None
+        seconds = None if body.get("seconds") is None else seconds_of(body["seconds"], 0)
         added = await self._lists.add_network(verdict, asked, note, seconds)
         if not added.taken:
             raise RequestError(507, "no-room", f"{MAX_OWN} networks are there by hand; no more can be added")
@@ -56,7 +61,8 @@ class ListAnswers:
         return Response({**shown(match), "kept": not added.unkept, "reason": added.unkept or None})
 
     async def _remove(self, request: Request) -> Response:
-        verdict, body = _verdict(request), _body(request, {"network"})
+        no_parameters(request)
+        verdict, body = _verdict(request), fields_of(request.body, ("network",))
         asked = _network(body)
         if await self._lists.remove_network(verdict, asked):
             return Response({"removed": 1})
@@ -72,24 +78,6 @@ def shown(match: Match) -> dict[str, object]:
             "until": None if match.until is None else timestamp(match.until)}
 
 
-def note_of(body: dict[str, object]) -> str | None:
-    """The note that a request has. Raises RequestError."""
-    note = body.get("note")
-    if note is not None and not isinstance(note, str):
-        raise RequestError(400, "bad-note", "note is not a text")
-    return note
-
-
-def seconds_of(body: dict[str, object]) -> int | None:
-    """The time that a request asks for. Raises RequestError."""
-    seconds = body.get("seconds")
-    if seconds is None:
-        return None
-    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 1 <= seconds <= MAX_SECONDS:
-        raise RequestError(400, "bad-seconds", f"seconds is not a number from 1 to {MAX_SECONDS}")
-    return seconds
-
-
 def _verdict(request: Request) -> str:
     verdict = request.parameters["verdict"]
     if verdict not in (ALLOW, DENY):
@@ -97,20 +85,11 @@ def _verdict(request: Request) -> str:
     return verdict
 
 
-def _body(request: Request, keys: set[str]) -> dict[str, object]:
-    body = request.body
-    if not isinstance(body, dict):
-        raise RequestError(400, "bad-body", "the body is not an object of JSON")
-    if unknown := sorted(set(body) - keys):
-        raise RequestError(400, "unknown-key", f"{quoted(unknown[0])} is unknown; known are {', '.join(sorted(keys))}")
-    return body
-
-
-def _network(body: dict[str, object]) -> Network:
-    text = body.get("network")
-    if not isinstance(text, str):
-        raise RequestError(400, "bad-network", "network is missing, or not a text")
+def _network(body: Mapping[str, object]) -> Network:
+    text = body["network"]
     try:
+        if not isinstance(text, str):
+            raise ValueError("is not a text")
         return network(text)
     except ValueError as error:
-        raise RequestError(400, "bad-network", f"{quoted(text)} {error}") from None
+        raise bad(f"{quoted(text if isinstance(text, str) else repr(text)[:200])} {error}") from None

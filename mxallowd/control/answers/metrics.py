@@ -6,6 +6,7 @@ answer 200 or 503, and their body says why not.
 """
 from collections.abc import Callable, Mapping, Sequence
 
+from mxallowd.control.answers.bodies import no_parameters
 from mxallowd.control.exchange import JSON, Request, Response, Route
 from mxallowd.metrics.exposition import OPENMETRICS, TEXT, render, wants_openmetrics
 from mxallowd.metrics.series import Value
@@ -43,10 +44,13 @@ class Metrics:
                         JSON)
 
     async def _get_metrics(self, request: Request) -> Response:
+        no_parameters(request)
         return self.answer(METRICS, request.accept)
 
-    async def _get_health(self, _: Request) -> Response:
+    async def _get_health(self, request: Request) -> Response:
+        no_parameters(request)
         return self.answer(HEALTH)
 
-    async def _get_ready(self, _: Request) -> Response:
+    async def _get_ready(self, request: Request) -> Response:
+        no_parameters(request)
         return self.answer(READY)

@@ -4,10 +4,12 @@ Busiest are the refused hosts with the most attempts within the last RECENT_S, a
 memory of refused hosts is read in slices.
 """
 import asyncio
+import heapq
 import struct
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import islice
 
 from mxallowd.backends import Backends
 from mxallowd.control.answers.bodies import no_parameters
@@ -18,7 +20,7 @@ from mxallowd.engine.events import MAPPED, address_text
 from mxallowd.sinks import Sink
 from mxallowd.whitelist import Whitelist
 
-RECENT_S, SHOWN, SLOTS = 3600, 10, 4096
+RECENT_S, SHOWN, SLOTS = 3600, 10, 2048
 _REFUSED = struct.Struct("=16sIIIB3x")
 
 
@@ -68,12 +70,17 @@ class Top:
             recent = [(times, host) for host, _, last, times, _ in _REFUSED.iter_unpack(records) if last >= since]
             for times, host in recent:
                 networks[host[:15] if host.startswith(MAPPED) else host[:6]] += times
-            best = sorted([*best, *recent], reverse=True)[:SHOWN]
+            best = heapq.nlargest(SHOWN, [*best, *recent])
             await asyncio.sleep(0)
             if not start:
                 break
+        most: list[tuple[int, bytes]] = []
+        rows = ((times, prefix) for prefix, times in networks.items())
+        while some := list(islice(rows, SLOTS)):
+            most = heapq.nlargest(SHOWN, [*most, *some])
+            await asyncio.sleep(0)
         return ([{"address": address_text(host), "times": times} for times, host in best],
-                [{"network": _text(prefix), "times": times} for prefix, times in networks.most_common(SHOWN)])
+                [{"network": _text(prefix), "times": times} for times, prefix in most])
 
 
 def _text(prefix: bytes) -> str:

@@ -1,23 +1,35 @@
-"""A scrape delays no verdict: with ten a second the slowest hundredth of connections is as fast as without."""
+"""Neither scrapes nor hostile clients of the control socket delay verdicts: the slowest hundredth of connections.
+
+Other work of the machine hits blocks with and without, so it is the median of pairs that counts. Where it is too high
+more pairs are measured, and all of them count: a delay that is there stays, one by chance goes.
+"""
 import pytest
 
-from benchmarks.scrape import measure, quantile
+from benchmarks.scrape import ATTACKER, SCRAPER, Result, measure
 
-ALLOWED = 1.05
-# Other work of the machine makes the slowest hundredth of a short time slower or faster by a third; what a scrape does
-# to a verdict it does every time.
-TRIES = 5
+BLOCKS, TRIES = 8, 6
 
 
 @pytest.mark.alone
-def test_ten_scrapes_a_second_delay_no_verdict() -> None:
-    ratios = []
-    for _ in range(TRIES):
-        found = measure(blocks=8, seconds=0.4, rate=10)
-        assert found.scrapes >= 8 * 3
-        assert min(len(found.quiet), len(found.scraped)) > 500
-        assert quantile(found.quiet, 0.99) > 0
+@pytest.mark.usefixtures("namespaces")
+@pytest.mark.parametrize(("script", "allowed"), [
+    pytest.param(SCRAPER, 1.05, id="ten scrapes a second"), pytest.param(ATTACKER, 1.2, id="an attack")])
+def test_verdicts_are_not_delayed(script: str, allowed: float) -> None:
+    found, ratios = Result([], [], 0), []
+    for tries in range(1, TRIES + 1):
+        found = found.plus(measure(blocks=BLOCKS, seconds=0.4, rate=10, script=script))
+        assert found.scrapes >= 3 * BLOCKS * tries
+        assert min(map(len, found.quiet + found.scraped)) > 100
         ratios.append(round(found.ratio(0.99), 3))
-        if ratios[-1] <= ALLOWED:
+        if ratios[-1] <= allowed:
             return
-    raise AssertionError(f"p99 with scrapes to without: {ratios}")
+    raise AssertionError(f"p99 with to without, medians of more and more pairs: {ratios}")
+
+
+def test_the_median_of_pairs_shows_a_delay() -> None:
+    quiet = [[100] * 98 + [110 + block] * 2 for block in range(8)]
+    delayed = [[time + 20 if time > 100 else time for time in times] for times in quiet]
+    # In two blocks the machine had something else to do.
+    delayed[0], quiet[1] = [9000] * 100, [9000] * 100
+    assert Result(quiet, delayed, 0).ratio(0.99) > 1.1
+    assert Result(quiet, delayed, 0).ratio(0.5) == 1

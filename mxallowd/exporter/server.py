@@ -231,8 +231,11 @@ def main(words: list[str]) -> int:
     listener, one, other, user, walls = words
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    # Whoever delivers mail comes first.
+    # Whoever delivers mail comes first, and at once: a thread that wakes up takes the processor from an idle one in that
+    # moment, from others once they have had their share of a millisecond and more.
     os.nice(NICENESS)
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     # What the loop asks for when it is made.

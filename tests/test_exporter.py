@@ -101,7 +101,7 @@ def test_it_gives_what_the_daemon_counts(guarded: Lab, client: Host) -> None:
         assert samples["mxallowd_received_total",] == counters["received"]
         known = {one.full_name for one in SERIES}
         own = {"mxallowd_exporter_requests_total", "mxallowd_exporter_dropped_total"}
-        assert {name for name, *_ in samples} <= known | own
+        assert {re.sub("_(bucket|count|sum)$", "", name) for name, *_ in samples} <= known | own
         answer = get("/metrics", "application/openmetrics-text; version=1.0.0")
         assert "application/openmetrics-text" in answer.fields
         assert answer.body.endswith("# EOF\n")
@@ -138,6 +138,44 @@ def test_it_has_no_right_and_ends_with_the_daemon(guarded: Lab) -> None:
         process = exporters(daemon.process.pid)[0]
         daemon.process.kill()
         until(lambda: not Path(f"/proc/{process}").exists() or status_of(process)["State"].startswith("Z"))
+
+
+SHORT = """
+import sys
+from mxallowd import cli
+from mxallowd.exporter import process
+process.SILENT_TICKS, process.MOST_LEFT = 2, 2
+sys.exit(cli.main())
+"""
+
+
+def test_one_that_stands_still_is_replaced(guarded: Lab, client: Host) -> None:
+    arguments = ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b", "--metrics", WHERE, "--user", "nobody"]
+    with DaemonProcess(guarded.gateway, arguments, script=SHORT) as daemon, within(guarded.gateway):
+        daemon.wait_for("start ")
+        until(lambda: get("/healthz").status == 200)
+        first = exporters(daemon.process.pid)
+        os.kill(first[0], signal.SIGSTOP)
+        assert "has said nothing for 2 seconds; it was started again" in daemon.wait_for("metrics ", timeout=10)
+        # Another one answers, mail is decided, and the old one ends once it goes on.
+        assert get("/healthz").status == 200
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        os.kill(first[0], signal.SIGCONT)
+        until(lambda: len(exporters(daemon.process.pid)) == 1)
+        # With a daemon that is killed each of them ends, whether it runs or not.
+        [second] = exporters(daemon.process.pid)
+        os.kill(second, signal.SIGSTOP)
+        daemon.process.kill()
+        until(lambda: not Path(f"/proc/{second}").exists() or status_of(second)["State"].startswith("Z"))
+
+
+def test_one_whose_loop_spins_ends_itself() -> None:
+    spins = ("import asyncio, os\nfrom mxallowd.exporter import server\nserver.SPINS_S = 0.2\n"
+             "async def main():\n server.Daemon(0, 1, int).beat()\n while True: pass\nasyncio.run(main())")
+    process = subprocess.Popen([sys.executable, "-c", spins], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        assert process.wait(20) == -signal.SIGPROF
+        assert process.stdout and process.stdout.read() == b"."
 
 
 @pytest.mark.parametrize(("data", "status"), [

@@ -1,8 +1,12 @@
 """The exporter from the daemon's side: the port is bound and the process started with the daemon, and it is answered.
 
-It is asked once a second whether it still runs; one that has ended, or asks for what it must not, is started again, and
-the log says so. The daemon keeps the listening socket, so that clients wait meanwhile. Answers are made on the main
-loop, at most one in LEAST_S, whatever the other end does, and one that it does not take holds up nobody.
+It says once a second that it runs. One that has ended, asks for what it must not, or has said nothing for SILENT_TICKS
+is replaced, and the log says so. The daemon keeps the listening socket, so that clients wait meanwhile. Answers are
+made on the main loop, at most one in LEAST_S, whatever the other end does, and one that it does not take holds up
+nobody.
+
+One that stands still cannot be ended from within the sandbox. It ends by itself: by its own timers, with its input once
+it goes on, and with the daemon. MOST_LEFT of them may be left; then no other one is started.
 
 Which way it fails: a port that cannot be bound is an error at the start. Later the daemon goes on without metrics.
 """
@@ -19,7 +23,7 @@ from importlib.util import find_spec
 
 from mxallowd.control.exchange import Response
 from mxallowd.errors import StartError
-from mxallowd.exporter.pipes import MOST_WAITING, OPENMETRICS, OPENMETRICS_TYPE, REQUESTS, pack
+from mxallowd.exporter.pipes import ALIVE, MOST_WAITING, OPENMETRICS, OPENMETRICS_TYPE, REQUESTS, pack
 from mxallowd.log import Log
 from mxallowd.process.child import command
 from mxallowd.settings import Settings
@@ -29,7 +33,10 @@ BACKLOG = 64
 # Between two starts; twice as long after each one that did not last, up to the longest.
 AGAIN_S, LONGEST_S, LASTED_S = 1.0, 60.0, 30.0
 LEAST_S = 0.02
-END_S = 1.0
+END_S = 0.3  # the loop waits for it at the end; later it ends with the daemon
+SILENT_TICKS = 15  # it has a processor only while nobody else wants it
+MOST_BEATS = 64  # between two ticks, of which the loop may be late
+MOST_LEFT = 4
 
 
 class Exporter:
@@ -53,6 +60,9 @@ class Exporter:
         self._unsent = b""
         self._timer: asyncio.TimerHandle | None = None
         self._fault = ""
+        self._beats = self._silent_ticks = 0
+        self._left: list[subprocess.Popen[bytes]] = []  # replaced, and not ended yet
+        self._said_left = False
 
     def open(self) -> None:
         """Bind the port and start it, before any privilege is given up. Raises StartError."""
@@ -83,10 +93,19 @@ class Exporter:
         """See to it, once a second."""
         if self._listener is None or self._loop is None:
             return
-        reason = self._fault or self._ended()
+        # By ticks and not by a clock: a daemon that was stopped itself heard nothing either.
+        self._silent_ticks = 0 if self._beats else self._silent_ticks + 1
+        self._beats = 0
+        self._left = [one for one in self._left if one.poll() is None]
+        reason = self._ended() or self._fault or (
+            f"has said nothing for {self._silent_ticks} seconds" if self._silent_ticks >= SILENT_TICKS else "")
         lived_s = time.monotonic() - self._started_at
         if not reason or lived_s < self._pause_s:
             return
+        if len(self._left) >= MOST_LEFT:
+            self._say_left()
+            return
+        self._said_left = False
         self._let_go()
         self._pause_s = AGAIN_S if lived_s >= LASTED_S else min(LONGEST_S, 2 * self._pause_s)
         try:
@@ -97,9 +116,16 @@ class Exporter:
         else:
             self._log.warning("metrics", reason=f"the exporter {reason}; it was started again")
 
+    def _say_left(self) -> None:
+        if not self._said_left:
+            numbers = ", ".join(str(one.pid) for one in self._left)
+            self._log.error("metrics", reason=f"exporters stand still, and none is started as long as they do: end the "
+                            f"processes {numbers}")
+        self._said_left = True
+
     def close(self) -> None:
         """End it, by the end of its input."""
-        process = self._process
+        process = None if self._silent_ticks > 1 else self._process
         self._let_go()
         self._loop = None
         if self._listener is not None:
@@ -108,12 +134,11 @@ class Exporter:
         for one in self._pair:
             one.close()
         if process is not None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                with suppress(OSError):
-                    process.kill()
-                process.returncode = 0
+        for left in self._left:
+            # Nobody waits for it any more, and that is no mistake.
+            left.returncode = left.poll() or 0
 
     # ---- the process
 
@@ -121,6 +146,7 @@ class Exporter:
         assert self._listener is not None
         self._started_at = time.monotonic()
         self._fault = ""
+        self._silent_ticks = 0
         numbers = [one.fileno() for one in (self._listener, *self._pair)]
         self._process = subprocess.Popen(
             command("mxallowd.exporter.server", *map(str, numbers), self._user, "walls" if self._walls else "open"),
@@ -151,10 +177,10 @@ class Exporter:
         process.stdout.close()
         self._waiting, self._unsent = [], b""
         if process.poll() is None:
-            # One that stands still cannot be ended from within the sandbox; it ends once it goes on.
             with suppress(OSError):
+                # Forbidden within the sandbox.
                 process.kill()
-            process.returncode = process.poll() or 0
+            self._left.append(process)
 
     # ---- requests and answers
 
@@ -172,8 +198,10 @@ class Exporter:
             return
         except OSError:
             data = b""
-        verbs = [bytes([byte]) for byte in data]
-        if not data or not REQUESTS.keys() >= {*verbs} or len(self._waiting) + len(verbs) > MOST_WAITING:
+        verbs = [bytes([byte]) for byte in data.replace(ALIVE, b"")]
+        self._beats += data.count(ALIVE)
+        too_many = self._beats > MOST_BEATS or len(self._waiting) + len(verbs) > MOST_WAITING
+        if not data or too_many or not REQUESTS.keys() >= {*verbs}:
             self._loop.remove_reader(descriptor)
             # An end is said with its status, by the next tick.
             self._fault = "asked for what it must not ask for" if data else ""

@@ -27,8 +27,9 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
-from mxallowd.exporter.pipes import END, METRICS, OPENMETRICS, OPENMETRICS_TYPE, REQUESTS, unpack
+from mxallowd.exporter.pipes import ALIVE, BEAT_S, END, METRICS, OPENMETRICS, OPENMETRICS_TYPE, REQUESTS, unpack
 from mxallowd.process import sandbox
+from mxallowd.process.libc import prctl
 from mxallowd.process.privileges import give_up
 from mxallowd.process.signals import SIGNALS
 
@@ -36,6 +37,10 @@ MOST = 32
 MAX_HEAD, HEAD_S, WRITE_S = 8192, 5.0, 5.0
 FRESH_S, ANSWER_S = 0.1, 3.0
 LINGER_S = 0.5
+# Without a beat of the loop for so long, in time of the processor or of the clock, the kernel ends this process: the
+# daemon, which will have started another one, may not send it a signal.
+SPINS_S, STANDS_S = 3.0, 60.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 NICENESS = 10
 MEMORY = 512 << 20  # bytes of address space, of which Python itself maps much
 NO_MORE = ("socket", "socketpair", "connect", "bind", "listen", "execve", "execveat", "fork", "vfork")
@@ -59,6 +64,15 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(source, self._read)
 
+    def beat(self) -> None:
+        """Say that the loop runs, now and from now on."""
+        signal.setitimer(signal.ITIMER_PROF, SPINS_S)
+        signal.setitimer(signal.ITIMER_REAL, STANDS_S)
+        # A pipe that is full is that of a daemon which does not run.
+        with suppress(BlockingIOError):
+            os.write(self._sink, ALIVE)
+        self._loop.call_later(BEAT_S, self.beat)
+
     async def ask(self, verb: bytes) -> Answer:
         """Status and text. Raises TimeoutError."""
         known = self._known.get(verb)
@@ -67,8 +81,8 @@ class Daemon:
         future = self._asked.get(verb)
         if future is None:
             future = self._asked[verb] = self._loop.create_future()
-            self._order.append(verb)
             os.write(self._sink, verb)
+            self._order.append(verb)
         return await asyncio.wait_for(asyncio.shield(future), ANSWER_S)
 
     def _read(self) -> None:
@@ -222,6 +236,9 @@ async def _serve(listener: socket.socket, user: str, *, walls: bool) -> None:
     give_up(user or None, keep=())
     if walls:
         sandbox.enter(sandbox.program(), alone=True, forbidden=NO_MORE)
+    # With whoever started it this process ends too, even one that stands still (prctl(2); forgotten with the user).
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    daemon.beat()
     await ended.wait()
     server.close()
 
@@ -231,8 +248,9 @@ def main(words: list[str]) -> int:
     listener, one, other, user, walls = words
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    # Whoever delivers mail comes first, and at once: a thread that wakes up takes the processor from an idle one in that
-    # moment, from others once they have had their share of a millisecond and more.
+    os.set_blocking(1, False)
+    # Whoever delivers mail comes first, and at once: a thread that wakes up takes the processor from an idle one in
+    # that moment, from others once they have had their share of a millisecond and more.
     os.nice(NICENESS)
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -101,7 +101,10 @@ def test_no_room_removes_nobody(lab: Lab) -> None:
         answer = ask(daemon.control, "POST", "/v1/import", {"entries": entries})[1]
         assert answer["left_out"] == 200 - answer["entered"] > 0
         assert len(listed(daemon)) == answer["entered"]
-        assert ask(daemon.control, "POST", "/v1/entries", {"address": "100.64.1.1"})[1]["error"]["code"] == "no-room"
+        status, told = ask(daemon.control, "POST", "/v1/entries", {"address": "100.64.1.1"})
+        assert (status, told["error"]["code"]) == (409, "no-room")
+        assert "there is no room for 100.64.1.1: " in told["error"]["message"]
+        assert ask(daemon.control, "GET", "/v1/counters")[1]["evicted"] == 0
 
 
 def test_a_reload_says_what_came_of_it(lab: Lab, tmp_path: Path) -> None:

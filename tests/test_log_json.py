@@ -140,11 +140,12 @@ def test_syslog_gets_the_object_behind_its_own_header(tmp_path: Path) -> None:
 
 def test_the_daemon_in_the_background_and_its_guard(guarded: Lab, client: Host, tmp_path: Path) -> None:
     """Every line of both is an object; the guard's are those about a daemon that was stopped."""
-    pid_file, log = tmp_path / "pid", tmp_path / "log"
+    pid_file, log, config = tmp_path / "pid", tmp_path / "log", tmp_path / "conf"
+    config.write_text("log-format json\n", encoding="ascii")
     with log.open("wb") as output:
         done = guarded.gateway.run(
-            [sys.executable, "-m", "mxallowd", "-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b", "-s", "--user", "root",
-             "--log-format", "json", "--pid-file", str(pid_file), "--control", str(tmp_path / "control"),
+            [sys.executable, "-m", "mxallowd", "-c", str(config), *SERVERS, "-n", QUEUE, "-b", "-s", "--user", "root",
+             "--pid-file", str(pid_file), "--control", str(tmp_path / "control"),
              "--state-dir", str(tmp_path / "state")],
             stdout=output, stderr=subprocess.PIPE, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
@@ -153,6 +154,8 @@ def test_the_daemon_in_the_background_and_its_guard(guarded: Lab, client: Host, 
         assert client.attempt(FAKE4) is Attempt.REFUSED
         assert client.attempt(REAL4) is Attempt.CONNECTED
         os.kill(daemon, signal.SIGUSR1)
+        # The form of lines stays until a restart, and how many there may be holds at once.
+        config.write_text("log-format text\nlog-hosts 7\n", encoding="ascii")
         os.kill(daemon, signal.SIGHUP)
         until(lambda: b'"reloaded"' in log.read_bytes() and b'"counters"' in log.read_bytes())
         os.kill(daemon, signal.SIGSTOP)
@@ -168,4 +171,5 @@ def test_the_daemon_in_the_background_and_its_guard(guarded: Lab, client: Host, 
     assert {key: of["whitelisted"][key] for key in ("address", "fake", "level")} == {
         "address": SENDER4, "fake": FAKE4, "level": "info"}
     assert of["counters"]["real-first"] == 1
+    assert (of["restart-needed"]["options"], of["reloaded"]["changed"]) == ("log-format", "log-hosts")
     assert (of["guard-killed"]["queue"], of["guard-killed"]["level"]) == (int(QUEUE), "error")

@@ -40,12 +40,5 @@ def every() -> Iterator[Command]:
 
 
 def _commands(module: str) -> tuple[Command, ...]:
-    where = f"mxallowd.ctl.commands.{module}"
-    try:
-        commands: tuple[Command, ...] = import_module(where).COMMANDS
-    except ModuleNotFoundError as error:
-        # A part of the program that is not there yet; what such a module itself lacks is another matter.
-        if error.name != where:
-            raise
-        return ()
+    commands: tuple[Command, ...] = import_module(f"mxallowd.ctl.commands.{module}").COMMANDS
     return commands

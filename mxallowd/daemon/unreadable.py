@@ -5,9 +5,12 @@ ended is started again. That it will fail must not be found out in the moment in
 """
 import os
 import sys
+import sysconfig
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+from mxallowd.exporter.process import NEEDED
 from mxallowd.lists.lists import list_files
 from mxallowd.process.child import PACKAGE
 from mxallowd.process.paths import obstacle
@@ -38,19 +41,40 @@ def _needed(settings: Settings) -> Iterator[tuple[str, Path, bool]]:
     yield f"SIGHUP will fail to read {quoted(str(config))}; put it where that user can read it", config, False
     for file in list_files(settings):
         yield f"SIGHUP will fail to read {quoted(str(file))}; put it where that user can read it", file, False
-    if settings.no_watchdog or settings.queue_num is None:
+    processes = []
+    if not settings.no_watchdog and settings.queue_num is not None:
+        processes.append("a guard")
+    if settings.metrics:
+        processes.append("an exporter of metrics")
+    if not processes:
         return
-    guard = ("a guard that ends cannot be started again; install mxallowd where that user can read it, as in "
-             "/opt/mxallowd")
-    yield guard, Path(sys.executable), True
-    yield guard, PACKAGE / "__init__.py", False
-    # The rest only of what can be seen.
-    for directory, _, names in os.walk(PACKAGE):
-        yield guard, Path(directory), True
-        for name in sorted(names):
-            if name.endswith((".py", ".so")):
-                yield guard, Path(directory, name), False
+    again = (f"{' or '.join(processes)} that ends cannot be started again; install mxallowd where that user can read "
+             "it, as in /opt/mxallowd")
+    yield again, Path(sys.executable), True
+    yield again, PACKAGE / "__init__.py", False
+    # The rest only of what can be seen. What the exporter alone imports are these packages, and the library of Python.
+    for directory in [PACKAGE, *(_exporters() if settings.metrics else ())]:
+        for place, execute in _program(directory):
+            yield again, place, execute
     # And what the package imports: modules of the environment, which may lie elsewhere.
     for name in {str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}:
         if name.startswith("/"):
-            yield guard, Path(name), False
+            yield again, Path(name), False
+
+
+def _exporters() -> Iterator[Path]:
+    for name in NEEDED:
+        found = find_spec(name)
+        yield from map(Path, (found.submodule_search_locations or ()) if found else ())
+    yield from (Path(place) for place in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+
+
+def _program(directory: Path) -> Iterator[tuple[Path, bool]]:
+    """Directories and modules below a directory; whether each must be entered."""
+    yield directory, True
+    for place, directories, names in os.walk(directory):
+        directories[:] = [name for name in directories if name not in ("site-packages", "dist-packages", "test")]
+        yield Path(place), True
+        for name in sorted(names):
+            if name.endswith((".py", ".so")):
+                yield Path(place, name), False

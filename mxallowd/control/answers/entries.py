@@ -85,8 +85,8 @@ class Entries:
             renewed = whitelist.renew(host, until_us, now_us)
             if not renewed and whitelist.find(host) is None:
                 raise RequestError(409, "no-room", f"there is no room for {address_text(host)}: the part of the "
-                                   "whitelist for hosts let in by hand or by a name is full (--max-entries), and nobody "
-                                   "is removed for this one; a network needs none of that room")
+                                   "whitelist for hosts let in by hand or by a name is full (--max-entries), and "
+                                   "nobody is removed for this one; a network needs none of that room")
             if note:
                 whitelist.annotate(host, note)
         self._log.notice("added", address_text(host), user=user, seconds=seconds)

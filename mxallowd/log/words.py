@@ -194,8 +194,8 @@ LINES: tuple[Line, ...] = (
     Line("degraded reason=", WARNING,
          "the kernel does not have a feature, or the watchdog does not run; mxallowd works without it"),
     Line("metrics reason=", ("error", "warning"),
-         "the process that gives metrics at `--metrics` has ended, stands still or misbehaved; it was started again, or,"
-         " as an error, could not be started. Mail is not affected"),
+         "the process that gives metrics at `--metrics` has ended, stands still or misbehaved; it was started again,"
+         " or, as an error, could not be started. Mail is not affected"),
     # the state directory
     Line("state-read directory= entered= known= left-out= refused=", INFO,
          "at the start: `entered` hosts of the state directory are whitelisted again. `known` ones were listed "

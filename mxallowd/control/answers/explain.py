@@ -213,10 +213,10 @@ class Explain:
         whitelist = self._sources.whitelist
         found: list[dict[str, object]] = []
         notes = whitelist.provenance.copy().items()
-        for number, (host, note) in enumerate(notes, 1):
+        for number, (host, (_, text)) in enumerate(notes, 1):
             if number % NOTES_A_TURN == 0:
                 await asyncio.sleep(0)
-            if name not in note.text.lower() or host in without:
+            if name not in text.lower() or host in without:
                 continue
             entry = whitelist.entry(host)
             if entry is None:

@@ -44,7 +44,7 @@ changes = st.one_of(
               st.sampled_from(ALL), st.integers(0, 2)),
     st.tuples(st.just("rules"), st.sets(st.sampled_from(ALL)), st.sampled_from(["never", "contact", "use", "both"]),
               lists),
-    st.tuples(st.just("lenient"), st.integers(0, 1_000_000), st.integers(0, 2)))
+    st.tuples(st.just("lenient"), st.integers(0, 1_000_000)), st.tuples(st.just("nobody"), st.booleans()))
 
 
 @settings(max_examples=120, deadline=None)
@@ -52,7 +52,7 @@ changes = st.one_of(
 def test_foreseen_with_lists_other_servers_and_leniency(
     capacity: int, shards: int, sequence: list[tuple[Any, ...]],
 ) -> None:
-    """Path by path, since each has a leniency of its own; which servers are fake changes, too."""
+    """Which servers are fake changes, too."""
     shards = min(shards, capacity)
     pair = Pair(capacity, shards)
     foresights = [Foresight(path) for path in pair.paths]
@@ -62,8 +62,10 @@ def test_foreseen_with_lists_other_servers_and_leniency(
             fake, renew, some = values
             real = [one for one in ALL if one not in fake]
             pair.publish(sorted(fake), real, LIFETIME_S, renew, some)
+        elif what == "nobody":
+            pair.table.refuse_nobody(values[0])
         elif what == "lenient":
-            pair.paths[values[1] % shards].be_lenient(now_us + values[0])
+            pair.table.be_lenient(now_us + values[0])
         else:
             wait_us, host, server, shard = values
             now_us += wait_us

@@ -13,6 +13,7 @@ from mxallowd.mirrors import Listed, TargetError, TargetFull, TargetRejects, rej
 from mxallowd.mirrors.kernel import privileged
 from mxallowd.mirrors.kernel.pf import PfTable
 from mxallowd.process import child
+from tests.control_client import ask
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.links import LINKS, pcap
 from tests.strategies import listing, packed, syn
@@ -161,6 +162,12 @@ def test_a_live_interface_keeps_the_table(lab: Lab, pf: Pf, client: Host) -> Non
         assert client.attempt(FAKE6) is Attempt.REFUSED
         pf.wait_for(SENDER4, SENDER6)
         process.wait_for(r"refused \[192.0.2.66\]")
+        # What explain says comes of the table of pf.
+        for host, verdict in ((SENDER4, "accept"), (SPAMMER4, "drop")):
+            found = ask(process.control, "GET", f"/v1/explain/{host}")[1]
+            assert (found["way"], found["next"][-1]["verdict"], found["next"][-1]["by"]) == ("d", verdict, "kernel")
+            assert found["kernel"][0]["sets"] == {"mx-white": verdict == "accept"}
+            assert "pf.conf may exempt" in found["not_asked"]
         counters = process.counters()
         assert (counters["real-first"], counters["real-refused"], counters["fake-new"]) == (1, 1, 2)
         pf.wait_for(limit_s=8)

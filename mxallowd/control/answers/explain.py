@@ -113,8 +113,10 @@ class Explain:
         entry = sources.whitelist.entry(host)
         match = sources.lists().find(host)
         tables = [(mirror.name, await self._asked(mirror, host)) for mirror in sources.mirrors]
-        dry_run = sources.settings().dry_run
-        kernel = [_table(name, one, entry, match, dry_run=dry_run) for name, one in tables]
+        settings = sources.settings()
+        # In a dry run with a queue the kernel gets no network that is denied.
+        denies = not (settings.dry_run and settings.queue_num)
+        kernel = [_table(name, one, entry, match, denies=denies) for name, one in tables]
         following = self._next(host, _together([one for _, one in tables]), now_us)
         real = [one["verdict"] for one in following if one["role"] == "real"]
         gets_in = bool(real) and all(verdict == "accept" for verdict in real)
@@ -326,13 +328,12 @@ def _together(tables: Sequence[Kernel]) -> Kernel | None:
 
 
 def _table(
-    name: str, kernel: Kernel, entry: Entry | None, match: Match | None, *, dry_run: bool,
+    name: str, kernel: Kernel, entry: Entry | None, match: Match | None, *, denies: bool,
 ) -> dict[str, object]:
     """What one table of the firewall said."""
     if kernel.fault:
         return {"table": name, "sets": None, "listed": None, "used": None, "in_step": None, "fault": kernel.fault}
-    # In a dry run the kernel gets no network that is denied.
-    verdict = None if match is None or (dry_run and match.verdict == "deny") else match.verdict
+    verdict = None if match is None or (match.verdict == "deny" and not denies) else match.verdict
     differs = differences(entry is not None, entry is not None and entry.used, verdict, kernel)
     listed = bool(kernel.sets.get(kernel.pf_table)) if kernel.pf_table is not None else kernel.held("mx_white")
     return {"table": name, "sets": dict(kernel.sets), "listed": listed, "used": kernel.held("mx_used"),

@@ -1,20 +1,25 @@
 """The queue thread at a socket of ours in the place of the kernel's: what it makes of answers and of failing sends."""
 import contextlib
 import errno
+import random
 import socket
 import struct
 import time
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 import pytest
 
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.backends._worker import QueueThread
 from mxallowd.engine import events
+from mxallowd.engine._networks import Networks
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.clock import boottime_us
-from tests.strategies import FAKE, HOSTS, REAL, record, syn
+from mxallowd.engine.events import MAPPED
+from mxallowd.lists.composition import record as network_record
+from tests.strategies import FAKE, HOSTS, REAL, packed, record, syn
 from tests.test_nfnetlink import NFQA_PAYLOAD, NLMSG_ERROR, QUEUE_PACKET, attribute, message, packet_header
 
 
@@ -36,8 +41,16 @@ class Kernel:
         self.end.settimeout(5)
         self.ring = Ring(64, -1)
         self.table = Table(5000, 2, main=1000) if table is None else table
-        path = Fastpath(self.table, self.ring, Rules(FAKE, REAL, 60), shard=shard)
-        self.thread = QueueThread(self.other.fileno(), 7 + shard, path, b"bypass", passes=passes)
+        self.path = Fastpath(self.table, self.ring, Rules(FAKE, REAL, 60), shard=shard)
+        self.thread = QueueThread(self.other.fileno(), 7 + shard, self.path, b"bypass", passes=passes)
+
+    def drain(self) -> None:
+        """Take the verdicts that have come: a socket holds ten."""
+        self.end.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.end.recv(100_000)
+        self.end.settimeout(5)
 
     def until(self, **expected: int) -> None:
         """Wait until the thread has counted so."""
@@ -45,6 +58,7 @@ class Kernel:
         deadline = time.monotonic() + 5
         while not wanted.items() <= self.thread.counters().items():
             assert time.monotonic() < deadline, self.thread.counters()
+            self.drain()
             time.sleep(0.002)
 
     def until_gone(self) -> None:
@@ -112,6 +126,44 @@ def test_what_one_queue_lost_makes_all_queues_lenient(*, passes: bool) -> None:
         one.until(queue_full=1, received=2)
         other.end.send(packet(2, syn(HOSTS[0], REAL[0])))
         other.until(received=2, verdict_drop=1 if passes else 2)
+
+
+def test_lists_that_are_swapped_while_packets_flow_decide_alike() -> None:
+    """Networks that are in the old lists and in the new ones; around them all others come and go."""
+    dice, swaps, table = random.Random(15), 20, Table(5000, 2)
+    # Each of them within a wider one that says the contrary, at times.
+    kept = [("198.51.100.0/29", "allow"), ("198.51.101.0/24", "deny"), ("2001:db8:1::/64", "allow"),
+            ("2001:db8:2::/128", "deny")]
+    around = [("198.51.100.0/24", "deny"), ("198.51.0.0/16", "allow"), ("2001:db8::/32", "deny"),
+              ("2001:db8:2::/64", "allow"), *((f"198.{number}.0.0/16", "deny") for number in range(52, 200))]
+    allowed = [packed("198.51.100.3"), packed("2001:db8:1::3")]
+    denied = [packed("198.51.101.3"), packed("2001:db8:2::")]
+    some = [syn(host, REAL[not host.startswith(MAPPED)]) for host in (*allowed, *denied)]
+
+    def lists() -> Networks:
+        chosen = [*kept, *(one for one in around if dice.random() < 0.5)]
+        dice.shuffle(chosen)
+        return Networks(b"".join(network_record(ip_network(network), verdict) for network, verdict in chosen))
+
+    with contextlib.ExitStack() as stack:
+        kernels = [Kernel(table, shard) for shard in (0, 1)]
+        for one in kernels:
+            one.path.publish(Rules(FAKE, REAL, 60, networks=lists()))
+            stack.enter_context(serving(one))
+        sent = 0
+        for _ in range(swaps):
+            for one in kernels:
+                for number, content in enumerate(some * 4):
+                    one.end.send(packet(sent + number + 1, content))
+                    one.drain()
+                    if number % 4 == 0:
+                        one.path.publish(Rules(FAKE, REAL, 60, networks=lists()))
+            sent += 4 * len(some)
+        for one in kernels:
+            one.until(received=sent)
+            counted = one.path.counters()
+            assert (counted["real-allowed"], counted["real-denied"], sum(counted.values())) == (
+                sent // 2, sent // 2, sent)
 
 
 def test_a_packet_without_an_id_gets_no_verdict(kernel: Kernel) -> None:

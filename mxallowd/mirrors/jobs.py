@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from mxallowd.mirrors import TargetError
 from mxallowd.process.threads import Thread
 
 Result = TypeVar("Result")
@@ -48,6 +49,16 @@ class Jobs:
             if future is not None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     self._loop.call_soon_threadsafe(_settle, future, result, error)
+
+
+def guarded(work: Callable[[], Result]) -> Result:
+    """Do it; what the system refuses is a fault of the target. Raises TargetError."""
+    try:
+        return work()
+    except OSError as error:
+        raise TargetError(error.strerror or str(error) or type(error).__name__) from error
+    except MemoryError:
+        raise TargetError("no memory for it") from None
 
 
 def _settle(future: "asyncio.Future[Any]", result: object, error: Exception | None) -> None:

@@ -11,9 +11,7 @@ queue, so that nobody new would ever get in, a target that cannot be written end
 """
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
 from typing import TypeVar
 
 from mxallowd.errors import StartError
@@ -23,8 +21,9 @@ from mxallowd.metrics.counters import Part, names
 from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError, TargetRejects, TargetWrong, rejection
 from mxallowd.mirrors import listed as as_listed
 from mxallowd.mirrors.adoption import adopt
+from mxallowd.mirrors.dirty import Dirty
 from mxallowd.mirrors.expiry import Expiry
-from mxallowd.mirrors.jobs import Jobs
+from mxallowd.mirrors.jobs import Jobs, guarded
 from mxallowd.settings import Settings
 from mxallowd.whitelist import Change, Whitelist
 
@@ -45,16 +44,6 @@ NEW_END = (Change.CONTACT, Change.ADMITTED, Change.ADOPTED, Change.RENEWED)
 Result = TypeVar("Result")
 
 
-def guarded(work: Callable[[], Result]) -> Result:
-    """Do it; what the system refuses is a fault of the target. Raises TargetError."""
-    try:
-        return work()
-    except OSError as error:
-        raise TargetError(error.strerror or str(error) or type(error).__name__) from error
-    except MemoryError:
-        raise TargetError("no memory for it") from None
-
-
 class Mirror:
     """Keeps one target."""
 
@@ -71,10 +60,7 @@ class Mirror:
         self._decides = not settings.queue_num
         self._counters = dict.fromkeys(names(Part.KERNEL_TABLE), 0)
         self._totals: dict[str, int] = {}
-        # Hosts whose state in the target may differ from that in the whitelist; those that were used have their turn
-        # first. One that stands here twice is looked at twice. (A dict would grow and shrink by steps.)
-        self._dirty: deque[bytes] = deque()
-        self._dirty_used: deque[bytes] = deque()
+        self._dirty = Dirty()
         self._expiry = Expiry()
         self._jobs: Jobs | None = None
         self._stale = False  # single changes will not do any more
@@ -121,7 +107,7 @@ class Mirror:
                          renewable_s=self._renewable_s)
         self._stale = adoption.lacking
         for host in adoption.differing:
-            self._mark(host, self._dirty)
+            self._mark(host)
         for one in copied if not self._target.expires else ():
             self._note_expiry(one.host)
         if copied:
@@ -141,7 +127,7 @@ class Mirror:
         if change is Change.PROVEN:
             # No table of a firewall shows it.
             return
-        self._mark(host, self._dirty_used if change is Change.USED else self._dirty)
+        self._mark(host, used=change is Change.USED)
         if not self._target.expires and change in NEW_END:
             self._note_expiry(host)
         self._wanted.set()
@@ -156,12 +142,12 @@ class Mirror:
     def tick(self) -> None:
         """Let expired hosts go, where the target does not; look at it, where that is due."""
         for host in self._expiry.take(self._whitelist.now_us()):
-            self._mark(host, self._dirty)
+            self._mark(host)
         if self._expiry.size > 2 * len(self._whitelist) + MAX_DIRTY:
             # A flood of short-lived entries: the next filling sets it right.
             self._stale = True
         for host in self._rejected.take():
-            self._mark(host, self._dirty)
+            self._mark(host)
         self._wanted.set()
 
     def reload(self, settings: Settings) -> None:
@@ -217,7 +203,7 @@ class Mirror:
 
     def fill(self) -> float:
         """How many hosts wait for the target, 1.0 being the bound."""
-        return max(len(self._dirty), len(self._dirty_used)) / MAX_DIRTY
+        return self._dirty.longest / MAX_DIRTY
 
     def close(self) -> None:
         """Let the target have what it does not have yet; or nothing at all, where that is wished for."""
@@ -250,21 +236,19 @@ class Mirror:
                 self._rejected.add(found.rejected)
                 self._fill_again(found)
         elif not self._fault:
-            while self._dirty_used or self._dirty:
+            while self._dirty:
                 self._rejected.add(rejection.change(self._target, *self._batch(BATCH)).rejected)
 
     # ---- dirty hosts
 
-    def _mark(self, host: bytes, dirty: deque[bytes]) -> None:
+    def _mark(self, host: bytes, *, used: bool = False) -> None:
         if self._fault:
             # No change can be made; once one can, a filling brings all.
             self._stale = True
             return
-        if len(dirty) >= MAX_DIRTY:
+        if not self._dirty.mark(host, MAX_DIRTY, used=used):
             self._counters["kernel-table-limited"] += 1
             self._stale = True
-            return
-        dirty.append(host)
 
     def _note_expiry(self, host: bytes) -> None:
         found = self._whitelist.find(host)
@@ -275,10 +259,7 @@ class Mirror:
         """What the whitelist says of the dirty hosts: those that it lists, and those that it does not."""
         listed, unlisted = [], []
         now_us = self._whitelist.now_us()
-        hosts: dict[bytes, None] = {}
-        while len(hosts) < most and (dirty := self._dirty_used or self._dirty):
-            hosts[dirty.popleft()] = None
-        for host in hosts:
+        for host in self._dirty.take(most):
             found = self._whitelist.find(host)
             if host in self._rejected:
                 continue
@@ -315,7 +296,7 @@ class Mirror:
                 REFILL_AGAIN_S, REFILL_SHARE * self._refill_took_s):
             return self._refill
         # What a filling will bring in any case can still come earlier.
-        return self._change if (self._dirty_used or self._dirty) and not self._fault else None
+        return self._change if self._dirty and not self._fault else None
 
     async def _change(self) -> None:
         listed, unlisted = self._batch(BATCH)
@@ -357,7 +338,7 @@ class Mirror:
                               reason=f"{len(missing)} of {len(hosts)} hosts that must be in it are not")
 
     def _settled(self, hosts: dict[bytes, bool]) -> dict[bytes, bool]:
-        waiting = {host for host in chain(self._dirty_used, self._dirty) if host in hosts}
+        waiting = self._dirty.among(hosts)
         return {host: used for host, used in hosts.items() if host not in waiting}
 
     async def _refill(self) -> None:
@@ -409,7 +390,7 @@ class Mirror:
 
     def _take_rejected(self, found: rejection.Found) -> None:
         self._rejected.add(found.rejected)
-        self._dirty.extend(found.unsettled)
+        self._dirty.again(found.unsettled)
 
     def _fail(self, error: TargetError) -> None:
         self._counters["kernel-table-failed"] += 1
@@ -428,4 +409,3 @@ class Mirror:
             self._log.error("kernel-table-broken", None, table=self._target.name, reason=reason)
         self._fault = reason
         self._dirty.clear()
-        self._dirty_used.clear()

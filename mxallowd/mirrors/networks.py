@@ -21,8 +21,8 @@ from mxallowd.log import Log
 from mxallowd.log.periodic import Repeated
 from mxallowd.metrics.counters import Part, names
 from mxallowd.mirrors import TargetError
-from mxallowd.mirrors.jobs import Jobs
-from mxallowd.mirrors.mirror import CHECK_S, FINISH_S, guarded
+from mxallowd.mirrors.jobs import Jobs, guarded
+from mxallowd.mirrors.mirror import CHECK_S, FINISH_S
 from mxallowd.settings import Settings
 
 Range = tuple[int, int]

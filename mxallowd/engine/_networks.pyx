@@ -263,13 +263,12 @@ cdef inline uint32_t search6(const NetworkSet *networks, uint64_t high, uint64_t
 cdef inline uint32_t behind(const NetworkSet *networks, uint32_t last, uint64_t high, uint64_t low) noexcept nogil:
     """The range of an address, where `last` is the last one that begins in its /64 or before it."""
     cdef u128 address = <u128> high << 64 | low
-    cdef int _
+    cdef int tries = 4
     # Mostly that one or one of its neighbours; the first range of all begins with 0.
-    for _ in range(4):
-        if networks.starts6[last] <= address:
-            return last
+    while tries and networks.starts6[last] > address:
         last -= 1
-    return search6(networks, high, low)
+        tries -= 1
+    return last if networks.starts6[last] <= address else search6(networks, high, low)
 
 
 # The same for a batch, step by step for all of its addresses: neither family nor size of a bucket decides a branch, and

@@ -3,6 +3,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from ipaddress import ip_network
@@ -17,7 +18,7 @@ from mxallowd.ctl.commands.lists import COMMANDS
 from mxallowd.errors import StartError
 from mxallowd.lists import own
 from mxallowd.lists.composition import Composition
-from mxallowd.lists.lists import Lists
+from mxallowd.lists.lists import AGAIN_TICKS, Lists
 from mxallowd.lists.own import OwnNetworks
 from mxallowd.settings import Settings, build
 from mxallowd.settings.arguments import parse
@@ -270,6 +271,12 @@ def test_a_damaged_line_costs_itself(bench: Bench) -> None:
         f"own-list where={bench.directory / own.NAME}:{line}" for line in (2, 3, 4)]
 
 
+def test_a_pipe_in_the_place_of_the_file_stops_no_start(bench: Bench) -> None:
+    os.mkfifo(bench.directory / own.NAME)
+    assert list(bench.start().entries()) == []
+    assert "is no regular file" in bench.log.lines[0]
+
+
 def test_a_disk_that_takes_nothing_is_said_once(bench: Bench) -> None:
     async def work() -> None:
         lists = bench.start()
@@ -280,6 +287,12 @@ def test_a_disk_that_takes_nothing_is_said_once(bench: Bench) -> None:
             assert "Is a directory" in added.unkept
         assert said(lists, "192.0.2.2")
         assert len(bench.log.lines) == 1
+        # Once it takes something again, all is written without another word.
+        (bench.directory / f"{own.NAME}.new").rmdir()
+        for _ in range(AGAIN_TICKS):
+            lists.tick()
+        await settled(lists)
+        assert (bench.directory / own.NAME).read_text(encoding="utf-8").count("deny 192.0.2.") == 2
     run(work)
 
 

@@ -2,8 +2,9 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from mxallowd.control.answers.networks import VERDICTS, OwnNetwork
+from mxallowd.control.answers.networks import OwnNetwork
 from mxallowd.control.exchange import RequestError
+from mxallowd.lists.composition import ALLOW
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import MAX_OWN
 from mxallowd.settings.options import Network
@@ -27,8 +28,8 @@ class ByHand:
             raise RequestError(507, "no-room", f"{MAX_OWN} networks are there by hand; no more can be added")
 
     async def remove(self, network: Network) -> int:
-        """Take out what was added by hand for this very network; how many."""
-        return sum([await self._lists.remove_network(verdict, network) for verdict in VERDICTS])
+        """Take out what was allowed by hand for this very network; how many. What is denied stays so."""
+        return int(await self._lists.remove_network(ALLOW, network))
 
     async def flush(self) -> int:
         """Take out all that was added by hand; how many."""

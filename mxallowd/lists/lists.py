@@ -30,6 +30,7 @@ from mxallowd.log import Log
 from mxallowd.process.threads import Thread
 from mxallowd.settings import Settings
 
+AGAIN_TICKS = 5  # seconds between two tries to write what could not be kept
 SLICE = 1000  # networks whose time is over: half a millisecond
 MAX_FILES = 100  # the broker of the sandbox knows at most 255 paths
 TOO_MANY_FILES = f"name more than {MAX_FILES} files"
@@ -64,6 +65,7 @@ class Lists:
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked = False
         self._said_unkept = ""
+        self._ticks = 0
 
     # ---- start, reload, end of a time
 
@@ -100,6 +102,11 @@ class Lists:
         """Let networks go whose time is over."""
         if self.own.due():
             self._begin(self._expired())
+        elif self._said_unkept and not self._busy.locked():
+            self._ticks += 1
+            # The disk may have room again.
+            if self._ticks % AGAIN_TICKS == 0:
+                self._begin(self._keep())
 
     def close(self) -> None:
         """Leave out what is under way; what was answered has been written."""
@@ -211,6 +218,9 @@ class Lists:
     def _looking(self) -> Callable[[], tuple[list[Key], int]]:
         mine = self.own.snapshot()
         return lambda: mine.over(breathe)
+
+    async def _keep(self) -> None:
+        await self._changed()
 
     async def _expired(self) -> None:
         over, next_us = await beside(self._looking())

@@ -14,6 +14,7 @@ Which way it fails: a line that cannot be read is left out and said; without a s
 networks hold until the daemon ends, and who adds one is told.
 """
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -181,6 +182,9 @@ class OwnNetworks:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
             with os.fdopen(descriptor, "rb") as file:
+                # The daemon's user may put anything there; a pipe has nothing to be read.
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    return [(str(self.path), "is no regular file; left out")]
                 content = file.read(MAX_BYTES).decode("utf-8", "surrogateescape")
         except (FileNotFoundError, NotADirectoryError):
             return []

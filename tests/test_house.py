@@ -134,6 +134,13 @@ def test_a_sink_knows_no_back_end_and_no_other_sink() -> None:
             "backends", "daemon", "_fastpath"}}
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "ctl").rglob("*.py")), ids=lambda path: path.name)
+def test_no_answer_controls_a_terminal(path: Path) -> None:
+    """What mxallowctl prints goes through one module, which makes it printable."""
+    written = re.findall(r"\b(?:out|err)\.write\(", path.read_text(encoding="utf-8"))
+    assert not written or path.name in ("output.py", "__main__.py"), path
+
+
 def test_the_readme_knows_every_option() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for option in OPTIONS:

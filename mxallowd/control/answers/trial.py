@@ -18,6 +18,7 @@ from mxallowd.history.forecast import WITHIN_S, Tried
 from mxallowd.history.hourly import KEPT_HOURS
 from mxallowd.history.traffic import Connections
 from mxallowd.history.trial import Trial
+from mxallowd.text import quoted
 
 SHOWN, MOST_SHOWN = 50, 1000
 STEP = 250  # hosts between two turns of the loop: some 2 ms
@@ -156,8 +157,8 @@ def _share(part: int, whole: int) -> float | None:
 def _limit(request: Request) -> int:
     for name in request.query:
         if name != "limit":
-            raise RequestError(400, "unknown-parameter", f'there is no parameter "{name}"')
+            raise RequestError(400, "unknown-parameter", f"there is no parameter {quoted(name)}")
     text = request.query.get("limit", str(SHOWN))
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) <= MOST_SHOWN):
-        raise RequestError(400, "invalid-parameter", f'limit: "{text}" is not a number from 0 to {MOST_SHOWN}')
+        raise RequestError(400, "invalid-parameter", f"limit: {quoted(text)} is not a number from 0 to {MOST_SHOWN}")
     return int(text)

@@ -1,10 +1,10 @@
 """`mxallowctl allow` and `mxallowctl deny`: networks that are added by hand, and what the lists have."""
 import argparse
-import json
 from collections.abc import Callable
 from typing import Any
 
 from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
+from mxallowd.ctl.output import failed, show, show_json, warn
 
 WIDTH = 43  # the longest network
 
@@ -22,10 +22,10 @@ def _run(verdict: str) -> Callable[[Context], int]:
         if arguments.action == "list":
             return _list(context, verdict)
         if arguments.network is None:
-            context.err.write(f"mxallowctl: {verdict} {arguments.action} needs a network\n")
+            warn(context, f"{verdict} {arguments.action} needs a network")
             return USAGE
         if arguments.action == "remove" and (arguments.time is not None or arguments.note is not None):
-            context.err.write("mxallowctl: --time and --note are for add\n")
+            warn(context, "--time and --note are for add")
             return USAGE
         body = {"network": arguments.network}
         if arguments.time is not None:
@@ -34,46 +34,40 @@ def _run(verdict: str) -> Callable[[Context], int]:
             body["note"] = arguments.note
         answer = context.daemon.ask(
             "POST" if arguments.action == "add" else "DELETE", f"/v1/lists/{verdict}", body=body)
-        if answer.status != 200:
-            return _fail(context, answer.body)
+        if failed(context, answer):
+            return NO
         found: Any = answer.body
         if arguments.json:
-            context.out.write(json.dumps(found) + "\n")
+            show_json(context, found)
         elif arguments.action == "remove":
-            context.out.write(f"removed {arguments.network} from {verdict}\n")
+            show(context, f"removed {arguments.network} from {verdict}")
         else:
             until = f" until {found['until']}" if found["until"] else ""
-            context.out.write(f"{verdict} {found['network']}{until}\n")
+            show(context, f"{verdict} {found['network']}{until}")
         if arguments.action == "add" and not found["kept"]:
-            context.err.write(f"mxallowctl: it holds now, and is lost at the next restart: {found['reason']}\n")
+            warn(context, f"it holds now, and is lost at the next restart: {found['reason']}")
         return OK
     return run
 
 
 def _list(context: Context, verdict: str) -> int:
     answer = context.daemon.ask("GET", "/v1/lists")
-    if answer.status != 200:
-        return _fail(context, answer.body)
+    if failed(context, answer):
+        return NO
     found: Any = answer.body
     if context.arguments.json:
-        context.out.write(json.dumps(found) + "\n")
+        show_json(context, found)
         return OK
     for source in found["sources"]:
         if source["list"] in (verdict, None):
             fault = f"  not read: {source['fault']}" if source["fault"] else ""
-            context.out.write(f"{source['source']}: {source['networks']} networks{fault}\n")
+            show(context, f"{source['source']}: {source['networks']} networks{fault}")
     for own in found["by_hand"]:
         if own["verdict"] == verdict:
             until = f"  until {own['until']}" if own["until"] else ""
             note = f"  # {own['note']}" if own["note"] else ""
-            context.out.write(f"  {own['network']:{WIDTH}}{until}{note}".rstrip() + "\n")
+            show(context, f"  {own['network']:{WIDTH}}{until}{note}".rstrip())
     return OK
-
-
-def _fail(context: Context, body: Any) -> int:
-    message = body["error"]["message"] if isinstance(body, dict) and "error" in body else str(body)
-    context.err.write(f"mxallowctl: {message}\n")
-    return NO
 
 
 COMMANDS: tuple[Command, ...] = (

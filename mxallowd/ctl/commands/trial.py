@@ -1,10 +1,10 @@
 """mxallowctl forecast, and mxallowctl first-mx-only: what a trial shows, and whose mail may be lost here."""
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mxallowd.ctl.command import NO, OK, Command, Context
+from mxallowd.ctl.output import failed, safe, show, show_json
 
 MOST = 1000
 
@@ -20,15 +20,10 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _ask(context: Context, path: str) -> dict[str, Any] | None:
+def _ask(context: Context, path: str) -> Any:
     """The answer; None: there is none, which is said."""
     answer = context.daemon.ask("GET", path, query={"limit": str(context.arguments.limit)})
-    if answer.status == 200 and isinstance(answer.body, dict):
-        return answer.body
-    error = answer.body.get("error") if isinstance(answer.body, dict) else None
-    said = error.get("message") if isinstance(error, dict) else f"the daemon answers with status {answer.status}"
-    context.err.write(f"mxallowctl: {said}\n")
-    return None
+    return None if failed(context, answer) else answer.body
 
 
 def _forecast(context: Context) -> int:
@@ -36,7 +31,7 @@ def _forecast(context: Context) -> int:
     if found is None:
         return NO
     if context.arguments.json:
-        context.out.write(json.dumps(found) + "\n")
+        show_json(context, found)
         return OK
     verb = "would have been refused" if found["dry_run"] else "were refused"
     hosts, connections = found["hosts"], found["connections"]
@@ -61,7 +56,8 @@ def _forecast(context: Context) -> int:
     lines += _table("Networks whose hosts kept trying", ("attempts", "network", "hosts", "names", "last"),
                     [(str(one["attempts"]), one["network"], str(one["hosts"]), " ".join(one["names"]) or "-",
                       one["last"]) for one in found["networks_that_kept_trying"]])
-    context.out.write("".join(f"{line}\n" for line in lines))
+    for line in lines:
+        show(context, line)
     return OK
 
 
@@ -83,11 +79,10 @@ def _first_mx_only(context: Context) -> int:
     if found is None:
         return NO
     if context.arguments.json:
-        context.out.write(json.dumps(found) + "\n")
+        show_json(context, found)
         return OK
     if not found["count"]:
-        context.out.write(f"No host met the fake server {found['contacts']} times in a day without coming to the real "
-                          "one.\n")
+        show(context, f"No host met the fake server {found['contacts']} times in a day without coming to the real one.")
         return OK
     lines = [f"{found['count']} hosts met the fake server {found['contacts']} times or more in a day and did not come"
              " to the real one.",
@@ -96,7 +91,8 @@ def _first_mx_only(context: Context) -> int:
     lines += _table("", ("contacts", "address", "name", "first", "last"),
                     [(str(one["contacts"]), one["address"], _name(one), one["first"], one["last"])
                      for one in found["hosts"]])
-    context.out.write("".join(f"{line}\n" for line in lines))
+    for line in lines:
+        show(context, line)
     return OK
 
 
@@ -117,6 +113,7 @@ def _percent(share: float | None) -> str:
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     if not rows:
         return []
+    rows = [[safe(cell) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in (heads, *rows)) for at in range(len(heads))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
              for row in (heads, *rows)]

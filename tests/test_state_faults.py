@@ -145,3 +145,65 @@ def test_twenty_thousand_changes_a_second_cost_little(tmp_path: Path) -> None:
     assert life.state.counters()["state-changes"] == 5 * CHANGES
     assert min(spent) < 0.02, spent
     life.state.close()
+
+
+@pytest.mark.parametrize("what", ["empty", "directory", "foreign", "zeros", "unreadable"])
+def test_what_is_no_snapshot_costs_nothing(tmp_path: Path, what: str) -> None:
+    """It is said, the one before it counts, and what is written next has its place."""
+    place = tmp_path / "state"
+    def work(life: Life) -> None:
+        life.add(HOSTS[0])
+        life.state.missed()
+
+    life = Life(place).live(work, wait_s=0.7)
+    assert life.files() == ["journal.1", "snapshot.1"]
+    for name in ("snapshot.5", "journal.6", "snapshot.7.new"):
+        if what == "directory":
+            (place / name).mkdir()
+        elif what == "unreadable":
+            (place / name).symlink_to("/proc/self/mem")
+        else:
+            (place / name).write_bytes({"empty": b"", "foreign": b"a text of somebody\n" * 99}.get(what, bytes(5000)))
+    after = Life(place).live(lambda life: life.state.missed(), wait_s=0.7)
+    assert {line.split()[0] for line in after.recorder.lines} == {"state-damaged"}
+    last = Life(place)
+    last.begin()
+    assert last.whitelist.find(HOSTS[0]), after.recorder.lines
+    assert "snapshot.7" in last.files()
+
+
+@pytest.mark.parametrize("name", ["snapshot.1", "journal.1"])
+def test_any_byte_of_a_file_may_be_damaged(tmp_path: Path, name: str) -> None:
+    """Each costs the hosts of one block, never a start, and is said."""
+    place = tmp_path / "state"
+
+    def work(life: Life) -> None:
+        for host in SOME[:600]:
+            life.add(host)
+        life.state.missed()
+
+    Life(place).live(work, wait_s=0.9)
+    (place / ("journal.1" if name == "snapshot.1" else "snapshot.1")).unlink()
+    whole = (place / name).read_bytes()
+    step = len(whole) // 30
+    for at in [*range(130), *range(130, len(whole), step)]:
+        (place / name).write_bytes(whole[:at] + bytes((whole[at] ^ 0x55,)) + whole[at + 1:])
+        after = Life(place)
+        after.begin()
+        after.state.close()
+        assert [line.split()[0] for line in after.recorder.lines] == ["state-damaged"], at
+        assert sum(after.whitelist.find(host) is not None for host in SOME[:600]) >= 600 - 256, at
+
+
+def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    """A file system that is mounted read-only: what it has is read, and what is new stays in memory."""
+    Life(tmp_path / "state").live(lambda life: life.add(HOSTS[0]))
+    subprocess.run(["mount", "--bind", tmp_path, tmp_path], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", tmp_path], check=True)
+        life = Life(tmp_path / "state").live(lambda life: life.add(HOSTS[1]), wait_s=0.1)
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+    assert life.whitelist.find(HOSTS[0])
+    assert life.whitelist.find(HOSTS[1])
+    assert "Read-only file system" in " ".join(life.recorder.lines)

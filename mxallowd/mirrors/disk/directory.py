@@ -71,7 +71,9 @@ class Directory:
                 raise DirectoryError(f"will not use {name}: it belongs to root and holds {quoted(sorted(foreign)[0])}; "
                                      "give mxallowd a directory of its own")
             os.fchown(self.descriptor, account.user, account.group)
-        if account is None and not os.access(".", os.W_OK | os.X_OK, dir_fd=self.descriptor):
+        # One on a file system that is mounted read-only can be read; that nothing is written is said later.
+        writable = os.access(".", os.W_OK | os.X_OK, dir_fd=self.descriptor)
+        if account is None and not writable and not os.fstatvfs(self.descriptor).f_flag & os.ST_RDONLY:
             raise DirectoryError(f"{name}: {os.strerror(errno.EACCES)}")
 
     def _make(self) -> bool:
@@ -116,7 +118,11 @@ class Directory:
     def create(self, name: str) -> int:
         """A descriptor to write a file that was not there, or is emptied. Raises OSError."""
         with suppress(FileNotFoundError):
-            self.remove(name)
+            try:
+                self.remove(name)
+            except IsADirectoryError:
+                # Not ours. One that holds something stays, and is in the way of this number only.
+                os.rmdir(name, dir_fd=self.descriptor)
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
                        dir_fd=self.descriptor)
 

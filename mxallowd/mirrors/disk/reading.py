@@ -51,13 +51,16 @@ def load(
     """Read all that counts. `servers` are our own, which are no entries; a file above `most_bytes` is left out."""
     reading = _Reading(directory, most_bytes)
     snapshots, journals = directory.numbers("snapshot"), directory.numbers("journal")
-    newest = snapshots[-1] if snapshots else 0
-    if snapshots:
-        reading.read(f"snapshot.{newest}", complete=True)
+    newest = 0
+    for number in reversed(snapshots):
+        # One that has not a single block is none: a directory, an empty file, or somebody else's.
+        if reading.read(f"snapshot.{number}", complete=True):
+            newest = number
+            break
     for number in journals:
         if number >= newest:
             reading.read(f"journal.{number}", complete=False)
-    highest = max([newest, *journals])
+    highest = max([0, *snapshots, *journals])
     return reading.result(now, most_us, servers, highest)
 
 
@@ -73,19 +76,21 @@ class _Reading:
         self._damage: list[tuple[str, Damage]] = []
         self._bytes = 0
 
-    def read(self, name: str, *, complete: bool) -> None:
+    def read(self, name: str, *, complete: bool) -> bool:
+        """Whether it has a block at all."""
         try:
             data = self._directory.read(name, self._most_bytes)
         except OSError as error:
             self._damage.append((name, Damage(0, error.strerror or str(error))))
-            return
+            return False
         self._bytes += len(data)
         if not data and not complete:
             # Killed before the first byte: it never held anything.
-            return
+            return False
         blocks = Reader(data, complete=complete)
-        wrong = 0
+        wrong = found = 0
         for block in blocks:
+            found += 1
             try:
                 self._take(block)
             except ValueError:
@@ -94,6 +99,7 @@ class _Reading:
             self._damage.append((name, Damage(wrong, "what stands there is not what such a block holds")))
         if damage := blocks.damage():
             self._damage.append((name, damage))
+        return found > 0
 
     def _take(self, block: Block) -> None:
         newest = self._newest.get(block.clock.boot)

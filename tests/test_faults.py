@@ -22,6 +22,8 @@ from tests.orders import Orders
 BYPASS = True
 # Mail flows again within this time after the fault.
 AGAIN_S = 2.0
+# 30 s are what docs/reliability.md has; nothing that is asserted depends on it.
+OVERFLOW_S = int(os.environ.get("OVERFLOW_SECONDS", "10"))
 
 
 class Stream:
@@ -299,7 +301,7 @@ def test_no_guard_stays(guarded: Lab) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize(("verdict", "seconds"), [("accept", 30), ("drop", 5)])
+@pytest.mark.parametrize(("verdict", "seconds"), [("accept", OVERFLOW_S), ("drop", 5)])
 def test_5_a_queue_that_is_full(guarded: Lab, client: Host, tmp_path: Path, verdict: str, seconds: int) -> None:
     """Ten times what a slowed thread can take, 1,300 packets a second, and more, for half a minute."""
     orders = Orders(tmp_path / "orders")

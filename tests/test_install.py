@@ -99,10 +99,3 @@ def test_the_sdist_holds_the_sources_and_nothing_that_was_built(sdist: Path) -> 
     assert {"README.md", "SECURITY.md", "LICENSE", "CHANGES.md", "setup.py", "pyproject.toml", "scripts/demo"} <= names
     assert not [name for name in names if name.endswith((".so", ".o", ".pyc"))]
     assert not [name for name in names if name.startswith("mxallowd/") and name.endswith(".c")]
-
-
-@pytest.mark.timeout(600)
-def test_a_wheel_from_a_clean_checkout(checkout: Path, tmp_path: Path) -> None:
-    run(sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps", "--wheel-dir", tmp_path,
-        checkout, cwd=tmp_path, **QUICK)
-    assert len(list(tmp_path.glob("mxallowd-*.whl"))) == 1

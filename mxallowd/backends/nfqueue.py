@@ -276,4 +276,7 @@ def _reason(number: int, error: OSError) -> str:
         return f"it is held by another program (netlink port {holder})"
     if not may_administer_network():
         return "this needs the capability CAP_NET_ADMIN; run it as root"
-    return error.strerror or str(error)
+    # The library says what it could not do, and the kernel why.
+    said = (error.strerror or str(error)).rstrip(".")
+    why = os.strerror(error.errno) if error.errno else said
+    return why if why == said else f"{said}: {why}"

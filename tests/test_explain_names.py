@@ -1,6 +1,7 @@
 """explain of names, asked of a real name server by the daemon's resolver; and of networks, whose answer is bounded."""
 import asyncio
 import json
+import logging
 import struct
 import subprocess
 import sys
@@ -25,6 +26,10 @@ from mxallowd.engine._table import Table
 from mxallowd.engine.events import MAPPED, address_text, decode, packed
 from mxallowd.history.hosts import Hosts
 from mxallowd.lists.composition import EMPTY
+from mxallowd.log import Log
+from mxallowd.sinks.hostlog import HostLog
+from mxallowd.sinks.lookups import Lookup, Lookups
+from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
 from tests.control_standin import Standin
 from tests.name_server_process import NameServerProcess
@@ -38,7 +43,17 @@ RECORDS = [
     "alias.example CNAME two.example", "none.example MX 10 two.example", "broken.example FAULT servfail",
     "silent.example FAULT silent", "many.example A *40", "xn--bcher-kva.example A 198.51.100.7",
     "_under.score.example A 198.51.100.8", "mapped.example AAAA =00000000000000000000ffffc6336401"]
-Addresses = Callable[[str], Awaitable[list[str]]]
+Addresses = Callable[[str], Awaitable[list[bytes]]]
+
+
+class _Nobody:
+    """An owner of lookups who has no hosts."""
+
+    def is_listed(self, name: str) -> bool:
+        raise AssertionError(name)
+
+    def done(self, lookup: Lookup) -> None:
+        raise AssertionError(lookup)
 
 
 class Bench:
@@ -76,10 +91,12 @@ class Bench:
 
     def name(self, name: str) -> dict[str, Any]:
         """The name asked of the name server."""
-        async def addresses(wanted: str) -> list[str]:
+        async def addresses(wanted: str) -> list[bytes]:
             resolver = Resolver(asyncio.get_running_loop(), [f"127.0.0.1:{PORT}"])
+            log = Log(logging.getLogger("test-explain-names"))
             try:
-                return await resolver.addresses(wanted)
+                return await Lookups(good(f"{self.servers} -n 1"), _Nobody(), resolver, HostLog(
+                    log, lambda _: None, Stress(log))).addresses(wanted)
             finally:
                 resolver.close()
 
@@ -104,8 +121,8 @@ def test_each_address_of_a_name_is_explained() -> None:
     for host in ("198.51.100.2", "2001:db8:5::1"):
         bench.meet(host, next(one for one in FAKE if one.startswith(MAPPED) == ("." in host)))
     assert bench.name("two.example")["gets_in"]
-    [mapped] = bench.name("mapped.example")["addresses"]
-    assert mapped["address"] == "198.51.100.1"
+    # No packet of IPv6 has such an address, so that record lets nobody in.
+    assert bench.name("mapped.example")["addresses"] == []
     many = bench.name("many.example")
     assert (len(many["addresses"]), many["left_out"]) == (explain.MOST_ADDRESSES, 40 - explain.MOST_ADDRESSES)
 
@@ -113,12 +130,41 @@ def test_each_address_of_a_name_is_explained() -> None:
 @pytest.mark.usefixtures("name_server")
 @pytest.mark.parametrize(("name", "fault"), [
     ("none.example", "the name has no address"), ("unknown.example", "the name has no address"),
-    ("broken.example", "DNS server returned general failure"), ("silent.example", "no name server answered within")])
+    ("broken.example", "DNS server returned general failure"), ("silent.example", "the name servers are silent")])
 def test_a_name_without_an_answer(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "RESOLVE_S", 0.2)
     found = Bench().name(name)
     assert fault in found["fault"]
     assert (found["addresses"], found["gets_in"]) == ([], False)
+
+
+def test_a_reader_makes_no_flood_of_questions(
+        name_server: NameServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one user past his own bound, nor all together past those of the zone and of all queries."""
+    before = len(name_server.questions)
+    monkeypatch.setattr(explain, "RESOLVE_S", 1.0)
+
+    async def story() -> tuple[int, int, int]:
+        resolver = Resolver(asyncio.get_running_loop(), [f"127.0.0.1:{PORT}"])
+        log = Log(logging.getLogger("test-explain-names"))
+        lookups = Lookups(good(f"{Bench().servers} -n 1 --dns-zone-rate 8"), _Nobody(), resolver,
+                          HostLog(log, lambda _: None, Stress(log)))
+        [route] = Explain(Sources(
+            lambda: good("-n 1"), Whitelist(Table(10, 1)), Refused(10, 1, Table(10, 1)), (), lambda: EMPTY, Hosts(lambda: 0), (),
+            lookups.addresses)).routes()
+        answers = await asyncio.gather(*(
+            route.handler(Request("GET", "", {"what": f"r{at}.s{at}.victim.example"}, {}, None, at % 10))
+            for at in range(300)), return_exceptions=True)
+        resolver.close()
+        refused = sum(isinstance(one, RequestError) and one.status == 429 for one in answers)
+        return len(answers), refused, lookups.counters["dns-queries"]
+
+    began = time.monotonic()
+    asked, refused, counted = asyncio.run(story())
+    assert (asked, refused) == (300, 200)
+    time.sleep(0.2)
+    sent = len(name_server.questions) - before
+    assert 2 <= sent == counted <= 8 * (time.monotonic() - began + 1)
 
 
 @pytest.mark.usefixtures("name_server")

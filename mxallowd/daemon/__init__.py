@@ -154,7 +154,7 @@ class Daemon:
             self._history, self._trial, self._state, addresses)), defect)
 
     def _look_up_names(self, settings: Settings, hostlog: HostLog) -> tuple[
-            Callable[[], float], Callable[[str], Awaitable[list[str]]]]:
+            Callable[[], float], Callable[[str], Awaitable[list[bytes]]]]:
         """Let a sink look up names; how full its longest queue is, and how to ask for the addresses of a name."""
         # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
         from mxallowd.dns import resolver  # noqa: PLC0415
@@ -167,7 +167,7 @@ class Daemon:
         self._stress.watch("lookups-waiting", rdns.fill)
         self._sinks.append(rdns)
         rdns.named = self._trial.named
-        return rdns.fill, asking.addresses
+        return rdns.fill, rdns.addresses
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""

@@ -59,7 +59,7 @@ class Parts:
     history: Hosts
     trial: Trial
     state: State | None  # None: a rehearsal keeps nothing
-    addresses: Callable[[str], Awaitable[list[str]]] | None  # of a name; None: no name server is asked
+    addresses: Callable[[str], Awaitable[list[bytes]]] | None  # of a name; None: no name server is asked
 
 
 def all_routes(parts: Parts) -> list[Route]:

@@ -90,11 +90,6 @@ class Resolver:
                 aliased(_decoded(data.cname).lower().removesuffix("."))
         return [_text(record) for record in result.answer if record.type == kind]
 
-    async def addresses(self, name: str) -> list[str]:
-        """The IPv4 and IPv6 addresses of a name. Raises LookupFailed."""
-        found = await asyncio.gather(self.ask(name, A), self.ask(name, AAAA))
-        return [address for some in found for address in some]
-
     async def _answer(
         self, channel: pycares.Channel, name: str, kind: int
     ) -> tuple[pycares.DNSResult | None, int | None]:

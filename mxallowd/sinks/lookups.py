@@ -37,6 +37,7 @@ LARGEST_NETWORKS = (13, 2)
 SLOTS_OF_A_DOMAIN = 8  # names
 FORWARD_QUERIES = 2  # A and AAAA
 LONGEST_PAUSE_S = 1.0
+ASKED_AGAIN_S = 0.05
 
 
 class Asks(Protocol):
@@ -228,7 +229,30 @@ class Lookups:
     # ---- the second stage
 
     async def _ask_addresses(self, lookup: Lookup, name: str) -> None:
+        self._judge(lookup, name, *await self._both(name, zones_of(name)))
+        self._answered(lookup)
+
+    # ---- a name that an operator asks about
+
+    async def addresses(self, name: str) -> list[bytes]:
+        """Addresses of a name, asked for within the limits that hold for all others. Raises LookupFailed.
+
+        It waits for its turn as long as the caller has patience.
+        """
+        if self.limits.is_nothing(name):
+            return []
         zones = zones_of(name)
+        while self._closed or not self._queries.has(FORWARD_QUERIES) or max(map(self._pause_of_zone, zones)):
+            await asyncio.sleep(ASKED_AGAIN_S)
+        self._queries.take(FORWARD_QUERIES)
+        self.limits.start(zones, FORWARD_QUERIES)
+        found, failures = await self._both(name, zones)
+        if failures and not found:
+            raise failures[0]
+        return found
+
+    async def _both(self, name: str, zones: Sequence[Zone]) -> tuple[list[bytes], list[LookupFailed]]:
+        """Ask for both families; limits.start() has been called."""
         outcome = Outcome.UNKNOWN
         try:
             answers = await asyncio.gather(
@@ -236,14 +260,12 @@ class Lookups:
             failures = [answer for answer in answers if isinstance(answer, LookupFailed)]
             # One family is enough: many name servers fail for AAAA alone.
             lists = [answer if isinstance(answer, list) else [] for answer in answers]
-            addresses = _in_turn(*lists)
             outcome = Outcome.DATA if any(lists) else Outcome.FAILED if failures else Outcome.NOTHING
             if outcome is Outcome.NOTHING:
                 self.limits.note_nothing(name)
-            self._judge(lookup, name, addresses, failures)
+            return _in_turn(*lists), failures
         finally:
             self.limits.end(zones, outcome)
-        self._answered(lookup)
 
     def _judge(self, lookup: Lookup, name: str, addresses: list[bytes], failures: list[LookupFailed]) -> None:
         if lookup.host in addresses:

@@ -96,6 +96,10 @@ class RdnsSink:
         """How full the longest queue of hosts is, 1.0 being its bound."""
         return self._lookups.fill()
 
+    async def addresses(self, name: str) -> list[bytes]:
+        """Addresses of a name that an operator asks about. Raises LookupFailed."""
+        return await self._lookups.addresses(name)
+
     def close(self) -> None:
         """End what is under way; nothing of it is lost that a restart would not ask again."""
         self._lookups.close()

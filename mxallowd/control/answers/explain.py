@@ -6,7 +6,6 @@ resolver, for RESOLVE_S at most; MOST_ADDRESSES of it are explained, of a networ
 """
 import asyncio
 import heapq
-import ipaddress
 import re
 import struct
 import time
@@ -19,7 +18,7 @@ from mxallowd._foresight import Foresight
 from mxallowd.control.answers.bodies import bad, host_of, network_of, no_parameters
 from mxallowd.control.answers.listing import bounds, hosts, shown
 from mxallowd.control.answers.ways import Kernel, Meets, differences, meets
-from mxallowd.control.exchange import Request, Response, Route, timestamp
+from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
 from mxallowd.engine._refused import STEP_US, Refused
 from mxallowd.engine.events import MAPPED, address_text, packed
 from mxallowd.history.hosts import Hosts
@@ -27,11 +26,13 @@ from mxallowd.lists.composition import Composition, Match
 from mxallowd.mirrors import TargetError
 from mxallowd.settings import Settings
 from mxallowd.settings.options import Network
+from mxallowd.sinks.bucket import Bucket
 from mxallowd.text import quoted
 from mxallowd.whitelist import Entry, Whitelist
 
 MOST_ADDRESSES, MOST_SHOWN = 16, 20
 RESOLVE_S, KERNEL_S = 5.0, 2.0
+NAMES_PER_S, NAMES_AT_ONCE, MOST_ASKERS = 2, 10, 64  # of each user
 REFUSED_SLOTS = NOTES_A_TURN = 2048
 _REFUSED = struct.Struct("=16sIIIB3x")
 _NAME = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -80,7 +81,7 @@ class Sources:
     lists: Callable[[], Composition]
     history: Hosts
     mirrors: Sequence[KernelCopy]
-    addresses: Callable[[str], Awaitable[list[str]]] | None = None  # of a name; None: no name server is asked
+    addresses: Callable[[str], Awaitable[list[bytes]]] | None = None  # of a name; None: no name server is asked
 
 
 class Explain:
@@ -88,6 +89,7 @@ class Explain:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._askers: dict[int, Bucket] = {}  # by user
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -103,7 +105,17 @@ class Explain:
             what = str(network.network_address)
         if ":" in what or re.fullmatch(r"[0-9.]+", what):
             return Response(await self._address(host_of(what)))
-        return Response(await self._name(_name_of(what)))
+        name = _name_of(what)
+        if not self._may_ask(request.user):
+            raise RequestError(429, "too-many", f"more than {NAMES_PER_S} names a second: ask for addresses, or later")
+        return Response(await self._name(name))
+
+    def _may_ask(self, user: int) -> bool:
+        """Whether this user may have one more name asked about: the name servers of others have to answer."""
+        if user not in self._askers and len(self._askers) >= MOST_ASKERS:
+            del self._askers[next(iter(self._askers))]
+        bucket = self._askers.setdefault(user, Bucket(NAMES_PER_S, NAMES_AT_ONCE))
+        return bucket.take()
 
     # ---- one address
 
@@ -233,13 +245,13 @@ class Explain:
             return [], "no name server is asked (no-rdns-whitelist): ask for an address"
         try:
             async with asyncio.timeout(RESOLVE_S):
-                found: list[str] = await self._sources.addresses(name)
+                found = await self._sources.addresses(name)
         except TimeoutError:
-            return [], f"no name server answered within {RESOLVE_S:.0f} s"
+            return [], (f"no answer within {RESOLVE_S:.0f} s: the name servers are silent, or the limits of questions "
+                        "(dns-query-rate, dns-zone-rate) are reached")
         except Exception as error:  # noqa: BLE001  # the resolver's own errors; what it says is the answer
             return [], f"{error}"
-        return [packed(str(ipaddress.ip_address(one))) for one in dict.fromkeys(found)], (
-            None if found else "the name has no address")
+        return found, None if found else "the name has no address"
 
     async def _network(self, network: Network) -> dict[str, object]:
         whitelist = self._sources.whitelist

@@ -150,8 +150,8 @@ def test_a_reader_makes_no_flood_of_questions(
         lookups = Lookups(good(f"{Bench().servers} -n 1 --dns-zone-rate 8"), _Nobody(), resolver,
                           HostLog(log, lambda _: None, Stress(log)))
         [route] = Explain(Sources(
-            lambda: good("-n 1"), Whitelist(Table(10, 1)), Refused(10, 1, Table(10, 1)), (), lambda: EMPTY, Hosts(lambda: 0), (),
-            lookups.addresses)).routes()
+            lambda: good("-n 1"), Whitelist(Table(10, 1)), Refused(10, 1, Table(10, 1)), (),
+            lambda: EMPTY, Hosts(lambda: 0), (), lookups.addresses)).routes()
         answers = await asyncio.gather(*(
             route.handler(Request("GET", "", {"what": f"r{at}.s{at}.victim.example"}, {}, None, at % 10))
             for at in range(300)), return_exceptions=True)

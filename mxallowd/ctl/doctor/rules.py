@@ -1,97 +1,77 @@
-"""The rules of the firewall that feed mxallowd: present, before others, for SYNs alone, with bypass.
+"""The rules of the firewall that feed mxallowd: whether what they do is nolisting.
 
-iptables is read as iptables-save writes it, nft as it lists its ruleset. Of nft no other chain matters: what one chain
-accepts another one still judges.
+A SYN to port 25 of each server is led through all rules (walk.py), as the kernel would lead it: of a stranger, and of
+one host in each large network that a rule names. It has to come to the queue; in way c the fake server's has to come to
+the group, and the real server's must be dropped. So do a lone ACK, which is not to come to the queue, and the RST of
+the fake server, which has to get out. A finding names all servers that it concerns.
 """
-import re
-import shlex
-from collections.abc import Collection, Iterator
-from itertools import pairwise
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from mxallowd import surroundings
+from mxallowd.ctl.doctor import iptables, nftables
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
+from mxallowd.ctl.doctor.mending import WAY_C, Mending, joined
+from mxallowd.ctl.doctor.walk import ACCEPT, AWAY, DROP, Chain, Fate, Feeds, Packet, Ruleset, Step, stranger
+from mxallowd.settings.options import Address
 
 NAMES = {4: "IPv4", 6: "IPv6"}
 PROGRAMS = {4: ("iptables", "iptables-legacy"), 6: ("ip6tables", "ip6tables-legacy")}
-BUILT_IN = ("INPUT", "FORWARD", "PREROUTING")
-SYN = "--tcp-flags FIN,SYN,RST,ACK SYN"
+# A rule for a network up to this is an exemption of some hosts; a larger one is looked at.
+LARGE = {4: 16, 6: 32}
+MOST_NETWORKS = 64
 
-
-_Feed = tuple[str, int, int]  # queue or group, its number, version of IP
-
-
-class Rule(NamedTuple):
-    """A rule of iptables."""
-
-    program: str
-    table: str
-    chain: str
-    place: int  # from 1
-    text: str  # behind the name of the chain
-
-    @property
-    def target(self) -> str:
-        """Where it leads to."""
-        found = re.search(r" -[jg] (\S+)", " " + self.text)
-        return found[1] if found else ""
-
-    def command(self, verb: str, *, text: str | None = None) -> str:
-        """A command with this rule's table and chain."""
-        return f"{self.program} -t {self.table} {verb} {self.text if text is None else text}".rstrip()
-
-
-def rules_of(text: str, program: str) -> list[Rule]:
-    """What iptables-save wrote."""
-    found: list[Rule] = []
-    table, places = "", dict[str, int]()
-    for line in text.splitlines():
-        if line.startswith("*"):
-            table, places = line[1:], {}
-        elif line.startswith("-A "):
-            _, chain, rest = line.split(" ", 2)
-            places[chain] = places.get(chain, 0) + 1
-            found.append(Rule(program, table, chain, places[chain], rest))
-    return found
+_NO_BYPASS = "while mxallowd does not run, the kernel drops every new connection to port 25"
+_NOT_SYN = ("packets in the middle of connections wait for mxallowd, too, and a lone ACK can be refused "
+            "(docs/firewall.md)")
 
 
 def check(facts: Facts) -> list[Finding]:
     """All of it."""
-    wanted = [("queue", one) for one in facts.queues] or ([("group", facts.group)] if facts.group is not None else [])
-    if not wanted:
+    if not facts.queues and facts.group is None:
         pf = facts.settings.get("pf_table")
         what = "those of pf" if pf else f"what feeds {facts.settings['capture']}"
         return [Finding("rule-present", WARNING, f"the firewall's rules are not checked: doctor does not read {what}",
                         "it reads iptables and nft; whether your rules do what docs/firewall.md says is not known",
                         "pfctl -s rules" if pf else "mxallowctl stats  # says what was received")]
-    nft = surroundings.output("nft", "-a", "list", "ruleset")
+    nft = surroundings.output("nft", "-a", "-t", "list", "ruleset")
     if nft is None:
         return [_unseen("nft list ruleset")]
     findings: list[Finding] = []
     for version in facts.versions:
-        rules: list[Rule] = []
+        saved: dict[str, str] = {}
         for program in PROGRAMS[version]:
             text = surroundings.output(f"{program}-save")
             if text is None:
                 return [*findings, _unseen(f"{program}-save")]
-            rules += rules_of(text, program)
-        alone = without_iptables(nft, version, {rule.table for rule in rules})
-        of_nft = surroundings.of_nft(alone)
-        feeding = [rule for rule in rules if rule.target in ("NFQUEUE", "NFLOG")]
-        for kind, number in wanted:
-            feed = kind, number, version
-            mine = [rule for rule in feeding if feed in surroundings.of_iptables(
-                f"-A {rule.chain} {rule.text}", version)]
-            findings += _of_feed(feed, mine, rules, alone if feed in of_nft else "")
+            saved[program] = text
+        findings += of_ruleset(read(nft, saved, version), facts, version, outside(version))
     return findings
 
 
-def without_iptables(nft: str, version: int, tables: Collection[str]) -> str:
-    """nft's ruleset without the tables that are those of iptables, whose rules it shows, too."""
+def read(nft: str, saved: dict[str, str], version: int) -> Ruleset:
+    """The rules as the programs list them: `saved` by the name of each iptables."""
+    chains = [chain for program, text in saved.items() for chain in iptables.chains_of(text, program, version)]
     family = "ip" if version == 4 else "ip6"
-    return "".join(one for one in re.split(r"^(?=table )", nft, flags=re.MULTILINE)
-                   if not any(one.startswith(f"table {family} {table} {{") for table in tables))
+    return Ruleset([*chains, *nftables.chains_of(
+        nft, version, without={f"{family} {chain.table}" for chain in chains})])
+
+
+def outside(version: int) -> frozenset[str]:
+    """The interfaces by which strangers come: those of default routes; where there is none, all but lo."""
+    try:
+        if version == 4:
+            rows = [line.split() for line in Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]]
+            found = {row[0] for row in rows if row[1] == row[7] == "00000000"}
+        else:
+            rows = [line.split() for line in Path("/proc/net/ipv6_route").read_text(encoding="ascii").splitlines()]
+            found = {row[9] for row in rows if row[1] == "00" and set(row[0]) == {"0"}}
+        return frozenset(found - {"lo"} or {one for _, one in socket.if_nameindex() if one != "lo"})
+    except (OSError, IndexError):
+        return frozenset({"eth0"})
 
 
 def _unseen(command: str) -> Finding:
@@ -99,147 +79,208 @@ def _unseen(command: str) -> Finding:
                    "whether anything feeds mxallowd is not known", "sudo mxallowctl doctor")
 
 
-def _of_feed(feed: _Feed, mine: list[Rule], rules: list[Rule], nft: str) -> Iterator[Finding]:
-    kind, number, version = feed
-    what = f"{'queue' if kind == 'queue' else 'NFLOG group'} {number}"
-    if not mine and not nft:
-        way = "queue.sh" if kind == "queue" else "set.nft"
-        program = PROGRAMS[version][0]
-        yield Finding(
-            "rule-present", BROKEN, f"no rule of the firewall feeds {what} with {NAMES[version]}",
-            "mxallowd sees no packet, so nobody is refused" if kind == "queue" else "mxallowd learns of no contact",
-            f"{program} -A INPUT -p tcp --dport 25 --syn -j NFQUEUE --queue-num {number} --queue-bypass"
-            if kind == "queue" else f"nft -f rulesets/{way}")
-        return
-    yield Finding("rule-present", OK, f"a rule feeds {what} with {NAMES[version]}")
-    for rule in mine:
-        yield from _before_others(rule, rules, version)
-    if kind == "queue":
-        for rule in mine:
-            yield from _syn(rule, rules, version)
-            yield _bypass(rule, version)
-        yield from of_nft(nft, number, version)
+class _Server(NamedTuple):
+    role: str
+    address: Address
+    local: bool
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.address}"
 
 
-class _NftRule(NamedTuple):
-    """A rule of nft with a queue statement."""
-
-    table: str  # family and name
-    chain: str
-    handle: str
-    text: str
-
-    def replaced(self, text: str) -> str:
-        """The command that puts another one in its place."""
-        return f"nft replace rule {self.table} {self.chain} handle {self.handle} {shlex.quote(text)}"
+def is_here(server: Address) -> bool:
+    """Whether packets to it end here; those to others are forwarded."""
+    return surroundings.is_here(server) is not False or not surroundings.forwards()
 
 
-def of_nft(listing: str, number: int, version: int) -> Iterator[Finding]:
-    """Bypass and SYNs of the rules of nft that feed a queue. `listing` is what `nft -a list ruleset` says."""
-    for rule, syns in _queueing(listing, number, version):
-        if "bypass" in rule.text:
-            yield Finding("bypass", OK, f"without mxallowd mail goes on (nft, {NAMES[version]})")
-        else:
-            text = re.sub(r"\bqueue to (\S+)", r"queue flags bypass to \1", rule.text)
-            text = re.sub(r"\bqueue flags (?!bypass)(\S+) (to|num)", r"queue flags \1,bypass \2", text)
-            text = text if "bypass" in text else re.sub(r"\bqueue num (\S+)", r"queue num \1 bypass", text)
-            yield Finding("bypass", WARNING, f"a queue statement of nft has no bypass: {rule.text}", _NO_BYPASS,
-                          rule.replaced(text))
-        if syns:
-            yield Finding("syn", OK, f"the rule takes SYNs alone (nft, {NAMES[version]})")
-        else:
-            yield Finding("syn", WARNING, f"nothing in the table {rule.table} takes SYNs alone: {rule.text}", _NOT_SYN,
-                          rule.replaced(f"tcp flags & (fin | syn | rst | ack) == syn {rule.text}"))
+def of_ruleset(
+    rules: Ruleset, facts: Facts, version: int, interfaces: frozenset[str], here: Callable[[Address], bool] = is_here,
+) -> list[Finding]:
+    """What is wrong with rules for one version of IP, where strangers come by these interfaces."""
+    servers = [_Server(role, one, here(one)) for role, some in (("fake", facts.fake), ("real", facts.real))
+               for one in some if one.version == version]
+    look = _Look(rules, facts, servers, interfaces)
+    found = [*look.present()]
+    if look.feeding:
+        found += [*look.strangers(), *look.exempt()]
+        if look.queue:
+            found += look.form()
+    return [*found, *look.answers()]
 
 
-def _queueing(listing: str, number: int, version: int) -> Iterator[tuple[_NftRule, bool]]:
-    """The rules that feed the queue, and whether their table looks for SYNs anywhere."""
-    for table in re.split(r"^(?=table )", listing, flags=re.MULTILINE):
-        name = re.match(r"table (\w+ \S+) \{", table)
-        if not name:
-            continue
-        syns = re.search(r"tcp flags .*\bsyn\b", table) is not None
-        chain = ""
-        for line in table.splitlines():
-            if found := re.match(r"\s*chain (\S+) \{", line):
-                chain = found[1]
-            text, _, handle = line.strip().partition(" # handle ")
-            if ("queue", number, version) in surroundings.of_nft(f"{table.splitlines()[0]}\n{text}"):
-                yield _NftRule(name[1], chain, handle, text), syns
+class _Wrong(NamedTuple):
+    """What happens to a packet in place of what should."""
+
+    check: str
+    state: str
+    why: str
+    path: tuple[Step, ...]  # the rules that led to its end; () none did
+    chain: Chain | None  # whose drop it was
+    packet: Packet
+    server: _Server
 
 
-_NO_BYPASS = "while mxallowd does not run, the kernel drops every new connection to port 25"
+class _Look:
+    """A look at one version's rules."""
 
+    def __init__(
+        self, rules: Ruleset, facts: Facts, servers: Sequence[_Server], interfaces: frozenset[str],
+    ) -> None:
+        """At least one server, all of one version of IP."""
+        version = servers[0].address.version
+        self.queue = bool(facts.queues)
+        self._ours: Feeds = frozenset(("queue", one) for one in facts.queues) or frozenset({
+            ("group", facts.group or 0)})
+        self.feeding = [step for step in rules.steps() if step.feeds & self._ours]
+        self._rules = rules
+        self._servers = servers
+        self._named = sorted({net for step in rules.steps() for net in step.networks if net.version == version},
+                             key=lambda net: (net.prefixlen, int(net.network_address)))
+        self._source = stranger(version, self._named)
+        self._interfaces = interfaces
+        self._dry_run = bool(facts.settings.get("dry_run"))
+        self._version, self._name = version, NAMES[version]
+        # A lone ACK in a connection that the kernel does not know is new to it.
+        self._lone = {id(fate.queued[-1]): fate.queued for server in self._servers
+                      if (fate := self._walk(self._packet(server, flags=frozenset({"ack"})))).queued}
+        self._mending = Mending(rules, self.feeding, (path[0] for path in self._lone.values()), version,
+                                min(facts.queues) if facts.queues else None)
 
-def _ways(rule: Rule, rules: list[Rule], depth: int = 0) -> Iterator[Rule]:
-    """The rules of built-in chains by which packets come to it."""
-    if rule.chain in BUILT_IN or depth > 8:
-        yield rule
-        return
-    for one in rules:
-        if (one.program, one.table, one.target) == (rule.program, rule.table, rule.chain):
-            yield from _ways(one, rules, depth + 1)
+    def _packet(
+        self, server: _Server, source: Address | None = None, flags: frozenset[str] = frozenset({"syn"}),
+    ) -> Packet:
+        return Packet(source or self._source, server.address, flags, local=server.local, interfaces=self._interfaces)
 
+    def _walk(self, packet: Packet) -> Fate:
+        return self._rules.walk(packet, self._ours)
 
-def _before_others(rule: Rule, rules: list[Rule], version: int) -> Iterator[Finding]:
-    entries = list(_ways(rule, rules))
-    if not entries:
-        yield Finding(
-            "rule-reached", BROKEN, f"no rule leads to the chain {rule.chain} of {rule.program}, in which the rule for "
-            "mxallowd stands", "no packet comes there, so nobody is refused",
-            f"{rule.program} -t {rule.table} -A INPUT -p tcp --dport 25 --syn -j {rule.chain}")
-        return
-    for entry in entries:
-        earlier = next((one for one in rules if (one.program, one.table, one.chain) == (
-            entry.program, entry.table, entry.chain) and one.place < entry.place and accepts_mail(one)), None)
-        if earlier is None:
-            yield Finding("rule-first", OK, f"nothing before it in {entry.chain} accepts mail ({NAMES[version]})")
-        else:
+    def present(self) -> Iterator[Finding]:
+        """A rule for each queue or the group."""
+        for kind, number in sorted(self._ours):
+            what = f"{'queue' if self.queue else 'NFLOG group'} {number}"
+            if any((kind, number) in step.feeds for step in self.feeding):
+                yield Finding("rule-present", OK, f"a rule feeds {what} with {self._name}")
+                continue
+            command = WAY_C
+            if self.queue:
+                fate = self._walk(self._packet(self._servers[-1])) if self._servers else None
+                path = () if fate is None else self._mending.nearest(fate.accepted) or fate.path
+                command = self._mending.new([one.address for one in self._servers], path, number)
             yield Finding(
-                "rule-first", BROKEN, f"rule {earlier.place} of {earlier.chain} accepts mail before mxallowd sees it: "
-                f"{earlier.program} -A {earlier.chain} {earlier.text}", "unknown hosts reach the real server",
-                f"{entry.command(f'-I {entry.chain} {earlier.place}')} && "
-                f"{entry.command(f'-D {entry.chain} {entry.place + 1}', text='')}")
+                "rule-present", BROKEN, f"no rule of the firewall feeds {what} with {self._name}",
+                "mxallowd sees no packet, so nobody is refused" if self.queue else "mxallowd learns of no contact",
+                command)
 
+    # ---- what becomes of strangers
 
-_NOT_SYN = ("packets in the middle of connections wait for mxallowd, too, and a lone ACK can be refused "
-            "(docs/firewall.md)")
-
-
-def accepts_mail(rule: Rule) -> bool:
-    """Whether it accepts a SYN to port 25 from nearly anybody."""
-    if rule.target != "ACCEPT":
-        return False
-    words = shlex.split(rule.text)
-    values = dict(pairwise(words))
-    if values.get("-p", "tcp") not in ("tcp", "all") or "!" in words or values.get("-i") == "lo":
-        return False
-    if any(word in values for word in ("-s", "--match-set", "--mark", "--sport", "--sports", "--src-type")):
-        # It is for some hosts: an exemption, or the whitelist's own.
-        return False
-    states = values.get("--ctstate", values.get("--state", "NEW"))
-    if not {"NEW", "UNTRACKED"} & set(states.split(",")):
-        return False
-    ports = values.get("--dport", values.get("--dports", "25"))
-    return any(int(first) <= 25 <= int(last or first)
-               for first, _, last in (one.partition(":") for one in ports.split(",")) if first.isdigit())
-
-
-def _syn(rule: Rule, rules: list[Rule], version: int) -> Iterator[Finding]:
-    for entry in _ways(rule, rules):
-        if any(SYN in one.text for one in (rule, entry)):
-            yield Finding("syn", OK, f"the rule takes SYNs alone ({NAMES[version]})")
-        else:
-            changed = entry.text.replace(" -j ", f" {SYN} -j ", 1)
-            changed = re.sub(r" -m (?:state --state|conntrack --ctstate) NEW\b", "", changed)
+    def strangers(self) -> Iterator[Finding]:
+        """A stranger's SYN comes to where it has to come, one finding for all servers that the same rule concerns."""
+        groups: dict[tuple[str, tuple[int, ...]], list[_Wrong]] = {}
+        for server in self._servers:
+            packet = self._packet(server)
+            if wrong := self._wrong(server, packet, self._walk(packet)):
+                groups.setdefault((wrong.check, tuple(map(id, wrong.path))), []).append(wrong)
+        for some in groups.values():
+            yield self._finding(some)
+        if not groups:
+            fake, real = ([one for one in self._servers if one.role == role] for role in ("fake", "real"))
             yield Finding(
-                "syn", WARNING, f"the rule takes other packets than SYNs: {entry.program} -A {entry.chain} "
-                f"{entry.text}", _NOT_SYN,
-                entry.command(f"-R {entry.chain} {entry.place}", text=changed))
+                "rule-reached", OK, f"packets to {joined(self._servers)} come to mxallowd" if self.queue else
+                f"packets to {joined(fake)} come to mxallowd, those of strangers to {joined(real)} are dropped")
+            yield Finding("rule-first", OK, f"nothing before it accepts or drops mail ({self._name})")
 
+    def _wrong(self, server: _Server, packet: Packet, fate: Fate) -> _Wrong | None:
+        fed = bool(fate.queued) if self.queue else bool(fate.logged & self._ours)
+        real = server.role == "real"
+        no_mail = "nobody can deliver mail" if real else "senders get no RST there, and wait for minutes"
+        if fate.end == AWAY:
+            return _Wrong("rule-away", WARNING, "what becomes of them there is not looked at", fate.path, fate.chain,
+                          packet, server)
+        if fate.end == DROP and (self.queue or not real):
+            return _Wrong("rule-behind" if fed else "rule-first", BROKEN, no_mail, fate.path, fate.chain, packet,
+                          server)
+        if fed if self.queue or not real else fate.end == DROP or self._dry_run:
+            return None
+        path = self._mending.nearest(fate.accepted) or ()
+        return _Wrong("rule-first" if path else "rule-reached", BROKEN,
+                      "unknown hosts reach the real server" if real else "nobody is let in by a contact there", path,
+                      None, packet, server)
 
-def _bypass(rule: Rule, version: int) -> Finding:
-    if "--queue-bypass" in rule.text:
-        return Finding("bypass", OK, f"without mxallowd mail goes on ({NAMES[version]})")
-    return Finding("bypass", WARNING, f"the rule has no --queue-bypass: {rule.program} -A {rule.chain} {rule.text}",
-                   _NO_BYPASS, rule.command(f"-R {rule.chain} {rule.place}", text=f"{rule.text} --queue-bypass"))
+    def _finding(self, some: Sequence[_Wrong]) -> Finding:
+        one = some[0]
+        whose = f"packets to {joined(wrong.server for wrong in some)}"
+        by = f" by {one.path[-1]}" if one.path else \
+            f" by the policy of {one.chain.program} {one.chain.table} {one.chain.name}" if one.chain else ""
+        if one.check == "rule-behind":
+            what = f"{whose} are dropped behind mxallowd,{by}"
+        elif one.check == "rule-away":
+            what = f"{whose} are led elsewhere,{by}"
+        elif one.chain is not None:
+            what = f"{whose} are dropped before mxallowd sees them,{by}"
+        elif one.path:
+            what = f"{whose} are accepted before mxallowd sees them,{by}"
+        else:
+            what = f"{whose} are accepted, and no rule {'sends them to mxallowd' if self.queue else 'drops strangers'}"
+            what += f"; what feeds it is: {self.feeding[0]}"
+        if one.check in ("rule-behind", "rule-away") and one.chain is not None:
+            command = self._mending.without(one.path) if one.path else self._mending.let_through(one.chain)
+        else:
+            command = self._mending.feed([wrong.packet for wrong in some], one.path, one.chain)
+        return Finding(one.check, one.state, what, "; ".join(dict.fromkeys(wrong.why for wrong in some)), command)
+
+    def exempt(self) -> Iterator[Finding]:
+        """Hosts of large networks that pass mxallowd by, where strangers do not."""
+        seen: set[int] = set()
+        large = [one for one in self._named if one.prefixlen <= LARGE[self._version]][:MOST_NETWORKS]
+        for server in (one for one in self._servers if one.role == "real"):
+            usual = self._walk(self._packet(server))
+            for network in large:
+                fate = self._walk(self._packet(server, network[1]))
+                path = self._mending.nearest(fate.accepted) or ()
+                if (fate.end == ACCEPT and not fate.queued and (usual.queued or usual.end == DROP) and path
+                        and id(path[-1]) not in seen):
+                    seen.add(id(path[-1]))
+                    yield Finding(
+                        "rule-exempt", WARNING, f"hosts of {network} reach the real server without mxallowd, by "
+                        f"{path[-1]}", "of so large a network unknown hosts are not refused",
+                        self._mending.without(path))
+
+    # ---- the rule itself
+
+    def form(self) -> Iterator[Finding]:
+        """SYNs alone, with bypass."""
+        for step in self.feeding:
+            paths = [path for _, path in self._rules.paths_to(step)]
+            if not paths:
+                yield Finding(
+                    "rule-reached", BROKEN, f"no rule leads to the chain {step.chain} of {step.program}, in which the "
+                    "rule for mxallowd stands", "no packet comes there, so nobody is refused",
+                    self._mending.jump(step))
+                continue
+            lone = self._lone.get(id(step))
+            if lone:
+                yield Finding("syn", WARNING, f"the rule takes other packets than SYNs: {lone[0]}", _NOT_SYN,
+                              self._mending.form(lone, syns=True))
+            if "bypass" not in step.text:
+                yield Finding("bypass", WARNING, f"the rule has no bypass: {step}", _NO_BYPASS,
+                              self._mending.form(paths[0], syns=False))
+        if not self._lone:
+            yield Finding("syn", OK, f"the rules take SYNs alone ({self._name})")
+        if all("bypass" in step.text for step in self.feeding):
+            yield Finding("bypass", OK, f"without mxallowd mail goes on ({self._name})")
+
+    # ---- the way back
+
+    def answers(self) -> Iterator[Finding]:
+        """The RST of the fake server gets out."""
+        for server in (one for one in self._servers if one.role == "fake" and one.local):
+            fate = self._walk(Packet(
+                server.address, self._source, frozenset({"rst", "ack"}), "established", comes=False,
+                interfaces=self._interfaces))
+            if fate.end == DROP and fate.chain is not None:
+                yield Finding(
+                    "fake-answers", BROKEN, f"the RST of the fake server {server.address} is dropped by "
+                    f"{fate.path[-1] if fate.path else f'the policy of {fate.chain.table} {fate.chain.name}'}",
+                    "senders get no answer there, wait for minutes, and may never come to the real server",
+                    self._mending.without(fate.path) if fate.path else
+                    self._mending.let_out(fate.chain, server.address))

@@ -1,0 +1,136 @@
+"""Commands that mend rules of the firewall. One command for all that is wrong with a rule, its place included.
+
+A rule of iptables is named by its text and not by its number, so that a command that is run late, or twice, changes
+no other one. What is put in its place stands where doctor saw it.
+"""
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+
+from mxallowd.ctl.doctor.walk import Chain, Packet, Ruleset, Step
+from mxallowd.settings.options import Address
+
+SYN = "--tcp-flags FIN,SYN,RST,ACK SYN"
+NFT_SYN = "tcp flags & (fin | syn | rst | ack) == syn"
+WAY_C = "nft -f rulesets/set.nft  # or rulesets/set-ipset.sh, with your addresses in it"
+
+
+class Mending:
+    """Of one version's rules. `feeding` are those of mxallowd, by `entries` other packets than SYNs come."""
+
+    def __init__(
+        self, rules: Ruleset, feeding: Sequence[Step], entries: Iterable[Step], version: int, number: int | None,
+    ) -> None:
+        """`number` is that of the (first) queue; None: there is none, in way c."""
+        self._feeding = feeding
+        self._entries = set(map(id, entries))
+        self._version = version
+        self._number = number
+        self._paths = [one for step in feeding for one in rules.paths_to(step)]
+        self._before: dict[int, Step] = {}  # by the rule that is to stand before it
+
+    def nearest(self, accepted: Mapping[Chain, tuple[Step, ...]]) -> tuple[Step, ...] | None:
+        """The path that decided in a chain from which packets come to mxallowd; in the first one, where none does."""
+        if not self._feeding:
+            return next(iter(accepted.values()), None)
+        bases = {id(chain) for chain, _ in self._paths}
+        return next((path for chain, path in accepted.items() if id(chain) in bases), None)
+
+    def feed(self, packets: Sequence[Packet], path: tuple[Step, ...], chain: Chain | None) -> str:
+        """Have these packets come to mxallowd, in place of the end that `path`, or the policy of `chain`, gave them."""
+        for _, own in self._paths:
+            pairs = [(one, other) for one, other in zip(path, own, strict=False) if one is not other]
+            if pairs and pairs[0][0].chain == pairs[0][1].chain and pairs[0][0].table == pairs[0][1].table and all(
+                    step.takes(packet) for step in own for packet in packets):
+                decider, mover = pairs[0]
+                self._before[id(mover)] = decider
+                return self._changed(mover)
+        if chain is not None and not any(chain is base for base, _ in self._paths):
+            return self.without(path) if path else self.let_through(chain)
+        if self._number is None:
+            return self.without(path) if path else WAY_C
+        return self.new([packet.destination for packet in packets], path, self._number)
+
+    def new(self, addresses: Sequence[Address], path: tuple[Step, ...] | None, number: int) -> str:
+        """A rule that feeds a queue, before the one that decides now."""
+        place = path[0] if path else None
+        base = next((chain for chain, _ in self._paths), None)
+        if (place or base) is not None and (place or base).program == "nft":  # type: ignore[union-attr]
+            table, chain = (place.table, place.chain) if place else (base.table, base.name) if base else ("", "")
+            text = (f"tcp dport 25 {NFT_SYN} iif != lo {'ip' if self._version == 4 else 'ip6'} daddr "
+                    f"{{ {', '.join(map(str, addresses))} }} queue flags bypass to {number}")
+            where = f"insert rule {table} {chain} position {place.place}" if place else f"add rule {table} {chain}"
+            return f"nft {where} {shlex.quote(text)}"
+        program = place.program if place else base.program if base else f"ip{'6' if self._version == 6 else ''}tables"
+        table, name = (place.table, place.chain) if place else (base.table, base.name) if base else ("filter", "INPUT")
+        where = f"-I {name} {place.place}" if place else f"-A {name}"
+        return (f"{program} -t {table} {where} ! -i lo -p tcp --dport 25 --syn -d {','.join(map(str, addresses))} "
+                f"-j NFQUEUE --queue-num {number} --queue-bypass")
+
+    def form(self, path: tuple[Step, ...], *, syns: bool) -> str:
+        """Mend the rule at the entry, where it is to take SYNs alone, or the one that feeds."""
+        return self._changed(path[0] if syns else path[-1])
+
+    def without(self, path: tuple[Step, ...]) -> str:
+        """Remove the rule that decided."""
+        last = path[-1]
+        if last.program == "nft":
+            return f"nft delete rule {last.table} {last.chain} handle {last.place}"
+        return f"{last.program} -t {last.table} -D {last.chain} {_safe(last.text)}"
+
+    def let_through(self, chain: Chain) -> str:
+        """A rule against the policy of a chain."""
+        if chain.program == "nft":
+            return f"nft add rule {chain.table} {chain.name} tcp dport 25 accept"
+        return f"{chain.program} -t {chain.table} -A {chain.name} -p tcp --dport 25 -j ACCEPT"
+
+    def let_out(self, chain: Chain, server: Address) -> str:
+        """A rule for answers against the policy of a chain."""
+        if chain.program == "nft":
+            family = "ip" if server.version == 4 else "ip6"
+            return f"nft add rule {chain.table} {chain.name} {family} saddr {server} tcp sport 25 accept"
+        return f"{chain.program} -t {chain.table} -A {chain.name} -s {server} -p tcp --sport 25 -j ACCEPT"
+
+    def jump(self, step: Step) -> str:
+        """A rule that leads to the chain of this one."""
+        if step.program == "nft":
+            return f"nft list table {step.table}  # have a chain with a hook jump to {step.chain}"
+        return f"{step.program} -t {step.table} -A INPUT -p tcp --dport 25 --syn -j {step.chain}"
+
+    def _changed(self, step: Step) -> str:
+        """A rule with all that is wrong with it mended."""
+        text, before = self._text(step), self._before.get(id(step))
+        if step.program == "nft":
+            if before is None:
+                return f"nft replace rule {step.table} {step.chain} handle {step.place} {shlex.quote(text)}"
+            return (f"nft insert rule {step.table} {step.chain} position {before.place} {shlex.quote(text)} && "
+                    f"nft delete rule {step.table} {step.chain} handle {step.place}")
+        own = f"{step.program} -t {step.table}"
+        return (f"{own} -D {step.chain} {_safe(step.text)} && "
+                f"{own} -I {step.chain} {(before or step).place} {_safe(text)}")
+
+    def _text(self, step: Step) -> str:
+        text = step.text
+        syns = id(step) in self._entries
+        feeds = any(step is one for one in self._feeding) and self._number is not None
+        if step.program == "nft":
+            if feeds and "bypass" not in text:
+                text = re.sub(r"\bqueue to (\S+)", r"queue flags bypass to \1", text)
+                text = re.sub(r"\bqueue flags (?!bypass)(\S+) (to|num)", r"queue flags \1,bypass \2", text)
+                text = text if "bypass" in text else re.sub(r"\bqueue num (\S+)", r"queue num \1 bypass", text)
+            return f"{NFT_SYN} {text}" if syns else text
+        if syns:
+            text = re.sub(r" -m (?:state --state|conntrack --ctstate) NEW\b", "", f" {text}")
+            text = re.sub(r" -([jg]) ", rf" {SYN} -\1 ", text, count=1).strip()
+        return text if not feeds or "--queue-bypass" in text else f"{text} --queue-bypass"
+
+
+def _safe(text: str) -> str:
+    """The words of a rule for a shell; iptables-save quotes comments as it does."""
+    return " ".join(word if word == "!" else shlex.quote(word) for word in shlex.split(text))
+
+
+def joined(things: Iterable[object]) -> str:
+    """`one, two and three`."""
+    *first, last = map(str, things)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -185,3 +185,14 @@ def test_rules_of_nft_before_it(rule: str, check: str | None) -> None:
     if check == "rule-first":
         assert found[0].command.startswith("nft insert rule inet mxallowd input position 9 'tcp dport 25 tcp flags")
         assert found[0].command.endswith(" && nft delete rule inet mxallowd input handle 19")
+
+
+def test_the_projects_rulesets_of_way_c(lab: Lab) -> None:
+    """The real listing of a real ruleset; what is loaded before it is not its business."""
+    lab.load_ruleset("set.nft")
+    listing = lab.gateway.run(["nft", "-a", "-t", "list", "ruleset"], capture_output=True, text=True).stdout
+    for text, wanted in ((listing, []), (listing.replace(" drop # handle", " accept # handle"), ["rule-first"])):
+        for version in (4, 6):
+            found = rules.of_ruleset(rules.read(text, {}, version), facts(queues=[], capture="nflog:5"), version,
+                                     frozenset({"eth0"}), lambda _: True)
+            assert [one.check for one in found if one.state != OK] == wanted, found

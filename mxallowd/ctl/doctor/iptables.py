@@ -17,6 +17,7 @@ from mxallowd.ctl.doctor.walk import (
     JUMP,
     NEXT,
     QUEUE,
+    RESET,
     RETURN,
     Chain,
     Packet,
@@ -65,6 +66,8 @@ def _step(  # noqa: PLR0913, PLR0917  # where the rule stands, and the rule
     at = next((at for at, word in enumerate(words) if word in ("-j", "-g")), len(words))
     verb, target = ([*words[at : at + 2], "", ""])[:2]
     action = _ACTIONS.get(target, NEXT)
+    if target == "REJECT" and "tcp-reset" in words:
+        action = RESET
     if (table, target) in chains:
         action = GOTO if verb == "-g" else JUMP
     feeds = frozenset((kind, number) for kind, number, _ in surroundings.of_iptables(f"-A {chain} {text}", version))

@@ -18,6 +18,7 @@ from mxallowd.ctl.doctor.walk import (
     JUMP,
     NEXT,
     QUEUE,
+    RESET,
     RETURN,
     Chain,
     Packet,
@@ -90,6 +91,8 @@ def _steps(table: str, chain: str, handle: int, text: str, version: int) -> list
     while rest:
         if verdict := _VERDICT.match(rest):
             action, target = _ACTIONS.get(verdict[1] or verdict[2], NEXT), verdict[3] or ""
+            if rest.startswith("reject with tcp reset"):
+                action = RESET
             break
         for pattern, name in _TESTS:
             if found := pattern.match(rest):

@@ -15,7 +15,7 @@ from mxallowd.ctl.doctor import iptables, nftables
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
 from mxallowd.ctl.doctor.mending import WAY_C, Mending, joined
-from mxallowd.ctl.doctor.walk import ACCEPT, AWAY, DROP, Chain, Fate, Feeds, Packet, Ruleset, Step, stranger
+from mxallowd.ctl.doctor.walk import ACCEPT, AWAY, DROP, RESET, Chain, Fate, Feeds, Packet, Ruleset, Step, stranger
 from mxallowd.settings.options import Address
 
 NAMES = {4: "IPv4", 6: "IPv6"}
@@ -196,10 +196,13 @@ class _Look:
         if fate.end == AWAY:
             return _Wrong("rule-away", WARNING, "what becomes of them there is not looked at", fate.path, fate.chain,
                           packet, server)
-        if fate.end == DROP and (self.queue or not real):
+        dropped = fate.end in (DROP, RESET)
+        if fed and fate.end == RESET and not real:
+            return None  # the firewall answers in the fake server's place
+        if dropped and (self.queue or not real):
             return _Wrong("rule-behind" if fed else "rule-first", BROKEN, no_mail, fate.path, fate.chain, packet,
                           server)
-        if fed if self.queue or not real else fate.end == DROP or self._dry_run:
+        if fed if self.queue or not real else dropped or self._dry_run:
             return None
         path = self._mending.nearest(fate.accepted) or ()
         return _Wrong("rule-first" if path else "rule-reached", BROKEN,
@@ -237,7 +240,7 @@ class _Look:
             for network in large:
                 fate = self._walk(self._packet(server, network[1]))
                 path = self._mending.nearest(fate.accepted) or ()
-                if (fate.end == ACCEPT and not fate.queued and (usual.queued or usual.end == DROP) and path
+                if (fate.end == ACCEPT and not fate.queued and (usual.queued or usual.end != ACCEPT) and path
                         and id(path[-1]) not in seen):
                     seen.add(id(path[-1]))
                     yield Finding(
@@ -277,7 +280,7 @@ class _Look:
             fate = self._walk(Packet(
                 server.address, self._source, frozenset({"rst", "ack"}), "established", comes=False,
                 interfaces=self._interfaces))
-            if fate.end == DROP and fate.chain is not None:
+            if fate.end != ACCEPT and fate.chain is not None:
                 yield Finding(
                     "fake-answers", BROKEN, f"the RST of the fake server {server.address} is dropped by "
                     f"{fate.path[-1] if fate.path else f'the policy of {fate.chain.table} {fate.chain.name}'}",

@@ -14,7 +14,7 @@ from mxallowd.settings.options import Address, Network
 DEEPEST = 16  # jumps; the kernel allows as many in nft
 STRANGERS = {4: ("198.51.100.77", "100.66.77.88", "9.8.7.6", "77.66.55.44", "185.99.88.77"),
              6: ("2001:db8:7777::77", "2a01:7777::77", "2606:7777::77")}
-ACCEPT, DROP, QUEUE, AWAY = "accept", "drop", "queue", "away"
+ACCEPT, DROP, RESET, QUEUE, AWAY = "accept", "drop", "reset", "queue", "away"  # RESET: rejected with a RST
 RETURN, JUMP, GOTO, NEXT = "return", "jump", "goto", "next"
 
 Feeds = frozenset[tuple[str, int]]  # queues and groups, by number
@@ -78,9 +78,9 @@ class Chain:
 class Fate(NamedTuple):
     """What becomes of a packet."""
 
-    end: str  # ACCEPT, DROP, AWAY
+    end: str  # ACCEPT, DROP, RESET, AWAY
     path: tuple[Step, ...]  # the rules that led to this end, each in a chain of its own; () the policy of a chain
-    chain: Chain | None  # the base chain of this end, where it is DROP or AWAY
+    chain: Chain | None  # the base chain of this end, where it is not ACCEPT
     queued: tuple[Step, ...]  # the path to the rule that queued it; () it was not
     accepted: Mapping[Chain, tuple[Step, ...]]  # by base chain: the path to the rule that accepted it before
     logged: Feeds  # groups that got a copy

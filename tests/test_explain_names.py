@@ -1,5 +1,6 @@
 """explain of names, asked of a real name server by the daemon's resolver; and of networks, whose answer is bounded."""
 import asyncio
+import ipaddress
 import json
 import logging
 import struct
@@ -17,6 +18,7 @@ from mxallowd._fastpath import Fastpath, Rules
 from mxallowd._foresight import Foresight
 from mxallowd.control.answers import explain
 from mxallowd.control.answers.explain import Explain, Sources
+from mxallowd.control.answers.judging import of_network
 from mxallowd.control.exchange import Request, RequestError
 from mxallowd.dns.resolver import Resolver
 from mxallowd.engine._networks import Networks
@@ -25,7 +27,7 @@ from mxallowd.engine._ring import Ring
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import MAPPED, address_text, decode, packed
 from mxallowd.history.hosts import Hosts
-from mxallowd.lists.composition import EMPTY
+from mxallowd.lists.composition import EMPTY, Match
 from mxallowd.log import Log
 from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.lookups import Lookup, Lookups
@@ -250,6 +252,49 @@ def test_since_when_a_contact_is_in() -> None:
     bench.history = Hosts(lambda: bench.now_us)
     found = bench.ask("198.51.100.1")
     assert (found["gets_in"], found["entry"]["since"], found["last"]) == (True, None, [])
+    assert abs(time.time() - datetime.fromisoformat(found["remembered_since"]).timestamp()) < 3
+
+
+def test_an_entry_that_ended_and_the_last_refusal() -> None:
+    bench = Bench()
+    bench.meet("198.51.100.1", FAKE[0])
+    bench.now_us += 3601_000_000
+    assert "not in the whitelist: its entry of 20" in (why := bench.ask("198.51.100.1")["why"])
+    assert "Z ended at 20" in why
+    # One event a minute; the last attempt is known all the same.
+    bench.meet("198.51.100.2", REAL[0])
+    bench.now_us += 20_000_000
+    bench.meet("198.51.100.2", REAL[0])
+    found = bench.ask("198.51.100.2")
+    assert [one["what"] for one in found["last"]] == ["refused", "refused"]
+    assert found["last"][-1]["time"] == found["refused"]["last"]
+    bench.settings = good(f"{bench.servers} -n 23 --dry-run")
+    assert {one["what"] for one in bench.ask("198.51.100.2")["last"]} == {"would-refuse"}
+
+
+def test_addresses_from_which_no_mail_comes() -> None:
+    bench = Bench()
+    for address, word in ((address_text(FAKE[0]), "a server of the configuration"), ("127.0.0.1", "no remote host"),
+                          ("224.0.0.1", "no remote host"), ("fe80::1", "no remote host")):
+        found = bench.ask(address)
+        assert (word in found["why"], found["sender"], found["do"]) == (True, False, []), found
+
+
+def test_what_lists_say_of_a_network() -> None:
+    def match(verdict: str, network: str, source: str = "by hand") -> Match:
+        return Match(verdict, ipaddress.ip_network(network), source, 0 if source == "by hand" else 3, None, None)
+
+    network = ipaddress.ip_network("198.51.100.0/28")
+    add = ["mxallowctl allow add 198.51.100.0/28", "mxallowctl add 198.51.100.0/28 --time 86400"]
+    for matches, verdict, do in (
+            ([], None, add), ([match("allow", "198.51.100.0/28")], "allow", []),
+            ([match("deny", "198.51.100.0/24"), match("allow", "198.51.100.0/27")], "allow", []),
+            ([match("deny", "198.51.100.0/24", "/f")], "deny", add),
+            ([match("deny", "198.51.100.0/28", "/f")], "deny",
+             ["remove 198.51.100.0/28 at /f:3, then mxallowctl reload", *(f"then {one}" for one in add)]),
+            ([match("allow", "198.51.100.0/24"), match("deny", "198.51.100.3/32")], "mixed",
+             ["mxallowctl deny remove 198.51.100.3/32"])):
+        assert of_network(network, matches, more=False) == (verdict, do), matches
 
 
 def test_the_answer_about_a_network_is_bounded() -> None:

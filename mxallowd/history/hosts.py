@@ -1,6 +1,8 @@
 """What the last connections of a host met: contact, refusals, first acceptance, completed handshakes.
 
-A host has its last MOST_OF_A_HOST happenings, 8 bytes each. There are three classes, each of at most MOST_HOSTS hosts,
+A host has its last MOST_OF_A_HOST happenings, 8 bytes each; of more, the oldest of a kind that came again goes first,
+so that what happened once stays. The kernel tells of a connection several times: handshakes of a host with a server
+within ONE_CONNECTION_S are one. There are three classes, each of at most MOST_HOSTS hosts,
 of which the one seen longest ago goes: hosts seen once, hosts that came again a minute later or more, and hosts that
 completed a handshake. A flood of made-up sources fills the first; nobody without an answer from the real server gets
 into the last. So a flood does not push out the hosts an operator asks for. All together take some 6 MB at most.
@@ -15,6 +17,7 @@ from mxallowd.settings import Settings
 MOST_HOSTS = 8192  # of each class
 MOST_OF_A_HOST = 8
 AGAIN_S = 60
+ONE_CONNECTION_S = 10
 MOST_TIMES = 0xFFFF
 MOST_SERVERS = 255
 
@@ -23,6 +26,7 @@ WHAT = ("contact", "accepted", "refused", "renewed", "denied", "allowed", "hands
 _OF_EVENT: dict[int, int] = {
     Kind.WHITELISTED: 0, Kind.ACCEPTED: 1, Kind.REFUSED: 2, Kind.RENEWED: 3, Kind.LIST_DENIED: 4, Kind.LIST_ALLOWED: 5}
 _HANDSHAKE = 6
+_COUNTED = (2, 4, 5)  # refused, denied, allowed: the length of their events is a number of attempts, of others a port
 ONCE, AGAIN, PROVEN = range(3)
 
 
@@ -43,13 +47,16 @@ class Hosts:
         self._most = most
         self._classes: tuple[dict[bytes, bytes], ...] = ({}, {}, {})
         self._servers: list[bytes] = []
+        self.since_s = clock_us() // 1_000_000
+        """Since when things are remembered, by the packet path's clock."""
 
     def handle(self, events: Sequence[Event]) -> None:
         """Note what happened to hosts."""
         for event in events:
             what = _OF_EVENT.get(event.kind)
             if what is not None:
-                self._note(event.source, event.time_us // 1_000_000, what, event.destination, max(1, event.length))
+                self._note(event.source, event.time_us // 1_000_000, what, event.destination,
+                           max(1, event.length) if what in _COUNTED else 1)
 
     def handshake(self, host: bytes, server: bytes) -> None:
         """The host has completed a handshake with a real server."""
@@ -59,8 +66,10 @@ class Hosts:
         """What is known of a host, the newest last."""
         for some in self._classes:
             if host in some:
+                # The kernel tells of a handshake before the packet path's event of the same second is read.
+                rows = sorted(_HAPPENING.iter_unpack(some[host]), key=lambda row: (row[0], row[1] == _HANDSHAKE))
                 return [Happening(time_s, WHAT[what], self._servers[number] if number < len(self._servers) else None,
-                                  times) for time_s, what, number, times in _HAPPENING.iter_unpack(some[host])]
+                                  times) for time_s, what, number, times in rows]
         return []
 
     def _note(self, host: bytes, time_s: int, what: int, server: bytes, times: int) -> None:
@@ -70,9 +79,16 @@ class Hosts:
             rank = PROVEN
         elif rank == ONCE and found and time_s - _HAPPENING.unpack_from(found)[0] >= AGAIN_S:
             rank = AGAIN
-        kept = found[-(MOST_OF_A_HOST - 1) * _HAPPENING.size :]
+        number = self._number(server)
+        rows = list(_HAPPENING.iter_unpack(found))
+        if not (what == _HANDSHAKE and any(one[1:3] == (what, number) and time_s - one[0] < ONE_CONNECTION_S
+                                           for one in rows)):
+            rows.append((time_s & 0xFFFFFFFF, what, number, min(times, MOST_TIMES)))
+        if len(rows) > MOST_OF_A_HOST:
+            kinds = [one[1] for one in rows]
+            del rows[next((at for at, kind in enumerate(kinds) if kind in kinds[at + 1 :]), 0)]
         some = self._classes[rank]
-        some[host] = kept + _HAPPENING.pack(time_s & 0xFFFFFFFF, what, self._number(server), min(times, MOST_TIMES))
+        some[host] = b"".join(_HAPPENING.pack(*one) for one in rows)
         if len(some) > self._most:
             del some[next(iter(some))]
 

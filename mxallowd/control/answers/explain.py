@@ -10,19 +10,31 @@ import re
 import struct
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mxallowd._foresight import Foresight
 from mxallowd.control.answers.bodies import bad, host_of, network_of, no_parameters
+from mxallowd.control.answers.judging import (
+    IN_A_DRY_RUN,
+    ended,
+    listed,
+    no_sender,
+    of_network,
+    table,
+    together,
+    what_to_do,
+    why,
+)
 from mxallowd.control.answers.listing import bounds, hosts, shown
-from mxallowd.control.answers.ways import Kernel, Meets, differences, meets
+from mxallowd.control.answers.sharing import Shared
+from mxallowd.control.answers.ways import Kernel, Meets, meets
 from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
 from mxallowd.engine._refused import STEP_US, Refused
 from mxallowd.engine.events import MAPPED, address_text, packed
-from mxallowd.history.hosts import Hosts
-from mxallowd.lists.composition import Composition, Match
+from mxallowd.history.hosts import Happening, Hosts
+from mxallowd.lists.composition import Composition
 from mxallowd.mirrors import TargetError
 from mxallowd.settings import Settings
 from mxallowd.settings.options import Network
@@ -51,11 +63,6 @@ REASONS = {
     "real-refused": "it is not whitelisted: it has not contacted the fake server within the last whitelist-time",
     "real-denied": "a list denies it, whatever else is true",
     "other": "it is this host itself, or the destination is no server of the configuration",
-}
-WHY = {
-    "contact": "it contacted the fake server", "by-hand": "it was let in by hand",
-    "restored": "it was whitelisted before a restart", "peer": "another gateway told of it",
-    "trusted": "it is let in for what it is known to be",
 }
 
 
@@ -89,6 +96,7 @@ class Explain:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._networks = Shared(self._network)
         self._askers: dict[int, Bucket] = {}  # by user
 
     def routes(self) -> list[Route]:
@@ -101,7 +109,7 @@ class Explain:
         if "/" in what:
             network = network_of(what)
             if network.prefixlen < network.max_prefixlen:
-                return Response(await self._network(network))
+                return Response(await self._networks.get(network))
             what = str(network.network_address)
         if ":" in what or re.fullmatch(r"[0-9.]+", what):
             return Response(await self._address(host_of(what)))
@@ -128,22 +136,39 @@ class Explain:
         settings = sources.settings()
         # In a dry run with a queue the kernel gets no network that is denied.
         denies = not (settings.dry_run and settings.queue_num)
-        kernel = [_table(name, one, entry, match, denies=denies) for name, one in tables]
-        following = self._next(host, _together([one for _, one in tables]), now_us)
+        kernel = [table(name, one, entry, match, denies=denies) for name, one in tables]
+        following = self._next(host, together([one for _, one in tables]), now_us)
         real = [one["verdict"] for one in following if one["role"] == "real"]
+        strange = no_sender(host, [packed(str(one)) for one in (
+            *settings.fake_mailserver, *settings.real_mailserver)])
         gets_in = bool(real) and all(verdict == "accept" for verdict in real)
         exempt = next((name for name, one in tables if one.exempts()), None)
+        happened, wall = sources.history.find(host), now_s - now_us / 1_000_000
+        end = None if entry else ended(happened, settings.whitelist_time, now_us // 1_000_000, wall)
         return {
             "kind": "address", "address": address_text(host), "gets_in": gets_in,
             "entry": None if entry is None else shown(entry, now_us, now_s) | {
-                "since": self._since(entry, now_us, now_s)}, "why": _why(entry, match, exempt),
-            "list": None if match is None else _listed(match), "refused": self._refused(host, now_us, now_s),
-            "last": [{"time": timestamp(now_s - now_us / 1_000_000 + one.time_s), "what": one.what,
-                      "server": None if one.server is None else address_text(one.server), "times": one.times}
-                     for one in sources.history.find(host)],
+                "since": self._since(entry, now_us, now_s)}, "why": strange or why(entry, match, exempt, end),
+            "sender": strange is None,
+            "list": None if match is None else listed(match), "refused": self._refused(host, now_us, now_s),
+            "last": self._last(host, happened, wall, dry_run=settings.dry_run),
+            "remembered_since": timestamp(wall + sources.history.since_s),
             "way": self._way(), "next": following, "kernel": kernel,
             "known": None not in real, "not_asked": self._not_asked(),
-            "do": _what_to_do(address_text(host), match, gets_in=gets_in, has_server=bool(real), kernel=kernel)}
+            "do": [] if strange else what_to_do(
+                address_text(host), match, gets_in=gets_in, has_server=bool(real), kernel=kernel)}
+
+    def _last(self, host: bytes, happened: list[Happening], wall: float, *, dry_run: bool) -> list[dict[str, object]]:
+        """What its last connections met. A refused host has one event a minute; its last attempt is known, too."""
+        refused = self._sources.refused.find(host)
+        last = max((one.time_s for one in happened if one.what in ("refused", "denied")), default=0)
+        if refused is not None and refused.last_us // 1_000_000 > last + STEP_US // 1_000_000:
+            happened = sorted([*happened, Happening(
+                refused.last_us // 1_000_000, "refused", refused.server, refused.times)], key=lambda one: one.time_s)
+        names = IN_A_DRY_RUN if dry_run else {}
+        return [{"time": timestamp(wall + one.time_s), "what": names.get(one.what, one.what),
+                 "server": None if one.server is None else address_text(one.server), "times": one.times}
+                for one in happened]
 
     def _not_asked(self) -> str | None:
         """What decides as well, and cannot be asked from here."""
@@ -272,10 +297,11 @@ class Explain:
                     some.append(shown(entry, now_us, now_s))
         refused, busiest = await self._refused_in(first, last)
         lists = self._sources.lists().overlapping(network, MOST_SHOWN + 1)
+        verdict, do = of_network(network, lists[:MOST_SHOWN], more=len(lists) > MOST_SHOWN)
         return {"kind": "network", "network": str(network), "entries": sum(origins.values()), "origins": dict(origins),
                 "used": used, "proven": proven, "some": some, "refused": refused, "busiest": busiest,
-                "lists": [_listed(match) for match in lists[:MOST_SHOWN]], "more_lists": len(lists) > MOST_SHOWN,
-                "do": [f"mxallowctl allow add {network}", f"mxallowctl add {network} --time 86400"]}
+                "lists": [listed(match) for match in lists[:MOST_SHOWN]], "more_lists": len(lists) > MOST_SHOWN,
+                "verdict": verdict, "do": do}
 
     async def _refused_in(self, first: bytes, last: bytes) -> tuple[int, list[dict[str, object]]]:
         refused = self._sources.refused
@@ -298,25 +324,6 @@ class Explain:
              "last": timestamp(now_s - (now_us - step * STEP_US) / 1_000_000)} for times, host, step in best]
 
 
-def _why(entry: Entry | None, match: Match | None, exempt: str | None) -> str:
-    if exempt is not None:
-        return f"the rules exempt it: a set mx_exempt of {exempt} holds it"
-    if match is not None:
-        return f"{match.verdict} {match.network}, {match.where}"
-    if entry is None:
-        return "it is not in the whitelist"
-    if entry.origin == "child":
-        name = entry.note.text if entry.note else ""
-        return f"child of {name}: another host of this name contacted the fake server" if name else (
-            "child: another host of its name contacted the fake server")
-    return WHY.get(entry.origin, entry.origin)
-
-
-def _listed(match: Match) -> dict[str, object]:
-    return {"verdict": match.verdict, "network": str(match.network), "where": match.where, "note": match.note,
-            "until": None if match.until is None else timestamp(match.until)}
-
-
 def _name_of(text: str) -> str:
     """A name as name servers have it, which one in other letters becomes (RFC 3490). Raises RequestError."""
     try:
@@ -326,44 +333,3 @@ def _name_of(text: str) -> str:
     if not _NAME.fullmatch(name):
         raise bad(f"{quoted(text)} is neither an address nor a network nor a name")
     return name.rstrip(".").lower()
-
-
-def _together(tables: Sequence[Kernel]) -> Kernel | None:
-    """All tables as one: a rule of any of them counts."""
-    if not tables:
-        return None
-    sets: dict[str, bool] = {}
-    for one in tables:
-        for name, held in one.sets.items():
-            sets[name] = held or sets.get(name, False)
-    return Kernel(sets, tables[0].version, tables[0].pf_table, next((one.fault for one in tables if one.fault), None))
-
-
-def _table(
-    name: str, kernel: Kernel, entry: Entry | None, match: Match | None, *, denies: bool,
-) -> dict[str, object]:
-    """What one table of the firewall said."""
-    if kernel.fault:
-        return {"table": name, "sets": None, "listed": None, "used": None, "in_step": None, "fault": kernel.fault}
-    verdict = None if match is None or (match.verdict == "deny" and not denies) else match.verdict
-    differs = differences(entry is not None, entry is not None and entry.used, verdict, kernel)
-    listed = bool(kernel.sets.get(kernel.pf_table)) if kernel.pf_table is not None else kernel.held("mx_white")
-    return {"table": name, "sets": dict(kernel.sets), "listed": listed, "used": kernel.held("mx_used"),
-            "in_step": differs is None, "fault": differs}
-
-
-def _what_to_do(
-    address: str, match: Match | None, *, gets_in: bool, has_server: bool, kernel: Sequence[Mapping[str, object]],
-) -> list[str]:
-    if not has_server:
-        return ["no real server of this address family is configured: the host cannot come to one"]
-    if gets_in:
-        return []
-    if match is not None and match.verdict == "deny":
-        return [f"mxallowctl deny remove {match.network}" if match.source == "by hand"
-                else f"remove {match.network} at {match.where}, then mxallowctl reload",
-                f"or let this address in all the same: mxallowctl allow add {address}"]
-    commands = [f"mxallowctl add {address} --time 86400", f"mxallowctl allow add {address}"]
-    if any(one["fault"] for one in kernel):
-        commands.append("mxallowctl doctor")
-    return [*commands, "or let it contact the fake server first, as senders that keep to RFC 5321 do"]

@@ -1,7 +1,7 @@
 """GET /v1/top: what happens now. Counters since the start, of which the client makes rates, and how full things are.
 
 Busiest are the refused hosts with the most attempts within the last RECENT_S, and their networks (/24, /48). The
-memory of refused hosts is read in slices.
+memory of refused hosts is read in slices, once for all who ask within a second.
 """
 import asyncio
 import heapq
@@ -14,6 +14,7 @@ from itertools import islice
 from mxallowd.backends import Backends
 from mxallowd.control.answers.bodies import no_parameters
 from mxallowd.control.answers.listing import shown
+from mxallowd.control.answers.sharing import Shared
 from mxallowd.control.exchange import Request, Response, Route, timestamp
 from mxallowd.engine._refused import STEP_US
 from mxallowd.engine.events import MAPPED, address_text
@@ -36,6 +37,7 @@ class Top:
         self._counters = counters
         self._sinks = sinks
         self._queues = queues
+        self._shared = Shared(self._busiest)
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -44,7 +46,7 @@ class Top:
     async def _show(self, request: Request) -> Response:
         no_parameters(request)
         backend, whitelist = self._backend, self._whitelist
-        hosts, networks = await self._busiest()
+        hosts, networks = await self._shared.get(None)
         now_us, now_s = whitelist.now_us(), time.time()
         newest = sorted(whitelist.sample(8 * SHOWN).items(), key=lambda one: -one[1][0])[:SHOWN]
         lookups = max((fill() for sink in self._sinks if (fill := getattr(sink, "fill", None))), default=None)
@@ -60,7 +62,7 @@ class Top:
             "newest": [shown(entry, now_us, now_s) for host, _ in newest
                        if (entry := whitelist.entry(host)) is not None]})
 
-    async def _busiest(self) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    async def _busiest(self, _: None) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
         since = max(0, self._backend.clock_us() - RECENT_S * 1_000_000) // STEP_US
         best: list[tuple[int, bytes]] = []
         networks: Counter[bytes] = Counter()

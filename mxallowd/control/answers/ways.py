@@ -38,10 +38,21 @@ def meets(way: str, role: str, decision: Meets, kernel: Kernel | None, *, dry_ru
         return _unknown("not-asked", f"the firewall's sets could not be asked: {kernel.fault}")
     if way == "d":
         return _pf(role, decision, kernel)
+    if not kernel.sets:
+        return _missing(way)
     found = _fake(decision, kernel) if role == "fake" else _real(way, decision, kernel)
     if dry_run and found["verdict"] == "drop" and found["by"] == "kernel":
         found["reason"] = f"{found['reason']}; dry run: accepted where the ruleset counts only (docs/trial.md)"
     return found
+
+
+def _missing(way: str) -> Meets:
+    """Not one of the sets is there: the rules that ask them cannot be, either."""
+    if way == "c":
+        return _by_kernel("accept", "no-sets", "the firewall has no set of mxallowd: the table is missing, and "
+                          "nothing is refused (mxallowctl doctor)")
+    return _unknown("no-sets", "the firewall has no set of mxallowd: the table is missing, and with it the rule that "
+                    "feeds the queue, if it stands there (mxallowctl doctor)")
 
 
 def _unknown(outcome: str, reason: str) -> Meets:

@@ -33,12 +33,16 @@ def _run(context: Context) -> int:
             show(context, "and further hosts with such a note")
     else:
         _address(context, found)
-    gets_in = found["entries"] > 0 if found["kind"] == "network" else found["gets_in"]
+    gets_in = found["verdict"] == "allow" or (found["entries"] > 0 and found["verdict"] != "deny") \
+        if found["kind"] == "network" else found["gets_in"] and found.get("sender", True)
     return OK if gets_in else NO
 
 
 def _address(context: Context, found: Any) -> None:
     fate = "gets in" if found["gets_in"] else "is refused" if found["known"] else "it is not known whether it gets in"
+    if not found["sender"]:
+        show(context, f"{found['address']}: {found['why']}")
+        return
     show(context, f"{found['address']}: {fate}")
     entry = found["entry"]
     if entry:
@@ -52,9 +56,7 @@ def _address(context: Context, found: Any) -> None:
     if found["refused"]:
         one = found["refused"]
         show(context, f"  refused {one['times']} times since {one['first']}, last {one['last']}")
-    for one in found["last"]:
-        times = f", attempt {one['times']}" if one["times"] > 1 else ""
-        show(context, f"  {one['time']} {one['what']} at {one['server']}{times}")
+    _last(context, found)
     for one in found["next"]:
         show(context, f"  next to {one['role']} {one['server']}: {one['verdict'] or 'not known'} "
                       f"(way {found['way']}, {one['by']}): {one['reason']}")
@@ -71,10 +73,22 @@ def _address(context: Context, found: Any) -> None:
         show(context, f"  to let it in: {command}")
 
 
+def _last(context: Context, found: Any) -> None:
+    for one in found["last"]:
+        times = f", attempt {one['times']}" if one["times"] > 1 else ""
+        show(context, f"  {one['time']} {one['what']} at {one['server']}{times}")
+    if not found["last"]:
+        show(context, f"  no connection of it is remembered since {found['remembered_since']}, when mxallowd started")
+
+
 def _network(context: Context, found: Any) -> None:
     origins = ", ".join(f"{count} {origin}" for origin, count in found["origins"].items())
     show(context, f"{found['network']}: {found['entries']} hosts in the whitelist{f' ({origins})' if origins else ''}, "
                   f"{found['used']} used, {found['proven']} proven; {found['refused']} refused hosts")
+    verdict = {"allow": "all of it is allowed", "deny": "all of it is denied",
+               "mixed": "parts of it are allowed or denied"}.get(found["verdict"])
+    if verdict:
+        show(context, f"  {verdict} by lists")
     for match in found["lists"]:
         show(context, f"  {match['verdict']} {match['network']}, {match['where']}"
                       f"{': ' + match['note'] if match['note'] else ''}")

@@ -1,0 +1,129 @@
+"""What explain concludes: why a host is in or not, what to do, and what holds for a network. Pure functions."""
+from collections.abc import Collection, Mapping, Sequence
+
+from mxallowd.control.answers.ways import Kernel, differences
+from mxallowd.control.exchange import timestamp
+from mxallowd.engine.hosts import is_host
+from mxallowd.history.hosts import Happening
+from mxallowd.lists.composition import DENY, Match
+from mxallowd.settings.options import Network
+from mxallowd.whitelist import Entry
+
+WHY = {
+    "contact": "it contacted the fake server", "by-hand": "it was let in by hand",
+    "restored": "it was whitelisted before a restart", "peer": "another gateway told of it",
+    "trusted": "it is let in for what it is known to be",
+}
+# What happened, in the words of a dry run's log.
+IN_A_DRY_RUN = {"refused": "would-refuse", "denied": "would-deny"}
+
+
+def no_sender(host: bytes, servers: Collection[bytes]) -> str | None:
+    """Why no mail comes from this address; None: some may."""
+    if host in servers:
+        return "it is a server of the configuration, and no remote host"
+    return None if is_host(host) else "no remote host has such an address: it is never whitelisted"
+
+
+def why(entry: Entry | None, match: Match | None, exempt: str | None, ended: str | None) -> str:
+    """Why it is in or not, in few words. `ended`: what became of an entry that it had."""
+    if exempt is not None:
+        return f"the rules exempt it: a set mx_exempt of {exempt} holds it"
+    if match is not None:
+        return f"{match.verdict} {match.network}, {match.where}"
+    if entry is None:
+        return f"it is not in the whitelist{f': {ended}' if ended else ''}"
+    if entry.origin == "child":
+        name = entry.note.text if entry.note else ""
+        return f"child of {name}: another host of this name contacted the fake server" if name else (
+            "child: another host of its name contacted the fake server")
+    return WHY.get(entry.origin, entry.origin)
+
+
+def ended(happened: Sequence[Happening], lasts_s: int, now_s: int, wall: float) -> str | None:
+    """What became of the entry of a host that has none now; None: not known. `wall` is 1970's time of second 0."""
+    last = max((one.time_s for one in happened if one.what in ("contact", "renewed")), default=None)
+    if last is None:
+        return None
+    if last + lasts_s <= now_s:
+        return f"its entry of {timestamp(wall + last)} ended at {timestamp(wall + last + lasts_s)}"
+    return f"its entry of {timestamp(wall + last)} was removed, or made room for others"
+
+
+def what_to_do(
+    address: str, match: Match | None, *, gets_in: bool, has_server: bool, kernel: Sequence[Mapping[str, object]],
+) -> list[str]:
+    """Commands that let a host in, best first."""
+    if not has_server:
+        return ["no real server of this address family is configured: the host cannot come to one"]
+    if gets_in:
+        return []
+    if match is not None and match.verdict == DENY:
+        if match.network.num_addresses == 1:
+            # One that is equally long is denied all the same.
+            return [removed(match)]
+        return [removed(match), f"or let this address in all the same: mxallowctl allow add {address}"]
+    commands = [f"mxallowctl add {address} --time 86400", f"mxallowctl allow add {address}"]
+    if any(one["fault"] for one in kernel):
+        commands.append("mxallowctl doctor")
+    return [*commands, "or let it contact the fake server first, as senders that keep to RFC 5321 do"]
+
+
+def removed(match: Match) -> str:
+    """How to take a denied network out of its list."""
+    return (f"mxallowctl deny remove {match.network}" if match.source == "by hand"
+            else f"remove {match.network} at {match.where}, then mxallowctl reload")
+
+
+def of_network(network: Network, matches: Sequence[Match], *, more: bool) -> tuple[str | None, list[str]]:
+    """What the lists say of all addresses of a network (`allow`, `deny`, `mixed`, None: nothing), and what to do.
+
+    `matches` share an address with it; `more`: there are further ones.
+    """
+    around = [one for one in matches if one.network.prefixlen <= network.prefixlen]
+    within = [one for one in matches if one.network.prefixlen > network.prefixlen]
+    # The longest holds, and deny where two are equally long.
+    holds = max(around, key=lambda one: (one.network.prefixlen, one.verdict == DENY), default=None)
+    verdict = holds.verdict if holds else None
+    if more or any(one.verdict != verdict for one in within):
+        verdict = "mixed"
+    add = [f"mxallowctl allow add {network}", f"mxallowctl add {network} --time 86400"]
+    if verdict == "allow":
+        return verdict, []
+    denied = [one for one in within if one.verdict == DENY]
+    if holds is not None and holds.verdict == DENY and holds.network == network:
+        # An allowed network that is equally long would do nothing.
+        add = [removed(holds), *(f"then {one}" for one in add)]
+    elif holds is not None and holds.verdict != DENY:
+        add = []
+    return verdict, [*add, *(removed(one) for one in denied)]
+
+
+def listed(match: Match) -> dict[str, object]:
+    """A network of a list, as JSON has it."""
+    return {"verdict": match.verdict, "network": str(match.network), "where": match.where, "note": match.note,
+            "until": None if match.until is None else timestamp(match.until)}
+
+
+def together(tables: Sequence[Kernel]) -> Kernel | None:
+    """All tables as one: a rule of any of them counts."""
+    if not tables:
+        return None
+    sets: dict[str, bool] = {}
+    for one in tables:
+        for name, held in one.sets.items():
+            sets[name] = held or sets.get(name, False)
+    return Kernel(sets, tables[0].version, tables[0].pf_table, next((one.fault for one in tables if one.fault), None))
+
+
+def table(
+    name: str, kernel: Kernel, entry: Entry | None, match: Match | None, *, denies: bool,
+) -> dict[str, object]:
+    """What one table of the firewall said."""
+    if kernel.fault:
+        return {"table": name, "sets": None, "listed": None, "used": None, "in_step": None, "fault": kernel.fault}
+    verdict = None if match is None or (match.verdict == "deny" and not denies) else match.verdict
+    differs = differences(entry is not None, entry is not None and entry.used, verdict, kernel)
+    listed = bool(kernel.sets.get(kernel.pf_table)) if kernel.pf_table is not None else kernel.held("mx_white")
+    return {"table": name, "sets": dict(kernel.sets), "listed": listed, "used": kernel.held("mx_used"),
+            "in_step": differs is None, "fault": differs}

@@ -1,6 +1,8 @@
 """mxallowctl doctor: each finding is provoked in a real network, and its command mends it."""
+import errno
 import ipaddress
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -279,7 +281,9 @@ def test_mx_records_as_a_name_server_has_them() -> None:
                 ("example.org", "mx", "fit the servers: 10 fake.example.org, 20 real.example.org", 0),
                 ("Example.ORG.", "mx", "fit the servers", 0), ("bücher.example.org", "mx", "xn--bcher-kva", 0),
                 ("turned.example.org", "mx-order", "does not stand behind", 2),
-                ("none.example.org", "mx", "has no MX record", 2), ("null.example.org", "mx", "RFC 7505", 2),
+                ("none.example.org", "mx", "there is no domain none", 2),
+                ("other.example.org", "mx", "has no MX record", 2), ("not..a..domain", "mx", "is no name of a", 2),
+                ("null.example.org", "mx", "RFC 7505", 2),
                 ("alias.example.org", "mx-alias", "mail.alias.example.org is an alias", 1),
                 ("broken.example.org", "mx", "cannot be looked up", 2),
                 ("half.example.org", "mx-address", "broken.example.org", 2),
@@ -347,6 +351,16 @@ def test_sets_of_nft_are_made_by_the_command(lab: Lab) -> None:
         lab.gateway.run(["sh", "-ec", command], check=True)
     listed = lab.gateway.run(["nft", "list", "table", "inet", "mx_other"], capture_output=True, text=True).stdout
     assert [word in listed for word in ("mx_white4", "mx_white6", "mx_deny6")] == [True] * 3
+
+
+def test_a_full_disk_is_no_reason_for_a_restart(tmp_path: Path) -> None:
+    state = {"fault": f"journal.3: {os.strerror(errno.ENOSPC)}"}
+    known = facts(state_dir=str(tmp_path))._replace(daemon={"user_id": 0, "state": state})
+    [found] = process._state(known)
+    assert (found.state, "do not restart" in found.why, "restart" in found.command) == (BROKEN, True, False)
+    state["fault"] = "Permission denied"
+    [found] = process._state(known)
+    assert "install -d -o root -m 0700" in found.command
 
 
 def test_clock_and_kernel() -> None:

@@ -20,6 +20,7 @@ from mxallowd.control.answers import explain
 from mxallowd.control.answers.explain import Explain, Sources
 from mxallowd.control.answers.judging import of_network
 from mxallowd.control.exchange import Request, RequestError
+from mxallowd.ctl.__main__ import main
 from mxallowd.dns.resolver import Resolver
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._refused import Refused
@@ -193,6 +194,16 @@ def test_what_mxallowctl_sends(tmp_path: Path) -> None:
         assert [one.split(b" ")[1] for one in standin.requests] == [
             b"/v1/explain/" + target for target in (
                 b"b%C3%BCcher.example", b"a%FF", b"2001%3Adb8%3A%3A/32", b"a%20b")]
+
+
+@pytest.mark.parametrize(("word", "said"), [
+    ("", "an address, a name or a network is needed"), ("fe80::1%eth0", '"fe80::1%eth0" has a zone'),
+    ("203.0.113.1/24", "has bits behind its prefix; the network is 203.0.113.0/24")])
+def test_arguments_that_are_nothing(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", word])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("name_server")

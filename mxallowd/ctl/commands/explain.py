@@ -2,12 +2,27 @@
 import argparse
 from typing import Any
 
+from mxallowd.ctl.checks import network_problem
 from mxallowd.ctl.command import NO, OK, Command, Context
 from mxallowd.ctl.output import duration, failed, show, show_json
+from mxallowd.text import quoted
+
+
+def _what(text: str) -> str:
+    """The argument; what can be nothing of the three is a mistake of the command line."""
+    if not text:
+        raise argparse.ArgumentTypeError("an address, a name or a network is needed")
+    if "%" in text and ":" in text:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} has a zone; no address of the whitelist has one")
+    problem = network_problem(text) if "/" in text else ""
+    if problem:
+        raise argparse.ArgumentTypeError(problem)
+    return text
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="ADDRESS|NAME|NETWORK", help="a host, its name, or a network")
+    parser.add_argument("what", metavar="ADDRESS|NAME|NETWORK", type=_what,
+                        help="a host, its name, or a network")
 
 
 def _run(context: Context) -> int:

@@ -21,6 +21,8 @@ class Asking:
     """A channel. `servers` as in --dns-server; none: those of resolv.conf."""
 
     def __init__(self, servers: Sequence[str]) -> None:
+        self.no_such_name = False
+        """Whether the last answer was that nothing at all has this name (NXDOMAIN)."""
         if servers:
             self._channel = pycares.Channel(
                 flags=pycares.ARES_FLAG_NOSEARCH, timeout=TIMEOUT_S, tries=TRIES, servers=list(servers))
@@ -64,10 +66,11 @@ class Asking:
         try:
             self._channel.query(name, KINDS[kind], callback=take)
         except (pycares.AresError, ValueError, UnicodeError) as refused:
-            raise Failed(str(refused)) from None
+            raise Failed(str(refused.args[-1] if refused.args else refused)) from None
         if not answered.wait(LIMIT_S):
             raise Failed("no answer")
         result, error = found[0]
+        self.no_such_name = error == pycares.errno.ARES_ENOTFOUND
         if result is None:
             if error in _NOTHING:
                 return []

@@ -45,6 +45,10 @@ def gather(daemon: Daemon, config: str) -> tuple[Facts | None, list[Finding]]:
             return _of_configuration(config, str(error), Finding(
                 "daemon", WARNING, str(error), "what only the daemon knows is not known", "sudo mxallowctl doctor"))
         return _of_configuration(config, str(error))
+    if answer.status == 403:
+        return _of_configuration(config, "this user may not ask the daemon", Finding(
+            "daemon", WARNING, "this user may not ask the daemon", "what only the daemon knows is not known",
+            "sudo mxallowctl doctor"))
     if answer.status != 200 or not isinstance(answer.body, dict):
         return _of_configuration(config, f"the daemon answered with status {answer.status}: it may be an older one")
     facts = _facts(answer.body["settings"], answer.body)

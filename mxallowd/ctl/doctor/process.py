@@ -1,4 +1,5 @@
 """The daemon's process and what it keeps: user, sandbox, sets in step, state directory, control socket."""
+import errno
 import grp
 import os
 import pwd
@@ -109,6 +110,9 @@ def _state(facts: Facts) -> Iterator[Finding]:
             owner = pwd.getpwuid(int(facts.daemon["user_id"])).pw_name
         state = facts.daemon.get("state")
         fault = state.get("fault") if isinstance(state, dict) else None
+        if fault and os.strerror(errno.ENOSPC) in fault:
+            yield Finding("state", BROKEN, f"the state directory {place}: {fault}", _FULL, _free(place))
+            return
         if fault:
             yield Finding("state", BROKEN, f"the state directory {place}: {fault}", _FORGETS, _make(place, owner))
             return
@@ -132,16 +136,23 @@ def _state(facts: Facts) -> Iterator[Finding]:
         yield Finding("state", BROKEN, f"the disk of {place} is read-only", _FORGETS,
                       f"mount -o remount,rw $(findmnt -n -o TARGET -T {place})")
     elif disk.f_bavail * disk.f_frsize < LEAST_FREE:
-        yield Finding("state", WARNING, f"the disk of {place} is full", _FORGETS, f"df -h {place}")
+        yield Finding("state", WARNING, f"the disk of {place} is nearly full", _FULL, _free(place))
     else:
         yield Finding("state", OK, f"the state directory {place} can be written")
 
 
 _FORGETS = "a restart forgets the whitelist, and every sender starts anew"
 
+_FULL = ("what changes now is not on the disk; mxallowd has it, and writes it as soon as there is space: do not restart "
+         "it before")
+
+
+def _free(place: Path) -> str:
+    return f"df -h {place}; du -xsh $(findmnt -n -o TARGET -T {place})/*  # then free space there"
+
 
 def _make(place: Path, owner: str) -> str:
-    return f"install -d -o {owner} -m 0750 {place} && systemctl restart mxallowd"
+    return f"install -d -o {owner} -m 0700 {place} && systemctl restart mxallowd"
 
 
 def _control(facts: Facts) -> Iterator[Finding]:
@@ -159,7 +170,11 @@ def _control(facts: Facts) -> Iterator[Finding]:
     try:
         grp.getgrnam("mxallowd")
     except KeyError:
-        yield Finding("control", WARNING, "there is no group mxallowd", "only root can use mxallowctl",
+        own = str(found.st_gid)
+        with suppress(KeyError):
+            own = grp.getgrgid(found.st_gid).gr_name
+        yield Finding("control", WARNING, f"there is no group mxallowd: beside root the group {own} may ask",
+                      "an operator who is to ask would have to be in the daemon's own group",
                       "groupadd --system mxallowd && systemctl restart mxallowd")
     else:
         yield Finding("control", OK, f"the control socket {place} is there for root and its group")

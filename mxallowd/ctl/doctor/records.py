@@ -30,12 +30,16 @@ def check(facts: Facts, domain: str, servers: Sequence[str]) -> list[Finding]:
         name = (domain if domain.isascii() else domain.encode("idna").decode("ascii")).rstrip(".")
     except UnicodeError:
         name = ""
-    if not name or not name.isprintable() or " " in name:
+    if not name.isprintable() or " " in name or not all(name.split(".")):
         return [Finding("mx", BROKEN, f"{quoted(domain)} is no name of a domain", "nothing can be asked about it",
                         "mxallowctl doctor --help")]
     try:
         with Asking(servers) as asking:
-            exchanges = [_exchange(asking, *one) for one in sorted(asking.exchanges(name))]
+            found = sorted(asking.exchanges(name))
+            if asking.no_such_name:
+                return [Finding("mx", BROKEN, f"there is no domain {name} in the DNS", "nobody can send mail to it; or "
+                                "its name is another one", _look(name))]
+            exchanges = [_exchange(asking, *one) for one in found]
     except Failed as error:
         return [Finding("mx", BROKEN, f"the MX records of {name} cannot be looked up: {error}",
                         "senders find no mail server, or the name servers of this host do not work", _look(name))]

@@ -225,6 +225,8 @@ class Whitelist:
         """Note this of a listed host, in place of what was noted before; since when it is listed stays."""
         found = self.provenance.find(host)
         self.provenance.note(host, found.since_s if found else int(time.time()), note)
+        for copier in self._copiers:
+            copier.touched([host])
 
     def end(self, host: bytes) -> bool:
         """Let a listed host's entry end now, whoever entered it. False: it is not listed."""

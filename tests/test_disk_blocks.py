@@ -1,5 +1,7 @@
 """Blocks: whatever byte of a file is damaged, it costs the block that has it, and is said."""
 import random
+import struct
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from mxallowd.mirrors.disk.blocks import (
     HEADER_SIZE,
+    LATEST_S,
     MARK,
     MOST_BYTES,
     Clock,
@@ -109,7 +112,7 @@ def test_another_version_is_said() -> None:
     assert "another version" in damage.reason
 
 
-@given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 1 << 40), st.text(max_size=200)),
+@given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, LATEST_S), st.text(max_size=200)),
                 max_size=100))
 def test_notes_come_back(notes: list[tuple[bytes, int, str]]) -> None:
     notes = [(host, since, text.encode("utf-8", "replace").decode()) for host, since, text in notes]
@@ -141,3 +144,32 @@ def test_pieces_hold_whole_records() -> None:
 ])
 def test_how_long_ago_it_is(earlier: Clock, later: Clock, us: int) -> None:
     assert later.since(earlier) == us
+
+
+def test_a_time_that_no_clock_has_is_bounded() -> None:
+    contents = b"".join(struct.pack("=16sqH", bytes(16), since_s, 0) for since_s in (-1, 1 << 62))
+    assert [since_s for _, since_s, _ in read_notes(memoryview(contents))] == [0, LATEST_S]
+
+
+@pytest.mark.parametrize("length", [0, MOST_BYTES])
+def test_what_only_looks_like_blocks_costs_little(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """A file of marks: each might begin a block, and none does."""
+    checked = [0, 0]
+
+    def check(body: memoryview) -> int:
+        checked[0] += len(body)
+        checked[1] += 1
+        return 0
+
+    header = bytearray(Writer().block(Kind.HOSTS, NOW))
+    header[4:8] = b"\1\2\3\4"
+    header[12:16] = length.to_bytes(4, "little")
+    data = bytes(header) * 16_384
+    monkeypatch.setattr(zlib, "crc32", check)
+    reader = Reader(data, complete=False)
+    assert list(reader) == []
+    damage = reader.damage()
+    assert damage
+    assert damage.bytes == len(data)
+    assert checked[0] <= 2 * len(data) + (4 << 20) + MOST_BYTES + HEADER_SIZE
+    assert checked[1] <= 6200

@@ -1,11 +1,13 @@
 """What records come to: the last one of each host is true, the order is that of age, and no life gets longer."""
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mxallowd.engine._records import RECORD_SIZE
 from mxallowd.engine._refused import Refused
-from mxallowd.engine._saved import ENDED_ORIGIN, gather, look_up, look_up_refused, settle
+from mxallowd.engine._saved import ENDED_ORIGIN, gather, look_up, refused_since, settle
 from mxallowd.engine._table import BY_HAND, CHILD, LATEST_US, ORIGINS, Table
 from tests.strategies import HOSTS, REAL, RECORD, record
 
@@ -84,18 +86,26 @@ def test_refused_hosts_come_back_as_they_were() -> None:
     for at, now_us in enumerate((50 << 20, 250 << 20)):
         before.note(HOSTS[0], number, 1000 + at, now_us, shard=at)
     before.note(HOSTS[1], number, 1, 90 << 20)
-    records = look_up_refused(before, b"".join((HOSTS[0], SOME[0], HOSTS[1])))
-    assert len(records) == 2 * RECORD_SIZE
+    records, following = refused_since(before, 0, 0, 1024, 8)
+    # One record for each shard that has it, each with what both know.
+    assert (len(records), following) == (3 * RECORD_SIZE, 0)
+    assert {record[16:] for record in (records[:32], records[32:64], records[64:]) if record[:16] == HOSTS[0]} == {
+        struct.pack("=IIIB3x", 50, 250, 2, number)}
+    assert refused_since(before, 91 << 20, 0, 1024, 8)[0][:16] == HOSTS[0]
+    assert refused_since(before, 251 << 20, 0, 1024, 8) == (b"", 0)
+    first, following = refused_since(before, 0, 0, 1024, 1)
+    assert first + refused_since(before, 0, following, 1024, 8)[0] == records
+    assert refused_since(before, 0, 0, 1000, 8)[1] == 1000
     # There the server has another number, and the clock is 20 steps behind.
     own = after.number_of(REAL[0])
-    assert after.restore(records, bytes((own,)) * 256, 300 << 20, 20 << 20) == 2
+    assert after.restore(records, bytes((own,)) * 256, 300 << 20, 20 << 20) == 3
     found = after.find(HOSTS[0])
     assert found == (30 << 20, 230 << 20, 2, REAL[0])
     assert after.find(HOSTS[1]) == (70 << 20, 70 << 20, 1, REAL[0])
     assert len(after) == 2
     # What is known already and newer stays, and nothing was refused in the future or before the start of the machine.
     assert after.restore(records, bytes(256), 300 << 20, 60 << 20) == 0
-    assert after.restore(records, bytes(256), 300 << 20, -1000 << 20) == 2
+    assert after.restore(records, bytes(256), 300 << 20, -1000 << 20) == 3
     newest = after.find(HOSTS[0])
     assert newest
     assert newest.last_us == 300 << 20

@@ -10,15 +10,15 @@ import pytest
 from mxallowd.backends import Backends
 from mxallowd.engine._table import BY_HAND
 from mxallowd.engine.clock import boottime_us
-from mxallowd.engine.events import Event, Kind, decode
+from mxallowd.engine.events import Event, Kind
 from mxallowd.errors import StartError
-from mxallowd.mirrors.disk import blocks
+from mxallowd.mirrors.disk import blocks, rounds
 from mxallowd.mirrors.disk import state as module
 from mxallowd.mirrors.disk.directory import Directory
 from mxallowd.mirrors.disk.state import State
 from mxallowd.settings import Settings
 from mxallowd.whitelist import Entry, Whitelist
-from tests.part import Part, memories, record
+from tests.part import Part, memories
 from tests.recorder import Recorder
 from tests.strategies import HOSTS, REAL
 from tests.test_settings import MINIMUM, good
@@ -42,6 +42,7 @@ class Life:
         self.state.open()
         records = self.state.take_records()
         self.backends.table.restore(records, boottime_us(), shard=0)
+        self.state.settled()
         return records
 
     def live(self, work: Callable[["Life"], None], *, close: bool = True, wait_s: float = 0.0) -> "Life":
@@ -90,7 +91,6 @@ def fill(life: Life) -> None:
     assert life.whitelist.end(HOSTS[3])
     number = life.backends.refused.number_of(REAL[0])
     life.backends.refused.note(HOSTS[4], number, 5, boottime_us())
-    life.state.handle(decode(record(Kind.REFUSED, HOSTS[4])))
 
 
 def check(before: Life, after: Life) -> None:
@@ -247,3 +247,105 @@ def test_own_servers_do_not_come_back(place: Path) -> None:
     after.begin()
     assert after.whitelist.find(HOSTS[0]) is None
     assert after.whitelist.find(HOSTS[1])
+
+
+def attempts(life: Life, host: bytes, count: int, *, first: int = 0) -> None:
+    """As the packet path counts them: an event tells of the first one of a minute only."""
+    number = life.backends.refused.number_of(REAL[0])
+    told = [life.backends.refused.note(host, number, port, boottime_us()) for port in range(first, first + count)]
+    assert not any(told[1:])
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_how_often_one_was_refused_comes_back(place: Path, *, killed: bool) -> None:
+    """No event tells of the later attempts."""
+    def work(life: Life) -> None:
+        attempts(life, HOSTS[4], 4)
+        if killed:
+            # When the first ones are written.
+            asyncio.get_running_loop().call_later(0.6, lambda: attempts(life, HOSTS[4], 3, first=4))
+
+    before = Life(place).live(work, close=not killed, wait_s=1.6 if killed else 0.0)
+    if killed:
+        before.state._directory.close()  # type: ignore[union-attr]  # as its end does
+    # Nothing is lost by a life in which nothing happens.
+    Life(place).live(lambda life: None, wait_s=0.6)
+    after = Life(place)
+    after.begin()
+    found, old = after.backends.refused.find(HOSTS[4]), before.backends.refused.find(HOSTS[4])
+    assert found == old
+    assert found
+    assert found.times == (7 if killed else 4)
+
+
+def test_more_refused_hosts_than_a_turn_takes_come_back(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "MOST", 2)
+    def work(life: Life) -> None:
+        for host in HOSTS[:5]:
+            attempts(life, host, 2)
+
+    Life(place).live(work)
+    after = Life(place)
+    after.begin()
+    assert [found.times for host in HOSTS[:5] if (found := after.backends.refused.find(host))] == [2] * 5
+
+
+def test_a_note_is_the_last_one_or_none(place: Path) -> None:
+    """One that was changed alone; and one of an entry that is gone, whose host came in again by itself."""
+    def work(life: Life) -> None:
+        fill(life)
+        asyncio.get_running_loop().call_later(0.6, change, life)
+
+    def change(life: Life) -> None:
+        life.whitelist.annotate(HOSTS[2], "the bank, ticket 8")
+        assert life.whitelist.end(HOSTS[1])
+        life.add(HOSTS[1])
+
+    Life(place).live(work, wait_s=1.0)
+    after = Life(place)
+    after.begin()
+    note = after.entry(HOSTS[2]).note
+    assert note
+    assert note.text == "the bank, ticket 8"
+    assert after.entry(HOSTS[1]).note is None
+
+
+def test_no_snapshot_before_all_is_entered(place: Path) -> None:
+    """It would take the place of what has not been entered yet."""
+    Life(place).live(fill)
+    life = Life(place)
+
+    async def story() -> None:
+        life.state.open()
+        life.state.take_records()
+        life.state.start()
+        life.state.missed()
+        await asyncio.sleep(0.6)
+        assert "journal.1" in life.files()
+
+    asyncio.run(story())
+    life.state._directory.close()  # type: ignore[union-attr]  # as its end does
+    after = Life(place)
+    after.begin()
+    assert after.whitelist.find(HOSTS[0])
+
+
+def test_journals_without_entries_make_no_row(place: Path) -> None:
+    Life(place).live(lambda life: attempts(life, HOSTS[4], 2))
+    last = Life(place).live(lambda life: None, wait_s=0.2)
+    assert last.files() == ["journal.2", "snapshot.2"]
+
+
+def test_large_files_are_no_way_to_hold_up_a_start(place: Path) -> None:
+    """All of them together are bounded; what has been written before them counts."""
+    Life(place).live(fill)
+    for number in range(2, 34):
+        with (place / f"journal.{number}").open("wb") as file:
+            file.truncate(100 << 20)
+    after = Life(place)
+    after.begin()
+    assert after.whitelist.find(HOSTS[0])
+    assert len(after.recorder.lines) == 32
+    saved = after.state._saved
+    assert saved
+    assert saved.bytes < 256 << 20

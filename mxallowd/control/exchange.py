@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mxallowd.errors import MxallowdError
 
+LATEST_S = 253_402_300_799  # the end of the year 9999
 JSON, NDJSON = "application/json", "application/x-ndjson"
 
 
@@ -63,5 +64,5 @@ class Route(NamedTuple):
 
 
 def timestamp(seconds: float) -> str:
-    """Seconds since 1970 as RFC 3339 has them, in UTC."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Seconds since 1970 as RFC 3339 has them, in UTC; what no year from 1970 to 9999 has becomes their end."""
+    return datetime.fromtimestamp(max(0, min(int(seconds), LATEST_S)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -144,8 +144,7 @@ class Daemon:
         # The whitelist before the sinks: one of them may change it because of an event, and followers hear of a change
         # after those that led to it. No copy depends on that order, since a mirror asks what is true by then.
         self._pump = Pump(
-            self._backend, wake, [whitelist.take, *(part.handle for part in [*self._sinks, *states]),
-                                  self._report.handle],
+            self._backend, wake, [whitelist.take, *(part.handle for part in self._sinks), self._report.handle],
             before=self._stress.look, on_end=self._end)
         self._place = Place(settings.control)
         self._server = Server(self._place, all_routes(Parts(
@@ -283,6 +282,7 @@ class Daemon:
             defect(error)
         finally:
             self._backend.table.refuse_nobody(False)
+            self._state.settled()
 
     async def _abandon(self) -> None:
         """A start that failed half way leaves nothing behind: threads end, what waits is answered, queues go."""

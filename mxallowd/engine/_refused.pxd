@@ -76,6 +76,8 @@ cdef inline void refused_prefetch(const RefusedShard *shard, uint64_t hash) noex
 cdef uint32_t refused_note(
     RefusedShard *shard, const Address *host, uint64_t hash, uint8_t server, uint16_t port, uint64_t now_us,
     bint room) noexcept nogil
+# Any thread. A copy of a slot whose parts belong together; False: it is empty, or changes hands all the time.
+cdef bint refused_read(const Refusal *slot, Refusal *found) noexcept nogil
 # Any thread. A copy of what is known of the host; False: nothing is.
 cdef bint refused_find(const RefusedShard *shard, const Address *host, uint64_t hash, Refusal *found) noexcept nogil
 

@@ -125,7 +125,7 @@ cdef uint32_t refused_note(
     return <uint32_t> times if due and room else 0
 
 
-cdef bint read_slot(const Refusal *slot, Refusal *found) noexcept nogil:
+cdef bint refused_read(const Refusal *slot, Refusal *found) noexcept nogil:
     """A copy of the slot whose parts belong together; False where it is empty, or changes hands all the time."""
     cdef int _
     for _ in range(READ_TRIES):
@@ -146,7 +146,7 @@ cdef bint refused_find(
     cdef const Refusal *slots = refused_set(shard, hash)
     cdef int i
     for i in range(<int> SET_SLOTS):
-        if read_slot(&slots[i], found) and is_of(found, host):
+        if refused_read(&slots[i], found) and is_of(found, host):
             return True
     return False
 
@@ -258,7 +258,7 @@ cdef class Refused:
         cdef Refusal found
         with nogil:
             while at < self.max_hosts and left > 0:
-                if read_slot(&self.shards[at // slots].slots[at % slots], &found):
+                if refused_read(&self.shards[at // slots].slots[at % slots], &found):
                     memset(&target[taken], 0, sizeof(RefusedRecord))
                     target[taken].host = found.host
                     target[taken].first = <uint32_t> found.when

@@ -13,8 +13,13 @@ def look_up(table: Table, hosts: bytes, now_us: int) -> bytes:
     Any thread may call it; it holds no lock of Python. Raises ValueError where the bytes are no whole number of hosts.
     """
 
-def look_up_refused(refused: Refused, hosts: bytes) -> bytes:
-    """One record (Refused.entries) for each of these hosts that was refused, over all shards. As look_up()."""
+def refused_since(refused: Refused, since_us: int, start: int, slots: int, most: int) -> tuple[bytes, int]:
+    """One record (Refused.entries) for each host refused since then, over all shards, and the next start, 0 at the end.
+
+    `since_us` is a time of the packet path's clock, exact to a step: what was up to a step before may come as well. At
+    most `slots` slots from `start` are looked at, and at most `most` records given. A host that is in several shards
+    comes once for each, with the same sums. Any thread may call it; it holds no lock of Python.
+    """
 
 def gather(parts: list[tuple[bytes | memoryview, int]]) -> bytes:
     """All these records, each part with every time, but 0, so many microseconds earlier; at least 1.

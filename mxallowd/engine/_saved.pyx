@@ -10,12 +10,13 @@ from libc.string cimport memcpy, memset
 from mxallowd.engine._address cimport Address, is_host
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._records cimport Record
-from mxallowd.engine._refused cimport Refusal, Refused, RefusedRecord, refused_find
+from mxallowd.engine._refused cimport (
+    SERVER_SHIFT, SET_SLOTS, STEP_SHIFT, TIMES_SHIFT, Refusal, Refused, RefusedRecord, refused_find, refused_read)
 from mxallowd.engine._shard cimport (
     KINDS_OF_ORIGIN, LATEST_US, PROVEN, USED, origin_of, shard_find, shard_hash, until_of)
 from mxallowd.engine._siphash cimport HashKey, hash_addresses
 from mxallowd.engine._table cimport Table
-from mxallowd.engine.c_atomic cimport prefetch
+from mxallowd.engine.c_atomic cimport RELAXED, load64, prefetch
 
 ENDED_ORIGIN = <int> ENDED
 
@@ -56,35 +57,43 @@ def look_up(Table table not None, bytes hosts not None, now_us):
     return records
 
 
-def look_up_refused(Refused refused not None, bytes hosts not None):
-    cdef Py_ssize_t total = count_of(hosts, 16), i, taken = 0
-    cdef bytes records = PyBytes_FromStringAndSize(NULL, total * <Py_ssize_t> sizeof(RefusedRecord))
-    cdef RefusedRecord *target = <RefusedRecord *> PyBytes_AS_STRING(records)
-    cdef RefusedRecord *one
-    cdef const char *source = hosts
+cdef bint record_refused(Refused refused, const Address *host, RefusedRecord *one) noexcept nogil:
+    """What all shards know of a host; False: nothing."""
+    cdef uint64_t hash = shard_hash(&refused.table.shards[0], host), times = 0
     cdef Refusal found
-    cdef uint64_t hash, times
     cdef uint32_t last
     cdef int shard
+    memset(one, 0, sizeof(RefusedRecord))
+    one.host = host[0]
+    for shard in range(refused.shard_count):
+        if not refused_find(&refused.shards[shard], host, hash, &found):
+            continue
+        last = <uint32_t> (found.when >> 32)
+        one.first = min(one.first, <uint32_t> found.when) if times else <uint32_t> found.when
+        if times == 0 or last >= one.last:
+            one.last = last
+            one.server = <uint8_t> (found.state >> SERVER_SHIFT)
+        times += found.state >> TIMES_SHIFT
+    one.times = <uint32_t> times
+    return times != 0
+
+
+def refused_since(Refused refused not None, since_us, start, slots, most):
+    cdef uint64_t at = start, end = min(start + slots, refused.max_hosts), of_shard = refused.shards[0].sets * SET_SLOTS
+    cdef uint64_t since = <uint64_t> since_us >> STEP_SHIFT
+    cdef Py_ssize_t taken = 0, room = most
+    cdef bytes records = PyBytes_FromStringAndSize(NULL, room * <Py_ssize_t> sizeof(RefusedRecord))
+    cdef RefusedRecord *target = <RefusedRecord *> PyBytes_AS_STRING(records)
+    cdef const Refusal *slot
+    cdef Refusal found
     with nogil:
-        for i in range(total):
-            one = &target[taken]
-            memset(one, 0, sizeof(RefusedRecord))
-            memcpy(&one.host, source + 16 * i, 16)
-            hash = shard_hash(&refused.table.shards[0], &one.host)
-            times = 0
-            for shard in range(refused.shard_count):
-                if not refused_find(&refused.shards[shard], &one.host, hash, &found):
-                    continue
-                last = <uint32_t> (found.when >> 32)
-                one.first = min(one.first, <uint32_t> found.when) if times else <uint32_t> found.when
-                if times == 0 or last >= one.last:
-                    one.last = last
-                    one.server = <uint8_t> (found.state >> 16)
-                times += found.state >> 48
-            one.times = <uint32_t> times
-            taken += 1 if times else 0
-    return records[:taken * <Py_ssize_t> sizeof(RefusedRecord)]
+        while at < end and taken < room:
+            slot = &refused.shards[at // of_shard].slots[at % of_shard]
+            at += 1
+            # One load for nearly all.
+            if load64(&slot.when, RELAXED) >> 32 >= since and refused_read(slot, &found):
+                taken += record_refused(refused, &found.host, &target[taken])
+    return records[:taken * <Py_ssize_t> sizeof(RefusedRecord)], (at if at < refused.max_hosts else 0)
 
 
 cdef void shift_all(Record *records, Py_ssize_t total, int64_t back) noexcept nogil:

@@ -3,6 +3,7 @@
     blocks      how a file is made of blocks, each with a checksum; what is damaged is left out and counted
     directory   the state directory: made, owned by the daemon's user, locked for one daemon
     contents    what is true of some hosts, or of all
+    rounds      finds the refused hosts that changed
     reading     from the files to what was true when the last one was written
     files       writing: the journal, and the snapshot that takes its place
     state       follows the whitelist, and has what changed written about twice a second

@@ -22,6 +22,7 @@ _HEADER = struct.Struct("=4sI BB2x II4x Q 16s qq".replace(" ", ""))
 HEADER_SIZE = _HEADER.size
 _CHECKED_FROM = 8
 MOST_BYTES = 8192  # behind a header: 256 hosts
+LATEST_S = 253_402_300_799  # the end of the year 9999: no clock is later, and no text has room for more
 
 
 class Kind(IntEnum):
@@ -33,6 +34,9 @@ class Kind(IntEnum):
     REFUSED = 4  # number of servers (1), their addresses (16 each), records of engine/_refused.pyi
     TRIAL = 6  # a piece of history/kept.py; in a file of its own
     END = 5  # nothing: the last block of a snapshot; and in a journal that it was whole then
+
+
+Contents = Iterator[tuple[Kind, bytes | memoryview]]  # of blocks, one after the other
 
 
 class Clock(NamedTuple):
@@ -94,14 +98,23 @@ def pieces(content: bytes, size: int) -> Iterator[memoryview]:
     return (view[at : at + step] for at in range(0, len(content), step))
 
 
+# What looks like a block and is none counts as so many bytes at least.
+LEAST_WORK = 1024
+
+
 class Reader:
-    """The blocks of one file; what was damaged, once all have been read."""
+    """The blocks of one file; what was damaged, once all have been read.
+
+    Bound: to look behind what is damaged costs twice the file, and 4 MiB, at the most. So a fifth of the smallest
+    blocks may be damaged, and half of all large ones; what stands behind more than that is left out.
+    """
 
     def __init__(self, data: bytes, *, complete: bool) -> None:
         """`complete`: the last block has to be END."""
         self._data = data
         self._complete = complete
         self._lost = 0
+        self._work = 2 * len(data) + (4 << 20)
         self._missing = 0
         self.other_version = 0
 
@@ -110,7 +123,7 @@ class Reader:
         while at < len(data):
             found = self._at(at)
             if found is None or number not in (None, found[1]):
-                following = data.find(MARK, at + 1)
+                following = data.find(MARK, at + 1) if self._work > 0 else -1
                 following = len(data) if following < 0 else following
                 self._lost += following - at
                 at = following
@@ -120,6 +133,7 @@ class Reader:
             self._missing += max(0, own - place)
             place = own + 1
             at += HEADER_SIZE + len(block.content)
+            self._work += max(len(block.content) + HEADER_SIZE - _CHECKED_FROM, LEAST_WORK)
             yield block
         if self._complete and kind != Kind.END:
             self._missing += 1
@@ -131,6 +145,7 @@ class Reader:
         if mark != MARK or length > MOST_BYTES or at + HEADER_SIZE + length > len(self._data):
             return None
         body = memoryview(self._data)[at + _CHECKED_FROM : at + HEADER_SIZE + length]
+        self._work -= max(len(body), LEAST_WORK)
         if zlib.crc32(body) != int.from_bytes(self._data[at + 4 : at + 8], "little"):
             return None
         if version != VERSION:
@@ -177,5 +192,5 @@ def read_notes(content: memoryview) -> Iterator[tuple[bytes, int, str]]:
         text = bytes(content[at + 26 : at + 26 + length])
         if len(text) != length:
             raise ValueError("a note is not whole")
-        yield host, since_s, text.decode("utf-8", "replace")
+        yield host, max(0, min(since_s, LATEST_S)), text.decode("utf-8", "replace")
         at += 26 + length

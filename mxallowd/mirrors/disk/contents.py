@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mxallowd.backends import Backends
 from mxallowd.engine._records import RECORD_SIZE
-from mxallowd.engine._saved import look_up, look_up_refused
-from mxallowd.mirrors.disk.blocks import MOST_BYTES, Kind, note_blocks, pieces
-from mxallowd.mirrors.disk.reading import REFUSED_SIZE, ended_record, refused_content
+from mxallowd.engine._saved import look_up
+from mxallowd.mirrors.disk.blocks import Contents, Kind, note_blocks, pieces
+from mxallowd.mirrors.disk.reading import ended_record
+from mxallowd.mirrors.disk.rounds import all_refused
 from mxallowd.whitelist import Whitelist
 
-Contents = Iterator[tuple[Kind, bytes | memoryview]]
 SLICE = 1 << 12
-REFUSED_READ = 1 << 12  # slots
 
 
 def of_records(records: bytes) -> Contents:
@@ -47,11 +46,6 @@ class Source:
             notes = [(host, *note) for host, note in self._whitelist.provenance.noted(some)]
             yield from ((Kind.NOTES, content) for content in note_blocks(notes))
 
-    def of_refused(self, hosts: Sequence[bytes]) -> Contents:
-        """Of these, those that were refused."""
-        for some in map(set, _slices(hosts)):
-            yield from self._refused_blocks(look_up_refused(self._refused, b"".join(some)))
-
     def whole(self) -> Contents:
         """All listed hosts, all notes about them, and all refused hosts."""
         for records in self._whitelist.records():
@@ -63,15 +57,4 @@ class Source:
             listed = ((host, *notes[host]) for at, host in enumerate(some)
                       if any(found[at * RECORD_SIZE + 16 : at * RECORD_SIZE + 24]))
             yield from ((Kind.NOTES, content) for content in note_blocks(listed))
-        at = 0
-        while True:
-            records, at = self._refused.entries(at, REFUSED_READ)
-            yield from self._refused_blocks(records)
-            if at == 0:
-                return
-
-    def _refused_blocks(self, records: bytes) -> Contents:
-        servers = self._refused.servers
-        step = (MOST_BYTES - 1 - 16 * len(servers)) // REFUSED_SIZE * REFUSED_SIZE
-        return ((Kind.REFUSED, refused_content(servers, memoryview(records)[at : at + step]))
-                for at in range(0, len(records), step))
+        yield from all_refused(self._refused)

@@ -11,8 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from mxallowd.mirrors.disk.blocks import Clock, Kind, Writer
-from mxallowd.mirrors.disk.contents import Contents
+from mxallowd.mirrors.disk.blocks import Clock, Contents, Kind, Writer
 from mxallowd.mirrors.disk.directory import Directory
 
 # Bytes between two points at which the disk is asked to have them: so that it never has very much to write at once.

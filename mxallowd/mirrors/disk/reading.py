@@ -23,6 +23,7 @@ from mxallowd.whitelist import pack, unpack
 
 REFUSED_SIZE = 32
 MOST_SERVERS = 255
+MOST_JOURNALS = 4096  # each start without a snapshot leaves one
 
 
 class Refusals(NamedTuple):
@@ -48,7 +49,10 @@ class Saved(NamedTuple):
 def load(
     directory: Directory, now: Clock, most_us: Sequence[int], servers: Sequence[bytes], most_bytes: int,
 ) -> Saved:
-    """Read all that counts. `servers` are our own, which are no entries; a file above `most_bytes` is left out."""
+    """Read all that counts. `servers` are our own, which are no entries.
+
+    All files together are read up to `most_bytes`, and the newest MOST_JOURNALS; one that is too large is left out.
+    """
     reading = _Reading(directory, most_bytes)
     snapshots, journals = directory.numbers("snapshot"), directory.numbers("journal")
     newest = 0
@@ -57,9 +61,12 @@ def load(
         if reading.read(f"snapshot.{number}", complete=True):
             newest = number
             break
-    for number in journals:
-        if number >= newest:
-            reading.read(f"journal.{number}", complete=False)
+    following = [number for number in journals if number >= newest]
+    for number in following[-MOST_JOURNALS:]:
+        reading.read(f"journal.{number}", complete=False)
+    if len(following) > MOST_JOURNALS:
+        reading.leave_out(f"journal.{following[0]}", Damage(0, f"it is one of {len(following)}; those before "
+                                                               f"journal.{following[-MOST_JOURNALS]} are left out"))
     highest = max([0, *snapshots, *journals])
     return reading.result(now, most_us, servers, highest)
 
@@ -79,7 +86,7 @@ class _Reading:
     def read(self, name: str, *, complete: bool) -> bool:
         """Whether it has a block at all."""
         try:
-            data = self._directory.read(name, self._most_bytes)
+            data = self._directory.read(name, self._most_bytes - self._bytes)
         except OSError as error:
             self._damage.append((name, Damage(0, error.strerror or str(error))))
             return False
@@ -101,6 +108,10 @@ class _Reading:
             self._damage.append((name, damage))
         return found > 0
 
+    def leave_out(self, name: str, damage: Damage) -> None:
+        """Say of a file that it, or what came before it, was not read."""
+        self._damage.append((name, damage))
+
     def _take(self, block: Block) -> None:
         newest = self._newest.get(block.clock.boot)
         if newest is None or block.clock.boot_us > newest.boot_us:
@@ -109,6 +120,11 @@ class _Reading:
             if len(block.content) % RECORD_SIZE:
                 raise ValueError("no records")
             self._hosts.append((block.clock.boot, block.content))
+            if self._notes:
+                # A note follows the record of its host; where none does, there is none any more.
+                content = bytes(block.content)
+                for host in self._notes.keys() & {content[at : at + 16] for at in range(0, len(content), RECORD_SIZE)}:
+                    del self._notes[host]
         elif block.kind == Kind.NOTES:
             for host, since_s, text in read_notes(block.content):
                 self._notes.pop(host, None)

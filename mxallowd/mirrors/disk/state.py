@@ -4,18 +4,19 @@ It follows the whitelist. A change costs the main loop one append to a list; two
 the table what is true of all these hosts by then, in one compiled call, and appends that to the journal. So no order of
 changes can make the copy wrong, and kill -9 costs less than a second. When the journal has outgrown the whitelist, or
 changes are lost, another thread writes a snapshot; a third one waits for the disk (fdatasync), so that a slow one does
-not hold up what is written next.
+not hold up what is written next. Of refused hosts no event tells each time: the thread looks through their memory for
+those whose last time is new.
 
 Bounds: MAX_DIRTY hosts wait, then the whole whitelist is written instead. A journal that is larger than its snapshot,
 and than LEAST_JOURNAL, is replaced within seconds, so a start reads about twice the whitelist at the most. Of refused
-hosts MAX_REFUSED are written a turn, the others with the next snapshot. MAX_ENDED hosts are barred, then all are.
+hosts rounds.MOST are written a turn, and the others in the next ones. MAX_ENDED hosts are barred, then all are.
 
 Which way it fails: verdicts never depend on the disk. What it does not take is said and tried again, and everything
 stays in memory; a file that is damaged costs its blocks.
 """
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,6 @@ from mxallowd.backends import Backends
 from mxallowd.engine._records import RECORD_SIZE
 from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, RESTORED
 from mxallowd.engine.clock import boottime_us
-from mxallowd.engine.events import Event, Kind
 from mxallowd.errors import StartError
 from mxallowd.log import Log
 from mxallowd.log.periodic import Repeated
@@ -33,6 +33,7 @@ from mxallowd.mirrors.disk import blocks, contents, files
 from mxallowd.mirrors.disk.blocks import Clock
 from mxallowd.mirrors.disk.directory import Directory, DirectoryError, DirectoryTaken
 from mxallowd.mirrors.disk.reading import Saved, load
+from mxallowd.mirrors.disk.rounds import Rounds
 from mxallowd.mirrors.jobs import Jobs
 from mxallowd.process.privileges import account_of
 from mxallowd.settings import Settings
@@ -44,7 +45,6 @@ INTERVAL_S = 0.4
 IDLE_S = 60.0
 MAX_DIRTY = 1 << 16
 EARLY = MAX_DIRTY // 4  # so many are written at once: an operator who empties the whitelist is fast
-MAX_REFUSED = 8192
 MAX_ENDED = 1 << 16
 LEAST_JOURNAL = 8 << 20
 AGAIN_S = 5.0  # after a snapshot, or a try that failed
@@ -52,7 +52,6 @@ SHARE = 20  # of the time at most one part is spent writing snapshots
 FINISH_S = 5.0
 LONGEST_S = 315_360_000  # as --whitelist-time
 DEFAULT = next(option.default for option in OPTIONS if option.name == "state-dir")
-_ENDED, _REFUSED = Change.ENDED, int(Kind.REFUSED)
 
 
 class State:
@@ -77,9 +76,10 @@ class State:
         self._filling = False  # a snapshot is under way that brings what single changes did not
         # What may have changed since it was written.
         self._dirty: list[bytes] = []
-        self._dirty_refused: list[bytes] = []
         self._new_ended: list[tuple[bytes, int]] = []
         self._many = asyncio.Event()  # of them
+        self._rounds = Rounds(backends)
+        self._partial = False  # what was saved is not all in the whitelist yet
         self._ended: dict[bytes, int] = {}  # until when no copy may bring them back
         self._stale = False  # single changes will not do any more
         self._whole_s = clock()  # since then something may be missing on the disk
@@ -141,7 +141,8 @@ class State:
         lifetime_us = self._settings.whitelist_time * 1_000_000
         most_us = [lifetime_us if origin in (CONTACT, CHILD, RESTORED) else LONGEST_S * 1_000_000
                    for origin in range(len(ORIGINS))]
-        most_bytes = 8 * (RECORD_SIZE + 1) * max(self._table.max_entries, 1 << 20) + (64 << 20)
+        hosts = self._table.max_entries + self._refused.max_hosts
+        most_bytes = 4 * (RECORD_SIZE + 1) * max(hosts, 1 << 20) + (64 << 20)
         self._number = max([0, *directory.numbers("snapshot"), *directory.numbers("journal")])
         saved = load(directory, self._clock(), most_us, list(self._whitelist.servers), most_bytes)
         for name, damage in saved.damage:
@@ -159,7 +160,14 @@ class State:
         """The entries that were saved, once: for who restores them, while packets are decided."""
         records = self._saved.records if self._saved else b""
         self._saved = self._saved._replace(records=b"", notes={}, refused=[]) if self._saved else None
+        self._partial = bool(records)
+        # Nobody says that all has changed where nothing is entered, and a row of journals would stay.
+        self._stale |= bool(not records and self._saved and self._number)
         return records
+
+    def settled(self) -> None:
+        """They are in the whitelist, as far as they will be: a snapshot of it may take the place of what was read."""
+        self._partial = False
 
     def restored(self, entered: int, known: int, left_out: int) -> None:
         """They are in the whitelist."""
@@ -186,7 +194,7 @@ class State:
     def changed(self, host: bytes, change: Change) -> None:
         """Note it: what is true of it is asked later."""
         self.touched([host])
-        if change is _ENDED:
+        if change is Change.ENDED:
             self._new_ended.append((host, self._whitelist.ended_until_us))
 
     def touched(self, hosts: list[bytes]) -> None:
@@ -202,11 +210,6 @@ class State:
         """Write all of it again."""
         self._stale = True
 
-    def handle(self, events: Sequence[Event]) -> None:
-        """Note who was refused."""
-        if len(self._dirty_refused) < MAX_REFUSED and self._directory:
-            self._dirty_refused += [event[5] for event in events if event[0] == _REFUSED]
-
     # ---- what the main loop calls
 
     def tick(self) -> None:
@@ -214,7 +217,6 @@ class State:
         if len(self._dirty) > MAX_DIRTY:
             del self._dirty[MAX_DIRTY:]
             self._stale = True
-        del self._dirty_refused[MAX_REFUSED:]
         if len(self._new_ended) > MAX_DIRTY:
             # The longest time holds for all of them.
             self._new_ended = [(ALL, 0)]
@@ -241,7 +243,9 @@ class State:
 
     def _finish(self) -> None:
         try:
-            self._append(*self._take())
+            self._append(*self._take(), always=True)
+            while not self._rounds.over:
+                self._append([], [])
             assert self._journal
             self._journal.sync()
         except (OSError, MemoryError) as error:
@@ -253,12 +257,13 @@ class State:
         while True:
             batch = self._take()
             try:
-                if any(batch) or self._journal is None or self._now_s() - self._wrote_s >= IDLE_S:
+                idle = self._now_s() - self._wrote_s >= IDLE_S
+                if any(batch) or self._journal is None or idle or self._rounds.due(self._now_s()):
                     taken_s = self._now_s()
-                    await self._jobs["journal"].submit(partial(self._append, *batch))
-                    self._wrote_s = taken_s
-                    if self._idle("sync"):
-                        self._begin("sync", self._sync())
+                    if await self._jobs["journal"].submit(partial(self._append, *batch, always=idle)):
+                        self._wrote_s = taken_s
+                        if self._idle("sync"):
+                            self._begin("sync", self._sync())
                 if not self._stale and not self._filling:
                     self._mend()
                 self._look_for_snapshot()
@@ -274,16 +279,15 @@ class State:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._many.wait(), INTERVAL_S)
 
-    def _take(self) -> tuple[list[bytes], list[tuple[bytes, int]], list[bytes]]:
+    def _take(self) -> tuple[list[bytes], list[tuple[bytes, int]]]:
         self._many.clear()
-        batch = self._dirty, self._new_ended, self._dirty_refused
-        self._dirty, self._new_ended, self._dirty_refused = [], [], []
+        batch = self._dirty, self._new_ended
+        self._dirty, self._new_ended = [], []
         return batch
 
-    def _keep(self, dirty: list[bytes], ended: list[tuple[bytes, int]], refused: list[bytes]) -> None:
+    def _keep(self, dirty: list[bytes], ended: list[tuple[bytes, int]]) -> None:
         self._dirty[:0] = dirty
         self._new_ended[:0] = ended
-        self._dirty_refused[:0] = refused
         self.tick()
 
     def _mend(self) -> None:
@@ -301,13 +305,17 @@ class State:
 
     # ---- the thread of the journal
 
-    def _append(self, dirty: list[bytes], ended: list[tuple[bytes, int]], refused: list[bytes]) -> None:
+    def _append(self, dirty: list[bytes], ended: list[tuple[bytes, int]], *, always: bool = False) -> bool:
+        """Whether there was something to be written."""
         if self._journal is None:
             self._next_journal()
             assert self._journal
-        made = [*self._source.of_hosts(dirty), *contents.of_ended(self._end(ended)), *self._source.of_refused(refused)]
-        self._journal.append(made or [(blocks.Kind.END, b"")], self._clock())
+        made = [*self._source.of_hosts(dirty), *contents.of_ended(self._end(ended)), *self._rounds.take()]
+        if made or always:
+            self._journal.append(made or [(blocks.Kind.END, b"")], self._clock())
         self._counters["state-changes"] += len(dirty)
+        self._rounds.written()
+        return bool(made or always)
 
     def _end(self, ended: list[tuple[bytes, int]]) -> dict[bytes, int]:
         """Of the hosts that were ended those that have not come in again; until when each is barred."""
@@ -354,6 +362,8 @@ class State:
 
     def _look_for_snapshot(self) -> None:
         assert self._journal
+        if self._partial:
+            return
         outgrown = self._journal.size > max(LEAST_JOURNAL, self._snapshot_size)
         pause_s = max(AGAIN_S, SHARE * self._took_s)
         if (outgrown or self._stale) and self._idle("snapshot") and self._now_s() - self._tried_s >= pause_s:
@@ -379,7 +389,7 @@ class State:
             self._took_s = self._now_s() - self._tried_s
             self._filling = False
 
-    def _contents(self) -> contents.Contents:
+    def _contents(self) -> blocks.Contents:
         now_us = self._whitelist.now_us()
         # Before what is listed: one that has come in again is.
         yield from contents.of_ended({host: until_us for host, until_us in self._ended.copy().items()

@@ -18,7 +18,7 @@ from mxallowd.history.names import Names
 from mxallowd.history.trial import Trial
 from mxallowd.log import Log
 from mxallowd.log.periodic import Repeated
-from mxallowd.mirrors.disk import blocks, contents, files
+from mxallowd.mirrors.disk import blocks, files
 from mxallowd.mirrors.disk.blocks import Clock, Damage, Kind, Reader
 from mxallowd.mirrors.disk.directory import Directory
 from mxallowd.mirrors.disk.reading import REFUSED_SIZE, back_us, read_refused, refused_content
@@ -146,7 +146,7 @@ class TrialFile:
     def _write(self, directory: Directory, taken: kept.Taken, names: Names) -> None:
         files.write_whole(directory, NAME, self._moment, self._contents(taken, names))
 
-    def _contents(self, taken: kept.Taken, names: Names) -> contents.Contents:
+    def _contents(self, taken: kept.Taken, names: Names) -> blocks.Contents:
         for piece in kept.pieces_of(taken, blocks.MOST_BYTES):
             yield Kind.TRIAL, piece
         yield from ((Kind.NOTES, content) for content in blocks.note_blocks(names.all()))

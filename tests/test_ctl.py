@@ -144,7 +144,8 @@ def test_reload_and_log_level(ctl: Operator) -> None:
     assert ctl("log-level") == (0, "error\n")
     assert ctl("log-level", "info") == (0, "info\n")
     assert ctl("reload") == (0, "nothing has changed\n")
-    assert ctl.json("reload") == {"changed": [], "restart_needed": []}
+    assert ctl.json("reload") == {
+        "changed": [], "restart_needed": [], "lists": [], "failed": []}
 
 
 def test_an_export_is_imported_again(ctl: Operator, tmp_path: Path) -> None:

@@ -48,9 +48,18 @@ def test_lists_decide(guarded: Lab, client: Host, lists: tuple[Path, Path]) -> N
         deny.write_text("nonsense\n", encoding="utf-8")
         old(allow)
         old(deny)
-        daemon.send(signal.SIGHUP)
+        fault = f'{deny}:1: "nonsense" is neither a network nor an address'
+        control, one = allow.parent / "control.sock", {"networks": 1, "before": 1}
+        assert ask(control, "POST", "/v1/reload") == (200, {
+            "changed": [], "restart_needed": [], "failed": [fault], "lists": [
+                {"list": "allow", "source": str(allow), **one, "changed": True, "fault": None},
+                {"list": "deny", "source": str(deny), **one, "changed": False, "fault": fault}]})
         daemon.wait_for(rf'list-failed where={deny}:1 reason="\\"nonsense\\" is neither')
-        daemon.wait_for("lists allowed=1 denied=1")
+        status = ask(control, "GET", "/v1/status")[1]
+        assert status["lists"] == {"allow": 1, "deny": 1, "faults": [fault]} == ask(
+            control, "GET", "/v1/doctor")[1]["lists"]
+        assert (status["reload"]["ok"], status["reload"]["reason"]) == (False, fault)
+        assert ask(control, "GET", "/readyz") == (200, {"status": "ready", "reasons": [], "warnings": [fault]})
         assert client.attempt(REAL4, source=STRANGER) is Attempt.CONNECTED
         assert client.attempt(REAL4, source=BANK) is Attempt.DROPPED
         assert client.attempt(REAL4, source=SPAMMER) is Attempt.DROPPED
@@ -91,8 +100,9 @@ def test_files_that_are_new_replaced_or_linked(guarded: Lab, client: Host, place
         old(place / "closed.list").chmod(0o600)
         configured(f"allow {link}\nallow {place / 'closed.list'}\ndeny {place / 'stranger.list'}\n")
         status, answer = ask(daemon.control, "POST", "/v1/reload")
-        assert (status, answer["restart_needed"]) == (200, [])
-        daemon.wait_for("lists allowed=1 denied=1")
+        assert (status, answer["restart_needed"]) == (200, ["allow"])
+        assert [(Path(one["source"]).name, one["networks"], one["before"]) for one in answer["lists"]] == [
+            ("link.list", 1, 1), ("closed.list", 0, None), ("stranger.list", 1, None)]
         daemon.wait_for(f"list-failed where={place / 'closed.list'} reason=.cannot be read: Permission denied")
         assert client.attempt(REAL4, source=SPAMMER) is Attempt.CONNECTED
         assert client.attempt(FAKE4, source=STRANGER) is Attempt.REFUSED

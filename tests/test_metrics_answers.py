@@ -35,9 +35,11 @@ def test_health_and_readiness_say_why_not() -> None:
     metrics = Metrics(dict, lambda: ill, lambda: waits)
     found = [(ask(metrics, path).status, ask(metrics, path).body) for path in ("/healthz", "/readyz")]
     assert found == [(503, {"status": "not-healthy", "reasons": ["a"]}),
-                     (503, {"status": "not-ready", "reasons": ["a", "b"]})]
+                     (503, {"status": "not-ready", "reasons": ["a", "b"], "warnings": []})]
     ill.clear()
     found = [(ask(metrics, path).status, ask(metrics, path).body) for path in ("/healthz", "/readyz")]
-    assert found == [(200, {"status": "healthy", "reasons": []}), (503, {"status": "not-ready", "reasons": ["b"]})]
+    assert found == [(200, {"status": "healthy", "reasons": []}), (
+        503, {"status": "not-ready", "reasons": ["b"], "warnings": []})]
     waits.clear()
-    assert (ask(metrics, "/readyz").status, ask(metrics, "/readyz").body) == (200, {"status": "ready", "reasons": []})
+    assert (ask(metrics, "/readyz").status, ask(metrics, "/readyz").body) == (
+        200, {"status": "ready", "reasons": [], "warnings": []})

@@ -18,6 +18,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from mxallowd import __version__, backends
@@ -30,7 +31,7 @@ from mxallowd.daemon.answers import Parts, all_routes
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.measures import Measures
 from mxallowd.daemon.pump import Pump
-from mxallowd.daemon.reloading import Reloading
+from mxallowd.daemon.reloading import Reloading, settled
 from mxallowd.daemon.report import Report
 from mxallowd.daemon.restoring import Shares, restore, share
 from mxallowd.engine.events import packed
@@ -91,6 +92,7 @@ class Daemon:
         self._whitelist = whitelist
         self._set_servers(settings)
         self._lists = Lists(settings, self._hold_lists, log, OwnNetworks(settings.state_dir))
+        self._reloading.settle = partial(settled, self._lists)
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
@@ -128,15 +130,15 @@ class Daemon:
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
         self._report.dry_run = settings.dry_run
         self._trial_file = TrialFile(self._trial, self._state, self._report.refreshed, log)
-        # Before the state, which gives the directory back at the end.
-        self._parts.insert(len(self._sinks), self._trial_file)
+        self._parts.insert(len(self._sinks), self._trial_file)  # before the state, which gives its directory back
         self._measures = Measures(
             lambda: self._reloading.settings, self._backend, self._report, writer, self._stress, self._mirrors,
             waiting,
             state_age=self._state.age_s if self._state else None,
             fake_to_real=self._trial.to_real.histogram.measured,
             refused_later_passed=lambda: self._trial.forecast.later_passed, restoring=lambda: any(self._shares.parts))
-        self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready)
+        self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready,
+                                lambda: list(self._lists.faults.values()))
         self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
         self._absence = Absence(self._backend, log)

@@ -89,7 +89,8 @@ def all_routes(parts: Parts) -> list[Route]:
 def _doctor(parts: Parts) -> Doctor:
     return Doctor(
         parts.settings, lambda: [mirror.status() for mirror in parts.mirrors],
-        lambda: [one.status() for one in parts.network_sets], parts.backend.counters, lambda: _state(parts))
+        lambda: [one.status() for one in parts.network_sets], parts.backend.counters,
+        lambda: {"state": _state(parts), "lists": _lists(parts.lists)})
 
 
 def _state(parts: Parts) -> dict[str, object] | None:
@@ -107,4 +108,8 @@ def _status(parts: Parts) -> Status:
         {"whitelist": lambda: {"entries": len(parts.whitelist), "room": backend.table.max_entries},
          "refused": lambda: {"hosts": len(backend.refused), "room": backend.refused.max_hosts}},
         lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,
-        lambda: {verdict: parts.lists.count(verdict) for verdict in VERDICTS}, lambda: _state(parts)))
+        lambda: _lists(parts.lists), lambda: _state(parts)))
+
+
+def _lists(lists: Lists) -> dict[str, object]:
+    return {**{verdict: lists.count(verdict) for verdict in VERDICTS}, "faults": list(lists.faults.values())}

@@ -5,10 +5,11 @@ changes nothing. Options that need a restart keep their values, and the log name
 """
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from mxallowd.control.answers.reload import Outcome
+from mxallowd.control.answers.reload import Outcome, Reread
+from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.process.supervisor import Supervisor
 from mxallowd.settings import Settings, changed, configfile
@@ -35,6 +36,9 @@ class Reloading:
         self._apply = apply
         self._log = log
         self._supervisor = supervisor
+        # Waits for what apply() began, the reading of list files, and says in the outcome what came of it.
+        self.settle: Callable[[Outcome], Awaitable[Outcome]] | None = None
+        self._settling: set[asyncio.Task[None]] = set()
         self._waits: asyncio.TimerHandle | None = None
         self._closed = False
         self._asked: list[asyncio.Future[Outcome | None]] = []
@@ -59,15 +63,29 @@ class Reloading:
     def close(self) -> None:
         """Make none any more; one that waits is left out."""
         self._closed = True
-        self._tell(None)
+        for task in self._settling:
+            task.cancel()
+        _tell(self._asked, None)
         if self._waits:
             self._waits.cancel()
 
-    def _tell(self, outcome: Outcome | None) -> None:
-        asked, self._asked = self._asked, []
-        for answer in asked:
-            if not answer.done():
-                answer.set_result(outcome)
+    def _end(self, asked: list[asyncio.Future[Outcome | None]]) -> None:
+        if self.settle is None or self.last is None or self.last.reason:
+            _tell(asked, self.last)
+            self._supervisor.ready()
+            return
+        task = asyncio.get_running_loop().create_task(self._end_settled(self.settle(self.last), asked))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _end_settled(
+        self, settled: Awaitable[Outcome], asked: list[asyncio.Future[Outcome | None]]) -> None:
+        outcome = None
+        try:
+            outcome = self.last = await settled
+        finally:
+            _tell(asked, outcome)
+            self._supervisor.ready()
 
     def _fail(self, where: object, reason: str) -> None:
         self._log.error("reload-failed", where=where, reason=reason)
@@ -104,8 +122,8 @@ class Reloading:
             raise
         finally:
             if self._waits is None:
-                self._tell(self.last)
-                self._supervisor.ready()
+                asked, self._asked = self._asked, []
+                self._end(asked)
 
     def reload(self, loaded: Loaded | None = None) -> bool:
         """Take what was loaded, or is now. False: it cannot be used, as the log says, and nothing has changed."""
@@ -131,3 +149,20 @@ class Reloading:
         self.last = Outcome(time.time(), changed=live, restart_needed=tuple(fixed))
         self._log.info("reloaded", changed=",".join(live) or "nothing")
         return True
+
+
+def _tell(asked: list[asyncio.Future[Outcome | None]], outcome: Outcome | None) -> None:
+    for answer in asked:
+        if not answer.done():
+            answer.set_result(outcome)
+
+
+async def settled(lists: Lists, outcome: Outcome) -> Outcome:
+    """The outcome with what came of each list file, once they have been read."""
+    found = await lists.settled()
+    waiting = [one.verdict for one in found if one.restart]
+    return replace(
+        outcome, restart_needed=tuple(dict.fromkeys([*outcome.restart_needed, *waiting])),
+        lists=tuple(Reread(one.verdict, one.source, one.networks, one.before, one.changed, one.fault or None)
+                    for one in found),
+        failed=tuple(lists.faults.values()))

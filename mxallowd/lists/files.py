@@ -10,6 +10,7 @@ here waits for a pipe, and no file is larger than MAX_BYTES. It runs in a thread
 loop have the interpreter every half a millisecond.
 """
 import codecs
+import errno
 import io
 import ipaddress
 import os
@@ -36,6 +37,8 @@ MAX_FAULTS = 20  # that are named
 FRESH_S = 1.0
 REST_S = 0.3
 MOST_LOOKS = 20
+# What the daemon's user or the broker of the sandbox may not open; a start reads with the rights of root.
+ONLY_AT_A_START = (errno.EACCES, errno.EPERM, errno.EPIPE)
 OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 PIECE = 200  # lines between two pauses
 PAUSE_S = 0.0005
@@ -46,6 +49,7 @@ class Fault(NamedTuple):
 
     where: str
     reason: str
+    restart: bool = False  # a restart may read it: its rights are others
 
 
 class ListError(MxallowdError):
@@ -71,7 +75,8 @@ def read(
             _check(path, os.fstat(descriptor), name)
             content = _at_rest(descriptor, file, name, sleep)
     except OSError as error:
-        raise ListError([Fault(name, f"cannot be read: {error.strerror}")]) from None
+        restart = not as_we_are and error.errno in ONLY_AT_A_START
+        raise ListError([Fault(name, f"cannot be read: {error.strerror}", restart)]) from None
     return parse(content, str(path), verdict, (lambda: sleep(PAUSE_S)) if gently else None)
 
 

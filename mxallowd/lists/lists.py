@@ -33,10 +33,23 @@ from mxallowd.settings import Settings
 AGAIN_TICKS = 5  # seconds between two tries to write what could not be kept
 SLICE = 1000  # networks whose time is over: half a millisecond
 MAX_FILES = 100  # the broker of the sandbox knows at most 255 paths
+ALL_LISTS = "allow and deny"
 TOO_MANY_FILES = f"name more than {MAX_FILES} files"
 
 Result = TypeVar("Result")
 Place = tuple[Path, str]  # a file and the list that it is of
+
+
+class Reread(NamedTuple):
+    """What became of a list file at a reload."""
+
+    verdict: str
+    source: str  # its path
+    networks: int  # that hold now
+    before: int | None  # that held before; None: the file is new
+    changed: bool
+    fault: str = ""  # FILE:LINE: reason, the first one; what held before holds
+    restart: bool = False  # a restart may read it
 
 
 class Added(NamedTuple):
@@ -58,7 +71,9 @@ class Lists:
         self._log = log
         self.own = OwnNetworks(None) if networks is None else networks
         self._files: dict[Place, Source] = {}
-        self.faults: dict[str, str] = {}  # by file, of the last reading
+        self.faults: dict[str, str] = {}  # by file, of the last reading: FILE:LINE: reason
+        self.reread: tuple[Reread, ...] = ()  # of the last reload
+        self._reloading: asyncio.Task[None] | None = None
         self.composition = EMPTY
         self._followers: list[Callable[[Composition], None]] = []
         self._busy = asyncio.Lock()
@@ -93,10 +108,19 @@ class Lists:
     def reload(self, settings: Settings) -> None:
         """Read again soon; all that changes holds at once."""
         self._settings = settings
-        if not self._asked and (places_of(settings) or self._files or settings.allow or settings.deny
-                                or len(self.composition)):
+        if self._asked:
+            return
+        if not (places_of(settings) or self._files or settings.allow or settings.deny or len(self.composition)):
+            self.reread = ()
+        else:
             self._asked = True
-            self._begin(self._reload())
+            self._reloading = self._begin(self._reload())
+
+    async def settled(self) -> tuple[Reread, ...]:
+        """What became of each file, once the reload that was asked for last has ended."""
+        if self._reloading is not None:
+            await asyncio.wait([self._reloading])
+        return self.reread
 
     def tick(self) -> None:
         """Let networks go whose time is over."""
@@ -175,43 +199,63 @@ class Lists:
         for changed in self._followers:
             changed(composition)
 
-    def _begin(self, work: Coroutine[object, object, None]) -> None:
+    def _begin(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         # The loop keeps only a weak reference.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _reload(self) -> None:
         async with self._busy:
             # A SIGHUP from here on may be about what is being read.
             self._asked = False
-            places = places_of(self._settings)
+            places = list(dict.fromkeys(places_of(self._settings)))
+            self.faults, self.reread = {}, ()
             if len({path for path, _ in places}) > MAX_FILES:
-                self._log.error("list-failed", where="allow and deny", reason=TOO_MANY_FILES)
-                return
-            read_now = await beside(lambda: _read_all(places))
-            files: dict[Place, Source] = {}
-            self.faults = {}
-            for place, found in zip(places, read_now, strict=True):
-                if isinstance(found, Source):
-                    files[place] = found
-                    continue
-                for fault in found:
-                    self._log.error("list-failed", where=fault.where, reason=fault.reason)
-                self.faults[str(place[0])] = found[0].reason
-                if place in self._files:
-                    files[place] = self._files[place]
-            before, self._files = self._files, files
-            if not await self._compose():
-                self._files = before
+                self._fail_all(TOO_MANY_FILES)
+            else:
+                await self._read_again(places)
         self._log.info("lists", None, allowed=self.count(ALLOW), denied=self.count(DENY))
+
+    async def _read_again(self, places: list[Place]) -> None:
+        try:
+            read_now = await beside(lambda: _read_all(places))
+        except StartError as error:
+            self._fail_all(str(error))
+            return
+        files: dict[Place, Source] = {}
+        failed: dict[Place, Fault] = {}
+        for place, found in zip(places, read_now, strict=True):
+            if isinstance(found, Source):
+                files[place] = found
+                continue
+            for fault in found:
+                self._log.error("list-failed", where=fault.where, reason=fault.reason)
+            failed[place] = found[0]
+            self.faults[str(place[0])] = f"{found[0].where}: {found[0].reason}"
+            if place in self._files:
+                files[place] = self._files[place]
+        before, self._files = self._files, files
+        if not await self._compose():
+            self._files = before
+        # One that is not named any more has been read as empty.
+        self.reread = tuple(
+            _reread(place, before.get(place), self._files.get(place), failed.get(place))
+            for place in dict.fromkeys([*places, *before]))
+
+    def _fail_all(self, reason: str) -> None:
+        """No list can change, of whatever file."""
+        self._log.error("list-failed", where=ALL_LISTS, reason=reason)
+        self.faults[ALL_LISTS] = f"{ALL_LISTS}: {reason}"
 
     async def _compose(self) -> bool:
         try:
             composition = await beside(self._composing(breathe))
-        except (ValueError, MemoryError) as error:
-            self._log.error("list-failed", where="allow and deny", reason=str(error) or "there is not enough memory")
+        except (ValueError, MemoryError, StartError) as error:
+            self._fail_all(str(error) or "there is not enough memory")
             return False
+        self.faults.pop(ALL_LISTS, None)
         self._hold(composition)
         return True
 
@@ -253,6 +297,16 @@ class Lists:
                 return reason
             self._said_unkept = ""
             return ""
+
+
+def _reread(place: Place, before: Source | None, now: Source | None, fault: Fault | None) -> Reread:
+    def content(source: Source | None) -> object:
+        return (source.records, list(source.notes)) if source else None
+
+    return Reread(
+        place[1], str(place[0]), len(now) if now else 0, None if before is None else len(before),
+        content(before) != content(now), f"{fault.where}: {fault.reason}" if fault else "",
+        fault is not None and fault.restart)
 
 
 def _given(settings: Settings) -> dict[str, Sequence[Network | Path]]:

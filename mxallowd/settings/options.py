@@ -139,7 +139,7 @@ def list_source(text: str) -> Network | Path:
         if "host bits set" in str(error):
             network = ipaddress.ip_network(text, strict=False)
             raise ValueError(f"has bits behind its prefix; the network is {network}") from None
-    if re.fullmatch(r"[0-9.]+(/.*)?|[0-9a-fA-F:]*:[0-9a-fA-F:.]*(/.*)?", text):
+    if not text.startswith(("./", "../")) and re.fullmatch(r"[0-9.]+(/.*)?|[0-9a-fA-F:]*:[0-9a-fA-F:.]*(/.*)?", text):
         raise ValueError("is not a network; a file of this name is written as ./NAME")
     return path(text)
 

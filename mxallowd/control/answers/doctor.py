@@ -15,14 +15,14 @@ class Doctor:
     def __init__(
         self, settings: Callable[[], Settings], kernel_tables: Callable[[], Sequence[Mapping[str, object]]],
         network_sets: Callable[[], Sequence[Mapping[str, object]]], counters: Callable[[], Mapping[str, int]],
-        state: Callable[[], object] = lambda: None,
+        kept: Callable[[], Mapping[str, object]] = lambda: {"state": None, "lists": None},
     ) -> None:
-        """Both kinds of tables as objects of `name`, `in_step` and `fault`; `state` as in /v1/status."""
+        """Both kinds of tables as objects of `name`, `in_step` and `fault`; `kept`: `state` and `lists` of /v1/status."""
         self._settings = settings
         self._kernel_tables = kernel_tables
         self._network_sets = network_sets
         self._counters = counters
-        self._state = state
+        self._kept = kept
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -34,7 +34,7 @@ class Doctor:
             "version": __version__, "pid": os.getpid(), "user_id": os.geteuid(), "group_id": os.getegid(),
             "clock": timestamp(time.time()), "settings": told(self._settings()),
             "kernel_tables": [dict(one) for one in self._kernel_tables()],
-            "network_sets": [dict(one) for one in self._network_sets()], "state": self._state(),
+            "network_sets": [dict(one) for one in self._network_sets()], **self._kept(),
             "counters": {name: value for name, value in self._counters().items()
                          if name in ("received", "overflow", "queue-full", "lost-by-kernel", "came-again")}})
 

@@ -19,11 +19,18 @@ METRICS, HEALTH, READY = "metrics", "healthz", "readyz"
 class Metrics:
     """The three answers. None of them waits for anything, and each takes well under a millisecond."""
 
-    def __init__(self, values: Callable[[], Mapping[str, Value]], unhealthy: Reasons, unready: Reasons) -> None:
-        """`values` are those of series.py, by name; what is unhealthy is not ready either."""
+    def __init__(
+        self, values: Callable[[], Mapping[str, Value]], unhealthy: Reasons, unready: Reasons,
+        warnings: Reasons = lambda: (),
+    ) -> None:
+        """`values` are those of series.py, by name; what is unhealthy is not ready either.
+
+        `warnings` are faults with which mail is still decided, by what held before: no reason to send it elsewhere.
+        """
         self._values = values
         self._unhealthy = unhealthy
         self._unready = unready
+        self._warnings = warnings
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -40,8 +47,10 @@ class Metrics:
                             content_type=OPENMETRICS if openmetrics else TEXT)
         reasons = [*self._unhealthy(), *(self._unready() if what == READY else ())]
         word = "ready" if what == READY else "healthy"
-        return Response({"status": f"not-{word}" if reasons else word, "reasons": reasons}, 503 if reasons else 200,
-                        JSON)
+        body: dict[str, object] = {"status": f"not-{word}" if reasons else word, "reasons": reasons}
+        if what == READY:
+            body["warnings"] = list(self._warnings())
+        return Response(body, 503 if reasons else 200, JSON)
 
     async def _get_metrics(self, request: Request) -> Response:
         no_parameters(request)

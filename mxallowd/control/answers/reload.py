@@ -1,12 +1,25 @@
 """Reloading the configuration, as SIGHUP does, with an answer that says what came of it."""
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from mxallowd.control.answers.bodies import bad, no_parameters
 from mxallowd.control.exchange import Request, RequestError, Response, Route
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Reread:
+    """What became of a list file."""
+
+    verdict: str
+    source: str  # its path
+    networks: int
+    before: int | None  # None: it is new
+    changed: bool
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
     """What came of a reload."""
 
     at_s: float  # seconds since 1970
@@ -14,6 +27,8 @@ class Outcome(NamedTuple):
     reason: str = ""  # empty: it succeeded
     changed: tuple[str, ...] = ()  # options that hold now
     restart_needed: tuple[str, ...] = ()  # options whose change waits for a restart
+    lists: tuple[Reread, ...] = ()
+    failed: tuple[str, ...] = ()  # FILE:LINE: reason of each list that keeps what it had
 
 
 class Reload:
@@ -36,4 +51,8 @@ class Reload:
             raise RequestError(503, "ending", "the daemon is ending")
         if outcome.reason:
             raise RequestError(422, "reload-failed", f"{outcome.where}: {outcome.reason}")
-        return Response({"changed": list(outcome.changed), "restart_needed": list(outcome.restart_needed)})
+        return Response({
+            "changed": list(outcome.changed), "restart_needed": list(outcome.restart_needed),
+            "lists": [{"list": one.verdict, "source": one.source, "networks": one.networks, "before": one.before,
+                       "changed": one.changed, "fault": one.fault} for one in outcome.lists],
+            "failed": list(outcome.failed)})

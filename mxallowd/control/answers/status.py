@@ -55,8 +55,8 @@ class Status:
             "whitelist_time": settings.whitelist_time, "dry_run": settings.dry_run, "stress": looks.stress(),
             "log_level": "info" if looks.log.takes_info() else "error",
             "reload": None if reload is None else {
-                "at": timestamp(reload.at_s), "ok": not reload.reason,
-                "reason": f"{reload.where}: {reload.reason}" if reload.reason else None}})
+                "at": timestamp(reload.at_s), "ok": not reload.reason and not reload.failed,
+                "reason": f"{reload.where}: {reload.reason}" if reload.reason else "; ".join(reload.failed) or None}})
 
 
 def _user() -> str:

@@ -2,7 +2,7 @@
 import argparse
 
 from mxallowd.ctl.command import NO, OK, Command, Context
-from mxallowd.ctl.output import failed, show, show_json, value
+from mxallowd.ctl.output import failed, show, show_json, value, warn
 
 
 def _nothing(_: argparse.ArgumentParser) -> None:
@@ -15,15 +15,31 @@ def _reload(context: Context) -> int:
         return NO
     if context.arguments.json:
         show_json(context, answer.body)
-        return OK
-    for key, before, none in (
-            ("changed", "changed", "nothing has changed"), ("restart_needed", "holds after a restart only", "")):
-        names = value(answer.body, key)
-        if isinstance(names, list) and names:
-            show(context, f"{before}: {', '.join(map(str, names))}")
-        elif none:
-            show(context, none)
-    return OK
+        return NO if value(answer.body, "failed") else OK
+    changed, waiting, lists, faults = (
+        found if isinstance(found := value(answer.body, key), list) else []
+        for key in ("changed", "restart_needed", "lists", "failed"))
+    if changed:
+        show(context, f"changed: {', '.join(map(str, changed))}")
+    elif not any(value(one, "changed") for one in lists) and not faults:
+        show(context, "nothing has changed")
+    for one in lists:
+        show(context, f"{value(one, 'list')} {value(one, 'source')}: {_counted(one)}")
+    if waiting:
+        show(context, f"holds after a restart only: {', '.join(map(str, waiting))}")
+    for fault in faults:
+        warn(context, str(fault))
+    return NO if faults else OK
+
+
+def _counted(one: object) -> str:
+    """What a list has now, and had before."""
+    networks, before = value(one, "networks"), value(one, "before")
+    if value(one, "fault"):
+        return "not read" if before is None else f"not read, the {before} networks from before hold"
+    if before is None:
+        return f"{networks} networks, new"
+    return f"{networks} networks, {f'before {before}' if value(one, 'changed') else 'unchanged'}"
 
 
 def _level_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +61,8 @@ def _log_level(context: Context) -> int:
 
 
 COMMANDS = (
-    Command("reload", "read the configuration again, as SIGHUP does", "mxallowctl reload", _nothing, _reload),
+    Command("reload", "read the configuration and the lists again, as SIGHUP does; status 1 if any cannot be used",
+            "mxallowctl reload", _nothing, _reload),
     Command("log-level", "show or change what is logged, until the next start", "mxallowctl log-level error",
             _level_arguments, _log_level),
 )

@@ -36,6 +36,8 @@ def _lines(status: object) -> list[tuple[str, str]]:
             lines.append((name, f"{get(key, count)} {count} of {get(key, 'room')}"))
     if get("lists") is not None:
         lines.append(("lists", f"{_count(get('lists', 'allow'))} allowed, {_count(get('lists', 'deny'))} denied"))
+        faults = get("lists", "faults")
+        lines += [("lists", f"not read: {fault}") for fault in (faults if isinstance(faults, list) else ())]
     if get("state") is not None:
         fault, age = get("state", "fault"), get("state", "age_seconds")
         written = f", written {duration(age)} ago" if age is not None else ""

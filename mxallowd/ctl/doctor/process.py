@@ -20,7 +20,8 @@ def check(facts: Facts) -> list[Finding]:
     """All of it; where the daemon does not run, what can be seen without it."""
     found = list(_state(facts))
     if facts.daemon is not None:
-        found += [*_user(facts.daemon), *_sandbox(facts.daemon), *_sets(facts.daemon), *_control(facts)]
+        found += [*_user(facts.daemon), *_sandbox(facts.daemon), *_sets(facts.daemon), *_lists(facts.daemon),
+                  *_control(facts)]
     return found
 
 
@@ -83,6 +84,13 @@ def _sets(daemon: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("sets-lists", WARNING, f"{one['name']} has no set {name}, and there are networks for it",
                           "the kernel decides on them as if there were no lists",
                           f"{_make_list(one['name'], daemon['settings'], name)}  # and have a rule ask it")
+
+
+def _lists(daemon: Mapping[str, Any]) -> Iterator[Finding]:
+    lists = daemon.get("lists")
+    for fault in lists.get("faults", ()) if isinstance(lists, dict) else ():
+        yield Finding("lists", WARNING, str(fault), "what the list had before the last reload still holds",
+                      "mxallowctl reload  # once the file is mended")
 
 
 def _make_sets(settings: Mapping[str, Any]) -> str:

@@ -148,6 +148,41 @@ def test_reload_and_log_level(ctl: Operator) -> None:
         "changed": [], "restart_needed": [], "lists": [], "failed": []}
 
 
+def test_what_a_list_decides_otherwise_is_said(ctl: Operator, tmp_path: Path) -> None:
+    """add, import and deny of what another network holds; remove leaves denies, and says what still gets in."""
+    assert ctl("deny", "add", HOST)[0] == 0
+    undo = f"{HOST}/32 is denied by hand; mxallowctl deny remove {HOST}/32 undoes it\n"
+    assert ctl("add", HOST)[0] == 1
+    assert ctl.errors == f"mxallowctl: {HOST} stays refused: {undo}"
+    for words in (["add", NET], ["allow", "add", NET]):
+        assert ctl(*words)[0] == 1
+        assert ctl.errors == f"mxallowctl: a part of {NET} stays refused: {undo}"
+    file = tmp_path / "some"
+    file.write_text(f"{OTHER}\n{HOST}\n203.0.112.0/23\n")
+    assert ctl("import", str(file))[0] == 1
+    assert ctl.errors == "".join(f'mxallowctl: {file}:{line}: "{what}" stays refused: {undo}'
+                                 for line, what in ((2, HOST), (3, "203.0.112.0/23")))
+    file.write_text(f"{NET} permit\n{HOST} reject\n")
+    assert ctl("import", str(file))[0] == 0
+    assert (ctl("remove", HOST), ctl("show", HOST)[0]) == ((0, "removed 1\n"), 1)
+    assert "denied" not in ctl.errors
+    assert ctl("remove", HOST)[0] == 1  # the deny is no entry
+    assert ctl("add", HOST)[0] == ctl("deny", "add", "203.0.112.0/22")[0] == 1
+    assert ctl.errors.startswith("mxallowctl: a part of 203.0.112.0/22 gets in all the same: 203.0.11")
+    assert ctl("remove", "203.0.112.0/23")[0] == 1
+    assert ctl.errors == (f"mxallowctl: a part of 203.0.112.0/23 gets in all the same: {NET} is allowed by hand; "
+                          f"mxallowctl allow remove {NET} undoes it\n")
+    assert ctl("show", "203.0.113.9") == (1, "")
+    assert f"is not in the whitelist, but {NET} is allowed by hand: mxallowctl explain" in ctl.errors
+
+
+@pytest.mark.parametrize("network", ["127.0.0.0/8", REAL4, "ff02::/16"])
+@pytest.mark.parametrize("words", [["add"], ["allow", "add"]])
+def test_no_host_is_allowed_that_can_be_none(ctl: Operator, words: list[str], network: str) -> None:
+    assert ctl(*words, network) == (1, "")
+    assert "is one of the mail servers" in ctl.errors or "that a host on another network can have" in ctl.errors
+
+
 def test_an_export_is_imported_again(ctl: Operator, tmp_path: Path) -> None:
     ctl("add", HOST, "--time", "600", "--note", "the bank")
     ctl("add", OTHER, "--time", "99999")
@@ -166,7 +201,8 @@ def test_an_export_is_imported_again(ctl: Operator, tmp_path: Path) -> None:
     assert 590 <= int(str(seconds[HOST])) <= 600
     assert 3590 <= int(str(seconds[OTHER])) <= 3600
     assert ctl.json("import", str(file), "--time", "90000") == {
-        "format": "export", "entered": 0, "known": 2, "networks": 0, "left_out": 0, "passed_over": {}, "rejected": []}
+        "format": "export", "entered": 0, "known": 2, "networks": 0, "left_out": 0, "passed_over": {}, "rejected": [],
+        "denied": []}
     assert all(int(str(line["seconds_left"])) > 89_000 for line in ctl.lines("list"))
 
 
@@ -237,5 +273,5 @@ def test_networks_are_imported_exported_and_removed(ctl: Operator, tmp_path: Pat
     assert networks().keys() == wanted.keys() - {NET}
     assert ctl("show", HOST)[0] == 1
     assert ctl("remove", NET)[0] == 1
-    assert ctl("add", NET, "--time", "600", "--note", "the bank")[0] == 0
+    assert ctl("add", NET, "--time", "600", "--note", "the bank")[0] == 1  # but for what is denied in it
     assert networks()[NET] == ("allow", "the bank", False)

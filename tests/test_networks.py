@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mxallowd.engine._networks import RECORD_SIZE, Networks
-from mxallowd.lists.composition import Composition, Source, disjoint, disjoint_of, network_of, record
+from mxallowd.lists.composition import Composition, Source, disjoint, disjoint_of, ends_of, network_of, record
 from tests.networks_oracle import Address, Network, holds, says
 from tests.strategies import packed
 
@@ -57,6 +57,22 @@ def test_compiled_equals_oracle(networks: list[tuple[str, Network]]) -> None:
     assert list(given_back) == [says(networks, address) for address in addresses]
     assert [compiled.find(packed(str(address))) for address in addresses] == [
         holds(networks, address) for address in addresses]
+
+
+@settings(max_examples=200, deadline=None)
+@given(both_lists, networks4 | networks6)
+def test_those_that_decide_within_a_network(networks: list[tuple[str, Network]], asked: Network) -> None:
+    """As the oracle says it of each address at which a network begins, or behind which one ends."""
+    composition = Composition.of([Source("x", "", b"".join(record(one, verdict) for verdict, one in networks))])
+    first, last = int(asked.network_address), int(asked.broadcast_address)
+    edges = {first, *(edge for _, one in networks if one.version == asked.version
+                      for edge in (int(one.network_address), int(one.broadcast_address) + 1))}
+    found = [holds(networks, type(asked.network_address)(edge)) for edge in edges if first <= edge <= last]
+    for verdict in ("allow", "deny"):
+        numbers = composition.networks.deciding(*ends_of(asked), denied=verdict == "deny", most=4096)
+        assert sorted(numbers) == sorted({place for place in found if place is not None
+                                          and networks[place][0] == verdict})
+        assert len(composition.networks.deciding(*ends_of(asked), denied=verdict == "deny", most=1)) == bool(numbers)
 
 
 @settings(max_examples=200, deadline=None)

@@ -51,6 +51,26 @@ def warn(context: Context, line: str) -> None:
     context.err.write(f"mxallowctl: {safe(line)}\n")
 
 
+def overruled(context: Context, what: str, document: object) -> bool:
+    """Say which networks of a list decide otherwise than what was asked for; whether there is any."""
+    found = False
+    for key, stays in (("denied_by", "stays refused"), ("allowed_by", "gets in all the same")):
+        networks = value(document, key)
+        for one in networks if isinstance(networks, list) else ():
+            found = True
+            warn(context, f"{f'a part of {what}' if '/' in what else what} {stays}: {held(one)}")
+    return found
+
+
+def held(one: object) -> str:
+    """A network of a list that holds, and how it is undone."""
+    network, verdict, source = (str(value(one, key)) for key in ("network", "verdict", "source"))
+    how = {"allow": "allowed", "deny": "denied"}.get(verdict, verdict)
+    if source == "by hand":
+        return f"{network} is {how} by hand; mxallowctl {verdict} remove {network} undoes it"
+    return f"{network} is {how} in {source}"
+
+
 def columns(context: Context, rows: Sequence[Sequence[object]]) -> None:
     """Print rows in columns; numbers stand to the right."""
     cells = [[safe(str(cell)) for cell in row] for row in rows]

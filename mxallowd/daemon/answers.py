@@ -74,7 +74,7 @@ def all_routes(parts: Parts) -> list[Route]:
         *Reload(parts.reloading.ask_and_wait).routes(),
         *LogLevel(parts.log).routes(),
         *parts.metrics.routes(),
-        *ListAnswers(parts.lists).routes(),
+        *ListAnswers(parts.lists, parts.whitelist.why_no_entry).routes(),
         *TrialAnswers(parts.trial, parts.report.recent).routes(),
         *Export(parts.whitelist, networks).routes(),
         *Import(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from mxallowd.control.answers.networks import OwnNetwork
 from mxallowd.control.exchange import RequestError
-from mxallowd.lists.composition import ALLOW
+from mxallowd.lists.composition import ALLOW, Match
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import MAX_OWN
 from mxallowd.settings.options import Network
@@ -30,6 +30,10 @@ class ByHand:
     async def remove(self, network: Network) -> int:
         """Take out what was allowed by hand for this very network; how many. What is denied stays so."""
         return int(await self._lists.remove_network(ALLOW, network))
+
+    def deciding(self, network: Network, verdict: str) -> list[Match]:
+        """Some networks of that list that hold for an address of this one, whatever else there is."""
+        return self._lists.composition.deciding(network, verdict)
 
     async def flush(self) -> int:
         """Take out all that was added by hand; how many."""

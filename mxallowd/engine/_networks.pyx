@@ -504,6 +504,48 @@ cdef class Networks:
         finally:
             free(numbers)
 
+    def deciding(self, bytes first not None, bytes last not None, *, bint denied, int most):
+        cdef NetworkSet *held = &self.set
+        cdef u128 low, high
+        cdef bint ipv4
+        cdef uint8_t said = DENIED if denied else ALLOWED
+        cdef uint32_t at = 0, behind, middle, count
+        cdef uint32_t rule
+        cdef Address words
+        cdef list found = []
+        if len(first) != 16 or len(last) != 16:
+            raise ValueError("an address is 16 bytes")
+        low = number_of(<const uint8_t *> PyBytes_AS_STRING(first))
+        high = number_of(<const uint8_t *> PyBytes_AS_STRING(last))
+        memcpy(&words, PyBytes_AS_STRING(first), 16)
+        ipv4 = is_mapped(&words) and (low >> 32) == (high >> 32)
+        if ipv4:
+            low, high = <uint32_t> low, <uint32_t> high
+        # The last range that begins at or before the first address; the first of all ranges begins at 0.
+        count = held.count4 if ipv4 else held.count6
+        behind = count
+        while behind - at > 1:
+            middle = (at + behind) // 2
+            if (<u128> held.starts4[middle] if ipv4 else held.starts6[middle]) <= low:
+                at = middle
+            else:
+                behind = middle
+        while len(found) < most:
+            with nogil:
+                while at < count and (<u128> held.starts4[at] if ipv4 else held.starts6[at]) <= high:
+                    rule = held.rules4[at] if ipv4 else held.rules6[at]
+                    if said_by(rule) == said:
+                        break
+                    at += 1
+                else:
+                    rule = 0
+            if rule == 0:
+                break
+            if (rule >> 1) - 1 not in found:
+                found.append((rule >> 1) - 1)
+            at += 1
+        return found
+
     def ranges(self, version, *, bint denied):
         cdef bint ipv4 = version == 4
         cdef uint8_t said = DENIED if denied else ALLOWED

@@ -13,6 +13,18 @@ BROADCAST = MAPPED + b"\xff\xff\xff\xff"
 _NOTHING = bytes(8)
 
 
+def has_hosts(first: bytes, last: bytes) -> bool:
+    """Whether a network from the first to the last of these addresses has any that can be a host's.
+
+    What is refused is a few networks: one that begins and ends in them is within one of them, or larger than the
+    largest, 224.0.0.0/4 or ff00::/8.
+    """
+    if is_host(first) or is_host(last):
+        return True
+    bits = (int.from_bytes(first, "big") ^ int.from_bytes(last, "big")).bit_length()
+    return bits > (28 if first.startswith(MAPPED) and last.startswith(MAPPED) else 120)
+
+
 def is_host(address: bytes) -> bool:
     """Whether this can be the unicast address of a host that is not on this link alone. Any length but 16: False."""
     if len(address) != 16:

@@ -151,6 +151,11 @@ class Composition:
         """At most `most` networks that share an address with this one, in the order of their sources."""
         return [self.rule(number) for number in self.networks.overlapping(*ends_of(network), most)]
 
+    def deciding(self, network: Network, verdict: str, most: int = 10) -> list[Match]:
+        """At most `most` networks of a list that hold for an address of this network, over all others."""
+        numbers = self.networks.deciding(*ends_of(network), denied=verdict == DENY, most=most)
+        return [self.rule(number) for number in numbers]
+
     def rule(self, number: int) -> Match:
         """What is known of a rule by its number."""
         at = next(at for at in reversed(range(len(self._firsts))) if self._firsts[at] <= number)

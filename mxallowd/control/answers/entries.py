@@ -5,10 +5,12 @@ from typing import TypeVar
 
 from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of, no_parameters, note_of, seconds_of
 from mxallowd.control.answers.listing import Wanted, bounds, hosts, lines, shown
-from mxallowd.control.answers.networks import OwnNetwork, OwnNetworks
+from mxallowd.control.answers.networks import OwnNetwork, OwnNetworks, check_allowed, overruled
 from mxallowd.control.exchange import NDJSON, Request, RequestError, Response, Route, timestamp
 from mxallowd.engine._table import BY_HAND, ORIGINS
 from mxallowd.engine.events import address_text
+from mxallowd.lists.composition import BY_HAND as BY_HAND_SOURCE
+from mxallowd.lists.composition import Match
 from mxallowd.log import Log
 from mxallowd.settings.options import Network
 from mxallowd.text import quoted
@@ -59,7 +61,8 @@ class Entries:
     def _shown(self, host: bytes) -> dict[str, object]:
         entry = self._whitelist.entry(host)
         if entry is None:
-            raise RequestError(404, "not-listed", f"{address_text(host)} is not in the whitelist")
+            allowed = self._deciding(network_of(address_text(host)), "allow")
+            raise RequestError(404, "not-listed", f"{address_text(host)} is not in the whitelist{_but(allowed)}")
         return shown(entry, self._whitelist.now_us(), time.time())
 
     async def _add(self, request: Request) -> Response:
@@ -68,12 +71,16 @@ class Entries:
         if len(body.keys() & {"address", "network"}) != 1:
             raise bad('either "address" or "network" is needed')
         seconds, note = seconds_of(body.get("seconds"), self._lifetime_s()), note_of(body.get("note"))
-        if "network" not in body:
-            return Response(self._add_host(request.user, host_of(body["address"]), seconds, note))
-        network = network_of(body["network"])
+        if "network" in body:
+            network = network_of(body["network"])
+        else:
+            network = network_of(address_text(host_of(body["address"])))
         if network.prefixlen == network.max_prefixlen:
-            return Response(self._add_host(request.user, host_of(str(network.network_address)), seconds, note))
-        return Response(await self._add_network(request.user, network, seconds, note))
+            added = self._add_host(request.user, bounds(network)[0], seconds, note)
+        else:
+            check_allowed(network, self._whitelist.why_no_entry)
+            added = await self._add_network(request.user, network, seconds, note)
+        return Response({**added, **overruled("denied_by", self._deciding(network, "deny"))})
 
     def _add_host(self, user: int, host: bytes, seconds: int, note: str) -> dict[str, object]:
         whitelist = self._whitelist
@@ -105,10 +112,11 @@ class Entries:
         if self._networks is not None:
             removed += await self._networks.remove(network)
         what = network.network_address if network.prefixlen == network.max_prefixlen else network
+        allowed = self._deciding(network, "allow")
         if not removed:
-            raise RequestError(404, "not-listed", f"nothing of {what} is in the whitelist")
+            raise RequestError(404, "not-listed", f"nothing of {what} is in the whitelist{_but(allowed)}")
         self._log.notice("removed", None, user=request.user, what=what, count=removed)
-        return Response({"removed": removed})
+        return Response({"removed": removed, **overruled("allowed_by", allowed)})
 
     async def _flush(self, request: Request) -> Response:
         no_parameters(request)
@@ -126,10 +134,22 @@ class Entries:
             removed += sum(self._whitelist.end(host) for host in some)
         return removed
 
+    def _deciding(self, network: Network, verdict: str) -> list[Match]:
+        """What of that list holds for an address of this network, whatever the whitelist has."""
+        return self._networks.deciding(network, verdict) if self._networks else []
+
     def _kept(self) -> OwnNetworks:
         if self._networks is None:
             raise RequestError(409, "not-kept", "networks are not kept here: add addresses")
         return self._networks
+
+
+def _but(allowed: list[Match]) -> str:
+    """What lets in all the same somebody who is not in the whitelist; empty where nothing does."""
+    if not allowed:
+        return ""
+    where = allowed[0].where if allowed[0].source == BY_HAND_SOURCE else f"in {allowed[0].where}"
+    return f", but {allowed[0].network} is allowed {where}: mxallowctl explain says more"
 
 
 def _one_of(query: dict[str, str], name: str, choices: dict[str, Value]) -> Value | None:

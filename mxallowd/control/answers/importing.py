@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of, no_parameters, note_of, seconds_of
-from mxallowd.control.answers.networks import VERDICTS, OwnNetwork, OwnNetworks
+from mxallowd.control.answers.networks import VERDICTS, OwnNetwork, OwnNetworks, check_allowed, shown
 from mxallowd.control.documents import MOST_PARTS
 from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.engine._table import BY_HAND
@@ -39,12 +39,14 @@ class Import:
         if len(entries) + len(networks) > MOST:
             raise RequestError(422, "too-many", f"more than {MOST} entries and networks in one request")
         found: Counter[str] = Counter()
+        denied: list[dict[str, object]] = []
         rejected: list[dict[str, object]] = []
         turns = Turns()
         for entry in entries:
             await turns.give()
             try:
                 found[self._enter(entry)] += 1
+                denied += self._denied(entry["address"])
             except RequestError as error:
                 rejected.append({"what": _what(entry.get("address")), "reason": str(error)})
         taken = []
@@ -56,8 +58,11 @@ class Import:
                 rejected.append({"what": _what(network.get("network")), "reason": str(error)})
         if taken and self._networks is not None:
             await self._networks.add(taken)
+            for one in taken:
+                await turns.give()
+                denied += self._denied(str(one.network)) if one.verdict == "allow" else ()
         answer = {"entered": found["entered"], "known": found["known"], "networks": len(taken),
-                  "left_out": found["left_out"], "rejected": rejected}
+                  "left_out": found["left_out"], "rejected": rejected, "denied": denied}
         self._log.notice("imported", None, user=request.user, entered=found["entered"], known=found["known"],
                          networks=len(taken), left_out=found["left_out"], rejected=len(rejected))
         return Response(answer)
@@ -77,6 +82,13 @@ class Import:
             self._whitelist.annotate(host, note)
         return "known" if known else "left_out"
 
+    def _denied(self, what: object) -> list[dict[str, object]]:
+        """What a deny holds out all the same, as an object; none where none does."""
+        if self._networks is None:
+            return []
+        found = self._networks.deciding(network_of(what), "deny")
+        return [{"what": _what(what), "by": shown(found[0])}] if found else []
+
     def _network(self, given: dict[str, object]) -> OwnNetwork:
         fields_of(given, ("network", "verdict"), ("seconds", "note"))
         if given["verdict"] not in VERDICTS:
@@ -85,7 +97,10 @@ class Import:
             raise RequestError(409, "not-kept", "networks are not kept here")
         seconds = given.get("seconds")
         until_s = None if seconds is None else time.time() + seconds_of(seconds, 0)
-        return OwnNetwork(str(given["verdict"]), network_of(given["network"]), note_of(given.get("note")), until_s)
+        network = network_of(given["network"])
+        if given["verdict"] == "allow":
+            check_allowed(network, self._whitelist.why_no_entry)
+        return OwnNetwork(str(given["verdict"]), network, note_of(given.get("note")), until_s)
 
 
 def _objects(value: object, key: str) -> list[dict[str, object]]:

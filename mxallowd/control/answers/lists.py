@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from itertools import islice
 
 from mxallowd.control.answers.bodies import bad, fields_of, no_parameters, note_of, seconds_of
-from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
+from mxallowd.control.answers.networks import WhyNot, check_allowed, overruled, shown
+from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, Match, Network
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import MAX_OWN, network
@@ -19,8 +20,9 @@ SHOWN_BY_HAND = 1_000
 class ListAnswers:
     """The answers about lists."""
 
-    def __init__(self, lists: Lists) -> None:
+    def __init__(self, lists: Lists, why_not: WhyNot = lambda host: "") -> None:
         self._lists = lists
+        self._why_not = why_not
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -49,6 +51,8 @@ class ListAnswers:
         no_parameters(request)
         verdict, body = _verdict(request), fields_of(request.body, ("network",), ("note", "seconds"))
         asked = _network(body)
+        if verdict == ALLOW:
+            check_allowed(asked, self._why_not)
         note = note_of(body.get("note")) or None
         seconds = None if body.get("seconds") is None else seconds_of(body["seconds"], 0)
         added = await self._lists.add_network(verdict, asked, note, seconds)
@@ -58,7 +62,9 @@ class ListAnswers:
         if own is None:
             raise RequestError(409, "gone", f"{asked} was removed at the same time")
         match = Match(verdict, asked, BY_HAND, 0, own.note, self._lists.own.until(own))
-        return Response({**shown(match), "kept": not added.unkept, "reason": added.unkept or None})
+        key, other = ("denied_by", DENY) if verdict == ALLOW else ("allowed_by", ALLOW)
+        return Response({**shown(match), "kept": not added.unkept, "reason": added.unkept or None,
+                         **overruled(key, self._lists.composition.deciding(asked, other))})
 
     async def _remove(self, request: Request) -> Response:
         no_parameters(request)
@@ -70,12 +76,6 @@ class ListAnswers:
                      if match.network == asked and match.verdict == verdict]
         more = f"; it stands in {elsewhere[0].where}, and is removed there" if elsewhere else ""
         raise RequestError(404, "not-listed", f"{asked} was not added to {verdict} by hand{more}")
-
-
-def shown(match: Match) -> dict[str, object]:
-    """A network of a list as JSON has it."""
-    return {"verdict": match.verdict, "network": str(match.network), "source": match.where, "note": match.note,
-            "until": None if match.until is None else timestamp(match.until)}
 
 
 def _verdict(request: Request) -> str:

@@ -1,8 +1,15 @@
 """The networks that an operator has added by hand, as the answers use them; lists/ keeps them."""
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from mxallowd.control.answers.listing import bounds
+from mxallowd.control.exchange import RequestError, timestamp
+from mxallowd.engine.hosts import has_hosts
+from mxallowd.lists.composition import Match
 from mxallowd.settings.options import Network
+
+WhyNot = Callable[[bytes], str]
+"""Why a host cannot be let in, behind its address; empty where it can."""
 
 VERDICTS = ("allow", "deny")
 
@@ -25,8 +32,31 @@ class OwnNetworks(Protocol):
     async def remove(self, network: Network) -> int:
         """Take out what was added by hand for this very network; how many. Raises RequestError."""
 
+    def deciding(self, network: Network, verdict: str) -> list[Match]:
+        """Some networks of that list that hold for an address of this one, whatever else there is."""
+
     async def flush(self) -> int:
         """Take out all that was added by hand; how many. Raises RequestError."""
 
     def listing(self) -> Iterable[OwnNetwork]:
         """What was added by hand and has not ended, made while it is asked for."""
+
+
+def check_allowed(network: Network, why_not: WhyNot) -> None:
+    """Raise RequestError where no host of a network can be let in: as for addresses."""
+    first, last = bounds(network)
+    if not has_hosts(first, last):
+        raise RequestError(422, "no-host", f"{network} has no address that a host on another network can have")
+    if network.num_addresses == 1 and (reason := why_not(first)):
+        raise RequestError(422, "no-host", f"{network.network_address} {reason}")
+
+
+def overruled(key: str, matches: Sequence[Match]) -> dict[str, object]:
+    """The key with networks that decide otherwise than what was done; nothing where none does."""
+    return {key: [shown(match) for match in matches]} if matches else {}
+
+
+def shown(match: Match) -> dict[str, object]:
+    """A network of a list as JSON has it."""
+    return {"verdict": match.verdict, "network": str(match.network), "source": match.where, "note": match.note,
+            "until": None if match.until is None else timestamp(match.until)}

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, Command, Context
 from mxallowd.ctl.dumps import FORMATS, MAX_NOTE, Item, Left, reader, recognize
-from mxallowd.ctl.output import failed, show, show_json, value, warn
+from mxallowd.ctl.output import failed, held, show, show_json, value, warn
 from mxallowd.ctl.parser import FILES
 from mxallowd.text import printable, quoted
 
@@ -63,13 +63,18 @@ class _Import:
         self.passed_over: Counter[str] = Counter()  # by reason
         self.left: list[dict[str, object]] = []  # what is at fault
         self.faults = 0
+        self.denied: list[dict[str, object]] = []  # what was taken, and is refused all the same
+        self._denied: set[str] = set()  # networks that the file denies
 
     def fault(self, line: int, why: str) -> None:
         """Count and name a line that could not be taken."""
         self.faults += 1
+        self._name_line(line, why, self.left, self.faults)
+
+    def _name_line(self, line: int, why: str, into: list[dict[str, object]], count: int) -> None:
         if self._context.arguments.json:
-            self.left.append({"file": self._name, "line": line, "reason": why})
-        elif self.faults <= MOST_NAMED:
+            into.append({"file": self._name, "line": line, "reason": why})
+        elif count <= MOST_NAMED:
             warn(self._context, f"{self._name}:{line}: {why}")
 
     def judge(self, lines: Iterable[tuple[int, str | None]], format_: str) -> Iterator[tuple[int, Item, int | None]]:
@@ -119,6 +124,9 @@ class _Import:
             lines.setdefault(item.what, []).append(number)
             more = {} if seconds is None else {"seconds": seconds}
             note = item.note or self._note
+            if item.verdict == "deny":
+                whole = "" if "/" in item.what else "/128" if ":" in item.what else "/32"
+                self._denied.add(item.what.lower() + whole)
             if item.verdict:
                 networks.append({"network": item.what, "verdict": item.verdict, "note": note, **more})
             else:
@@ -132,6 +140,14 @@ class _Import:
         for key in ("entered", "known", "networks", "left_out"):
             count = value(answer.body, key)
             self.done[key] += count if isinstance(count, int) else 0
+        denied = value(answer.body, "denied")
+        for one in denied if isinstance(denied, list) else ():
+            # What the file itself denies within what it allows is meant so.
+            if value(one, "by", "network") not in self._denied:
+                what = str(value(one, "what"))
+                self.done["denied"] += 1
+                self._name_line(lines.get(what, [0])[0], f"{quoted(what)} stays refused: {held(value(one, 'by'))}",
+                                self.denied, self.done["denied"])
         rejected = value(answer.body, "rejected")
         for one in rejected if isinstance(rejected, list) else ():
             what = str(value(one, "what"))
@@ -170,10 +186,11 @@ def _take(work: _Import, context: Context, file: BinaryIO) -> int:
     if context.arguments.json:
         show_json(context, {
             "format": format_, **{key: work.done[key] for key in ("entered", "known", "networks", "left_out")},
-            "passed_over": dict(work.passed_over), "rejected": work.left})
+            "passed_over": dict(work.passed_over), "rejected": work.left,
+            "denied": work.denied})
     else:
         _report(work, context, format_)
-    return OK if taken and not work.faults and not work.done["left_out"] else NO
+    return OK if taken and not work.faults and not work.done["left_out"] and not work.done["denied"] else NO
 
 
 def _report(work: _Import, context: Context, format_: str) -> None:
@@ -182,6 +199,7 @@ def _report(work: _Import, context: Context, format_: str) -> None:
          f"{done['networks']} networks (format {format_})")
     for count, what in ((done["known"], "addresses were known: they end no earlier than before"),
                         (done["left_out"], "addresses found no room in the whitelist (--max-entries)"),
+                        (done["denied"], "were entered and stay refused: a list denies them"),
                         (work.faults, "lines could not be taken")):
         if count:
             show(context, f"{count} {what}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Answer, Command, Context
-from mxallowd.ctl.output import duration, failed, show, show_json, warn
+from mxallowd.ctl.output import duration, failed, overruled, show, show_json, warn
 
 ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted")
 
@@ -65,6 +65,8 @@ def _entry(context: Context, answer: Answer) -> int:
         return OK
     found = answer.body if isinstance(answer.body, dict) else {}
     for key, shown in found.items():
+        if key == "denied_by":
+            continue
         if key == "seconds_left":
             show(context, f"left      {duration(shown)}")
         else:
@@ -87,11 +89,16 @@ def _add(context: Context) -> int:
         body["seconds"] = arguments.time
     if arguments.note is not None:
         body["note"] = arguments.note
-    return _entry(context, context.daemon.ask("POST", "/v1/entries", body=body))
+    answer = context.daemon.ask("POST", "/v1/entries", body=body)
+    status = _entry(context, answer)
+    return status or (NO if overruled(context, arguments.target, answer.body) else OK)
 
 
 def _remove(context: Context) -> int:
-    return _removed(context, context.daemon.ask("DELETE", f"/v1/entries/{context.arguments.target}"))
+    target = context.arguments.target
+    answer = context.daemon.ask("DELETE", f"/v1/entries/{target}")
+    status = _removed(context, answer)
+    return status or (NO if overruled(context, target, answer.body) else OK)
 
 
 def _removed(context: Context, answer: Answer) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
-from mxallowd.ctl.output import failed, show, show_json, warn
+from mxallowd.ctl.output import failed, overruled, show, show_json, warn
 
 WIDTH = 43  # the longest network
 
@@ -46,7 +46,7 @@ def _run(verdict: str) -> Callable[[Context], int]:
             show(context, f"{verdict} {found['network']}{until}")
         if arguments.action == "add" and not found["kept"]:
             warn(context, f"it holds now, and is lost at the next restart: {found['reason']}")
-        return OK
+        return NO if overruled(context, arguments.network, found) else OK
     return run
 
 

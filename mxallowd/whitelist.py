@@ -221,6 +221,14 @@ class Whitelist:
         self._tell([(host, Change.RENEWED)])
         return True
 
+    def entered(self, host: bytes, note: Note | None, *, proven: bool) -> None:
+        """The entry of a host is there again, as it was elsewhere. What is noted of it here already stays."""
+        if note is not None:
+            self.provenance.recall({host: note})
+        self._tell([(host, Change.ADMITTED)])
+        if proven:
+            self.prove(host)
+
     def annotate(self, host: bytes, note: str) -> None:
         """Note this of a listed host, in place of what was noted before; since when it is listed stays."""
         found = self.provenance.find(host)

@@ -195,11 +195,11 @@ def test_an_export_is_imported_again(ctl: Operator, tmp_path: Path) -> None:
     left = {str(line["address"]): line for line in ctl.lines("list")}
     assert left.keys() == {HOST, OTHER}
     assert left[HOST]["note"] == "the bank"
-    assert left[OTHER]["note"] == "imported from old.export"
+    assert left[OTHER]["note"] is None
     seconds = {host: line["seconds_left"] for host, line in left.items()}
     # The dump's, and at most the whitelist time.
     assert 590 <= int(str(seconds[HOST])) <= 600
-    assert 3590 <= int(str(seconds[OTHER])) <= 3600
+    assert 99_900 <= int(str(seconds[OTHER])) <= 99_999  # by hand, so longer than --whitelist-time
     assert ctl.json("import", str(file), "--time", "90000") == {
         "format": "export", "entered": 0, "known": 2, "networks": 0, "left_out": 0, "passed_over": {}, "rejected": [],
         "denied": []}

@@ -73,10 +73,11 @@ def test_an_old_export() -> None:
         f'{{"kind": "entry", "address": "{HOST}", "until": "2026-11-27T06:00:00Z", "note": "bank", "used": true}}\n'
         '{"kind": "network", "verdict": "deny", "network": "203.0.113.0/24", "note": null, "until": null}\n'
         '{"kind": "network", "verdict": "allow", "network": "203.0.113.9", "until": "1970-01-01T00:01:00Z"}\n'
-        '{"address": "::1", "until": "2026-11-27T06:00:00Z"}'))
+        '{"address": "::1", "until": "2026-11-27T06:00:00Z", "origin": "child", "proven": true, "since": null}'))
     assert found == [
         Item(HOST, until_s=1795759200, note="bank"), Item("203.0.113.0/24", "deny"),
-        Item("203.0.113.9", "allow", until_s=60), Item("::1", until_s=1795759200)]
+        Item("203.0.113.9", "allow", until_s=60), Item(
+                "::1", until_s=1795759200, kept={"origin": "child", "proven": True})]
     for line in ("[]", "{", '{"kind": "entry"}', '{"kind": ["entry"]}', '{"kind": "network", "address": "::1"}',
                  '{"address": "::1", "until": "soon"}', '{"address": "::1", "note": 5}', '{"address": 5}',
                  '{"kind": "network", "network": "::1", "verdict": "maybe"}', "1" * 5000, "[" * 4000):

@@ -13,13 +13,15 @@ import calendar
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mxallowd.ctl.checks import is_address, network_problem
 from mxallowd.text import quoted
 
 MAX_NOTE = 200
+KEPT = ("origin", "used", "proven", "since")  # of an entry of an export, as the daemon has it
+FOR_LONG = ("by-hand", "peer", "trusted")  # origins whose entries may last longer than --whitelist-time
 
 
 class Item(NamedTuple):
@@ -29,6 +31,7 @@ class Item(NamedTuple):
     verdict: str = ""  # of a network: allow or deny; "" of an address
     until_s: int | None = None  # seconds since 1970; None: the dump does not say
     note: str = ""
+    kept: Mapping[str, object] = {}  # of an export: what else an entry keeps
 
 
 class Left(NamedTuple):
@@ -145,7 +148,10 @@ def _export(line: str) -> Item | Left | None:
     note = "".join(letter for letter in note or "" if letter.isprintable())[:MAX_NOTE]
     item = _item(what, verdict, until_s, note)
     # A single address may be an allowed network, which has no end.
-    return item._replace(verdict=verdict) if kind == "network" and isinstance(item, Item) else item
+    if kind == "network" or not isinstance(item, Item):
+        return item._replace(verdict=verdict) if isinstance(item, Item) else item
+    kept = KEPT if found.get("origin") is not None else ()
+    return item._replace(kept={key: found[key] for key in kept if found.get(key) is not None})
 
 
 def _since_1970(text: object) -> int | None:

@@ -26,6 +26,7 @@ from mxallowd.control.exchange import Route
 from mxallowd.daemon.byhand import ByHand
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
+from mxallowd.daemon.restoring import Entering
 from mxallowd.history.hosts import Hosts
 from mxallowd.history.trial import Trial
 from mxallowd.lists.lists import Lists
@@ -77,7 +78,8 @@ def all_routes(parts: Parts) -> list[Route]:
         *ListAnswers(parts.lists, parts.whitelist.why_no_entry).routes(),
         *TrialAnswers(parts.trial, parts.report.recent).routes(),
         *Export(parts.whitelist, networks).routes(),
-        *Import(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
+        *Import(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log,
+                Entering(parts.backend).enter).routes(),
         *Explain(Sources(
             parts.settings, parts.whitelist, parts.backend.refused,
             [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,

@@ -56,6 +56,27 @@ def share(backends: Backends, records: bytes) -> Shares:
 
 async def restore(backends: Backends, whitelist: Whitelist, shares: Shares) -> Restored:
     """Enter them; returns when all threads have done so, or ended."""
+    found = await _enter(backends, shares)
+    # Nobody tells of single hosts here: who keeps a copy looks at all of them.
+    whitelist.missed()
+    return found
+
+
+class Entering:
+    """Enters records of an import as a start does those of the disk: all of the table has room for them."""
+
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+        self._busy = asyncio.Lock()
+
+    async def enter(self, records: bytes) -> Sequence[int]:
+        """How many were entered, known and left out. Nobody is told of the hosts."""
+        async with self._busy:
+            found = await _enter(self._backends, share(self._backends, records))
+        return found.entered, found.known, found.left_out
+
+
+async def _enter(backends: Backends, shares: Shares) -> Restored:
     table, parts = backends.table, shares.parts
     found = [(0, 0, shares.left_out, 0)]
     own = [(shard, part) for shard, part in enumerate(parts) if part and not backends.restore(shard, part)]
@@ -68,6 +89,4 @@ async def restore(backends: Backends, whitelist: Whitelist, shares: Shares) -> R
         while (result := backends.restored(shard)) is None and not backends.ended():
             await asyncio.sleep(LOOK_S)
         found.append(result or (0, 0, 0, 0))
-    # Nobody tells of single hosts here: who keeps a copy looks at all of them.
-    whitelist.missed()
     return Restored(*map(sum, zip(*found, strict=True)))

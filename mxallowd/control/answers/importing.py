@@ -1,28 +1,45 @@
 """The import: many entries and networks at once. What cannot be taken is named; it keeps nothing else out."""
+import calendar
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of, no_parameters, note_of, seconds_of
 from mxallowd.control.answers.networks import VERDICTS, OwnNetwork, OwnNetworks, check_allowed, shown
 from mxallowd.control.documents import MOST_PARTS
 from mxallowd.control.exchange import Request, RequestError, Response, Route
-from mxallowd.engine._table import BY_HAND
+from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, ORIGINS, RESTORED
 from mxallowd.log import Log
 from mxallowd.process.turns import Turns
-from mxallowd.text import LONGEST_QUOTED
-from mxallowd.whitelist import Whitelist
+from mxallowd.provenance import Note
+from mxallowd.text import LONGEST_QUOTED, quoted
+from mxallowd.whitelist import Whitelist, pack
 
+Enter = Callable[[bytes], Awaitable[Sequence[int]]]
+"""Enters records of entries: how many were entered, known and left out."""
+OF_LIFETIME = (CONTACT, CHILD, RESTORED)  # origins whose entries last no longer than --whitelist-time
 MOST = MOST_PARTS  # entries and networks of a request
+
+
+class _Moved(NamedTuple):
+    """An entry of another daemon, as it was there."""
+
+    host: bytes
+    until_us: int
+    record: bytes
+    note: Note | None
+    proven: bool
 
 
 class Import:
     """Enters what an operator has from elsewhere."""
 
     def __init__(
-        self, whitelist: Whitelist, networks: OwnNetworks | None, lifetime_s: Callable[[], int], log: Log,
+        self, whitelist: Whitelist, networks: OwnNetworks | None, lifetime_s: Callable[[], int], log: Log, enter: Enter,
     ) -> None:
-        """As Entries has them."""
+        """As Entries has them; `enter` is for entries that keep their origin."""
+        self._enter_records = enter
         self._whitelist = whitelist
         self._networks = networks
         self._lifetime_s = lifetime_s
@@ -42,13 +59,18 @@ class Import:
         denied: list[dict[str, object]] = []
         rejected: list[dict[str, object]] = []
         turns = Turns()
+        moved: list[_Moved] = []
         for entry in entries:
             await turns.give()
             try:
-                found[self._enter(entry)] += 1
+                if entry.get("origin") is not None:
+                    moved.append(self._moved(entry))
+                else:
+                    found[self._enter(entry)] += 1
                 denied += self._denied(entry["address"])
             except RequestError as error:
                 rejected.append({"what": _what(entry.get("address")), "reason": str(error)})
+        found.update(await self._move(moved, turns))
         taken = []
         for network in networks:
             await turns.give()
@@ -89,6 +111,41 @@ class Import:
         found = self._networks.deciding(network_of(what), "deny")
         return [{"what": _what(what), "by": shown(found[0])}] if found else []
 
+    def _moved(self, entry: dict[str, object]) -> _Moved:
+        fields_of(entry, ("address", "origin"), ("seconds", "note", "used", "proven", "since"))
+        host = host_of(entry["address"])
+        if reason := self._whitelist.why_no_entry(host):
+            raise RequestError(422, "no-host", f"it {reason}")
+        if entry["origin"] not in ORIGINS:
+            raise bad(f"origin is none of {', '.join(ORIGINS)}")
+        origin = ORIGINS.index(str(entry["origin"]))
+        seconds, note = seconds_of(entry.get("seconds"), self._lifetime_s()), note_of(entry.get("note"))
+        if origin in OF_LIFETIME:
+            seconds = min(seconds, self._lifetime_s())
+        used, proven = (_truth(entry, key) for key in ("used", "proven"))
+        since_s = _since(entry.get("since"))
+        until_us = self._whitelist.now_us() + 1_000_000 * seconds
+        return _Moved(
+            host, until_us, pack(host, until_us, used=used or proven, origin=origin),
+            Note(since_s, note) if note or origin != CONTACT else None, proven)
+
+    async def _move(self, moved: list[_Moved], turns: Turns) -> dict[str, int]:
+        records = []
+        for one in moved:
+            await turns.give()
+            # Who is known needs no room.
+            if self._whitelist.find(one.host) is None:
+                records.append(one.record)
+            else:
+                self._whitelist.renew(one.host, one.until_us, self._whitelist.now_us())
+        entered, known, left_out = await self._enter_records(b"".join(records)) if records else (0, 0, 0)
+        known += len(moved) - len(records)
+        for one in moved:
+            await turns.give()
+            if self._whitelist.find(one.host) is not None:
+                self._whitelist.entered(one.host, one.note, proven=one.proven)
+        return {"entered": entered, "known": known, "left_out": left_out}
+
     def _network(self, given: dict[str, object]) -> OwnNetwork:
         fields_of(given, ("network", "verdict"), ("seconds", "note"))
         if given["verdict"] not in VERDICTS:
@@ -101,6 +158,24 @@ class Import:
         if given["verdict"] == "allow":
             check_allowed(network, self._whitelist.why_no_entry)
         return OwnNetwork(str(given["verdict"]), network, note_of(given.get("note")), until_s)
+
+
+def _truth(entry: dict[str, object], key: str) -> bool:
+    value = entry.get(key, False)
+    if not isinstance(value, bool):
+        raise bad(f"{key} is neither true nor false")
+    return value
+
+
+def _since(value: object) -> int:
+    """Seconds since 1970 of a time as timestamp() writes it; now, where none is given or it is still to come."""
+    now_s = int(time.time())
+    if value is None:
+        return now_s
+    try:
+        return max(0, min(now_s, calendar.timegm(time.strptime(str(value), "%Y-%m-%dT%H:%M:%SZ"))))
+    except ValueError:
+        raise bad(f"since {quoted(str(value)[:LONGEST_QUOTED])} is no time") from None
 
 
 def _objects(value: object, key: str) -> list[dict[str, object]]:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, Command, Context
-from mxallowd.ctl.dumps import FORMATS, MAX_NOTE, Item, Left, reader, recognize
+from mxallowd.ctl.dumps import FOR_LONG, FORMATS, MAX_NOTE, Item, Left, reader, recognize
 from mxallowd.ctl.output import failed, held, show, show_json, value, warn
 from mxallowd.ctl.parser import FILES
 from mxallowd.text import printable, quoted
@@ -97,7 +97,7 @@ class _Import:
         if self._context.arguments.time is not None:
             return int(self._context.arguments.time)
         left = None if item.until_s is None else int(item.until_s - self._now_s)
-        if item.verdict:
+        if item.verdict or item.kept.get("origin") in FOR_LONG:
             return left if left is None else min(left, checks.MAX_SECONDS)
         return self._whitelist_time if left is None else min(left, self._whitelist_time)
 
@@ -107,7 +107,7 @@ class _Import:
         size = 0
         for one in judged:
             # With the keys; a note may become six times as long as JSON, or twelve.
-            size += 200 + len(json.dumps(one[1].note or self._note))
+            size += 300 + len(json.dumps(one[1].note or self._note))
             if piece and (len(piece) == PIECE or size > PIECE_BYTES):
                 yield piece
                 piece, size = [], 0
@@ -124,11 +124,16 @@ class _Import:
             lines.setdefault(item.what, []).append(number)
             more = {} if seconds is None else {"seconds": seconds}
             note = item.note or self._note
+            # A time that is given makes it an entry by hand, which lasts as long as that.
+            kept = {} if self._context.arguments.time is not None else item.kept
             if item.verdict == "deny":
                 whole = "" if "/" in item.what else "/128" if ":" in item.what else "/32"
                 self._denied.add(item.what.lower() + whole)
             if item.verdict:
                 networks.append({"network": item.what, "verdict": item.verdict, "note": note, **more})
+            elif kept.get("origin") is not None:
+                noted = item.note or self._context.arguments.note
+                entries.append({"address": item.what, **({"note": noted} if noted else {}), **kept, **more})
             else:
                 entries.append({"address": item.what, "note": note, **more})
         if self._context.arguments.check:

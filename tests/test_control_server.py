@@ -1,6 +1,7 @@
 """The server on a loop of the test: time limits, bounds a user, and mistakes in answers."""
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -42,8 +43,24 @@ async def torn(_: Request) -> Response:
     return Response(pieces=pieces(), content_type=NDJSON)
 
 
-HANDLERS = {"fine": fine, "broken": broken, "slow": slow, "long": long, "torn": torn}
-ROUTES = [Route("GET", f"/v1/{name}", handler) for name, handler in HANDLERS.items()]
+async def counted(request: Request) -> Response:
+    """Has a step in each turn, for good; a change for 200 steps."""
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            COUNTED["streams"] += 1
+            yield b""
+    if request.query:
+        return Response(pieces=pieces(), content_type=NDJSON)
+    while request.method == "GET" or COUNTED["POST"] < 200:
+        COUNTED[request.method] += 1
+        await asyncio.sleep(0)
+    return Response()
+
+
+COUNTED: Counter[str] = Counter()
+HANDLERS = {"fine": fine, "broken": broken, "slow": slow, "long": long, "torn": torn, "counted": counted}
+ROUTES = [*(Route("GET", f"/v1/{name}", handler) for name, handler in HANDLERS.items()),
+          Route("POST", "/v1/counted", counted, changes=True)]
 Story = Callable[[Path, list[Exception]], Awaitable[None]]
 
 
@@ -85,7 +102,8 @@ def test_who_is_slow_is_told_so_and_closed(tmp_path: Path, monkeypatch: pytest.M
 
     async def story(path: Path, _: list[Exception]) -> None:
         assert (await told(path, START)).startswith(b"HTTP/1.1 408 ")
-        assert (await told(path, START + b"Content-Length: 3\r\n\r\n1")).startswith(b"HTTP/1.1 408 ")
+        post = START.replace(b"GET /v1/fine", b"POST /v1/counted")
+        assert (await told(path, post + b"Content-Length: 3\r\n\r\n1")).startswith(b"HTTP/1.1 408 ")
         assert await told(path, b"") == b""
         # A head of which a byte comes now and then has no more time than another one.
         reader, writer = await asyncio.open_unix_connection(path)
@@ -142,6 +160,50 @@ def test_a_newcomer_takes_the_place_of_the_oldest_that_waits(tmp_path: Path, mon
             one.close()
 
     assert not play(tmp_path, story)
+
+
+def test_a_question_ends_with_its_client_and_a_change_does_not(tmp_path: Path) -> None:
+    COUNTED.clear()
+
+    async def story(path: Path, defects: list[Exception]) -> None:
+        for word in (b"GET /v1/counted", b"GET /v1/counted?a=b", b"POST /v1/counted"):
+            for _ in range(3):
+                _, writer = await asyncio.open_unix_connection(path)
+                writer.write(START.replace(b"GET /v1/fine", word) + b"\r\n")
+                await asyncio.sleep(0.05)
+                writer.close()
+        await asyncio.sleep(0.1)
+        before = COUNTED.copy()
+        await asyncio.sleep(0.2)
+        assert before == COUNTED
+        assert min(COUNTED["GET"], COUNTED["streams"]) > 3
+        assert COUNTED["POST"] == 200
+        assert not defects
+        # One that only sends no more still reads.
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(START + b"\r\n")
+        writer.write_eof()
+        assert (await reader.read()).endswith(b'{"fine": true}\n')
+        writer.close()
+
+    assert not play(tmp_path, story)
+
+
+def test_head_has_the_fields_alone(tmp_path: Path) -> None:
+    end = b"Connection: close\r\n\r\n"
+
+    async def story(path: Path, _: list[Exception]) -> None:
+        for name, status in (b"fine", 200), (b"long", 200), (b"broken", 500), (b"nothing", 404):
+            sent = START.replace(b"GET", b"HEAD").replace(b"fine", name) + end
+            answer = await told(path, sent)
+            assert answer.startswith(b"HTTP/1.1 %d " % status)
+            assert answer.endswith(b"\r\n\r\n")
+            assert name == b"long" or b"Content-Length: " in answer
+        # An empty line before a request is none; two are.
+        assert (await told(path, b"\r\n" + START + end)).endswith(b'{"fine": true}\n')
+        assert (await told(path, b"\r\n\r\n" + START + end)).startswith(b"HTTP/1.1 400 ")
+
+    assert [type(error) for error in play(tmp_path, story)] == [ZeroDivisionError]
 
 
 def test_targets_and_templates() -> None:

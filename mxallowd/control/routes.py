@@ -66,18 +66,22 @@ def parameters_of(template: str, segments: Sequence[str]) -> dict[str, str] | No
 
 
 def find(routes: Sequence[Route], method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
-    """The route of a request and its parameters; the first one that matches.
+    """The route of a request and its parameters; the first one that matches. HEAD is asked as GET is.
 
     Raises RequestError: 404 where there is no such path, 405 where there is and the method is another one.
     """
     methods = []
+    wanted = "GET" if method == "HEAD" else method
+    if "." in segments or ".." in segments:
+        # Nobody resolves them here, and a path with them is not that of anything, not even of `{name:path}`.
+        routes = ()
     for route in routes:
         parameters = parameters_of(route.template, segments)
         if parameters is None:
             continue
-        if route.method == method:
+        if route.method == wanted:
             return route, parameters
-        methods.append(route.method)
+        methods += ["GET", "HEAD"] if route.method == "GET" else [route.method]
     path = quoted("/" + "/".join(segments))
     if methods:
         raise WrongMethod(path, method, sorted(set(methods)))

@@ -13,14 +13,16 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
-from mxallowd.control.documents import parsed
+from mxallowd.control.documents import SHORT, parsed
 from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.control.peers import May, Peer, may, peer_of
 from mxallowd.control.place import Place
 from mxallowd.control.routes import find, split
-from mxallowd.control.wire import MAX_HEAD, Wire
+from mxallowd.control.steps import Steps, hang_up, in_steps
+from mxallowd.control.wire import MAX_HEAD, Asked, Head, Wire
 
 MOST_CLIENTS, MOST_OF_A_USER = 96, 32
 ACCEPTS = 8
@@ -46,7 +48,7 @@ class Server:
         self._routes = routes
         self._defect = defect
         self._clients: dict[asyncio.Task[None], _Client] = {}  # in their order
-        self._turn = asyncio.Lock()
+        self._steps = Steps()
         self._again: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -92,8 +94,8 @@ class Server:
             connection.close()
             return
         self._make_room(peer.user)
-        wire = Wire(partial(self._answer, peer))
-        task = asyncio.get_running_loop().create_task(self._serve(connection, wire))
+        wire = Wire(partial(self._begin, peer))
+        task = asyncio.get_running_loop().create_task(self._serve(connection, wire, peer.user))
         self._clients[task] = _Client(peer.user, wire, task)
         task.add_done_callback(self._clients.pop)
 
@@ -109,7 +111,7 @@ class Server:
         theirs = [client for client in living if client.user == whose]
         next((client for client in theirs if client.wire.waits), theirs[0]).task.cancel()
 
-    async def _serve(self, connection: socket.socket, wire: Wire) -> None:
+    async def _serve(self, connection: socket.socket, wire: Wire, user: int) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=MAX_HEAD, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
@@ -118,8 +120,14 @@ class Server:
         except BaseException:
             connection.close()
             raise
+        hung_up = hang_up(connection)
+
+        def abandoned() -> bool:
+            return wire.ends_with_client and (transport.is_closing() or hung_up())
+
         try:
-            await wire.serve(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+            await in_steps(self._steps, user, abandoned,
+                           wire.serve(reader, asyncio.StreamWriter(transport, protocol, reader, loop)))
             transport.close()
         except (OSError, TimeoutError):
             # It has gone, or does not take what it asked for.
@@ -133,24 +141,28 @@ class Server:
 
     # ---- requests
 
-    async def _answer(self, peer: Peer, method: str, target: str, body: bytes | None, accept: str) -> Response:
-        async with self._turn:
-            # The next one begins in another turn of the loop.
-            await asyncio.sleep(0)
+    def _begin(self, peer: Peer, head: Head) -> Asked:
+        """What answers a request with this head; its body has not been read. Raises RequestError."""
         may_do = may(peer, os.geteuid(), self._place.group)
         if may_do is May.NOTHING:
             raise RequestError(403, "forbidden", f"the user with id {peer.user} may ask nothing here: root, the "
                                f"daemon's user and members of the group with id {self._place.group} may")
-        segments, query = split(target)
-        route, parameters = find(self._routes, method, segments)
+        segments, query = split(head.target)
+        route, parameters = find(self._routes, head.method, segments)
         if route.changes and may_do is not May.CHANGE:
             raise RequestError(403, "forbidden", f"the user with id {peer.user} may read, and change nothing: root and "
                                "the daemon's user may")
-        if body and not route.changes:
-            # Nor is it parsed: who may only ask is not to keep the main loop busy with half a megabyte of brackets.
-            raise RequestError(400, "bad-request", f"{method} takes no body here")
-        content = await parsed(body, long=route.long) if body else None
-        request = Request(method, "/" + "/".join(segments), parameters, query, content, peer.user, accept)
+        if head.length > 0 and not route.changes:
+            # Nor is it read: who may only ask is not to keep the main loop busy with half a megabyte.
+            raise RequestError(400, "bad-request", f"{head.method} takes no body here")
+        if head.length > SHORT and not route.long:
+            raise RequestError(413, "too-large", f"the body has more than {SHORT} bytes")
+        path = "/" + "/".join(segments)
+        return partial(self._answer, route, Request(head.method, path, parameters, query, None, peer.user, head.accept))
+
+    async def _answer(self, route: Route, request: Request, body: bytes | None) -> Response:
+        if body:
+            request = replace(request, body=await parsed(body, long=route.long))
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await route.handler(request)

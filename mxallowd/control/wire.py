@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
+from typing import NamedTuple
 
 import h11
 
@@ -31,17 +32,36 @@ LINGER_S, LINGER_BYTES = 1.0, 1 << 20  # what a refused client still sends is re
 LONGEST_DIGITS = 9
 _LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 
-Answer = Callable[[str, str, bytes | None, str], Awaitable[Response]]
-"""Method, target, body (None: there is none), the field Accept -> response. Raises RequestError."""
+
+
+class Head(NamedTuple):
+    """What comes before a body."""
+
+    method: str
+    target: str
+    length: int  # of the body; -1: there is none
+    accept: str  # the field Accept
+
+
+Asked = Callable[[bytes | None], Awaitable[Response]]
+"""Body (None: there is none) -> response. Raises RequestError."""
+Begin = Callable[[Head], Asked]
+"""What answers it. Raises RequestError where the body need not even be read."""
 
 
 class Wire:
     """A connection, request after request."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+    def __init__(self, begin: Begin) -> None:
+        self._begin = begin
         self._rest = bytearray()  # bytes that came after what was parsed so far
+        self._method = ""  # of the request that is answered
         self.waits = True  # for a request: nothing is lost if it is closed now
+
+    @property
+    def ends_with_client(self) -> bool:
+        """Whether what is done here is for the client alone; what changes something is finished."""
+        return self._method in ("GET", "HEAD")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer requests until one side ends the connection. Raises OSError, TimeoutError."""
@@ -49,12 +69,12 @@ class Wire:
         connection = h11.Connection(h11.SERVER, MAX_HEAD)
         while True:
             try:
-                request = await self._request(connection)
-                if request is None:
+                head = await self._request(connection)
+                if head is None:
                     return
-                method, target, length, accept = request
-                body = await self._body(connection, length)
-                response = await self._answer(method, target, body, accept)
+                asked = self._begin(head)
+                body = await self._body(connection, head.length)
+                response = await asked(body)
             except RequestError as error:
                 await self._refuse(connection, error)
             else:
@@ -62,12 +82,13 @@ class Wire:
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                 return
             connection.start_next_cycle()
+            self._method = ""
             self.waits = True
 
     # ---- what comes in
 
-    async def _request(self, connection: h11.Connection) -> tuple[str, str, int, str] | None:
-        """Method, target, length of the body (-1: it has none), field Accept; None: there comes no request any more."""
+    async def _request(self, connection: h11.Connection) -> Head | None:
+        """The next one; None: there comes no request any more."""
         head = await self._head()
         if head is None:
             return None
@@ -79,6 +100,7 @@ class Wire:
             raise _bad(str(error), error.error_status_hint) from None
         if not isinstance(request, h11.Request):
             raise _bad("the request is incomplete")
+        self._method = request.method.decode("ascii")
         if request.http_version not in (b"1.0", b"1.1"):
             raise RequestError(505, "bad-request", "the version of HTTP is neither 1.0 nor 1.1")
         if len(request.headers) > MAX_FIELDS:
@@ -96,13 +118,19 @@ class Wire:
                 raise RequestError(413, "too-large", f"the body has more than {MAX_BODY} bytes")
             length = int(digits)
         accept = b",".join(value for name, value in request.headers if name == b"accept").decode("latin-1")
-        return request.method.decode("ascii"), request.target.decode("ascii"), length, accept
+        return Head(self._method, request.target.decode("ascii"), length, accept)
 
     async def _head(self) -> bytes | None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (HEAD_S if self._rest else IDLE_S)
         looked = 0
+        first = True
         while True:
+            # One empty line before a request is none (RFC 9112, 2.2): some clients end a body so.
+            if first and self._rest.startswith(b"\r\n"):
+                del self._rest[:2]
+                looked = 0
+            first = first and bytes(self._rest[:2]) in (b"", b"\r")
             _check(self._rest, looked)
             end = self._rest.find(b"\r\n\r\n", max(0, looked - 3))
             if end > MAX_HEAD - 4 or (end < 0 and len(self._rest) > MAX_HEAD):
@@ -159,6 +187,8 @@ class Wire:
         body = {"error": {"code": error.code, "message": str(error)}}
         await self._respond(connection, Response(body, error.status), fields)
         if not whole:
+            # The peer may have hung up in one way and still read.
+            self._method = ""
             await self._linger()
 
     async def _linger(self) -> None:
@@ -182,7 +212,8 @@ class Wire:
         body = await _encoded(response)
         headers.append(("Content-Length", str(len(body))))
         head = connection.send(h11.Response(status_code=status, headers=headers, reason=status.phrase)) or b""
-        data = connection.send(h11.Data(data=body)) or b""
+        # The answer to HEAD has the length that one to GET has, and no content (RFC 9110, 9.3.2).
+        data = b"" if self._method == "HEAD" else connection.send(h11.Data(data=body)) or b""
         end = connection.send(h11.EndOfMessage()) or b""
         # One write, so that a client that reads once has all of it; half a megabyte is not copied for that.
         for piece in [head + data + end] if len(data) < MAX_HEAD else [head, data, end]:
@@ -190,6 +221,9 @@ class Wire:
 
     async def _stream(self, connection: h11.Connection, head: h11.Response, pieces: AsyncIterator[bytes]) -> None:
         await self._write(connection.send(head))
+        if self._method == "HEAD":
+            await self._write(connection.send(h11.EndOfMessage()))
+            return
         async for piece in pieces:
             if piece:
                 await self._write(connection.send(h11.Data(data=piece)))

@@ -12,6 +12,7 @@ from mxallowd.engine.events import address_text
 from mxallowd.lists.composition import BY_HAND as BY_HAND_SOURCE
 from mxallowd.lists.composition import Match
 from mxallowd.log import Log
+from mxallowd.provenance import MAX_TEXT
 from mxallowd.settings.options import Network
 from mxallowd.text import quoted
 from mxallowd.whitelist import Whitelist
@@ -51,7 +52,10 @@ class Entries:
         text = query.get("limit", str(MOST_LINES))
         if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MOST_LINES:
             raise bad(f"limit {quoted(text)} is not a number from 1 to {MOST_LINES}")
-        wanted = Wanted(origin, used, proven, query.get("note"), network)
+        note = query.get("note")
+        if note is not None and len(note) > MAX_TEXT:
+            raise bad(f"note {quoted(note)} has more than {MAX_TEXT} characters, and no note has")
+        wanted = Wanted(origin, used, proven, None if note is None else note.casefold(), network)
         return Response(pieces=lines(self._whitelist, wanted, int(text), lambda entry: entry), content_type=NDJSON)
 
     async def _show(self, request: Request) -> Response:

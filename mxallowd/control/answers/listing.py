@@ -24,7 +24,7 @@ class Wanted(NamedTuple):
     origin: str | None = None
     used: bool | None = None
     proven: bool | None = None
-    note: str | None = None  # stands in the note, upper or lower case
+    note: str | None = None  # stands in the note, upper or lower case; as casefold() has it
     network: tuple[bytes, bytes] | None = None  # the first and the last host
 
     def takes(self, entry: Entry) -> bool:
@@ -33,7 +33,7 @@ class Wanted(NamedTuple):
         return ((self.origin is None or entry.origin == self.origin)
                 and (self.proven is None or entry.proven == self.proven)
                 and (self.used is None or entry.used == self.used)
-                and (self.note is None or self.note.casefold() in text.casefold()))
+                and (self.note is None or self.note in text.casefold()))
 
 
 def bounds(network: Network) -> tuple[bytes, bytes]:

@@ -85,8 +85,9 @@ def test_a_host_is_added_shown_listed_and_removed(ctl: Operator) -> None:
     assert (added["address"], added["origin"], added["note"]) == (HOST, "by-hand", "the bank")
     assert 58 <= added["seconds_left"] <= 60
     # A known host is renewed, and never shortened.
-    for more in ([], ["--time", "5"]):
+    for more, said in ([], ""), (["--time", "5"], "nothing was shortened"):
         renewed = ctl.json("add", HOST, *more)
+        assert said in ctl.errors
         assert isinstance(renewed, dict)
         assert 3590 <= renewed["seconds_left"] <= 3600
     status, text = ctl("show", HOST)
@@ -126,7 +127,11 @@ def test_what_is_not_listed_is_status_1(ctl: Operator) -> None:
     (["show", NET], f'"{NET}" is not an IPv4 or IPv6 address'), (["show"], "ADDRESS"),
     (["list", "--used", "--unused"], "not allowed with"), (["list", "--limit", "-1"], "limit"),
     (["log-level", "loud"], "'loud'"), (["statsu"], 'unknown command "statsu"; did you mean stats?'),
-    (["import", "x", "--format", "csv"], "'csv'"), (["flush"], "--yes"), ([], "COMMAND"),
+    (["explain", "203.0.113.1/24"], "bits behind its prefix"), (["explain", ""], "it is empty"),
+    (["explain", "a b"], "neither an address nor"), (["allow", "add", "198.51.100.3/33"], "is neither a"),
+    (["deny", "add", "::ffff:0.0.0.0/95"], "bits behind"), (["allow", "list", "1.2.3.4"], "takes neither"),
+    (["status", "--socket", ""], "it is empty"), (["import", "x", "--format", "csv"], "'csv'"),
+    (["flush"], "--yes"), ([], "COMMAND"),
 ])
 def test_a_mistake_is_one_line_and_status_2(ctl: Operator, words: list[str], message: str) -> None:
     assert ctl(*words) == (2, "")

@@ -41,12 +41,14 @@ def test_output_of_spamdb() -> None:
 def test_a_table_of_postscreen() -> None:
     found = read("postscreen", (
         f"# by postwhite\n{HOST} permit\n2001:db8::/32\tPERMIT\n203.0.113.9 reject\n203.0.113.8/29 reject\n"
-        "203.0.113.5 dunno"))
+        "203.0.113.5 dunno\n[2001:db8::5] permit\n[2001:db9::/32] permit\n[2001:dba::]/32 reject"))
     assert found == [
         Item(HOST), Item("2001:db8::/32", "allow"), Item("203.0.113.9", "deny"), Item("203.0.113.8/29", "deny"),
-        Left("dunno decides nothing", expected=True)]
+        Left("dunno decides nothing", expected=True), Item("2001:db8::5"), Item("2001:db9::/32", "allow"),
+        Item("2001:dba::/32", "deny")]
     for line in ("203.0.113.7", "203.0.113.7 permit_mynetworks", "203.0.113.7 permit, reject", " 203.0.113.7 permit",
-                 "!203.0.113.7 permit", "mail.example.org permit", "203.0.113.7/24 permit"):
+                 "!203.0.113.7 permit", "mail.example.org permit", "203.0.113.7/24 permit", "[::1 permit",
+                 "[]/8 permit"):
         assert reasons(read("postscreen", line)), line
 
 
@@ -86,8 +88,8 @@ def test_an_old_export() -> None:
 
 @pytest.mark.parametrize(("first", "name"), [
     ("203.0.113.7\n203.0.113.0/24", "list"), ("", "list"), ("# WHITE|\n203.0.113.7", "list"),
-    ("10.1\nnonsense", "list"),
-    ("\nGREY|203.0.113.7|x", "spamdb"), ("# c\n203.0.113.7/32 permit", "postscreen"), ("::/0 Reject", "postscreen"),
+    ("10.1\nnonsense", "list"), ("\nGREY|203.0.113.7|x", "spamdb"),
+    ("# c\n203.0.113.7/32 permit", "postscreen"), ("[::1]/128 Reject", "postscreen"),
     ("203.0.113.7\namazon.com", "postgrey"), ("/^a$/", "postgrey"), ('{"kind": "entry"}', "export"),
 ])
 def test_a_format_is_recognized_by_its_first_lines(first: str, name: str) -> None:

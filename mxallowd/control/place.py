@@ -5,6 +5,8 @@ left of one that has died is removed under that lock. The mode is right from the
 changed by a descriptor of the very socket that was made, since in a directory that others may write a name could
 mean another file by then.
 
+No mxallowd has it then; a socket that still answers is that of another program, and stays.
+
 Which way it fails: without a socket the daemon serves and says so. Mail does not wait for an operator's tool.
 """
 import fcntl
@@ -107,6 +109,9 @@ class Place:
         with suppress(FileNotFoundError):
             if not stat.S_ISSOCK(self.path.lstat().st_mode):
                 raise NoPlace(f"no control socket {quoted(str(self.path))}: there is a file that is none")
+            if why := _why_alive(self.path):
+                raise NoPlace(f"no control socket {quoted(str(self.path))}: it is that of another program, which may "
+                              f"be alive: {why}")
             self.path.unlink()
         listener = self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
@@ -138,6 +143,20 @@ class Place:
             if os.geteuid() == 0:
                 raise
             # Started as another user, who is no member of that group: its own group reads.
+
+
+def _why_alive(path: Path) -> str:
+    """Why somebody may listen at a socket; empty where it is certain that nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        # A full queue of connections is not waited for.
+        client.setblocking(False)
+        try:
+            client.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return ""
+        except OSError as error:
+            return error.strerror or str(error)
+    return "it takes connections"
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 SHORT = 8  # steps in a row
-LONG = 4  # long answers of a user that are made at a time
+LONG = 2  # long answers of a user that are made at a time
 Result = TypeVar("Result")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mxallowd.ctl import registry
 from mxallowd.ctl.client import Client, Unreachable
 from mxallowd.ctl.command import NO, UNREACHABLE, USAGE, Context
-from mxallowd.ctl.output import safe
+from mxallowd.ctl.output import Mistake, safe
 from mxallowd.ctl.parser import build, command_of
 from mxallowd.process import streams
 from mxallowd.text import quoted
@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except Unreachable as error:
         status = _fail(str(error), UNREACHABLE)
+    except Mistake:
+        status = USAGE
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except OSError as error:

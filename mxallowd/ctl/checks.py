@@ -51,6 +51,13 @@ def target(text: str) -> str:
     return text
 
 
+def given(text: str) -> str:
+    """An argument that is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
 def number(text: str, most: int) -> int:
     """An argument that is a number from 1 to `most`."""
     if not (text.isascii() and text.isdigit() and len(text) <= 12 and 1 <= int(text) <= most):

@@ -124,7 +124,9 @@ class _Postscreen:
             return Left("dunno decides nothing", expected=True)
         if action not in _VERDICTS or len(actions) > 1:
             return Left(f"{quoted(text)} says neither permit nor reject")
-        return _item(pattern, _VERDICTS[action])
+        # Brackets may stand around an address, or around all of a network (cidr_table(5)).
+        inner = _BRACKETS.fullmatch(pattern)
+        return _item(inner[1] + (inner[2] or "") if inner else pattern, _VERDICTS[action])
 
 
 def _export(line: str) -> Item | Left | None:
@@ -160,7 +162,8 @@ def _since_1970(text: object) -> int | None:
 
 FORMATS = ("list", "spamdb", "postscreen", "postgrey", "export")
 _SPAMDB = re.compile(r"(WHITE|GREY|TRAPPED|SPAMTRAP)\|")
-_POSTSCREEN = re.compile(r"!?[0-9A-Fa-f.:/]+\s+(permit|reject|dunno)\b", re.IGNORECASE)
+_BRACKETS = re.compile(r"\[([^][]+)\](/\d+)?", re.ASCII)
+_POSTSCREEN = re.compile(r"!?[][0-9A-Fa-f.:/]+\s+(permit|reject|dunno)\b", re.IGNORECASE)
 
 
 def reader(name: str) -> Reader:

@@ -8,6 +8,12 @@ from collections.abc import Mapping, Sequence
 from mxallowd.ctl.command import Answer, Context
 from mxallowd.text import escape
 
+BAD_REQUEST = 400  # the daemon's word for what is wrong in itself, whatever is in its tables
+
+
+class Mistake(Exception):
+    """A mistake in the command line that the daemon has found, and that has been printed (exit status USAGE)."""
+
 
 def safe(text: str) -> str:
     """`text` as one line that controls no terminal; what has been quoted already stays as it is."""
@@ -19,13 +25,15 @@ def safe(text: str) -> str:
 def failed(context: Context, answer: Answer) -> bool:
     """Whether the daemon did not do what was asked (exit status NO); its reason has been printed then.
 
-    With --json the answer itself is printed too.
+    With --json the answer itself is printed too. Raises Mistake where it was asked for what is none.
     """
     if answer.status < 400:
         return False
     if context.arguments.json:
         show_json(context, answer.body)
     context.err.write(f"mxallowctl: {safe(reason(answer))}\n")
+    if answer.status == BAD_REQUEST:
+        raise Mistake
     return True
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from mxallowd import __version__
+from mxallowd.ctl import checks
 from mxallowd.ctl.client import DEFAULT_SOCKET
 from mxallowd.ctl.command import USAGE, Command
 from mxallowd.ctl.output import safe
@@ -25,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 def _common(parser: argparse.ArgumentParser, *, suppressed: bool) -> None:
     """What each command has; before its name or behind it."""
     parser.add_argument(
-        "--socket", metavar="PATH", default=argparse.SUPPRESS if suppressed else DEFAULT_SOCKET,
+        "--socket", metavar="PATH", type=checks.given, default=argparse.SUPPRESS if suppressed else DEFAULT_SOCKET,
         help=f"control socket of the daemon, its --control (default: {DEFAULT_SOCKET})",
     ).complete = FILES  # type: ignore[attr-defined]
     parser.add_argument(

@@ -155,7 +155,7 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_
 complete -c mxallowctl -n '_shtab_mxallowctl_using reload' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using reload' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using reload' -l json -d 'print the answer as JSON, with keys that stay'
-complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a log-level -d 'Show or change what is logged, until the next start.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a log-level -d 'Show or change what is logged, until a reload or the next start.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using log-level' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using log-level' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using log-level' -l json -d 'print the answer as JSON, with keys that stay'

@@ -100,8 +100,10 @@ class Entries:
                                    "nobody is removed for this one; a network needs none of that room")
             if note:
                 whitelist.annotate(host, note)
-        self._log.notice("added", address_text(host), user=user, seconds=seconds)
-        return self._shown(host)
+        found = self._shown(host)
+        # One that was in already may end later than was asked for.
+        self._log.notice("added", address_text(host), user=user, seconds=found["seconds_left"])
+        return found
 
     async def _add_network(self, user: int, network: Network, seconds: int, note: str) -> dict[str, object]:
         until_s = time.time() + seconds

@@ -104,7 +104,7 @@ class TrialAnswers:
             network.last_s = max(network.last_s, one.last_s)
             if len(network.names) < MOST_NAMES and (name := self._trial.names.find(one.host)):
                 network.names[name.text] = None
-        return {name: network for name, network in found.items() if network.hosts > 1}
+        return {name: network async for name, network in _slowly(list(found.items())) if network.hosts > 1}
 
     def _host(self, host: bytes) -> dict[str, object]:
         name = self._trial.names.find(host)

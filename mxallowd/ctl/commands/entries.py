@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Answer, Command, Context
-from mxallowd.ctl.output import duration, failed, overruled, show, show_json, warn
+from mxallowd.ctl.output import duration, failed, overruled, show, show_json, value, warn
 
 ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted")
 
@@ -21,7 +21,8 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name}", dest=name, action="store_const", const="true", help=f"those that {what}")
         group.add_argument(f"--{others}", dest=name, action="store_const", const="false", help="the others")
     parser.add_argument("--network", metavar="NETWORK", type=checks.target, help="those in this network")
-    parser.add_argument("--note", metavar="TEXT", help="those whose note or name contains this, in any case")
+    parser.add_argument("--note", metavar="TEXT", type=checks.note,
+                        help="those whose note or name contains this, in any case")
     parser.add_argument("--limit", metavar="N", type=lambda text: checks.number(text, 100_000_000),
                         help="the first N, in no order")
 
@@ -91,6 +92,9 @@ def _add(context: Context) -> int:
         body["note"] = arguments.note
     answer = context.daemon.ask("POST", "/v1/entries", body=body)
     status = _entry(context, answer)
+    left = value(answer.body, "seconds_left")
+    if status == OK and arguments.time is not None and isinstance(left, int) and left > arguments.time:
+        warn(context, f"it was in already, for {duration(left)} from now; nothing was shortened (remove it first)")
     return status or (NO if overruled(context, arguments.target, answer.body) else OK)
 
 

@@ -20,6 +20,9 @@ def _run(verdict: str) -> Callable[[Context], int]:
     def run(context: Context) -> int:
         arguments = context.arguments
         if arguments.action == "list":
+            if (arguments.network, arguments.time, arguments.note) != (None, None, None):
+                warn(context, f"{verdict} list shows all, and takes neither a network nor --time nor --note")
+                return USAGE
             return _list(context, verdict)
         if arguments.network is None:
             warn(context, f"{verdict} {arguments.action} needs a network")

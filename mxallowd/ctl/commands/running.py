@@ -63,6 +63,6 @@ def _log_level(context: Context) -> int:
 COMMANDS = (
     Command("reload", "read the configuration and the lists again, as SIGHUP does; status 1 if any cannot be used",
             "mxallowctl reload", _nothing, _reload),
-    Command("log-level", "show or change what is logged, until the next start", "mxallowctl log-level error",
-            _level_arguments, _log_level),
+    Command("log-level", "show or change what is logged, until a reload or the next start",
+            "mxallowctl log-level error", _level_arguments, _log_level),
 )

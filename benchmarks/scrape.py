@@ -110,8 +110,15 @@ class Result(NamedTuple):
 
     def ratio(self, share: float) -> float:
         """Of the times below which this share of all lies: with scrapes to without, the median of all pairs."""
-        return median(quantile(scraped, share) / quantile(quiet, share)
-                      for quiet, scraped in zip(self.quiet, self.scraped, strict=True))
+        return median(self._ratios(share))
+
+    def beyond(self, share: float, bound: float) -> int:
+        """In how many pairs that ratio is larger than this."""
+        return sum(ratio > bound for ratio in self._ratios(share))
+
+    def _ratios(self, share: float) -> list[float]:
+        return [quantile(scraped, share) / quantile(quiet, share)
+                for quiet, scraped in zip(self.quiet, self.scraped, strict=True)]
 
     def plus(self, other: "Result") -> "Result":
         """The pairs of both."""

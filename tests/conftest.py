@@ -68,23 +68,35 @@ def default_places() -> Iterator[list[Path]]:
     if os.geteuid() != 0 or sys.platform != "linux":
         yield []
         return
-    for place in DEFAULTS:
-        # It stays: to remove it would take away what another test process has mounted there.
-        place.mkdir(exist_ok=True)
     clone_newns = 0x00020000
     if ctypes.CDLL(None, use_errno=True).unshare(clone_newns):
         raise OSError(ctypes.get_errno(), "unshare")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    for place, mode in DEFAULTS.items():
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode={mode}", "tmpfs", str(place)], check=True)
     # They go with this process.
     yield list(DEFAULTS)
+
+
+def cover(place: Path) -> None:
+    """Mount an empty file system there, in the namespace of this process.
+
+    Who removes the directory, in whichever namespace, takes the mount away in all of them (rmdir(2), since Linux 3.18),
+    as other test processes and the removal of a package may; so it is looked for before each test, and made again.
+    """
+    for _ in range(100):
+        if os.path.ismount(place):
+            return
+        place.mkdir(exist_ok=True)
+        # It may be gone again by now.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode={DEFAULTS[place]}", "tmpfs", str(place)], check=False)
+    raise RuntimeError(f"nothing can be mounted at {place}")
 
 
 @pytest.fixture(autouse=True)
 def fresh_places(default_places: list[Path]) -> None:
     """No test finds the state or the socket of another one."""
     for place in default_places:
+        cover(place)
         for file in place.iterdir():
-            file.unlink()
+            # A daemon of the test before, which is ending, removes its own.
+            file.unlink(missing_ok=True)
         os.chown(place, 0, 0)

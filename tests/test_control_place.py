@@ -99,6 +99,23 @@ def test_what_is_no_socket_stays(folder: Path) -> None:
         Place(Path("/proc/nothing/control.sock")).take(*OWN)
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_a_socket_of_another_program_stays(folder: Path, kind: socket.SocketKind) -> None:
+    path = folder / "control.sock"
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(str(path))
+        if kind is not socket.SOCK_DGRAM:
+            other.listen(0)
+        for _ in range(3):
+            # Also one whose queue of connections is full.
+            with pytest.raises(NoPlace, match="that of another program"):
+                Place(path).take(*OWN)
+        assert stat.S_ISSOCK(path.lstat().st_mode)
+    place = Place(path)
+    place.take(*OWN)
+    place.release()
+
+
 def test_who_may_do_what() -> None:
     assert may(Peer(0, frozenset()), USER, GROUP) is May.CHANGE
     assert may(Peer(USER, frozenset()), USER, GROUP) is May.CHANGE

@@ -107,6 +107,8 @@ def test_it_gives_what_the_daemon_counts(guarded: Lab, client: Host) -> None:
         assert answer.body.endswith("# EOF\n")
         again = {sample.name for family in read_openmetrics(answer.body) for sample in family.samples}
         assert again - own == {name for name, *_ in samples} - own
+        for strange in "application/openmetrics-text; version=abc", "\xe4;q=x,;;,", "a/b; version=1.0.0; escaping=x":
+            assert get("/metrics", strange).status == 200
         assert json.loads(get("/readyz").body) == {"status": "ready", "reasons": []}
         assert get("/healthz").status == 200
         head = get("/metrics", method="HEAD")
@@ -182,6 +184,7 @@ def test_one_whose_loop_spins_ends_itself() -> None:
     (b"nonsense\r\n\r\n", 400), (b"GET /metrics HTTP/1.1\nHost: a\n\r\n\r\n", 400),
     (b"GET /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 413),
     (b"GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde", 413),
+    (b"GET /metrics HTTP/9.9\r\nHost: a\r\n\r\n", 505),
     (b"POST /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 405), (b"GET /v1/status HTTP/1.1\r\nHost: a\r\n\r\n", 404),
     (b"GET /../metrics HTTP/1.1\r\nHost: a\r\n\r\n", 404), (b"\0" * 100 + b"\r\n\r\n", 400),
     (b"GET / HTTP/1.1\r\nA: " + b"b" * 9000, 431)], ids=lambda value: repr(value)[:40])

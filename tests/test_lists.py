@@ -4,7 +4,9 @@ import asyncio
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -143,32 +145,43 @@ def test_a_reload_is_all_or_nothing_a_file(bench: Bench) -> None:
 
 
 async def gaps(goes_on: Callable[[], bool]) -> list[float]:
-    """How far apart the turns of a loop are that wants one each millisecond, sorted."""
-    loop, found = asyncio.get_running_loop(), []
-    before = loop.time()
+    """How far apart the turns of a loop are that wants one each millisecond, sorted.
+
+    Without the time in which a thread of this process waited for a processor, since other processes had them all.
+    """
+    found = []
+    before, waited = time.monotonic(), waited_s()
     while goes_on():
         await asyncio.sleep(0.001)
-        found.append(loop.time() - before)
-        before = loop.time()
+        after, now_waited = time.monotonic(), waited_s()
+        found.append(after - before - (now_waited - waited))
+        before, waited = time.monotonic(), now_waited
     return sorted(found)
+
+
+def waited_s() -> float:
+    """How long the threads of this process have been ready to run and had no processor (proc_pid_schedstat(5))."""
+    total = 0
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            total += int((task / "schedstat").read_bytes().split()[1])
+    return total / 1e9
 
 
 @pytest.mark.alone
 def test_the_loop_goes_on_while_a_large_file_is_read(bench: Bench) -> None:
-    """100,000 networks: a turn every millisecond. What other processes take is seen without a file, and no fault."""
+    """100,000 networks: a turn every millisecond. What other processes take is no fault."""
     text = "".join(f"{10 + (i >> 16)}.{i >> 8 & 255}.{i & 255}.0/24 # note {i}\n" for i in range(100_000))
     path = bench.path("large.list", text)
 
     async def work() -> None:
         lists = bench.start()
-        turns = iter(range(200))
-        idle = await gaps(lambda: next(turns, None) is not None)
         lists.reload(bench.settings("--deny", str(path)))
         busy = await gaps(lambda: bool(lists._tasks))
         assert lists.count("deny") == 100_000
         assert said(lists, "11.134.159.7") == f"deny 11.134.159.0/24 {path}:100000 note 99999"
         assert len(busy) > 50
-        assert busy[len(busy) * 98 // 100] < max(0.006, 4 * idle[len(idle) * 98 // 100])
+        assert busy[len(busy) * 98 // 100] < 0.006
     run(work)
 
 
@@ -249,12 +262,10 @@ def test_many_networks_by_hand_hold_up_nobody(bench: Bench) -> None:
         lists = bench.start()
         await lists.add([("allow", ip_network((0x0B << 24 | number << 8, 24)), f"note {number}", 60)
                          for number in range(own.MAX_OWN - 1)])
-        turns = iter(range(200))
-        idle = await gaps(lambda: next(turns, None) is not None)
         task = asyncio.ensure_future(lists.add_network("deny", ip_network("192.0.2.0/24")))
         busy = await gaps(lambda: not task.done())
         assert len(busy) > 50
-        assert busy[len(busy) * 98 // 100] < max(0.006, 4 * idle[len(idle) * 98 // 100])
+        assert busy[len(busy) * 98 // 100] < 0.006
         bench.pass_time(60)
         lists.tick()
         await settled(lists)

@@ -167,7 +167,7 @@ def test_the_daemon_in_the_background_and_its_guard(guarded: Lab, client: Host, 
     lines = [parsed(line) for line in log.read_bytes().splitlines()]
     check_words(lines)
     of = {line["word"]: line for line in lines}
-    assert of["start"]["queue-num"] == QUEUE
+    assert of["start"]["queue-num"] == int(QUEUE)
     assert {key: of["whitelisted"][key] for key in ("address", "fake", "level")} == {
         "address": SENDER4, "fake": FAKE4, "level": "info"}
     assert of["counters"]["real-first"] == 1

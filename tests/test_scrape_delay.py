@@ -3,7 +3,9 @@
 An attack takes a whole processor, since the daemon answers it; verdicts feel that on two processors, and no more.
 
 Other work of the machine hits blocks with and without, so it is the median of pairs that counts. Where it is too high
-more pairs are measured, and all of them count: a delay that is there stays, one by chance goes.
+more pairs are measured, and all of them count: a delay that is there stays, one by chance goes. On a busy machine the
+median of few pairs swings more than the bound allows; so at last it is asked whether pairs beyond the bound are more
+than chance makes them: a delay is in nearly all pairs, chance in half of them.
 """
 import pytest
 
@@ -25,7 +27,9 @@ def test_verdicts_are_not_delayed(script: str, allowed: float) -> None:
         ratios.append(round(found.ratio(0.99), 3))
         if ratios[-1] <= allowed:
             return
-    raise AssertionError(f"p99 with to without, medians of more and more pairs: {ratios}")
+    beyond, pairs = found.beyond(0.99, allowed), len(found.quiet)
+    # By chance two thirds of 48 pairs are beyond their median once in 70 times.
+    assert beyond < 2 * pairs / 3, f"{beyond} of {pairs} pairs; p99 with to without, medians of more and more: {ratios}"
 
 
 def test_the_median_of_pairs_shows_a_delay() -> None:
@@ -35,3 +39,5 @@ def test_the_median_of_pairs_shows_a_delay() -> None:
     delayed[0], quiet[1] = [9000] * 100, [9000] * 100
     assert Result(quiet, delayed, 0).ratio(0.99) > 1.1
     assert Result(quiet, delayed, 0).ratio(0.5) == 1
+    assert Result(quiet, delayed, 0).beyond(0.99, 1.05) == 7
+    assert Result(quiet, quiet, 0).beyond(0.99, 1.05) == 0

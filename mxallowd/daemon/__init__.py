@@ -349,12 +349,9 @@ class Daemon:
     def _greet(self) -> None:
         settings = self._reloading.settings
         queues = settings.queue_num
-        where = {}
-        if queues:
-            where["queue_num"] = f"{queues[0]}:{queues[-1]}" if len(queues) > 1 else str(queues[0])
-        if settings.pflog_interface:
-            where["pflog_interface"] = settings.pflog_interface
-        self._log.info("start", None, version=__version__, **where, whitelist_time=settings.whitelist_time)
+        where = {"queue_num": f"{queues[0]}:{queues[-1]}" if len(queues) > 1 else queues[0]} if queues else {}
+        capture = {"pflog_interface": settings.pflog_interface} if settings.pflog_interface else {}
+        self._log.info("start", None, version=__version__, **where, **capture, whitelist_time=settings.whitelist_time)
         if settings.dry_run:
             self._log.warning("dry-run", reason=DRY_RUN_CAPTURED if settings.pflog_interface else DRY_RUN)
         for server in settings.fake_mailserver:

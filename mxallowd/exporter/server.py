@@ -5,8 +5,8 @@
 Descriptors of a listening socket and of a pair of sockets, by which the loop wakes itself (one that is started again
 inherits a sandbox in which no such pair can be made), the user that it becomes (empty: the default), and `walls` or
 `open` (no sandbox). It reads answers from standard input, writes requests to standard output (pipes.py), and ends when
-its input does. The daemon's text goes on as it came; prometheus-client chooses the format and adds what is counted
-here. (To parse the text and make it again took 5 ms of a core in place of 0.5, which senders of mail could feel.)
+its input does. The daemon's text goes on as it came; prometheus-client adds what is counted here. (To parse the text
+and make it again took 5 ms of a core in place of 0.5, which senders of mail could feel.)
 
 GET /metrics, /healthz and /readyz; one request a connection. Bounds: MOST connections, of which the oldest makes room
 for a newcomer, so slow clients keep nobody out; a head of MAX_HEAD bytes within HEAD_S; an answer is taken within
@@ -24,10 +24,12 @@ from http import HTTPStatus
 
 import h11
 from prometheus_client.core import CounterMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import CollectorRegistry
 
-from mxallowd.exporter.pipes import ALIVE, BEAT_S, END, METRICS, OPENMETRICS, OPENMETRICS_TYPE, REQUESTS, unpack
+from mxallowd.exporter.pipes import ALIVE, BEAT_S, END, METRICS, OPENMETRICS, REQUESTS, unpack
+from mxallowd.metrics import exposition
 from mxallowd.process import sandbox
 from mxallowd.process.libc import prctl
 from mxallowd.process.privileges import give_up
@@ -189,8 +191,9 @@ class Server:
         verb = next((verb for verb, name in REQUESTS.items() if path == f"/{name}"), None)
         if verb is None:
             return 404, _PLAIN, _INDEX
-        encoder, kind = choose_encoder(accept)
-        if verb == METRICS and kind.startswith(OPENMETRICS_TYPE):
+        # As the control socket chooses. (That of prometheus-client raises where a version is none.)
+        openmetrics = verb == METRICS and exposition.wants_openmetrics(accept)
+        if openmetrics:
             verb = OPENMETRICS
         try:
             status, text = await self._daemon.ask(verb)
@@ -201,6 +204,8 @@ class Server:
             return 503, _PLAIN, f"{_NO_ANSWER}\n"
         if path != "/metrics" or status != 200:
             return status, _JSON, text
+        kind = exposition.OPENMETRICS if openmetrics else exposition.TEXT
+        encoder = generate_openmetrics if openmetrics else generate_latest
         return 200, kind, text.removesuffix(END) + encoder(self._registry).decode()
 
 
@@ -221,6 +226,8 @@ async def _request(reader: asyncio.StreamReader, connection: h11.Connection) -> 
     request = connection.next_event()
     if not isinstance(request, h11.Request):
         raise h11.RemoteProtocolError("no request")
+    if request.http_version not in (b"1.0", b"1.1"):
+        raise h11.RemoteProtocolError("another version", 505)
     for name, value in request.headers:
         if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
             raise h11.RemoteProtocolError("it has a body", 413)

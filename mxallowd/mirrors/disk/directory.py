@@ -83,7 +83,7 @@ class Directory:
         except FileExistsError:
             return False
         except FileNotFoundError:
-            self.path.parent.mkdir(0o755, parents=True)
+            self.path.parent.mkdir(0o755, parents=True, exist_ok=True)
             self.path.mkdir(MODE)
         return True
 

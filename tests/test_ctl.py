@@ -236,7 +236,11 @@ def test_what_an_import_passes_over_is_no_fault(ctl: Operator, tmp_path: Path) -
     assert ctl("import", str(file)) == (
         0, "entered 1 addresses and 0 networks (format spamdb)\n1 lines were passed over: it is GREY, not WHITE\n"
         "1 lines were passed over: its time is over\n")
-    assert ctl("import", str(file), "--check")[1].startswith("would enter 1 addresses")
+    # The daemon judges as it does for an import; what is known, is twice in the file or no host's address is none.
+    file.write_text(f"{HOST}\n{OTHER}\n{OTHER}\n127.0.0.1\n{FAKE4}\n224.0.0.1\n")
+    judged, done = (ctl("import", str(file), *more) for more in (["--check"], []))
+    assert judged == (1, done[1].replace("entered", "would enter"))
+    assert "would enter 1 addresses and 0 networks (format list)\n2 addresses were known" in judged[1]
 
 
 def test_a_large_import_with_long_notes_goes_in_pieces(ctl: Operator, tmp_path: Path) -> None:

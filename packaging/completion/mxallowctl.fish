@@ -149,7 +149,7 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l json -d 'print the
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l format -xka "list spamdb postscreen postgrey export" -d 'what the file is (default: it is recognized)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l time -x -d 'how long addresses and networks stay (default: an address as long as the file says, at most the daemon'"'"'s --whitelist-time; a network for good, or as long as the file says)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l note -x -d 'note of what has none in the file'
-complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l check -d 'read and judge the file, and ask the daemon for nothing'
+complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l check -d 'let the daemon judge the file (but for its room), and enter nothing'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import; and test $_shtab_mxallowctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'what to read; - is the standard input'
 complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a reload -d 'Read the configuration again, as SIGHUP does.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using reload' -s h -l help -d 'show this help message and exit'

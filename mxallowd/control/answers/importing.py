@@ -51,50 +51,63 @@ class Import:
 
     async def _import(self, request: Request) -> Response:
         no_parameters(request)
-        body = fields_of(request.body, (), ("entries", "networks"))
+        body = fields_of(request.body, (), ("entries", "networks", "check"))
+        check = body.get("check", False)
+        if not isinstance(check, bool):
+            raise bad("check is neither true nor false")
         entries, networks = (_objects(body.get(key, []), key) for key in ("entries", "networks"))
         if len(entries) + len(networks) > MOST:
             raise RequestError(422, "too-many", f"more than {MOST} entries and networks in one request")
         found: Counter[str] = Counter()
         denied: list[dict[str, object]] = []
         rejected: list[dict[str, object]] = []
+        judged: set[bytes] = set()
         turns = Turns()
         moved: list[_Moved] = []
         for entry in entries:
             await turns.give()
             try:
-                if entry.get("origin") is not None:
-                    moved.append(self._moved(entry))
+                if entry.get("origin") is None:
+                    found[self._enter(entry, judged if check else None)] += 1
                 else:
-                    found[self._enter(entry)] += 1
+                    one = self._moved(entry)
+                    if check:
+                        found[self._judge(one.host, judged)] += 1
+                    else:
+                        moved.append(one)
                 denied += self._denied(entry["address"])
             except RequestError as error:
                 rejected.append({"what": _what(entry.get("address")), "reason": str(error)})
         found.update(await self._move(moved, turns))
         taken = []
-        for network in networks:
+        for given in networks:
             await turns.give()
             try:
-                taken.append(self._network(network))
+                taken.append(self._network(given))
             except RequestError as error:
-                rejected.append({"what": _what(network.get("network")), "reason": str(error)})
-        if taken and self._networks is not None:
+                rejected.append({"what": _what(given.get("network")), "reason": str(error)})
+        if taken and not check and self._networks is not None:
             await self._networks.add(taken)
-            for one in taken:
-                await turns.give()
-                denied += self._denied(str(one.network)) if one.verdict == "allow" else ()
+        for network in taken:
+            await turns.give()
+            denied += self._denied(str(network.network)) if network.verdict == "allow" else ()
         answer = {"entered": found["entered"], "known": found["known"], "networks": len(taken),
                   "left_out": found["left_out"], "rejected": rejected, "denied": denied}
+        if check:
+            return Response(answer)
         self._log.notice("imported", None, user=request.user, entered=found["entered"], known=found["known"],
                          networks=len(taken), left_out=found["left_out"], rejected=len(rejected))
         return Response(answer)
 
-    def _enter(self, entry: dict[str, object]) -> str:
+    def _enter(self, entry: dict[str, object], judged: set[bytes] | None) -> str:
+        """What becomes of it: entered, known or left_out. `judged` gets those that would be entered; None: it is."""
         fields_of(entry, ("address",), ("seconds", "note"))
         host = host_of(entry["address"])
         seconds, note = seconds_of(entry.get("seconds"), self._lifetime_s()), note_of(entry.get("note"))
         if reason := self._whitelist.why_no_entry(host):
             raise RequestError(422, "no-host", f"it {reason}")
+        if judged is not None:
+            return self._judge(host, judged)
         now_us = self._whitelist.now_us()
         until_us = now_us + 1_000_000 * seconds
         if self._whitelist.admit(host, until_us, now_us, origin=BY_HAND, note=note):
@@ -103,6 +116,13 @@ class Import:
         if known and note:
             self._whitelist.annotate(host, note)
         return "known" if known else "left_out"
+
+    def _judge(self, host: bytes, judged: set[bytes]) -> str:
+        # Whether there is room is known only once others have made it.
+        if host in judged or self._whitelist.find(host) is not None:
+            return "known"
+        judged.add(host)
+        return "entered"
 
     def _denied(self, what: object) -> list[dict[str, object]]:
         """What a deny holds out all the same, as an object; none where none does."""

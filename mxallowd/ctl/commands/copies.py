@@ -47,7 +47,8 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
                         help="how long addresses and networks stay (default: an address as long as the file says, at "
                         "most the daemon's --whitelist-time; a network for good, or as long as the file says)")
     parser.add_argument("--note", metavar="TEXT", type=checks.note, help="note of what has none in the file")
-    parser.add_argument("--check", action="store_true", help="read and judge the file, and ask the daemon for nothing")
+    parser.add_argument("--check", action="store_true",
+                        help="let the daemon judge the file (but for its room), and enter nothing")
 
 
 class _Import:
@@ -65,6 +66,7 @@ class _Import:
         self.faults = 0
         self.denied: list[dict[str, object]] = []  # what was taken, and is refused all the same
         self._denied: set[str] = set()  # networks that the file denies
+        self._judged: set[str] = set()  # with --check: what the daemon would know by the next piece
 
     def fault(self, line: int, why: str) -> None:
         """Count and name a line that could not be taken."""
@@ -136,10 +138,10 @@ class _Import:
                 entries.append({"address": item.what, **({"note": noted} if noted else {}), **kept, **more})
             else:
                 entries.append({"address": item.what, "note": note, **more})
+        body: dict[str, object] = {"entries": entries, "networks": networks}
         if self._context.arguments.check:
-            self.done.update(entered=len(entries), networks=len(networks))
-            return True
-        answer = self._context.daemon.ask("POST", "/v1/import", body={"entries": entries, "networks": networks})
+            body = {"entries": self._first(entries), "networks": networks, "check": True}
+        answer = self._context.daemon.ask("POST", "/v1/import", body=body)
         if failed(self._context, answer):
             return False
         for key in ("entered", "known", "networks", "left_out"):
@@ -160,12 +162,19 @@ class _Import:
             self.fault(places.pop(0) if len(places) > 1 else places[0], f"{quoted(what)}: {value(one, 'reason')}")
         return True
 
+    def _first(self, entries: list[dict[str, object]]) -> list[dict[str, object]]:
+        """Those that no piece before has had; the others are known by then."""
+        found = [one for one in entries if one["address"] not in self._judged]
+        self.done["known"] += len(entries) - len(found)
+        self._judged.update(str(one["address"]) for one in found)
+        return found
+
 
 def _import(context: Context) -> int:
     arguments = context.arguments
     name = "standard input" if arguments.file == "-" else arguments.file
     whitelist_time = checks.MAX_SECONDS
-    if not arguments.check and arguments.time is None:
+    if arguments.time is None:
         answer = context.daemon.ask("GET", "/v1/status")
         if failed(context, answer):
             return NO

@@ -313,5 +313,5 @@ class Whitelist:
                 return
 
     def __len__(self) -> int:
-        """Entries, those included that have expired and not been removed yet."""
+        """Entries, those included that have expired and not been removed yet; not those that were ended."""
         return len(self._table)

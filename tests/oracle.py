@@ -285,7 +285,9 @@ class Whitelist:
     def counters(self) -> dict[str, int]:
         """The counters of the table; they agree with the compiled ones once both were swept."""
         return {
-            "entries": sum(map(len, self.shards)), "added": self.added, "successful": self.successful,
+            "entries": sum(entry.until_us != 0 for shard in self.shards
+                           for entry in (*shard.unproven.values(), *shard.proven.values())),
+            "added": self.added, "successful": self.successful,
             "direct-to-fake": self.direct_to_fake, "evicted": self.evicted, "proven": self.proven, "ended": self.ended,
         }
 

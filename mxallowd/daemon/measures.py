@@ -49,7 +49,7 @@ class Measures:
         self._queues = ProcQueues()
         self._started = time.time()
         table = self.backend.table
-        self._room = table.counters()["entries"] + sum(table.free(shard) for shard in range(table.shard_count))
+        self._room = table.max_entries
 
     def close(self) -> None:
         """Read no more."""

@@ -98,6 +98,7 @@ cdef struct Shard:
     uint64_t successful      # expired contact entries that were used
     uint64_t direct_to_fake  # expired contact entries that never were
     uint64_t evicted         # live entries that made room
+    uint64_t ended_gone      # entries that were ended and have been removed since
 
 cdef struct Lookups:        # the sources of a batch, and what was found
     Address host[<int> BATCH]

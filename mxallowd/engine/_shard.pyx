@@ -325,6 +325,8 @@ cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
         count_up(&shard.evicted, 1)
     elif until_of(state) and (origin_of(state) == CONTACT or origin_of(state) == RESTORED):
         count_up(&shard.successful if state & USED else &shard.direct_to_fake, 1)
+    if until_of(state) == 0:
+        count_up(&shard.ended_gone, 1)
     count_up(&shard.size, ~<uint64_t> 0)
     entry.newer = shard.free
     shard.free = number

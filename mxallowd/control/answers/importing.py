@@ -67,18 +67,15 @@ class Import:
         for entry in entries:
             await turns.give()
             try:
-                if entry.get("origin") is None:
-                    found[self._enter(entry, judged if check else None)] += 1
+                if entry.get("origin") is not None:
+                    moved.append(self._moved(entry))
                 else:
-                    one = self._moved(entry)
-                    if check:
-                        found[self._judge(one.host, judged)] += 1
-                    else:
-                        moved.append(one)
+                    found[self._enter(entry, judged if check else None)] += 1
                 denied += self._denied(entry["address"])
             except RequestError as error:
                 rejected.append({"what": _what(entry.get("address")), "reason": str(error)})
-        found.update(await self._move(moved, turns))
+        found.update(
+            Counter(self._judge(one.host, judged) for one in moved) if check else await self._move(moved, turns))
         taken = []
         for given in networks:
             await turns.give()

@@ -150,7 +150,6 @@ def _state(facts: Facts) -> Iterator[Finding]:
 
 
 _FORGETS = "a restart forgets the whitelist, and every sender starts anew"
-
 _FULL = ("what changes now is not on the disk; mxallowd has it, and writes it as soon as there is space: do not "
          "restart it before")
 

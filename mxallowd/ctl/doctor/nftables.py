@@ -77,7 +77,8 @@ def chains_of(listing: str, version: int, *, without: Collection[str] = ()) -> l
 
 
 def _priority(text: str) -> int:
-    name, sign, offset = re.fullmatch(r"(-?\w+)(?: ([+-]) (\d+))?", text.strip()).groups()  # type: ignore[union-attr]
+    found = re.match(r"(-?\w+)(?: ([+-]) (\d+))?", text.strip())
+    name, sign, offset = found.groups() if found else ("filter", "", "")
     return int(_PRIORITIES.get(name, int(name) if name.lstrip("-").isdigit() else 0)) + int(
         f"{sign or '+'}{offset or 0}")
 

@@ -128,6 +128,35 @@ def test_it_never_holds_up_the_loop_for_long(monkeypatch: pytest.MonkeyPatch) ->
     play(story)
 
 
+@pytest.mark.parametrize("waiting", [3, 12])
+def test_a_ring_that_fills_is_looked_at_sooner(monkeypatch: pytest.MonkeyPatch, waiting: int) -> None:
+    """Of a flood, most of the core is left to others, but not so that what comes finds no room."""
+    clock = itertools.count(0, pump.LONGEST_S / 2)
+    monkeypatch.setattr(pump, "DRAIN_EVENTS", 1)
+    monkeypatch.setattr(pump, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    pauses: list[float] = []
+
+    async def story(scene: Scene) -> None:
+        ring = scene.part.rings[0]
+        monkeypatch.setattr(pump, "FILLING", ring.capacity // 8)  # more than eight
+        for _ in range(waiting):
+            scene.part.push()
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        def call_later(delay: float, *rest: Any) -> asyncio.TimerHandle:
+            pauses.append(delay)
+            return later(delay, *rest)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "call_later", call_later)
+            scene.pump.take()
+
+    play(story)
+    spent_s = pauses[0] / (pump.FILLING_FACTOR if waiting > 8 else pump.PAUSE_FACTOR)
+    assert pump.LONGEST_S <= spent_s <= 2 * pump.LONGEST_S, pauses
+
+
 def test_what_is_wanted_now_is_done_before_it_returns() -> None:
     async def story(scene: Scene) -> None:
         scene.part.push()

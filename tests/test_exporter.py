@@ -109,7 +109,7 @@ def test_it_gives_what_the_daemon_counts(guarded: Lab, client: Host) -> None:
         assert again - own == {name for name, *_ in samples} - own
         for strange in "application/openmetrics-text; version=abc", "\xe4;q=x,;;,", "a/b; version=1.0.0; escaping=x":
             assert get("/metrics", strange).status == 200
-        assert json.loads(get("/readyz").body) == {"status": "ready", "reasons": []}
+        assert json.loads(get("/readyz").body) == {"status": "ready", "reasons": [], "warnings": []}
         assert get("/healthz").status == 200
         head = get("/metrics", method="HEAD")
         assert (head.status, head.body) == (200, "")

@@ -38,5 +38,6 @@ def test_a_client_gets_metrics_and_health(guarded: Lab, client: Host, tmp_path: 
                    for sample in family.samples}
         assert samples["mxallowd_packets_total", "fake-new"] == samples["mxallowd_ready",] == 1
         assert get("/healthz") == ("200 application/json", json.dumps({"status": "healthy", "reasons": []}) + "\n")
-        assert get("/readyz") == ("200 application/json", json.dumps({"status": "ready", "reasons": []}) + "\n")
+        ready = {"status": "ready", "reasons": [], "warnings": []}
+        assert get("/readyz") == ("200 application/json", json.dumps(ready) + "\n")
         assert daemon.stop() == 0

@@ -138,7 +138,7 @@ class Daemon:
             fake_to_real=self._trial.to_real.histogram.measured,
             refused_later_passed=lambda: self._trial.forecast.later_passed, restoring=lambda: any(self._shares.parts))
         self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready,
-                                lambda: list(self._lists.faults.values()))
+                                self._lists.warnings)
         self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
         self._absence = Absence(self._backend, log)

@@ -182,6 +182,11 @@ class Lists:
         """What was added by hand of just that network."""
         return self.own.networks.get((verdict, network))
 
+    def warnings(self) -> list[str]:
+        """That files could not be read again, without their names and content: strangers may ask for metrics."""
+        return ["lists could not be read again, and what they had holds; mxallowctl status names them"
+                ] if self.faults else []
+
     def count(self, verdict: str) -> int:
         """How many networks a list has."""
         return sum(len(source) for source in self.composition.sources if source.verdict == verdict)

@@ -7,6 +7,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
+from mxallowd.ctl.__main__ import main
+from mxallowd.ctl.doctor.process import _lists
 from tests.control_client import ask
 from tests.daemon_process import DaemonProcess, serving
 from tests.test_list_files import old
@@ -29,7 +31,9 @@ def arguments(lists: tuple[Path, Path], *more: str) -> list[str]:
             "--control", str(allow.parent / "control.sock"), *more]
 
 
-def test_lists_decide(guarded: Lab, client: Host, lists: tuple[Path, Path]) -> None:
+def test_lists_decide(
+    guarded: Lab, client: Host, lists: tuple[Path, Path], capsys: pytest.CaptureFixture[str],
+) -> None:
     with serving(guarded, *arguments(lists)) as daemon:
         assert client.attempt(REAL4, source=BANK) is Attempt.CONNECTED
         assert client.attempt(FAKE4, source=SPAMMER) is Attempt.REFUSED
@@ -54,6 +58,11 @@ def test_lists_decide(guarded: Lab, client: Host, lists: tuple[Path, Path]) -> N
             "changed": [], "restart_needed": [], "failed": [fault], "lists": [
                 {"list": "allow", "source": str(allow), **one, "changed": True, "fault": None},
                 {"list": "deny", "source": str(deny), **one, "changed": False, "fault": fault}]})
+        assert main(["--socket", str(control), "reload"]) == 1
+        said = capsys.readouterr()
+        assert said.out == (f"allow {allow}: 1 networks, unchanged\n"
+                            f"deny {deny}: not read, the 1 networks from before hold\n")
+        assert said.err == f"mxallowctl: {fault}\n"
         daemon.wait_for(rf'list-failed where={deny}:1 reason="\\"nonsense\\" is neither')
         status = ask(control, "GET", "/v1/status")[1]
         assert status["lists"] == {"allow": 1, "deny": 1, "faults": [fault]} == ask(
@@ -62,6 +71,7 @@ def test_lists_decide(guarded: Lab, client: Host, lists: tuple[Path, Path]) -> N
         status, ready = ask(control, "GET", "/readyz")
         assert (status, ready["status"], len(ready["warnings"])) == (200, "ready", 1)
         assert str(deny) not in ready["warnings"][0]
+        assert [finding.what for finding in _lists(ask(control, "GET", "/v1/doctor")[1])] == [fault]
         assert client.attempt(REAL4, source=STRANGER) is Attempt.CONNECTED
         assert client.attempt(REAL4, source=BANK) is Attempt.DROPPED
         assert client.attempt(REAL4, source=SPAMMER) is Attempt.DROPPED

@@ -28,7 +28,7 @@ IDLE_S = 60.0  # without a request
 HEAD_S = 10.0  # from the first byte of a head to its last
 BODY_S = 20.0
 WRITE_S = 20.0  # until a client has taken what was written
-LINGER_S, LINGER_BYTES = 1.0, 1 << 20  # what a refused client still sends is read, so that it reads why
+LINGER_S, LINGER_BYTES = 1.0, 4 << 20  # what a refused client still sends is read, so that it reads why
 LONGEST_DIGITS = 9
 _LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 

@@ -151,7 +151,7 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l time -x -d 'how lo
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l note -x -d 'note of what has none in the file'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l check -d 'let the daemon judge the file (but for its room), and enter nothing'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import; and test $_shtab_mxallowctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'what to read; - is the standard input'
-complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a reload -d 'Read the configuration again, as SIGHUP does.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a reload -d 'Read the configuration and the lists again, as SIGHUP does; status 1 if any cannot be used.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using reload' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using reload' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using reload' -l json -d 'print the answer as JSON, with keys that stay'

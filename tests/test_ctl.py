@@ -127,7 +127,7 @@ def test_what_is_not_listed_is_status_1(ctl: Operator) -> None:
     (["show", NET], f'"{NET}" is not an IPv4 or IPv6 address'), (["show"], "ADDRESS"),
     (["list", "--used", "--unused"], "not allowed with"), (["list", "--limit", "-1"], "limit"),
     (["log-level", "loud"], "'loud'"), (["statsu"], 'unknown command "statsu"; did you mean stats?'),
-    (["explain", "203.0.113.1/24"], "bits behind its prefix"), (["explain", ""], "it is empty"),
+    (["explain", "203.0.113.1/24"], "bits behind its prefix"), (["explain", ""], "a name or a network is needed"),
     (["explain", "a b"], "neither an address nor"), (["allow", "add", "198.51.100.3/33"], "is neither a"),
     (["deny", "add", "::ffff:0.0.0.0/95"], "bits behind"), (["allow", "list", "1.2.3.4"], "takes neither"),
     (["status", "--socket", ""], "it is empty"), (["import", "x", "--format", "csv"], "'csv'"),

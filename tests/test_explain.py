@@ -56,7 +56,7 @@ def test_explain_of_the_running_daemon() -> None:
             assert (network["entries"], network["refused"], network["origins"]) == (1, 1, {"contact": 1})
             name = ctl(lab.gateway, socket, "explain", "mail.example.org")
             assert (name.returncode, "no-rdns-whitelist" in name.stdout) == (1, True)
-            assert ctl(lab.gateway, socket, "explain", "no host").returncode == 1
+            assert ctl(lab.gateway, socket, "explain", "no host").returncode == 2
             since = found["entry"]["since"]
             assert abs(time.time() - datetime.fromisoformat(since).timestamp()) < 10
             assert daemon.stop() == 0

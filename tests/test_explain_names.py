@@ -190,7 +190,7 @@ def test_what_mxallowctl_sends(tmp_path: Path) -> None:
         for word in words:
             done = subprocess.run([sys.executable, "-m", "mxallowd.ctl", "--socket", standin.path, "explain", word],
                                   capture_output=True, text=True)
-            assert (done.returncode, done.stderr.count("\n")) == (1, 1), done
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
         assert [one.split(b" ")[1] for one in standin.requests] == [
             b"/v1/explain/" + target for target in (
                 b"b%C3%BCcher.example", b"a%FF", b"2001%3Adb8%3A%3A/32", b"a%20b")]

@@ -35,7 +35,7 @@ class Terminal:
         self.seen = b""
         self.process = subprocess.Popen(
             ["setsid", "-c", sys.executable, "-m", "mxallowd.ctl", "--socket", str(socket), "top", "--interval", "1"],
-            stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": term})
+            stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": term, "COLUMNS": "80", "LINES": "24"})
         self._theirs = theirs
 
     def resize(self, lines: int, columns: int) -> None:

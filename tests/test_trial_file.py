@@ -213,7 +213,11 @@ def test_damage_of_any_byte_costs_its_block_at_most(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_said(gateway: Gateway) -> None:
-    (gateway.path / f"{NAME}.new").mkdir()
+    gateway.end()
+    (gateway.path / NAME).unlink()
+    (gateway.path / NAME).mkdir()
+    gateway.begin()
+    gateway.recorder.lines.clear()
     gateway.end()
     [line] = gateway.recorder.lines
     assert line.startswith("state-broken ")

@@ -93,6 +93,9 @@ def _live(context: Context) -> int:
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    # The terminal says how large it is, also after it has been resized; these only say how large it was at some time.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     console = Console(file=context.out, no_color="NO_COLOR" in os.environ)
     first = Text(f"mxallowd: rates over {context.arguments.interval} s come next; Ctrl-C ends")
     live = Live(first, console=console, screen=True, auto_refresh=False)

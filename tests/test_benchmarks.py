@@ -88,7 +88,7 @@ def test_rdns() -> None:
 @pytest.mark.alone
 def test_soak() -> None:
     """Two or three faults, in an order that the seed gives; too short to tell a drift."""
-    shown = run("soak", "--minutes", "0.4", "--seed", "3", "--json")
+    shown = run("soak", "--minutes", "0.3", "--seed", "3", "--json")
     assert shown["failures"] == []
     assert shown["connections"] > 100
     assert shown["spammers_dropped"] > 50

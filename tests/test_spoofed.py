@@ -20,10 +20,10 @@ pytestmark = pytest.mark.alone
 
 MAX_ENTRIES = 50_000
 SOURCES = 5 * MAX_ENTRIES // 2  # of each family
-RATE = 500  # --dns-rate, its default
+RATE = 1500  # --dns-rate; with its default of 500 the bounds are filled two rounds later
 PROVEN = 40  # of each family
-ROUNDS = tuple((f"{10 + i}.0.0.0", f"fd00:{i}::") for i in range(6))
-WARM_UP = 4  # rounds until everything that has a bound is there: 8,192 zones whose lookups failed come last
+ROUNDS = tuple((f"{10 + i}.0.0.0", f"fd00:{i}::") for i in range(4))
+WARM_UP = 2  # rounds until everything that has a bound is there: 8,192 zones whose lookups failed come last
 PROVEN4 = [f"192.0.2.{number}" for number in range(110, 110 + PROVEN)]
 PROVEN6 = [f"2001:db8::9:{number:x}" for number in range(PROVEN)]
 

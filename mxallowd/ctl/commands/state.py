@@ -48,7 +48,8 @@ def _lines(status: object) -> list[tuple[str, str]]:
         state = "in step" if value(table, "in_step") else "not in step"
         lines.append(("table", f"{value(table, 'name')}, {state}" + (f": {fault}" if fault else "")))
     if get("dry_run"):
-        lines.append(("dry run", "everything is accepted"))
+        lines.append(("dry run", "mxallowd refuses nobody" + (
+            "" if get("queues") else "; whether the ruleset does is told by mxallowctl doctor")))
     if get("stress"):
         lines.append(("stress", "lines about hosts and lookups are left out"))
     lines.append(("log", str(get("log_level"))))

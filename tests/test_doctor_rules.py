@@ -191,8 +191,82 @@ def test_the_projects_rulesets_of_way_c(lab: Lab) -> None:
     """The real listing of a real ruleset; what is loaded before it is not its business."""
     lab.load_ruleset("set.nft")
     listing = lab.gateway.run(["nft", "-a", "-t", "list", "ruleset"], capture_output=True, text=True).stdout
-    for text, wanted in ((listing, []), (listing.replace(" drop # handle", " accept # handle"), ["rule-first"])):
+    counting = listing.replace(" drop # handle", " accept # handle")
+    for text, dry, wanted, verdict in (
+            (listing, False, [], ""), (counting, True, [], ""), (counting, False, ["rule-first"], "drop"),
+            (listing, True, ["rule-dry-run"], "accept")):
         for version in (4, 6):
-            found = rules.of_ruleset(rules.read(text, {}, version), facts(queues=[], capture="nflog:5"), version,
-                                     frozenset({"eth0"}), lambda _: True)
-            assert [one.check for one in found if one.state != OK] == wanted, found
+            known = facts(queues=[], capture="nflog:5", dry_run=dry)
+            found = rules.of_ruleset(rules.read(text, {}, version), known, version, frozenset({"eth0"}), lambda _: True)
+            bad = [one for one in found if one.state != OK]
+            assert [one.check for one in bad] == wanted, found
+            # Unknown and denied hosts: one command for both.
+            assert all(one.command.count("nft replace rule inet mxallowd") == 2 for one in bad), bad
+            assert all(one.command.count(f" {verdict}'") == 2 for one in bad), bad
+    # The last command, on the real rules, which drop: they are well in a dry run after it.
+    lab.gateway.run(["sh", "-ec", bad[0].command], check=True)
+    listing = lab.gateway.run(["nft", "-a", "-t", "list", "ruleset"], capture_output=True, text=True).stdout
+    assert all(one.state == OK for one in rules.of_ruleset(
+        rules.read(listing, {}, 4), known, 4, frozenset({"eth0"}), lambda _: True))
+
+
+def one_of(lines: str, number: int, **more: Any) -> Finding:
+    """The only thing that is not well, with rules of iptables for IPv4."""
+    found = rules.of_ruleset(
+        rules.read("", {"iptables": f"*filter\n{CHAINS}:MX_REAL - [0:0]\n{lines}COMMIT\n"}, 4),
+        facts(**{"queues": [number]} | more), 4, frozenset({"eth0"}), lambda _: True, served={55})
+    [bad] = [one for one in found if one.state != OK]
+    return bad
+
+
+def test_another_queue_before_it() -> None:
+    found = one_of(f"-A INPUT -i lo -j ACCEPT\n{BOTH}", 55)
+    assert "this one feeds a queue that nobody serves" in found.what
+    lines = [line.removeprefix("-A INPUT ").replace(SYN, f"--tcp-flags {SYN.split(' ', 1)[1]}")
+             for line in BOTH.splitlines()]
+    assert found.command == " && ".join(
+        f"iptables -t filter -D INPUT {line} && iptables -t filter -I INPUT {at} {line.replace('23', '55')}"
+        for at, line in enumerate(lines, 2))
+    # Another program serves it: in that case before all of its rules, whichever server comes first.
+    for own in (BOTH.splitlines(keepends=True), BOTH.splitlines(keepends=True)[::-1]):
+        found = one_of("-A INPUT -i lo -j ACCEPT\n" + "".join(own).replace("queue-num 23", "queue-num 55"), 23)
+        assert found.command.startswith("iptables -t filter -I INPUT 2 "), found
+        moved = of_iptables("".join(own).replace("queue-num 23", "queue-num 55")
+                            + f"-A INPUT -p tcp --dport 25 {SYN} -j NFQUEUE --queue-num 23 --queue-bypass\n")
+        assert " -I INPUT 1 " in moved["rule-first"].command
+
+
+def test_several_queues_are_one_rule() -> None:
+    queues = {"queues": [23, 24, 25, 26]}
+    found = one_of("", 23, **queues)
+    assert "queues 23, 24, 25 and 26" in found.what
+    assert "-j NFQUEUE --queue-balance 23:26 --queue-bypass" in found.command
+    # A rule that no packet comes to feeds nothing.
+    late = BOTH + BOTH.replace("queue-num 23", "queue-num 24")
+    found = one_of(late, 23, **queues)
+    assert "queues 24, 25 and 26 with" in found.what
+    assert found.command.count("--queue-balance 23:26 --queue-bypass") == 2
+    listing = LISTED.replace("@mx_used4 accept", "@mx_used4 drop")
+    wrong = [one for one in rules.of_ruleset(rules.read(listing, {}, 4), facts(**queues), 4, frozenset({"eth0"}),
+                                             lambda _: True) if one.state != OK]
+    assert "queue flags bypass to 23-26" in wrong[0].command
+
+
+def test_the_mark_of_accepted_packets() -> None:
+    mark = {"verdict_mark": "0x10/0x10"}
+    assert " -m mark ! --mark 0x10/0x10 -j NFQUEUE --queue-num 23" in one_of("", 23, **mark).command
+    line = BOTH.replace(f" -d {FAKE4}/32", "").splitlines()[0] + "\n"
+    found = one_of(line, 23, **mark)
+    assert found.check == "mark"
+    after = found.command.rpartition(" -I INPUT 1 ")[2]
+    assert "-m mark ! --mark 0x10/0x10 -j" in after
+    for well in (f"-A INPUT {after}\n", f"-A INPUT -m mark --mark 0x10/0x10 -j ACCEPT\n{line}"):
+        with pytest.raises(ValueError, match="not enough values"):
+            one_of(well, 23, **mark)
+    known = facts(queues=[23], **mark)
+    [found, *_] = [one for one in rules.of_ruleset(rules.read(LISTED, {}, 4), known, 4, frozenset({"eth0"}),
+                                                   lambda _: True) if one.state != OK]
+    assert " meta mark & 0x10 != 0x10 queue flags bypass to 23" in found.command
+    marked = LISTED.replace("queue flags", "meta mark & 0x00000010 != 0x00000010 queue flags")
+    assert all(one.state == OK for one in rules.of_ruleset(
+        rules.read(marked, {}, 4), known, 4, frozenset({"eth0"}), lambda _: True))

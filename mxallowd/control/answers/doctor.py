@@ -46,6 +46,7 @@ def told(settings: Settings) -> dict[str, object]:
         "queues": list(settings.queue_num or ()), "capture": settings.pflog_interface,
         "nft_table": settings.nft_table, "nft_setup": settings.nft_setup, "ipset": settings.ipset,
         "pf_table": settings.pf_table,
+        "verdict_mark": "{:#x}/{:#x}".format(*settings.verdict_mark) if settings.verdict_mark else None,
         "queue_length": settings.queue_length, "rdns": not settings.no_rdns_whitelist,
         "dns_servers": list(settings.dns_server), "sandbox": not settings.no_sandbox,
         "watchdog": not settings.no_watchdog, "dry_run": settings.dry_run, "config": str(settings.config),

@@ -149,8 +149,7 @@ def _test(  # noqa: PLR0911, PLR0912  # a branch for each test of iptables
         case "--match-set":
             return False if values[-1] == ("src" if packet.comes else "dst") else None
         case "--mark":
-            mark = value.partition("/")[0]
-            return int(mark, 0) == 0 if re.fullmatch(r"0x[0-9a-f]+|\d+", mark) else None
+            return marked(packet.mark, *value.partition("/")[::2])
         case "--src-type":
             return (value == "LOCAL") is not packet.comes
         case "--dst-type":
@@ -171,6 +170,13 @@ def _in_range(text: str, address: object) -> bool | None:
         return int(ipaddress.ip_address(first)) <= int(address) <= int(ipaddress.ip_address(last))  # type: ignore[call-overload,no-any-return]
     except ValueError:
         return None
+
+
+def marked(found: int, value: str, mask: str) -> bool | None:
+    """Whether a mark has a value in these bits, both as programs list them; None: they are no numbers."""
+    if not all(re.fullmatch(r"0x[0-9a-f]+|\d+", one) for one in (value, mask or "0")):
+        return None
+    return found & (int(mask, 0) if mask else -1) == int(value, 0)
 
 
 def ports(text: str, first: int, last: int) -> bool | None:

@@ -18,21 +18,26 @@ WAY_C = "nft -f rulesets/set.nft  # or rulesets/set-ipset.sh, with your addresse
 class Mending:
     """Of one version's rules. `feeding` are those of mxallowd, by `entries` other packets than SYNs come."""
 
-    def __init__(
-        self, rules: Ruleset, feeding: Sequence[Step], entries: Iterable[Step], version: int, number: int | None,
+    def __init__(  # noqa: PLR0913, PLR0917  # the rules, what is wrong with them, and what they should be
+        self, rules: Ruleset, feeding: Sequence[Step], entries: Iterable[Step], marked: Iterable[Step], version: int,
+        queues: Sequence[int], mark: str | None,
     ) -> None:
-        """`number` is that of the (first) queue; None: there is none, in way c."""
+        """`queues` has none in way c; `mark` is that of --verdict-mark, VALUE/MASK. `marked` take packets with it."""
+        self._rules = rules
         self._feeding = feeding
         self._entries = set(map(id, entries))
+        self._marked = set(map(id, marked))
         self._version = version
-        self._number = number
+        self._queues = queues
+        self._mark = mark
+        self._renumbered: set[int] = set()  # rules that are to feed other queues than they do
         self._paths = [one for step in feeding for one in rules.paths_to(step)]
         self._before: dict[int, Step] = {}  # by the rule that is to stand before it
 
     def nearest(self, accepted: Mapping[Chain, tuple[Step, ...]]) -> tuple[Step, ...] | None:
         """The path that decided in a chain from which packets come to mxallowd; in the first one, where none does."""
         if not self._feeding:
-            return next(iter(accepted.values()), None)
+            return next((path for chain, path in accepted.items() if path and chain.hook in ("input", "forward")), None)
         bases = {id(chain) for chain, _ in self._paths}
         return next((path for chain, path in accepted.items() if id(chain) in bases), None)
 
@@ -43,29 +48,71 @@ class Mending:
             if pairs and pairs[0][0].chain == pairs[0][1].chain and pairs[0][0].table == pairs[0][1].table and all(
                     step.takes(packet) for step in own for packet in packets):
                 decider, mover = pairs[0]
-                self._before[id(mover)] = decider
+                # One rule may have to stand before several, of which each keeps other packets from it.
+                self._before[id(mover)] = self._first([decider, self._before.get(id(mover), decider)])
                 return self._changed(mover)
         if chain is not None and not any(chain is base for base, _ in self._paths):
             return self.without(path) if path else self.let_through(chain)
-        if self._number is None:
+        if not self._queues:
             return self.without(path) if path else WAY_C
-        return self.new([packet.destination for packet in packets], path, self._number)
+        return self.new([packet.destination for packet in packets], [path])
 
-    def new(self, addresses: Sequence[Address], path: tuple[Step, ...] | None, number: int) -> str:
-        """A rule that feeds a queue, before the one that decides now."""
-        place = path[0] if path else None
+    def _first(self, steps: Sequence[Step]) -> Step:
+        """The one that packets meet first of the chain in which the first one stands."""
+        for chain in self._rules.chains:
+            own = [step for step in chain.steps if any(step is one for one in steps)]
+            if any(step is steps[0] for step in own):
+                return own[0]
+        return steps[0]
+
+    def new(self, addresses: Sequence[Address], paths: Iterable[tuple[Step, ...]]) -> str:
+        """A rule that feeds the queues, before all those that decide now."""
+        deciders = [path[0] for path in paths if path]
+        place = self._first(deciders) if deciders else None
+        first, last = self._queues[0], self._queues[-1]
         base = next((chain for chain, _ in self._paths), None)
         if (place or base) is not None and (place or base).program == "nft":  # type: ignore[union-attr]
             table, chain = (place.table, place.chain) if place else (base.table, base.name) if base else ("", "")
             text = (f"tcp dport 25 {NFT_SYN} iif != lo {'ip' if self._version == 4 else 'ip6'} daddr "
-                    f"{{ {', '.join(map(str, addresses))} }} queue flags bypass to {number}")
+                    f"{{ {', '.join(map(str, addresses))} }} {self._nft_mark()}queue flags bypass to "
+                    f"{first if first == last else f'{first}-{last}'}")
             where = f"insert rule {table} {chain} position {place.place}" if place else f"add rule {table} {chain}"
             return f"nft {where} {shlex.quote(text)}"
         program = place.program if place else base.program if base else f"ip{'6' if self._version == 6 else ''}tables"
         table, name = (place.table, place.chain) if place else (base.table, base.name) if base else ("filter", "INPUT")
         where = f"-I {name} {place.place}" if place else f"-A {name}"
-        return (f"{program} -t {table} {where} ! -i lo -p tcp --dport 25 --syn -d {','.join(map(str, addresses))} "
-                f"-j NFQUEUE --queue-num {number} --queue-bypass")
+        return (f"{program} -t {table} {where} ! -i lo -p tcp --dport 25 --syn -d {','.join(map(str, addresses))}"
+                f"{self._unmarked()} -j NFQUEUE {self._balance()} --queue-bypass")
+
+    def renumbered(self, steps: Sequence[Step]) -> str:
+        """Have these rules feed all queues, in place of those that they feed."""
+        self._renumbered |= set(map(id, steps))
+        return " && ".join(map(self._changed, steps))
+
+    def _balance(self) -> str:
+        first, last = self._queues[0], self._queues[-1]
+        return f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last}"
+
+    def _unmarked(self) -> str:
+        return f" -m mark ! --mark {self._mark}" if self._mark else ""
+
+    def _nft_mark(self) -> str:
+        value, _, mask = (self._mark or "").partition("/")
+        return f"meta mark & {mask} != {value} " if value else ""
+
+    def verdict(self, steps: Sequence[Step], old: str, new: str) -> str:
+        """Give these rules another verdict (accept, drop)."""
+        commands = []
+        for step in steps:
+            if step.program == "nft":
+                text = re.sub(rf"\b{old}\b(?!.*\b{old}\b)", new, step.text)
+                commands.append(f"nft replace rule {step.table} {step.chain} handle {step.place} {shlex.quote(text)}")
+                continue
+            text = re.sub(rf" -j {old.upper()}\b", f" -j {new.upper()}", f" {step.text}").strip()
+            own = f"{step.program} -t {step.table}"
+            commands.append(f"{own} -D {step.chain} {_safe(step.text)} && {own} -I {step.chain} {step.place} "
+                            f"{_safe(text)}")
+        return " && ".join(commands)
 
     def form(self, path: tuple[Step, ...], *, syns: bool) -> str:
         """Mend the rule at the entry, where it is to take SYNs alone, or the one that feeds."""
@@ -112,8 +159,15 @@ class Mending:
     def _text(self, step: Step) -> str:
         text = step.text
         syns = id(step) in self._entries
-        feeds = any(step is one for one in self._feeding) and self._number is not None
+        feeds = any(step is one for one in self._feeding) and bool(self._queues)
+        if id(step) in self._renumbered:
+            first, last = self._queues[0], self._queues[-1]
+            text = re.sub(r"--queue-(?:num \d+|balance \d+:\d+)", self._balance(), text)
+            text = re.sub(r"\b(queue (?:flags [\w,]+ )?(?:num|to)) \d+(?:-\d+)?",
+                          rf"\1 {first}" if first == last else rf"\1 {first}-{last}", text)
         if step.program == "nft":
+            if id(step) in self._marked:
+                text = re.sub(r"\bqueue\b", f"{self._nft_mark()}queue", text, count=1)
             if feeds and "bypass" not in text:
                 text = re.sub(r"\bqueue to (\S+)", r"queue flags bypass to \1", text)
                 text = re.sub(r"\bqueue flags (?!bypass)(\S+) (to|num)", r"queue flags \1,bypass \2", text)
@@ -122,6 +176,8 @@ class Mending:
         if syns:
             text = re.sub(r" -m (?:state --state|conntrack --ctstate) NEW\b", "", f" {text}")
             text = re.sub(r" -([jg]) ", rf" {SYN} -\1 ", text, count=1).strip()
+        if id(step) in self._marked:
+            text = re.sub(r" -j ", f"{self._unmarked()} -j ", f" {text}", count=1).strip()
         return text if not feeds or "--queue-bypass" in text else f"{text} --queue-bypass"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from mxallowd import surroundings
-from mxallowd.ctl.doctor.iptables import CLIENT_PORTS, SMTP, ports
+from mxallowd.ctl.doctor.iptables import CLIENT_PORTS, SMTP, marked, ports
 from mxallowd.ctl.doctor.walk import (
     ACCEPT,
     AWAY,
@@ -38,7 +38,7 @@ _TESTS = tuple((re.compile(pattern), name) for pattern, name in (
     (rf"(?P<k>[io])if(?:name)? {_VALUE}", "interface"),
     (rf"(?:meta l4proto|ip protocol|ip6 nexthdr) {_VALUE}", "protocol"),
     (rf"fib (?P<k>[sd])addr type {_VALUE}", "local"),
-    (r"(?:meta |ct )?mark set \S+", "statement"), (rf"(?:meta |ct )?mark {_VALUE}", "mark"),
+    (r"(?:meta |ct )?mark set \S+", "statement"), (rf"(?P<k>ct )?(?:meta )?mark (?:& (?P<mask>\S+) )?{_VALUE}", "mark"),
     (r"counter(?: name \S+| packets \d+ bytes \d+)?", "statement"),
     (r"log(?: (?:prefix \"[^\"]*\"|(?:group|level|snaplen|queue-threshold) \S+|flags [a-z ]+?))*(?= |$)", "statement"),
     (r"comment \"[^\"]*\"", "statement")))
@@ -160,7 +160,8 @@ def _plain(  # noqa: PLR0911  # a branch for each expression of nft
         case "local":
             return ("local" in values) is ((key == "s") is not packet.comes)
         case "mark":
-            return bool(re.fullmatch(r"(0x)?0+", values[0])) if re.fullmatch(r"0x[0-9a-f]+|\d+", values[0]) else None
+            return marked(0 if key else packet.mark, str(int(values[0])) if values[0].isdigit() else values[0],
+                          parts["mask"] or "")
     return None
 
 

@@ -6,16 +6,30 @@ the group, and the real server's must be dropped. So do a lone ACK, which is not
 the fake server, which has to get out. A finding names all servers that it concerns.
 """
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mxallowd import surroundings
-from mxallowd.ctl.doctor import iptables, nftables
+from mxallowd.ctl.doctor import iptables, nftables, queues
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
 from mxallowd.ctl.doctor.mending import WAY_C, Mending, joined
-from mxallowd.ctl.doctor.walk import ACCEPT, AWAY, DROP, RESET, Chain, Fate, Feeds, Packet, Ruleset, Step, stranger
+from mxallowd.ctl.doctor.walk import (
+    ACCEPT,
+    AWAY,
+    DROP,
+    QUEUE,
+    RESET,
+    Chain,
+    Fate,
+    Feeds,
+    Packet,
+    Ruleset,
+    Step,
+    stranger,
+)
 from mxallowd.settings.options import Address
 
 NAMES = {4: "IPv4", 6: "IPv6"}
@@ -25,6 +39,8 @@ LARGE = {4: 16, 6: 32}
 MOST_NETWORKS = 64
 
 _NO_BYPASS = "while mxallowd does not run, the kernel drops every new connection to port 25"
+_DRY_RUN = ("in a dry run nobody is to be refused: mxallowd says these hosts are accepted; take the lines `#dry` of "
+            "set.nft, or refuse=RETURN in set-ipset.sh")
 _NOT_SYN = ("packets in the middle of connections wait for mxallowd, too, and a lone ACK can be refused "
             "(docs/firewall.md)")
 
@@ -40,6 +56,7 @@ def check(facts: Facts) -> list[Finding]:
     nft = surroundings.output("nft", "-a", "-t", "list", "ruleset")
     if nft is None:
         return [_unseen("nft list ruleset")]
+    served = queues.served()
     findings: list[Finding] = []
     for version in facts.versions:
         saved: dict[str, str] = {}
@@ -48,7 +65,7 @@ def check(facts: Facts) -> list[Finding]:
             if text is None:
                 return [*findings, _unseen(f"{program}-save")]
             saved[program] = text
-        findings += of_ruleset(read(nft, saved, version), facts, version, outside(version))
+        findings += of_ruleset(read(nft, saved, version), facts, version, outside(version), served=served)
     return findings
 
 
@@ -93,13 +110,17 @@ def is_here(server: Address) -> bool:
     return surroundings.is_here(server) is not False or not surroundings.forwards()
 
 
-def of_ruleset(
+def of_ruleset(  # noqa: PLR0913  # the rules, and what of this host decides on them
     rules: Ruleset, facts: Facts, version: int, interfaces: frozenset[str], here: Callable[[Address], bool] = is_here,
+    *, served: Container[int] | None = None,
 ) -> list[Finding]:
-    """What is wrong with rules for one version of IP, where strangers come by these interfaces."""
+    """What is wrong with rules for one version of IP, where strangers come by these interfaces.
+
+    `served` are the queues of all programs; None: not known.
+    """
     servers = [_Server(role, one, here(one)) for role, some in (("fake", facts.fake), ("real", facts.real))
                for one in some if one.version == version]
-    look = _Look(rules, facts, servers, interfaces)
+    look = _Look(rules, facts, servers, interfaces, served)
     found = [*look.present()]
     if look.feeding:
         found += [*look.strangers(), *look.exempt()]
@@ -125,6 +146,7 @@ class _Look:
 
     def __init__(
         self, rules: Ruleset, facts: Facts, servers: Sequence[_Server], interfaces: frozenset[str],
+        served: Container[int] | None,
     ) -> None:
         """At least one server, all of one version of IP."""
         version = servers[0].address.version
@@ -138,13 +160,20 @@ class _Look:
                              key=lambda net: (net.prefixlen, int(net.network_address)))
         self._source = stranger(version, self._named)
         self._interfaces = interfaces
+        self._served = served
         self._dry_run = bool(facts.settings.get("dry_run"))
         self._version, self._name = version, NAMES[version]
         # A lone ACK in a connection that the kernel does not know is new to it.
         self._lone = {id(fate.queued[-1]): fate.queued for server in self._servers
                       if (fate := self._walk(self._packet(server, flags=frozenset({"ack"})))).queued}
-        self._mending = Mending(rules, self.feeding, (path[0] for path in self._lone.values()), version,
-                                min(facts.queues) if facts.queues else None)
+        # What the daemon marked when it accepted it passes its chain again, and is not to come a second time.
+        mark = facts.settings.get("verdict_mark")
+        value = int(str(mark).partition("/")[0], 0) if mark else 0
+        self._again = [step for step in self.feeding if mark and any(
+            fate.queued and fate.queued[-1] is step for server in servers
+            if (fate := self._walk(replace(self._packet(server), mark=value))))]
+        self._mending = Mending(rules, self.feeding, (path[0] for path in self._lone.values()), self._again, version,
+                                sorted(facts.queues), mark)
 
     def _packet(
         self, server: _Server, source: Address | None = None, flags: frozenset[str] = frozenset({"syn"}),
@@ -156,20 +185,47 @@ class _Look:
 
     def present(self) -> Iterator[Finding]:
         """A rule for each queue or the group."""
-        for kind, number in sorted(self._ours):
-            what = f"{'queue' if self.queue else 'NFLOG group'} {number}"
-            if any((kind, number) in step.feeds for step in self.feeding):
-                yield Finding("rule-present", OK, f"a rule feeds {what} with {self._name}")
-                continue
-            command = WAY_C
-            if self.queue:
-                fate = self._walk(self._packet(self._servers[-1])) if self._servers else None
-                path = () if fate is None else self._mending.nearest(fate.accepted) or fate.path
-                command = self._mending.new([one.address for one in self._servers], path, number)
-            yield Finding(
-                "rule-present", BROKEN, f"no rule of the firewall feeds {what} with {self._name}",
-                "mxallowd sees no packet, so nobody is refused" if self.queue else "mxallowd learns of no contact",
-                command)
+        fates = [self._walk(self._packet(server)) for server in self._servers]
+        reached = [step for step in self.feeding if not self._hidden(step)]
+        fed = {one for step in reached for one in step.feeds}
+        kind = "queue" if self.queue else "NFLOG group"
+        for one in sorted(self._ours & fed):
+            yield Finding("rule-present", OK, f"a rule feeds {kind} {one[1]} with {self._name}")
+        missing = [number for _, number in sorted(self._ours - fed)]
+        if not missing:
+            return
+        what = (f"no rule of the firewall feeds {kind}{'s' if len(missing) > 1 else ''} {joined(missing)} with "
+                f"{self._name}")
+        why = "mxallowd learns of no contact"
+        command = WAY_C
+        if self.queue and reached:
+            what += f"; this one feeds but a part of mxallowd's queues: {reached[0]}"
+            why = "what is to be shared among threads comes to some of them"
+            command = self._mending.renumbered(reached)
+        elif self.queue:
+            why = "mxallowd sees no packet, so nobody is refused"
+            wrong = self._unserved(fates)
+            if wrong:
+                what += f"; this one feeds a queue that nobody serves: {wrong[0]}"
+                command = self._mending.renumbered(wrong)
+            else:
+                command = self._mending.new(
+                    [server.address for server in self._servers],
+                    [self._mending.nearest(fate.accepted) or fate.path for fate in fates])
+        yield Finding("rule-present", BROKEN, what, why, command)
+
+    def _hidden(self, step: Step) -> bool:
+        """Whether another rule of mxallowd gets all that this one would take."""
+        taken = [self._walk(packet).queued for packet in map(self._packet, self._servers) if step.takes(packet)]
+        return bool(taken) and all(path and path[-1] is not step for path in taken)
+
+    def _unserved(self, fates: Sequence[Fate]) -> list[Step]:
+        """The rules that give packets for the servers to queues that nobody serves."""
+        if self._served is None:
+            return []
+        found = {id(path[-1]): path[-1] for fate in fates for path in fate.accepted.values()
+                 if path and path[-1].action == QUEUE and path[-1].feeds}
+        return [step for step in found.values() if not any(number in self._served for _, number in step.feeds)]
 
     # ---- what becomes of strangers
 
@@ -180,8 +236,10 @@ class _Look:
             packet = self._packet(server)
             if wrong := self._wrong(server, packet, self._walk(packet)):
                 groups.setdefault((wrong.check, tuple(map(id, wrong.path))), []).append(wrong)
+        # One rule may have to be moved before those of several groups: its command is told when all of them are known.
         for some in groups.values():
-            yield self._finding(some)
+            self._finding(some)
+        yield from map(self._finding, groups.values())
         if not groups:
             fake, real = ([one for one in self._servers if one.role == role] for role in ("fake", "real"))
             yield Finding(
@@ -202,6 +260,8 @@ class _Look:
         if dropped and (self.queue or not real):
             return _Wrong("rule-behind" if fed else "rule-first", BROKEN, no_mail, fate.path, fate.chain, packet,
                           server)
+        if dropped and self._dry_run:
+            return _Wrong("rule-dry-run", BROKEN, _DRY_RUN, fate.path, fate.chain, packet, server)
         if fed if self.queue or not real else dropped or self._dry_run:
             return None
         path = self._mending.nearest(fate.accepted) or ()
@@ -216,6 +276,8 @@ class _Look:
             f" by the policy of {one.chain.program} {one.chain.table} {one.chain.name}" if one.chain else ""
         if one.check == "rule-behind":
             what = f"{whose} are dropped behind mxallowd,{by}"
+        elif one.check == "rule-dry-run":
+            what = f"{whose} are dropped in a dry run,{by}"
         elif one.check == "rule-away":
             what = f"{whose} are led elsewhere,{by}"
         elif one.chain is not None:
@@ -225,11 +287,27 @@ class _Look:
         else:
             what = f"{whose} are accepted, and no rule {'sends them to mxallowd' if self.queue else 'drops strangers'}"
             what += f"; what feeds it is: {self.feeding[0]}"
-        if one.check in ("rule-behind", "rule-away") and one.chain is not None:
+        own = [] if self.queue else self._at_end(one)
+        if one.check == "rule-dry-run":
+            command = self._mending.verdict(own, "drop", "accept") if one.path else WAY_C
+        elif own and own[0].action == ACCEPT:
+            command = self._mending.verdict(own, "accept", "drop")
+        elif one.check in ("rule-behind", "rule-away") and one.chain is not None:
             command = self._mending.without(one.path) if one.path else self._mending.let_through(one.chain)
         else:
             command = self._mending.feed([wrong.packet for wrong in some], one.path, one.chain)
         return Finding(one.check, one.state, what, "; ".join(dict.fromkeys(wrong.why for wrong in some)), command)
+
+    def _at_end(self, wrong: _Wrong) -> list[Step]:
+        """In way c: the rules that decide on all who come to the end of the ruleset's chains, denied hosts included."""
+        last = wrong.path[-1] if wrong.path else None
+        logging = {(step.program, step.table, step.chain) for step in self.feeding}
+        if last is None or last.action not in (ACCEPT, DROP):
+            return []
+        if (last.program, last.table, last.chain) not in logging:
+            return [last] if last.action == DROP else []
+        return [step for step in self._rules.steps() if (step.program, step.table, step.chain) in logging
+                and step.action == last.action and step.takes(wrong.packet)]
 
     def exempt(self) -> Iterator[Finding]:
         """Hosts of large networks that pass mxallowd by, where strangers do not."""
@@ -266,6 +344,10 @@ class _Look:
                               self._mending.form(lone, syns=True))
             if "bypass" not in step.text:
                 yield Finding("bypass", WARNING, f"the rule has no bypass: {step}", _NO_BYPASS,
+                              self._mending.form(paths[0], syns=False))
+            if any(step is one for one in self._again):
+                yield Finding("mark", WARNING, f"the rule takes packets with the mark of --verdict-mark: {step}",
+                              "each accepted packet comes to mxallowd twice, and rules behind do not decide on it",
                               self._mending.form(paths[0], syns=False))
         if not self._lone:
             yield Finding("syn", OK, f"the rules take SYNs alone ({self._name})")

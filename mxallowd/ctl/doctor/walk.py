@@ -31,6 +31,7 @@ class Packet:
     comes: bool = True  # to the servers; False: it is an answer of this host
     local: bool = True  # the server is this host
     interfaces: frozenset[str] = frozenset()  # by which it may come or go, never lo
+    mark: int = 0
 
     @property
     def version(self) -> int:

@@ -14,8 +14,9 @@ from mxallowd.engine.events import Event, Kind
 from mxallowd.errors import StartError
 from mxallowd.mirrors.disk import blocks, rounds
 from mxallowd.mirrors.disk import state as module
-from mxallowd.mirrors.disk.directory import Directory
+from mxallowd.mirrors.disk.directory import Directory, DirectoryError
 from mxallowd.mirrors.disk.state import State
+from mxallowd.process.privileges import Account
 from mxallowd.settings import Settings
 from mxallowd.whitelist import Entry, Whitelist
 from tests.part import Part, memories
@@ -211,9 +212,6 @@ def test_a_directory_that_others_write_is_not_used(place: Path, mode: int) -> No
 
 
 def test_a_directory_of_root_that_others_need_is_left(tmp_path: Path) -> None:
-    from mxallowd.mirrors.disk.directory import DirectoryError
-    from mxallowd.process.privileges import Account
-
     (tmp_path / "etc").touch()
     nobody = Account(65534, 65534, "nobody")
     with pytest.raises(DirectoryError, match=r"holds \"etc\""):
@@ -221,6 +219,26 @@ def test_a_directory_of_root_that_others_need_is_left(tmp_path: Path) -> None:
     assert tmp_path.stat().st_uid == 0
     Directory(tmp_path / "new" / "state", nobody).close()
     assert (tmp_path / "new" / "state").stat().st_uid == 65534
+
+
+def test_a_directory_of_nobody_is_taken_over(tmp_path: Path) -> None:
+    """The daemon ran before there was a user for it."""
+    nobody, own = Account(65534, 65534, "nobody"), Account(4_000_001, 4_000_001, "mxallowd")
+    place = tmp_path / "state"
+    Directory(place, nobody).close()
+    (place / "own.list").write_text("")
+    os.chown(place / "own.list", 65534, 65534)
+    # Not one that others can read, nor one that anybody may have put there, nor one that holds other things.
+    for spoiled, above, foreign in ((0o750, 0o755, False), (0o700, 0o1777, False), (0o700, 0o755, True)):
+        place.chmod(spoiled)
+        tmp_path.chmod(above)
+        if foreign:
+            (place / "foreign").touch()
+        with pytest.raises(DirectoryError, match="id 65534"):
+            Directory(place, own)
+    (place / "foreign").unlink()
+    Directory(place, own).close()
+    assert {one.stat().st_uid for one in (place, place / "own.list")} == {4_000_001}
 
 
 def test_damage_is_said_and_costs_no_start(place: Path) -> None:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mxallowd.errors import MxallowdError
+from mxallowd.process.privileges import id_of_any
 from mxallowd.text import quoted
 
 GROUP = "mxallowd"
@@ -84,7 +85,8 @@ class Place:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # The socket is removed at the end, by a user who owns nothing else.
-            if made or (directory.name == OWN_DIRECTORY and os.fstat(descriptor).st_uid == 0):
+            if made or (directory.name == OWN_DIRECTORY and os.fstat(descriptor).st_uid in (0, id_of_any())):
+                # One of `nobody` is left of a start before there was a user for the daemon.
                 os.fchown(descriptor, user, group)
         finally:
             os.close(descriptor)

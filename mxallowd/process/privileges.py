@@ -100,6 +100,12 @@ def _least() -> Account:
                                     f"create the user {DEFAULT_USER}")
 
 
+def id_of_any() -> int:
+    """The id of the user that the daemon becomes where it has none of its own."""
+    account = _known(ANY_USER)
+    return ANY_ID if account is None else account.user
+
+
 def _known(user: str) -> Account | None:
     try:
         found = pwd.getpwnam(user)

@@ -139,7 +139,7 @@ def _state(facts: Facts) -> Iterator[Finding]:
                       f"{_make(place, owner)}")
     elif facts.daemon is not None and facts.daemon["user_id"] not in (0, found.st_uid):
         yield Finding("state", BROKEN, f"the state directory {place} belongs to another user than mxallowd", _FORGETS,
-                      f"chown -R {owner} {place} && systemctl restart mxallowd")
+                      _make(place, owner))
     elif disk.f_flag & os.ST_RDONLY:
         yield Finding("state", BROKEN, f"the disk of {place} is read-only", _FORGETS,
                       f"mount -o remount,rw $(findmnt -n -o TARGET -T {place})")
@@ -159,7 +159,7 @@ def _free(place: Path) -> str:
 
 
 def _make(place: Path, owner: str) -> str:
-    return f"install -d -o {owner} -m 0700 {place} && systemctl restart mxallowd"
+    return f"install -d -o {owner} -m 0700 {place} && chown -R {owner} {place} && systemctl restart mxallowd"
 
 
 def _control(facts: Facts) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mxallowd.errors import MxallowdError
 from mxallowd.process.paths import who_could_replace
-from mxallowd.process.privileges import Account
+from mxallowd.process.privileges import Account, id_of_any
 from mxallowd.text import quoted
 
 MODE = 0o700
@@ -58,7 +58,11 @@ class Directory:
         if account is not None and made:
             os.fchown(self.descriptor, account.user, account.group)
         # Whoever could put files there would decide who gets in.
-        if why := who_could_replace(self.path, {0, user}):
+        trusted = {0, user}
+        before = self._of_nobody(account)
+        if before and not who_could_replace(self.path.parent, trusted):
+            trusted.add(os.fstat(self.descriptor).st_uid)
+        if why := who_could_replace(self.path, trusted):
             raise DirectoryError(f"will not use {name}: {why}")
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,11 +74,34 @@ class Directory:
             if foreign := [one for one in self.names() if not _OURS.fullmatch(one)]:
                 raise DirectoryError(f"will not use {name}: it belongs to root and holds {quoted(sorted(foreign)[0])}; "
                                      "give mxallowd a directory of its own")
-            os.fchown(self.descriptor, account.user, account.group)
+            self._take_over(account, before)
         # One on a file system that is mounted read-only can be read; that nothing is written is said later.
         writable = os.access(".", os.W_OK | os.X_OK, dir_fd=self.descriptor)
         if account is None and not writable and not os.fstatvfs(self.descriptor).f_flag & os.ST_RDONLY:
             raise DirectoryError(f"{name}: {os.strerror(errno.EACCES)}")
+
+    def _of_nobody(self, account: Account | None) -> bool:
+        """Whether a daemon that ran as `nobody`, before there was a user for it, has left this directory.
+
+        It is trusted as much as at that daemon's own restart, and no more: only root can have given it to `nobody`,
+        since no other user can put anything in the directory above it.
+        """
+        status, above = os.fstat(self.descriptor), self.path.parent.stat()
+        return (account is not None and os.geteuid() == 0 and status.st_uid == id_of_any()
+                and status.st_mode & 0o077 == 0 and above.st_mode & 0o022 == 0 and not self.path.is_symlink()
+                and all(map(_OURS.fullmatch, self.names())))
+
+    def _take_over(self, account: Account, before: bool) -> None:
+        """Give it to the daemon's user; `before`: with the files of the user that it had."""
+        last = os.fstat(self.descriptor).st_uid
+        os.fchown(self.descriptor, account.user, account.group)
+        for one in self.names() if before else ():
+            with suppress(OSError):
+                file = os.open(one, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.descriptor)
+                status = os.fstat(file)
+                if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == last:
+                    os.fchown(file, account.user, account.group)
+                os.close(file)
 
     def _make(self) -> bool:
         """Whether it was not there."""

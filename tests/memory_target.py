@@ -30,6 +30,7 @@ class MemoryTarget:
 
     name = "memory"
     sample = 32
+    drops = False
 
     def __init__(self, *, expires: bool = True, clock_us: Callable[[], int] = boottime_us) -> None:
         self.expires = expires

@@ -1,10 +1,12 @@
 """--dry-run on the running daemon: all is decided, counted and logged by its name, and nobody is refused."""
 import json
 import sys
+import time
 
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
+from tests.control_client import ask
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, serving
 from tests.ways import WAYS, Way, all_ways, start
 
@@ -65,6 +67,26 @@ def test_the_variant_counts_what_the_ruleset_would_drop(served: Lab, client: Hos
         assert "[1:60] -A MXALLOWD_REAL -j RETURN" in saved
     served.load_ruleset(*way.rulesets)
     assert client.attempt(REAL4, source=SPAMMER4) is Attempt.DROPPED
+
+
+def test_a_ruleset_that_drops_in_a_dry_run_is_said(served: Lab, client: Host) -> None:
+    """What only counts is none; that is looked at again while the daemon runs."""
+    way = WAYS["set"]
+    served.load_ruleset(*way.rulesets)
+    with start(served, way, "--dry-run") as daemon:
+        assert "unknown hosts are dropped by the ruleset of nft inet mxallowd" in daemon.wait_for("dry-run ")
+
+        def warned() -> bool:
+            return "ruleset drops" in str(ask(daemon.control, "GET", "/readyz")[1]["warnings"])
+
+        assert warned()
+        served.load_ruleset(*way.rulesets, edits=EDITS["set"])
+        until = time.monotonic() + 8
+        while warned() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not warned()
+        assert client.attempt(REAL4, source=SPAMMER4) is Attempt.CONNECTED
+        assert daemon.stop() == 0
 
 
 def test_the_mark_of_what_is_accepted_is_set_too(served: Lab, client: Host) -> None:

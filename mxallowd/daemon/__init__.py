@@ -3,6 +3,7 @@
     pump        takes events from the rings of the queue threads and hands them to the whitelist and to every sink
     absence     logs that nobody contacts the fake server
     looking     looks for what around it defeats nolisting
+    dryrun      says that a dry run refuses nobody, or that the firewall does all the same
     losses      logs what was lost, and errors of this program
     reloading   reads the configuration again
     report      writes the counters
@@ -26,6 +27,7 @@ from mxallowd.backends.handshakes import Handshakes
 from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.place import NoPlace, Place
 from mxallowd.control.server import Server
+from mxallowd.daemon import dryrun
 from mxallowd.daemon.absence import Absence, Bypass
 from mxallowd.daemon.answers import Parts, all_routes
 from mxallowd.daemon.losses import Losses, defect, safely
@@ -65,10 +67,6 @@ TICK_S = 1.0
 # How long a stop may take before we say that it did not end.
 STOP_TIMEOUT_S = 5.0
 LIBRARY_START_S = 5.0
-DRY_RUN = "nothing is refused, by mxallowd: everything is decided, counted, logged and accepted"
-DRY_RUN_CAPTURED = (
-    "nothing is refused by mxallowd; of captured packets the firewall decides, so its ruleset has to count in place of "
-    "dropping: docs/trial.md")
 
 
 class Daemon:
@@ -138,7 +136,7 @@ class Daemon:
             fake_to_real=self._trial.to_real.histogram.measured,
             refused_later_passed=lambda: self._trial.forecast.later_passed, restoring=lambda: any(self._shares.parts))
         self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready,
-                                self._lists.warnings)
+                                lambda: [*self._lists.warnings(), *dryrun.warnings(self._mirrors)])
         self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
         self._absence = Absence(self._backend, log)
@@ -353,7 +351,7 @@ class Daemon:
         capture = {"pflog_interface": settings.pflog_interface} if settings.pflog_interface else {}
         self._log.info("start", None, version=__version__, **where, **capture, whitelist_time=settings.whitelist_time)
         if settings.dry_run:
-            self._log.warning("dry-run", reason=DRY_RUN_CAPTURED if settings.pflog_interface else DRY_RUN)
+            self._log.warning("dry-run", reason=dryrun.reason(settings, self._mirrors))
         for server in settings.fake_mailserver:
             self._log.info("fake-mailserver", str(server))
         for server in settings.real_mailserver:

@@ -122,6 +122,8 @@ class Target(Protocol):
     """Whether entries end there by themselves."""
     sample: int
     """How many hosts are asked for at an inspection."""
+    drops: bool
+    """Whether the ruleset was seen to drop, in a dry run in which the kernel decides; False also where none can see."""
 
     def open(self) -> None:
         """Get hold of what is needed to reach it. Raises StartError."""

@@ -187,6 +187,11 @@ class Mirror:
         """Why the target takes no changes now; "": it does."""
         return self._fault
 
+    @property
+    def drops(self) -> bool:
+        """Whether the ruleset was seen to drop in a dry run."""
+        return self._target.drops
+
     def in_step(self) -> bool:
         """Whether the target takes changes, and no filling is due: what is still on its way takes milliseconds."""
         return not (self._fault or self._stale)

@@ -24,7 +24,7 @@ def create(settings: "Settings") -> list[Target]:
 
         targets.append(NftTable(
             settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries,
-            ipv6=6 in versions))
+            ipv6=6 in versions, counts_only=settings.dry_run and not settings.queue_num))
     if settings.ipset:
         from mxallowd.mirrors.kernel.ipset import IpsetTable  # noqa: PLC0415
 

@@ -107,6 +107,7 @@ class IpsetTable:
 
     expires = True
     sample = 32
+    drops = False
     name = "ipset"
 
     def __init__(self, *, ipv4: bool = True, ipv6: bool = True) -> None:

@@ -53,12 +53,14 @@ from mxallowd.mirrors.kernel.nfmessages import (
     set_found,
     text,
 )
+from mxallowd.mirrors.kernel.nfrules import GETRULE, NEWRULE, drops
 
 FAMILIES = {"inet": 1, "ip": 2, "netdev": 5, "bridge": 7, "ip6": 10}  # NFPROTO_, linux/netfilter.h
 _BATCH_TIMEOUT_S = 30.0
 # Requests in flight: their answers fit into the smallest receive buffer.
 _WINDOW = 64
 _DUMP_TRIES = 6
+_RULES_S = 1.0
 # What the kernel says of one element that it does not take. All else is about the set, the table or the machine.
 _OF_ELEMENTS = frozenset({
     errno.EINVAL, errno.ERANGE, errno.EEXIST, errno.EOPNOTSUPP, errno.EBUSY, errno.EPROTO, errno.EAFNOSUPPORT,
@@ -115,6 +117,23 @@ class NfQuery:
         data = next((inner for what, inner in attributes(answer[4:]) if what == OBJECT_DATA), None)
         values = dict(attributes(data)) if data is not None else {}
         return int.from_bytes(values.get(COUNTER_PACKETS, b""), "big")
+
+    def drops(self, counter: str) -> bool | None:
+        """Whether a rule drops what it counts with this counter; None: not found out in time. Raises TargetError."""
+        until = time.monotonic() + _RULES_S
+        self._netlink.send(self._netlink.message(GETRULE, REQUEST | DUMP, self._table))
+        found = False
+        while time.monotonic() < until:
+            for kind, _, body in self._netlink.receive(self._netlink.sequence):
+                if kind == DONE:
+                    return found
+                if kind == ERROR:
+                    _check_error(body, "rules")
+                    return found
+                found = found or (kind == NEWRULE and drops(body, counter))
+        # Nobody reads the rest of the answer.
+        self._netlink.open_again()
+        return None
 
     def generation(self) -> int:
         """A number that another one follows with each transaction of anybody in this network. Raises TargetError."""

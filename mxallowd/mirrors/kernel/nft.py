@@ -44,8 +44,15 @@ class NftTable:
     expires = True
     sample = 32
 
-    def __init__(self, table: str, *, setup: bool, max_entries: int, ipv6: bool = True) -> None:
-        """`table` is family and name; `ipv6`: whether a server has such an address."""
+    def __init__(
+        self, table: str, *, setup: bool, max_entries: int, ipv6: bool = True, counts_only: bool = False,
+    ) -> None:
+        """`table` is family and name; `ipv6`: whether a server has such an address.
+
+        `counts_only`: its ruleset has to let through what it would drop, as in a dry run; see `drops`.
+        """
+        self.drops = False
+        self._counts_only = counts_only
         self.name = f"nft {table}"
         self._table = table
         self._setup = setup
@@ -92,6 +99,8 @@ class NftTable:
                 one.present = False
                 if one.name in self._needed:
                     raise TargetError(f"set {one.name} is missing: {one.remedy(self._table)}")
+        if self._counts_only and (drops := self._query.drops("mx_refused")) is not None:
+            self.drops = drops
 
     def probe(self) -> None:
         """Enter an address that no packet can come from, for a second, see it there, and take it out again."""

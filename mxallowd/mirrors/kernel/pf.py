@@ -19,6 +19,7 @@ class PfTable:
 
     expires = False
     sample = 32
+    drops = False
 
     def __init__(self, table: str) -> None:
         self.name = f"pf {table}"

@@ -1,5 +1,7 @@
 """What an operator asks and changes, on the running daemon: the packet path obeys, and the log has who did it."""
 import ipaddress
+import time
+from datetime import datetime
 from pathlib import Path
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
@@ -44,7 +46,11 @@ def test_a_note_belongs_to_the_entry_and_not_to_the_next_one(guarded: Lab, clien
     with serving(guarded, "-t", "2", "--renew", "never") as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         entry = ask(daemon.control, "POST", "/v1/entries", {"address": SENDER4, "seconds": 2, "note": "bank"})[1]
-        assert (entry["origin"], entry["note"], entry["since"]) == ("contact", "bank", None)
+        assert (entry["origin"], entry["note"]) == ("contact", "bank")
+        # Since the contact; list and export have it, too.
+        assert abs(datetime.fromisoformat(entry["since"]).timestamp() - time.time()) < 3
+        for target in ("entries", "export"):
+            assert [one["since"] for one in ask(daemon.control, "GET", f"/v1/{target}")[1]] == [entry["since"]]
         assert listed(daemon, "?note=BAN") == {SENDER4}
         assert ask(daemon.control, "DELETE", f"/v1/entries/{SENDER4}")[0] == 200
         assert client.attempt(FAKE4) is Attempt.REFUSED

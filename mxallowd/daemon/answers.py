@@ -19,6 +19,7 @@ from mxallowd.control.answers.loglevel import LogLevel
 from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.answers.networks import VERDICTS
 from mxallowd.control.answers.reload import Reload
+from mxallowd.control.answers.since import Since
 from mxallowd.control.answers.status import Looks, Status
 from mxallowd.control.answers.top import Top
 from mxallowd.control.answers.trial import TrialAnswers
@@ -66,10 +67,11 @@ class Parts:
 def all_routes(parts: Parts) -> list[Route]:
     """All routes; the first one that matches a request counts."""
     networks = ByHand(parts.lists)
+    since = Since(parts.history, lambda: parts.settings().whitelist_time)
     return [
         *Document().routes(),
         *_status(parts).routes(),
-        *Entries(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
+        *Entries(parts.whitelist, since, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
         *_doctor(parts).routes(),
         *Counters(parts.report.recent).routes(),
         *Reload(parts.reloading.ask_and_wait).routes(),
@@ -77,14 +79,14 @@ def all_routes(parts: Parts) -> list[Route]:
         *parts.metrics.routes(),
         *ListAnswers(parts.lists, parts.whitelist.why_no_entry).routes(),
         *TrialAnswers(parts.trial, parts.report.recent).routes(),
-        *Export(parts.whitelist, networks).routes(),
+        *Export(parts.whitelist, since, networks).routes(),
         *Import(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log,
                 Entering(parts.backend).enter).routes(),
         *Explain(Sources(
             parts.settings, parts.whitelist, parts.backend.refused,
             [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,
             parts.history, parts.mirrors, parts.addresses)).routes(),
-        *Top(parts.backend, parts.whitelist, parts.report.recent, parts.sinks, parts.queues).routes(),
+        *Top(parts.backend, parts.whitelist, since, parts.report.recent, parts.sinks, parts.queues).routes(),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of, no_parameters, note_of, seconds_of
 from mxallowd.control.answers.listing import Wanted, bounds, hosts, lines, shown
 from mxallowd.control.answers.networks import OwnNetwork, OwnNetworks, check_allowed, overruled
+from mxallowd.control.answers.since import Since
 from mxallowd.control.exchange import NDJSON, Request, RequestError, Response, Route, timestamp
 from mxallowd.engine._table import BY_HAND, ORIGINS
 from mxallowd.engine.events import address_text
@@ -26,10 +27,11 @@ class Entries:
     """Asks and changes the whitelist."""
 
     def __init__(
-        self, whitelist: Whitelist, networks: OwnNetworks | None, lifetime_s: Callable[[], int], log: Log,
+        self, whitelist: Whitelist, since: Since, networks: OwnNetworks | None, lifetime_s: Callable[[], int], log: Log,
     ) -> None:
         """`networks` is None where nobody keeps any; `lifetime_s` is that of an entry for which none was given."""
         self._whitelist = whitelist
+        self._since = since
         self._networks = networks
         self._lifetime_s = lifetime_s
         self._log = log
@@ -56,7 +58,8 @@ class Entries:
         if note is not None and len(note) > MAX_TEXT:
             raise bad(f"note {quoted(note)} has more than {MAX_TEXT} characters, and no note has")
         wanted = Wanted(origin, used, proven, None if note is None else note.casefold(), network)
-        return Response(pieces=lines(self._whitelist, wanted, int(text), lambda entry: entry), content_type=NDJSON)
+        return Response(
+            pieces=lines(self._whitelist, self._since, wanted, int(text), lambda entry: entry), content_type=NDJSON)
 
     async def _show(self, request: Request) -> Response:
         no_parameters(request)
@@ -67,7 +70,7 @@ class Entries:
         if entry is None:
             allowed = self._deciding(network_of(address_text(host)), "allow")
             raise RequestError(404, "not-listed", f"{address_text(host)} is not in the whitelist{_but(allowed)}")
-        return shown(entry, self._whitelist.now_us(), time.time())
+        return shown(entry, self._whitelist.now_us(), time.time(), self._since)
 
     async def _add(self, request: Request) -> Response:
         no_parameters(request)

@@ -29,6 +29,7 @@ from mxallowd.control.answers.judging import (
 )
 from mxallowd.control.answers.listing import bounds, hosts, shown
 from mxallowd.control.answers.sharing import Shared
+from mxallowd.control.answers.since import Since
 from mxallowd.control.answers.ways import Kernel, Meets, meets
 from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
 from mxallowd.engine._refused import STEP_US, Refused
@@ -40,7 +41,7 @@ from mxallowd.settings import Settings
 from mxallowd.settings.options import Network
 from mxallowd.sinks.bucket import Bucket
 from mxallowd.text import quoted
-from mxallowd.whitelist import Entry, Whitelist
+from mxallowd.whitelist import Whitelist
 
 MOST_ADDRESSES, MOST_SHOWN = 16, 20
 RESOLVE_S, KERNEL_S = 5.0, 2.0
@@ -96,6 +97,7 @@ class Explain:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._since = Since(sources.history, lambda: sources.settings().whitelist_time)
         self._networks = Shared(self._network)
         self._askers: dict[int, Bucket] = {}  # by user
 
@@ -147,8 +149,8 @@ class Explain:
         end = None if entry else ended(happened, settings.whitelist_time, now_us // 1_000_000, wall)
         return {
             "kind": "address", "address": address_text(host), "gets_in": gets_in,
-            "entry": None if entry is None else shown(entry, now_us, now_s) | {
-                "since": self._since(entry, now_us, now_s)}, "why": strange or why(entry, match, exempt, end),
+            "entry": None if entry is None else shown(entry, now_us, now_s, self._since),
+            "why": strange or why(entry, match, exempt, end),
             "sender": strange is None,
             "list": None if match is None else listed(match), "refused": self._refused(host, now_us, now_s),
             "last": self._last(host, happened, wall, dry_run=settings.dry_run),
@@ -177,21 +179,6 @@ class Explain:
             return None
         rules = "pf.conf" if settings.pf_table else "the firewall's rules"
         return f"{rules} may exempt hosts before mxallowd is asked; that is not looked at here"
-
-    def _since(self, entry: Entry, now_us: int, now_s: float) -> str | None:
-        """Since when it is in; None: not known, as after a restart, or where what happened was forgotten."""
-        if entry.origin != "contact":
-            return timestamp(entry.note.since_s) if entry.note else None
-        happened = self._sources.history.find(entry.host)
-        contact = max((at for at, one in enumerate(happened) if one.what == "contact"), default=None)
-        if contact is None:
-            return None
-        # An end that this contact does not explain is that of a later one, which was not seen.
-        lasts_s = self._sources.settings().whitelist_time
-        if entry.until_us > (happened[contact].time_s + lasts_s + 1) * 1_000_000 and not any(
-                one.what == "renewed" for one in happened[contact:]):
-            return None
-        return timestamp(now_s - now_us / 1_000_000 + happened[contact].time_s)
 
     def _refused(self, host: bytes, now_us: int, now_s: float) -> dict[str, object] | None:
         found = self._sources.refused.find(host)
@@ -262,7 +249,7 @@ class Explain:
                 continue
             if len(found) == MOST_SHOWN:
                 return found, True
-            found.append(shown(entry, whitelist.now_us(), time.time()))
+            found.append(shown(entry, whitelist.now_us(), time.time(), self._since))
         return found, False
 
     async def _resolve(self, name: str) -> tuple[list[bytes], str | None]:
@@ -294,7 +281,7 @@ class Explain:
                 used += entry.used
                 proven += entry.proven
                 if len(some) < MOST_SHOWN:
-                    some.append(shown(entry, now_us, now_s))
+                    some.append(shown(entry, now_us, now_s, self._since))
         refused, busiest = await self._refused_in(first, last)
         lists = self._sources.lists().overlapping(network, MOST_SHOWN + 1)
         verdict, do = of_network(network, lists[:MOST_SHOWN], more=len(lists) > MOST_SHOWN)

@@ -5,6 +5,7 @@ from itertools import islice
 from mxallowd.control.answers.bodies import no_parameters
 from mxallowd.control.answers.listing import STEP, Wanted, line, lines
 from mxallowd.control.answers.networks import OwnNetworks
+from mxallowd.control.answers.since import Since
 from mxallowd.control.exchange import NDJSON, Request, Response, Route, timestamp
 from mxallowd.whitelist import Whitelist
 
@@ -12,8 +13,9 @@ from mxallowd.whitelist import Whitelist
 class Export:
     """Streams what there is."""
 
-    def __init__(self, whitelist: Whitelist, networks: OwnNetworks | None) -> None:
+    def __init__(self, whitelist: Whitelist, since: Since, networks: OwnNetworks | None) -> None:
         self._whitelist = whitelist
+        self._since = since
         self._networks = networks
 
     def routes(self) -> list[Route]:
@@ -26,7 +28,8 @@ class Export:
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         count = 1 << 62
-        async for piece in lines(self._whitelist, Wanted(), count, lambda entry: {"kind": "entry", **entry}):
+        async for piece in lines(
+                self._whitelist, self._since, Wanted(), count, lambda entry: {"kind": "entry", **entry}):
             yield piece
         networks = iter(self._networks.listing() if self._networks is not None else ())
         while some := list(islice(networks, STEP)):

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
+from mxallowd.control.answers.since import Since
 from mxallowd.control.exchange import timestamp
 from mxallowd.engine.events import MAPPED, address_text
 from mxallowd.settings.options import Network
@@ -42,13 +43,13 @@ def bounds(network: Network) -> tuple[bytes, bytes]:
     return prefix + network.network_address.packed, prefix + network.broadcast_address.packed
 
 
-def shown(entry: Entry, now_us: int, now_s: float) -> dict[str, object]:
+def shown(entry: Entry, now_us: int, now_s: float, since: Since) -> dict[str, object]:
     """An entry as the API has it; the two times are the same moment, of the packet path's clock and since 1970."""
     left_us = entry.until_us - now_us
     note = entry.note
     return {
         "address": address_text(entry.host), "origin": entry.origin,
-        "since": timestamp(note.since_s) if note and entry.origin != "contact" else None,
+        "since": since.of(entry, now_us, now_s),
         "until": timestamp(now_s + left_us / 1_000_000), "seconds_left": max(0, -(-left_us // 1_000_000)),
         "used": entry.used, "proven": entry.proven, "note": (note.text or None) if note else None}
 
@@ -73,7 +74,8 @@ async def hosts(whitelist: Whitelist, network: tuple[bytes, bytes] | None) -> As
 
 
 async def lines(
-    whitelist: Whitelist, wanted: Wanted, limit: int, more: Callable[[dict[str, object]], dict[str, object]],
+    whitelist: Whitelist, since: Since, wanted: Wanted, limit: int,
+    more: Callable[[dict[str, object]], dict[str, object]],
 ) -> AsyncIterator[bytes]:
     """The entries that are wanted, at most `limit`, as pieces of a stream; `more` may add keys to each."""
     left = limit
@@ -81,7 +83,7 @@ async def lines(
         now_us, now_s = whitelist.now_us(), time.time()
         found = [entry for host in some if (entry := whitelist.entry(host)) is not None and wanted.takes(entry)]
         if found:
-            yield b"".join(line(more(shown(entry, now_us, now_s))) for entry in found[:left])
+            yield b"".join(line(more(shown(entry, now_us, now_s, since))) for entry in found[:left])
         left -= len(found)
         if left <= 0:
             return

@@ -15,6 +15,7 @@ from mxallowd.backends import Backends
 from mxallowd.control.answers.bodies import no_parameters
 from mxallowd.control.answers.listing import shown
 from mxallowd.control.answers.sharing import Shared
+from mxallowd.control.answers.since import Since
 from mxallowd.control.exchange import Request, Response, Route, timestamp
 from mxallowd.engine._refused import STEP_US
 from mxallowd.engine.events import MAPPED, address_text
@@ -29,11 +30,13 @@ class Top:
     """Tells it."""
 
     def __init__(
-        self, backend: Backends, whitelist: Whitelist, counters: Callable[[], Awaitable[Mapping[str, int]]],
-        sinks: Sequence[Sink], queues: Callable[[], Mapping[int, tuple[int, int]]],
+        self, backend: Backends, whitelist: Whitelist, since: Since,
+        counters: Callable[[], Awaitable[Mapping[str, int]]], sinks: Sequence[Sink],
+        queues: Callable[[], Mapping[int, tuple[int, int]]],
     ) -> None:
         self._backend = backend
         self._whitelist = whitelist
+        self._since = since
         self._counters = counters
         self._sinks = sinks
         self._queues = queues
@@ -59,7 +62,7 @@ class Top:
             "queues": [{"queue": number, "waiting": waiting, "room": room}
                        for number, (waiting, room) in sorted(self._queues().items())],
             "busiest": hosts, "networks": networks,
-            "newest": [shown(entry, now_us, now_s) for host, _ in newest
+            "newest": [shown(entry, now_us, now_s, self._since) for host, _ in newest
                        if (entry := whitelist.entry(host)) is not None]})
 
     async def _busiest(self, _: None) -> tuple[list[dict[str, object]], list[dict[str, object]]]:

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 
 from lab.hosts import FAKE4, REAL4, REAL6, Attempt, Host, Lab
-from mxallowd.control.answers.ways import Kernel, Meets, differences, meets
+from mxallowd.control.answers.ways import ALONE, Kernel, Meets, differences, meets
 from tests.control_client import ask
 from tests.daemon_process import DaemonProcess
+from tests.test_explain import ctl
 from tests.test_list_ways import held, wait_until
 from tests.ways import Way, start
 
@@ -65,10 +66,13 @@ def test_what_explain_says_is_what_a_connection_meets(served: Lab, client: Host,
         for host in CLIENT:
             verdict = client.attempt(REAL6 if ":" in host else REAL4, source=host)
             assert (verdict is Attempt.CONNECTED) == (host in gets_in), host
+        if way.queues:
+            assert "; what the kernel decides alone is not shown to mxallowd" in ctl(
+                served.gateway, daemon.control, "explain", DENIED).stdout
         # Those who got in once are in the set of those who did.
         wait_until(served, way, "mx_used4", CAME)
         found = explained(daemon, CAME)
-        assert found["next"][-1]["reason"] == "in mx_used4"
+        assert found["next"][-1]["reason"] == f"in mx_used4{ALONE}"
         assert found["next"][0]["outcome"] == "fake-known"
 
 
@@ -106,6 +110,12 @@ DECISION: Meets = {"verdict": "drop", "by": "mxallowd", "outcome": "real-refused
 def test_the_rules_of_a_way(way: str, sets: dict[str, bool], verdict: str | None, outcome: str) -> None:
     found = meets(way, "real", DECISION, Kernel(sets, 4), dry_run=False)
     assert (found["verdict"], found["outcome"]) == (verdict, outcome)
+
+
+def test_what_the_kernel_does_not_show_is_said() -> None:
+    for way, name, unseen in (("b", "mx_deny4", True), ("c", "mx_deny4", False), ("c", "mx_white4", False)):
+        reason = str(meets(way, "real", DECISION, Kernel({name: True}, 4), dry_run=False)["reason"])
+        assert (ALONE in reason) == unseen
 
 
 def test_pf_and_a_kernel_that_does_not_answer() -> None:

@@ -29,7 +29,7 @@ _REFUSED = struct.Struct("=16sIIIB3x")
 class Top:
     """Tells it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # the parts of the daemon of which it tells
         self, backend: Backends, whitelist: Whitelist, since: Since,
         counters: Callable[[], Awaitable[Mapping[str, int]]], sinks: Sequence[Sink],
         queues: Callable[[], Mapping[int, tuple[int, int]]],

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 Meets = dict[str, str | None]
 """`verdict` (accept, drop, None: not known), `by` (mxallowd, kernel), `outcome`, `reason`."""
 
+ALONE = ": the kernel decides alone, and mxallowd need not see it"
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -87,7 +89,9 @@ def _real(way: str, decision: Meets, kernel: Kernel) -> Meets:
     for name, verdict, outcome in (("mx_exempt", "accept", "exempt"), ("mx_deny", "drop", "real-denied"),
                                    ("mx_allow", "accept", "real-allowed"), ("mx_used", "accept", "in-set")):
         if kernel.held(name):
-            return _by_kernel(verdict, outcome, f"in {name}{version}")
+            # In way c the rule for denied networks logs, with a limit.
+            alone = "" if (way, name) == ("c", "mx_deny") else ALONE
+            return _by_kernel(verdict, outcome, f"in {name}{version}{alone}")
     if way == "b":
         # Nothing in the kernel decides: the packet comes to mxallowd.
         return dict(decision)

@@ -93,7 +93,9 @@ def _last(context: Context, found: Any) -> None:
         times = f", attempt {one['times']}" if one["times"] > 1 else ""
         show(context, f"  {one['time']} {one['what']} at {one['server']}{times}")
     if not found["last"]:
-        show(context, f"  no connection of it is remembered since {found['remembered_since']}, when mxallowd started")
+        unseen = any(one["by"] == "kernel" and " see it" in one["reason"] for one in found["next"])
+        show(context, f"  no connection of it is remembered since {found['remembered_since']}, when mxallowd started"
+                      f"{'; what the kernel decides alone is not shown to mxallowd' if unseen else ''}")
 
 
 def _network(context: Context, found: Any) -> None:

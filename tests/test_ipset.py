@@ -284,3 +284,13 @@ def test_a_full_set_says_which_it_is(table: IpsetTable) -> None:
 @pytest.mark.parametrize("number", [1, 4097, 4100, 4108, 5000, 1 << 31, -5])
 def test_every_error_has_words(number: int) -> None:
     assert ipsetquery.said(number).isprintable()
+
+
+def test_who_is_taken_out_is_not_met_any_more(table: IpsetTable) -> None:
+    # Without such sets there is nothing to be done.
+    table.change([], [FOUR])
+    run("create", "mx_met4", "hash:ip", "timeout", "60")
+    run("add", "mx_met4", "192.0.2.1")
+    run("add", "mx_met4", "192.0.2.99")
+    table.change([], [FOUR, SIX, NULL4])
+    assert members("mx_met4").keys() == {"192.0.2.99"}

@@ -80,6 +80,14 @@ def test_a_filling_adds_and_leaves_the_operators_own(table: NftTable) -> None:
     assert held(table) == {packed("192.0.2.8"): (None, False)}
 
 
+def test_who_is_taken_out_is_not_met_any_more(table: NftTable) -> None:
+    for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
+        run(f"add set inet mx mx_met{version} {{ type {kind}; flags dynamic,timeout; timeout 1m; }}")
+    run("add element inet mx mx_met4 { 192.0.2.1, 192.0.2.2 }\nadd element inet mx mx_met6 { 2001:db8::1 }")
+    table.change([], [FOUR, SIX])
+    assert [table.sets_of(host)["mx_met"] for host in (FOUR, OTHER, SIX)] == [False, True, False]
+
+
 def test_a_set_without_room(table: NftTable) -> None:
     run("delete table inet mx\nadd table inet mx\n"
         "add set inet mx mx_white4 { type ipv4_addr; flags timeout; size 2; }\n"

@@ -24,7 +24,7 @@ from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, T
 from mxallowd.mirrors.kernel import ipsetquery as messages
 from mxallowd.mirrors.kernel.asked import in_ipset
 from mxallowd.mirrors.kernel.ipsetquery import INET, Command, Header, IpsetQuery, about, entry
-from mxallowd.mirrors.kernel.nftset import Filling, NftSet, Role
+from mxallowd.mirrors.kernel.nftset import MET, Filling, NftSet, Role
 
 LONGEST_TIME_S = 2_147_483  # ipset(8)
 # "Null-valued element, cannot be stored in a hash type of set"; anybody may own a name with such an address.
@@ -205,6 +205,9 @@ class IpsetTable:
             if one.role is Role.FRESH:
                 gone |= {one.key(each.host) for each in listed if one.takes(each.host) and not one.seconds(each)}
             self._take_out(one, sorted(gone))
+        # The kernel's own: where it has ended, or there is no such set, there is nothing to be done.
+        self._query.run([about(messages.DELETE, MET[4 if four else 6], entry(host[12:] if four else host, 0))
+                         for host in unlisted if host not in NULL for four in [host.startswith(MAPPED)]])
         for one in self._used():
             wanted = {one.key(each.host): seconds for each in listed
                       if one.takes(each.host) and (seconds := one.seconds(each))}

@@ -13,8 +13,12 @@ the hosts are there, for two reasons: to delete a missing element would make the
 kernels the time of an element can be changed only by deleting it in the same transaction. A filling only adds elements:
 others end by themselves, and before Linux 6.12 an element that is there already keeps its time. The sets of fresh hosts
 are emptied in the same transaction: who stands there too long is not renewed.
+
+Who is taken out is taken out of mx_met4 and mx_met6 as well, where the ruleset has them: there the kernel alone enters
+those who contact the fake server, and lets them in for some seconds.
 """
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from mxallowd.engine.events import MAPPED
 from mxallowd.errors import StartError
@@ -22,7 +26,7 @@ from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, T
 from mxallowd.mirrors.kernel.asked import in_nft
 from mxallowd.mirrors.kernel.nfmessages import Batch, Remaining
 from mxallowd.mirrors.kernel.nfquery import NfQuery
-from mxallowd.mirrors.kernel.nftset import Filling, NftSet, Role
+from mxallowd.mirrors.kernel.nftset import MET, Filling, NftSet, Role
 
 # Reading a set takes the kernel a time that grows with the square of its size: 400,000 elements in this one.
 READ_S = 5.0
@@ -207,6 +211,21 @@ class NftTable:
             for key, seconds in wanted.items():
                 batch.enter(one.name, key, seconds)
         self._commit(batch)
+        for version, name in MET.items() if unlisted else ():
+            self._forget_met(name, [host[12:] if version == 4 else host for host in unlisted
+                                    if host.startswith(MAPPED) == (version == 4)])
+
+    def _forget_met(self, name: str, keys: Sequence[bytes]) -> None:
+        """Take these out of a set that the kernel fills. Where that fails, they end by themselves within seconds."""
+        # A transaction of its own: what ends in between would make all of it fail, and is then asked for again.
+        for _ in range(PROBES):
+            with suppress(TargetError):
+                gone = sorted(key for key, left in self._query.get(name, keys).items() if not isinstance(left, bytes))
+                if gone:
+                    batch = self._query.batch()
+                    batch.remove(name, gone)
+                    self._commit(batch)
+                return
 
     def refill(self, entries: Listing) -> int:
         """Enter all of these in one transaction; where there is no room, in place of all that is there."""

@@ -10,6 +10,8 @@ ANY_SIZE = 1 << 40
 # No packet can come from these, so their entry lets nobody in: unspecified, broadcast, multicast.
 NO_SOURCES = {
     4: [bytes(4), b"\xff" * 4, b"\xe0\0\0\0"], 6: [bytes(16), b"\xff\2" + bytes(13) + b"\1", b"\xff" + bytes(15)]}
+# The kernel's own: whom it lets in for some seconds, until the daemon has entered him. By version.
+MET = {4: "mx_met4", 6: "mx_met6"}
 
 
 class Role(Enum):

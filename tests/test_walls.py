@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from lab.hosts import Lab
+from tests.control_client import ask, raw
 from tests.daemon_process import SERVERS, DaemonProcess
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives root's privileges up")
@@ -237,6 +238,11 @@ def test_a_broker_that_ends_is_said_once(lab: Lab, user: str) -> None:
         assert "status -9" in daemon.wait_for("broker ", timeout=5)
         daemon.send(signal.SIGHUP)
         assert "the broker of the sandbox has ended; restart mxallowd" in daemon.wait_for("reload-failed ")
+        reason = "it has ended, status -9: neither reload nor a new syslog until a restart"
+        for path in ("/v1/status", "/v1/doctor"):
+            assert ask(daemon.control, "GET", path)[1]["broker"] == reason
+        assert "the broker of the sandbox has ended" in ask(daemon.control, "GET", "/readyz")[1]["warnings"][0]
+        assert b"\nmxallowd_broker_runs 0\n" in raw(daemon.control, b"GET /metrics HTTP/1.0\r\n\r\n")
         time.sleep(1.2)
         assert len([line for line in daemon.messages() if line.startswith("broker ")]) == 1
         assert daemon.stop() == 0

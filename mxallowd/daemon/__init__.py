@@ -134,9 +134,11 @@ class Daemon:
             waiting,
             state_age=self._state.age_s if self._state else None,
             fake_to_real=self._trial.to_real.histogram.measured,
-            refused_later_passed=lambda: self._trial.forecast.later_passed, restoring=lambda: any(self._shares.parts))
+            refused_later_passed=lambda: self._trial.forecast.later_passed, restoring=lambda: any(self._shares.parts),
+            broker=broker.ended if broker else None)
         self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready,
-                                lambda: [*self._lists.warnings(), *dryrun.warnings(self._mirrors)])
+                                lambda: [*self._lists.warnings(), *dryrun.warnings(self._mirrors),
+                                         *self._measures.warnings()])
         self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
         self._absence = Absence(self._backend, log)
@@ -150,7 +152,7 @@ class Daemon:
         self._server = Server(self._place, all_routes(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._measures.queues, self._network_sets, self._lists,
-            self._history, self._trial, self._state, addresses)), defect)
+            self._history, self._trial, self._state, addresses, broker.ended if broker else str)), defect)
 
     def _look_up_names(self, settings: Settings, hostlog: HostLog) -> tuple[
             Callable[[], float], Callable[[str], Awaitable[list[bytes]]]]:

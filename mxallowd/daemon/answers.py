@@ -62,6 +62,7 @@ class Parts:
     trial: Trial
     state: State | None  # None: a rehearsal keeps nothing
     addresses: Callable[[str], Awaitable[list[bytes]]] | None  # of a name; None: no name server is asked
+    broker: Callable[[], str]  # why the broker of the sandbox does not run; empty: it does, or there is none
 
 
 def all_routes(parts: Parts) -> list[Route]:
@@ -94,7 +95,7 @@ def _doctor(parts: Parts) -> Doctor:
     return Doctor(
         parts.settings, lambda: [mirror.status() for mirror in parts.mirrors],
         lambda: [one.status() for one in parts.network_sets], parts.backend.counters,
-        lambda: {"state": _state(parts), "lists": _lists(parts.lists)})
+        lambda: {"state": _state(parts), "lists": _lists(parts.lists), "broker": parts.broker() or None})
 
 
 def _state(parts: Parts) -> dict[str, object] | None:
@@ -112,7 +113,7 @@ def _status(parts: Parts) -> Status:
         {"whitelist": lambda: {"entries": len(parts.whitelist), "room": backend.table.max_entries},
          "refused": lambda: {"hosts": len(backend.refused), "room": backend.refused.max_hosts}},
         lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,
-        lambda: _lists(parts.lists), lambda: _state(parts)))
+        lambda: _lists(parts.lists), lambda: _state(parts), parts.broker))
 
 
 def _lists(lists: Lists) -> dict[str, object]:

@@ -40,6 +40,7 @@ class Measures:
     fake_to_real: Callable[[], Histogram] | None = None
     refused_later_passed: Callable[[], int] | None = None
     restoring: Callable[[], bool] | None = None  # whether the state of the disk is still being entered
+    broker: Callable[[], str] | None = None  # why the broker of the sandbox does not run; None: there is none
     serves: bool = False  # between the start and the end
 
     def __post_init__(self) -> None:
@@ -95,6 +96,8 @@ class Measures:
             found["kernel_table_waiting_ratio"] = {mirror.name: mirror.fill() for mirror in self.mirrors}
         if self.state_age is not None and (age := self.state_age()) is not None:
             found["state_age_seconds"] = age
+        if self.broker is not None:
+            found["broker_runs"] = int(not self.broker())
         if self.refused_later_passed is not None:
             found["refused_later_passed"] = self.refused_later_passed()
         if self.fake_to_real is not None:
@@ -104,6 +107,11 @@ class Measures:
     def unhealthy(self) -> list[str]:
         """Why it is not healthy."""
         return ["a thread that gives verdicts or captures has failed"] if self.backend.failed() else []
+
+    def warnings(self) -> list[str]:
+        """What is wrong while mail is decided all the same."""
+        return ["the broker of the sandbox has ended: neither reload nor a new syslog until mxallowd is restarted"
+                ] if self.broker is not None and self.broker() else []
 
     def unready(self) -> list[str]:
         """Why it is not ready, besides."""

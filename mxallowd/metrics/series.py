@@ -57,6 +57,7 @@ _FURTHER = (
     Series("ready", GAUGE, "1 where /readyz answers 200, else 0"),
     Series("dry_run", GAUGE, "1 with --dry-run, where nothing is refused, else 0"),
     Series("stress_active", GAUGE, "1 in stress mode, else 0"),
+    Series("broker_runs", GAUGE, "1 where the process that opens files for the sandbox runs, 0 where it has ended"),
     Series("entries_room", GAUGE, "hosts for which the whitelist has room"),
     Series("refused_hosts_room", GAUGE, "hosts for which the memory of refused hosts has room"),
     Series("queue_waiting", GAUGE,

@@ -184,12 +184,18 @@ class Broker:
         self._ours = ours
         use(Channel(ours, self.words))
 
+    def ended(self) -> str:
+        """Why it does not run, empty while it does; it cannot be started again from within the sandbox."""
+        if self._process is None or self._process.poll() is None:
+            return ""
+        return f"it has ended, status {self._process.returncode}: neither reload nor a new syslog until a restart"
+
     def fault(self) -> str:
-        """Why it does not run, once; it cannot be started from within the sandbox."""
-        if self._process is None or self._said or self._process.poll() is None:
+        """The same, once, for the log."""
+        if self._said or not (reason := self.ended()):
             return ""
         self._said = True
-        return f"it has ended, status {self._process.returncode}: neither reload nor a new syslog until a restart"
+        return reason
 
     def close(self) -> None:
         """End it by the end of its channels."""

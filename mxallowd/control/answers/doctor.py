@@ -15,9 +15,9 @@ class Doctor:
     def __init__(
         self, settings: Callable[[], Settings], kernel_tables: Callable[[], Sequence[Mapping[str, object]]],
         network_sets: Callable[[], Sequence[Mapping[str, object]]], counters: Callable[[], Mapping[str, int]],
-        kept: Callable[[], Mapping[str, object]] = lambda: {"state": None, "lists": None},
+        kept: Callable[[], Mapping[str, object]] = lambda: {"state": None, "lists": None, "broker": None},
     ) -> None:
-        """Both kinds of tables as objects of `name`, `in_step` and `fault`; `kept`: of the status."""
+        """Both kinds of tables as objects of `name`, `in_step` and `fault`; `kept`: of the status: state, lists, broker."""
         self._settings = settings
         self._kernel_tables = kernel_tables
         self._network_sets = network_sets

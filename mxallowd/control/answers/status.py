@@ -25,6 +25,7 @@ class Looks:
     reload: Callable[[], Outcome | None]
     lists: Callable[[], object] = lambda: None
     state: Callable[[], object] = lambda: None
+    broker: Callable[[], str] = str  # why the process that opens files for the sandbox does not run; empty: it does
 
 
 class Status:
@@ -53,6 +54,7 @@ class Status:
             **{key: dict(fill()) for key, fill in looks.fills.items()},
             "lists": looks.lists(), "state": looks.state(), "kernel_tables": list(looks.kernel_tables()),
             "whitelist_time": settings.whitelist_time, "dry_run": settings.dry_run, "stress": looks.stress(),
+            "broker": looks.broker() or None,
             "log_level": "info" if looks.log.takes_info() else "error",
             "reload": None if reload is None else {
                 "at": timestamp(reload.at_s), "ok": not reload.reason and not reload.failed,

@@ -50,6 +50,8 @@ def _lines(status: object) -> list[tuple[str, str]]:
     if get("dry_run"):
         lines.append(("dry run", "mxallowd refuses nobody" + (
             "" if get("queues") else "; whether the ruleset does is told by mxallowctl doctor")))
+    if get("broker"):
+        lines.append(("broker", str(get("broker"))))
     if get("stress"):
         lines.append(("stress", "lines about hosts and lookups are left out"))
     lines.append(("log", str(get("log_level"))))

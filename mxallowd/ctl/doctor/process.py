@@ -57,6 +57,9 @@ def _sandbox(daemon: Mapping[str, Any]) -> Iterator[Finding]:
                       "whether the sandbox holds is not known", "sudo mxallowctl doctor")
     else:
         yield Finding("sandbox", OK, "mxallowd runs within its sandbox")
+    if daemon.get("broker"):
+        yield Finding("broker", BROKEN, f"the broker of the sandbox: {daemon['broker']}",
+                      "the configuration and the lists cannot be read again", "systemctl restart mxallowd")
 
 
 def _status(pid: int) -> dict[str, str]:

@@ -17,7 +17,7 @@ class Doctor:
         network_sets: Callable[[], Sequence[Mapping[str, object]]], counters: Callable[[], Mapping[str, int]],
         kept: Callable[[], Mapping[str, object]] = lambda: {"state": None, "lists": None, "broker": None},
     ) -> None:
-        """Both kinds of tables as objects of `name`, `in_step` and `fault`; `kept`: what else the status has as well."""
+        """Both kinds of tables as objects of `name`, `in_step`, `fault`; `kept`: what else the status has as well."""
         self._settings = settings
         self._kernel_tables = kernel_tables
         self._network_sets = network_sets

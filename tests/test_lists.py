@@ -189,7 +189,7 @@ def test_a_network_with_a_time(bench: Bench) -> None:
     async def work() -> None:
         lists = bench.start()
         network = ip_network("192.0.2.0/24")
-        assert await lists.add_network("allow", network, "bank", 60) == (True, "")
+        assert await lists.add_network("allow", network, "bank", 60) == (1, 0, 0, "")
         assert said(lists, "192.0.2.1") == "allow 192.0.2.0/24 by hand bank"
         bench.pass_time(30)
         # Renewed, never shortened.
@@ -242,6 +242,9 @@ def test_a_time_of_day_that_jumps_lengthens_nothing(bench: Bench, monkeypatch: p
         # After a start of the machine what was left when it was written is the bound, however often it is written.
         bench.wall_s -= 86_400
         await lists.add_network("deny", network)
+        for _ in range(AGAIN_TICKS):
+            lists.tick()
+        await settled(lists)
         bench.pass_time(20)
         bench.wall_s -= 3600
         bench.now_s = 5
@@ -282,6 +285,28 @@ def test_a_damaged_line_costs_itself(bench: Bench) -> None:
         f"own-list where={bench.directory / own.NAME}:{line}" for line in (2, 3, 4)]
 
 
+def test_what_is_added_is_appended_for_some_seconds(bench: Bench) -> None:
+    async def work() -> None:
+        lists = bench.start()
+        path = bench.directory / own.NAME
+        for last in (1, 2, 1):
+            await lists.add_network("deny", ip_network(f"192.0.2.{last}/32"), None, 60 * last)
+        assert path.read_text(encoding="utf-8").count("192.0.2.1/32") == 2
+        # What was cut off is no network, and one that somebody else wrote is written anew.
+        with path.open("a", encoding="utf-8") as file:
+            file.write("deny 10.0.0.0/8")
+        assert len(list(bench.start().entries())) == 2
+        assert "has no end" in bench.log.lines[0]
+        await lists.add_network("deny", ip_network("192.0.2.3/32"))
+        assert path.read_text(encoding="utf-8").count("\ndeny ") == 3
+        await lists.add_network("deny", ip_network("192.0.2.3/32"))
+        for _ in range(AGAIN_TICKS):
+            lists.tick()
+        await settled(lists)
+        assert path.read_text(encoding="utf-8").count("\ndeny ") == 3
+    run(work)
+
+
 def test_a_pipe_in_the_place_of_the_file_stops_no_start(bench: Bench) -> None:
     os.mkfifo(bench.directory / own.NAME)
     assert list(bench.start().entries()) == []
@@ -294,7 +319,7 @@ def test_a_disk_that_takes_nothing_is_said_once(bench: Bench) -> None:
         (bench.directory / f"{own.NAME}.new").mkdir()
         for last in (1, 2):
             added = await lists.add_network("deny", ip_network(f"192.0.2.{last}/32"))
-            assert added.taken
+            assert added.entered == 1
             assert "Is a directory" in added.unkept
         assert said(lists, "192.0.2.2")
         assert len(bench.log.lines) == 1
@@ -328,7 +353,8 @@ def test_without_a_state_directory_it_holds_and_says_so(bench: Bench) -> None:
         lists = Lists(bench.settings(), bench.published.append, bench.log,  # type: ignore[arg-type]
                       OwnNetworks(bench.directory / "none"))
         lists.load()
-        assert await lists.add_network("deny", ip_network("192.0.2.1/32")) == (True, "there is no state directory")
+        added = await lists.add_network("deny", ip_network("192.0.2.1/32"))
+        assert added == (1, 0, 0, "there is no state directory")
         assert said(lists, "192.0.2.1")
     run(work)
 
@@ -338,8 +364,10 @@ def test_by_hand_there_is_a_bound(bench: Bench, monkeypatch: pytest.MonkeyPatch)
 
     async def work() -> None:
         lists = bench.start()
-        for last, taken in ((1, True), (2, True), (3, False), (2, True)):
-            assert (await lists.add_network("deny", ip_network(f"192.0.2.{last}/32"))).taken is taken
+        some = [("deny", ip_network(f"192.0.2.{last}/32"), None, None) for last in (1, 2, 3)]
+        # It is filled up; what is there is known, however often it comes.
+        for expected in ((2, 0, 1, ""), (0, 2, 1, "")):
+            assert await lists.add(some) == expected
     run(work)
 
 

@@ -3,10 +3,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from mxallowd.control.answers.networks import OwnNetwork
-from mxallowd.control.exchange import RequestError
 from mxallowd.lists.composition import ALLOW, Match
 from mxallowd.lists.lists import Lists
-from mxallowd.lists.own import MAX_OWN
 from mxallowd.settings.options import Network
 
 
@@ -17,15 +15,18 @@ class ByHand:
         self._lists = lists
         self._clock = clock
 
-    async def add(self, networks: Sequence[OwnNetwork]) -> None:
-        """Let these hold from now on, in place of what was added for the same networks. Raises RequestError."""
+    async def add(self, networks: Sequence[OwnNetwork]) -> tuple[int, int, int]:
+        """Let these hold from now on, as far as there is room: how many are new, known, and left out."""
         now = self._clock()
         added = await self._lists.add(
             (one.verdict, one.network, one.note, None if one.until_s is None else max(1, round(one.until_s - now)))
             for one in networks)
         # Those that cannot be kept hold all the same, until the next restart; the lists say so.
-        if not added.taken:
-            raise RequestError(507, "no-room", f"{MAX_OWN} networks are there by hand; no more can be added")
+        return added.entered, added.known, added.left_out
+
+    def has(self, verdict: str, network: Network) -> bool:
+        """Whether that very network is there by hand."""
+        return self._lists.own.has(verdict, network)
 
     async def remove(self, network: Network) -> int:
         """Take out what was allowed by hand for this very network; how many. What is denied stays so."""

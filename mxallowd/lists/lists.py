@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from mxallowd.errors import StartError
-from mxallowd.lists import own
 from mxallowd.lists.composition import (
     ALLOW,
     BY_HAND,
@@ -25,7 +24,7 @@ from mxallowd.lists.composition import (
     record,
 )
 from mxallowd.lists.files import Fault, ListError, breathe, read
-from mxallowd.lists.own import Key, Own, OwnNetworks
+from mxallowd.lists.own import Key, Own, OwnFile, OwnNetworks
 from mxallowd.log import Log
 from mxallowd.process.threads import Thread
 from mxallowd.settings import Settings
@@ -53,9 +52,11 @@ class Reread(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What became of an addition: whether there was room, and why it will not survive a restart (empty: it will)."""
+    """What became of an addition: how many had room, and why they will not survive a restart (empty: they will)."""
 
-    taken: bool
+    entered: int
+    known: int  # renewed, never shortened
+    left_out: int  # there was no room
     unkept: str
 
 
@@ -80,6 +81,8 @@ class Lists:
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked = False
         self._said_unkept = ""
+        self._file = OwnFile()
+        self._configured: tuple[Settings | None, list[Source]] = None, []  # the networks of these settings
         self._ticks = 0
 
     # ---- start, reload, end of a time
@@ -126,9 +129,9 @@ class Lists:
         """Let networks go whose time is over."""
         if self.own.due():
             self._begin(self._expired())
-        elif self._said_unkept and not self._busy.locked():
+        elif (self._said_unkept or self._file.appended) and not self._busy.locked():
             self._ticks += 1
-            # The disk may have room again.
+            # The disk may have room again; and what is left of a time is written from time to time.
             if self._ticks % AGAIN_TICKS == 0:
                 self._begin(self._keep())
 
@@ -141,10 +144,8 @@ class Lists:
 
     async def add(self, networks: Iterable[tuple[str, Network, str | None, int | None]]) -> Added:
         """Add (verdict, network, note, seconds) by hand; a known one is renewed, never shortened. They hold then."""
-        taken = True
-        for verdict, network, note, seconds in networks:
-            taken = self.own.add(verdict, network, note, seconds) and taken
-        return Added(taken, await self._changed())
+        keys, known, left_out = self.own.add_all(networks)
+        return Added(len(keys) - known, known, left_out, await self._changed(keys))
 
     async def add_network(
         self, verdict: str, network: Network, note: str | None = None, seconds: int | None = None) -> Added:
@@ -195,8 +196,17 @@ class Lists:
 
     def _composing(self, pause: Callable[[], None] | None = None) -> Callable[[], Composition]:
         """What makes a composition of all that is there now; it may be called in another thread."""
-        own, given, files = self.own.snapshot(), _given(self._settings), list(self._files.values())
-        return lambda: Composition.of([*own.sources(pause), *(_source(given, verdict) for verdict in given), *files])
+        own, settings, files = self.own.snapshot(), self._settings, list(self._files.values())
+
+        def compose() -> Composition:
+            known, configured = self._configured
+            if known is not settings:
+                given = _given(settings)
+                configured = [_source(given, verdict) for verdict in given]
+                self._configured = settings, configured
+            return Composition.of([*own.sources(pause), *configured, *files])
+
+        return compose
 
     def _hold(self, composition: Composition) -> None:
         self.composition = composition
@@ -269,7 +279,8 @@ class Lists:
         return lambda: mine.over(breathe)
 
     async def _keep(self) -> None:
-        await self._changed()
+        async with self._busy:
+            await self._write(None)
 
     async def _expired(self) -> None:
         over, next_us = await beside(self._looking())
@@ -281,27 +292,29 @@ class Lists:
             await asyncio.sleep(0)
         await self._changed()
 
-    def _writing(self, path: Path) -> Callable[[], None]:
-        mine = self.own.snapshot()
-        return lambda: own.write(path, mine.text(breathe))
+    async def _changed(self, added: list[Key] | None = None) -> str:
+        """Let what is there by hand hold, and write it; why it is not kept, empty where it is.
 
-    async def _changed(self) -> str:
-        """Let what is there by hand hold, and write it; why it is not kept, empty where it is."""
+        `added` is all that has changed; None: it may be anything.
+        """
         async with self._busy:
             await self._compose()
-            path = self.own.path
-            if path is None:
-                return "there is no state directory"
-            try:
-                await beside(self._writing(path))
-            except OSError as error:
-                reason = f"{path}: {error.strerror}"
-                if reason != self._said_unkept:
-                    self._log.warning("own-list", where=path, reason=error.strerror)
-                self._said_unkept = reason
-                return reason
-            self._said_unkept = ""
-            return ""
+            return await self._write(added)
+
+    async def _write(self, added: list[Key] | None) -> str:
+        path = self.own.path
+        if path is None:
+            return "there is no state directory"
+        try:
+            await beside(self._file.writing(self.own, path, added, breathe))
+        except OSError as error:
+            reason = f"{path}: {error.strerror}"
+            if reason != self._said_unkept:
+                self._log.warning("own-list", where=path, reason=error.strerror)
+            self._said_unkept = reason
+            return reason
+        self._said_unkept = ""
+        return ""
 
 
 def _reread(place: Place, before: Source | None, now: Source | None, fault: Fault | None) -> Reread:

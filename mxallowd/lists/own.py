@@ -10,6 +10,9 @@ seconds that were left when it was written, and that clock's time of the end, wh
 been started again: the earliest counts. So a time of day that was set back lengthens nothing, but for what passed
 between the last writing and a start of the machine; one that was set forward ends what is over by then.
 
+What was added is appended; all is written anew some seconds later, and whenever something was taken out. Of two lines
+of a network the longer time counts.
+
 Which way it fails: a line that cannot be read is left out and said; without a state directory, or on a full disk, the
 networks hold until the daemon ends, and who adds one is told.
 """
@@ -33,7 +36,8 @@ MAX_OWN = 65_536
 MAX_SECONDS = 315_360_000
 BOOT = "# boot="
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-PIECE = 200  # networks between two pauses
+PIECE = 500  # networks between two pauses: at most 2 ms
+PIECE_OF_SOURCES = 2000  # the same where no text is made of them
 HEADER = "# Written by mxallowd. Change it with: mxallowctl allow|deny add|remove, mxallowctl add|remove NETWORK\n"
 
 
@@ -57,7 +61,7 @@ Row = TypeVar("Row")
 
 
 class Snapshot(NamedTuple):
-    """All of them at one moment, for a thread beside the main loop. `pause` is called every PIECE networks."""
+    """All of them at one moment, for a thread beside the main loop. `pause` is called every so many networks."""
 
     networks: dict[Key, Own]
     now_us: int
@@ -69,7 +73,7 @@ class Snapshot(NamedTuple):
         made = []
         for verdict in (ALLOW, DENY):
             records, notes, ends = bytearray(), list[str | None](), list[int | None]()
-            for (one, _), own in _gently(self.networks.items(), pause):
+            for (one, _), own in _gently(self.networks.items(), pause, PIECE_OF_SOURCES):
                 if one == verdict:
                     records += own.record
                     notes.append(own.note)
@@ -89,7 +93,11 @@ class Snapshot(NamedTuple):
 
     def text(self, pause: Callable[[], None] | None = None) -> str:
         """The content of the file."""
-        parts = [HEADER, f"{BOOT}{self.boot}\n" if self.boot else ""]
+        return "".join([HEADER, f"{BOOT}{self.boot}\n" if self.boot else "", self.lines(pause)])
+
+    def lines(self, pause: Callable[[], None] | None = None) -> str:
+        """A line for each."""
+        parts = []
         # Not all lines at once: to join and to free them would hold the interpreter for some milliseconds.
         lines = (f"{verdict} {network}" + self._time(own) + (f" # {own.note}" if own.note else "") + "\n"
                  for (verdict, network), own in _gently(self.networks.items(), pause))
@@ -105,9 +113,9 @@ class Snapshot(NamedTuple):
         return f" until={_stamp(until)} seconds={left} up={own.ends_us // 1_000_000}"
 
 
-def _gently(rows: Iterable[Row], pause: Callable[[], None] | None) -> Iterator[Row]:
+def _gently(rows: Iterable[Row], pause: Callable[[], None] | None, size: int = PIECE) -> Iterator[Row]:
     iterator = iter(rows)
-    while piece := list(islice(iterator, PIECE)):
+    while piece := list(islice(iterator, size)):
         yield from piece
         if pause is not None:
             pause()
@@ -129,20 +137,39 @@ class OwnNetworks:
         self._same_boot = False  # the file that is being read was written since the machine was started
         self._next_us = 0  # none ends before; 0: none does
 
-    def add(self, verdict: str, network: Network, note: str | None, seconds: int | None) -> bool:
-        """Add one, or renew it: never shorter than it was. False: there is no room."""
+    def has(self, verdict: str, network: Network) -> bool:
+        """Whether that very network is there."""
+        return (verdict, network_of(record(network, verdict))) in self.networks
+
+    def add(self, verdict: str, network: Network, note: str | None, seconds: int | None) -> Key | None:
+        """Add one, or renew it: never shorter than it was. Its key; None: there is no room."""
         packed = record(network, verdict)
         network = network_of(packed)
         before = self.networks.get((verdict, network))
         if before is None and len(self.networks) >= MAX_OWN:
-            return False
+            return None
         ends_us = 0 if seconds is None else self._clock_us() + seconds * 1_000_000
         if before and (not before.ends_us or (ends_us and before.ends_us > ends_us)):
             seconds, ends_us = before.seconds, before.ends_us
         note = printable(note)[:MAX_NOTE] if note else before.note if before else None
         self.networks[verdict, network] = Own(note, seconds, ends_us, packed)
         self.wait_for(ends_us)
-        return True
+        return verdict, network
+
+    def add_all(
+        self, networks: Iterable[tuple[str, Network, str | None, int | None]],
+    ) -> tuple[list[Key], int, int]:
+        """Add (verdict, network, note, seconds); the keys of those with room, how many were known, and left out."""
+        keys: list[Key] = []
+        known = left_out = 0
+        for verdict, network, note, seconds in networks:
+            known += self.has(verdict, network)
+            key = self.add(verdict, network, note, seconds)
+            if key is None:
+                left_out += 1
+            else:
+                keys.append(key)
+        return keys, known, left_out
 
     def remove(self, verdict: str, network: Network) -> bool:
         """Whether it was there."""
@@ -171,6 +198,11 @@ class OwnNetworks:
         """All of them, now. 65,536 take a millisecond."""
         return Snapshot(self.networks.copy(), self._clock_us(), self._time_s(), self._boot)
 
+    def snapshot_of(self, keys: Iterable[Key]) -> Snapshot:
+        """Those of these that are there, now."""
+        there = {key: own for key in keys if (own := self.networks.get(key))}
+        return Snapshot(there, self._clock_us(), self._time_s(), self._boot)
+
     def until(self, own: Own) -> int | None:
         """When it ends, in seconds since 1970."""
         return own.until(self._clock_us(), self._time_s())
@@ -192,7 +224,11 @@ class OwnNetworks:
             return [(str(self.path), f"cannot be read: {error.strerror}")]
         faults = []
         self._same_boot = False
-        for line, text in enumerate(content.split("\n"), 1):
+        *lines, rest = content.split("\n")
+        if rest:
+            # A power failure cut it off while it was appended, so nobody was told that it is kept.
+            faults.append((f"{self.path}:{len(lines) + 1}", f"{quoted(rest)} has no end; left out"))
+        for line, text in enumerate(lines, 1):
             try:
                 self._take(text)
             except ValueError as error:
@@ -218,7 +254,7 @@ class OwnNetworks:
                 seconds = min(seconds, int(words[4].removeprefix("up=")) - self._clock_us() // 1_000_000)
             if seconds <= 0:
                 return
-        if not self.add(words[0], network, None, seconds):
+        if self.add(words[0], network, None, seconds) is None:
             raise ValueError(f"is one more than {MAX_OWN}")
         if note := note.strip():
             # It was made printable before it was written.
@@ -226,13 +262,38 @@ class OwnNetworks:
             self.networks[words[0], network] = self.networks[words[0], network]._replace(note=kept)
 
 
-def write(path: Path, text: str) -> None:
-    """Let a file with this text take the place of the one there. Raises OSError; the old one is there then."""
+class OwnFile:
+    """What is known of the file since it was written. One job after the other."""
+
+    def __init__(self) -> None:
+        """Nothing is."""
+        self._size = -1  # bytes; -1: it cannot be appended to
+        self.appended = False  # since all of it was written
+
+    def writing(
+        self, networks: OwnNetworks, path: Path, added: Iterable[Key] | None, pause: Callable[[], None],
+    ) -> Callable[[], None]:
+        """What writes it in another thread, and may raise OSError. `added`: what has changed; None: anything may."""
+        every = networks.snapshot()
+        more = "" if added is None else networks.snapshot_of(added).lines()
+
+        def work() -> None:
+            size, self._size = self._size, -1
+            if added is not None and 0 <= size <= MAX_BYTES // 2 and append(path, more, size):
+                self._size, self.appended = size + len(more.encode("utf-8", "surrogateescape")), True
+            else:
+                self._size, self.appended = write(path, every.text(pause)), False
+
+        return work
+
+
+def write(path: Path, text: str) -> int:
+    """Let a file with this text take the place of the old one; its bytes. Raises OSError; the old one stays then."""
     new = path.with_name(f"{path.name}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8", "surrogateescape"))
+            size = file.write(text.encode("utf-8", "surrogateescape"))
             file.flush()
             os.fsync(descriptor)
         new.rename(path)
@@ -245,6 +306,26 @@ def write(path: Path, text: str) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+    return size
+
+
+def append(path: Path, text: str, size: int) -> bool:
+    """Append this to the file, which has `size` bytes; False: it is another one by now. Raises OSError.
+
+    What an OSError leaves there is of another size than whoever comes next expects.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return False
+        file.write(text.encode("utf-8", "surrogateescape"))
+        file.flush()
+        os.fsync(descriptor)
+    return True
 
 
 def _boot_id() -> str:

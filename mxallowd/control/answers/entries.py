@@ -12,6 +12,7 @@ from mxallowd.engine._table import BY_HAND, ORIGINS
 from mxallowd.engine.events import address_text
 from mxallowd.lists.composition import BY_HAND as BY_HAND_SOURCE
 from mxallowd.lists.composition import Match
+from mxallowd.lists.own import MAX_OWN
 from mxallowd.log import Log
 from mxallowd.provenance import MAX_TEXT
 from mxallowd.settings.options import Network
@@ -110,7 +111,8 @@ class Entries:
 
     async def _add_network(self, user: int, network: Network, seconds: int, note: str) -> dict[str, object]:
         until_s = time.time() + seconds
-        await self._kept().add([OwnNetwork("allow", network, note, until_s)])
+        if (await self._kept().add([OwnNetwork("allow", network, note, until_s)]))[2]:
+            raise RequestError(507, "no-room", f"{MAX_OWN} networks are there by hand; no more can be added")
         self._log.notice("network-added", None, user=user, network=network)
         return {"network": str(network), "until": timestamp(until_s), "note": note or None}
 

@@ -83,18 +83,28 @@ class Import:
                 taken.append(self._network(given))
             except RequestError as error:
                 rejected.append({"what": _what(given.get("network")), "reason": str(error)})
-        if taken and not check and self._networks is not None:
-            await self._networks.add(taken)
+        entered, known, left_out = await self._take(taken, check=check)
+        found["known"] += known
         for network in taken:
             await turns.give()
             denied += self._denied(str(network.network)) if network.verdict == "allow" else ()
-        answer = {"entered": found["entered"], "known": found["known"], "networks": len(taken),
-                  "left_out": found["left_out"], "rejected": rejected, "denied": denied}
+        answer = {"entered": found["entered"], "known": found["known"], "networks": entered,
+                  "left_out": found["left_out"] + left_out, "networks_left_out": left_out, "rejected": rejected,
+                  "denied": denied}
         if check:
             return Response(answer)
         self._log.notice("imported", None, user=request.user, entered=found["entered"], known=found["known"],
-                         networks=len(taken), left_out=found["left_out"], rejected=len(rejected))
+                         networks=entered, left_out=found["left_out"] + left_out, rejected=len(rejected))
         return Response(answer)
+
+    async def _take(self, networks: list[OwnNetwork], *, check: bool) -> tuple[int, int, int]:
+        """Let them hold, or only look; how many are new, known and left out."""
+        if not networks or self._networks is None:
+            return 0, 0, 0
+        if not check:
+            return await self._networks.add(networks)
+        new = {(one.verdict, one.network) for one in networks if not self._networks.has(one.verdict, one.network)}
+        return len(new), len(networks) - len(new), 0
 
     def _enter(self, entry: dict[str, object], judged: set[bytes] | None) -> str:
         """What becomes of it: entered, known or left_out. `judged` gets those that would be entered; None: it is."""

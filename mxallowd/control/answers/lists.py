@@ -56,7 +56,7 @@ class ListAnswers:
         note = note_of(body.get("note")) or None
         seconds = None if body.get("seconds") is None else seconds_of(body["seconds"], 0)
         added = await self._lists.add_network(verdict, asked, note, seconds)
-        if not added.taken:
+        if added.left_out:
             raise RequestError(507, "no-room", f"{MAX_OWN} networks are there by hand; no more can be added")
         own = self._lists.get(verdict, asked)
         if own is None:

@@ -26,8 +26,11 @@ class OwnNetwork(NamedTuple):
 class OwnNetworks(Protocol):
     """Whoever keeps them. Calls come from the main loop and are not to hold it."""
 
-    async def add(self, networks: Sequence[OwnNetwork]) -> None:
-        """Let these hold from now on, in place of what was added for the same networks. Raises RequestError."""
+    async def add(self, networks: Sequence[OwnNetwork]) -> tuple[int, int, int]:
+        """Let these hold from now on, as far as there is room: how many are new, known, and left out."""
+
+    def has(self, verdict: str, network: Network) -> bool:
+        """Whether that very network is there by hand."""
 
     async def remove(self, network: Network) -> int:
         """Take out what was added by hand for this very network; how many. Raises RequestError."""

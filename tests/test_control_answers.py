@@ -85,7 +85,7 @@ def test_an_export_is_imported_again(lab: Lab) -> None:
         status, answer = ask(daemon.control, "POST", "/v1/import", body)
         assert status == 200
         assert [one["what"] for one in answer.pop("rejected")] == ["nonsense", "192.0.2.10", "100.64.0.2", "None"]
-        assert answer == {"entered": 2, "known": 1, "networks": 0, "left_out": 0, "denied": []}
+        assert answer == {"entered": 2, "known": 1, "networks": 0, "left_out": 0, "networks_left_out": 0, "denied": []}
         exported = ask(daemon.control, "GET", "/v1/export")[1]
         assert [one.pop("kind") for one in exported] == ["entry"] * 2
         ask(daemon.control, "DELETE", "/v1/entries")

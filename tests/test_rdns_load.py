@@ -134,7 +134,7 @@ def test_a_dead_name_server_costs_no_memory_and_no_verdict(site: tuple[Lab, Host
         assert slowest_connect(client, 100) < 0.5
         assert resident_kib(daemon.process.pid) - before < 8192
         counters = wait_for(daemon, "timed-out", 1, 10)
-        # The others found no room among the events, as the machine is fast or slow: they are told at their next attempt.
+        # The others found no room among the events: more on a slow machine. They are told at their next attempt.
         assert counters["limited"] + counters["refused-untold"] > 50_000
         assert counters["limited"] > 10_000
         assert counters["looked-up"] < 4000

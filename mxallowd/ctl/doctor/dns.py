@@ -13,8 +13,17 @@ KINDS = {"A": pycares.QUERY_TYPE_A, "AAAA": pycares.QUERY_TYPE_AAAA, "MX": pycar
 _NOTHING = (pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND)
 
 
+# The server answers, and not with what it was asked for.
+_REFUSALS = (pycares.errno.ARES_EREFUSED, pycares.errno.ARES_ESERVFAIL, pycares.errno.ARES_ENOTIMP,
+             pycares.errno.ARES_EFORMERR)
+
+
 class Failed(Exception):
-    """No answer; the text says why."""
+    """No answer that could be used; the text says why. `refused`: the server answered, with an error."""
+
+    def __init__(self, text: str, *, refused: bool = False) -> None:
+        super().__init__(text)
+        self.refused = refused
 
 
 class Asking:
@@ -74,7 +83,7 @@ class Asking:
         if result is None:
             if error in _NOTHING:
                 return []
-            raise Failed(str(pycares.errno.strerror(error or 0)))
+            raise Failed(str(pycares.errno.strerror(error or 0)), refused=error in _REFUSALS)
         return [one.data for one in result.answer if one.type == KINDS[kind]]
 
 

@@ -64,12 +64,21 @@ def name_servers(facts: Facts) -> Iterator[Finding]:
             asking.works()
     except Failed as error:
         yield Finding(
-            "name-servers", BROKEN, f"the name servers do not answer ({named}): {error}",
+            "name-servers", BROKEN,
+            f"the name servers {'answer with an error' if error.refused else 'do not answer'} ({named}): {error}",
             "other hosts of a sender with several addresses are not let in by their name",
-            f"dig @{servers[0].partition(':')[0] if servers else '127.0.0.1'} localhost.invalid  # then correct "
+            f"dig {for_dig(servers[0]) + ' ' if servers else ''}localhost.invalid  # then correct "
             f"{'dns-server' if servers else '/etc/resolv.conf'}")
     else:
         yield Finding("name-servers", OK, f"the name servers answer ({named})")
+
+
+def for_dig(server: str) -> str:
+    """A name server as the settings have it (ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT%INTERFACE), as arguments of dig."""
+    found = re.fullmatch(r"\[(.*)\]:(\d+)(%.*)?|([^:]*):(\d+)", server)
+    if found is None:
+        return f"@{server}"
+    return f"@{found[1] or found[4]}{found[3] or ''} -p {found[2] or found[5]}"
 
 
 def versions(facts: Facts, release: str | None = None) -> Iterator[Finding]:

@@ -5,12 +5,14 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -229,11 +231,11 @@ def test_without_a_daemon_that_is_the_first_finding(scene: Scene, tmp_path: Path
 def test_who_is_not_root_gets_no_false_alarm(scene: Scene) -> None:
     rule(scene.lab, *SYN, *QUEUE)
     with scene.daemon("-n", "23", "-b"), TemporaryDirectory() as readable:
-        found = scene.doctor(prefix=NOBODY)
+        found = scene.doctor("example.org", prefix=NOBODY)
         assert scene.status == 1, found
         for check, word in (("daemon", "may not ask the daemon"), ("configuration", "cannot be read")):
             assert (found[check][0]["state"], word in found[check][0]["what"]) == ("warning", True), found
-            assert found[check][0]["command"] == "sudo mxallowctl doctor"
+            assert found[check][0]["command"] == f"sudo mxallowctl doctor --socket {scene.socket} example.org"
         # With a configuration that may be read, all that may be seen is looked at.
         Path(readable).chmod(0o755)
         config = Path(readable, "mxallowd.conf")
@@ -267,6 +269,7 @@ def test_name_servers_of_the_daemon(scene: Scene) -> None:
     with scene.daemon("-n", "23", "--dns-server", "127.0.0.1:5353"):
         found = scene.worst("name-servers")
         assert "127.0.0.1:5353" in found["what"]
+        assert found["command"].startswith("dig @127.0.0.1 -p 5353 localhost.invalid")
         with NameServerProcess(scene.lab.gateway, RECORDS):
             found = scene.doctor("example.org")
             assert [one["state"] for one in found["mx"]] == ["ok"], found["mx"]
@@ -383,3 +386,29 @@ def test_status_and_document() -> None:
     done = subprocess.run([sys.executable, "-m", "mxallowd.ctl", "doctor", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "mxallowctl doctor example.org" in done.stdout
+
+
+def test_a_name_server_that_answers_with_an_error() -> None:
+    """It answers REFUSED to all; dig is to ask it as the daemon does."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
+        server.bind(("::1", 0))
+        port = server.getsockname()[1]
+
+        def refuse() -> None:
+            with suppress(OSError):
+                while True:
+                    question, whence = server.recvfrom(512)
+                    if not question:
+                        return
+                    server.sendto(question[:2] + b"\x81\x05" + question[4:], whence)
+
+        thread = Thread(target=refuse)
+        thread.start()
+        [found] = system.name_servers(facts(rdns=True, dns_servers=[f"[::1]:{port}"]))
+        server.sendto(b"", ("::1", port))
+        thread.join()
+    assert f"answer with an error ([::1]:{port}): " in found.what
+    assert found.command == f"dig @::1 -p {port} localhost.invalid  # then correct dns-server"
+    for text, arguments in (("192.0.2.1", "@192.0.2.1"), ("::1", "@::1"), ("192.0.2.1:54", "@192.0.2.1 -p 54"),
+                            ("[fe80::53]:53%eth0", "@fe80::53%eth0 -p 53")):
+        assert system.for_dig(text) == arguments

@@ -1,6 +1,8 @@
 """doctor: what keeps nolisting from working here, with the commands that mend it."""
 import argparse
+import shlex
 
+from mxallowd.ctl.client import DEFAULT_SOCKET
 from mxallowd.ctl.command import Command, Context
 
 DEFAULT_CONFIG = "/etc/mxallowd.conf"
@@ -14,6 +16,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"{parser.epilog or ''}\n\nexit status: 0 all is well, 1 there are warnings, 2 something is broken"
 
 
+def _given(arguments: argparse.Namespace) -> str:
+    """What of the command line says where to look, for a shell."""
+    words = [*(("--socket", arguments.socket) if arguments.socket != DEFAULT_SOCKET else ()),
+             *(("--config", arguments.config) if arguments.config != DEFAULT_CONFIG else ()),
+             *((arguments.domain,) if arguments.domain else ())]
+    return "".join(f" {shlex.quote(str(word))}" for word in words)
+
+
 def _run(context: Context) -> int:
     # It needs parts of the daemon, which no other command imports.
     from mxallowd.ctl.doctor import (  # noqa: PLC0415
@@ -24,7 +34,7 @@ def _run(context: Context) -> int:
         servers,
         system,
     )
-    from mxallowd.ctl.doctor.findings import OK, Finding, as_json, status  # noqa: PLC0415
+    from mxallowd.ctl.doctor.findings import AS_ROOT, OK, Finding, as_json, status  # noqa: PLC0415
     from mxallowd.ctl.output import show, show_json  # noqa: PLC0415
 
     known, findings = facts.gather(context.daemon, context.arguments.config)
@@ -38,6 +48,8 @@ def _run(context: Context) -> int:
         else:
             findings.append(Finding(
                 "mx", OK, "MX records were not looked at: name a domain, as in mxallowctl doctor DOMAIN"))
+    again = f"{AS_ROOT}{_given(context.arguments)}"
+    findings = [one._replace(command=again) if one.command == AS_ROOT else one for one in findings]
     if context.arguments.json:
         show_json(context, as_json(findings))
         return status(findings)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mxallowd.ctl.client import Unreachable
 from mxallowd.ctl.command import Daemon
-from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
+from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
 from mxallowd.settings.options import OPTIONS, Address
 
 Document = Mapping[str, Any]
@@ -43,12 +43,12 @@ def gather(daemon: Daemon, config: str) -> tuple[Facts | None, list[Finding]]:
     except Unreachable as error:
         if isinstance(error.__cause__, PermissionError):
             return _of_configuration(config, str(error), Finding(
-                "daemon", WARNING, str(error), "what only the daemon knows is not known", "sudo mxallowctl doctor"))
+                "daemon", WARNING, str(error), "what only the daemon knows is not known", AS_ROOT))
         return _of_configuration(config, str(error))
     if answer.status == 403:
         return _of_configuration(config, "this user may not ask the daemon", Finding(
             "daemon", WARNING, "this user may not ask the daemon", "what only the daemon knows is not known",
-            "sudo mxallowctl doctor"))
+            AS_ROOT))
     if answer.status != 200 or not isinstance(answer.body, dict):
         return _of_configuration(config, f"the daemon answered with status {answer.status}: it may be an older one")
     facts = _facts(answer.body["settings"], answer.body)
@@ -71,7 +71,7 @@ def _of_configuration(
         "host gets in", "systemctl restart mxallowd" if loaded.settings else f"mxallowd --check -c {config}")
     if loaded.settings is None and unseen:
         return None, [down, Finding("configuration", WARNING, f"{config} cannot be read, or has faults",
-                                    "nothing else can be compared with it", "sudo mxallowctl doctor")]
+                                    "nothing else can be compared with it", AS_ROOT)]
     if loaded.settings is None:
         problems = "; ".join(str(one) for one in loaded.fatal)
         return None, [down, Finding(

@@ -6,6 +6,9 @@ OK, WARNING, BROKEN = "ok", "warning", "broken"
 STATUS = {OK: 0, WARNING: 1, BROKEN: 2}
 
 
+AS_ROOT = "sudo mxallowctl doctor"  # with the arguments of this run, which the command adds
+
+
 class Finding(NamedTuple):
     """One finding. `why` and `command` are empty where all is well."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mxallowd.ctl.doctor.facts import Facts
-from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
+from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
 
 LEAST_FREE = 64 << 20
 
@@ -54,7 +54,7 @@ def _sandbox(daemon: Mapping[str, Any]) -> Iterator[Finding]:
                       "journalctl -t mxallowd -g privileges  # says what the kernel lacks")
     elif not status:
         yield Finding("sandbox", WARNING, f"process {daemon['pid']} cannot be seen from here",
-                      "whether the sandbox holds is not known", "sudo mxallowctl doctor")
+                      "whether the sandbox holds is not known", AS_ROOT)
     else:
         yield Finding("sandbox", OK, "mxallowd runs within its sandbox")
     if daemon.get("broker"):
@@ -132,7 +132,7 @@ def _state(facts: Facts) -> Iterator[Finding]:
         disk = os.statvfs(place)
     except PermissionError:
         yield Finding("state", WARNING, f"the state directory {place} may not be looked at by this user",
-                      "whether it can be written is not known", "sudo mxallowctl doctor")
+                      "whether it can be written is not known", AS_ROOT)
         return
     except OSError as error:
         yield Finding("state", WARNING, f"the state directory {place}: {error.strerror}", _FORGETS, _make(place, owner))

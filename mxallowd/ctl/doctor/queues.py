@@ -1,7 +1,7 @@
 """The kernel's queues: bound by the daemon, how full, and what they lost."""
 from mxallowd.backends.procqueues import PROC_QUEUES, ProcQueues
 from mxallowd.ctl.doctor.facts import Facts
-from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
+from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
 
 NEARLY_FULL = 0.9
 LARGEST = 65_535
@@ -27,7 +27,7 @@ def check(facts: Facts) -> list[Finding]:
         PROC_QUEUES.open("rb").close()
     except OSError as error:
         return [Finding("queue-bound", WARNING, f"the kernel's queues cannot be seen: {error.strerror}",
-                        "whether packets wait or are lost is not known", "sudo mxallowctl doctor")]
+                        "whether packets wait or are lost is not known", AS_ROOT)]
     kernel = ProcQueues()
     rows = {row[0]: row for row in kernel.rows() if len(row) >= 7}
     kernel.close()

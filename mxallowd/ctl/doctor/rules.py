@@ -14,7 +14,7 @@ from typing import NamedTuple
 from mxallowd import surroundings
 from mxallowd.ctl.doctor import iptables, nftables, queues
 from mxallowd.ctl.doctor.facts import Facts
-from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
+from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
 from mxallowd.ctl.doctor.mending import WAY_C, Mending, joined
 from mxallowd.ctl.doctor.walk import (
     ACCEPT,
@@ -93,7 +93,7 @@ def outside(version: int) -> frozenset[str]:
 
 def _unseen(command: str) -> Finding:
     return Finding("rule-present", WARNING, f"the rules cannot be seen: {command} failed",
-                   "whether anything feeds mxallowd is not known", "sudo mxallowctl doctor")
+                   "whether anything feeds mxallowd is not known", AS_ROOT)
 
 
 class _Server(NamedTuple):

@@ -206,7 +206,8 @@ def test_an_export_is_imported_again(ctl: Operator, tmp_path: Path) -> None:
     assert 590 <= int(str(seconds[HOST])) <= 600
     assert 99_900 <= int(str(seconds[OTHER])) <= 99_999  # by hand, so longer than --whitelist-time
     assert ctl.json("import", str(file), "--time", "90000") == {
-        "format": "export", "entered": 0, "known": 2, "networks": 0, "left_out": 0, "passed_over": {}, "rejected": [],
+        "format": "export", "entered": 0, "known": 2, "networks": 0, "left_out": 0, "networks_left_out": 0,
+        "passed_over": {}, "rejected": [],
         "denied": []}
     assert all(int(str(line["seconds_left"])) > 89_000 for line in ctl.lines("list"))
 
@@ -240,7 +241,7 @@ def test_what_an_import_passes_over_is_no_fault(ctl: Operator, tmp_path: Path) -
     file.write_text(f"{HOST}\n{OTHER}\n{OTHER}\n127.0.0.1\n{FAKE4}\n224.0.0.1\n")
     judged, done = (ctl("import", str(file), *more) for more in (["--check"], []))
     assert judged == (1, done[1].replace("entered", "would enter"))
-    assert "would enter 1 addresses and 0 networks (format list)\n2 addresses were known" in judged[1]
+    assert "would enter 1 addresses and 0 networks (format list)\n2 were known" in judged[1]
 
 
 def test_a_large_import_with_long_notes_goes_in_pieces(ctl: Operator, tmp_path: Path) -> None:

@@ -87,6 +87,30 @@ def test_without_a_daemon_the_status_is_3(name: str, tmp_path: Path, capsys: pyt
                                            "--control (--socket PATH)\n")
 
 
+@pytest.mark.parametrize(("words", "status", "code"), [
+    (["status"], 3, "unreachable"), (["list"], 3, "unreachable"), (["flush"], 2, "usage"), (["nosuch"], 2, "usage"),
+    (["show", "x"], 2, "usage"), (["deny", "add"], 2, "usage"), (["import", "none"], 3, "unreachable"),
+    (["import", "none", "--time", "9"], 1, "unreadable")])
+def test_what_was_not_done_is_one_document(
+    words: list[str], status: int, code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*words, "--json", "--socket", str(tmp_path / "none.sock")]) == status
+    out, err = capsys.readouterr()
+    told = json.loads(out)["error"]
+    assert (told["code"], f"mxallowctl: {told['message']}\n") == (code, err)
+
+
+def test_an_import_that_is_refused_half_way_is_one_document(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("".join(f"192.0.2.{last}\n" for last in range(1, 6)) * 300)
+    with Standin(tmp_path, [document('{"entered": 1000}'), document(
+            '{"error": {"code": "x", "message": "y"}}', "409 Conflict")]) as server:
+        done = run("--socket", server.path, "--json", "import", str(file), "--time", "9")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["entered"], found["error"]) == (1, 1000, {"code": "x", "message": "y"})
+    assert done.stderr == "mxallowctl: y\n"
+
+
 def test_what_strangers_write_controls_no_terminal(tmp_path: Path) -> None:
     line = json.dumps({"address": "::1", "note": "\x1b[2J\u202eevil\n"}).encode() + b"\n"
     with Standin(tmp_path, [stream(line), stream(line), document(

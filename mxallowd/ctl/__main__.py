@@ -1,5 +1,6 @@
 """mxallowctl, also as python -m mxallowd.ctl: from argv to an exit status (see command.py)."""
 import io
+import json
 import os
 import signal
 import sys
@@ -9,7 +10,8 @@ from mxallowd.ctl import registry
 from mxallowd.ctl.client import Client, Unreachable
 from mxallowd.ctl.command import NO, UNREACHABLE, USAGE, Context
 from mxallowd.ctl.output import Mistake, safe
-from mxallowd.ctl.parser import build, command_of
+from mxallowd.ctl.output import error as error_document
+from mxallowd.ctl.parser import Misused, build, command_of
 from mxallowd.process import streams
 from mxallowd.text import quoted
 
@@ -18,11 +20,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default) and return the exit status."""
     if argv is None:
         _own_process()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        status = _run(list(sys.argv[1:] if argv is None else argv))
+        status = _run(words)
         sys.stdout.flush()
     except Unreachable as error:
-        status = _fail(str(error), UNREACHABLE)
+        status = _fail(str(error), UNREACHABLE, words, "unreachable")
+    except Misused as error:
+        status = _fail(str(error), USAGE, words, "usage")
     except Mistake:
         status = USAGE
     except KeyboardInterrupt:
@@ -47,7 +52,7 @@ def _run(words: Sequence[str]) -> int:
     name = command_of(words)
     command = registry.find(name) if name else None
     if name and not command:
-        return _fail(f"{_unknown(name)}; see mxallowctl --help", USAGE)
+        return _fail(f"{_unknown(name)}; see mxallowctl --help", USAGE, words, "usage")
     arguments = build([command] if command else registry.every()).parse_args(words)
     assert command  # without one the parser has ended the process
     return command.run(Context(Client(arguments.socket), arguments, sys.stdout, sys.stderr))
@@ -60,8 +65,11 @@ def _unknown(name: str) -> str:
     return f"unknown command {quoted(name)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _fail(text: str, status: int) -> int:
+def _fail(text: str, status: int, words: Sequence[str] = (), code: str = "failed") -> int:
+    """Say why it was not done; where --json is among the words of the command line, as a document, too."""
     try:
+        if "--json" in words:
+            sys.stdout.write(json.dumps(error_document(code, text)) + "\n")
         # What has been printed so far stands before it.
         sys.stdout.flush()
     except OSError:

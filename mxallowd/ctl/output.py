@@ -39,8 +39,7 @@ def failed(context: Context, answer: Answer) -> bool:
 
 def reason(answer: Answer) -> str:
     """Why the daemon did not do it."""
-    error = answer.body.get("error") if isinstance(answer.body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else None
+    message = value(answer.body, "error", "message")
     return str(message) if message else f"the daemon answered with status {answer.status}"
 
 
@@ -57,6 +56,18 @@ def show(context: Context, line: str = "") -> None:
 def warn(context: Context, line: str) -> None:
     """Print one line about what is not as it should be."""
     context.err.write(f"mxallowctl: {safe(line)}\n")
+
+
+def refuse(context: Context, code: str, line: str) -> None:
+    """Say what this program itself does not do; with --json as the daemon says such things, too."""
+    if context.arguments.json:
+        show_json(context, error(code, line))
+    warn(context, line)
+
+
+def error(code: str, message: str) -> dict[str, object]:
+    """The document of what was not done."""
+    return {"error": {"code": code, "message": message}}
 
 
 def overruled(context: Context, what: str, document: object) -> bool:

@@ -6,7 +6,7 @@ from typing import NoReturn
 from mxallowd import __version__
 from mxallowd.ctl import checks
 from mxallowd.ctl.client import DEFAULT_SOCKET
-from mxallowd.ctl.command import USAGE, Command
+from mxallowd.ctl.command import Command
 from mxallowd.ctl.output import safe
 
 STATUSES = ("Exit status: 0 all is well; 1 what was asked for is not so (an unknown address), or cannot be done; "
@@ -15,12 +15,16 @@ STATUSES = ("Exit status: 0 all is well; 1 what was asked for is not so (an unkn
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "fish": "(__fish_complete_path (commandline -ct))"}
 
 
+class Misused(Exception):
+    """A mistake in the command line, in one line."""
+
+
 class Parser(argparse.ArgumentParser):
     """One whose mistakes are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the command line, in one line, and end with status 2."""
-        self.exit(USAGE, f"{self.prog}: {safe(message)}; see {self.prog} --help\n")
+        """Raise Misused with what is wrong with the command line."""
+        raise Misused(f"{safe(message)}; see {self.prog} --help")
 
 
 def _common(parser: argparse.ArgumentParser, *, suppressed: bool) -> None:

@@ -14,15 +14,16 @@ from itertools import islice
 from typing import BinaryIO
 
 from mxallowd.ctl import checks
-from mxallowd.ctl.command import NO, OK, Command, Context
+from mxallowd.ctl.command import NO, OK, USAGE, Answer, Command, Context
 from mxallowd.ctl.dumps import FOR_LONG, FORMATS, MAX_NOTE, Item, Left, reader, recognize
-from mxallowd.ctl.output import failed, held, show, show_json, value, warn
+from mxallowd.ctl.output import BAD_REQUEST, failed, held, reason, refuse, show, show_json, value, warn
 from mxallowd.ctl.parser import FILES
 from mxallowd.text import printable, quoted
 
 PIECE, PIECE_BYTES = 1000, 400_000  # of one request: the daemon takes 1,000 entries and networks, and 512 KiB
 LOOKED_AT = 200  # lines by which a format is recognized
 LONGEST_LINE = 4096  # bytes
+COUNTED = ("entered", "known", "networks", "left_out", "networks_left_out")  # by the daemon
 MOST_NAMED = 100  # lines that are named; --json names all
 
 
@@ -65,6 +66,7 @@ class _Import:
         self.left: list[dict[str, object]] = []  # what is at fault
         self.faults = 0
         self.denied: list[dict[str, object]] = []  # what was taken, and is refused all the same
+        self.refused: Answer | None = None  # the request that the daemon did not take
         self._denied: set[str] = set()  # networks that the file denies
         self._judged: set[str] = set()  # with --check: what the daemon would know by the next piece
 
@@ -142,9 +144,10 @@ class _Import:
         if self._context.arguments.check:
             body = {"entries": self._first(entries), "networks": networks, "check": True}
         answer = self._context.daemon.ask("POST", "/v1/import", body=body)
-        if failed(self._context, answer):
+        if answer.status >= 400:
+            self.refused = answer
             return False
-        for key in ("entered", "known", "networks", "left_out"):
+        for key in COUNTED:
             count = value(answer.body, key)
             self.done[key] += count if isinstance(count, int) else 0
         denied = value(answer.body, "denied")
@@ -180,14 +183,15 @@ def _import(context: Context) -> int:
             return NO
         told = value(answer.body, "whitelist_time")
         if not isinstance(told, int):
-            warn(context, "the daemon does not tell its --whitelist-time: give --time")
+            refuse(context, "no-time", "the daemon does not tell its --whitelist-time: give --time")
             return NO
         whitelist_time = told
     try:
         with sys.stdin.buffer if arguments.file == "-" else open(arguments.file, "rb") as file:  # noqa: PTH123
             return _take(_Import(context, name, whitelist_time), context, file)
     except OSError as error:
-        warn(context, f"cannot read {quoted(name)}: {os.strerror(error.errno) if error.errno else error}")
+        refuse(context, "unreadable",
+               f"cannot read {quoted(name)}: {os.strerror(error.errno) if error.errno else error}")
         return NO
 
 
@@ -199,20 +203,32 @@ def _take(work: _Import, context: Context, file: BinaryIO) -> int:
     taken = all(map(work.send, work.pieces(judged)))
     if context.arguments.json:
         show_json(context, {
-            "format": format_, **{key: work.done[key] for key in ("entered", "known", "networks", "left_out")},
+            "format": format_, **{key: work.done[key] for key in COUNTED},
             "passed_over": dict(work.passed_over), "rejected": work.left,
-            "denied": work.denied})
+            "denied": work.denied, **_error(work.refused)})
     else:
         _report(work, context, format_)
+    if work.refused is not None:
+        warn(context, reason(work.refused))
+        return USAGE if work.refused.status == BAD_REQUEST else NO
     return OK if taken and not work.faults and not work.done["left_out"] and not work.done["denied"] else NO
+
+
+def _error(answer: Answer | None) -> dict[str, object]:
+    """What the daemon said of a request that it did not take, as a part of the document."""
+    return {} if answer is None else {"error": value(answer.body, "error") or {
+        "code": "failed", "message": reason(answer)}}
 
 
 def _report(work: _Import, context: Context, format_: str) -> None:
     done = work.done
     show(context, f"{'would enter' if context.arguments.check else 'entered'} {done['entered']} addresses and "
          f"{done['networks']} networks (format {format_})")
-    for count, what in ((done["known"], "addresses were known: they end no earlier than before"),
-                        (done["left_out"], "addresses found no room in the whitelist (--max-entries)"),
+    for count, what in ((done["known"], "were known: they end no earlier than before"),
+                        (done["left_out"] - done["networks_left_out"], "addresses found no room: the part of the "
+                         "whitelist for hosts let in by hand or by a name is full, a sixteenth of --max-entries "
+                         "(a network needs none of it)"),
+                        (done["networks_left_out"], "networks found no room: no more can be there by hand"),
                         (done["denied"], "were entered and stay refused: a list denies them"),
                         (work.faults, "lines could not be taken")):
         if count:

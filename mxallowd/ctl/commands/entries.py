@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Answer, Command, Context
-from mxallowd.ctl.output import duration, failed, overruled, show, show_json, value, warn
+from mxallowd.ctl.output import duration, failed, overruled, refuse, show, show_json, value, warn
 
 ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted")
 
@@ -123,8 +123,8 @@ def _flush_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _flush(context: Context) -> int:
     if not context.arguments.yes:
-        warn(context, "flush empties the whole whitelist, so every sender has to meet the fake server again: "
-             "say so with --yes")
+        refuse(context, "usage", "flush empties the whole whitelist, so every sender has to meet the fake server "
+               "again: say so with --yes")
         return USAGE
     return _removed(context, context.daemon.ask("DELETE", "/v1/entries"))
 

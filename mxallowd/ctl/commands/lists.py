@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
-from mxallowd.ctl.output import failed, overruled, show, show_json, warn
+from mxallowd.ctl.output import failed, overruled, refuse, show, show_json, warn
 
 WIDTH = 43  # the longest network
 
@@ -21,14 +21,14 @@ def _run(verdict: str) -> Callable[[Context], int]:
         arguments = context.arguments
         if arguments.action == "list":
             if (arguments.network, arguments.time, arguments.note) != (None, None, None):
-                warn(context, f"{verdict} list shows all, and takes neither a network nor --time nor --note")
+                refuse(context, "usage", f"{verdict} list shows all, and takes neither a network nor --time nor --note")
                 return USAGE
             return _list(context, verdict)
         if arguments.network is None:
-            warn(context, f"{verdict} {arguments.action} needs a network")
+            refuse(context, "usage", f"{verdict} {arguments.action} needs a network")
             return USAGE
         if arguments.action == "remove" and (arguments.time is not None or arguments.note is not None):
-            warn(context, "--time and --note are for add")
+            refuse(context, "usage", "--time and --note are for add")
             return USAGE
         body = {"network": arguments.network}
         if arguments.time is not None:

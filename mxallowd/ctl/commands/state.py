@@ -3,7 +3,7 @@ import argparse
 from collections.abc import Mapping
 
 from mxallowd.ctl.command import NO, OK, Command, Context
-from mxallowd.ctl.output import columns, duration, failed, show, show_json, value, warn
+from mxallowd.ctl.output import columns, duration, error, failed, show, show_json, value, warn
 from mxallowd.text import quoted
 
 
@@ -82,12 +82,13 @@ def _stats(context: Context) -> int:
     names = context.arguments.names or list(counters)
     missing = [name for name in names if name not in counters]
     wanted = {name: counters[name] for name in names if name in counters}
+    told = [f"there is no counter {quoted(name)} here" for name in missing]
     if context.arguments.json:
-        show_json(context, wanted)
+        show_json(context, error("no-counter", "; ".join(told)) if missing and not wanted else wanted)
     elif wanted:
         columns(context, list(wanted.items()))
-    for name in missing:
-        warn(context, f"there is no counter {quoted(name)} here")
+    for line in told:
+        warn(context, line)
     return NO if missing else OK
 
 

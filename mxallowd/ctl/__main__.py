@@ -18,8 +18,9 @@ from mxallowd.text import quoted
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default) and return the exit status."""
-    if argv is None:
-        _own_process()
+    if argv is None and 1 in _own_process():
+        # What was asked for would go nowhere, and look as if it had been told.
+        return _fail("the standard output is closed (for nothing to be printed: >/dev/null)", NO)
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _run(words)
@@ -38,14 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _own_process() -> None:
-    streams.open_standard()
+def _own_process() -> set[int]:
+    """Set up what belongs to the process; which of its standard streams were closed."""
+    closed = streams.open_standard()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows no letter of a note gets an escape.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     # Who has read enough of a list ends it, as with other programs.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    return closed
 
 
 def _run(words: Sequence[str]) -> int:

@@ -275,14 +275,16 @@ class OwnFile:
     ) -> Callable[[], None]:
         """What writes it in another thread, and may raise OSError. `added`: what has changed; None: anything may."""
         every = networks.snapshot()
-        more = "" if added is None else networks.snapshot_of(added).lines()
+        some = None if added is None else networks.snapshot_of(added)
 
         def work() -> None:
             size, self._size = self._size, -1
-            if added is not None and 0 <= size <= MAX_BYTES // 2 and append(path, more, size):
-                self._size, self.appended = size + len(more.encode("utf-8", "surrogateescape")), True
-            else:
-                self._size, self.appended = write(path, every.text(pause)), False
+            if some is not None and 0 <= size <= MAX_BYTES // 2:
+                more = some.lines(pause).encode("utf-8", "surrogateescape")
+                if append(path, more, size):
+                    self._size, self.appended = size + len(more), True
+                    return
+            self._size, self.appended = write(path, every.text(pause)), False
 
         return work
 
@@ -309,7 +311,7 @@ def write(path: Path, text: str) -> int:
     return size
 
 
-def append(path: Path, text: str, size: int) -> bool:
+def append(path: Path, text: bytes, size: int) -> bool:
     """Append this to the file, which has `size` bytes; False: it is another one by now. Raises OSError.
 
     What an OSError leaves there is of another size than whoever comes next expects.
@@ -322,7 +324,7 @@ def append(path: Path, text: str, size: int) -> bool:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size != size:
             return False
-        file.write(text.encode("utf-8", "surrogateescape"))
+        file.write(text)
         file.flush()
         os.fsync(descriptor)
     return True

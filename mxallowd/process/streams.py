@@ -5,8 +5,12 @@ from contextlib import suppress
 from typing import TextIO
 
 
-def open_standard() -> None:
-    """Give /dev/null to descriptors 0 to 2 that are closed, so that no file or socket of ours becomes one of them."""
+def open_standard() -> set[int]:
+    """Give /dev/null to descriptors 0 to 2 that are closed, so that no file or socket of ours becomes one of them.
+
+    Which of them were closed.
+    """
+    closed = set()
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -14,12 +18,14 @@ def open_standard() -> None:
             # The lowest free number is this one.
             os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
+            closed.add(descriptor)
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, closefd=False)
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+    return closed
 
 
 def write(stream: TextIO, text: str) -> bool:

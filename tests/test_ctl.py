@@ -179,6 +179,13 @@ def test_what_a_list_decides_otherwise_is_said(ctl: Operator, tmp_path: Path) ->
                           f"mxallowctl allow remove {NET} undoes it\n")
     assert ctl("show", "203.0.113.9") == (1, "")
     assert f"is not in the whitelist, but {NET} is allowed by hand: mxallowctl explain" in ctl.errors
+    # Ten are named; that there are more is said, and of ten it is not.
+    for count in (10, 11):
+        file.write_text("".join(f"100.64.{number}.0/24 permit\n" for number in range(count)))
+        assert ctl("import", str(file))[0] == 0
+        assert ctl("deny", "add", "100.64.0.0/16")[0] == 1
+        assert ctl.errors.count("by hand; mxallowctl") == 10
+        assert ("gets in all the same by further networks; mxallowctl allow list" in ctl.errors) == (count == 11)
 
 
 @pytest.mark.parametrize("network", ["127.0.0.0/8", REAL4, "ff02::/16"])

@@ -73,11 +73,15 @@ def error(code: str, message: str) -> dict[str, object]:
 def overruled(context: Context, what: str, document: object) -> bool:
     """Say which networks of a list decide otherwise than what was asked for; whether there is any."""
     found = False
-    for key, stays in (("denied_by", "stays refused"), ("allowed_by", "gets in all the same")):
+    for key, verdict, stays in (
+            ("denied_by", "deny", "stays refused"), ("allowed_by", "allow", "gets in all the same")):
         networks = value(document, key)
         for one in networks if isinstance(networks, list) else ():
             found = True
             warn(context, f"{f'a part of {what}' if '/' in what else what} {stays}: {held(one)}")
+        if value(document, f"{key}_more"):
+            warn(context, f"a part of {what} {stays} by further networks; mxallowctl {verdict} list "
+                          "says where they stand")
     return found
 
 

@@ -19,6 +19,7 @@ ALLOW, DENY = "allow", "deny"
 CONFIGURATION, BY_HAND = "configuration", "by hand"
 MAPPED_NETWORK = ipaddress.IPv6Network("::ffff:0:0/96")
 IPV4_BITS = 96
+DECIDING = 10  # networks that overrule another one: so many are shown
 PIECE = 1024  # ranges between two pauses
 _RECORD = struct.Struct("=16sBB")
 
@@ -151,7 +152,7 @@ class Composition:
         """At most `most` networks that share an address with this one, in the order of their sources."""
         return [self.rule(number) for number in self.networks.overlapping(*ends_of(network), most)]
 
-    def deciding(self, network: Network, verdict: str, most: int = 10) -> list[Match]:
+    def deciding(self, network: Network, verdict: str, most: int = DECIDING + 1) -> list[Match]:
         """At most `most` networks of a list that hold for an address of this network, over all others."""
         numbers = self.networks.deciding(*ends_of(network), denied=verdict == DENY, most=most)
         return [self.rule(number) for number in numbers]

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 from mxallowd.control.answers.listing import bounds
 from mxallowd.control.exchange import RequestError, timestamp
 from mxallowd.engine.hosts import has_hosts
-from mxallowd.lists.composition import Match
+from mxallowd.lists.composition import DECIDING, Match
 from mxallowd.settings.options import Network
 
 WhyNot = Callable[[bytes], str]
@@ -55,8 +55,12 @@ def check_allowed(network: Network, why_not: WhyNot) -> None:
 
 
 def overruled(key: str, matches: Sequence[Match]) -> dict[str, object]:
-    """The key with networks that decide otherwise than what was done; nothing where none does."""
-    return {key: [shown(match) for match in matches]} if matches else {}
+    """The key with DECIDING networks that decide otherwise than what was done; nothing where none does.
+
+    Where there are further ones, the key with `_more` is true.
+    """
+    found: dict[str, object] = {key: [shown(match) for match in matches[:DECIDING]]} if matches else {}
+    return {**found, f"{key}_more": True} if len(matches) > DECIDING else found
 
 
 def shown(match: Match) -> dict[str, object]:

@@ -66,7 +66,7 @@ def _entry(context: Context, answer: Answer) -> int:
         return OK
     found = answer.body if isinstance(answer.body, dict) else {}
     for key, shown in found.items():
-        if key == "denied_by":
+        if key in ("denied_by", "denied_by_more"):
             continue
         if key == "seconds_left":
             show(context, f"left      {duration(shown)}")

@@ -45,6 +45,8 @@ def test_who_is_added_gets_in_until_he_is_removed(guarded: Lab, client: Host) ->
 def test_a_note_belongs_to_the_entry_and_not_to_the_next_one(guarded: Lab, client: Host) -> None:
     with serving(guarded, "-t", "2", "--renew", "never") as daemon:
         assert client.attempt(FAKE4) is Attempt.REFUSED
+        # Since when is known once the contact has been told.
+        daemon.wait_for("whitelisted ")
         entry = ask(daemon.control, "POST", "/v1/entries", {"address": SENDER4, "seconds": 2, "note": "bank"})[1]
         assert (entry["origin"], entry["note"]) == ("contact", "bank")
         # Since the contact; list and export have it, too.

@@ -200,9 +200,7 @@ def test_what_mxallowctl_sends(tmp_path: Path) -> None:
     ("", "an address, a name or a network is needed"), ("fe80::1%eth0", '"fe80::1%eth0" has a zone'),
     ("203.0.113.1/24", "has bits behind its prefix; the network is 203.0.113.0/24")])
 def test_arguments_that_are_nothing(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["explain", word])
-    assert ended.value.code == 2
+    assert main(["explain", word]) == 2
     assert said in capsys.readouterr().err
 
 

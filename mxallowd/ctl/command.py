@@ -40,6 +40,10 @@ class Context(NamedTuple):
     err: TextIO
 
 
+def no_arguments(_: argparse.ArgumentParser) -> None:
+    """For a subcommand that takes none of its own."""
+
+
 class Command(NamedTuple):
     """A subcommand."""
 

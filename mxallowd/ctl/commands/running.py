@@ -1,12 +1,8 @@
 """reload and log-level: what changes the running daemon itself."""
 import argparse
 
-from mxallowd.ctl.command import NO, OK, Command, Context
+from mxallowd.ctl.command import NO, OK, Command, Context, no_arguments
 from mxallowd.ctl.output import failed, show, show_json, value, warn
-
-
-def _nothing(_: argparse.ArgumentParser) -> None:
-    pass
 
 
 def _reload(context: Context) -> int:
@@ -62,7 +58,7 @@ def _log_level(context: Context) -> int:
 
 COMMANDS = (
     Command("reload", "read the configuration and the lists again, as SIGHUP does; status 1 if any cannot be used",
-            "mxallowctl reload", _nothing, _reload),
+            "mxallowctl reload", no_arguments, _reload),
     Command("log-level", "show or change what is logged, until a reload or the next start",
             "mxallowctl log-level error", _level_arguments, _log_level),
 )

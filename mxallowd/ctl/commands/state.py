@@ -2,13 +2,9 @@
 import argparse
 from collections.abc import Mapping
 
-from mxallowd.ctl.command import NO, OK, Command, Context
+from mxallowd.ctl.command import NO, OK, Command, Context, no_arguments
 from mxallowd.ctl.output import columns, duration, error, failed, show, show_json, value, warn
 from mxallowd.text import quoted
-
-
-def _nothing(_: argparse.ArgumentParser) -> None:
-    pass
 
 
 def _status(context: Context) -> int:
@@ -93,7 +89,8 @@ def _stats(context: Context) -> int:
 
 
 COMMANDS = (
-    Command("status", "say what runs, with which servers, and how full it is", "mxallowctl status", _nothing, _status),
+    Command("status", "say what runs, with which servers, and how full it is", "mxallowctl status",
+            no_arguments, _status),
     Command("stats", "print the counters; status 1 if there is none of a given name",
             "mxallowctl stats received real-refused", _stats_arguments, _stats),
 )

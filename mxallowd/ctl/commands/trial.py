@@ -1,6 +1,6 @@
 """mxallowctl forecast, and mxallowctl first-mx-only: what a trial shows, and whose mail may be lost here."""
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mxallowd.ctl.command import NO, OK, Command, Context
@@ -20,19 +20,22 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _ask(context: Context, path: str) -> Any:
-    """The answer; None: there is none, which is said."""
-    answer = context.daemon.ask("GET", path, query={"limit": str(context.arguments.limit)})
-    return None if failed(context, answer) else answer.body
-
-
-def _forecast(context: Context) -> int:
-    found = _ask(context, "/v1/forecast")
-    if found is None:
-        return NO
-    if context.arguments.json:
-        show_json(context, found)
+def _asks(path: str, lines: Callable[[Any], list[str]]) -> Callable[[Context], int]:
+    """A subcommand that shows the answer of this path, as `lines` has it."""
+    def run(context: Context) -> int:
+        answer = context.daemon.ask("GET", path, query={"limit": str(context.arguments.limit)})
+        if failed(context, answer):
+            return NO
+        if context.arguments.json:
+            show_json(context, answer.body)
+        else:
+            for line in lines(answer.body):
+                show(context, line)
         return OK
+    return run
+
+
+def _forecast(found: Any) -> list[str]:
     verb = "would have been refused" if found["dry_run"] else "were refused"
     hosts, connections = found["hosts"], found["connections"]
     lines = [f"Since {found['since']} {hosts} hosts {verb}{' (estimated from a sample)' if found['sampled'] else ''}."]
@@ -56,9 +59,7 @@ def _forecast(context: Context) -> int:
     lines += _table("Networks whose hosts kept trying", ("attempts", "network", "hosts", "names", "last"),
                     [(str(one["attempts"]), one["network"], str(one["hosts"]), " ".join(one["names"]) or "-",
                       one["last"]) for one in found["networks_that_kept_trying"]])
-    for line in lines:
-        show(context, line)
-    return OK
+    return lines
 
 
 def _seen(seen: Mapping[str, Any] | None) -> list[str]:
@@ -74,16 +75,9 @@ def _seen(seen: Mapping[str, Any] | None) -> list[str]:
             "that sent none of these are missing here, attempts of the others may be."]
 
 
-def _first_mx_only(context: Context) -> int:
-    found = _ask(context, "/v1/first-mx-only")
-    if found is None:
-        return NO
-    if context.arguments.json:
-        show_json(context, found)
-        return OK
+def _first_mx_only(found: Any) -> list[str]:
     if not found["count"]:
-        show(context, f"No host met the fake server {found['contacts']} times in a day without coming to the real one.")
-        return OK
+        return [f"No host met the fake server {found['contacts']} times in a day without coming to the real one."]
     lines = [f"{found['count']} hosts met the fake server {found['contacts']} times or more in a day and did not come"
              " to the real one.",
              "Where one of them is a sender that you want, let it reach the real server through the fake address "
@@ -91,9 +85,7 @@ def _first_mx_only(context: Context) -> int:
     lines += _table("", ("contacts", "address", "name", "first", "last"),
                     [(str(one["contacts"]), one["address"], _name(one), one["first"], one["last"])
                      for one in found["hosts"]])
-    for line in lines:
-        show(context, line)
-    return OK
+    return lines
 
 
 def _name(one: Mapping[str, Any]) -> str:
@@ -122,7 +114,8 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> l
 
 COMMANDS: tuple[Command, ...] = (
     Command("forecast", "what became of the hosts that were refused, or would have been in a dry run",
-            "mxallowctl forecast --limit 50", _arguments, _forecast),
+            "mxallowctl forecast --limit 50", _arguments, _asks("/v1/forecast", _forecast)),
     Command("first-mx-only", "hosts that keep meeting the fake server and never come to the real one",
-            "mxallowctl first-mx-only", _arguments, _first_mx_only),
+            "mxallowctl first-mx-only", _arguments,
+            _asks("/v1/first-mx-only", _first_mx_only)),
 )

@@ -19,10 +19,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from mxallowd.engine.events import MAPPED
-from mxallowd.errors import StartError
 from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects, TargetWrong
 from mxallowd.mirrors.kernel import ipsetquery as messages
 from mxallowd.mirrors.kernel.asked import in_ipset
+from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.ipsetquery import INET, Command, Header, IpsetQuery, about, entry
 from mxallowd.mirrors.kernel.nftset import MET, Filling, NftSet, Role
 
@@ -102,7 +102,7 @@ class IpsetSet(NftSet):
         return abs(self.told.get(key, 0.0) - time.monotonic() - seconds) < TOLERANCE_S
 
 
-class IpsetTable:
+class IpsetTable(Connected[IpsetQuery]):
     """The sets of ipset."""
 
     expires = True
@@ -114,24 +114,9 @@ class IpsetTable:
         """For which families a set must be there: those of the servers."""
         self._sets = [IpsetSet(role, version) for role in Role for version in (4, 6)]
         self._needed = {f"{Role.WHITE.value}{version}" for version, needed in ((4, ipv4), (6, ipv6)) if needed}
-        self._connection: IpsetQuery | None = None
 
-    def open(self) -> None:
-        """Open a socket. Raises StartError."""
-        try:
-            self._connection = IpsetQuery()
-        except OSError as error:
-            raise StartError(f"{self.name}: {error.strerror or error}") from None
-
-    def close(self) -> None:
-        """Close it."""
-        if self._connection:
-            self._connection.close()
-
-    @property
-    def _query(self) -> IpsetQuery:
-        assert self._connection
-        return self._connection
+    def _connect(self) -> IpsetQuery:
+        return IpsetQuery()
 
     def inspect(self) -> None:
         """See whether the sets are there and of the right kind."""

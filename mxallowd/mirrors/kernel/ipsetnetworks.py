@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 
-from mxallowd.errors import StartError
 from mxallowd.mirrors import TargetError, TargetFull, TargetWrong
 from mxallowd.mirrors.kernel import ipsetquery as messages
+from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.ipsetquery import INET, Header, IpsetQuery, about, network
 from mxallowd.mirrors.networks import BITS, PLACES, Place, Range, prefixes
 
@@ -17,33 +17,18 @@ BUSY_S, BUSY_STEP_S = 2.0, 0.01
 OPTIONS = "maxelem 1000000"
 
 
-class IpsetNetworks:
+class IpsetNetworks(Connected[IpsetQuery]):
     """The sets of ipset."""
 
     name = "ipset"
 
     def __init__(self) -> None:
-        self._connection: IpsetQuery | None = None
         self._headers: dict[Place, Header] = {}
         # How many networks each was last filled with.
         self._filled: dict[Place, int] = {}
 
-    def open(self) -> None:
-        """Open a socket. Raises StartError."""
-        try:
-            self._connection = IpsetQuery()
-        except OSError as error:
-            raise StartError(f"{self.name}: {error.strerror or error}") from None
-
-    def close(self) -> None:
-        """Close it."""
-        if self._connection:
-            self._connection.close()
-
-    @property
-    def _query(self) -> IpsetQuery:
-        assert self._connection
-        return self._connection
+    def _connect(self) -> IpsetQuery:
+        return IpsetQuery()
 
     def present(self) -> set[Place]:
         """The sets that are there."""

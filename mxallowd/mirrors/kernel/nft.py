@@ -21,9 +21,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from mxallowd.engine.events import MAPPED
-from mxallowd.errors import StartError
 from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects
 from mxallowd.mirrors.kernel.asked import in_nft
+from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.nfmessages import Batch, Remaining
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nftset import MET, Filling, NftSet, Role
@@ -42,7 +42,7 @@ PROBE_S = 1
 PROBES = 3
 
 
-class NftTable:
+class NftTable(Connected[NfQuery]):
     """The sets of one table of nft."""
 
     expires = True
@@ -63,28 +63,13 @@ class NftTable:
         self._size = min(2 * max_entries, LARGEST_SET)
         self._sets = [NftSet(role, version) for role in Role for version in (4, 6)]
         self._needed = {f"{Role.WHITE.value}{version}" for version in ((4, 6) if ipv6 else (4,))}
-        self._connection: NfQuery | None = None
         # At this generation of the ruleset the operator's own elements were all known.
         self._known_at: int | None = None
 
     # ---- the operator's table
 
-    def open(self) -> None:
-        """Open a socket. Raises StartError."""
-        try:
-            self._connection = NfQuery(*self._table.split())
-        except OSError as error:
-            raise StartError(f"{self.name}: {error}") from None
-
-    def close(self) -> None:
-        """Close it."""
-        if self._connection:
-            self._connection.close()
-
-    @property
-    def _query(self) -> NfQuery:
-        assert self._connection
-        return self._connection
+    def _connect(self) -> NfQuery:
+        return NfQuery(*self._table.split())
 
     def inspect(self) -> None:
         """See whether the sets are there and of the right kind; create what is missing, where that was asked for."""

@@ -7,8 +7,8 @@ each part of it is whole: what overlaps is exchanged in the same part.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from mxallowd.errors import StartError
 from mxallowd.mirrors import TargetError, TargetWrong
+from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.netlink import NESTED, attribute, attributes
 from mxallowd.mirrors.kernel.nfmessages import (
     CONCATENATED,
@@ -121,7 +121,7 @@ def steps(before: Iterable[Range], after: Iterable[Range]) -> Iterator[_Step]:
         yield step
 
 
-class NftNetworks:
+class NftNetworks(Connected[NfQuery]):
     """The sets of one table of nft."""
 
     def __init__(self, table: str, *, setup: bool) -> None:
@@ -129,24 +129,9 @@ class NftNetworks:
         self.name = f"nft {table}"
         self._table = table
         self._setup = setup
-        self._connection: NfQuery | None = None
 
-    def open(self) -> None:
-        """Open a socket. Raises StartError."""
-        try:
-            self._connection = NfQuery(*self._table.split())
-        except OSError as error:
-            raise StartError(f"{self.name}: {error}") from None
-
-    def close(self) -> None:
-        """Close it."""
-        if self._connection:
-            self._connection.close()
-
-    @property
-    def _query(self) -> NfQuery:
-        assert self._connection
-        return self._connection
+    def _connect(self) -> NfQuery:
+        return NfQuery(*self._table.split())
 
     def present(self) -> set[Place]:
         """The sets that are there; those that are missing are made, where that was asked for."""

@@ -21,7 +21,8 @@ from mxallowd.log.periodic import Repeated
 from mxallowd.mirrors.disk import blocks, files
 from mxallowd.mirrors.disk.blocks import Clock, Damage, Kind, Reader
 from mxallowd.mirrors.disk.directory import Directory
-from mxallowd.mirrors.disk.reading import REFUSED_SIZE, back_us, read_refused, refused_content
+from mxallowd.mirrors.disk.reading import back_us, read_refused
+from mxallowd.mirrors.disk.rounds import refused_blocks
 from mxallowd.mirrors.disk.state import State
 from mxallowd.mirrors.jobs import Jobs
 from mxallowd.settings import Settings
@@ -150,11 +151,8 @@ class TrialFile:
         for piece in kept.pieces_of(taken, blocks.MOST_BYTES):
             yield Kind.TRIAL, piece
         yield from ((Kind.NOTES, content) for content in blocks.note_blocks(names.all()))
-        servers = self._trial.contacts.servers
-        step = (blocks.MOST_BYTES - 1 - 16 * len(servers)) // REFUSED_SIZE * REFUSED_SIZE
         for records in self._contact_records():
-            for at in range(0, len(records), step):
-                yield Kind.REFUSED, refused_content(servers, memoryview(records)[at : at + step])
+            yield from refused_blocks(self._trial.contacts, records)
 
     def _contact_records(self) -> Iterator[bytes]:
         records, at = self._trial.contacts.entries(0, SLOTS)

@@ -310,18 +310,31 @@ def test_8_without_room_for_a_pid_file_it_serves(
         assert not pid_file.exists()
 
 
+def is_child(pid: str) -> bool:
+    """Whether it is one of the processes beside the daemon, or has ended."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
+    return not command or b"process/child.py" in command
+
+
 @contextmanager
 def started(
     host: Host, command: Sequence[str], pid_file: Path | None, said: str, output: IO[bytes] | int = subprocess.DEVNULL,
 ) -> Iterator[None]:
     """A daemon in the background, which said just this at its start; it is stopped with the block."""
     done = host.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=30)
-    pids = [int(pid) for pid in ip_output(f"netns pids {host.name}").split()]
-    daemons = [
-        pid for pid in pids if b"process/child.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    daemons: list[int] = []
+
+    def alone() -> bool:
+        # A child that is about to run its own program looks like the daemon for a moment.
+        daemons[:] = [int(pid) for pid in ip_output(f"netns pids {host.name}").split() if not is_child(pid)]
+        return len(daemons) == 1
+
     try:
         assert (done.returncode, done.stderr) == (0, said)
-        assert len(daemons) == 1
+        until(alone)
         if pid_file:
             assert pid_file.read_text(encoding="ascii") == f"{daemons[0]}\n"
         yield

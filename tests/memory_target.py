@@ -34,6 +34,7 @@ class MemoryTarget:
 
     def __init__(self, *, expires: bool = True, clock_us: Callable[[], int] = boottime_us) -> None:
         self.expires = expires
+        self.longest_s = float("inf")
         self.copied: dict[bytes, tuple[int | None, bool]] = {}
         self.calls: list[str] = []
         self.fault: Exception | None = None

@@ -11,6 +11,7 @@ import pytest
 
 from lab.hosts import FAKE4, REAL4, Host, Lab
 from lab.programs import Sources, flood
+from mxallowd.engine._table import ORIGINS
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import packed
 from mxallowd.mirrors.disk.blocks import Clock, boot_id
@@ -76,7 +77,8 @@ class Scene:
     def on_disk(self) -> set[str]:
         """Whom the next start would find."""
         directory = Directory(self.place, None)
-        saved = load(directory, Clock(boot_id(), boottime_us(), 0), [SECONDS * 1_000_000] * 6, [], 1 << 30)
+        longest_us = [SECONDS * 1_000_000] * (len(ORIGINS) + 1)
+        saved = load(directory, Clock(boot_id(), boottime_us(), 0), longest_us, [], 1 << 30)
         directory.close()
         assert saved.damage == []
         known = {packed(address): address for address in self.true | self.disk | self.ended}

@@ -9,6 +9,7 @@ import pytest
 
 from lab.hosts import FAKE4, REAL4, Host, Lab
 from lab.programs import ENDLESS, Sources, flood
+from mxallowd.engine._table import ORIGINS
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import packed
 from mxallowd.mirrors.disk.blocks import Clock, boot_id
@@ -44,7 +45,7 @@ def test_nobody_is_lost_by_five_hundred_kills(lab: Lab, client: Host, tmp_path: 
     for queue, output in outputs.items():
         found = json.loads(output)
         directory = Directory(tmp_path / queue, None)
-        saved = load(directory, Clock(boot_id(), boottime_us(), 0), [28_800_000_000] * 6, [], 1 << 30)
+        saved = load(directory, Clock(boot_id(), boottime_us(), 0), [28_800_000_000] * (len(ORIGINS) + 1), [], 1 << 30)
         names = directory.names()
         directory.close()
         listed = {host for host, _, _ in unpack(saved.records)}

@@ -39,6 +39,9 @@ _MESSAGE = 4096
 # One turn of the loop reads for so long at the most, and the next one comes after a pause.
 _LONGEST_S, _PAUSE_S = 0.002, 0.02
 _MOST_EARLY = 1024  # hosts of the last second; older ones are forgotten
+# A connection restarts the time of a proven host once it has lost an eighth of it, at most an hour: a host with many
+# connections costs one change an hour, and lives by so much less.
+PROVEN_PARTS, PROVEN_STEP_US = 8, 3_600_000_000
 _NOT_NOTICED = "completed handshakes are not noticed, so age alone decides who makes room in a full whitelist"
 
 _attribute = struct.Struct("=HH")
@@ -178,12 +181,22 @@ class Handshakes:
         if not self._whitelist.prove(host) and self._whitelist.find(host) is None and host not in self._servers:
             # Perhaps it is about to be listed: the kernel may let it in before we have read of its contact.
             self._early.append(host)
-        if self._renewed_us:
+        self._prolong(host)
+
+    def _prolong(self, host: bytes) -> None:
+        """The host has connected now: let its entry last as long as that is worth."""
+        if not self._renewed_us and not self._proven_us:
+            return
+        now_us = self._whitelist.now_us()
+        found = self._whitelist.find(host)
+        if found is None:
+            return
+        left_us = found[0] - now_us
+        if self._proven_us and left_us <= self._proven_us - min(self._proven_us // PROVEN_PARTS, PROVEN_STEP_US):
+            self._whitelist.renew(host, now_us + self._proven_us, now_us)
+        elif left_us <= self._renewed_us:
             # Of a host that the kernel lets through by itself no packet comes here.
-            now_us = self._whitelist.now_us()
-            found = self._whitelist.find(host)
-            if found and found[0] - now_us <= self._renewed_us:
-                self._whitelist.renew(host, now_us + self._lifetime_us, now_us)
+            self._whitelist.renew(host, now_us + self._lifetime_us, now_us)
 
     # ---- as a part of the daemon
 
@@ -192,6 +205,7 @@ class Handshakes:
         for host in self._early:
             if not self._whitelist.prove(host) and self._whitelist.find(host) is None:
                 self._came.append(host)
+            self._prolong(host)
         self._early.clear()
 
     def take_unlisted(self) -> list[bytes]:
@@ -201,12 +215,15 @@ class Handshakes:
         return came
 
     def reload(self, settings: Settings) -> None:
-        """Take over the real servers, and what a use renews."""
+        """Take over the real servers, what a use renews, and how long who has connected lives."""
         self._real = frozenset(packed(str(server)) for server in settings.real_mailserver)
         self._servers = self._real | {packed(str(server)) for server in settings.fake_mailserver}
         self._lifetime_us = settings.whitelist_time * 1_000_000
         by_use = settings.renew in ("use", "both")
         self._renewed_us = self._lifetime_us - self._lifetime_us // 8 if by_use else 0
+        # A time that is no longer than that of all changes nothing.
+        self._proven_us = (settings.longest_time * 1_000_000
+                           if settings.longest_time > settings.whitelist_time else 0)
 
     def counters(self) -> dict[str, int]:
         """None of its own: the whitelist counts who is proven."""

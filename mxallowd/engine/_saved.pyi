@@ -27,10 +27,11 @@ def gather(parts: list[tuple[bytes | memoryview, int]]) -> bytes:
     Raises ValueError where a part is no whole number of records.
     """
 
-def settle(records: bytes, now_us: int, most_us: Sequence[int]) -> tuple[bytes, bytes]:
+def settle(records: bytes, now_us: int, most_us: Sequence[int], proven_us: int = 0) -> tuple[bytes, bytes]:
     """What records come to, of which the last one of each host is true: those that are listed, and those ended.
 
     Hosts whose time is over are left out, and what can be no host. None ends later than `most_us` of its origin from
-    now. They come in the order in which a table is to get them: proven hosts last, who ends first comes first. Raises
-    ValueError where the bytes are no records or `most_us` does not have a time for each origin, MemoryError.
+    now, or than `proven_us` where that is longer and the host is proven. They come in the order in which a table is to
+    get them: proven hosts last, who ends first comes first. Raises ValueError where the bytes are no records or
+    `most_us` does not have a time for each origin, MemoryError.
     """

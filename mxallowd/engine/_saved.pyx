@@ -194,10 +194,10 @@ cdef Py_ssize_t rank_all(
     return taken
 
 
-def settle(bytes records not None, now_us, most_us):
+def settle(bytes records not None, now_us, most_us, proven_us=0):
     cdef Py_ssize_t total = count_of(records, sizeof(Record)), i, taken, ended = 0
     cdef const Record *source = <const Record *> <const char *> records
-    cdef uint64_t now = now_us, slots = 64
+    cdef uint64_t now = now_us, slots = 64, longest, proven = proven_us
     cdef uint64_t most[<int> KINDS_OF_ORIGIN]
     cdef uint32_t *index = NULL
     cdef uint8_t *replaced = NULL
@@ -234,7 +234,10 @@ def settle(bytes records not None, now_us, most_us):
         with nogil:
             for i in range(taken):
                 target[i] = source[ranked[i].at]
-                target[i].until_us = min(target[i].until_us, now + most[target[i].origin])
+                longest = most[target[i].origin]
+                if target[i].proven:
+                    longest = max(longest, proven)
+                target[i].until_us = min(target[i].until_us, now + longest)
         target = <Record *> PyBytes_AS_STRING(gone)
         with nogil:
             ended = 0

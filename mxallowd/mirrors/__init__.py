@@ -120,6 +120,8 @@ class Target(Protocol):
     """For the log: what the operator called it."""
     expires: bool
     """Whether entries end there by themselves."""
+    longest_s: float
+    """The longest time that it can be told of an entry; what has more left is told this."""
     sample: int
     """How many hosts are asked for at an inspection."""
     drops: bool

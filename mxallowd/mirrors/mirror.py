@@ -103,7 +103,7 @@ class Mirror:
                     from None
 
     def _adopt(self, copied: Sequence[Copied], *, complete: bool) -> None:
-        adoption = adopt(self._whitelist, copied, self._lifetime_s, expires=self._target.expires,
+        adoption = adopt(self._whitelist, copied, self._longest_s, expires=self._target.expires,
                          renewable_s=self._renewable_s)
         self._stale = adoption.lacking
         for host in adoption.differing:
@@ -146,6 +146,8 @@ class Mirror:
         if self._expiry.size > 2 * len(self._whitelist) + MAX_DIRTY:
             # A flood of short-lived entries: the next filling sets it right.
             self._stale = True
+        # It was told a shorter time than some have left, and must hear of them again before that is over.
+        self._stale |= self._clock() - self._refilled_at >= self._retold_s
         for host in self._rejected.take():
             self._mark(host)
         self._wanted.set()
@@ -159,8 +161,11 @@ class Mirror:
             self.missed()
 
     def _take_times(self, settings: Settings) -> None:
-        self._lifetime_s = settings.whitelist_time
-        self._renewable_s = 0 if settings.renew == "never" else self._lifetime_s - self._lifetime_s // 8
+        # A copy does not tell who is proven.
+        self._longest_s = settings.longest_time
+        self._retold_s = self._target.longest_s / 2 if self._longest_s > self._target.longest_s else float("inf")
+        lifetime_s = settings.whitelist_time
+        self._renewable_s = 0 if settings.renew == "never" else lifetime_s - lifetime_s // 8
 
     async def refresh(self) -> None:
         """Counters are about to be shown: ask for what the target counts, for at most a second."""

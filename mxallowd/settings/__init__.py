@@ -53,6 +53,7 @@ class Settings:
     queue_num: range | None
     whitelist_time: int  # seconds
     renew: str  # never, contact, use or both
+    proven_time: int | None  # seconds after the last connection; None: a proven host lives as long as any
     no_rdns_whitelist: bool
     rdns_unconfirmed: bool
     dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT[%INTERFACE]; none: those of resolv.conf
@@ -89,6 +90,12 @@ class Settings:
     pid_file: Path
 
 
+    @property
+    def longest_time(self) -> int:
+        """Seconds that an entry nobody else gave a time of its own can last, from now on."""
+        return max(self.whitelist_time, self.proven_time or 0)
+
+
 def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Problem]]:
     """Settings from assignments, the later ones counting more, and every problem found. None where one is fatal."""
     values: dict[str, object] = {
@@ -122,6 +129,7 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
             collected[value] = None
     _complete(values)
     problems += _dry_run(values)
+    problems += _times(values)
     problems += _missing(given, values)
     problems += _filter_problems(str(values["pflog_interface"] or ""), str(values["pcap_filter"]))
     if any(problem.fatal for problem in problems):
@@ -147,6 +155,15 @@ def _dry_run(values: dict[str, object]) -> list[Problem]:
         return []
     values["on_overload"] = "accept"
     return [Problem("settings", "dry-run accepts everything, so on-overload is accept", fatal=False)]
+
+
+def _times(values: dict[str, object]) -> list[Problem]:
+    """A time that changes nothing."""
+    proven, every = values["proven_time"], values["whitelist_time"]
+    if not isinstance(proven, int) or not isinstance(every, int) or proven > every:
+        return []
+    message = f"proven-time {proven} changes nothing: whitelist-time {every} is as long"
+    return [Problem("settings", message, fatal=False)]
 
 
 def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:

@@ -282,6 +282,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("renew", (), Kind.SINGLE, "what restarts the time of an entry that has lost an eighth of it",
            "WHEN", one_of("never", "contact", "use", "both"), "contact",
            "never, contact (with the fake server), use (a connection to the real server) or both", live=True),
+    Option("proven-time", (), Kind.SINGLE, "lifetime of a host that has connected to the real server, from its last "
+           "connection on", "SECONDS", seconds(1, 315_360_000),
+           values="seconds, 1 to 315360000; without it such a host lives as long as any", live=True),
     Option("no-rdns-whitelist", ("b", "d"), Kind.FLAG,
            "do not whitelist the other addresses of the source's reverse DNS name", default=False),
     Option("rdns-unconfirmed", (), Kind.FLAG,

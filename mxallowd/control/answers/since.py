@@ -29,6 +29,6 @@ class Since:
             return None
         # An end that this contact does not explain is that of a later one, which was not seen.
         if entry.until_us > (happened[contact].time_s + self._lifetime_s() + 1) * 1_000_000 and not any(
-                one.what == "renewed" for one in happened[contact:]):
+                one.what in ("renewed", "handshake") for one in happened[contact:]):
             return None
         return timestamp(now_s - now_us / 1_000_000 + happened[contact].time_s)

@@ -6,7 +6,8 @@ that was killed before its first snapshot was whole leaves a journal more, and t
 Times. A block tells by both clocks when it was written. In the same boot CLOCK_BOOTTIME says how long ago that is,
 whatever was done to the wall clock; after another boot the wall clock says so, counted from the newest block of the
 boot before. One that went back says that no time has passed. So nobody's life gets longer than it was when it was
-written last, and in no case longer than `most_us` of its origin.
+written last, and in no case longer than `most_us` of its origin, or than the last of `most_us` where that is
+longer and the host is proven.
 
 Which way it fails: what is damaged is left out and said; nothing here ends a start.
 """
@@ -140,7 +141,7 @@ class _Reading:
         parts = [(content, back[boot]) for boot, content in self._hosts]
         # Our own servers, which may have been hosts when this was written: as if each had gone since.
         gone = b"".join(pack(server, 0, used=False) for server in servers)
-        records, ended = settle(gather([*parts, (gone, 0)]), now.boot_us, most_us)
+        records, ended = settle(gather([*parts, (gone, 0)]), now.boot_us, most_us[:-1], most_us[-1])
         refused = [Refusals(b"".join(records for _, _, records in some), key[1], back[key[0]])
                    for key, some in groupby(self._refused, lambda one: one[:2])]
         return Saved(records, {host: until_us for host, until_us, _ in unpack(ended)}, self._notes, refused, highest,

@@ -140,7 +140,7 @@ class State:
     def _read(self, directory: Directory) -> None:
         lifetime_us = self._settings.whitelist_time * 1_000_000
         most_us = [lifetime_us if origin in (CONTACT, CHILD, RESTORED) else LONGEST_S * 1_000_000
-                   for origin in range(len(ORIGINS))]
+                   for origin in range(len(ORIGINS))] + [(self._settings.proven_time or 0) * 1_000_000]
         hosts = self._table.max_entries + self._refused.max_hosts
         most_bytes = 4 * (RECORD_SIZE + 1) * max(hosts, 1 << 20) + (64 << 20)
         self._number = max([0, *directory.numbers("snapshot"), *directory.numbers("journal")])
@@ -320,7 +320,7 @@ class State:
     def _end(self, ended: list[tuple[bytes, int]]) -> dict[bytes, int]:
         """Of the hosts that were ended those that have not come in again; until when each is barred."""
         now_us = self._whitelist.now_us()
-        own_us = now_us + self._settings.whitelist_time * 1_000_000
+        own_us = now_us + self._settings.longest_time * 1_000_000
         new = {host: max(own_us, until_us) for host, until_us in ended if self._whitelist.find(host) is None}
         for host in new:
             self._ended.pop(host, None)

@@ -106,6 +106,7 @@ class IpsetTable(Connected[IpsetQuery]):
     """The sets of ipset."""
 
     expires = True
+    longest_s = float(LONGEST_TIME_S)
     sample = 32
     drops = False
     name = "ipset"

@@ -17,6 +17,7 @@ are emptied in the same transaction: who stands there too long is not renewed.
 Who is taken out is taken out of mx_met4 and mx_met6 as well, where the ruleset has them: there the kernel alone enters
 those who contact the fake server, and lets them in for some seconds.
 """
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -46,6 +47,7 @@ class NftTable(Connected[NfQuery]):
     """The sets of one table of nft."""
 
     expires = True
+    longest_s = math.inf
     sample = 32
 
     def __init__(

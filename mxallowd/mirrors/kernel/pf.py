@@ -3,6 +3,7 @@
 Its entries have no time: the mirror takes them out. The table belongs to the daemon; hosts of the operator's own belong
 into another one. After a restart what it holds is taken over, for a whole lifetime, since nothing says how old it is.
 """
+import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 
@@ -18,6 +19,7 @@ class PfTable:
     """One table of pf."""
 
     expires = False
+    longest_s = math.inf
     sample = 32
     drops = False
 

@@ -11,6 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._networks cimport Networks, NetworkSet
 from mxallowd.engine._packet cimport BATCH, Packet
+from mxallowd.engine._patience cimport Patience, Patience_
 from mxallowd.engine._refused cimport Refused, RefusedShard
 from mxallowd.engine._ring cimport Ring, RingState
 from mxallowd.engine._shard cimport Lookups, Shard
@@ -26,6 +27,7 @@ cdef enum Outcome:
     REAL_AGAIN      # whitelisted, was at a real server before           accept
     REAL_ALLOWED    # at a real server, and a list allows it             accept
     REAL_UNTOLD     # not whitelisted, while the queue overflows        accept: its contact may be among what was lost
+    REAL_PATIENT    # not whitelisted, and was refused often enough      accept: it is whitelisted from here on
     REAL_REFUSED    # not whitelisted                                    drop
     REAL_DENIED     # at a real server, and a list denies it             drop, whatever else is true
     OTHER           # no server of ours, or one of us is the source      accept: not ours to judge
@@ -52,6 +54,7 @@ cdef struct RuleSet:            # never changed once published
     uint64_t mask               # slots - 1; a power of two
     int probes                  # how far from its slot a server may sit; all are asked, so no branch depends on it
     Server *slots
+    Patience_ patience          # who is let in for being refused often enough; without shards: nobody
     const NetworkSet *networks  # of the lists; NULL: there are none, and nothing is asked
 
 cdef struct Path:               # all that one queue thread needs
@@ -97,6 +100,7 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil
 
 cdef class Rules:
     cdef RuleSet set
+    cdef readonly Patience patience     # which the set points into
     cdef readonly Networks networks     # which the set points into
     cdef int insert(self, const Address *address, uint64_t role) noexcept
     cdef int arrange(self, list servers, numbers) except -1

@@ -9,14 +9,16 @@ from mxallowd.engine._address cimport Address, is_host, is_loopback
 from mxallowd.engine._headers cimport PARSE_NO_SYN, PARSE_OK, parse_packets, source_port
 from mxallowd.engine._networks cimport DENIED, UNLISTED, Networks, networks_look_up_all
 from mxallowd.engine._packet cimport Packet
+from mxallowd.engine._patience cimport (
+    COMES_IN, IS_IN, WAITS, Patience, Patient, patience_key, patience_note, patience_over)
 from mxallowd.engine._refused cimport MOST_SERVERS, Refused, RefusedShard, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
-    ACCEPTED, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, REFUSED, RENEWED, WHITELISTED, Event, Ring,
+    ACCEPTED, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, PATIENT, REFUSED, RENEWED, WHITELISTED, Event, Ring,
     ring_claim_below, ring_limit, ring_limit_refused, ring_publish)
 from mxallowd.engine._shard cimport (
-    LATEST_US, LIVE, PROVEN, TOUCHED, USED, Entry, Lookups, Shard, is_full, shard_expire, shard_find, shard_hash_all,
-    shard_insert, shard_locate_all, shard_look_elsewhere, shard_mark, shard_prefetch_all, shard_renew, shard_touch,
-    until_of)
+    LATEST_US, LIVE, PATIENCE, PROVEN, TOUCHED, USED, Entry, Lookups, Shard, flags_of, is_full, shard_expire,
+    shard_find, shard_hash, shard_hash_all, shard_insert, shard_locate_all, shard_look_elsewhere, shard_mark,
+    shard_prefetch_all, shard_renew, shard_touch, until_of)
 from mxallowd.engine._table cimport Table, is_lenient
 from mxallowd.engine.c_atomic cimport (
     ACQUIRE, RELAXED, RELEASE, count_up, load64, load_ptr, store_ptr)
@@ -25,7 +27,7 @@ from mxallowd.engine.c_atomic cimport (
 RENEW = {"never": 0, "contact": BY_CONTACT, "use": BY_USE, "both": BY_CONTACT | BY_USE}
 OUTCOME_NAMES = (
     "fake-new", "fake-known", "fake-no-host", "fake-denied", "real-first", "real-again", "real-allowed", "real-untold",
-    "real-refused", "real-denied", "other", "no-syn", "malformed")
+    "real-patient", "real-refused", "real-denied", "other", "no-syn", "malformed")
 
 # Bytes of a malformed packet that an event carries.
 cdef enum:
@@ -168,16 +170,22 @@ cdef inline uint64_t end_of_entry(const Path *path, uint64_t now_us) noexcept no
     return min(now_us + path.rules_seen.lifetime_us, LATEST_US)
 
 
-cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
-    cdef uint64_t hash = path.lookups.hash[at], until_us = end_of_entry(path, packet.now_us)
+cdef inline void enter(
+        Path *path, const Packet *packet, int at, uint32_t expired, uint64_t until_us, uint64_t flags) noexcept nogil:
+    cdef uint64_t hash = path.lookups.hash[at]
     cdef Shard *own = &path.shards[path.own]
     cdef uint64_t evicted = own.evicted
-    if not is_host(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
-        return FAKE_NO_HOST
-    shard_insert(own, expired, &path.lookups.host[at], hash, until_us, 0, packet.now_us)
+    shard_insert(own, expired, &path.lookups.host[at], hash, until_us, flags, packet.now_us)
     if path.tells_evicted and own.evicted != evicted:
         report_evicted(path, packet)
     path.added[hash >> 6 & 7] |= <uint64_t> 1 << (hash & 63)
+
+
+cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
+    cdef uint64_t until_us = end_of_entry(path, packet.now_us)
+    if not is_host(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
+        return FAKE_NO_HOST
+    enter(path, packet, at, expired, until_us, 0)
     report(path, WHITELISTED, True, packet, at, until_us,
            0 if path.contacts == NULL else source_port(packet.data, packet.length))
     return FAKE_NEW
@@ -210,21 +218,54 @@ cdef void renew(Path *path, const Packet *packet, int at, Found *found) noexcept
             shard_mark(found.shard, found.number, found.state, TOUCHED)
 
 
-cdef inline Outcome refuse(Path *path, const Packet *packet, int at) noexcept nogil:
+cdef void let_in(Path *path, const Packet *packet, int at, uint32_t expired, uint64_t flags) noexcept nogil:
+    """Whitelist a host that was refused often enough. `flags` is USED where this SYN is let in."""
+    cdef uint64_t until_us = end_of_entry(path, packet.now_us)
+    enter(path, packet, at, expired, until_us, flags_of(PATIENCE, flags))
+    count_up(&path.rules_seen.patience.shards[path.own].let_in, 1)
+    report(path, PATIENT, True, packet, at, until_us)
+    if flags:
+        report(path, ACCEPTED, True, packet, at, until_us)
+
+
+cdef Patient look_at_patience(Path *path, const Packet *packet, int at) noexcept nogil:
+    """Note the refusal, and whether it is the last one that the host needs, or one too many."""
+    cdef Address key = patience_key(&path.rules_seen.patience, &path.lookups.host[at])
+    cdef uint64_t hash = path.lookups.hash[at]
+    if path.rules_seen.patience.networks:
+        hash = shard_hash(&path.shards[path.own], &key)
+    if path.foresees:
+        return IS_IN if patience_over(&path.rules_seen.patience, &key, hash, packet.now_us) else WAITS
+    return patience_note(
+        &path.rules_seen.patience, path.own, &key, hash, source_port(packet.data, packet.length), packet.now_us)
+
+
+cdef inline Outcome refuse(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
     cdef uint32_t attempts
+    cdef Patient patient = WAITS
     # Programs of this host; from outside the kernel drops such sources ("martian", RFC 1812, 5.3.7).
     if is_loopback(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
         return OTHER
     if is_lenient(path.leniency, packet.now_us):
         return REAL_UNTOLD
+    # Before the memory of refused hosts: who comes in here is none.
+    if path.rules_seen.patience.shards != NULL and is_host(&path.lookups.host[at]):
+        patient = look_at_patience(path, packet, at)
+        if patient == IS_IN:
+            if not path.foresees:
+                let_in(path, packet, at, expired, USED)
+            return REAL_PATIENT
     if path.refused == NULL:
         report(path, REFUSED, False, packet, at, 0)
-        return REAL_REFUSED
-    attempts = refused_note(
-        path.refused, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> (path.roles[at] >> NUMBER_SHIFT),
-        source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
-    if attempts:
-        report(path, REFUSED, False, packet, at, 0, attempts)
+    else:
+        attempts = refused_note(
+            path.refused, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> (path.roles[at] >> NUMBER_SHIFT),
+            source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
+        if attempts:
+            report(path, REFUSED, False, packet, at, 0, attempts)
+    if patient == COMES_IN:
+        # Now, not at its next SYN: a rule of the kernel may have to know it by then.
+        let_in(path, packet, at, expired, 0)
     return REAL_REFUSED
 
 
@@ -241,7 +282,8 @@ cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogi
     """Any packet to a server, whatever its source is."""
     cdef Found found = find_source(path, packet.now_us, at)
     if found.shard == NULL:
-        return (whitelist(path, packet, at, found.own) if path.roles[at] & ROLE == FAKE else refuse(path, packet, at))
+        return (whitelist(path, packet, at, found.own) if path.roles[at] & ROLE == FAKE
+                else refuse(path, packet, at, found.own))
     if path.foresees:
         if path.roles[at] & ROLE == FAKE:
             return FAKE_KNOWN
@@ -303,7 +345,7 @@ cdef inline Outcome decide_one(
     if changes_nothing(path, rules, own, packet.now_us, at):
         return FAKE_KNOWN if path.roles[at] & ROLE == FAKE else REAL_AGAIN
     if is_unknown(path, at) and (alone or not path.lookups.elsewhere[at]):
-        return refuse(path, packet, at) if path.roles[at] & ROLE == REAL else whitelist(path, packet, at, 0)
+        return refuse(path, packet, at, 0) if path.roles[at] & ROLE == REAL else whitelist(path, packet, at, 0)
     return decide_rare(path, packet, at)
 
 
@@ -377,7 +419,9 @@ cdef uint64_t number_in(numbers, address) except? 0:
 
 @cython.final
 cdef class Rules:
-    def __cinit__(self, fake, real, lifetime_s, numbers=None, *, renew=0, Networks networks=None):
+    def __cinit__(
+            self, fake, real, lifetime_s, numbers=None, *, renew=0, Networks networks=None, Patience patience=None,
+            patience_times=0, patience_us=0, patience_networks=False):
         cdef Py_ssize_t slots = 8
         cdef bytes address
         cdef uint64_t fresh_us
@@ -398,6 +442,9 @@ cdef class Rules:
         fresh_us = self.set.lifetime_us - self.set.lifetime_us // RENEWED_PARTS
         self.set.fresh_us[<int> FAKE] = fresh_us if renew & BY_CONTACT else 0
         self.set.fresh_us[<int> REAL] = fresh_us if renew & BY_USE else 0
+        self.patience = patience
+        if patience is not None:
+            self.set.patience = patience.rule_of(patience_times, patience_us, patience_networks)
         self.networks = networks
         if networks is not None and len(networks):
             self.set.networks = &networks.set

@@ -30,7 +30,7 @@ class Change(Enum):
     """What happened to the entry of a host. That its time is over is no change: everybody knows when that is."""
 
     CONTACT = 1  # entered by the packet path: it met a fake server
-    ADMITTED = 2  # entered by a sink
+    ADMITTED = 2  # entered by a sink, or by the packet path for its patience
     ADOPTED = 3  # entered at the start: another copy has it from before
     USED = 4  # it reached a real server for the first time
     RENEWED = 5  # it ends later than it would have
@@ -41,7 +41,7 @@ class Change(Enum):
 
 _OF_EVENT: dict[int, Change] = {
     Kind.WHITELISTED: Change.CONTACT, Kind.ACCEPTED: Change.USED, Kind.RENEWED: Change.RENEWED,
-    Kind.EVICTED: Change.EVICTED}
+    Kind.EVICTED: Change.EVICTED, Kind.PATIENT: Change.ADMITTED}
 
 
 class Entry(NamedTuple):
@@ -156,6 +156,9 @@ class Whitelist:
 
     def take(self, events: Sequence[Event]) -> None:
         """Tell what the packet path has done, by its events, in their order."""
+        for event in events:
+            if event.kind == Kind.PATIENT:
+                self.provenance.note(event.source, int(time.time()), "")
         if len(self.provenance):
             # A note is about the entry that was, not about the next one of that host.
             for event in events:

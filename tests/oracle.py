@@ -2,7 +2,7 @@
 
 Nothing of the package is imported here. Addresses are 16 bytes, IPv4 in IPv4-mapped form; times are microseconds.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAPPED = bytes(10) + b"\xff\xff"
 DROPPED, DENIED = "real-refused", "real-denied"
@@ -322,6 +322,19 @@ class Whitelist:
             self.direct_to_fake += not entry.used
 
 
+DAY_US, AGAIN_US = 86_400_000_000, 35_000_320
+PATIENCE = 6
+
+
+@dataclass
+class Refusals:
+    """When the attempts of a host began that were refused, and their last SYN."""
+
+    attempts: list[int] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+    last: int = -DAY_US
+
+
 class Oracle:
     """The decision: the destination's role, then the whitelist. `blocked` is the first counter of the contract."""
 
@@ -332,6 +345,8 @@ class Oracle:
         self.blocked = 0
         self.renewed = self.used = False
         self.lists: list[tuple[bool, bytes, int]] = []
+        self.patience: tuple[int, int] | None = None  # times, and microseconds from each to the next
+        self.refusals: dict[bytes, Refusals] = {}
         self.publish(fake, real, lifetime_s, renew)
 
     def publish(self, fake: list[bytes], real: list[bytes], lifetime_s: int, renew: str = "never") -> None:
@@ -377,8 +392,7 @@ class Oracle:
             if not fake:
                 if ours or is_loopback(source):
                     return "other"
-                self.blocked += 1
-                return DROPPED
+                return self._refuse(packet, source, now_us, shard)
             if ours or not is_host(source):
                 return "fake-no-host"
             self.whitelist.add(source, now_us + self.lifetime_us, now_us, shard=shard)
@@ -392,3 +406,35 @@ class Oracle:
             self.used = self.whitelist.mark_used(source, now_us)
             return "real-allowed"
         return "real-first" if self.whitelist.mark_used(source, now_us) else "real-again"
+
+    def _refuse(self, packet: bytes, source: bytes, now_us: int, shard: int) -> str:
+        """Refuse a host that is not listed, or let it in for its patience."""
+        if self.patience is None or not is_host(source):
+            self.blocked += 1
+            return DROPPED
+        known = self.refusals.setdefault(source, Refusals())
+        until_us = now_us + self.lifetime_us
+        if self._enough(known.attempts, now_us):
+            self.whitelist.add(source, until_us, now_us, origin=PATIENCE, shard=shard)
+            self.whitelist.mark_used(source, now_us)
+            return "real-patient"
+        self.blocked += 1
+        short = (port(packet) ^ port(packet) >> 8) & 0xFF
+        again = now_us - known.last <= AGAIN_US and short in known.ports
+        known.last = now_us
+        if not again:
+            known.ports = [*known.ports, short][-3:]
+            known.attempts.append(now_us)
+            if self._enough(known.attempts, now_us):
+                self.whitelist.add(source, until_us, now_us, origin=PATIENCE, shard=shard)
+        return DROPPED
+
+    def _enough(self, attempts: list[int], now_us: int) -> bool:
+        """N of them within a day, each at least TIME after the one before."""
+        assert self.patience
+        times, wait_us = self.patience
+        count, before = 0, -DAY_US
+        for at in attempts:
+            if now_us - at <= DAY_US and (count == 0 or at - before >= wait_us // 4096 * 4096):
+                count, before = count + 1, at
+        return count >= times

@@ -21,7 +21,8 @@ def test_each_counter_has_one_name_and_a_meaning() -> None:
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", counter.name)
         assert counter.help
         assert "|" not in counter.help
-    assert [counter.name for counter in COUNTERS if counter.kind is Kind.GAUGE] == ["entries", "refused-hosts"]
+    assert [counter.name for counter in COUNTERS if counter.kind is Kind.GAUGE] == [
+        "entries", "refused-hosts", "patience-waiting"]
 
 
 def test_a_family_is_told_apart_by_one_label() -> None:

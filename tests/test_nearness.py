@@ -13,7 +13,8 @@ from tests.test_cli import run
 IN_FILE = [option for option in OPTIONS if option.in_file]
 VALUES = {
     "fake-mailserver": "192.0.2.3", "real-mailserver": "2001:db8::5", "queue-num": "23", "whitelist-time": "60",
-    "renew": "use", "dns-server": "192.0.2.53", "pflog-interface": "nflog:5", "pcap-filter": "port 25",
+    "renew": "use", "patience": "2/9",
+    "dns-server": "192.0.2.53", "pflog-interface": "nflog:5", "pcap-filter": "port 25",
     "pf-table": "mx", "nft-table": "inet mx", "on-overload": "drop", "user": "mail", "pid-file": "/run/x.pid"}
 
 

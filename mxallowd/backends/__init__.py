@@ -12,6 +12,8 @@ from typing import Protocol
 from mxallowd._fastpath import Fastpath, Rules
 from mxallowd.backends.memories import Memories
 from mxallowd.engine._networks import Networks
+from mxallowd.engine._patience import COUNTERS as PATIENCE_COUNTERS
+from mxallowd.engine._patience import Patience
 from mxallowd.engine._ring import Ring
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
@@ -119,6 +121,11 @@ class Backends:
         self._memories.networks = networks
         self.publish(settings)
 
+    @property
+    def patience(self) -> Patience | None:
+        """Who waits to be let in; None: nobody ever could."""
+        return self._memories.patience
+
     def tick(self) -> None:
         """Called about once a second."""
         for part in self._parts:
@@ -161,6 +168,7 @@ class Backends:
         for part in self._parts:
             for name, value in part.counters().items():
                 totals[name] = totals.get(name, 0) + value
+        totals |= self.patience.counters() if self.patience else dict.fromkeys(PATIENCE_COUNTERS, 0)
         totals["lost-events"] = sum(ring.lost for ring in self.rings)
         return totals
 

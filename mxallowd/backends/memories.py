@@ -5,6 +5,7 @@ All of their memory is taken here, at the start, or the start fails.
 """
 from mxallowd._fastpath import RENEW, Fastpath, Rules
 from mxallowd.engine._networks import Networks
+from mxallowd.engine._patience import Patience
 from mxallowd.engine._refused import HOST_BYTES, Refused
 from mxallowd.engine._ring import EVENT_SIZE, Ring
 from mxallowd.engine._table import Table, table_bytes
@@ -18,6 +19,7 @@ CONTACT_HOSTS = 16_384  # listed hosts that meet a fake server again and never a
 # What is taken besides by each queue thread, and by the guard, the log and all the rest until a flood is over.
 THREAD_BYTES, OTHER_BYTES = 256 << 10, 20 << 20
 # For one in so many entries of `max-entries` the main thread has one more: it lets hosts in by their names, mostly.
+RELOADED_HOSTS = 262_144  # that may wait where --patience comes by a reload: 8 MiB, taken in some milliseconds
 LISTED_HOSTS = 16_384  # hosts of lists whose lines of the log are summed up
 MAIN_SHARE, MAIN_SHARE_WITHOUT_NAMES = 4, 16
 
@@ -31,13 +33,15 @@ class Memories:
         # Besides: a newcomer who contacts the fake server never competes with hosts that were let in otherwise.
         main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
         entries = settings.max_entries + main
-        memory.require(table_bytes(entries) + (settings.max_refused + LISTED_HOSTS + CONTACT_HOSTS) * HOST_BYTES
+        refused = settings.max_refused * (2 if settings.patience else 1) + LISTED_HOSTS + CONTACT_HOSTS
+        memory.require(table_bytes(entries) + refused * HOST_BYTES
                        + threads * (RING_EVENTS * EVENT_SIZE + THREAD_BYTES) + OTHER_BYTES, what)
         try:
             self.table = Table(entries, threads, main=main)
             self.refused = Refused(settings.max_refused, threads, self.table)
             self.listed = Refused(LISTED_HOSTS, threads, self.table)
             self.contacts = Refused(CONTACT_HOSTS, threads, self.table)
+            self.patience = Patience(settings.max_refused, threads, self.table) if settings.patience else None
         except MemoryError as error:
             raise StartError(f"{what}: {error}") from None
         self.networks: Networks | None = None
@@ -51,8 +55,13 @@ class Memories:
         # Both memories know a server by the same number.
         for server in self.refused.servers[len(self.listed.servers) :]:
             self.listed.number_of(server)
+        if settings.patience and self.patience is None:
+            self.patience = Patience(min(settings.max_refused, RELOADED_HOSTS), self.refused.shard_count, self.table)
+        times, seconds = settings.patience or (0, 0)
         return Rules(
-            fake, real, settings.whitelist_time, numbers, renew=RENEW[settings.renew], networks=self.networks)
+            fake, real, settings.whitelist_time, numbers, renew=RENEW[settings.renew], networks=self.networks,
+            patience=self.patience if settings.patience else None, patience_times=times,
+            patience_us=seconds * 1_000_000, patience_networks=settings.patience_network)
 
     def decision(self, shard: int, wake_fd: int, queue: int = 0) -> Fastpath:
         """The decision for the thread that writes `shard` of both; its ring wakes `wake_fd`."""

@@ -22,6 +22,7 @@ cdef enum Kind:
     LIST_DENIED = 9
     LIST_ALLOWED = 10
     MET = 11
+    PATIENT = 12
 
 cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t kind
@@ -31,7 +32,7 @@ cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint64_t time_us            # CLOCK_BOOTTIME
     Address source              # MALFORMED: the first 32 bytes of the packet lie in source and destination
     Address destination
-    uint64_t until_us           # WHITELISTED, ACCEPTED, RENEWED: when the entry ends; MET: port
+    uint64_t until_us           # WHITELISTED, ACCEPTED, RENEWED, PATIENT: when the entry ends; MET: port
     uint64_t reserved
 
 cdef struct RingState:

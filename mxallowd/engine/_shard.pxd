@@ -51,6 +51,7 @@ cdef enum Origin:
     RESTORED        # was there before a restart, and nobody knows how it came in
     PEER            # another gateway told of it
     TRUSTED         # let in for what it is known to be
+    PATIENCE        # was refused at a real server often enough
     KINDS_OF_ORIGIN
 
 cdef enum:

@@ -12,8 +12,9 @@ BY_HAND: Final[int]
 RESTORED: Final[int]
 PEER: Final[int]
 TRUSTED: Final[int]
+PATIENCE: Final[int]
 """Numbers of origins: met a fake server; by another host's reverse name; by the operator; there before a restart; told
-of by another gateway; let in for what it is known to be."""
+of by another gateway; let in for what it is known to be; refused often enough."""
 
 def table_bytes(max_entries: int) -> int:
     """Bytes of memory that a table of so many entries takes, but for rounding."""

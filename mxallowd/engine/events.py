@@ -33,6 +33,7 @@ class Kind(IntEnum):
     # source, listed and never at a real server, met a fake one again: once a minute; length is how often, until_us its
     # port
     MET = 11
+    PATIENT = 12  # source was refused at a real server, for the last time: it is listed until until_us
     STOPPED = 7  # the queue's thread has ended; length is the errno, 0 after a stop
 
 

@@ -85,6 +85,9 @@ COUNTERS: tuple[Counter, ...] = (
     _outcome("real-untold",
              "a host that is not whitelisted contacted the real server while the queue overflows, or up to 0.6 seconds "
              "after; accepted, since its contact with the fake server may have passed unseen (`--on-overload accept`)"),
+    _outcome("real-patient",
+             "a host that is not whitelisted contacted the real server after as many refusals as `--patience` asks "
+             "for; accepted, and whitelisted"),
     _outcome("real-refused", "a host that is not whitelisted contacted the real server; dropped"),
     _outcome("real-denied", "a host that a list denies contacted the real server; dropped"),
     _outcome("other",
@@ -101,6 +104,13 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("refused-untold", Part.REFUSED,
             "times that an event about a refused host was due and found no room in the event ring; `suppressed` in "
             "the log includes them"),
+    Counter("patience-waiting", Part.REFUSED,
+            "with `--patience`: hosts, or networks, whose refusals are counted now", Kind.GAUGE),
+    Counter("patience-let-in", Part.REFUSED, "with `--patience`: hosts that were let in for it"),
+    Counter("patience-pushed-out", Part.REFUSED,
+            "with `--patience`: hosts that were forgotten before a day was over, to make room for others"),
+    Counter("patience-left-out", Part.REFUSED,
+            "with `--patience`: refusals that were not counted, since others with a better claim had all the room"),
     Counter("received", Part.INPUT, "packets that came from the kernel"),
     Counter("verdict-accept", Part.INPUT, "packets that were accepted", family="verdicts", label=("verdict", "accept")),
     Counter("verdict-drop", Part.INPUT, "packets that were dropped", family="verdicts", label=("verdict", "drop")),

@@ -54,6 +54,8 @@ class Settings:
     whitelist_time: int  # seconds
     renew: str  # never, contact, use or both
     proven_time: int | None  # seconds after the last connection; None: a proven host lives as long as any
+    patience: tuple[int, int] | None  # times and seconds; None: nobody comes in for it
+    patience_network: bool
     no_rdns_whitelist: bool
     rdns_unconfirmed: bool
     dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT[%INTERFACE]; none: those of resolv.conf
@@ -181,6 +183,8 @@ def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
         problems.append(Problem("settings", "verdict-mark needs queue-num: captured packets get no verdict"))
     if values["pflog_interface"] == "file:-" and not values["foreground"]:
         problems.append(Problem("settings", "file:- (pflog-interface) reads standard input, which needs foreground"))
+    if "patience-network" in given and "patience" not in given:
+        problems.append(Problem("settings", "patience-network needs patience, the refusals that it counts"))
     if "nft-setup" in given and "nft-table" not in given:
         problems.append(Problem("settings", "nft-setup needs nft-table, the table that it is to create"))
     if "flush-on-exit" in given and not (values["pf_table"] or values["ipset"] or given & {"pf-table", "nft-table"}):

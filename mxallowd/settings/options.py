@@ -21,6 +21,8 @@ DIGITS_AND_UNIT = re.compile(r"([0-9]*)(.*)", re.DOTALL)
 UNITS_S = {"m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 # What stands behind a flag by mistake: mxallowd 1.9 passed over it.
 SWITCHED_ON, SWITCHED_OFF = ("yes", "on", "true", "1"), ("no", "off", "false", "0")
+DAY_S = 86_400  # a refusal that is older does not count
+MOST_TIMES = 15  # engine/_patience.pxd
 MAX_PF_TABLE_NAME = 31  # net/pfvar.h, PF_TABLE_NAME_SIZE with its final zero byte
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -91,6 +93,19 @@ def seconds(low: int, high: int) -> Callable[[str], int]:
         return plain(text)
 
     return convert
+
+
+def patience(text: str) -> tuple[int, int]:
+    """N/TIME as (times, seconds); the unit of TIME is s, min, h or d, and seconds without one."""
+    times, slash, time = text.partition("/")
+    digits, unit = DIGITS_AND_UNIT.match(time).groups()  # type: ignore[union-attr]  # it matches any text
+    known = {"": 1, "s": 1, **UNITS_S}
+    if not slash or not digits or not digits.isascii() or len(digits) > 5 or unit not in known:
+        raise ValueError("is not N/TIME, as in 2/10min")
+    count, wait_s = number(1, MOST_TIMES)(times), int(digits) * known[unit]
+    if wait_s < 1 or (count - 1) * wait_s > DAY_S:
+        raise ValueError(f"cannot be: {count} refusals of one day are 1 s to {DAY_S // max(1, count - 1)} s apart")
+    return count, wait_s
 
 
 def name_server(text: str) -> str:
@@ -285,6 +300,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("proven-time", (), Kind.SINGLE, "lifetime of a host that has connected to the real server, from its last "
            "connection on", "SECONDS", seconds(1, 315_360_000),
            values="seconds, 1 to 315360000; without it such a host lives as long as any", live=True),
+    Option("patience", (), Kind.SINGLE, "let in who was refused at the real server N times, each at least TIME after "
+           "the one before, within a day", "N/TIME", patience,
+           values=f"N from 1 to {MOST_TIMES}, TIME in seconds or with s, min, h; off without it", live=True),
+    Option("patience-network", (), Kind.FLAG, "count refusals of a /24, of IPv6 a /64, as if it were one host; needs "
+           "patience", default=False, live=True),
     Option("no-rdns-whitelist", ("b", "d"), Kind.FLAG,
            "do not whitelist the other addresses of the source's reverse DNS name", default=False),
     Option("rdns-unconfirmed", (), Kind.FLAG,
@@ -348,7 +368,7 @@ OPTIONS: tuple[Option, ...] = (
            f"{2 * MAX_QUEUES} to 100000000; each takes 49 bytes of memory, at the start"),
     Option("max-refused", (), Kind.SINGLE, "refused hosts that are remembered",
            "HOSTS", number(1024, 100_000_000), 262_144,
-           "1024 to 100000000; each takes 32 bytes of memory, at the start"),
+           "1024 to 100000000; each takes 32 bytes of memory, with patience 64, at the start"),
     Option("user", (), Kind.SINGLE, "user that the daemon becomes once all is open", "NAME|ID", user,
            values="mxallowd, where there is such a user, else nobody; root stays root"),
     Option("no-sandbox", (), Kind.FLAG, "do without Landlock and seccomp, to find a fault", default=False),

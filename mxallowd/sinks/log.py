@@ -39,6 +39,9 @@ class LogSink:
             elif event.kind == Kind.WHITELISTED:
                 self._hostlog.info("whitelisted", event.source, fake=event.destination,
                                    seconds=(event.until_us - event.time_us) // 1_000_000)
+            elif event.kind == Kind.PATIENT:
+                self._hostlog.info("patient", event.source, real=event.destination,
+                                   seconds=(event.until_us - event.time_us) // 1_000_000)
             elif event.kind == Kind.ACCEPTED:
                 self._hostlog.info("accepted", event.source, real=event.destination)
             elif event.kind in (Kind.LIST_DENIED, Kind.LIST_ALLOWED):

@@ -9,7 +9,7 @@ from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of,
 from mxallowd.control.answers.networks import VERDICTS, OwnNetwork, OwnNetworks, check_allowed, shown
 from mxallowd.control.documents import MOST_PARTS
 from mxallowd.control.exchange import Request, RequestError, Response, Route
-from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, ORIGINS, RESTORED
+from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, ORIGINS, PATIENCE, RESTORED
 from mxallowd.log import Log
 from mxallowd.process.turns import Turns
 from mxallowd.provenance import Note
@@ -18,7 +18,7 @@ from mxallowd.whitelist import Whitelist, pack
 
 Enter = Callable[[bytes], Awaitable[Sequence[int]]]
 """Enters records of entries: how many were entered, known and left out."""
-OF_LIFETIME = (CONTACT, CHILD, RESTORED)  # origins whose entries last no longer than --whitelist-time
+OF_LIFETIME = (CONTACT, CHILD, RESTORED, PATIENCE)  # origins whose entries last no longer than --whitelist-time
 MOST = MOST_PARTS  # entries and networks of a request
 
 

@@ -168,7 +168,7 @@ class Backends:
         for part in self._parts:
             for name, value in part.counters().items():
                 totals[name] = totals.get(name, 0) + value
-        totals |= self.patience.counters() if self.patience else dict.fromkeys(PATIENCE_COUNTERS, 0)
+        totals |= self.patience.counters() if self.patience is not None else dict.fromkeys(PATIENCE_COUNTERS, 0)
         totals["lost-events"] = sum(ring.lost for ring in self.rings)
         return totals
 

@@ -32,6 +32,7 @@ class Kind(IntEnum):
     HOSTS = 2  # records of the whitelist (engine/_records.pyi), times of CLOCK_BOOTTIME
     NOTES = 3  # of each host: address (16), since when (8, seconds since 1970), bytes of text (2), text
     REFUSED = 4  # number of servers (1), their addresses (16 each), records of engine/_refused.pyi
+    PATIENCE = 7  # records of engine/_patience.pyi
     TRIAL = 6  # a piece of history/kept.py; in a file of its own
     END = 5  # nothing: the last block of a snapshot; and in a journal that it was whole then
 

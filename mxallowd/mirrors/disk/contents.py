@@ -10,7 +10,7 @@ from mxallowd.engine._records import RECORD_SIZE
 from mxallowd.engine._saved import look_up
 from mxallowd.mirrors.disk.blocks import Contents, Kind, note_blocks, pieces
 from mxallowd.mirrors.disk.reading import ended_record
-from mxallowd.mirrors.disk.rounds import all_refused
+from mxallowd.mirrors.disk.rounds import all_patience, all_refused
 from mxallowd.whitelist import Whitelist
 
 SLICE = 1 << 12
@@ -37,6 +37,7 @@ class Source:
         self._whitelist = whitelist
         self._table = backends.table
         self._refused = backends.refused
+        self._backends = backends
 
     def of_hosts(self, hosts: Sequence[bytes]) -> Contents:
         """Of these, whether they are listed or not, and their notes; one that is named twice is written once or twice.
@@ -47,7 +48,7 @@ class Source:
             yield from ((Kind.NOTES, content) for content in note_blocks(notes))
 
     def whole(self) -> Contents:
-        """All listed hosts, all notes about them, and all refused hosts."""
+        """All listed hosts, all notes about them, all refused hosts, and who waits."""
         for records in self._whitelist.records():
             yield from of_records(records)
         notes = self._whitelist.provenance.copy()
@@ -58,3 +59,4 @@ class Source:
                       if any(found[at * RECORD_SIZE + 16 : at * RECORD_SIZE + 24]))
             yield from ((Kind.NOTES, content) for content in note_blocks(listed))
         yield from all_refused(self._refused)
+        yield from all_patience(self._backends.patience)

@@ -42,6 +42,7 @@ class Saved(NamedTuple):
     barred: dict[bytes, int]  # hosts that were ended, and until when no copy may bring them back
     notes: dict[bytes, Note]
     refused: list[Refusals]
+    patience: list[tuple[bytes, int]]  # records, and by how much the clock of today is earlier
     number: int  # the highest of all files; 0: there are none
     bytes: int
     damage: list[tuple[str, Damage]]  # by the name of the file
@@ -80,6 +81,7 @@ class _Reading:
         # In the order of the files; the shift is known only when all have been read.
         self._hosts: list[tuple[bytes, memoryview]] = []
         self._refused: list[tuple[bytes, tuple[bytes, ...], bytes]] = []
+        self._patience: list[tuple[bytes, bytes]] = []
         self._notes: dict[bytes, Note] = {}
         self._damage: list[tuple[str, Damage]] = []
         self._bytes = 0
@@ -132,6 +134,10 @@ class _Reading:
                 self._notes[host] = Note(since_s, text)
             while len(self._notes) > MAX_NOTES:
                 del self._notes[next(iter(self._notes))]
+        elif block.kind == Kind.PATIENCE:
+            if len(block.content) % REFUSED_SIZE:
+                raise ValueError("no records")
+            self._patience.append((block.clock.boot, bytes(block.content)))
         elif block.kind == Kind.REFUSED:
             records, servers = read_refused(block.content)
             self._refused.append((block.clock.boot, servers, records))
@@ -144,8 +150,8 @@ class _Reading:
         records, ended = settle(gather([*parts, (gone, 0)]), now.boot_us, most_us[:-1], most_us[-1])
         refused = [Refusals(b"".join(records for _, _, records in some), key[1], back[key[0]])
                    for key, some in groupby(self._refused, lambda one: one[:2])]
-        return Saved(records, {host: until_us for host, until_us, _ in unpack(ended)}, self._notes, refused, highest,
-                     self._bytes, self._damage)
+        return Saved(records, {host: until_us for host, until_us, _ in unpack(ended)}, self._notes, refused,
+                     [(records, back[boot]) for boot, records in self._patience], highest, self._bytes, self._damage)
 
 
 def back_us(now: Clock, newest: Clock) -> int:

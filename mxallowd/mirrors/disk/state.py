@@ -65,6 +65,7 @@ class State:
         self._whitelist = whitelist
         self._table = backends.table
         self._refused = backends.refused
+        self._backends = backends
         self._source = contents.Source(whitelist, backends)
         self._log = log
         self._now_s = clock
@@ -155,11 +156,15 @@ class State:
         for part in saved.refused:
             own = bytes(self._refused.number_of(server) for server in part.servers)
             self._refused.restore(part.records, own.ljust(256, b"\xff"), self._whitelist.now_us(), part.back_us)
+        patience = self._backends.patience
+        for records, back_us in saved.patience:
+            if patience is not None:
+                patience.restore(records, self._whitelist.now_us(), back_us)
 
     def take_records(self) -> bytes:
         """The entries that were saved, once: for who restores them, while packets are decided."""
         records = self._saved.records if self._saved else b""
-        self._saved = self._saved._replace(records=b"", notes={}, refused=[]) if self._saved else None
+        self._saved = self._saved._replace(records=b"", notes={}, refused=[], patience=[]) if self._saved else None
         self._partial = bool(records)
         # Nobody says that all has changed where nothing is entered, and a row of journals would stay.
         self._stale |= bool(not records and self._saved and self._number)

@@ -10,7 +10,7 @@ from mxallowd.engine._headers cimport PARSE_NO_SYN, PARSE_OK, parse_packets, sou
 from mxallowd.engine._networks cimport DENIED, UNLISTED, Networks, networks_look_up_all
 from mxallowd.engine._packet cimport Packet
 from mxallowd.engine._patience cimport (
-    COMES_IN, IS_IN, WAITS, Patience, Patient, patience_key, patience_note, patience_over)
+    COMES_IN, IS_IN, WAITS, Patience, Patient, patience_key, patience_note, patience_over, patience_prefetch)
 from mxallowd.engine._refused cimport MOST_SERVERS, Refused, RefusedShard, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
     ACCEPTED, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, PATIENT, REFUSED, RENEWED, WHITELISTED, Event, Ring,
@@ -390,6 +390,11 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
             # Of the others the first set, which is in the cache by then: no branch that is predicted wrong.
             refused_prefetch(noting[path.listings[i] != UNLISTED], path.lookups.hash[i] * <uint64_t> (
                 (path.roles[i] & ROLE == REAL) & ((path.lookups.number[i] == 0) | (path.listings[i] == DENIED))))
+
+    if rules.patience.shards != NULL and not path.foresees and not rules.patience.networks:
+        for i in range(count):
+            patience_prefetch(&rules.patience, path.own, path.lookups.hash[i] * <uint64_t> (
+                (path.roles[i] & ROLE == REAL) & (path.lookups.number[i] == 0)))
 
     memset(outcomes, 0, sizeof(outcomes))
     memset(path.added, 0, sizeof(path.added))

@@ -26,6 +26,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._table cimport Table
+from mxallowd.engine.c_atomic cimport prefetch_to
 
 cdef enum:
     TICK_SHIFT = 12
@@ -57,6 +58,10 @@ cdef struct PatienceShard:
     uint64_t left_out               # refusals for which there was no place
     uint64_t let_in                 # hosts
 
+cdef inline Waiting *patience_set(const PatienceShard *shard, uint64_t hash) noexcept nogil:
+    # The lower half of the hash; the whitelist's index scales the upper one.
+    return &shard.places[(<uint64_t> <uint32_t> hash * shard.sets >> 32) * SET_PLACES]
+
 # What a host has to do, and by what it is known; never changed once published.
 cdef struct Patience_ "mxallowd_patience":
     PatienceShard *shards           # NULL: nobody is let in so
@@ -69,6 +74,11 @@ cdef enum Patient:
     WAITS = 0
     COMES_IN        # this refusal was the last that it took: its next SYN is let in
     IS_IN           # it was refused often enough before this SYN
+
+cdef inline void patience_prefetch(const Patience_ *rule, int own, uint64_t hash) noexcept nogil:
+    cdef Waiting *places = patience_set(&rule.shards[own], hash)
+    prefetch_to(places, 1, 2)
+    prefetch_to(places + 2, 1, 2)
 
 # The thread of shard `own` only: a SYN of an unknown host at a real server. `hash` is that of the table for `key`.
 cdef Patient patience_note(

@@ -73,10 +73,6 @@ cdef inline uint64_t times_of(const Known *known) noexcept nogil:
     return known.counted << AGE_BITS | min(known.counted - known.first, <uint64_t> LAST_25)
 
 
-cdef inline Waiting *set_of(const PatienceShard *shard, uint64_t hash) noexcept nogil:
-    return &shard.places[(<uint64_t> <uint32_t> hash * shard.sets >> 32) * SET_PLACES]
-
-
 cdef bint place_read(const Waiting *place, Address *key, Known *known) noexcept nogil:
     """Any thread: what stands there, whose parts belong together; False: nothing, or it changes all the time."""
     cdef uint64_t state, times
@@ -96,7 +92,7 @@ cdef bint place_read(const Waiting *place, Address *key, Known *known) noexcept 
 
 
 cdef bint find_in(const PatienceShard *shard, const Address *key, uint64_t hash, Known *known) noexcept nogil:
-    cdef const Waiting *places = set_of(shard, hash)
+    cdef const Waiting *places = patience_set(shard, hash)
     cdef Address found
     cdef int i
     for i in range(<int> SET_PLACES):
@@ -195,7 +191,7 @@ cdef Patient patience_note(
         const Patience_ *rule, int own, const Address *key, uint64_t hash, uint16_t port,
         uint64_t now_us) noexcept nogil:
     cdef PatienceShard *shard = &rule.shards[own]
-    cdef Waiting *places = set_of(shard, hash)
+    cdef Waiting *places = patience_set(shard, hash)
     cdef Waiting *place = own_place(places, key)
     cdef uint64_t now = tick_of(now_us)
     cdef Known known, other
@@ -364,7 +360,7 @@ cdef class Patience:
                     continue
                 hash = shard_hash(&self.table.shards[0], &one.key)
                 shard = &self.shards[hash % <uint64_t> self.shard_count]
-                places = set_of(shard, hash)
+                places = patience_set(shard, hash)
                 place = own_place(places, &one.key)
                 for j in range(<int> SET_PLACES):
                     if place == NULL and places[j].state == 0:

@@ -17,6 +17,8 @@ from mxallowd.engine.events import MAPPED
 Zone = str | bytes
 _NIBBLES = frozenset("0123456789abcdef")
 _PUBLIC_SUFFIXES = PublicSuffixList(only_icann=True)
+# With the suffixes of services, the second section of the list.
+_ALL_SUFFIXES = PublicSuffixList()
 
 
 def zones_of(name: str) -> tuple[Zone, ...]:
@@ -52,3 +54,8 @@ def networks(address: bytes) -> tuple[bytes, bytes, bytes]:
     if address.startswith(MAPPED):
         return address[:13], address[:14], address[:15]
     return address[:2], address[:4], address[:6]
+
+
+def is_public_suffix(name: str) -> bool:
+    """Whether names right below it belong to whoever wants one: a registry's suffix, or a service's for its users."""
+    return _ALL_SUFFIXES.is_public(name)

@@ -68,16 +68,23 @@ def read(
 
     Raises ListError.
     """
+    content = content_of(path, as_we_are=as_we_are, sleep=sleep, most_bytes=MAX_BYTES)
+    return parse(content, str(path), verdict, (lambda: sleep(PAUSE_S)) if gently else None)
+
+
+def content_of(
+    path: Path, *, as_we_are: bool = False, sleep: Callable[[float], None] = time.sleep, most_bytes: int,
+) -> bytes:
+    """The content of a file that nobody writes now and that only root or we could replace. Raises ListError."""
     name = printable(str(path))
     try:
         descriptor = os.open(path, OPEN_FLAGS) if as_we_are else broker.open_file(path)
         with os.fdopen(descriptor, "rb") as file:
             _check(path, os.fstat(descriptor), name)
-            content = _at_rest(descriptor, file, name, sleep)
+            return _at_rest(descriptor, file, name, sleep, most_bytes)
     except OSError as error:
         restart = not as_we_are and error.errno in ONLY_AT_A_START
         raise ListError([Fault(name, f"cannot be read: {error.strerror}", restart)]) from None
-    return parse(content, str(path), verdict, (lambda: sleep(PAUSE_S)) if gently else None)
 
 
 def breathe() -> None:
@@ -92,18 +99,20 @@ def _check(path: Path, status: os.stat_result, name: str) -> None:
         raise ListError([Fault(name, f"is not read: {reason}")])
 
 
-def _at_rest(descriptor: int, file: io.BufferedReader, name: str, sleep: Callable[[float], None]) -> bytes:
+def _at_rest(
+    descriptor: int, file: io.BufferedReader, name: str, sleep: Callable[[float], None], most_bytes: int
+) -> bytes:
     before = os.fstat(descriptor)
     rests = not 0 <= time.time() - before.st_mtime < FRESH_S
     for _ in range(MOST_LOOKS):
         if not rests:
             sleep(REST_S)
         now = os.fstat(descriptor)
-        if now.st_size > MAX_BYTES:
-            raise ListError([Fault(name, f"is larger than {MAX_BYTES >> 20} MiB")])
+        if now.st_size > most_bytes:
+            raise ListError([Fault(name, f"is larger than {most_bytes >> 20} MiB")])
         if _written(now) == _written(before):
             file.seek(0)
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(most_bytes + 1)
             if _written(os.fstat(descriptor)) == _written(now) and len(content) == now.st_size:
                 return content
         before, rests = now, False

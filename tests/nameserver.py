@@ -17,7 +17,7 @@ import time
 from collections import defaultdict
 from ipaddress import ip_address
 
-from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RD, RR, A, DNSRecord
+from dnslib import AAAA, CNAME, MX, PTR, QTYPE, RCODE, RD, RR, TXT, A, DNSRecord
 
 SLOW_S = 30
 Zone = dict[tuple[str, str], list[str]]
@@ -29,7 +29,12 @@ def mail_exchanger(text: str) -> MX:
     return MX(name, int(preference))
 
 
-DATA = {"A": A, "AAAA": AAAA, "PTR": PTR, "CNAME": CNAME, "MX": mail_exchanger}
+def strings(text: str) -> TXT:
+    """From strings with | between them."""
+    return TXT(text.split("|"))
+
+
+DATA = {"A": A, "AAAA": AAAA, "PTR": PTR, "CNAME": CNAME, "MX": mail_exchanger, "TXT": strings}
 
 
 def read_zone() -> Zone:

@@ -13,7 +13,7 @@ import pytest
 
 from lab.hosts import Lab
 from lab.namespaces import visit
-from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed, Resolver
+from mxallowd.dns.resolver import AAAA, MX, PTR, TXT, A, LookupFailed, Records, Resolver
 from mxallowd.settings.options import BY_NAME
 from tests.name_server_process import NameServerProcess
 
@@ -54,6 +54,20 @@ def test_each_kind_of_record(lab: Lab) -> None:
 
     records = [f"{NAME} A 192.0.2.1", f"{NAME} A 192.0.2.2", f"{NAME} AAAA 2001:db8::1",
                f"1.2.0.192.in-addr.arpa PTR {NAME}."]
+    with NameServerProcess(lab.gateway, records):
+        run(lab, story)
+
+
+def test_texts_and_mail_exchangers_with_their_time_to_live(lab: Lab) -> None:
+    long = "v=spf1 " + "|".join(f"{part}{'x' * 200} " for part in range(20)).strip()
+
+    async def story(resolver: Resolver) -> None:
+        # The strings of a record are joined (RFC 7208, 3.3); a long one comes over TCP.
+        assert await resolver.records(NAME, TXT) == Records([long.replace("|", "")], 60)
+        assert await resolver.records("alias.example.org", MX) == Records(["mx.example.net"], 60)
+        assert await resolver.records("nobody.example.org", TXT) == Records([], None)
+
+    records = [f"{NAME} TXT {long}", f"alias.example.org CNAME {NAME}", f"{NAME} MX 10 mx.example.net"]
     with NameServerProcess(lab.gateway, records):
         run(lab, story)
 

@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import pycares
 
@@ -26,6 +27,7 @@ QUESTIONS_PER_CACHE = 20_000
 MAX_ALIASES = 8
 
 PTR, A, AAAA = pycares.QUERY_TYPE_PTR, pycares.QUERY_TYPE_A, pycares.QUERY_TYPE_AAAA
+TXT, MX = pycares.QUERY_TYPE_TXT, pycares.QUERY_TYPE_MX
 # They say that nothing is there, which is an answer.
 _NOTHING = {pycares.errno.ARES_ENODATA, pycares.errno.ARES_ENOTFOUND}
 
@@ -52,6 +54,13 @@ class LookupFailed(MxallowdError):
         self.timed_out = timed_out
 
 
+class Records(NamedTuple):
+    """The data of records, and the least time to live of them and of the aliases that led there, in seconds."""
+
+    texts: list[str]
+    ttl_s: int | None  # None: there are none
+
+
 class Resolver:
     """A c-ares channel on a loop. `servers` are ADDRESS or ADDRESS:PORT texts; none: those of resolv.conf."""
 
@@ -65,7 +74,11 @@ class Resolver:
         self._channel = self._new_channel()
 
     async def ask(self, name: str, kind: int, aliased: Callable[[str], object] | None = None) -> list[str]:
-        """The data of all records of that kind (PTR, A or AAAA): names or addresses. Raises LookupFailed.
+        """The data of all records of that kind (PTR, A or AAAA): names or addresses. Raises LookupFailed."""
+        return (await self.records(name, kind, aliased)).texts
+
+    async def records(self, name: str, kind: int, aliased: Callable[[str], object] | None = None) -> Records:
+        """The records of that kind: PTR, A, AAAA, TXT (strings joined) or MX (names). Raises LookupFailed.
 
         `aliased` is told each name that an alias (CNAME) in the answer leads to, in lower case, MAX_ALIASES at most.
         """
@@ -80,7 +93,7 @@ class Resolver:
                 break
         if result is None:
             if error in _NOTHING:
-                return []
+                return Records([], None)
             text = pycares.errno.strerror(error or 0)
             raise LookupFailed(str(text), timed_out=error == pycares.errno.ARES_ETIMEOUT)
         if aliased:
@@ -88,7 +101,8 @@ class Resolver:
             for data in islice(aliases, MAX_ALIASES):
                 assert isinstance(data, pycares.CNAMERecordData)
                 aliased(_decoded(data.cname).lower().removesuffix("."))
-        return [_text(record) for record in result.answer if record.type == kind]
+        texts = [_text(record) for record in result.answer if record.type == kind]
+        return Records(texts, min((record.ttl for record in result.answer), default=None))
 
     async def _answer(
         self, channel: pycares.Channel, name: str, kind: int
@@ -173,6 +187,10 @@ def _text(record: pycares.DNSRecord) -> str:
     data = record.data
     if isinstance(data, pycares.PTRRecordData):
         return _decoded(data.dname)
+    if isinstance(data, pycares.TXTRecordData):
+        return _decoded(data.data)
+    if isinstance(data, pycares.MXRecordData):
+        return _decoded(data.exchange)
     assert isinstance(data, pycares.ARecordData | pycares.AAAARecordData)
     return _decoded(data.addr)
 

@@ -1,0 +1,314 @@
+"""The networks that the SPF record of a domain lets send, for any sender and any host (RFC 7208).
+
+check_host() asks of one address what the record says; this asks of all addresses at once. A set of addresses is open at
+the start, once all of IPv4 and once all of IPv6, since the limits count by what one client makes them ask. Each
+directive takes out what it matches, so the first match wins; what + took out is trusted.
+
+Some directives cannot be told without the client: ptr, exists, and what has a macro. They are named and left out. What
+they might match stays open, but is remembered: what a later directive lets pass is trusted only if none that was left
+out might have refused it before. So what comes out is less than the record lets send, never more.
+
+What is wrong in a record (permerror, 2.6.7) takes out what is still open then: a client whose address stood before it
+passes all the same. What has no answer (temperror) does so, too, and is told apart, since it may go away.
+"""
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mxallowd.dns.resolver import AAAA, MX, TXT, A, LookupFailed, Records
+from mxallowd.lists.composition import MAPPED_NETWORK, Network
+from mxallowd.text import printable
+from mxallowd.trust.ranges import Range, Ranges, ends
+from mxallowd.trust.record import Record, RecordError, Term, parse, select
+
+Ask = Callable[[str, int], Awaitable[Records]]
+
+MAX_LOOKUPS = 10  # terms that ask (4.6.4)
+MAX_VOID = 2  # questions without an answer that has data (4.6.4)
+MAX_EXCHANGERS = 10  # of an mx directive (4.6.4)
+# Ours: what all records together may cost. The largest known senders have some 300 networks.
+MAX_RANGES = 20_000
+MAX_NAMED = 20  # of what was left out, and of what is wrong
+TURN = 64  # ranges between two chances for the main loop: some 0.2 ms
+LONGEST_LABEL, LONGEST_NAME = 63, 253
+
+
+class Flattened(NamedTuple):
+    """What a domain lets send."""
+
+    networks: list[Network]  # disjoint; IPv4 first
+    ttl_s: int | None  # the least of all answers; None: none had any
+    left_out: list[str]  # directives that depend on who asks, each with its domain
+    wrong: list[str]  # what is wrong with the records, or has no answer
+    unanswered: bool  # something had no answer, so the next time may give more
+
+
+class _Permanent(Exception):
+    """permerror; the text says of which domain."""
+
+
+class _Temporary(Exception):
+    """temperror."""
+
+
+@dataclass
+class _Verdict:
+    """What a record says of addresses. Those in none of these sets are not matched."""
+
+    passed: Ranges = field(default_factory=Ranges)
+    unsure: Ranges = field(default_factory=Ranges)  # they may pass: it depends on what was left out
+    broken: Ranges = field(default_factory=Ranges)  # an error came before a match
+
+
+class _State:
+    """The addresses that a record has not decided yet."""
+
+    def __init__(self, undecided: Ranges) -> None:
+        self.open = undecided
+        self.verdict = _Verdict()
+        self.may_pass = Ranges()  # of those that are open: what was left out may have let them pass
+        self.may_fail = Ranges()
+
+    def match(self, ranges: Iterable[Range], *, passes: bool) -> None:
+        """What of these is open is decided."""
+        for first, last in ranges:
+            for part in self.open.cut(first, last):
+                sure, unsure = _divide(part, self.may_fail if passes else self.may_pass)
+                for one in sure if passes else ():
+                    self.verdict.passed.add(*one)
+                for one in unsure:
+                    self.verdict.unsure.add(*one)
+
+    def may_match(self, ranges: Iterable[Range], *, passes: bool) -> None:
+        """What of these is open may be decided here, or may go on."""
+        for first, last in ranges:
+            for part in self.open.parts(first, last):
+                (self.may_pass if passes else self.may_fail).add(*part)
+
+    def break_off(self, ranges: Iterable[Range]) -> None:
+        """An error comes for what of these is open."""
+        for first, last in ranges:
+            for part in self.open.cut(first, last):
+                self.verdict.broken.add(*part)
+
+    def leave_unsure(self, ranges: Iterable[Range]) -> None:
+        """What of these is open may pass, and no more is known."""
+        for first, last in ranges:
+            for part in self.open.cut(first, last):
+                self.verdict.unsure.add(*part)
+
+
+def _divide(whole: Range, ranges: Ranges) -> tuple[list[Range], list[Range]]:
+    """What of a range is not in the others, and what is."""
+    rest = Ranges([whole])
+    common = ranges.parts(*whole)
+    for one in common:
+        rest.cut(*one)
+    return list(rest), common
+
+
+class _Notes:
+    """What is said of all records of a domain, each once and not without a bound."""
+
+    def __init__(self) -> None:
+        self.ttl_s: int | None = None
+        self.left_out: dict[str, None] = {}
+        self.wrong: dict[str, None] = {}
+        self.unanswered = False
+
+    def note(self, notes: dict[str, None], text: str) -> None:
+        if len(notes) < MAX_NAMED:
+            notes[printable(text)] = None
+
+
+class _Family:
+    """One walk through the records: all addresses of IPv4, or all of IPv6."""
+
+    def __init__(self, version: int, ask: Ask, notes: _Notes) -> None:
+        self._version = version
+        self._ask = ask
+        self._notes = notes
+        self._lookups = self._void = self._done = self._counted = 0
+
+    async def passed(self, domain: str) -> Ranges:
+        """The addresses that pass."""
+        everything = Ranges([(0, (1 << (32 if self._version == 4 else 128)) - 1)])
+        if self._version == 6:
+            # A client with such an address comes by IPv4 (5).
+            everything.cut(*ends(MAPPED_NETWORK))
+        state = _State(everything)
+        await self._guarded(state, domain, self._domain(state, domain))
+        return state.verdict.passed
+
+    async def _guarded(self, state: _State, domain: str, steps: Awaitable[object]) -> None:
+        try:
+            await steps
+            return
+        except (_Permanent, RecordError) as error:
+            self._notes.note(self._notes.wrong, f"{domain} {error}")
+        except _Temporary as error:
+            self._notes.note(self._notes.wrong, str(error))
+            self._notes.unanswered = True
+        async for some in self._slices(state.open, counted=False):
+            state.break_off(some)
+
+    async def _domain(self, state: _State, domain: str) -> None:
+        text = await self._record_of(domain)
+        if text is None:
+            raise _Permanent("has no SPF record")
+        steps = parse(text)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                record: Record = end.value
+                break
+            await asyncio.sleep(0)
+        await self._record(state, domain, record)
+
+    async def _record_of(self, domain: str) -> str | None:
+        return select((await self._answer(domain, TXT, counts=False)).texts) if _can_be_asked(domain) else None
+
+    async def _record(self, state: _State, domain: str, record: Record) -> None:
+        for term in record.terms:
+            if not state.open:
+                break
+            await self._term(state, domain, term)
+        if record.redirect is not None and state.open:
+            self._count_lookup()
+            if record.redirect_has_macro:
+                self._leave_out(domain, f"redirect={record.redirect}")
+                await self._may_match(state, state.open, passes=True)
+            else:
+                target = record.redirect.removesuffix(".").lower()
+                await self._take(state, target, passes=True)
+        # What is open has met no match, unless what was left out let it pass.
+        async for some in self._slices(state.may_pass, counted=False):
+            state.leave_unsure(some)
+
+    async def _take(self, state: _State, domain: str, *, passes: bool) -> None:
+        """What the record of another domain says, of what is open."""
+        inner = _State(state.open.copy())
+        await self._guarded(inner, domain, self._domain(inner, domain))
+        verdict = inner.verdict
+        await self._match(state, verdict.passed, passes=passes)
+        await self._may_match(state, verdict.unsure, passes=passes)
+        async for some in self._slices(verdict.broken):
+            state.break_off(some)
+
+    async def _term(self, state: _State, domain: str, term: Term) -> None:
+        passes = term.qualifier == "+"
+        if term.network is not None:
+            if term.network.version == self._version:
+                await self._match(state, [ends(term.network)], passes=passes)
+            return
+        if term.mechanism == "all":
+            await self._match(state, state.open, passes=passes)
+            return
+        self._count_lookup()
+        if term.has_macro or term.mechanism in ("ptr", "exists"):
+            self._leave_out(domain, term.text)
+            await self._may_match(state, state.open, passes=passes)
+            return
+        target = domain if term.domain is None else term.domain.lower()
+        if term.mechanism == "include":
+            await self._take(state, target, passes=passes)
+        else:
+            hosts = [target] if term.mechanism == "a" else await self._exchangers(target)
+            # All are asked for before any is compared: whom an error meets must not hang on their order.
+            found = [one for host in hosts for one in await self._addresses(host, term)]
+            await self._match(state, found, passes=passes)
+
+    async def _exchangers(self, domain: str) -> list[str]:
+        names = (await self._answer(domain, MX)).texts if _can_be_asked(domain) else []
+        if len(names) > MAX_EXCHANGERS:
+            raise _Permanent(f"asks for more than {MAX_EXCHANGERS} mail exchangers, of {domain}")
+        return [name.removesuffix(".").lower() for name in names]
+
+    async def _addresses(self, host: str, term: Term) -> list[Range]:
+        if not _can_be_asked(host):
+            return []
+        answer = await self._answer(host, A if self._version == 4 else AAAA)
+        return [ends(_network(text, self._version, term)) for text in answer.texts]
+
+    async def _answer(self, name: str, kind: int, *, counts: bool = True) -> Records:
+        try:
+            records = await self._ask(name, kind)
+        except LookupFailed as error:
+            raise _Temporary(f"{name}: {error}") from None
+        if records.ttl_s is not None:
+            known = self._notes.ttl_s
+            self._notes.ttl_s = records.ttl_s if known is None else min(known, records.ttl_s)
+        if counts and not records.texts:
+            self._void += 1
+            if self._void > MAX_VOID:
+                raise _Permanent(f"asks for more than {MAX_VOID} names without an answer")
+        return records
+
+    def _count_lookup(self) -> None:
+        self._lookups += 1
+        if self._lookups > MAX_LOOKUPS:
+            raise _Permanent(f"asks more than {MAX_LOOKUPS} questions")
+
+    async def _match(self, state: _State, ranges: Iterable[Range], *, passes: bool) -> None:
+        async for some in self._slices(ranges):
+            state.match(some, passes=passes)
+
+    async def _may_match(self, state: _State, ranges: Iterable[Range], *, passes: bool) -> None:
+        async for some in self._slices(ranges):
+            state.may_match(some, passes=passes)
+
+    async def _slices(self, ranges: Iterable[Range], *, counted: bool = True) -> AsyncIterator[list[Range]]:
+        """The ranges, some at a time so that the main loop has its turn."""
+        every = list(ranges)
+        for at in range(0, len(every), TURN):
+            some = every[at : at + TURN]
+            yield some
+            before, self._done = self._done, self._done + len(some)
+            self._counted += len(some) if counted else 0
+            if counted and self._counted > MAX_RANGES:
+                raise _Permanent(f"and what it includes have more than {MAX_RANGES} networks")
+            if before // TURN != self._done // TURN:
+                await asyncio.sleep(0)
+
+    def _leave_out(self, domain: str, text: str) -> None:
+        self._notes.note(self._notes.left_out, f"{domain}: {text}")
+
+
+def _network(text: str, version: int, term: Term) -> Network:
+    kind: type[Network] = ipaddress.IPv4Network if version == 4 else ipaddress.IPv6Network
+    return kind(f"{text}/{term.lengths[version == 6]}", strict=False)
+
+
+def _can_be_asked(name: str) -> bool:
+    """Whether a question can be made of it: an invalid name is one that does not exist (4.3, 4.8)."""
+    labels = name.split(".")
+    return len(name) <= LONGEST_NAME and all(0 < len(label) <= LONGEST_LABEL for label in labels) and "\\" not in name
+
+
+async def flatten(domain: str, ask: Ask) -> Flattened:
+    """The networks that may send for a domain. `ask` is Resolver.records or the like; each question goes to it once."""
+    answers: dict[tuple[str, int], Records | LookupFailed] = {}
+
+    async def once(name: str, kind: int) -> Records:
+        if (name, kind) not in answers:
+            try:
+                answers[name, kind] = await ask(name, kind)
+            except LookupFailed as error:
+                answers[name, kind] = error
+        found = answers[name, kind]
+        if isinstance(found, LookupFailed):
+            raise found
+        return found
+
+    notes = _Notes()
+    networks: list[Network] = []
+    for version in (4, 6):
+        passed = await _Family(version, once, notes).passed(domain)
+        for number, network in enumerate(passed.networks(version)):
+            networks.append(network)
+            if number % TURN == TURN - 1:
+                await asyncio.sleep(0)
+    return Flattened(networks, notes.ttl_s, list(notes.left_out), list(notes.wrong), notes.unanswered)

@@ -1,0 +1,82 @@
+"""Questions of the trusted senders within the limits of zones, and a record that is really asked for."""
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from lab.hosts import Lab
+from lab.namespaces import visit
+from mxallowd.dns.limits import Limits
+from mxallowd.dns.resolver import TXT, LookupFailed, Records, Resolver
+from mxallowd.trust.asking import Asking
+from mxallowd.trust.flatten import flatten
+from tests.name_server_process import NameServerProcess
+
+
+class Scripted:
+    """A resolver that fails, and one that takes a moment."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+        self.now = self.most = self.asked = 0
+
+    async def records(self, name: str, kind: int, aliased: Callable[[str], object]) -> Records:
+        self.asked += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.01)
+        self.now -= 1
+        if self.fails:
+            raise LookupFailed("Timeout", timed_out=True)
+        return Records(["x"], 60)
+
+
+def test_one_question_at_a_time_goes_to_a_zone() -> None:
+    resolver = Scripted(fails=False)
+
+    async def story() -> None:
+        asking = Asking(resolver, Limits(1000))  # type: ignore[arg-type]
+        await asyncio.gather(*(asking.records(f"{number}.example.org", TXT) for number in range(5)))
+
+    asyncio.run(story())
+    assert (resolver.asked, resolver.most) == (5, 1)
+
+
+def test_a_zone_that_does_not_answer_is_given_up() -> None:
+    resolver = Scripted(fails=True)
+    now = 0.0
+
+    async def story() -> None:
+        nonlocal now
+        asking = Asking(resolver, Limits(1000, lambda: now), lambda: now)  # type: ignore[arg-type]
+        for _ in range(3):
+            with pytest.raises(LookupFailed, match="Timeout"):
+                await asking.records("a.example.org", TXT)
+        held = asyncio.ensure_future(asking.records("b.example.org", TXT))
+        await asyncio.sleep(0.05)
+        assert not held.done()
+        now += 100
+        with pytest.raises(LookupFailed):
+            await held
+
+    asyncio.run(story())
+    assert resolver.asked == 4
+
+
+def test_a_record_over_the_wire(lab: Lab) -> None:
+    async def story() -> None:
+        resolver = Resolver(asyncio.get_running_loop(), ["127.0.0.1:5353"])
+        try:
+            found = await flatten("example.org", Asking(resolver, Limits(100)).records)
+        finally:
+            resolver.close()
+        assert [str(one) for one in found.networks] == [
+            "192.0.2.7/32", "192.0.2.9/32", "198.51.100.0/24", "2001:db8::7/128"]
+        assert (found.ttl_s, found.left_out, found.wrong) == (60, ["spf.example.net: exists:%{i}.x.example.net"], [])
+
+    records = ["example.org TXT v=spf1 mx include:spf.|example.net -all", "example.org TXT something else",
+               "example.org MX 10 mx.example.org", "mx.example.org A 192.0.2.7", "mx.example.org AAAA 2001:db8::7",
+               "spf.example.net TXT v=spf1 ip4:198.51.100.0/24 a:x.example.net exists:%{i}.x.example.net ~all",
+               "x.example.net CNAME y.example.net", "y.example.net A 192.0.2.9"]
+    with NameServerProcess(lab.gateway, records), visit(lab.gateway.name):
+        asyncio.run(story())

@@ -18,7 +18,8 @@ from tests.spf_suite import TTL_S, Asked, Zone, judge, zone_of
 
 HOSTS = [f"192.0.2.{last}" for last in (1, 2, 5, 9, 130)] + ["2001:db8::1", "2001:db8:1::1"]
 PLAIN = ["ip4:192.0.2.1", "ip4:192.0.2.0/29", "ip4:192.0.2.0/24", "ip6:2001:db8::/32", "a:two.example",
-         "a:two.example/30", "a:void.example", "mx:three.example", "mx:three.example/25//48", "a", "mx:void.example", "all"]
+         "a:two.example/30", "a:void.example", "mx:three.example", "mx:three.example/25//48", "a", "mx:void.example",
+         "all"]
 ADDRESSES: dict[str, list[Any]] = {
     "two.example": [{"A": "192.0.2.2"}, {"A": "192.0.2.9"}, {"AAAA": "2001:db8:1::1"}],
     "three.example": [{"MX": [10, "two.example"]}, {"MX": [20, "one.example"]}], "one.example": [{"A": "192.0.2.130"}],

@@ -155,6 +155,15 @@ LINES: tuple[Line, ...] = (
          "the counters, after SIGUSR1 and at the end of a rehearsal; `--quiet` does not suppress this line"),
     Line("reloaded changed=", INFO, "after SIGHUP: these options have changed and hold from now on"),
     Line("lists allowed=N denied=N", INFO, "after SIGHUP: the lists were read again, and have so many networks"),
+    Line("trust where= domain= networks= seconds=", INFO,
+         "an SPF record of the file of trusted senders was learned, or is another one; it is asked for again after "
+         "these seconds"),
+    Line("trust-left-out where= term= terms=", WARNING,
+         "a term of such a record depends on who asks, so it adds no network; `terms` is how many there are"),
+    Line("trust-wrong where= reason=", WARNING, "such a record has an error; what stands before it counts"),
+    Line("trust-failed where= domain= reason= holds=", WARNING,
+         "such a record has no answer, or one that is not believed. `holds` says whether there is an earlier one, "
+         "which holds then"),
     Line("list-failed where= reason=", ERROR,
          "after SIGHUP: a list file is invalid, cannot be read, or is still being written. Its old content holds, and "
          "all other files are read"),

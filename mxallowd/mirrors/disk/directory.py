@@ -23,7 +23,7 @@ from mxallowd.process.privileges import Account, id_of_any
 from mxallowd.text import quoted
 
 MODE = 0o700
-_OURS = re.compile(r"(snapshot|journal)\.[0-9]{1,18}(\.new)?|trial(\.new)?|own\.list(\.new)?")
+_OURS = re.compile(r"(snapshot|journal)\.[0-9]{1,18}(\.new)?|(trial|trusted)(\.new)?|own\.list(\.new)?")
 _NUMBERED = re.compile(r"(snapshot|journal)\.([0-9]{1,18})")
 
 
@@ -166,8 +166,8 @@ class Directory:
         """Remove what a whole snapshot of this number has replaced, and what was never finished."""
         for name in self.names():
             match = _NUMBERED.fullmatch(name)
-            # Another thread may be writing "trial.new".
-            unfinished = name.endswith(".new") and name not in (f"snapshot.{number}.new", "trial.new")
+            # Another thread may be writing these.
+            unfinished = name.endswith(".new") and name not in (f"snapshot.{number}.new", "trial.new", "trusted.new")
             if (match and int(match[2]) < number) or (unfinished and _OURS.fullmatch(name)):
                 with suppress(OSError):
                     self.remove(name)

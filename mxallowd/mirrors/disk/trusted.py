@@ -1,0 +1,85 @@
+"""The file `trusted`: the last good answer to each domain of trusted senders, so that it holds after a restart.
+
+It is written as a whole, of the same checked blocks as the other files: some 40 kB for a dozen large senders, 40 MB at
+the most. A block has a piece of one answer.
+
+Which way it fails: what is damaged costs the answers that it is a piece of, which are asked for anew. Nothing that was
+not written is ever trusted.
+"""
+import struct
+from collections.abc import Callable, Iterator, Mapping
+
+from mxallowd.dns.hostnames import normal_name
+from mxallowd.engine._networks import RECORD_SIZE
+from mxallowd.lists.composition import network_of
+from mxallowd.mirrors.disk import blocks, files
+from mxallowd.mirrors.disk.blocks import Clock, Contents, Damage, Kind, Reader
+from mxallowd.mirrors.disk.directory import Directory
+from mxallowd.trust.answers import LEAST_LIFE_S, LONGEST_LIFE_S, Answer, disbelief, records_of
+
+NAME = "trusted"
+MOST_BYTES = 64 << 20
+# When it was learned and its life, in seconds; networks of the whole answer, and number of the first one here; length
+# of the domain's name, which follows, and then the records.
+_HEAD = struct.Struct("=qIIIB")
+
+
+def write(directory: Directory, moment: Callable[[], Clock], answers: Mapping[str, Answer]) -> int:
+    """Let these answers take the place of those that are kept; the size of the file. Raises OSError."""
+    return files.write_whole(directory, NAME, moment, _contents(answers))
+
+
+def _contents(answers: Mapping[str, Answer]) -> Contents:
+    for domain, answer in answers.items():
+        name = domain.encode("ascii")
+        room = (blocks.MOST_BYTES - _HEAD.size - len(name)) // RECORD_SIZE * RECORD_SIZE
+        for at in range(0, len(answer.records), room):
+            head = _HEAD.pack(answer.learned_s, answer.life_s, len(answer.records) // RECORD_SIZE, at // RECORD_SIZE,
+                              len(name))
+            yield Kind.TRUSTED, head + name + answer.records[at : at + room]
+
+
+def read(directory: Directory) -> tuple[dict[str, Answer], Damage | None]:
+    """The answers that are kept, and what was damaged. Raises OSError; FileNotFoundError where none are."""
+    reader = Reader(directory.read(NAME, MOST_BYTES), complete=True)
+    found: dict[str, Answer] = {}
+    wrong = 0
+    for domain, answer in _gathered(reader):
+        if answer is None or not _is_good(domain, answer):
+            wrong += 1
+        else:
+            found[domain] = answer
+    damage = reader.damage()
+    if wrong and damage is None:
+        damage = Damage(0, f"{wrong} answers in it are not whole")
+    return found, damage
+
+
+def _gathered(reader: Reader) -> Iterator[tuple[str, Answer | None]]:
+    """Each answer that has a piece; None: it is not whole."""
+    pieces: dict[tuple[str, int, int, int], dict[int, bytes]] = {}
+    for block in reader:
+        if block.kind != Kind.TRUSTED or len(block.content) < _HEAD.size:
+            continue
+        learned_s, life, total, first, length = _HEAD.unpack_from(block.content)
+        name = bytes(block.content[_HEAD.size : _HEAD.size + length]).decode("ascii", "replace")
+        key = (name, learned_s, life, total)
+        pieces.setdefault(key, {})[first] = bytes(block.content[_HEAD.size + length :])
+    for (name, learned_s, life, total), parts in pieces.items():
+        records, at = b"", 0
+        while parts.get(at):
+            records += parts[at]
+            at = len(records) // RECORD_SIZE
+        yield name, Answer(records, learned_s, life) if len(records) == total * RECORD_SIZE else None
+
+
+def _is_good(domain: str, answer: Answer) -> bool:
+    """Whether it is one that could have been believed: the file may be of another version, or made by somebody."""
+    if normal_name(domain) != domain or not LEAST_LIFE_S <= answer.life_s <= LONGEST_LIFE_S:
+        return False
+    try:
+        networks = [network_of(answer.records[at : at + RECORD_SIZE])
+                    for at in range(0, len(answer.records), RECORD_SIZE)]
+    except ValueError:
+        return False
+    return disbelief(networks) is None and records_of(networks) == answer.records

@@ -1,0 +1,146 @@
+"""The networks of the domains in the file, asked for again and again, beside the way of the packets.
+
+A domain is asked for when the time to live of its records is over, at the earliest after an hour and at the latest
+after a day. What was learned holds until something else is believed, for however long name servers may be gone, and
+across restarts where there is a state directory. A domain without a good answer is asked for again after 5 minutes,
+then after twice as long each time, up to an hour.
+
+Bounds: PARALLEL domains at a time, MOST_S for each; questions of one domain by the limits of RFC 7208.
+"""
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from mxallowd.log import Log
+from mxallowd.trust.answers import Answer, disbelief, life_s, records_of
+from mxallowd.trust.flatten import Flattened
+from mxallowd.trust.lines import SPF, TrustLine
+
+PARALLEL = 4
+MOST_S = 120.0
+FIRST_RETRY_S, LONGEST_RETRY_S = 300.0, 3600.0
+NAMED = 3  # reasons of one domain that are logged
+
+Flatten = Callable[[str], Awaitable[Flattened]]
+
+
+@dataclass
+class Known:
+    """What is known of a line."""
+
+    line: TrustLine
+    answer: Answer | None = None
+    due_s: float = 0.0  # seconds since 1970
+    failures: int = 0  # in a row
+    fault: str = ""  # of the last time; empty: it was good
+    left_out: tuple[str, ...] = ()
+
+
+class Refresh:
+    """All calls come from the main loop."""
+
+    def __init__(
+        self, flatten: Flatten, changed: Callable[[], None], log: Log, clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`changed` is called when an answer is another one than before, or was learned anew."""
+        self._flatten = flatten
+        self._changed = changed
+        self._log = log
+        self._clock = clock
+        self._known: dict[str, Known] = {}
+        self._wake = asyncio.Event()
+
+    def take(self, lines: Iterable[TrustLine], kept: Mapping[str, Answer] | None = None) -> None:
+        """These lines hold from now on. Answers to domains that stay are kept; `kept` has those of an earlier run."""
+        before, now_s = self._known, self._clock()
+        self._known = {}
+        for line in lines:
+            if line.word != SPF:
+                continue
+            known = before.get(line.subject) or Known(line)
+            known.line = line
+            if known.answer is None and kept and (answer := kept.get(line.subject)):
+                known.answer, known.due_s = answer, answer.due_s(now_s)
+            self._known[line.subject] = known
+        self._wake.set()
+
+    def known(self) -> list[Known]:
+        """What is known of each line, in their order."""
+        return list(self._known.values())
+
+    def answers(self) -> dict[str, Answer]:
+        """The last good answers, by domain."""
+        return {domain: known.answer for domain, known in self._known.items() if known.answer}
+
+    async def run(self) -> None:
+        """Ask, until the task is cancelled."""
+        while True:
+            self._wake.clear()
+            due = await self.round()
+            if due is None:
+                await self._wake.wait()
+                continue
+            try:
+                # The wall clock may be set meanwhile: look again now and then.
+                await asyncio.wait_for(self._wake.wait(), min(max(due - self._clock(), 0.1), 60.0))
+            except TimeoutError:
+                continue
+
+    async def round(self) -> float | None:
+        """Ask for what is due; when the next one is, in seconds since 1970, None: there is none."""
+        waiting = [known for known in self._known.values() if known.due_s <= self._clock()]
+        slots = asyncio.Semaphore(PARALLEL)
+
+        async def one(known: Known) -> None:
+            async with slots:
+                await self._ask(known)
+
+        await asyncio.gather(*(one(known) for known in waiting))
+        return min((known.due_s for known in self._known.values()), default=None)
+
+    async def _ask(self, known: Known) -> None:
+        domain = known.line.subject
+        try:
+            found = await asyncio.wait_for(self._flatten(domain), MOST_S)
+        except TimeoutError:
+            self._fail(known, f"its name servers took more than {MOST_S:.0f} seconds")
+            return
+        if self._known.get(domain) is not known:
+            return  # its line has gone
+        # Part of an answer takes the place of nothing, never of a whole one.
+        if found.unanswered and (known.answer or not found.networks):
+            self._fail(known, found.wrong[0])
+            return
+        if reason := disbelief(found.networks):
+            self._fail(known, "; ".join([reason, *found.wrong[:NAMED]]))
+            return
+        self._learn(known, found)
+
+    def _learn(self, known: Known, found: Flattened) -> None:
+        now_s = self._clock()
+        answer = Answer(records_of(found.networks), int(now_s), life_s(found.ttl_s))
+        before, known.answer = known.answer, answer
+        known.failures = 0
+        if found.unanswered:
+            self._fail(known, found.wrong[0])
+        else:
+            known.due_s, known.fault = now_s + answer.life_s, ""
+        if before is None or before.records != answer.records or known.left_out != tuple(found.left_out):
+            for text in found.left_out[:NAMED]:
+                self._log.warning("trust-left-out", where=known.line.where, term=text, terms=len(found.left_out))
+            for text in found.wrong[:NAMED]:
+                self._log.warning("trust-wrong", where=known.line.where, reason=text)
+            self._log.info("trust", None, where=known.line.where, domain=known.line.subject,
+                           networks=len(found.networks), seconds=answer.life_s)
+        known.left_out = tuple(found.left_out)
+        self._changed()
+
+    def _fail(self, known: Known, reason: str) -> None:
+        known.due_s = self._clock() + min(FIRST_RETRY_S * 2.0 ** min(known.failures, 10), LONGEST_RETRY_S)
+        known.failures += 1
+        # Once for each reason, however often it comes.
+        if reason != known.fault:
+            self._log.warning("trust-failed", where=known.line.where, domain=known.line.subject, reason=reason,
+                              holds="yes" if known.answer else "no")
+        known.fault = reason

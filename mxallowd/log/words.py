@@ -164,6 +164,9 @@ LINES: tuple[Line, ...] = (
     Line("trust-failed where= domain= reason= holds=", WARNING,
          "such a record has no answer, or one that is not believed. `holds` says whether there is an earlier one, "
          "which holds then"),
+    Line("dnswl-distrusted where= zone= reason=", WARNING,
+         "a list of the file of trusted senders answers as none may; for an hour it is not asked, and what it said is "
+         "forgotten"),
     Line("list-failed where= reason=", ERROR,
          "after SIGHUP: a list file is invalid, cannot be read, or is still being written. Its old content holds, and "
          "all other files are read"),

@@ -50,6 +50,10 @@ def _print(text: str) -> int:
 def _check(loaded: Loaded) -> int:
     reasons = backends.unsupported(loaded.settings) if loaded.settings else []
     faults = lists.problems(loaded.settings) if loaded.settings else []
+    if loaded.settings and loaded.settings.trust:
+        # It reads the list of public suffixes, which takes a while.
+        from mxallowd.trust.lines import problems  # noqa: PLC0415
+        faults += problems(loaded.settings.trust)
     lines = [*map(str, loaded.problems), *(f"{fault.where}: {fault.reason}" for fault in faults),
              *(f"system: {reason}" for reason in reasons)]
     if loaded.settings:

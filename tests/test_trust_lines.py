@@ -55,6 +55,11 @@ def test_what_is_wrong_is_quoted_with_its_line(line: str, reason: str) -> None:
     assert faults(f"spf example.org\n# x\n{line}\n".encode()) == [Fault("trust.conf:3", reason)]
 
 
+def test_what_is_shipped_can_be_read() -> None:
+    path = Path(__file__).parent.parent / "packaging" / "trusted-senders"
+    assert len(parse(path.read_bytes(), str(path))) > 30
+
+
 def test_the_same_twice_is_a_fault() -> None:
     assert faults(b"spf example.org\nspf EXAMPLE.org first-mx-only\n") == [
         Fault("trust.conf:2", '"spf example.org" stands in line 1 already')]

@@ -36,6 +36,7 @@ from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading, settled
 from mxallowd.daemon.report import Report
 from mxallowd.daemon.restoring import Shares, restore, share
+from mxallowd.daemon.trusted import Trusting, create_trusted
 from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
 from mxallowd.exporter.process import Exporter
@@ -102,6 +103,8 @@ class Daemon:
         self._trial = Trial(settings, whitelist, self._backend.refused, self._backend.contacts)
         self._sinks += [self._history, self._trial]
         waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
+        self._trusted = create_trusted(settings, self._lists, lambda: self._state, self._sinks, log)
+        self._sinks += self._trusted
         # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
         # and when it ends, the kernel what stood there until now, other hosts of a fleet only what they were told.
         self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
@@ -177,6 +180,8 @@ class Daemon:
         if self._state:
             self._state.open()
         self._trial_file.open()
+        for trusted in self._trusted:
+            trusted.open()
         # Some of them are in its directory.
         self._lists.load()
         for mirror in self._mirrors:
@@ -260,10 +265,9 @@ class Daemon:
         # What is no part of the packet path stands behind it.
         privileges.usual_priority()
         self._writer.start()
-        for networks in self._network_sets:
-            networks.start()
-        for handshakes in self._handshakes:
-            handshakes.start()
+        started: list[Networks | Handshakes | Trusting] = [*self._network_sets, *self._handshakes, *self._trusted]
+        for part in started:
+            part.start()
         self._server.start()
         for exporter in self._exporters:
             exporter.start()
@@ -343,8 +347,6 @@ class Daemon:
         self._log.set_quiet(settings.quiet)
         for part in self._parts:
             part.reload(settings)
-
-    # ---- start and end
 
     def _greet(self) -> None:
         settings = self._reloading.settings

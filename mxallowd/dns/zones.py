@@ -10,6 +10,8 @@ and IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
 
 The list is a file of the package publicsuffixlist and is read when this module is imported; nothing is fetched.
 """
+from functools import cache
+
 from publicsuffixlist import PublicSuffixList
 
 from mxallowd.engine.events import MAPPED
@@ -17,8 +19,6 @@ from mxallowd.engine.events import MAPPED
 Zone = str | bytes
 _NIBBLES = frozenset("0123456789abcdef")
 _PUBLIC_SUFFIXES = PublicSuffixList(only_icann=True)
-# With the suffixes of services, the second section of the list.
-_ALL_SUFFIXES = PublicSuffixList()
 
 
 def zones_of(name: str) -> tuple[Zone, ...]:
@@ -58,4 +58,10 @@ def networks(address: bytes) -> tuple[bytes, bytes, bytes]:
 
 def is_public_suffix(name: str) -> bool:
     """Whether names right below it belong to whoever wants one: a registry's suffix, or a service's for its users."""
-    return _ALL_SUFFIXES.is_public(name)
+    return bool(_all_suffixes().is_public(name))
+
+
+@cache
+def _all_suffixes() -> PublicSuffixList:
+    """With the second section of the list. Read where it is wanted: that takes 40 ms and a megabyte."""
+    return PublicSuffixList()

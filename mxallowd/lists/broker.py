@@ -17,7 +17,7 @@ from mxallowd.errors import ConfigError
 from mxallowd.process import broker
 from mxallowd.settings import configfile
 
-LISTS = ("allow", "deny")
+LISTS = ("allow", "deny", "trust")
 
 
 def named(config: Path) -> Set[str]:

@@ -76,6 +76,7 @@ class Lists:
         self.reread: tuple[Reread, ...] = ()  # of the last reload
         self._reloading: asyncio.Task[None] | None = None
         self.composition = EMPTY
+        self.trusted: Sequence[Source] = ()  # of trusted senders; change it before load(), later by trust()
         self._followers: list[Callable[[Composition], None]] = []
         self._busy = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -124,6 +125,12 @@ class Lists:
         if self._reloading is not None:
             await asyncio.wait([self._reloading])
         return self.reread
+
+    async def trust(self, sources: Sequence[Source]) -> None:
+        """Let these networks of trusted senders hold in place of those before."""
+        self.trusted = sources
+        async with self._busy:
+            await self._compose()
 
     def tick(self) -> None:
         """Let networks go whose time is over."""
@@ -196,7 +203,7 @@ class Lists:
 
     def _composing(self, pause: Callable[[], None] | None = None) -> Callable[[], Composition]:
         """What makes a composition of all that is there now; it may be called in another thread."""
-        own, settings, files = self.own.snapshot(), self._settings, list(self._files.values())
+        own, settings, files = self.own.snapshot(), self._settings, [*self._files.values(), *self.trusted]
 
         def compose() -> Composition:
             known, configured = self._configured
@@ -353,7 +360,8 @@ def places_of(settings: Settings) -> list[Place]:
 
 def list_files(settings: Settings) -> list[Path]:
     """The list files of these settings, each once; no more than the daemon takes."""
-    return list(dict.fromkeys(path for path, _ in places_of(settings)))[:MAX_FILES]
+    trust = [settings.trust] if settings.trust else []
+    return list(dict.fromkeys([*trust, *(path for path, _ in places_of(settings))]))[:MAX_FILES + len(trust)]
 
 
 def problems(settings: Settings) -> list[Fault]:

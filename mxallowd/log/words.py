@@ -160,10 +160,13 @@ LINES: tuple[Line, ...] = (
          "these seconds"),
     Line("trust-left-out where= term= terms=", WARNING,
          "a term of such a record depends on who asks, so it adds no network; `terms` is how many there are"),
-    Line("trust-wrong where= reason=", WARNING, "such a record has an error; what stands before it counts"),
+    Line("trust-wrong where= reason=", WARNING,
+         "such a record has an error, and what stands before it counts; or lines of the file have no effect"),
     Line("trust-failed where= domain= reason= holds=", WARNING,
          "such a record has no answer, or one that is not believed. `holds` says whether there is an earlier one, "
          "which holds then"),
+    Line("trust-unkept reason=", WARNING,
+         "what was learned of trusted senders could not be written, so a restart has to ask again"),
     Line("dnswl-distrusted where= zone= reason=", WARNING,
          "a list of the file of trusted senders answers as none may; for an hour it is not asked, and what it said is "
          "forgotten"),

@@ -64,6 +64,7 @@ class Settings:
     log_format: str  # text or json
     allow: tuple[Network | Path, ...]
     deny: tuple[Network | Path, ...]
+    trust: Path | None
     dry_run: bool
     state_dir: Path
     control: Path

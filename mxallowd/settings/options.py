@@ -330,6 +330,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("deny", (), Kind.LIST, "refuse these at the real server, whatever the whitelist says",
            "FILE|NETWORK|ADDRESS", list_source, values="may be repeated; deny counts where both match equally long",
            live=True),
+    Option("trust", (), Kind.SINGLE, "file of trusted senders: spf, dnswl, network and domain lines", "FILE", path,
+           values="it is read again at SIGHUP"),
     Option("dry-run", (), Kind.FLAG, "decide, count and log, and accept everything", default=False),
     Option("state-dir", (), Kind.SINGLE, "directory in which the whitelist survives a restart",
            "DIRECTORY", path, Path("/var/lib/mxallowd")),

@@ -44,6 +44,10 @@ class RdnsSink:
         self._grants = Grants(settings.rdns_max_children)
         self.named: Callable[[bytes, str, bool], None] = lambda host, name, confirmed: None
         """Told of a name that a lookup has given, and whether its addresses contain the host."""
+        self.trusts: Callable[[str], bool] = lambda name: False
+        """Whether hosts with this name are let in for the name alone."""
+        self.trust: Callable[[bytes, str], None] = lambda host, name: None
+        """Told of a host with such a name, whose addresses contain it."""
         self._lookups = Lookups(settings, self, resolver, hostlog, clock)
         self._counters = self._lookups.counters
         self._waiting = self._lookups.waiting
@@ -109,7 +113,7 @@ class RdnsSink:
 
     def is_listed(self, name: str) -> bool:
         """Whether the name is that of a whitelisted host now."""
-        return self._names.get(name, 0) > self._whitelist.now_us()
+        return self._names.get(name, 0) > self._whitelist.now_us() or self.trusts(name)
 
     def done(self, lookup: Lookup) -> None:
         """Admit what the lookup entails."""
@@ -117,6 +121,10 @@ class RdnsSink:
         for name in lookup.found or lookup.names[:1]:
             self.named(lookup.host, name, bool(lookup.found))
             break
+        for name, addresses in lookup.found.items():
+            # Whatever else may be believed unconfirmed.
+            if self.trusts(name) and lookup.host in addresses:
+                self.trust(lookup.host, name)
         if lookup.met:
             self._admit_family(lookup.host, lookup.found)
         else:

@@ -1,0 +1,37 @@
+"""Trusted senders in the daemon, where `--trust` names a file of them."""
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from mxallowd.lists.lists import Lists
+from mxallowd.log import Log
+from mxallowd.mirrors.disk.state import State
+from mxallowd.process import signals
+from mxallowd.settings import Settings
+from mxallowd.sinks import Sink
+
+LIBRARY_START_S = 5.0
+
+
+class Trusting(Sink, Protocol):
+    """What the daemon asks of it, besides what it asks of a sink."""
+
+    def open(self) -> None:
+        """Read the file and what is kept, before the lists are laid out. Raises StartError."""
+
+    def start(self) -> None:
+        """Ask from now on, on the running loop."""
+
+
+def create_trusted(
+    settings: Settings, lists: Lists, state: Callable[[], State | None], sinks: Sequence[Sink], log: Log,
+) -> list[Trusting]:
+    """One where it is wanted; none in a rehearsal. Raises StartError. `sinks` are those before it."""
+    if settings.trust is None or (settings.pflog_interface or "").startswith("file:"):
+        return []
+    # Imported where it is wanted: without it no query leaves the host, and c-ares is not even there.
+    from mxallowd.daemon import trusting  # noqa: PLC0415
+    from mxallowd.dns import resolver  # noqa: PLC0415
+
+    resolver.check()
+    with signals.within(LIBRARY_START_S, "the resolver"):
+        return [trusting.Trusted(settings, lists, state, sinks, log)]

@@ -1,0 +1,106 @@
+"""Trusted senders in the running daemon: verdicts, explain, SIGHUP, and what a restart without name servers knows."""
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.hosts import REAL4, Attempt, Host, Lab
+from mxallowd.cli import main
+from mxallowd.ctl.__main__ import main as ctl
+from tests.daemon_process import QUEUE, SERVERS, DaemonProcess, serving
+from tests.name_server_process import NameServerProcess
+from tests.test_list_files import old
+
+NETWORK, SPF, LISTED, NAMED, STRANGER = CLIENT = [f"192.0.2.{last}" for last in range(101, 106)]
+RECORDS = [
+    "example.org TXT v=spf1 include:spf.example.org ptr -all", f"spf.example.org TXT v=spf1 ip4:{SPF} ~all",
+    "103.2.0.192.list.example A 127.0.5.2", "104.2.0.192.in-addr.arpa PTR out.mx.example.net",
+    f"out.mx.example.net A {NAMED}", "105.2.0.192.in-addr.arpa PTR forged.mx.example.net",
+    "forged.mx.example.net A 203.0.113.9"]
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "trust"
+    path.write_text(f"network {NETWORK}\nspf example.org # the bank\ndnswl list.example 1\ndomain mx.example.net\n",
+                    encoding="utf-8")
+    yield old(path)
+
+
+def arguments(trust: Path, *more: str) -> list[str]:
+    return ["--trust", str(trust), "--dns-server", "127.0.0.1:5353", "--state-dir", str(trust.parent / "state"),
+            "--control", str(trust.parent / "control.sock"), *more]
+
+
+def soon(client: Host, source: str) -> bool:
+    """Whether it gets in within some seconds, as a sender that tries again."""
+    deadline = time.monotonic() + 8
+    while time.monotonic() < deadline:
+        if client.attempt(REAL4, source=source) is Attempt.CONNECTED:
+            return True
+    return False
+
+
+def test_each_line_lets_its_hosts_in(
+    guarded: Lab, client: Host, trust: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["-c", "/dev/null", *SERVERS, "-n", QUEUE, *arguments(trust)]
+    with NameServerProcess(guarded.gateway, RECORDS) as names, DaemonProcess(guarded.gateway, command) as daemon:
+        daemon.wait_for("start ")
+        assert client.attempt(REAL4, source=NETWORK) is Attempt.CONNECTED
+        daemon.wait_for(rf"trust where={trust}:2 domain=example.org networks=1 seconds=3600")
+        daemon.wait_for(rf'trust-left-out where={trust}:2 term="example.org: ptr" terms=1')
+        for source in (SPF, LISTED, NAMED):
+            assert soon(client, source), source
+        # A name that does not lead back is nobody's.
+        assert client.attempt(REAL4, source=STRANGER) is Attempt.DROPPED
+        assert "1.0.0.127.list.example A" in names.questions
+        for source, line, words in [
+                (NETWORK, 1, f"trusted: network {NETWORK}"), (SPF, 2, "trusted: spf example.org, the bank"),
+                (LISTED, 3, "trusted: dnswl list.example 1, score 2"),
+                (NAMED, 4, "trusted: domain mx.example.net, out.mx.example.net")]:
+            ctl(["--socket", str(trust.parent / "control.sock"), "explain", source])
+            said = capsys.readouterr().out
+            assert f"{trust}:{line}" in said, said
+            assert words in said, said
+        # The file is read again; what stays keeps its answer.
+        trust.write_text("spf example.org\nspf nowhere.example\n", encoding="utf-8")
+        old(trust)
+        ctl(["--socket", str(trust.parent / "control.sock"), "reload"])
+        daemon.wait_for(r"trust-failed where=\S+:2 domain=nowhere.example")
+        assert client.attempt(REAL4, source=SPF) is Attempt.CONNECTED
+        deadline = time.monotonic() + 5
+        while client.attempt(REAL4, source=NETWORK) is not Attempt.DROPPED:
+            assert time.monotonic() < deadline
+        # A broken one changes nothing.
+        trust.write_text("spf nonsense\n", encoding="utf-8")
+        old(trust)
+        ctl(["--socket", str(trust.parent / "control.sock"), "reload"])
+        daemon.wait_for(rf"list-failed where={re.escape(str(trust))}:1")
+        assert client.attempt(REAL4, source=SPF) is Attempt.CONNECTED
+    trust.write_text("spf example.org\n", encoding="utf-8")
+    old(trust)
+    # No name server is there any more.
+    with serving(guarded, *arguments(trust)):
+        assert client.attempt(REAL4, source=SPF) is Attempt.CONNECTED
+        assert client.attempt(REAL4, source=STRANGER) is Attempt.DROPPED
+
+
+def test_a_dead_name_server_holds_up_nobody(guarded: Lab, client: Host, trust: Path) -> None:
+    with serving(guarded, *arguments(trust)) as daemon:
+        started = time.monotonic()
+        assert client.attempt(REAL4, source=NETWORK) is Attempt.CONNECTED
+        assert client.attempt(REAL4, source=SPF) is Attempt.DROPPED
+        assert time.monotonic() - started < 5
+        daemon.wait_for(rf'trust-wrong where={trust}:4 reason="a domain line lets nobody in')
+        daemon.wait_for(r"trust-failed \S+ domain=example.org reason=.* holds=no")
+
+
+def test_check_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "trust"
+    path.write_text("spf example\n", encoding="utf-8")
+    old(path)
+    assert main(["--check", "-f", "192.0.2.1", "-r", "192.0.2.2", "-n", "1", "--trust", str(path)]) == 1
+    assert f'{path}:1: "example" is no domain name' in capsys.readouterr().out

@@ -143,6 +143,15 @@ def test_mapped_addresses_are_never_trusted_by_ip6() -> None:
     assert not any(ip_network("::ffff:192.0.2.1/128").subnet_of(one) for one in found.networks)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", [
+    "a\udcff.example", "a\\255.example", "a\n.example", ".", "a..example", "x" * 64 + ".example"])
+def test_a_mail_exchanger_that_cannot_be_asked_for(name: str) -> None:
+    asked = Asked({"d0.example": [("TXT", "v=spf1 mx ip4:192.0.2.1"), ("MX", [10, name])]})
+    found = asyncio.run(flatten("d0.example", asked.records))
+    assert [str(one) for one in found.networks] == ["192.0.2.1/32"]
+    assert {kind for _, kind in asked.questions} == {"TXT", "MX"}
+
+
 def test_terminal_controls_do_not_come_through() -> None:
     found = laid_flat([["ip4:192.0.2.1", "a:\x1b[2J.example"], []])
     assert "\x1b" not in "".join(found.wrong)

@@ -160,6 +160,21 @@ def test_a_domain_that_takes_too_long_holds_up_nobody(monkeypatch: pytest.Monkey
     assert list(story.refresh.answers()) == ["example.org"]
 
 
+def test_a_defect_about_one_record_does_not_end_the_others() -> None:
+    story = Story(b"spf odd.example\nspf example.org\n")
+    answers = story.flatten
+
+    async def breaks(domain: str) -> Flattened:
+        if domain == "odd.example":
+            raise ValueError("odd")
+        return await answers(domain)
+
+    story.refresh._flatten = breaks
+    assert story.round() == 300
+    assert list(story.refresh.answers()) == ["example.org"]
+    assert story.refresh.known()[0].fault == "ValueError: odd"
+
+
 def test_it_runs_and_is_woken_by_new_lines() -> None:
     story = Story(b"")
 

@@ -76,6 +76,7 @@ class Trusted:
         self._hosts: OrderedDict[bytes, _Host] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked = 0  # hosts that are asked for now
+        self._reading = asyncio.Lock()
         self._stale = self._unsaved = False
         self._publishing: asyncio.Task[None] | None = None
         self._published_s = float("-inf")
@@ -238,17 +239,19 @@ class Trusted:
         return partial(_made, str(self._path), self._lines, list(self._hosts.items()), spf)
 
     async def _read_again(self) -> None:
-        try:
-            found = await beside(partial(lines.read, self._path))
-        except ListError as error:
-            for fault in error.faults:
-                self._log.error("list-failed", where=fault.where, reason=fault.reason)
-            return
-        except StartError as error:
-            self._log.error("list-failed", where=self._path, reason=error)
-            return
-        self._take(found)
-        self._changed()
+        # One after the other, so that the newest content holds in the end.
+        async with self._reading:
+            try:
+                found = await beside(partial(lines.read, self._path))
+            except ListError as error:
+                for fault in error.faults:
+                    self._log.error("list-failed", where=fault.where, reason=fault.reason)
+                return
+            except (StartError, MemoryError) as error:
+                self._log.error("list-failed", where=self._path, reason=str(error) or "there is not enough memory")
+                return
+            self._take(found)
+            self._changed()
 
     def _begin(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -27,6 +27,7 @@ PROBE_S = 300.0
 DISTRUST_S = 3600.0
 # 100,000 questions a day are free at dnswl.org, of all that one network asks.
 MOST_A_DAY, DAY_S = 50_000, 86_400.0
+BURST_SHARE = 10  # of them may go at once; so a flood of made-up sources does not use up the day
 MAX_CACHED = 16_384  # addresses of a list
 MAX_FLYING = 32  # questions of a list at a time
 LEAST_CACHED_S, LONGEST_CACHED_S = 300.0, 86_400.0
@@ -60,11 +61,11 @@ class Zone:
         self._probing = asyncio.Lock()
         self._probed_s = float("-inf")
         self._distrusted_until = float("-inf")
-        self._day_began, self._today = clock(), 0
+        self._filled_s, self._tokens = clock(), float(MOST_A_DAY // BURST_SHARE)
         self.fault = ""
         """Why it is distrusted; empty: it is not."""
         self.passed_over = 0
-        """Hosts that were not asked for: too many questions were under way, or today's were used up."""
+        """Hosts that were not asked for: too many questions were under way, or the day's were used up."""
 
     async def score(self, host: bytes) -> int | None:
         """The score of an address of 16 bytes, IPv4 in IPv4-mapped form; None: it is not listed, or nothing is known.
@@ -128,12 +129,12 @@ class Zone:
 
     def _count(self) -> None:
         now = self._clock()
-        if now - self._day_began >= DAY_S:
-            self._day_began, self._today = now, 0
-        if self._today >= MOST_A_DAY:
+        gained = (now - self._filled_s) * MOST_A_DAY / DAY_S
+        self._filled_s, self._tokens = now, min(self._tokens + gained, float(MOST_A_DAY // BURST_SHARE))
+        if self._tokens < 1:
             self.passed_over += 1
             raise LookupFailed("today's questions are used up")
-        self._today += 1
+        self._tokens -= 1
 
     def _keep(self, host: bytes, score: int | None, seconds: float) -> None:
         self._cached[host] = score, self._clock() + seconds

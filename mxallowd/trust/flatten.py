@@ -285,7 +285,9 @@ def _network(text: str, version: int, term: Term) -> Network:
 def _can_be_asked(name: str) -> bool:
     """Whether a question can be made of it: an invalid name is one that does not exist (4.3, 4.8)."""
     labels = name.split(".")
-    return len(name) <= LONGEST_NAME and all(0 < len(label) <= LONGEST_LABEL for label in labels) and "\\" not in name
+    # A name from the wire may have any bytes; c-ares writes those that are not printable with a backslash.
+    sound = name.isascii() and name.isprintable() and "\\" not in name
+    return sound and len(name) <= LONGEST_NAME and all(0 < len(label) <= LONGEST_LABEL for label in labels)
 
 
 async def flatten(domain: str, ask: Ask) -> Flattened:

@@ -106,6 +106,9 @@ class Refresh:
         except TimeoutError:
             self._fail(known, f"its name servers took more than {MOST_S:.0f} seconds")
             return
+        except Exception as error:  # noqa: BLE001  # a defect of ours about one record must not end all refreshes
+            self._fail(known, f"{type(error).__name__}: {error}")
+            return
         if self._known.get(domain) is not known:
             return  # its line has gone
         # Part of an answer takes the place of nothing, never of a whole one.

@@ -23,9 +23,10 @@ from mxallowd.engine._networks import RECORD_SIZE
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import MAPPED, Event, Kind
 from mxallowd.errors import StartError
+from mxallowd.lists.beside import beside
 from mxallowd.lists.composition import ALLOW, Source, record_of
 from mxallowd.lists.files import ListError
-from mxallowd.lists.lists import Lists, beside
+from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.mirrors.disk import blocks, trusted
 from mxallowd.mirrors.disk.blocks import Clock

@@ -6,11 +6,11 @@ an object that is never changed: a new one takes its place in the packet path wi
 """
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from mxallowd.errors import StartError
+from mxallowd.lists.beside import beside
 from mxallowd.lists.composition import (
     ALLOW,
     BY_HAND,
@@ -26,7 +26,6 @@ from mxallowd.lists.composition import (
 from mxallowd.lists.files import Fault, ListError, breathe, read
 from mxallowd.lists.own import Key, Own, OwnFile, OwnNetworks
 from mxallowd.log import Log
-from mxallowd.process.threads import Thread
 from mxallowd.settings import Settings
 
 AGAIN_TICKS = 5  # seconds between two tries to write what could not be kept
@@ -35,7 +34,6 @@ MAX_FILES = 100  # the broker of the sandbox knows at most 255 paths
 ALL_LISTS = "allow and deny"
 TOO_MANY_FILES = f"name more than {MAX_FILES} files"
 
-Result = TypeVar("Result")
 Place = tuple[Path, str]  # a file and the list that it is of
 
 
@@ -380,29 +378,3 @@ def _read_all(places: list[Place], *, gently: bool = True) -> list[Source | list
         except MemoryError:
             found.append([Fault(str(place[0]), "there is not enough memory for it")])
     return found
-
-
-async def beside(work: Callable[[], Result]) -> Result:
-    """Do this in a thread of its own. Raises what it raises, and StartError where there can be no thread."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Result] = loop.create_future()
-
-    def settle(result: Result | None, error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # it has one where there is no error
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except Exception as raised:  # noqa: BLE001  # who waits gets it
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, result, error)
-
-    Thread(run, "lists").start()
-    return await future

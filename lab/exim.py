@@ -6,18 +6,15 @@ server and its spool where they are on any Debian. Its rules for retries and its
 """
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from lab.hosts import Host
-from lab.namespaces import visit
+from lab.unpacked import IDENTITIES, few_syns, unpacked
 
-UNPACKED = Path(sys.prefix) / "exim4"
-# How often the host's kernel sends a dropped SYN again: once, and it gives up after 3 s. Usually it does so 6 times in
-# 127 s; that changes nothing but the wait, since all these SYNs meet the same answer.
-_SYN_RETRIES = "1"
+UNPACKED = unpacked("exim4")
+QUEUE_RUN_S = 1800  # QUEUEINTERVAL of Debian
 _CONFIGURATION = """\
 exim_path = /mnt/usr/sbin/exim4
 primary_hostname = mail.example.net
@@ -49,12 +46,7 @@ begin retry
 .include /mnt/etc/exim4/conf.d/retry/30_exim4-config
 """
 _ETC = {
-    "passwd": "root:x:0:0::/:/bin/sh\nDebian-exim:x:101:101::/var/spool/exim4:/bin/false\n",
-    "group": "root:x:0:\nDebian-exim:x:101:\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-    "hosts": "127.0.0.1 localhost\n",
-    "services": "smtp 25/tcp\ndomain 53/udp\ndomain 53/tcp\n",
-    "resolv.conf": "nameserver 127.0.0.1\n",
+    **IDENTITIES,
     "exim4/exim4.conf": _CONFIGURATION,
 }
 # A line of input is the text of a message and the arguments of exim that takes it.
@@ -75,13 +67,13 @@ def supported() -> str | None:
 
 
 class Exim:
-    """A context manager. Its name server has to be at 127.0.0.1 of the same host."""
+    """A context manager; it asks the name server at `name_server`."""
 
     def __init__(self, host: Host, directory: Path, *, shared: Sequence[Path] = (),
-                 environment: Mapping[str, str] | None = None) -> None:
+                 environment: Mapping[str, str] | None = None, name_server: str = "127.0.0.1") -> None:
         """`shared`: files that it finds in /etc; `environment`: variables that it gets."""
         self._var = directory / "var"
-        for name, text in _ETC.items():
+        for name, text in {**_ETC, "resolv.conf": f"nameserver {name_server}\n"}.items():
             path = directory / "etc" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="ascii")
@@ -91,8 +83,7 @@ class Exim:
         for name in ("spool/exim4", "log/exim4"):
             (self._var / name).mkdir(parents=True)
             shutil.chown(self._var / name, 101, 101)
-        with visit(host.name):
-            Path("/proc/sys/net/ipv4/tcp_syn_retries").write_text(_SYN_RETRIES, encoding="ascii")
+        few_syns(host)
         variables = [f"{name}={value}" for name, value in (environment or {}).items()]
         self._process = host.popen(
             ["unshare", "--mount", "sh", "-c", _SHELL, "sh", str(directory), str(UNPACKED), *variables],
@@ -119,6 +110,17 @@ class Exim:
     def waiting(self) -> int:
         """How many messages wait."""
         return sum(1 for _ in (self._var / "spool/exim4/input").glob("*-H"))
+
+    def due_s(self) -> int | None:
+        """Seconds until its next queue run; None where nothing waits."""
+        return QUEUE_RUN_S if self.waiting() else None
+
+    def moved(self, ahead_s: int) -> None:
+        """Nothing here goes by how far its clock is ahead."""
+
+    def bounced(self) -> int:
+        """How many recipients it gave up."""
+        return self.log().count(" ** ")
 
     def log(self) -> str:
         """What it did with each message and address."""

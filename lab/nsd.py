@@ -29,6 +29,21 @@ def nsd_program() -> str | None:
     return str(unpacked) if unpacked.exists() else shutil.which("nsd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
+def answers(host: Host, address: str, port: int) -> bool:
+    """Whether a name server answers by now; a short wait where it does not."""
+    # The question for example SOA (RFC 1035, 4.1).
+    question = struct.pack("!6H", 1, 0, 1, 0, 0, 0) + b"\7example\0" + struct.pack("!2H", 6, 1)
+    with host.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(0.2)
+        try:
+            asking.connect((address, port))
+            asking.send(question)
+            return len(asking.recv(512)) > len(question)
+        except OSError:
+            time.sleep(0.02)
+            return False
+
+
 class Nsd:
     """A context manager; `hosts` is how many hosts its zones have. Raises RuntimeError where it does not start."""
 
@@ -72,23 +87,10 @@ class Nsd:
             [program, "-d", "-c", str(path / "nsd.conf")], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, env={**os.environ, "LD_LIBRARY_PATH": libraries})
         deadline = time.monotonic() + READY_AFTER_S
-        while not self._answers():
+        while not answers(self._host, self._address, self._port):
             if time.monotonic() > deadline or self._process.poll() is not None:
                 log = (path / "log").read_text(encoding="utf-8") if (path / "log").exists() else ""
                 raise RuntimeError(f"nsd does not start: {log[-1000:]}")
-
-    def _answers(self) -> bool:
-        # The question for example SOA (RFC 1035, 4.1).
-        question = struct.pack("!6H", 1, 0, 1, 0, 0, 0) + b"\7example\0" + struct.pack("!2H", 6, 1)
-        with self._host.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            asking.settimeout(0.2)
-            try:
-                asking.connect((self._address, self._port))
-                asking.send(question)
-                return len(asking.recv(512)) > len(question)
-            except OSError:
-                time.sleep(0.02)
-                return False
 
     def stop(self) -> None:
         """End it, and all its processes."""

@@ -111,9 +111,9 @@ class Exim:
         """How many messages wait."""
         return sum(1 for _ in (self._var / "spool/exim4/input").glob("*-H"))
 
-    def due_s(self) -> int | None:
-        """Seconds until its next queue run; None where nothing waits."""
-        return QUEUE_RUN_S if self.waiting() else None
+    def due_s(self) -> float | None:
+        """Seconds until anything may be due; None where nothing waits. (What is due only a queue run of it knows.)"""
+        return 0.0 if self.waiting() else None
 
     def moved(self, ahead_s: int) -> None:
         """Nothing here goes by how far its clock is ahead."""

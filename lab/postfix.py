@@ -4,11 +4,14 @@ It is the program that `scripts/prepare` unpacked; nothing of it is installed, a
 manager is a daemon. It looks at the mail that waits every `queue_run_delay` seconds of a clock which the lab moves at
 once, so the lab wakes it after each move, with the request that its own timer makes.
 """
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -18,7 +21,8 @@ from lab.unpacked import IDENTITIES, few_syns, unpacked
 NAME = "postfix"
 QUEUE_RUN_S = 300  # queue_run_delay
 READY_AFTER_S, TRIED_AFTER_S = 20.0, 120.0
-_DIRECTORIES = ("incoming", "active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "private", "saved", "trace")
+_DIRECTORIES = ("incoming", "active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "private", "saved",
+                "trace")
 # Only what says where things are, and what keeps it from delivering to itself; postfix has a default for all the rest.
 _MAIN = """\
 compatibility_level = 3.6
@@ -35,6 +39,9 @@ alias_maps =
 inet_interfaces = all
 maillog_file = /var/log/postfix.log
 import_environment = MAIL_CONFIG LD_PRELOAD LD_LIBRARY_PATH MXALLOWD_CLOCKS TZ
+# A daemon that finds at the moment of a request that it was idle for too long, since the clock was moved, would end in
+# the midst of that request.
+max_idle = 1000d
 export_environment = TZ MAIL_CONFIG LD_PRELOAD LD_LIBRARY_PATH MXALLOWD_CLOCKS LANG=C
 """
 # As Debian's own, without chroot and without what receives.
@@ -58,7 +65,7 @@ discard unix - - n - - discard
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
-# A line of input is a request of the queue manager, or the text of a message and its recipients.
+# A line of input is the text of a message and its recipients.
 _SHELL = """\
 mount --bind "$1/etc" /etc && mount --bind "$1/var" /var && mount --bind "$2" /mnt || exit 1
 shift 2
@@ -68,12 +75,8 @@ done
 /mnt/usr/lib/postfix/sbin/master -d </dev/null >/var/log/master 2>&1 &
 echo "$!"
 while read -r text recipients; do
-    if [ "$text" = wake ]; then
-        /mnt/usr/sbin/postkick public qmgr "$recipients"
-    else
-        # shellcheck disable=SC2086  # a list of words
-        echo "Subject: $text" | /mnt/usr/sbin/sendmail -f sender@mail.example.net $recipients
-    fi
+    # shellcheck disable=SC2086  # a list of words
+    echo "Subject: $text" | /mnt/usr/sbin/sendmail -f sender@mail.example.net $recipients
     echo "$?"
 done
 """
@@ -89,11 +92,11 @@ class Postfix:
     """A context manager; it asks the name server at `name_server`."""
 
     def __init__(self, host: Host, directory: Path, *, shared: Sequence[Path] = (),
-                 environment: Mapping[str, str] | None = None, name_server: str = "127.0.0.1", ahead_s: int = 0) -> None:
-        """`shared`: files that it finds in /etc; `environment`: variables that it gets; `ahead_s`: see `moved`."""
+                 environment: Mapping[str, str] | None = None, name_server: str = "127.0.0.1") -> None:
+        """`shared`: files that it finds in /etc; `environment`: variables that it gets."""
         self._var = directory / "var"
         self._spool = self._var / "spool/postfix"
-        self._ahead_s = ahead_s
+        self._ahead_s = 0
         etc = directory / "etc"
         texts = {**IDENTITIES, "resolv.conf": f"nameserver {name_server}\n", "postfix/main.cf": _MAIN,
                  "postfix/master.cf": _MASTER}
@@ -138,7 +141,6 @@ class Postfix:
         """Hand it a message, and wait until it has tried to deliver it. Raises RuntimeError with what it said."""
         before = self.log().count("from=<sender@mail.example.net>, size=")
         self._run(f"{subject} {' '.join(recipients)}")
-        self._run("wake I")
         self._wait(lambda: self.log().count("from=<sender@mail.example.net>, size=") > before and not self._busy(),
                    TRIED_AFTER_S)
 
@@ -146,19 +148,16 @@ class Postfix:
         """Its clock is now so far ahead of the kernel's."""
         self._ahead_s = ahead_s
 
-    def due_s(self) -> int | None:
-        """Seconds until the next queue run that has something to do; None where nothing waits."""
+    def due_s(self) -> float | None:
+        """Seconds until anything is due; None where nothing waits."""
         times = [path.stat().st_mtime for path in self._messages("deferred")]
-        if not times:
-            return None
-        left_s = max(0.0, min(times) - self._now_s())
-        return max(1, -int(-left_s // QUEUE_RUN_S)) * QUEUE_RUN_S
+        return max(0.0, min(times) - self._now_s()) if times else None
 
     def run_queue(self) -> None:
         """Let it try what waits and is due, as its own timer does each five minutes. Raises RuntimeError."""
         if not any(path.stat().st_mtime <= self._now_s() for path in self._messages("deferred")):
             return
-        self._run("wake D")
+        self._trigger(b"D")
         self._wait(lambda: not self._busy() and not any(
             path.stat().st_mtime <= self._now_s() for path in self._messages("deferred")), TRIED_AFTER_S)
 
@@ -174,6 +173,20 @@ class Postfix:
     def bounced(self) -> int:
         """How many recipients it gave up."""
         return self.log().count("status=bounced") + self.log().count("status=expired")
+
+    def _trigger(self, request: bytes) -> None:
+        """A request of the queue manager, as its own timer makes it: D looks at all mail that waits."""
+        # A path of the directory may be too long for the address of a socket.
+        directory = os.open(self._spool / "public", os.O_PATH | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX) as trigger:
+                trigger.settimeout(READY_AFTER_S)
+                trigger.connect(f"/proc/self/fd/{directory}/qmgr")
+                trigger.sendall(request)
+                with suppress(ConnectionResetError):
+                    trigger.recv(1)  # it closes when it has read
+        finally:
+            os.close(directory)
 
     def _now_s(self) -> float:
         return time.time() + self._ahead_s

@@ -43,7 +43,7 @@ def host_records(name: str, *addresses: str) -> list[str]:
 
 
 class Zone:
-    """A context manager. `records` are `NAME TYPE DATA`, with full names. Raises RuntimeError where nsd does not start."""
+    """A context manager. `records` are `NAME TYPE DATA`, with full names. Raises RuntimeError where nsd fails."""
 
     def __init__(self, host: Host, records: Sequence[str], address: str = ADDRESS) -> None:
         self._host = host

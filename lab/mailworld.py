@@ -1,0 +1,209 @@
+"""Senders, a gateway and the name server, whose clocks move together: days of mail in seconds.
+
+MX 10 is the fake server and MX 20 the real one, for each of three domains: `both.test` with addresses of both families,
+`four.test` and `six.test` with one. Mail is sent by plan: at a time of this world, by a sender. While a message waits,
+time goes on by the queue runs of its sender; when none waits such a run has nothing to do, so it is left out.
+"""
+import heapq
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import time
+from types import TracebackType
+
+from lab import exim, postfix
+from lab.clocks import Clocks, shim
+from lab.exim import Exim
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host, Lab
+from lab.mailgate import WAYS, MailGate, Setting, copy_shim
+from lab.postfix import Postfix
+from lab.zone import ADDRESS, Zone, host_records
+
+# The agents, and the seconds between two of their queue runs.
+AGENTS = {"exim": exim.QUEUE_RUN_S, "postfix": postfix.QUEUE_RUN_S}
+MX = [
+    record for domain, addresses in (("both.test", (FAKE4, FAKE6, REAL4, REAL6)), ("four.test", (FAKE4, REAL4)),
+                                     ("six.test", (FAKE6, REAL6)))
+    for record in (f"{domain} MX 10 mx1.{domain}.", f"{domain} MX 20 mx2.{domain}.",
+                   *(f"{'mx1' if one in (FAKE4, FAKE6) else 'mx2'}.{domain} {'AAAA' if ':' in one else 'A'} {one}"
+                     for one in addresses))
+]
+
+
+@dataclass
+class Mail:
+    """A message: when it was sent, and after how many seconds it came. `late`: not by the first try."""
+
+    sender: str
+    sent_s: int
+    delay_s: float | None = None
+    late: bool = False
+
+
+@dataclass
+class Sender:
+    """A mail server of its own, and the addresses from which it comes, in turn where it has more than one."""
+
+    name: str
+    agent: str
+    addresses: Sequence[str]
+    own_names: bool = False  # each address has a name of its own, under one domain; else all have one
+    domain: str = "four.test"
+    program: Exim | Postfix | None = field(default=None, init=False)
+
+    def records(self) -> list[str]:
+        """What the name server says of it."""
+        names = [f"{chr(97 + number)}.out.{self.name}.test" if self.own_names else f"mail.{self.name}.test"
+                 for number in range(len(self.addresses))]
+        if not self.own_names:
+            return host_records(names[0], *self.addresses)
+        return [record for name, address in zip(names, self.addresses, strict=True)
+                for record in host_records(name, address)]
+
+
+def supported() -> str | None:
+    """None, or the reason why one of the programs is missing."""
+    return exim.supported() or postfix.supported()
+
+
+def turn_over(host: Host, addresses: Sequence[str]) -> None:
+    """Let each connection of a host come from one of these addresses of one family, by chance."""
+    program = "ip6tables" if ":" in addresses[0] else "iptables"
+    for number, address in enumerate(addresses):
+        chance = 1 / (len(addresses) - number)
+        match = [] if chance == 1 else ["-m", "statistic", "--mode", "random", "--probability", f"{chance:.6f}"]
+        host.run([program, "-w", "10", "-t", "nat", "-A", "POSTROUTING", "-p", "tcp", "--dport", "25", *match,
+                  "-j", "SNAT", "--to-source", address], check=True, capture_output=True)
+
+
+class MailWorld:
+    """A context manager. Raises RuntimeError where a part does not start or hangs."""
+
+    def __init__(self, way: str, setting: Setting, senders: Sequence[Sender]) -> None:
+        self.now_s = 0
+        self.mails: dict[str, Mail] = {}
+        self._way, self._setting = WAYS[way], setting
+        self._senders = {sender.name: sender for sender in senders}
+        self._plan: list[tuple[int, int, Callable[[], None]]] = []
+        self._hosts: dict[str, Host] = {}
+        self._numbers = itertools.count()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "MailWorld":
+        with ExitStack() as stack:
+            self.directory = Path(stack.enter_context(TemporaryDirectory(prefix="mxallowd-mail-")))
+            self.directory.chmod(0o755)
+            self.lab = stack.enter_context(Lab("mail"))
+            self._clocks = Clocks(self.directory / "clocks")
+            library = copy_shim(shim(), self.directory)
+            names = self.lab.client("names", ADDRESS)
+            records = [record for sender in self._senders.values() for record in sender.records()]
+            stack.enter_context(Zone(names, [*MX, *records]))
+            (self.directory / "gate").mkdir()
+            self.gate = stack.enter_context(MailGate(self.lab, self.directory / "gate", self._way, self._setting))
+            clocks = {"LD_PRELOAD": f"/etc/{library.name}", "MXALLOWD_CLOCKS": f"/etc/{self._clocks.path.name}"}
+            for sender in self._senders.values():
+                host = self._hosts[sender.name] = self.lab.client(sender.name, *sender.addresses)
+                for four in (True, False):
+                    pool = [address for address in sender.addresses if (":" not in address) == four]
+                    if len(pool) > 1:
+                        turn_over(host, pool)
+                given = (host, self.directory / sender.name, [self._clocks.path, library], clocks)
+                sender.program = stack.enter_context(_postfix(*given)) if sender.agent == "postfix" else (
+                    stack.enter_context(_exim(*given)))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def at(self, seconds: int, action: Callable[[], None]) -> None:
+        """Plan something for a time of this world."""
+        heapq.heappush(self._plan, (seconds, next(self._numbers), action))
+
+    def send(self, name: str, count: int = 1) -> None:
+        """Let a sender have a message for `count` recipients now, and wait until it has tried to deliver it."""
+        sender = self._senders[name]
+        assert sender.program
+        subject = f"m{next(self._numbers)}"
+        begun = time()
+        self.mails[subject] = Mail(name, self.now_s)
+        sender.program.send(subject, *(f"r{number}@{sender.domain}" for number in range(count)))
+        self._collect(begun)
+        self.mails[subject].late = self.mails[subject].delay_s is None
+
+    def run(self, until_s: int) -> None:
+        """Let time go on up to `until_s`, with what is planned and the queue runs."""
+        while True:
+            planned_s = self._plan[0][0] if self._plan else until_s
+            runs = {name: due_s for name in self._senders if (due_s := self._next_run(name)) is not None}
+            next_s = min(planned_s, until_s, *runs.values())
+            if next_s > self.now_s:
+                self.pass_time(next_s - self.now_s)
+            for name, due_s in runs.items():
+                if due_s <= self.now_s:
+                    program = self._senders[name].program
+                    assert program
+                    program.run_queue()
+            self._collect()
+            while self._plan and self._plan[0][0] <= self.now_s:
+                heapq.heappop(self._plan)[2]()
+            if self.now_s >= until_s:
+                return
+
+    def pass_time(self, seconds: int) -> None:
+        """Move all clocks."""
+        self.now_s += seconds
+        self._clocks.set(self.now_s, self.now_s, self.now_s)
+        self.gate.pass_time(seconds)
+        for sender in self._senders.values():
+            assert sender.program
+            sender.program.moved(self.now_s)
+
+    def bounced(self, name: str) -> int:
+        """How many recipients a sender gave up."""
+        program = self._senders[name].program
+        assert program
+        return program.bounced()
+
+    def host(self, name: str) -> Host:
+        """The host of a sender."""
+        return self._hosts[name]
+
+    def log(self, name: str) -> str:
+        """What a sender did with each message and address."""
+        program = self._senders[name].program
+        assert program
+        return program.log()
+
+    def waiting(self) -> bool:
+        """Whether any message waits."""
+        return any(sender.program and sender.program.waiting() for sender in self._senders.values())
+
+    def _next_run(self, name: str) -> int | None:
+        """The time of a sender's next queue run that may do something."""
+        program = self._senders[name].program
+        assert program
+        left_s = program.due_s()
+        every_s = AGENTS[self._senders[name].agent]
+        return None if left_s is None else (int(self.now_s + left_s) // every_s + 1) * every_s
+
+    def _collect(self, begun: float | None = None) -> None:
+        for subject, came in self.gate.arrived():
+            mail = self.mails[subject]
+            if mail.delay_s is None:
+                # In the first try the world's clock stands still, so the machine's counts.
+                mail.delay_s = self.now_s - mail.sent_s if begun is None or mail.sent_s != self.now_s else came - begun
+
+
+def _exim(host: Host, directory: Path, shared: Sequence[Path], environment: Mapping[str, str]) -> Exim:
+    return Exim(host, directory, shared=shared, environment=environment, name_server=ADDRESS)
+
+
+def _postfix(host: Host, directory: Path, shared: Sequence[Path], environment: Mapping[str, str]) -> Postfix:
+    return Postfix(host, directory, shared=shared, environment=environment, name_server=ADDRESS)

@@ -20,7 +20,7 @@ from lab.exim import Exim
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host, Lab
 from lab.mailgate import WAYS, MailGate, Setting, copy_shim
 from lab.postfix import Postfix
-from lab.zone import ADDRESS, Zone, host_records
+from lab.zone import ADDRESS, ADDRESS6, Zone, host_records
 
 # The agents, and the seconds between two of their queue runs.
 AGENTS = {"exim": exim.QUEUE_RUN_S, "postfix": postfix.QUEUE_RUN_S}
@@ -99,9 +99,9 @@ class MailWorld:
             self.lab = stack.enter_context(Lab("mail"))
             self._clocks = Clocks(self.directory / "clocks")
             library = copy_shim(shim(), self.directory)
-            names = self.lab.client("names", ADDRESS)
+            names = self.lab.client("names", ADDRESS, ADDRESS6)
             records = [record for sender in self._senders.values() for record in sender.records()]
-            stack.enter_context(Zone(names, [*MX, *records]))
+            stack.enter_context(Zone(names, [*MX, *records], ADDRESS, ADDRESS6))
             (self.directory / "gate").mkdir()
             self.gate = stack.enter_context(MailGate(self.lab, self.directory / "gate", self._way, self._setting))
             clocks = {"LD_PRELOAD": f"/etc/{library.name}", "MXALLOWD_CLOCKS": f"/etc/{self._clocks.path.name}"}
@@ -111,7 +111,8 @@ class MailWorld:
                     pool = [address for address in sender.addresses if (":" not in address) == four]
                     if len(pool) > 1:
                         turn_over(host, pool)
-                given = (host, self.directory / sender.name, [self._clocks.path, library], clocks)
+                server = ADDRESS if any("." in address for address in sender.addresses) else ADDRESS6
+                given = (host, self.directory / sender.name, [self._clocks.path, library], clocks, server)
                 sender.program = stack.enter_context(_postfix(*given)) if sender.agent == "postfix" else (
                     stack.enter_context(_exim(*given)))
             self._stack = stack.pop_all()
@@ -201,9 +202,11 @@ class MailWorld:
                 mail.delay_s = self.now_s - mail.sent_s if begun is None or mail.sent_s != self.now_s else came - begun
 
 
-def _exim(host: Host, directory: Path, shared: Sequence[Path], environment: Mapping[str, str]) -> Exim:
-    return Exim(host, directory, shared=shared, environment=environment, name_server=ADDRESS)
+def _exim(host: Host, directory: Path, shared: Sequence[Path], environment: Mapping[str, str], server: str) -> Exim:
+    return Exim(host, directory, shared=shared, environment=environment, name_server=server)
 
 
-def _postfix(host: Host, directory: Path, shared: Sequence[Path], environment: Mapping[str, str]) -> Postfix:
-    return Postfix(host, directory, shared=shared, environment=environment, name_server=ADDRESS)
+def _postfix(
+    host: Host, directory: Path, shared: Sequence[Path], environment: Mapping[str, str], server: str
+) -> Postfix:
+    return Postfix(host, directory, shared=shared, environment=environment, name_server=server)

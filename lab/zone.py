@@ -11,12 +11,11 @@ from types import TracebackType
 from lab.hosts import Host
 from lab.nsd import READY_AFTER_S, answers, nsd_program
 
-ADDRESS = "192.0.2.53"
+ADDRESS, ADDRESS6 = "192.0.2.53", "2001:db8::53"
 _HEAD = ". 60 IN SOA ns.test. hostmaster.test. 1 3600 900 86400 60\n. 60 IN NS ns.test.\n"
 _CONF = """\
 server:
-  ip-address: {address}
-  username: ""
+{addresses}  username: ""
   chroot: ""
   zonesdir: "{place}"
   pidfile: "{place}/pid"
@@ -45,15 +44,18 @@ def host_records(name: str, *addresses: str) -> list[str]:
 class Zone:
     """A context manager. `records` are `NAME TYPE DATA`, with full names. Raises RuntimeError where nsd fails."""
 
-    def __init__(self, host: Host, records: Sequence[str], address: str = ADDRESS) -> None:
+    def __init__(self, host: Host, records: Sequence[str], *addresses: str) -> None:
+        """`addresses` of the host at which it serves, an IPv4 address first; none: ADDRESS."""
         self._host = host
-        self._address = address
+        addresses = addresses or (ADDRESS,)
+        self._address = addresses[0]
         self._directory = tempfile.TemporaryDirectory(prefix="mxallowd-zone-")
         place = Path(self._directory.name)
-        lines = [f"ns.test. 60 IN A {address}\n", *(
+        lines = [f"ns.test. 60 IN A {self._address}\n", *(
             f"{name}. 60 IN {kind} {data}\n" for name, kind, data in (record.split(" ", 2) for record in records))]
         (place / "root").write_text(_HEAD + "".join(lines), encoding="ascii")
-        (place / "nsd.conf").write_text(_CONF.format(address=address, place=place), encoding="ascii")
+        (place / "nsd.conf").write_text(_CONF.format(
+            addresses="".join(f"  ip-address: {one}\n" for one in addresses), place=place), encoding="ascii")
 
     def __enter__(self) -> "Zone":
         program = nsd_program()

@@ -19,6 +19,7 @@ if __name__ == "__main__":
     sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -41,25 +42,25 @@ def main() -> int:
     options = _parser().parse_args()
     settings = [*(BUILT_IN[name] for name in options.settings),
                 *(Setting(path.name, ("-c", str(path.resolve()))) for path in options.config)]
-    if not settings:
+    if not settings and options.part:
         raise BenchError("there is nothing to measure: neither --settings nor --config")
     reason = supported()
     if reason:
         raise BenchError(reason)
-    found: dict[str, Any] = {}
+    found = _earlier(options.earlier)
     if "matrix" in options.part:
-        found["matrix"] = measured(lambda: _matrix(options, settings))
+        found.setdefault("matrix", []).extend(measured(lambda: _matrix(options, settings)))
     if "days" in options.part:
-        found["days"] = measured(lambda: {
+        found.setdefault("days", {}).update(measured(lambda: {
             setting.name: _told(f"{setting.name}, {options.days} days", lambda setting=setting: {  # type: ignore[misc]
                 name: outcome.row() for name, outcome in days.run(
                     options.days, options.way[0], setting, options.seed).items()})
-            for setting in settings})
+            for setting in settings}))
     if "spam" in options.part:
-        found["spam"] = measured(lambda: {
+        found.setdefault("spam", {}).update(measured(lambda: {
             setting.name: _told(f"{setting.name}, spam", lambda setting=setting: spammers.run(  # type: ignore[misc]
                 options.bots, options.way[0], setting, options.seed))
-            for setting in settings})
+            for setting in settings}))
     if options.plot:
         _plot(options.plot, found, options.bots)
     return give(options, "part way agent bots seed", {"simulated_days": options.days, **found},
@@ -68,7 +69,8 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(__doc__)
-    made.add_argument("--part", type=_some(PARTS), default=list(PARTS), help="of: " + ", ".join(PARTS))
+    made.add_argument("--part", type=_some(PARTS, none=True), default=list(PARTS),
+                      help="of: " + ", ".join(PARTS) + "; or none (default: all)")
     made.add_argument("--settings", type=_some(BUILT_IN, none=True), default=list(BUILT_IN),
                       help="of: 1.9, defaults; or none (default: both)")
     made.add_argument("--config", type=_file, action="append", default=[], metavar="FILE",
@@ -81,8 +83,26 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--days", type=positive, default=30, help="simulated days (default: %(default)s)")
     made.add_argument("--bots", type=_bots, default=100, help="of each model, at most 250 (default: %(default)s)")
     made.add_argument("--seed", type=positive, default=1, help="repeats what comes when (default: %(default)s)")
+    made.add_argument("--earlier", type=_file, action="append", default=[], metavar="FILE",
+                      help="what an earlier run printed with --json, to show and draw it beside this one")
     made.add_argument("--plot", type=Path, metavar="FILE", help="draw days and spam into this file (.svg or .png)")
     return made
+
+
+def _earlier(paths: Sequence[Path]) -> dict[str, Any]:
+    """What earlier runs found, all together; of two with the same setting the later file counts."""
+    found: dict[str, Any] = {}
+    for path in paths:
+        try:
+            one = json.loads(path.read_text(encoding="utf-8"))
+            for part in PARTS:
+                if part == "matrix" and part in one:
+                    found.setdefault(part, []).extend(list(one[part]))
+                elif part in one:
+                    found.setdefault(part, {}).update(dict(one[part]))
+        except (ValueError, TypeError) as error:
+            raise BenchError(f"{quoted(str(path))} is no output of --json: {error}") from error
+    return found
 
 
 def _matrix(options: argparse.Namespace, settings: Sequence[Setting]) -> list[dict[str, Any]]:

@@ -142,12 +142,20 @@ def test_the_command(tmp_path: Path) -> None:
     [row] = json.loads(done.stdout)["matrix"]
     assert (row["setting"], row["agent"], row["sent"], row["late"], row["lost"]) == ("trial.conf", "postfix", 1, 0, 0)
     assert "<svg" in plot.read_text(encoding="utf-8")
+    earlier = tmp_path / "earlier"
+    earlier.write_text(done.stdout, encoding="utf-8")
+    shown = subprocess.run(
+        [sys.executable, "benchmarks/delivery.py", "--part", "none", "--earlier", str(earlier)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    assert "trial.conf" in shown.stdout
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (("--part", "weeks"), '"weeks" is none of matrix, days, spam'),
     (("--config", "/nowhere"), '"/nowhere" is no file'),
     (("--bots", "251"), '"251" is more than 250'),
+    (("--part", "none", "--earlier", "README.md"), '"README.md" is no output of --json'),
     (("--settings", "none"), "there is nothing to measure"),
 ])
 def test_what_the_command_does_not_take(arguments: tuple[str, ...], said: str) -> None:

@@ -1,7 +1,5 @@
 """The stream of changes of the whitelist: who is told of what, in which order, and what one mistake can spoil."""
 import time
-from collections.abc import Sequence
-from typing import NoReturn
 
 import pytest
 
@@ -50,16 +48,6 @@ class Broken:
         raise RuntimeError("another mistake")
 
 
-class Untouched(Sequence[Event]):
-    """Events that nobody may look at."""
-
-    def __getitem__(self, index: object) -> NoReturn:
-        raise AssertionError("looked at")
-
-    def __len__(self) -> NoReturn:
-        raise AssertionError("looked at")
-
-
 def followed(table: Table, threads: int = 1) -> tuple[Whitelist, Notes]:
     """A whitelist, and who follows it."""
     whitelist = Whitelist(table, lambda: NOW_US, threads=threads)
@@ -81,7 +69,7 @@ def test_events_of_the_packet_path_are_changes_in_their_order() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind.name not in (
-    "WHITELISTED", "ACCEPTED", "RENEWED", "EVICTED")])
+    "WHITELISTED", "ACCEPTED", "RENEWED", "EVICTED", "PATIENT")])
 def test_other_events_change_nothing(kind: Kind) -> None:
     whitelist, notes = followed(Table(10, 1))
     whitelist.take([event(kind, A)])
@@ -209,18 +197,26 @@ def test_where_there_is_no_room_nothing_is_adopted_or_told() -> None:
     assert whitelist.find(C) is None
 
 
-def test_without_followers_nothing_is_looked_at() -> None:
+def test_who_follows_is_told_from_then_on() -> None:
     whitelist = Whitelist(Table(10, 1, main=2), lambda: NOW_US)
-    whitelist.take(Untouched())
+    whitelist.take([event(Kind.WHITELISTED, A)])
     whitelist.missed()
     assert whitelist.admit(A, NOW_US + 10, NOW_US)
     assert whitelist.admit(B, NOW_US + 10, NOW_US)
-    # Who follows from now on is told from now on.
     notes = Notes(whitelist)
     whitelist.follow(notes)
-    with pytest.raises(AssertionError, match="looked at"):
-        whitelist.take(Untouched())
-    assert notes.told == []
+    whitelist.take([event(Kind.ACCEPTED, A)])
+    assert notes.told == [(A, Change.USED)]
+
+
+def test_of_who_was_patient_it_is_noted_since_when_until_a_contact() -> None:
+    whitelist, notes = followed(Table(10, 1))
+    whitelist.take([event(Kind.PATIENT, A)])
+    note = whitelist.provenance.find(A)
+    assert note is not None and abs(note.since_s - time.time()) < 5
+    assert notes.told == [(A, Change.ADMITTED)]
+    whitelist.take([event(Kind.WHITELISTED, A)])
+    assert whitelist.provenance.find(A) is None
 
 
 def test_lost_changes_are_told_to_all() -> None:

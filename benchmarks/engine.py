@@ -4,11 +4,12 @@ from array import array
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.captures._replay import preload, replay
 from mxallowd.captures.files import CHUNK
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import LATEST_US, Table
 
 MAX_REFUSED = 262_144  # the daemon's default

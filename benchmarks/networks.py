@@ -20,12 +20,13 @@ from collections.abc import Sequence
 
 from benchmarks.command import give, measured, parser, positive
 from benchmarks.report import median, say
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.captures._capture import CANDIDATE_SIZE
 from mxallowd.captures._replay import replay
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.lists.composition import record_of
 

@@ -9,11 +9,10 @@ No GIL, no allocation, no lock, no input or output. A batch passes in three roun
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd.engine._address cimport Address
-from mxallowd.engine._networks cimport Networks, NetworkSet
 from mxallowd.engine._packet cimport BATCH, Packet
-from mxallowd.engine._patience cimport Patience, Patience_
 from mxallowd.engine._refused cimport Refused, RefusedShard
 from mxallowd.engine._ring cimport Ring, RingState
+from mxallowd.engine._rules cimport RuleSet
 from mxallowd.engine._shard cimport Lookups, Shard
 from mxallowd.engine._table cimport Leniency, Table
 
@@ -34,28 +33,6 @@ cdef enum Outcome:
     NO_SYN          # no connection attempt                              accept: it may be a connection's middle
     UNPARSED        # malformed                                          accept: a bug of ours must not lose mail
     OUTCOMES
-
-cdef enum Role:
-    NEITHER = 0
-    FAKE = 1
-    REAL = 2
-    ROLE = 3
-    ROLES = 3
-    NUMBER_SHIFT = 8
-
-cdef struct Server:
-    Address address
-    uint64_t role               # and from bit NUMBER_SHIFT on the number that _refused knows it by
-
-cdef struct RuleSet:            # never changed once published
-    uint64_t lifetime_us
-    uint64_t fresh_us[ROLES]    # a packet to that role renews an entry with no more left; 0: it renews none
-    uint64_t factor             # of the hash; chosen so that `probes` is small
-    uint64_t mask               # slots - 1; a power of two
-    int probes                  # how far from its slot a server may sit; all are asked, so no branch depends on it
-    Server *slots
-    Patience_ patience          # who is let in for being refused often enough; without shards: nobody
-    const NetworkSet *networks  # of the lists; NULL: there are none, and nothing is asked
 
 cdef struct Path:               # all that one queue thread needs
     RuleSet *rules              # published by the main thread
@@ -87,23 +64,8 @@ cdef struct Path:               # all that one queue thread needs
 cdef inline bint drops(uint8_t outcome) noexcept nogil:
     return (outcome == REAL_REFUSED) | (outcome == REAL_DENIED)
 
-# What renews an entry: bits.
-cdef enum:
-    BY_CONTACT = 1
-    BY_USE = 2
-    # Of its lifetime: once it has lost one of so many parts it is renewed.
-    RENEWED_PARTS = 8
-
 # Set `outcome` of each of the packets, at most BATCH. The path's thread only.
 cdef void decide(Path *path, Packet *packets, int count) noexcept nogil
-
-
-cdef class Rules:
-    cdef RuleSet set
-    cdef readonly Patience patience     # which the set points into
-    cdef readonly Networks networks     # which the set points into
-    cdef int insert(self, const Address *address, uint64_t role) noexcept
-    cdef int arrange(self, list servers, numbers) except -1
 
 
 cdef class Fastpath:

@@ -1,37 +1,13 @@
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Final, final
 
-from mxallowd.engine._networks import Networks
-from mxallowd.engine._patience import Patience
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 
-RENEW: Final[Mapping[str, int]]
-"""What restarts the time of an entry that has lost an eighth of it, by the words of the option `renew`."""
 OUTCOME_NAMES: Final[tuple[str, ...]]
 """Names of the outcomes of a decision, indexed by their number; of them "real-refused" and "real-denied" drop it."""
-
-@final
-class Rules:
-    """The servers and the lifetime of an entry, compiled; never changed once made."""
-
-    def __new__(
-        cls, fake: Sequence[bytes], real: Sequence[bytes], lifetime_s: int, numbers: Mapping[bytes, int] | None = None,
-        *, renew: int = 0, networks: Networks | None = None, patience: Patience | None = None,
-        patience_times: int = 0, patience_us: int = 0, patience_networks: bool = False,
-    ) -> Rules:
-        """Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
-
-        `numbers` are those of Refused.number_of, by address; 255 where one is missing. `renew` is one of RENEW;
-        `networks` are those of the lists. With `patience`, who was refused `patience_times` times, each `patience_us`
-        after the one before, comes in, or with `patience_networks` his network does. Raises ValueError on an address
-        of another length, refusals that cannot be counted, a lifetime
-        outside 1 to 2**29 seconds, or a number outside 0 to 255.
-        """
-
-    networks: Networks | None
-    patience: Patience | None
 
 @final
 class Fastpath:

@@ -14,10 +14,11 @@ import sys
 from collections.abc import Callable
 from ipaddress import ip_network
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.lists.composition import record
 from tests.strategies import FAKE, REAL

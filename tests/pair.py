@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mxallowd._fastpath import OUTCOME_NAMES, RENEW, Fastpath, Rules
+from mxallowd._fastpath import OUTCOME_NAMES, Fastpath
 from mxallowd.engine._headers import REASONS
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import RENEW, Rules
 from mxallowd.engine._table import Table
 from tests import oracle
 from tests.oracle import DENIED, DROPPED, Oracle, Whitelist

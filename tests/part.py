@@ -2,10 +2,11 @@
 import struct
 from pathlib import Path
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.backends import Backends
 from mxallowd.backends.memories import Memories
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import Kind
 from mxallowd.errors import StartError

@@ -16,11 +16,12 @@ import sys
 import threading
 import time
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.captures._capture import CANDIDATE_SIZE
 from mxallowd.captures._replay import replay
 from mxallowd.engine._refused import LEAST_HOSTS, STEP_US, Refused
 from mxallowd.engine._ring import EVENT_SIZE, Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from tests.strategies import FAKE, REAL, packed, record, syn
 

@@ -5,8 +5,9 @@ from collections import Counter as Tally
 import pytest
 
 from lab.hosts import Lab
-from mxallowd._fastpath import OUTCOME_NAMES, Fastpath, Rules
+from mxallowd._fastpath import OUTCOME_NAMES, Fastpath
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.metrics.counters import COUNTERS, Kind, Part, collect, names
 from tests.daemon_process import SERVERS, DaemonProcess

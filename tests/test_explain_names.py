@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd._foresight import Foresight
 from mxallowd.control.answers import explain
 from mxallowd.control.answers.explain import Explain, Sources
@@ -25,6 +25,7 @@ from mxallowd.dns.resolver import Resolver
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import MAPPED, address_text, decode, packed
 from mxallowd.history.hosts import Hosts

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxallowd._fastpath import OUTCOME_NAMES, RENEW, Fastpath, Rules
+from mxallowd._fastpath import OUTCOME_NAMES, Fastpath
 from mxallowd.engine._headers import REASONS
 from mxallowd.engine._ring import EVENT_SIZE, Ring
+from mxallowd.engine._rules import RENEW, Rules
 from mxallowd.engine._table import Table
 from tests import oracle
 from tests.pair import ACCEPTED, LIFETIME_S, NO_FD, QUEUE, REFUSED, WHITELISTED, Event, Pair, taken

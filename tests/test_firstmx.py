@@ -2,9 +2,10 @@
 import asyncio
 from collections.abc import Iterable
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import Kind, decode, packed
 from mxallowd.history.firstmx import FirstMx, Found

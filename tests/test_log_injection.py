@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.hosts import Lab, ip
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.engine._headers import REASONS
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import decode
 from mxallowd.log.handlers import StreamHandler, SyslogHandler

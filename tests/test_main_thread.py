@@ -1,9 +1,10 @@
 """What capture and rehearsal have in common: room in the ring, an end that is told, and rules that follow a reload."""
 import pytest
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.backends.main_thread import MainThreadBackend
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from tests.recorder import Recorder
 from tests.strategies import FAKE, HOSTS, REAL, syn

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxallowd._fastpath import OUTCOME_NAMES, Fastpath, Rules
+from mxallowd._fastpath import OUTCOME_NAMES, Fastpath
 from mxallowd._foresight import Foresight
 from mxallowd.engine import events
 from mxallowd.engine._patience import Patience
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import ORIGINS, PATIENCE, Table
 from mxallowd.engine.events import Kind
 from mxallowd.whitelist import Change, Whitelist

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.engine import events
 from mxallowd.engine._refused import HOST_BYTES, LEAST_HOSTS, STEP_US, Refusals, Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from tests.strategies import FAKE, HOSTS, REAL, ipv4, ipv6, syn
 

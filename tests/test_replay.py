@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.captures._capture import CANDIDATE_SIZE, select
 from mxallowd.captures._replay import feed, preload, replay
 from mxallowd.captures.filters import destination_port
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from tests.links import LINKS, ethernet, pcap, pcapng
 from tests.oracle import Oracle, Whitelist

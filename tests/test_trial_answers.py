@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.control.answers.trial import TrialAnswers, network_of
 from mxallowd.control.exchange import Request, RequestError, Response
 from mxallowd.ctl.command import NO, OK, Context
 from mxallowd.ctl.commands.trial import COMMANDS
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import decode, packed
 from mxallowd.history.trial import Trial

@@ -9,11 +9,12 @@ from typing import cast
 
 import pytest
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.control.answers.trial import TrialAnswers
 from mxallowd.control.exchange import Request
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import decode, packed
 from mxallowd.history import kept

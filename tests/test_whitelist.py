@@ -3,8 +3,9 @@ import time
 
 import pytest
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import BY_HAND, RESTORED, Table
 from mxallowd.engine.events import Event, Kind, decode
 from mxallowd.engine.wake import Wake

@@ -10,11 +10,12 @@ from ipaddress import ip_network
 
 import pytest
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.backends._worker import QueueThread
 from mxallowd.engine import events
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import MAPPED

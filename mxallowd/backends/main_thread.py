@@ -5,7 +5,8 @@ stop reading while the ring has no room for the events of one reading. The main 
 """
 from collections.abc import Callable
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
+from mxallowd.engine._rules import Rules
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
 from mxallowd.log import Log

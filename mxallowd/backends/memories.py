@@ -3,11 +3,12 @@
 Both are cut into shards, one for each thread that decides; the whitelist has one more, which the main thread writes.
 All of their memory is taken here, at the start, or the start fails.
 """
-from mxallowd._fastpath import RENEW, Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._patience import Patience
 from mxallowd.engine._refused import HOST_BYTES, Refused
 from mxallowd.engine._ring import EVENT_SIZE, Ring
+from mxallowd.engine._rules import RENEW, Rules
 from mxallowd.engine._table import Table, table_bytes
 from mxallowd.engine.events import packed
 from mxallowd.errors import StartError

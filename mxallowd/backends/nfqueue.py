@@ -13,9 +13,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mxallowd._fastpath import Fastpath, Rules
+from mxallowd._fastpath import Fastpath
 from mxallowd.backends._worker import QueueThread
 from mxallowd.backends.procqueues import ProcQueues
+from mxallowd.engine._rules import Rules
 from mxallowd.errors import StartError
 from mxallowd.log import Log
 from mxallowd.process.privileges import may_administer_network

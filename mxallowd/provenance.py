@@ -4,11 +4,14 @@ A contact says all about itself: the host met the fake server. Of a child it is 
 operator let in his note. The table has no room for text, so it stands here, for a bounded number of hosts; the oldest
 note goes first. A note that is lost changes no decision.
 """
+import re
 from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 MAX_NOTES = 131_072  # some 250 bytes each
 MAX_TEXT = 200  # characters of a note
+LONGEST_POOL = 120  # characters of a pool's domain: its note has room for an address and the beginning of a name
+_POOL = re.compile(r"pool ([^ ]+) by ([^ ]+) as ([^ ]+)")
 
 
 class Note(NamedTuple):
@@ -16,6 +19,25 @@ class Note(NamedTuple):
 
     since_s: int  # seconds since 1970
     text: str  # the name of a child, an operator's note; may be empty
+
+
+class Pool(NamedTuple):
+    """How a child came in by --pool-domain, as its note says. A name of the DNS has no blank, so no name reads so."""
+
+    domain: str
+    founder: str  # address of the whitelisted host that has a name there
+    name: str  # of the child; the end may be missing
+
+    @property
+    def text(self) -> str:
+        """As a note."""
+        return f"pool {self.domain} by {self.founder} as {self.name}"
+
+
+def pool_of(text: str) -> Pool | None:
+    """What the note of a child says of its pool; None: it came in by a name."""
+    found = _POOL.fullmatch(text)
+    return Pool(*found.groups()) if found else None
 
 
 class Provenance:

@@ -53,8 +53,8 @@ Addresses = Callable[[str], Awaitable[list[bytes]]]
 class _Nobody:
     """An owner of lookups who has no hosts."""
 
-    def is_listed(self, name: str) -> bool:
-        raise AssertionError(name)
+    def is_wanted(self, host: bytes, name: str) -> bool:
+        raise AssertionError(host, name)
 
     def done(self, lookup: Lookup) -> None:
         raise AssertionError(lookup)

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mxallowd.sinks import grants
-from mxallowd.sinks.grants import MOST_OF_A_DOMAIN, MOST_OF_A_NAME, Grant, Grants
+from mxallowd.sinks.grants import MOST_OF_A_DOMAIN, MOST_OF_A_NAME, MOST_OF_A_POOL, Grant, Grants
 from tests.strategies import packed
 
 
@@ -73,3 +73,27 @@ def test_living_children_are_counted(steps: list[tuple[bytes, tuple[bytes, str, 
     made.expire(now + 100)
     assert len(made) == 0
     assert made._counts == {}
+
+
+def test_a_child_of_a_pool_counts_as_long_as_it_is_listed() -> None:
+    """Connections prolong its entry, and nobody tells."""
+    until = {host(1): 300}
+    made = Grants(31, lambda child: until.get(child, 0))
+    made.note(host(1), Grant(100, None, "a.example.org", "example.org", "example.org"))
+    made.note(host(2), Grant(100, None, "b.example.org", "example.org", "example.org"))
+    made.expire(200)
+    assert len(made) == 1
+    found = made.find(host(1))
+    assert found is not None
+    assert found.until_us == 300
+    made.expire(300)
+    assert len(made) == 0
+
+
+def test_a_pool_has_room_for_some() -> None:
+    made = Grants(31)
+    some = [Grant(100, None, f"n{number}.example.org", "example.org", "example.org") for number in range(99)]
+    assert fill(made, *some) == MOST_OF_A_POOL
+    assert made.has_room(some[0]._replace(pool="", name="other.example.org"))
+    made.drop(host(1000))
+    assert made.has_room(some[0])

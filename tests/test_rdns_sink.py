@@ -76,7 +76,7 @@ class Scene:
         self.now = 0.0
         self.suppressed = 0
         self.settings: Settings = good(f"-f 192.0.2.10 -r 192.0.2.20 -n 1 {words}")
-        whitelist = Whitelist(self.table)
+        whitelist = self.whitelist = Whitelist(self.table)
         log = Log(logging.getLogger("test-rdns"))
         self.stress = Stress(log, lambda: self.now)
         hostlog = HostLog(log, self.count_suppressed, self.stress, lambda: self.now)
@@ -100,9 +100,9 @@ class Scene:
         """Hosts are refused by the real server."""
         self.sink.handle([Event(Kind.REFUSED, 0, 0, 0, boottime_us(), packed(one), SERVER, 0) for one in addresses])
 
-    def tell(self, kind: Kind, *addresses: str) -> None:
+    def tell(self, kind: Kind, *addresses: str, server: bytes = SERVER) -> None:
         """Something else happens to hosts."""
-        self.sink.handle([Event(kind, 0, 0, 0, boottime_us(), packed(one), SERVER, 0) for one in addresses])
+        self.sink.handle([Event(kind, 0, 0, 0, boottime_us(), packed(one), server, 0) for one in addresses])
 
     def is_stressed(self) -> bool:
         """A look of stress mode."""

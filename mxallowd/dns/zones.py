@@ -56,6 +56,19 @@ def networks(address: bytes) -> tuple[bytes, bytes, bytes]:
     return address[:2], address[:4], address[:6]
 
 
+def owned_domain(name: str) -> str | None:
+    """The registered domain that one owner has, by both sections of the list; None: the name is a public suffix.
+
+    So "x.github.io" is one, where registered_domain() has all of "github.io". Names of the reverse tree have none.
+    """
+    return None if name.endswith(".arpa") else _all_suffixes().privatesuffix(name)
+
+
+def read_suffixes() -> None:
+    """Read the second section now: where it is wanted first, the main loop would wait for 40 ms."""
+    _all_suffixes()
+
+
 def is_public_suffix(name: str) -> bool:
     """Whether names right below it belong to whoever wants one: a registry's suffix, or a service's for its users."""
     return bool(_all_suffixes().is_public(name))

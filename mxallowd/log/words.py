@@ -91,6 +91,9 @@ LINES: tuple[Line, ...] = (
     Line("child [C] name= of=A seconds=", INFO,
          "C is whitelisted because it has the same name as A. Without `of=`, C was refused before, and C's name is "
          "that of a whitelisted host"),
+    Line("child [C] name= domain= of=A seconds=", INFO,
+         "with `--pool-domain`: C was refused before, and is whitelisted because its name and a name of A, which is "
+         "whitelisted, are below this domain"),
     Line("unconfirmed [A] name= addresses=N", INFO, "A's name has N addresses, and A is not one of them"),
     Line("bad-name [A] name=", INFO, "A's PTR record does not contain a valid host name"),
     Line("malformed count=N reason= length= head=", WARNING,

@@ -135,6 +135,7 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("confirmed", Part.RDNS, "names whose addresses contain the host"),
     Counter("unconfirmed", Part.RDNS, "names whose addresses do not contain the host"),
     Counter("children", Part.RDNS, "hosts that were whitelisted because of their name"),
+    Counter("pool-children", Part.RDNS, "of these: with `--pool-domain`, because of its registered domain"),
     Counter("children-renewed", Part.RDNS,
             "times that a listed host's time was prolonged, because a host of the same name contacted the fake server"),
     Counter("children-left-out", Part.RDNS,

@@ -56,6 +56,7 @@ class Settings:
     proven_time: int | None  # seconds after the last connection; None: a proven host lives as long as any
     patience: tuple[int, int] | None  # times and seconds; None: nobody comes in for it
     patience_network: bool
+    pool_domain: bool
     no_rdns_whitelist: bool
     rdns_unconfirmed: bool
     dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT[%INTERFACE]; none: those of resolv.conf
@@ -133,6 +134,7 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
     _complete(values)
     problems += _dry_run(values)
     problems += _times(values)
+    problems += _pools(values)
     problems += _missing(given, values)
     problems += _filter_problems(str(values["pflog_interface"] or ""), str(values["pcap_filter"]))
     if any(problem.fatal for problem in problems):
@@ -167,6 +169,15 @@ def _times(values: dict[str, object]) -> list[Problem]:
         return []
     message = f"proven-time {proven} changes nothing: whitelist-time {every} is as long"
     return [Problem("settings", message, fatal=False)]
+
+
+def _pools(values: dict[str, object]) -> list[Problem]:
+    """Pools stand on names, which are not looked up then."""
+    why = ("no-rdns-whitelist" if values["no_rdns_whitelist"]
+           else "rdns-max-children 0" if values["rdns_max_children"] == 0 else None)
+    if not values["pool_domain"] or why is None:
+        return []
+    return [Problem("settings", f"pool-domain does nothing: with {why} no name is looked up", fatal=False)]
 
 
 def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:

@@ -305,6 +305,8 @@ OPTIONS: tuple[Option, ...] = (
            values=f"N from 1 to {MOST_TIMES}, TIME in seconds or with s, min, h; off without it", live=True),
     Option("patience-network", (), Kind.FLAG, "count refusals of a /24, of IPv6 a /64, as if it were one host; needs "
            "patience", default=False, live=True),
+    Option("pool-domain", (), Kind.FLAG, "let in a refused host whose confirmed name is below the same registered "
+           "domain as that of a whitelisted one", default=False, live=True),
     Option("no-rdns-whitelist", ("b", "d"), Kind.FLAG,
            "do not whitelist the other addresses of the source's reverse DNS name", default=False),
     Option("rdns-unconfirmed", (), Kind.FLAG,

@@ -23,7 +23,7 @@ class HostLog:
         self, log: Log, count_suppressed: Callable[[int], None], stress: Stress,
         clock: Callable[[], float] = time.monotonic, lines_per_s: int = LINES_PER_S,
     ) -> None:
-        self._log = log
+        self.log = log
         self._count_suppressed = count_suppressed
         self.stress = stress
         self._bucket = Bucket(lines_per_s, lines_per_s * BURST_FACTOR, clock)
@@ -35,7 +35,7 @@ class HostLog:
         self._wanted = lines_per_s > 0
 
     def _takes(self) -> bool:
-        return self._wanted and self._log.takes_info()
+        return self._wanted and self.log.takes_info()
 
     def info(self, word: str, host: bytes, **values: object) -> None:
         """A line about a host, where the bound allows it. Hosts and values of 16 bytes are addresses."""
@@ -45,7 +45,7 @@ class HostLog:
             self.suppress(1)
             return
         shown = {key: address_text(value) if isinstance(value, bytes) else value for key, value in values.items()}
-        self._log.info(word, address_text(host), **shown)
+        self.log.info(word, address_text(host), **shown)
 
     def suppress(self, lines: int) -> None:
         """Count lines of which there is not even an event."""

@@ -4,8 +4,9 @@ A lookup has two stages. The first asks for the names of a host (PTR). Who is as
 second stage each name waits for its turn by its zone, and is asked for its addresses (A and AAAA together). A name that
 waits holds nothing but its place in a bounded queue.
 
-Of a host that met the fake server all names are asked about, of a refused one only those that are whitelisted now: else
-anybody could have any zone asked by spoofed SYNs to the real server.
+Of a host that met the fake server all names are asked about, and of a listed one that founding.py asks for; of a
+refused one only those by which it would come in now: else anybody could have any zone asked by spoofed SYNs to the
+real server.
 
 What may be under way is bounded in all, for each network of hosts, and for each zone of names, so that servers that do
 not answer hold only their part. Contacts come first, and refused hosts leave them a quarter of the places.
@@ -50,11 +51,12 @@ class Asks(Protocol):
 class Lookup:
     """One host's lookup. `found` are the names that count, with all their addresses."""
 
-    __slots__ = ("asked_all", "failure", "found", "host", "left", "met", "names")
+    __slots__ = ("asked_all", "failure", "found", "host", "left", "listed", "met", "names")
 
-    def __init__(self, host: bytes, *, met: bool) -> None:
+    def __init__(self, host: bytes, *, met: bool, listed: bool = False) -> None:
         self.host = host
         self.met = met  # the fake server; it may become true at any time
+        self.listed = listed  # for whatever reason: it was not refused
         self.asked_all = True  # of its names; False: only those that were whitelisted
         self.names: list[str] = []
         self.left = 0  # names that are still to be answered
@@ -68,8 +70,8 @@ Job = tuple[Lookup, str]
 class Owner(Protocol):
     """Who wants to know."""
 
-    def is_listed(self, name: str) -> bool:
-        """Whether the name is that of a whitelisted host now."""
+    def is_wanted(self, host: bytes, name: str) -> bool:
+        """Whether this refused host would come in now if the name were confirmed."""
 
     def done(self, lookup: Lookup) -> None:
         """A lookup has ended."""
@@ -130,18 +132,24 @@ class Lookups:
             self._run(self._second, self._ask_addresses(*job))
         while len(self._first) < MAX_LOOKUPS and self._queries.has() and (found := self.waiting.take(
                 refused_too=len(self._first) < MAX_LOOKUPS * 3 // 4)):
-            self._queries.take()
-            host, met = found
-            # Here and not in the task, so that the next one counts it.
-            self._count_in(host, 1)
-            self.limits.start(networks(host)[1:])
-            lookup = self.active[host] = Lookup(host, met=met)
-            self._run(self._first, self._ask_names(lookup))
+            self._begin(Lookup(found[0], met=found[1]))
+        while len(self._first) < MAX_LOOKUPS // 4 and self._queries.has() and (host := self.waiting.take_listed()):
+            self._begin(Lookup(host, met=False, listed=True))
         if self._again is None:
             pause_s = min(self.waiting.next_s(), self._contacts.next_s(), self._refused.next_s())
             if pause_s <= LONGEST_PAUSE_S:
                 # What is longer, the tick of a second looks after, and what has to wait for a place its end.
                 self._again = asyncio.get_running_loop().call_later(max(SHORTEST_PAUSE_S, pause_s), self._go_on)
+
+    def _begin(self, lookup: Lookup) -> None:
+        if lookup.host in self.active:
+            return
+        self._queries.take()
+        # Here and not in the task, so that the next one counts it.
+        self._count_in(lookup.host, 1)
+        self.limits.start(networks(lookup.host)[1:])
+        self.active[lookup.host] = lookup
+        self._run(self._first, self._ask_names(lookup))
 
     def _go_on(self) -> None:
         self._again = None
@@ -211,8 +219,9 @@ class Lookups:
         # Escapes make a name four times as long, and then syslog would cut the line.
         lookup.names = valid_names(
             written, lambda text: self._hostlog.info("bad-name", lookup.host, name=text[:LONGEST_QUOTED]))
-        lookup.asked_all = lookup.met
-        wanted = [name for name in lookup.names if lookup.met or self._owner.is_listed(name)]
+        lookup.asked_all = lookup.met or lookup.listed
+        wanted = [name for name in lookup.names
+                  if lookup.asked_all or self._owner.is_wanted(lookup.host, name)]
         for name in filter(self.limits.is_nothing, wanted):
             # Asked about for another host just now, and there was nothing.
             self._judge(lookup, name, [], [])

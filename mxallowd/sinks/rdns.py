@@ -2,7 +2,9 @@
 
 After a host contacted the fake server, its name is looked up, and each other address of the name becomes a **child**. A
 host that was refused is looked up as well. If its name is whitelisted now, it becomes a child, and its next SYN passes;
-if not, members.py remembers it. waiting.py decides which host is looked up next, lookups.py when and how.
+if not, members.py remembers it. With --pool-domain it is enough that its name is below the registered domain of a
+whitelisted host's name (pools.py, founding.py). waiting.py decides which host is looked up next, lookups.py when and
+how.
 
 A name counts only if its own addresses contain the host (forward-confirmed), since the owner of a PTR record may write
 anything into it. How many come in by one contact, name and domain has a bound (grants.py), and no child removes
@@ -14,8 +16,10 @@ from itertools import zip_longest
 
 from mxallowd.dns.resolver import Resolver
 from mxallowd.dns.zones import registered_domain
-from mxallowd.engine.events import Event, Kind
+from mxallowd.engine.events import Event, Kind, address_text
+from mxallowd.provenance import Pool
 from mxallowd.settings import Settings
+from mxallowd.sinks.founding import Founding
 from mxallowd.sinks.grants import Grant, Grants
 from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.lookups import Lookup, Lookups
@@ -41,7 +45,7 @@ class RdnsSink:
         self._resolver = resolver
         self._names: Bounded[str, int] = Bounded(MAX_KNOWN_NAMES)  # whitelisted names and until when
         self._members = Members(clock)
-        self._grants = Grants(settings.rdns_max_children)
+        self._grants = Grants(settings.rdns_max_children, lambda host: (whitelist.find(host) or (0, False))[0])
         self.named: Callable[[bytes, str, bool], None] = lambda host, name, confirmed: None
         """Told of a name that a lookup has given, and whether its addresses contain the host."""
         self.trusts: Callable[[str], bool] = lambda name: False
@@ -51,6 +55,8 @@ class RdnsSink:
         self._lookups = Lookups(settings, self, resolver, hostlog, clock)
         self._counters = self._lookups.counters
         self._waiting = self._lookups.waiting
+        self._founding = Founding(settings, whitelist, self._grants, self._lookups, clock)
+        self._pools = self._founding.pools
         self.reload(settings)
 
     # ---- what the main loop calls
@@ -60,6 +66,7 @@ class RdnsSink:
         if not self._grants.most_of_a_contact:
             # Nobody may come in by a name, so nobody is asked about.
             return
+        self._founding.take(events)
         active = self._lookups.active
         for event in events:
             if event.source in active:
@@ -80,6 +87,7 @@ class RdnsSink:
         """What is due by time: for those who wait, and for the resolver."""
         self._waiting.tick()
         self._members.tick()
+        self._founding.tick(self._hostlog)
         self._grants.expire(self._whitelist.now_us())
         # Stress mode may have ended.
         self._lookups.start()
@@ -88,6 +96,7 @@ class RdnsSink:
     def reload(self, settings: Settings) -> None:
         """Take over the settings that can change, and read the resolvers again."""
         self._lifetime_us = settings.whitelist_time * 1_000_000
+        self._founding.reload(settings)
         self._grants.most_of_a_contact = settings.rdns_max_children
         self._lookups.reload(settings)
         self._resolver.reload(settings.dns_server)
@@ -106,10 +115,15 @@ class RdnsSink:
 
     def close(self) -> None:
         """End what is under way; nothing of it is lost that a restart would not ask again."""
+        self._founding.close()
         self._lookups.close()
         self._resolver.close()
 
     # ---- what a lookup comes to
+
+    def is_wanted(self, host: bytes, name: str) -> bool:
+        """Whether this refused host would come in now if the name were confirmed."""
+        return self.is_listed(name) or self._pools.founder(host, name) is not None
 
     def is_listed(self, name: str) -> bool:
         """Whether the name is that of a whitelisted host now."""
@@ -125,9 +139,11 @@ class RdnsSink:
             # Whatever else may be believed unconfirmed.
             if self.trusts(name) and lookup.host in addresses:
                 self.trust(lookup.host, name)
+        if lookup.met or lookup.listed:
+            self._founding.take_lookup(lookup)
         if lookup.met:
             self._admit_family(lookup.host, lookup.found)
-        else:
+        elif not lookup.listed:
             self._admit_member(lookup)
 
     def _admit_family(self, source: bytes, found: dict[str, list[bytes]]) -> None:
@@ -137,7 +153,8 @@ class RdnsSink:
         now_us = self._whitelist.now_us()
         until_us = now_us + self._lifetime_us
         # Its time is restarted here once, at the first contact; what restarts it later is the packet path.
-        if not self._whitelist.renew(source, until_us, now_us):
+        # A proven host may be listed for longer anyway.
+        if not self._whitelist.renew(source, until_us, now_us) and self._whitelist.find(source) is None:
             return
         for name in found:
             self._names.note(name, until_us)
@@ -188,14 +205,32 @@ class RdnsSink:
             if until_us > now_us:
                 self._admit(lookup.host, Grant(until_us, None, name, registered_domain(name)), now_us)
                 return
+        for name in lookup.found:
+            if (pool := self._pools.founder(lookup.host, name)) is not None:
+                self._admit_of_pool(lookup.host, name, *pool, now_us)
+                return
         for name in lookup.names:
-            if not self.is_listed(name):
+            if not self.is_wanted(lookup.host, name):
                 self._members.note(name, lookup.host)
+                self._pools.wait(lookup.host, name)
+
+    def _admit_of_pool(self, host: bytes, name: str, domain: str, founder: bytes, now_us: int) -> None:
+        grant = Grant(now_us + self._lifetime_us, None, name, registered_domain(name), domain)
+        note = Pool(domain, address_text(founder), name).text
+        if self._grants.has_room(grant) and self._whitelist.admit(host, grant.until_us, now_us, note=note):
+            self._grants.note(host, grant)
+            self._counters["children"] += 1
+            self._counters["pool-children"] += 1
+            self._hostlog.info(
+                "child", host, name=name, domain=domain, of=founder, seconds=self._lifetime_us // 1_000_000)
+        elif self._whitelist.find(host) is None:
+            self._counters["children-left-out"] += 1
 
     def _admit(self, address: bytes, grant: Grant, now_us: int) -> None:
         if self._grants.has_room(grant) and self._whitelist.admit(
                 address, grant.until_us, now_us, note=grant.name):
             self._grants.note(address, grant)
+            self._founding.found_too(address, grant.name, grant.contact)
             self._counters["children"] += 1
             of = {"of": grant.contact} if grant.contact else {}
             seconds = (grant.until_us - now_us) // 1_000_000

@@ -6,6 +6,8 @@ turns go round among networks (lanes.py), and who cannot be asked about now, bec
 is in nobody's way. Each queue is bounded: the oldest host is removed and counted. The rate limits how many are looked
 up. In stress mode refused hosts are not looked up, and are removed from their queue at the speed of lookups. A lookup
 that failed is not repeated for a while.
+
+Beside them wait listed hosts whose names are wanted (--pool-domain): they come when nobody else does.
 """
 import time
 from collections import OrderedDict
@@ -63,6 +65,7 @@ class Waiting:
         self._clock = clock
         self._used, self._contacts, self._renewed, self._refused = self._queues = tuple(
             Lanes[bytes](MAX_WAITING, networks, pause, clock) for _ in range(4))
+        self._listed = Lanes[bytes](MAX_WAITING, networks, pause, clock)
         self._overflowed_until = float("-inf")
         self._bucket = Bucket(per_s, per_s * BURST_S, clock)
         self.pause_s = _pause(per_s)
@@ -116,6 +119,14 @@ class Waiting:
         if not any(host in queue for queue in self._queues) and not self._has_failed(host, self._failed_refused):
             self.limited += self._refused.note(host) is not None
 
+    def queue_listed(self, host: bytes) -> None:
+        """It is listed, and nobody knows its names."""
+        self._listed.note(host)
+
+    def listed(self) -> int:
+        """How many such hosts wait."""
+        return len(self._listed)
+
     # ---- who goes
 
     def take(self, *, refused_too: bool = True) -> tuple[bytes, bool] | None:
@@ -133,6 +144,15 @@ class Waiting:
                 return host, queue is not self._refused
         return None
 
+    def take_listed(self) -> bytes | None:
+        """The listed host whose turn it is; None: nobody now, or others wait."""
+        if self._stress.on or self.has_next() or not self._bucket.has():
+            return None
+        host = self._listed.take()
+        if host is not None:
+            self._bucket.take()
+        return host
+
     def has_next(self) -> bool:
         """Whether somebody waits who may be asked about, at the latest when a limit allows it."""
         return any(len(queue) for queue in self._open(True))
@@ -140,6 +160,8 @@ class Waiting:
     def next_s(self) -> float:
         """After how many seconds take() may find somebody. Infinite: not by time alone."""
         soonest = min(queue.next_s() for queue in self._open(True))
+        if not self._stress.on:
+            soonest = min(soonest, self._listed.next_s())
         return soonest if self._bucket.has() else max(soonest, self.pause_s)
 
     def _open(self, refused_too: bool) -> tuple[Lanes[bytes], ...]:

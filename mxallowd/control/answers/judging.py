@@ -6,6 +6,7 @@ from mxallowd.control.exchange import timestamp
 from mxallowd.engine.hosts import is_host
 from mxallowd.history.hosts import Happening
 from mxallowd.lists.composition import DENY, Match
+from mxallowd.provenance import pool_of
 from mxallowd.settings.options import Network
 from mxallowd.whitelist import Entry
 
@@ -36,6 +37,9 @@ def why(entry: Entry | None, match: Match | None, exempt: str | None, ended: str
         return f"it is not in the whitelist{f': {ended}' if ended else ''}"
     if entry.origin == "child":
         name = entry.note.text if entry.note else ""
+        if (pool := pool_of(name)) is not None:
+            return (f"pool {pool.domain}: its name {pool.name} is below this domain, as a name of {pool.founder} is, "
+                    "which was whitelisted before")
         return f"child of {name}: another host of this name contacted the fake server" if name else (
             "child: another host of its name contacted the fake server")
     return WHY.get(entry.origin, entry.origin)

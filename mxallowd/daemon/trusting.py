@@ -52,7 +52,9 @@ NO_NAMES = "a domain line lets nobody in with no-rdns-whitelist"
 _NOTE = "trusted"
 
 
-class _Host(NamedTuple):
+class Host(NamedTuple):
+    """A host that is let in by a list or its name."""
+
     line: TrustLine
     why: str
     until_s: int  # seconds since 1970
@@ -76,7 +78,7 @@ class Trusted:
         self._lines: list[TrustLine] = []
         self._domains: dict[str, TrustLine] = {}
         self._dnswl = Dnswl((), self._asking.records, log)
-        self._hosts: OrderedDict[bytes, _Host] = OrderedDict()
+        self._hosts: OrderedDict[bytes, Host] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked = 0  # hosts that are asked for now
         self._reading = asyncio.Lock()
@@ -204,7 +206,7 @@ class Trusted:
     def _let_in(self, host: bytes, line: TrustLine, why: str) -> None:
         # Who is in already stays as long as if he came in now.
         known = self._hosts.pop(host, None)
-        self._hosts[host] = _Host(line, why, int(time.time()) + HOST_S)
+        self._hosts[host] = Host(line, why, int(time.time()) + HOST_S)
         if len(self._hosts) > MAX_HOSTS:
             self._hosts.popitem(last=False)
         if known is None:
@@ -242,7 +244,7 @@ class Trusted:
     def _sources(self) -> Callable[[], list[Source]]:
         """What makes the networks of what is known now; it may be called in another thread."""
         spf = [(known.line, known.answer) for known in self._refresh.known() if known.answer]
-        return partial(_made, str(self._path), self._lines, list(self._hosts.items()), spf)
+        return partial(made, str(self._path), self._lines, list(self._hosts.items()), spf)
 
     async def _read_again(self) -> None:
         # One after the other, so that the newest content holds in the end.
@@ -267,18 +269,24 @@ class Trusted:
         return task
 
 
-def _made(
-    file: str, every: list[TrustLine], hosts: list[tuple[bytes, _Host]], spf: list[tuple[TrustLine, Answer]],
+def made(
+    file: str, every: list[TrustLine], hosts: list[tuple[bytes, Host]], spf: list[tuple[TrustLine, Answer]],
 ) -> list[Source]:
-    """The sources. A line's number and words are what `explain` names."""
-    networks = [line for line in every if line.word == NETWORK]
-    return [
-        Source(file, ALLOW, b"".join(line.record for line in networks), [line.number for line in networks],
-               [_note(line) for line in networks]),
-        Source(file, ALLOW, b"".join(_record(host) for host, _ in hosts), [one.line.number for _, one in hosts],
-               [_note(one.line, one.why) for _, one in hosts], [one.until_s for _, one in hosts]),
-        *(Source(file, ALLOW, answer.records, [line.number] * (len(answer.records) // RECORD_SIZE),
-                 [_note(line)] * (len(answer.records) // RECORD_SIZE)) for line, answer in spf)]
+    """The sources. A line's number and words are what `explain` names; lines with the flag are sources of their own."""
+    found = []
+    for flag in (False, True):
+        networks = [line for line in every if line.word == NETWORK and line.first_mx_only is flag]
+        let_in = [(host, one) for host, one in hosts if one.line.first_mx_only is flag]
+        found += [
+            Source(file, ALLOW, b"".join(line.record for line in networks), [line.number for line in networks],
+                   [_note(line) for line in networks], trusted=True, first_mx_only=flag),
+            Source(file, ALLOW, b"".join(_record(host) for host, _ in let_in), [one.line.number for _, one in let_in],
+                   [_note(one.line, one.why) for _, one in let_in], [one.until_s for _, one in let_in], trusted=True,
+                   first_mx_only=flag)]
+    return [*found, *(
+        Source(file, ALLOW, answer.records, [line.number] * (len(answer.records) // RECORD_SIZE),
+               [_note(line)] * (len(answer.records) // RECORD_SIZE), trusted=True, first_mx_only=line.first_mx_only)
+        for line, answer in spf)]
 
 
 def _record(host: bytes) -> bytes:

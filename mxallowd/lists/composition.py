@@ -37,6 +37,8 @@ class Source:
     lines: Sequence[int] = ()  # none: it has no lines
     notes: Sequence[str | None] = ()  # none: it has no notes
     ends: Sequence[int | None] = ()  # seconds since 1970; none: they stay
+    trusted: bool = False  # of trusted senders, not of a list
+    first_mx_only: bool = False  # and their hosts never try a second mail exchanger
 
     def __len__(self) -> int:
         return len(self.records) // RECORD_SIZE
@@ -147,6 +149,15 @@ class Composition:
         """The network that holds for an address of 16 bytes."""
         number = self.networks.find(address)
         return None if number is None else self.rule(number)
+
+    def first_mx_only(self) -> Networks:
+        """What lines of trusted senders with that flag let in; what is denied within it is denied here as well.
+
+        Its ranges are disjoint_of() of it.
+        """
+        flagged = any(source.first_mx_only for source in self.sources)
+        return Networks(b"".join(
+            source.records for source in self.sources if flagged and (source.first_mx_only or source.verdict == DENY)))
 
     def overlapping(self, network: Network, most: int = 100) -> list[Match]:
         """At most `most` networks that share an address with this one, in the order of their sources."""

@@ -34,7 +34,7 @@ class Kind(IntEnum):
     REFUSED = 4  # number of servers (1), their addresses (16 each), records of engine/_refused.pyi
     PATIENCE = 7  # records of engine/_patience.pyi
     TRIAL = 6  # a piece of history/kept.py; in a file of its own
-    TRUSTED = 7  # a piece of an answer (trusted.py); in a file of its own
+    TRUSTED = 8  # a piece of an answer (trusted.py); in a file of its own
     END = 5  # nothing: the last block of a snapshot; and in a journal that it was whole then
 
 

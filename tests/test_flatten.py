@@ -100,6 +100,24 @@ def test_trusted_is_who_passes_whatever_was_left_out_says(records: list[Record])
     assert passing(laid_flat(records)) == set.intersection(*expected)
 
 
+def test_which_domains_gave_a_network() -> None:
+    # What -ip4 refuses within d1 comes in by the record of d0 alone, and what d2 repeats is d1's.
+    found = laid_flat([["include:d1.example", "?include:d3.example", "ip4:192.0.2.0/30", "ip6:2001:db8::/32"],
+                       ["-ip4:192.0.2.1", "ip4:192.0.2.0/31", "redirect=d2.example"],
+                       ["ip4:192.0.2.0/24"], ["ip4:192.0.2.128/32"]])
+    by = [path for count, path in found.chains for _ in range(count)]
+    given = {host: by[at] for host in HOSTS for at, network in enumerate(found.networks) if ip_address(host) in network}
+    assert given == {"192.0.2.1": "", "192.0.2.2": "d1.example, d2.example", "192.0.2.5": "d1.example, d2.example",
+                     "192.0.2.9": "d1.example, d2.example", "192.0.2.130": "d1.example, d2.example",
+                     "2001:db8::1": "", "2001:db8:1::1": ""}
+    assert str(found.networks[0]) == "192.0.2.0/32"
+    assert found.chains[0] == (1, "d1.example")
+    name = f"{'x' * 60}.{'y' * 60}.{'z' * 60}.{'w' * 20}.example"
+    long = asyncio.run(flatten("d0.example", Asked(zone([[f"include:{name}"]]) | {
+        name: [("TXT", "v=spf1 ip4:192.0.2.1")]}).records))
+    assert len(long.chains[0][1]) == module.LONGEST_CHAIN
+
+
 def test_what_is_left_out_is_named_with_its_domain() -> None:
     found = laid_flat([["ptr", "-exists:%{i}.x.example", "include:%{d}.y", "ip4:192.0.2.1", "include:d1.example"],
                        ["ptr:z.example", "redirect=%{o}.x"]])

@@ -433,8 +433,8 @@ def test_the_commands_add_show_and_remove(bench: Bench) -> None:
     assert command(daemon, "deny", "add")[0] == command(daemon, "deny", "remove", "::1", "--time", "1")[0] == USAGE
     shown = json.loads(command(daemon, "deny", "list", "--json")[1])
     assert (shown["allow"], shown["deny"]) == (2, 0)
-    assert shown["by_hand"] == [{"verdict": "allow", "network": "198.51.100.0/24", "source": "by hand",
-                                 "note": "bank", "until": "2023-11-14T22:14:20Z"}]
+    assert shown["by_hand"] == [{"verdict": "allow", "network": "198.51.100.0/24", "origin": "by hand",
+                                 "source": "by hand", "note": "bank", "until": "2023-11-14T22:14:20Z"}]
 
 
 @pytest.mark.parametrize(("verdict", "body", "code"), [

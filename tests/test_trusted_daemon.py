@@ -58,13 +58,13 @@ def test_each_line_lets_its_hosts_in(
         assert client.attempt(REAL4, source=STRANGER) is Attempt.DROPPED
         assert "1.0.0.127.list.example A" in names.questions
         for source, line, words in [
-                (NETWORK, 1, f"trusted: network {NETWORK}"), (SPF, 2, "trusted: spf example.org, the bank"),
-                (LISTED, 3, "trusted: dnswl list.example 1, score 2"),
-                (NAMED, 4, "trusted: domain mx.example.net, out.mx.example.net")]:
+                (NETWORK, 1, f"network {NETWORK}"), (SPF, 2, "spf example.org, by spf.example.org, the bank"),
+                (LISTED, 3, "dnswl list.example 1, score 2"),
+                (NAMED, 4, "domain mx.example.net, out.mx.example.net")]:
             ctl(["--socket", str(trust.parent / "control.sock"), "explain", source])
             said = capsys.readouterr().out
-            assert f"{trust}:{line}" in said, said
-            assert words in said, said
+            assert f"  why: trusted {source}/32, {trust}:{line}\n" in said, said
+            assert f"  note of the trusted line: {words}\n" in said, said
         # The file is read again; what stays keeps its answer.
         trust.write_text("spf example.org\nspf nowhere.example\n", encoding="utf-8")
         old(trust)

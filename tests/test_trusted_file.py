@@ -14,7 +14,8 @@ from mxallowd.trust.answers import Answer, records_of
 MOMENT = Clock(bytes(16), 1_000_000, 1_800_000_000_000_000)
 FEW = Answer(records_of([ip_network("192.0.2.0/24"), ip_network("2001:db8::/48")]), 1_800_000_000, 7200)
 MANY = Answer(records_of(ip_network(f"10.{number >> 8}.{number & 255}.0/25") for number in range(4096)), 5, 3600)
-ANSWERS = {"example.org": FEW, "large.example": MANY, "_spf.example.net": FEW._replace(life_s=86_400)}
+ANSWERS = {"example.org": FEW, "large.example": MANY, "_spf.example.net": FEW._replace(life_s=86_400),
+           "chains.example": FEW._replace(chains=((1, ""), (1, "a.example, b.example")))}
 
 
 def write(directory: Directory, answers: dict[str, Answer]) -> int:
@@ -45,7 +46,8 @@ def test_what_is_damaged_is_left_out_and_said(tmp_path: Path) -> None:
         path.write_bytes(data[: chance.choice([len(data), chance.randrange(len(data))])])
         found, damage = trusted.read(directory)
         assert damage is not None
-        assert found.items() <= ANSWERS.items()
+        # Damage to what explain says of its networks costs that alone.
+        assert all(answer in (ANSWERS[domain], ANSWERS[domain]._replace(chains=())) for domain, answer in found.items())
     directory.close()
 
 

@@ -49,7 +49,6 @@ HOST_S = 86_400  # for which a host by dnswl or by its name is trusted
 MAX_HOSTS = 16_384
 MAX_TASKS = 64
 NO_NAMES = "a domain line lets nobody in with no-rdns-whitelist"
-_NOTE = "trusted"
 
 
 class Host(NamedTuple):
@@ -284,9 +283,14 @@ def made(
                    [_note(one.line, one.why) for _, one in let_in], [one.until_s for _, one in let_in], trusted=True,
                    first_mx_only=flag)]
     return [*found, *(
-        Source(file, ALLOW, answer.records, [line.number] * (len(answer.records) // RECORD_SIZE),
-               [_note(line)] * (len(answer.records) // RECORD_SIZE), trusted=True, first_mx_only=line.first_mx_only)
+        Source(file, ALLOW, answer.records, [line.number] * (len(answer.records) // RECORD_SIZE), _notes(line, answer),
+               trusted=True, first_mx_only=line.first_mx_only)
         for line, answer in spf)]
+
+
+def _notes(line: TrustLine, answer: Answer) -> list[str]:
+    chains = answer.chains or ((len(answer.records) // RECORD_SIZE, ""),)
+    return [note for count, text in chains for note in [_note(line, f"by {text}" if text else "")] * count]
 
 
 def _record(host: bytes) -> bytes:
@@ -294,8 +298,8 @@ def _record(host: bytes) -> bytes:
 
 
 def _note(line: TrustLine, why: str = "") -> str:
-    """What stands behind a network: that it is trusted, the line, what let this host in, and the line's note."""
-    return ", ".join(part for part in (f"{_NOTE}: {line.text}", why, line.note) if part)
+    """What stands behind a network: the line, what let this host in or which record gave it, and the line's note."""
+    return ", ".join(part for part in (line.text, why, line.note) if part)
 
 
 def _moment(boot: bytes) -> Clock:

@@ -16,7 +16,7 @@ from mxallowd.engine.events import MAPPED
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ALLOW, DENY = "allow", "deny"
-CONFIGURATION, BY_HAND = "configuration", "by hand"
+CONFIGURATION, BY_HAND, FILE, TRUSTED = "configuration", "by hand", "file", "trusted"
 MAPPED_NETWORK = ipaddress.IPv6Network("::ffff:0:0/96")
 IPV4_BITS = 96
 DECIDING = 10  # networks that overrule another one: so many are shown
@@ -53,6 +53,17 @@ class Match(NamedTuple):
     line: int  # 0: the source has none
     note: str | None
     until: int | None  # seconds since 1970
+    trusted: bool = False  # it is of trusted senders
+
+    @property
+    def origin(self) -> str:
+        """What let it into its list: TRUSTED, FILE, CONFIGURATION or BY_HAND."""
+        return TRUSTED if self.trusted else self.source if self.source in (CONFIGURATION, BY_HAND) else FILE
+
+    @property
+    def what(self) -> str:
+        """The network with its list, for people."""
+        return f"{TRUSTED if self.trusted else self.verdict} {self.network}"
 
     @property
     def where(self) -> str:
@@ -175,7 +186,7 @@ class Composition:
         return Match(
             source.verdict, network_of(source.records[row * RECORD_SIZE : (row + 1) * RECORD_SIZE]), source.name,
             source.lines[row] if source.lines else 0, source.notes[row] if source.notes else None,
-            source.ends[row] if source.ends else None)
+            source.ends[row] if source.ends else None, source.trusted)
 
 
 def ends_of(network: Network) -> tuple[bytes, bytes]:

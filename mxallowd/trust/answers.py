@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from mxallowd.lists.composition import ALLOW, Network, record
 
+Chain = tuple[int, str]
+"""So many networks, and the domains that led to the record which gave them; empty: the record of the domain itself."""
+
 MAX_NETWORKS = 4096
 # As many addresses as a /8 of IPv4 and a /16 of IPv6 have.
 MAX_ADDRESSES = {4: 1 << 24, 6: 1 << 112}
@@ -20,6 +23,7 @@ class Answer(NamedTuple):
     records: bytes  # of lists/composition.py
     learned_s: int  # seconds since 1970
     life_s: int  # after which it is asked for again; it holds until another one is believed
+    chains: tuple[Chain, ...] = ()  # so many records, and by which domains they came; empty: not known
 
     def due_s(self, now_s: float) -> float:
         """When to ask again. A wall clock that was set back makes it now."""

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from mxallowd.dns.resolver import AAAA, MX, TXT, A, LookupFailed, Records
 from mxallowd.lists.composition import MAPPED_NETWORK, Network
 from mxallowd.text import printable
+from mxallowd.trust.answers import Chain
 from mxallowd.trust.ranges import Range, Ranges, ends
 from mxallowd.trust.record import Record, RecordError, Term, parse, select
 
@@ -30,6 +31,7 @@ MAX_VOID = 2  # questions without an answer that has data (4.6.4)
 MAX_EXCHANGERS = 10  # of an mx directive (4.6.4)
 # Ours: what all records together may cost. The largest known senders have some 300 networks.
 MAX_RANGES = 20_000
+LONGEST_CHAIN = 200  # characters
 MAX_NAMED = 20  # of what was left out, and of what is wrong
 TURN = 64  # ranges between two chances for the main loop: some 0.2 ms
 LONGEST_LABEL, LONGEST_NAME = 63, 253
@@ -38,11 +40,12 @@ LONGEST_LABEL, LONGEST_NAME = 63, 253
 class Flattened(NamedTuple):
     """What a domain lets send."""
 
-    networks: list[Network]  # disjoint; IPv4 first
+    networks: list[Network]  # disjoint; IPv4 first, then by what gave them
     ttl_s: int | None  # the least of all answers; None: none had any
     left_out: list[str]  # directives that depend on who asks, each with its domain
     wrong: list[str]  # what is wrong with the records, or has no answer
     unanswered: bool  # something had no answer, so the next time may give more
+    chains: tuple[Chain, ...] = ()  # of the networks, in their order
 
 
 class _Permanent(Exception):
@@ -71,15 +74,18 @@ class _State:
         self.may_pass = Ranges()  # of those that are open: what was left out may have let them pass
         self.may_fail = Ranges()
 
-    def match(self, ranges: Iterable[Range], *, passes: bool) -> None:
-        """What of these is open is decided."""
+    def match(self, ranges: Iterable[Range], *, passes: bool) -> list[Range]:
+        """What of these is open is decided; what passes for sure."""
+        passed = []
         for first, last in ranges:
             for part in self.open.cut(first, last):
                 sure, unsure = _divide(part, self.may_fail if passes else self.may_pass)
                 for one in sure if passes else ():
                     self.verdict.passed.add(*one)
+                    passed.append(one)
                 for one in unsure:
                     self.verdict.unsure.add(*one)
+        return passed
 
     def may_match(self, ranges: Iterable[Range], *, passes: bool) -> None:
         """What of these is open may be decided here, or may go on."""
@@ -131,16 +137,27 @@ class _Family:
         self._ask = ask
         self._notes = notes
         self._lookups = self._void = self._done = self._counted = 0
+        self._path: list[str] = []  # domains that led to the record at hand
+        self._given: dict[str, Ranges] = {}  # by that path: what its terms let pass, as far as it was open then
 
-    async def passed(self, domain: str) -> Ranges:
-        """The addresses that pass."""
+    async def passed(self, domain: str) -> list[tuple[str, Ranges]]:
+        """The addresses that pass, by the path that led to them."""
         everything = Ranges([(0, (1 << (32 if self._version == 4 else 128)) - 1)])
         if self._version == 6:
             # A client with such an address comes by IPv4 (5).
             everything.cut(*ends(MAPPED_NETWORK))
         state = _State(everything)
         await self._guarded(state, domain, self._domain(state, domain))
-        return state.verdict.passed
+        found = []
+        for path, given in self._given.items():
+            # No other term can have let these addresses pass. But an include may have been meant for something else.
+            passed = Ranges()
+            async for some in self._slices(given, counted=False):
+                for one in some:
+                    for part in state.verdict.passed.parts(*one):
+                        passed.add(*part)
+            found.append((path, passed))
+        return found
 
     async def _guarded(self, state: _State, domain: str, steps: Awaitable[object]) -> None:
         try:
@@ -191,7 +208,9 @@ class _Family:
     async def _take(self, state: _State, domain: str, *, passes: bool) -> None:
         """What the record of another domain says, of what is open."""
         inner = _State(state.open.copy())
+        self._path.append(domain)
         await self._guarded(inner, domain, self._domain(inner, domain))
+        self._path.pop()
         verdict = inner.verdict
         await self._match(state, verdict.passed, passes=passes)
         await self._may_match(state, verdict.unsure, passes=passes)
@@ -202,10 +221,10 @@ class _Family:
         passes = term.qualifier == "+"
         if term.network is not None:
             if term.network.version == self._version:
-                await self._match(state, [ends(term.network)], passes=passes)
+                await self._give(state, [ends(term.network)], passes=passes)
             return
         if term.mechanism == "all":
-            await self._match(state, state.open, passes=passes)
+            await self._give(state, state.open, passes=passes)
             return
         self._count_lookup()
         if term.has_macro or term.mechanism in ("ptr", "exists"):
@@ -218,8 +237,10 @@ class _Family:
         else:
             hosts = [target] if term.mechanism == "a" else await self._exchangers(target)
             # All are asked for before any is compared: whom an error meets must not hang on their order.
-            found = [one for host in hosts for one in await self._addresses(host, term)]
-            await self._match(state, found, passes=passes)
+            found = []
+            for host in hosts:
+                found += await self._addresses(host, term)
+            await self._give(state, found, passes=passes)
 
     async def _exchangers(self, domain: str) -> list[str]:
         names = (await self._answer(domain, MX)).texts if _can_be_asked(domain) else []
@@ -231,7 +252,12 @@ class _Family:
         if not _can_be_asked(host):
             return []
         answer = await self._answer(host, A if self._version == 4 else AAAA)
-        return [ends(_network(text, self._version, term)) for text in answer.texts]
+        found = []
+        for number, text in enumerate(answer.texts, 1):
+            found.append(ends(_network(text, self._version, term)))
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+        return found
 
     async def _answer(self, name: str, kind: int, *, counts: bool = True) -> Records:
         try:
@@ -251,6 +277,13 @@ class _Family:
         self._lookups += 1
         if self._lookups > MAX_LOOKUPS:
             raise _Permanent(f"asks more than {MAX_LOOKUPS} questions")
+
+    async def _give(self, state: _State, ranges: Iterable[Range], *, passes: bool) -> None:
+        """A term matches these."""
+        given = self._given.setdefault(_chain(self._path), Ranges())
+        async for some in self._slices(ranges):
+            for one in state.match(some, passes=passes):
+                given.add(*one)
 
     async def _match(self, state: _State, ranges: Iterable[Range], *, passes: bool) -> None:
         async for some in self._slices(ranges):
@@ -275,6 +308,12 @@ class _Family:
 
     def _leave_out(self, domain: str, text: str) -> None:
         self._notes.note(self._notes.left_out, f"{domain}: {text}")
+
+
+def _chain(path: list[str]) -> str:
+    """For people: the last domain is the one that says it, so the end is what is kept of a long one."""
+    text = ", ".join(path)
+    return text if len(text) <= LONGEST_CHAIN else f"...{text[3 - LONGEST_CHAIN:]}"
 
 
 def _network(text: str, version: int, term: Term) -> Network:
@@ -307,10 +346,14 @@ async def flatten(domain: str, ask: Ask) -> Flattened:
 
     notes = _Notes()
     networks: list[Network] = []
+    chains = []
     for version in (4, 6):
-        passed = await _Family(version, once, notes).passed(domain)
-        for number, network in enumerate(passed.networks(version)):
-            networks.append(network)
-            if number % TURN == TURN - 1:
-                await asyncio.sleep(0)
-    return Flattened(networks, notes.ttl_s, list(notes.left_out), list(notes.wrong), notes.unanswered)
+        for path, passed in await _Family(version, once, notes).passed(domain):
+            before = len(networks)
+            for number, network in enumerate(passed.networks(version)):
+                networks.append(network)
+                if number % TURN == TURN - 1:
+                    await asyncio.sleep(0)
+            if len(networks) > before:
+                chains.append((len(networks) - before, path))
+    return Flattened(networks, notes.ttl_s, list(notes.left_out), list(notes.wrong), notes.unanswered, tuple(chains))

@@ -122,7 +122,7 @@ class Refresh:
 
     def _learn(self, known: Known, found: Flattened) -> None:
         now_s = self._clock()
-        answer = Answer(records_of(found.networks), int(now_s), life_s(found.ttl_s))
+        answer = Answer(records_of(found.networks), int(now_s), life_s(found.ttl_s), found.chains)
         before, known.answer = known.answer, answer
         known.failures = 0
         if found.unanswered:

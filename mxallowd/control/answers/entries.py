@@ -160,7 +160,8 @@ def _but(allowed: list[Match]) -> str:
     if not allowed:
         return ""
     where = allowed[0].where if allowed[0].source == BY_HAND_SOURCE else f"in {allowed[0].where}"
-    return f", but {allowed[0].network} is allowed {where}: mxallowctl explain says more"
+    how = "trusted" if allowed[0].trusted else "allowed"
+    return f", but {allowed[0].network} is {how} {where}: mxallowctl explain says more"
 
 
 def _one_of(query: dict[str, str], name: str, choices: dict[str, Value]) -> Value | None:

@@ -32,7 +32,7 @@ def why(entry: Entry | None, match: Match | None, exempt: str | None, ended: str
     if exempt is not None:
         return f"the rules exempt it: a set mx_exempt of {exempt} holds it"
     if match is not None:
-        return f"{match.verdict} {match.network}, {match.where}"
+        return f"{match.what}, {match.where}"
     if entry is None:
         return f"it is not in the whitelist{f': {ended}' if ended else ''}"
     if entry.origin == "child":
@@ -106,7 +106,8 @@ def of_network(network: Network, matches: Sequence[Match], *, more: bool) -> tup
 
 def listed(match: Match) -> dict[str, object]:
     """A network of a list, as JSON has it."""
-    return {"verdict": match.verdict, "network": str(match.network), "where": match.where, "note": match.note,
+    return {"verdict": match.verdict, "network": str(match.network), "origin": match.origin, "where": match.where,
+            "note": match.note,
             "until": None if match.until is None else timestamp(match.until)}
 
 

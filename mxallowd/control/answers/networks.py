@@ -65,5 +65,6 @@ def overruled(key: str, matches: Sequence[Match]) -> dict[str, object]:
 
 def shown(match: Match) -> dict[str, object]:
     """A network of a list as JSON has it."""
-    return {"verdict": match.verdict, "network": str(match.network), "source": match.where, "note": match.note,
+    return {"verdict": match.verdict, "network": str(match.network), "origin": match.origin, "source": match.where,
+            "note": match.note,
             "until": None if match.until is None else timestamp(match.until)}

@@ -67,7 +67,8 @@ def _address(context: Context, found: Any) -> None:
             show(context, f"  note: {entry['note']}")
     show(context, f"  why: {found['why']}")
     if found["list"] and found["list"]["note"]:
-        show(context, f"  note of the list: {found['list']['note']}")
+        of = "the trusted line" if found["list"]["origin"] == "trusted" else "the list"
+        show(context, f"  note of {of}: {found['list']['note']}")
     if found["refused"]:
         one = found["refused"]
         show(context, f"  refused {one['times']} times since {one['first']}, last {one['last']}")
@@ -107,7 +108,8 @@ def _network(context: Context, found: Any) -> None:
     if verdict:
         show(context, f"  {verdict} by lists")
     for match in found["lists"]:
-        show(context, f"  {match['verdict']} {match['network']}, {match['where']}"
+        show(context, f"  {'trusted' if match['origin'] == 'trusted' else match['verdict']} {match['network']}, "
+                      f"{match['where']}"
                       f"{': ' + match['note'] if match['note'] else ''}")
     if found["more_lists"]:
         show(context, "  and further networks of the lists")

@@ -15,13 +15,16 @@ from mxallowd.lists.composition import network_of
 from mxallowd.mirrors.disk import blocks, files
 from mxallowd.mirrors.disk.blocks import Clock, Contents, Damage, Kind, Reader
 from mxallowd.mirrors.disk.directory import Directory
-from mxallowd.trust.answers import LEAST_LIFE_S, LONGEST_LIFE_S, Answer, disbelief, records_of
+from mxallowd.text import printable
+from mxallowd.trust.answers import LEAST_LIFE_S, LONGEST_LIFE_S, Answer, Chain, disbelief, records_of
 
 NAME = "trusted"
 MOST_BYTES = 64 << 20
 # When it was learned and its life, in seconds; networks of the whole answer, and number of the first one here; length
 # of the domain's name, which follows, and then the records.
 _HEAD = struct.Struct("=qIIIB")
+# In place of the first one's number: what follows is which domains gave the records, `COUNT DOMAINS` a line.
+_CHAINS = (1 << 32) - 1
 
 
 def write(directory: Directory, moment: Callable[[], Clock], answers: Mapping[str, Answer]) -> int:
@@ -37,6 +40,11 @@ def _contents(answers: Mapping[str, Answer]) -> Contents:
             head = _HEAD.pack(answer.learned_s, answer.life_s, len(answer.records) // RECORD_SIZE, at // RECORD_SIZE,
                               len(name))
             yield Kind.TRUSTED, head + name + answer.records[at : at + room]
+        written = "".join(f"{count} {text}\n" for count, text in answer.chains).encode("ascii")
+        # Without them nothing is missing but words of `explain`.
+        if written and len(written) <= blocks.MOST_BYTES - _HEAD.size - len(name):
+            yield Kind.TRUSTED, _HEAD.pack(answer.learned_s, answer.life_s, len(answer.records) // RECORD_SIZE,
+                                           _CHAINS, len(name)) + name + written
 
 
 def read(directory: Directory) -> tuple[dict[str, Answer], Damage | None]:
@@ -66,11 +74,19 @@ def _gathered(reader: Reader) -> Iterator[tuple[str, Answer | None]]:
         key = (name, learned_s, life, total)
         pieces.setdefault(key, {})[first] = bytes(block.content[_HEAD.size + length :])
     for (name, learned_s, life, total), parts in pieces.items():
+        chains = _chains_of(parts.pop(_CHAINS, b""), total)
         records, at = b"", 0
         while parts.get(at):
             records += parts[at]
             at = len(records) // RECORD_SIZE
-        yield name, Answer(records, learned_s, life) if len(records) == total * RECORD_SIZE else None
+        yield name, Answer(records, learned_s, life, chains) if len(records) == total * RECORD_SIZE else None
+
+
+def _chains_of(written: bytes, total: int) -> tuple[Chain, ...]:
+    """Which domains gave the records; empty where that does not fit to them."""
+    pairs = (line.partition(" ") for line in written.decode("ascii", "replace").splitlines())
+    found = tuple((int(count), printable(text)) for count, _, text in pairs if count.isascii() and count.isdigit())
+    return found if sum(count for count, _ in found) == total else ()
 
 
 def _is_good(domain: str, answer: Answer) -> bool:

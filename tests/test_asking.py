@@ -1,5 +1,6 @@
 """Questions of the trusted senders within the limits of zones, and a record that is really asked for."""
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,8 @@ from lab.hosts import Lab
 from lab.namespaces import visit
 from mxallowd.dns.limits import Limits
 from mxallowd.dns.resolver import TXT, LookupFailed, Records, Resolver
-from mxallowd.trust.asking import Asking
+from mxallowd.sinks.bucket import Bucket
+from mxallowd.trust.asking import SHARE, SLOTS, Asking, Budget
 from mxallowd.trust.flatten import flatten
 from tests.name_server_process import NameServerProcess
 
@@ -31,15 +33,44 @@ class Scripted:
         return Records(["x"], 60)
 
 
-def test_one_question_at_a_time_goes_to_a_zone() -> None:
+def budget(limits: Limits, clock: Callable[[], float] = time.monotonic, per_s: float = 1000) -> Budget:
+    return Budget(limits, Bucket(per_s, per_s, clock), Bucket(per_s / SHARE, per_s / SHARE, clock))
+
+
+def test_some_questions_at_a_time_go_to_a_zone() -> None:
     resolver = Scripted(fails=False)
 
     async def story() -> None:
-        asking = Asking(resolver, Limits(1000))  # type: ignore[arg-type]
-        await asyncio.gather(*(asking.records(f"{number}.example.org", TXT) for number in range(5)))
+        asking = Asking(resolver, budget(Limits(1000)))  # type: ignore[arg-type]
+        await asyncio.gather(*(asking.records(f"{number}.example.org", TXT) for number in range(3 * SLOTS)))
 
     asyncio.run(story())
-    assert (resolver.asked, resolver.most) == (5, 1)
+    assert (resolver.asked, resolver.most) == (3 * SLOTS, SLOTS)
+
+
+def test_all_questions_together_have_a_bound() -> None:
+    """Of a rate of 40, trusted senders get 10 a second, and lookups of names what they leave."""
+    resolver = Scripted(fails=False)
+    now = 0.0
+    shared = budget(Limits(1_000_000, lambda: now), lambda: now, per_s=40)
+    asking = Asking(resolver, shared, lambda: now)  # type: ignore[arg-type]
+
+    async def story() -> None:
+        nonlocal now
+        tasks = [asyncio.ensure_future(asking.records(f"{number}.example", TXT)) for number in range(1, 60)]
+        asked = []
+        for second in range(3):
+            now = float(second)
+            await asyncio.sleep(0.2)
+            asked.append(resolver.asked)
+            while shared.queries.take():  # type: ignore[attr-defined]
+                asked[-1] += 1
+        for task in tasks:
+            task.cancel()
+        assert asked == [40, 50, 60], "10 of trusted senders, and 30 of others, each second"
+        assert asking.questions == resolver.asked == 30
+
+    asyncio.run(story())
 
 
 def test_a_zone_that_does_not_answer_is_given_up() -> None:
@@ -48,7 +79,7 @@ def test_a_zone_that_does_not_answer_is_given_up() -> None:
 
     async def story() -> None:
         nonlocal now
-        asking = Asking(resolver, Limits(1000, lambda: now), lambda: now)  # type: ignore[arg-type]
+        asking = Asking(resolver, budget(Limits(1000, lambda: now), lambda: now), lambda: now)  # type: ignore[arg-type]
         for _ in range(3):
             with pytest.raises(LookupFailed, match="Timeout"):
                 await asking.records("a.example.org", TXT)
@@ -67,7 +98,7 @@ def test_a_record_over_the_wire(lab: Lab) -> None:
     async def story() -> None:
         resolver = Resolver(asyncio.get_running_loop(), ["127.0.0.1:5353"])
         try:
-            found = await flatten("example.org", Asking(resolver, Limits(100)).records)
+            found = await flatten("example.org", Asking(resolver, budget(Limits(100))).records)
         finally:
             resolver.close()
         assert [str(one) for one in found.networks] == [

@@ -1,6 +1,7 @@
 """The table of counters is complete and true, and the picture is made from it."""
 import re
 from collections import Counter as Tally
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_each_counter_has_one_name_and_a_meaning() -> None:
         assert counter.help
         assert "|" not in counter.help
     assert [counter.name for counter in COUNTERS if counter.kind is Kind.GAUGE] == [
-        "entries", "refused-hosts", "patience-waiting"]
+        "entries", "refused-hosts", "patience-waiting", "trust-networks", "trust-hosts", "trust-faults"]
 
 
 def test_a_family_is_told_apart_by_one_label() -> None:
@@ -71,10 +72,12 @@ def test_a_counter_that_the_table_lacks_is_shown_behind_all() -> None:
     assert list(collect([{"unheard-of": 1}, dict.fromkeys(ALL, 0)])) == [*ALL, "unheard-of"]
 
 
-def test_a_daemon_with_all_parts_shows_just_the_table(lab: Lab) -> None:
+def test_a_daemon_with_all_parts_shows_just_the_table(lab: Lab, tmp_path: Path) -> None:
     """A counter that the table has and nobody counts, or the other way round, fails here."""
     lab.queue_rule("23")
-    arguments = ["-n", "23", "-p", "nflog:5", "--nft-table", "inet mxallowd", "--nft-setup"]
+    trust = tmp_path / "trust"
+    trust.write_text("network 192.0.2.0/24\n", encoding="ascii")
+    arguments = ["--trust", str(trust), "-n", "23", "-p", "nflog:5", "--nft-table", "inet mxallowd", "--nft-setup"]
     with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, *arguments]) as daemon:
         daemon.wait_for("start ")
         assert list(daemon.counters()) == ALL
@@ -84,6 +87,7 @@ def test_a_daemon_with_all_parts_shows_just_the_table(lab: Lab) -> None:
 def test_a_part_that_does_not_run_shows_nothing(lab: Lab) -> None:
     with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "-b"]) as daemon:
         daemon.wait_for("start ")
-        absent = {*names(Part.RDNS), *names(Part.KERNEL_TABLE), *names(Part.KERNEL_LISTS)}
+        absent = {*names(Part.RDNS), *names(Part.KERNEL_TABLE), *names(Part.KERNEL_LISTS),
+                  *names(Part.TRUST)}
         assert list(daemon.counters()) == [name for name in ALL if name not in absent]
         assert daemon.stop() == 0

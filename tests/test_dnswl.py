@@ -25,7 +25,7 @@ class Story:
         self.lists = Dnswl(parse(text, "trust.conf"), self._ask, self, lambda: self.now_s)  # type: ignore[arg-type]
 
     def warning(self, word: str, **values: object) -> None:
-        self.said.append(f"{word} {values['where']} {values['reason']}")
+        self.said.append(f"{word} {values['where']} {values.get('reason', values.get('most'))}")
 
     async def _ask(self, name: str, kind: int) -> Records:
         assert kind == A
@@ -125,6 +125,8 @@ def test_a_days_questions_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1, 9):
         story.find(packed(f"192.0.2.{number}"))
     assert len(story.asked) == 3
+    assert story.said == ["dnswl-spent trust.conf:1 30"]
+    assert (story.lists.zones[0].is_spent(), story.lists.zones[0].passed_over) == (True, 6)
     story.find(packed("192.0.2.9"), later_s=dnswl.DAY_S)
     assert len(story.asked) == 5
 

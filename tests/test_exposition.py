@@ -85,7 +85,7 @@ def test_names_are_what_prometheus_wants() -> None:
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", one.name), one.name
         assert not one.name.endswith(("_total", "_count", "_sum", "_bucket", "_created"))
         assert one.kind in (COUNTER, GAUGE, HISTOGRAM)
-        assert one.label in ("", "outcome", "verdict", "version", "queue", "table")
+        assert one.label in ("", "outcome", "verdict", "version", "queue", "table", "line")
         assert one.help
 
 

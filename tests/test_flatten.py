@@ -23,7 +23,7 @@ PLAIN = ["ip4:192.0.2.1", "ip4:192.0.2.0/29", "ip4:192.0.2.0/24", "ip6:2001:db8:
 ADDRESSES: dict[str, list[Any]] = {
     "two.example": [{"A": "192.0.2.2"}, {"A": "192.0.2.9"}, {"AAAA": "2001:db8:1::1"}],
     "three.example": [{"MX": [10, "two.example"]}, {"MX": [20, "one.example"]}], "one.example": [{"A": "192.0.2.130"}],
-    "d0.example": [{"A": "192.0.2.5"}]}
+    "d0.example": [{"A": "192.0.2.5"}], "inner.example": [{"A": "172.16.3.4"}]}
 UNSURE = "exists:%{i}.example"
 Record = list[str]
 
@@ -156,6 +156,15 @@ def test_a_record_that_includes_itself_ends() -> None:
     assert (found.networks, asked.questions) == ([], [("d0.example", "TXT")])
 
 
+def test_addresses_of_no_host_of_the_internet_are_left_out() -> None:
+    found = laid_flat([["ip4:10.0.0.0/8", "ip4:127.0.0.1", "ip4:192.168.0.0/15", "ip6:fd00::/8", "ip6:::1",
+                        "ip4:192.0.2.1", "a:inner.example"]])
+    assert [str(one) for one in found.networks] == ["192.0.2.1/32", "192.169.0.0/16"]
+    assert found.wrong == ["d0.example names addresses of no host of the Internet: ip4:10.0.0.0/8"]
+    everything = laid_flat([["+all"]]).networks
+    assert not any(ip_address(one) in network for network in everything for one in ("10.0.0.1", "127.0.0.1", "fe80::1"))
+
+
 def test_mapped_addresses_are_never_trusted_by_ip6() -> None:
     found = laid_flat([["ip6:::/0"]])
     assert not any(ip_network("::ffff:192.0.2.1/128").subnet_of(one) for one in found.networks)  # type: ignore[arg-type]
@@ -178,7 +187,7 @@ def test_terminal_controls_do_not_come_through() -> None:
 
 def test_a_hostile_record_never_holds_the_loop() -> None:
     """A record as large as a message of the DNS can be, and more of them than are counted."""
-    many = [f"ip4:{10 + number % 200}.{number // 200 % 250}.{number // 50_000}.1" for number in range(3900)]
+    many = [f"ip4:{11 + number % 50}.{number // 50 % 250}.{number // 12_500}.1" for number in range(3900)]
     leads = [f"include:d{number}.example" for number in range(1, 10)]
     records = [leads, *([f"-{one}" for one in many] for _ in range(9))]
     records[1] = many

@@ -191,6 +191,57 @@ def test_it_runs_and_is_woken_by_new_lines() -> None:
     assert story.changes == 1
 
 
+def test_an_operator_asks_now() -> None:
+    story = Story(b"spf example.org\nspf example.net\n")
+    story.round()
+    assert [story.refresh.ask_soon(), story.refresh.ask_soon("example.org")] == [0, 0]  # just now it was
+    story.now_s += module.LEAST_PAUSE_S
+    assert story.refresh.ask_soon("example.org") == 1
+    assert story.refresh.ask_soon("nowhere.example") == 0
+    story.say(wrong="example.org: Timeout", unanswered=True)
+    assert story.round() == 300
+    assert story.asked[2:] == ["example.org"]
+    # What has failed is asked for again when the file is read again: the name servers may be mended.
+    story.now_s += module.LEAST_PAUSE_S
+    assert story.refresh.ask_soon(failed_only=True) == 1
+    assert story.refresh.ask_soon(failed_only=True) == 0
+    story.round()
+    assert story.asked[3:] == ["example.org"]
+    assert story.refresh.counts == {"trust-learned": 2, "trust-failed": 2}
+
+
+def test_a_wall_clock_that_is_set_back_delays_nothing() -> None:
+    story = Story()
+    story.round()
+    story.round(-10**8)
+    assert len(story.asked) == 2
+
+
+def test_while_one_is_slow_others_go_on() -> None:
+    story = Story(b"spf slow.example\nspf example.org\n")
+    answers, gate = story.flatten, asyncio.Event()
+
+    async def slowly(domain: str) -> Flattened:
+        if domain.startswith("slow"):
+            await gate.wait()
+        return await answers(domain)
+
+    async def whole() -> None:
+        story.refresh._flatten = slowly
+        task = asyncio.create_task(story.refresh.run())
+        await asyncio.sleep(0.02)
+        story.refresh.take(parse(b"spf slow.example\nspf example.com\n", "trust.conf"))
+        await asyncio.sleep(0.02)
+        assert story.asked == ["example.org", "example.com"]
+        assert story.refresh.is_asked("slow.example")
+        gate.set()
+        await asyncio.sleep(0.02)
+        assert story.asked[2:] == ["slow.example"]
+        task.cancel()
+
+    asyncio.run(whole())
+
+
 def test_what_was_left_out_is_said_once() -> None:
     story = Story()
     story.says = story.says._replace(left_out=["example.org: ptr"], wrong=["x.example has no SPF record"])

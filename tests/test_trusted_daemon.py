@@ -9,6 +9,7 @@ import pytest
 from lab.hosts import REAL4, Attempt, Host, Lab
 from mxallowd.cli import main
 from mxallowd.ctl.__main__ import main as ctl
+from tests.control_client import ask, raw
 from tests.daemon_process import QUEUE, SERVERS, DaemonProcess, serving
 from tests.name_server_process import NameServerProcess
 from tests.test_list_files import old
@@ -32,6 +33,13 @@ def trust(tmp_path: Path) -> Iterator[Path]:
 def arguments(trust: Path, *more: str) -> list[str]:
     return ["--trust", str(trust), "--dns-server", "127.0.0.1:5353", "--state-dir", str(trust.parent / "state"),
             "--control", str(trust.parent / "control.sock"), *more]
+
+
+def told(trust: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What mxallowctl prints."""
+    ctl(["--socket", str(trust.parent / "control.sock"), *words])
+    said = capsys.readouterr()
+    return said.out + said.err
 
 
 def soon(client: Host, source: str) -> bool:
@@ -65,11 +73,31 @@ def test_each_line_lets_its_hosts_in(
             said = capsys.readouterr().out
             assert f"  why: trusted {source}/32, {trust}:{line}\n" in said, said
             assert f"  note of the trusted line: {words}\n" in said, said
+        said = told(trust, capsys, "trust")
+        assert re.search(r": 2 networks, 2 hosts by dnswl and domain, \d+ questions to name servers\n", said), said
+        assert "    1 network 192.0.2.101: holds\n" in said
+        assert re.search(r"    2 spf example.org: 1 networks, learned \d+ s ago for 1 h 0 min, again in 59 min"
+                         r"  # the bank\n"
+                         r"      left out: example.org: ptr\n    3 dnswl list.example 1: 1 hosts\n"
+                         r"    4 domain mx.example.net: 1 hosts\n", said), said
+        assert f"trust      {trust}, 4 lines: 2 networks, 2 hosts\n" in told(trust, capsys, "status")
         # The file is read again; what stays keeps its answer.
         trust.write_text("spf example.org\nspf nowhere.example\n", encoding="utf-8")
         old(trust)
-        ctl(["--socket", str(trust.parent / "control.sock"), "reload"])
+        assert told(trust, capsys, "reload") == f"trust {trust}: 1 networks, before 2\n"
         daemon.wait_for(r"trust-failed where=\S+:2 domain=nowhere.example")
+        fault = f"{trust}:2: spf nowhere.example: it names no network; nowhere.example has no SPF record"
+        assert f"trust      {fault}\n" in told(trust, capsys, "status")
+        assert "      fault: it names no network; nowhere.example" in told(trust, capsys, "trust")
+        assert ask(trust.parent / "control.sock", "GET", "/readyz")[1]["warnings"] == [
+            "1 faults of trusted senders, and what was learned before holds; mxallowctl status names them"]
+        metrics = raw(trust.parent / "control.sock", b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        for wanted in (b'trust_line_networks{line="2"} 0', b'trust_answer_age_seconds{line="1"} ', b"trust_faults 1"):
+            assert b"\nmxallowd_" + wanted in metrics
+        # A domain that was asked for just now is not asked for again.
+        assert told(trust, capsys, "trust", "refresh", "example.org").startswith("asked for now: 0 records")
+        assert ctl(["--socket", str(trust.parent / "control.sock"), "trust", "refresh", "other.example"]) == 1
+        capsys.readouterr()
         assert client.attempt(REAL4, source=SPF) is Attempt.CONNECTED
         deadline = time.monotonic() + 5
         while client.attempt(REAL4, source=NETWORK) is not Attempt.DROPPED:
@@ -77,7 +105,10 @@ def test_each_line_lets_its_hosts_in(
         # A broken one changes nothing.
         trust.write_text("spf nonsense\n", encoding="utf-8")
         old(trust)
-        ctl(["--socket", str(trust.parent / "control.sock"), "reload"])
+        assert told(trust, capsys, "reload") == (
+            f"trust {trust}: not read, the 1 networks from before hold\n"
+            f'mxallowctl: {trust}:1: "nonsense" is no domain name\n')
+        assert f'trust      {trust}:1: "nonsense" is no domain name\n' in told(trust, capsys, "status")
         daemon.wait_for(rf"list-failed where={re.escape(str(trust))}:1")
         assert client.attempt(REAL4, source=SPF) is Attempt.CONNECTED
     trust.write_text("spf example.org\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """What trusted senders become: sources of the allow list, by line, and which of them have the flag first-mx-only."""
 from ipaddress import ip_network
 
-from mxallowd.daemon.trusting import Host, made
+from mxallowd.daemon.trustsources import Host, made
 from mxallowd.lists.composition import DENY, Composition, Source, disjoint_of, record
 from mxallowd.trust.answers import Answer, records_of
 from mxallowd.trust.lines import parse

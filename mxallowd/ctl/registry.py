@@ -9,6 +9,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "state": ("status", "stats"),
     "entries": ("list", "show", "add", "remove", "flush"),
     "lists": ("allow", "deny"),
+    "trust": ("trust",),
     "explain": ("explain",),
     "doctor": ("doctor",),
     "top": ("top",),

@@ -91,7 +91,6 @@ class Daemon:
         self._whitelist = whitelist
         self._set_servers(settings)
         self._lists = Lists(settings, self._hold_lists, log, OwnNetworks(settings.state_dir))
-        self._reloading.settle = partial(settled, self._lists)
         self._stress = Stress(log)
         self._stress.watch("log-queue", writer.fill)
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
@@ -105,6 +104,7 @@ class Daemon:
         waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
         self._trusted = create_trusted(settings, self._lists, lambda: self._state, self._sinks, log)
         self._sinks += self._trusted
+        self._reloading.settle = partial(settled, self._lists, self._trusted)
         # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
         # and when it ends, the kernel what stood there until now, other hosts of a fleet only what they were told.
         self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
@@ -138,7 +138,7 @@ class Daemon:
             state_age=self._state.age_s if self._state else None,
             fake_to_real=self._trial.to_real.histogram.measured,
             refused_later_passed=lambda: self._trial.forecast.later_passed, restoring=lambda: any(self._shares.parts),
-            broker=broker.ended if broker else None)
+            broker=broker.ended if broker else None, trusted=self._trusted)
         self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready,
                                 lambda: [*self._lists.warnings(), *dryrun.warnings(self._mirrors),
                                          *self._measures.warnings()])
@@ -155,7 +155,7 @@ class Daemon:
         self._server = Server(self._place, all_routes(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._measures.queues, self._network_sets, self._lists,
-            self._history, self._trial, self._state, addresses, broker.ended if broker else str)), defect)
+            self._history, self._trial, self._state, addresses, self._measures.broker or str, self._trusted)), defect)
 
     def _look_up_names(self, settings: Settings, hostlog: HostLog) -> tuple[
             Callable[[], float], Callable[[str], Awaitable[list[bytes]]]]:

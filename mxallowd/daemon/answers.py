@@ -23,11 +23,13 @@ from mxallowd.control.answers.since import Since
 from mxallowd.control.answers.status import Looks, Status
 from mxallowd.control.answers.top import Top
 from mxallowd.control.answers.trial import TrialAnswers
+from mxallowd.control.answers.trust import TrustAnswers
 from mxallowd.control.exchange import Route
 from mxallowd.daemon.byhand import ByHand
 from mxallowd.daemon.reloading import Reloading
 from mxallowd.daemon.report import Report
 from mxallowd.daemon.restoring import Entering
+from mxallowd.daemon.trusted import Trusting
 from mxallowd.history.hosts import Hosts
 from mxallowd.history.trial import Trial
 from mxallowd.lists.lists import Lists
@@ -63,6 +65,7 @@ class Parts:
     state: State | None  # None: a rehearsal keeps nothing
     addresses: Callable[[str], Awaitable[list[bytes]]] | None  # of a name; None: no name server is asked
     broker: Callable[[], str]  # why the broker of the sandbox does not run; empty: it does, or there is none
+    trusted: Sequence[Trusting]  # one, or none
 
 
 def all_routes(parts: Parts) -> list[Route]:
@@ -79,6 +82,7 @@ def all_routes(parts: Parts) -> list[Route]:
         *LogLevel(parts.log).routes(),
         *parts.metrics.routes(),
         *ListAnswers(parts.lists, parts.whitelist.why_no_entry).routes(),
+        *TrustAnswers(parts.trusted).routes(),
         *TrialAnswers(parts.trial, parts.report.recent).routes(),
         *Export(parts.whitelist, since, networks).routes(),
         *Import(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log,
@@ -95,7 +99,8 @@ def _doctor(parts: Parts) -> Doctor:
     return Doctor(
         parts.settings, lambda: [mirror.status() for mirror in parts.mirrors],
         lambda: [one.status() for one in parts.network_sets], parts.backend.counters,
-        lambda: {"state": _state(parts), "lists": _lists(parts.lists), "broker": parts.broker() or None})
+        lambda: {"state": _state(parts), "lists": _lists(parts.lists), "broker": parts.broker() or None,
+                 "trust": _trust(parts)})
 
 
 def _state(parts: Parts) -> dict[str, object] | None:
@@ -113,7 +118,11 @@ def _status(parts: Parts) -> Status:
         {"whitelist": lambda: {"entries": len(parts.whitelist), "room": backend.table.max_entries},
          "refused": lambda: {"hosts": len(backend.refused), "room": backend.refused.max_hosts}},
         lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,
-        lambda: _lists(parts.lists), lambda: _state(parts), parts.broker))
+        lambda: _lists(parts.lists), lambda: _state(parts), parts.broker, lambda: _trust(parts)))
+
+
+def _trust(parts: Parts) -> dict[str, object] | None:
+    return next((one.summary() for one in parts.trusted), None)
 
 
 def _lists(lists: Lists) -> dict[str, object]:

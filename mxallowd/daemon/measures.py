@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from mxallowd import __version__
 from mxallowd.backends import Backends
 from mxallowd.backends.procqueues import ProcQueues
+from mxallowd.daemon import trusted
 from mxallowd.daemon.report import Report
+from mxallowd.daemon.trusted import Trusting
 from mxallowd.log.periodic import Pace
 from mxallowd.log.writer import Writer
 from mxallowd.metrics.series import Histogram, Value, of_counters
@@ -41,6 +43,7 @@ class Measures:
     refused_later_passed: Callable[[], int] | None = None
     restoring: Callable[[], bool] | None = None  # whether the state of the disk is still being entered
     broker: Callable[[], str] | None = None  # why the broker of the sandbox does not run; None: there is none
+    trusted: Sequence[Trusting] = ()  # one, or none
     serves: bool = False  # between the start and the end
 
     def __post_init__(self) -> None:
@@ -100,6 +103,8 @@ class Measures:
             found["broker_runs"] = int(not self.broker())
         if self.refused_later_passed is not None:
             found["refused_later_passed"] = self.refused_later_passed()
+        for one in self.trusted:
+            found |= one.values()
         if self.fake_to_real is not None:
             found["fake_to_real_seconds"] = self.fake_to_real()
         return found
@@ -110,8 +115,9 @@ class Measures:
 
     def warnings(self) -> list[str]:
         """What is wrong while mail is decided all the same."""
-        return ["the broker of the sandbox has ended: neither reload nor a new syslog until mxallowd is restarted"
-                ] if self.broker is not None and self.broker() else []
+        ended = ["the broker of the sandbox has ended: neither reload nor a new syslog until mxallowd is restarted"
+                 ] if self.broker is not None and self.broker() else []
+        return [*ended, *trusted.warnings(self.trusted)]
 
     def unready(self) -> list[str]:
         """Why it is not ready, besides."""

@@ -5,10 +5,11 @@ changes nothing. Options that need a restart keep their values, and the log name
 """
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from mxallowd.control.answers.reload import Outcome, Reread
+from mxallowd.daemon.trusted import Trusting
 from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.process.supervisor import Supervisor
@@ -157,12 +158,12 @@ def _tell(asked: list[asyncio.Future[Outcome | None]], outcome: Outcome | None) 
             answer.set_result(outcome)
 
 
-async def settled(lists: Lists, outcome: Outcome) -> Outcome:
-    """The outcome with what came of each list file, once they have been read."""
-    found = await lists.settled()
+async def settled(lists: Lists, trusted: Sequence[Trusting], outcome: Outcome) -> Outcome:
+    """The outcome with what came of each list file and that of trusted senders, once they have been read."""
+    found = [*await lists.settled(), *[one for part in trusted if (one := await part.settled())]]
     waiting = [one.verdict for one in found if one.restart]
     return replace(
         outcome, restart_needed=tuple(dict.fromkeys([*outcome.restart_needed, *waiting])),
         lists=tuple(Reread(one.verdict, one.source, one.networks, one.before, one.changed, one.fault or None)
                     for one in found),
-        failed=tuple(lists.faults.values()))
+        failed=(*lists.faults.values(), *(one.fault for one in found if one.verdict == "trust" and one.fault)))

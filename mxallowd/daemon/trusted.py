@@ -2,7 +2,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from mxallowd.lists.lists import Lists
+from mxallowd.lists.lists import Lists, Reread
 from mxallowd.log import Log
 from mxallowd.mirrors.disk.state import State
 from mxallowd.process import signals
@@ -20,6 +20,31 @@ class Trusting(Sink, Protocol):
 
     def start(self) -> None:
         """Ask from now on, on the running loop."""
+
+    def document(self) -> dict[str, object]:
+        """All that an operator may want to know (GET /v1/trust)."""
+
+    def summary(self) -> dict[str, object]:
+        """The same in few words, for the status."""
+
+    def faults(self) -> list[str]:
+        """What is wrong now, each with file and line."""
+
+    def values(self) -> dict[str, dict[str, float]]:
+        """Of metrics, by line."""
+
+    def refresh(self, domain: str | None) -> int | None:
+        """Ask for this domain now, or for all: how many were asked for; None: no line has that domain."""
+
+    async def settled(self) -> Reread | None:
+        """What became of the file, once the reload that was asked for last has ended."""
+
+
+def warnings(trusted: Sequence[Trusting]) -> list[str]:
+    """That lines have no good answer, without their names and content: strangers may ask for metrics."""
+    count = sum(len(one.faults()) for one in trusted)
+    return [f"{count} faults of trusted senders, and what was learned before holds; mxallowctl status names them"
+            ] if count else []
 
 
 def create_trusted(

@@ -15,18 +15,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import NamedTuple
 
+from mxallowd.daemon import trusttold
+from mxallowd.daemon.trustsources import Host, made
 from mxallowd.dns.limits import Limits
 from mxallowd.dns.resolver import Resolver
-from mxallowd.engine._networks import RECORD_SIZE
 from mxallowd.engine.clock import boottime_us
-from mxallowd.engine.events import MAPPED, Event, Kind
+from mxallowd.engine.events import Event, Kind
 from mxallowd.errors import StartError
 from mxallowd.lists.beside import beside
-from mxallowd.lists.composition import ALLOW, Source, record_of
+from mxallowd.lists.composition import Source
 from mxallowd.lists.files import ListError
-from mxallowd.lists.lists import Lists
+from mxallowd.lists.lists import Lists, Reread
 from mxallowd.log import Log
 from mxallowd.mirrors.disk import blocks, trusted
 from mxallowd.mirrors.disk.blocks import Clock
@@ -34,13 +34,15 @@ from mxallowd.mirrors.disk.directory import Directory
 from mxallowd.mirrors.disk.state import State
 from mxallowd.settings import Settings
 from mxallowd.sinks import Sink
+from mxallowd.sinks.bucket import Bucket
 from mxallowd.sinks.rdns import RdnsSink
+from mxallowd.text import printable
 from mxallowd.trust import lines
 from mxallowd.trust.answers import Answer
-from mxallowd.trust.asking import Asking
+from mxallowd.trust.asking import SHARE, Asking, Budget
 from mxallowd.trust.dnswl import Dnswl
 from mxallowd.trust.flatten import flatten
-from mxallowd.trust.lines import DNSWL, DOMAIN, NETWORK, TrustLine
+from mxallowd.trust.lines import DNSWL, DOMAIN, TrustLine
 from mxallowd.trust.refresh import Refresh
 
 PACE_S = 1.0
@@ -48,15 +50,8 @@ REST = 20  # times as long as the last change took, until the next one
 HOST_S = 86_400  # for which a host by dnswl or by its name is trusted
 MAX_HOSTS = 16_384
 MAX_TASKS = 64
-NO_NAMES = "a domain line lets nobody in with no-rdns-whitelist"
-
-
-class Host(NamedTuple):
-    """A host that is let in by a list or its name."""
-
-    line: TrustLine
-    why: str
-    until_s: int  # seconds since 1970
+BURST_S = 4  # of questions, as lookups of names have it
+NO_NAMES = "a domain line lets nobody in with no-rdns-whitelist, or with rdns-max-children 0"
 
 
 class Trusted:
@@ -70,9 +65,14 @@ class Trusted:
         self._lists = lists
         self._state = state
         self._log = log
-        self._limits = Limits(settings.dns_zone_rate)
+        self._rdns = next((sink for sink in sinks if isinstance(sink, RdnsSink)), None)
+        self._settings = settings
+        # What lookups of names may ask is what we may ask; where there are none, it is ours alone.
+        self._limits = self._rdns.limits if self._rdns else Limits(settings.dns_zone_rate)
+        self._share = Bucket(*_share(settings))
         self._resolver = Resolver(asyncio.get_running_loop(), settings.dns_server, log)
-        self._asking = Asking(self._resolver, self._limits)
+        self._asking = Asking(self._resolver, Budget(
+            self._limits, self._rdns.queries if self._rdns else Bucket(*_share(settings)), self._share))
         self._refresh = Refresh(lambda domain: flatten(domain, self._asking.records), self._changed, log)
         self._lines: list[TrustLine] = []
         self._domains: dict[str, TrustLine] = {}
@@ -81,15 +81,19 @@ class Trusted:
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked = 0  # hosts that are asked for now
         self._reading = asyncio.Lock()
+        self._reread: asyncio.Task[None] | None = None
+        self._read_s = 0.0  # when the file was read that holds
+        self._fault = ""  # of the last reading
+        self._outcome: Reread | None = None
+        self._counts = dict.fromkeys(("dnswl-listed", "trust-pushed-out"), 0)
         self._stale = self._unsaved = False
         self._publishing: asyncio.Task[None] | None = None
         self._published_s, self._pace_s = float("-inf"), PACE_S
         self._directory: Directory | None = None
-        self._names = any(isinstance(sink, RdnsSink) for sink in sinks)
+        self._gone = [0, 0]  # counts of lists that stand no more in the file: passed over, distrusted
         self._moment = partial(_moment, blocks.boot_id())
-        for sink in sinks:
-            if isinstance(sink, RdnsSink):
-                sink.trusts, sink.trust = self._is_trusted, self._named
+        if self._rdns:
+            self._rdns.trusts, self._rdns.trust = self._is_trusted, self._named
 
     # ---- the start
 
@@ -143,15 +147,22 @@ class Trusted:
         self._publish_soon()
 
     def reload(self, settings: Settings) -> None:
-        """Read the file again."""
+        """Read the file again, and ask again for what has failed: the name servers may be others."""
+        self._settings = settings
         self._limits.set_rate(settings.dns_zone_rate)
         self._limits.forget()
+        self._share.resize(*_share(settings))
         self._resolver.reload(settings.dns_server)
-        self._begin(self._read_again())
+        self._reread = self._begin(self._read_again())
 
     def counters(self) -> dict[str, int]:
-        """None of its own: who gets in by a list counts there."""
-        return {}
+        """Its counters, since the start; who gets in counts as allowed by a list."""
+        zones = self._dnswl.zones
+        return {**self._refresh.counts, **self._counts, "trust-questions": self._asking.questions,
+                "trust-networks": self._told().networks(), "trust-hosts": len(self._hosts),
+                "trust-faults": len(self.faults()),
+                "dnswl-passed-over": sum(zone.passed_over for zone in zones) + self._gone[0],
+                "dnswl-distrusted": sum(zone.times_distrusted for zone in zones) + self._gone[1]}
 
     def close(self) -> None:
         """Leave out what is under way; a restart asks again."""
@@ -163,22 +174,61 @@ class Trusted:
         if self._directory and not writing:
             self._directory.close()
 
+    # ---- what is told of it
+
+    def _told(self) -> trusttold.Told:
+        return trusttold.Told(self._path, self._read_s, self._fault, self._lines, self._refresh, self._dnswl.zones,
+                              self._hosts, self._asking.questions, "" if self._names() else NO_NAMES)
+
+    def document(self) -> dict[str, object]:
+        """All that an operator may want to know (GET /v1/trust)."""
+        return self._told().document()
+
+    def summary(self) -> dict[str, object]:
+        """The same in few words, for the status."""
+        return self._told().summary()
+
+    def faults(self) -> list[str]:
+        """What is wrong now, each with file and line."""
+        return self._told().faults()
+
+    def values(self) -> dict[str, dict[str, float]]:
+        """Of metrics, by line."""
+        return self._told().values()
+
+    def refresh(self, domain: str | None) -> int | None:
+        """Ask for this domain now, or for all: how many were asked for; None: no line has that domain."""
+        if domain is not None and all(known.line.subject != domain for known in self._refresh.known()):
+            return None
+        return self._refresh.ask_soon(domain)
+
+    async def settled(self) -> Reread | None:
+        """What became of the file, once the reload that was asked for last has ended."""
+        if self._reread is not None:
+            await asyncio.wait([self._reread])
+        return self._outcome
+
     # ---- who is trusted
 
     def _take(self, found: list[TrustLine], kept: dict[str, Answer] | None = None) -> None:
         before = [zone.line for zone in self._dnswl.zones]
-        self._lines = found
+        self._lines, self._read_s = found, time.time()
         self._domains = {line.subject: line for line in found if line.word == DOMAIN}
         wanted = [line for line in found if line.word == DNSWL]
         if wanted != before:
+            self._gone[0] += sum(zone.passed_over for zone in self._dnswl.zones)
+            self._gone[1] += sum(zone.times_distrusted for zone in self._dnswl.zones)
             self._dnswl = Dnswl(wanted, self._asking.records, self._log)
         texts = {line.text: line for line in found if line.word in (DNSWL, DOMAIN)}
         self._hosts = OrderedDict((host, one._replace(line=texts[one.line.text])) for host, one in self._hosts.items()
                                   if one.line.text in texts)
         self._refresh.take(found, kept)
-        if self._domains and not self._names:
+        if self._domains and not self._names():
             where = next(iter(self._domains.values())).where
             self._log.warning("trust-wrong", where=where, reason=NO_NAMES)
+
+    def _names(self) -> bool:
+        return self._rdns is not None and self._settings.rdns_max_children > 0
 
     def _is_trusted(self, name: str) -> bool:
         return self._domain_of(name) is not None
@@ -198,6 +248,7 @@ class Trusted:
         try:
             found = await self._dnswl.find(host)
             if found:
+                self._counts["dnswl-listed"] += 1
                 self._let_in(host, found.line, f"score {found.score}")
         finally:
             self._asked -= 1
@@ -208,6 +259,7 @@ class Trusted:
         self._hosts[host] = Host(line, why, int(time.time()) + HOST_S)
         if len(self._hosts) > MAX_HOSTS:
             self._hosts.popitem(last=False)
+            self._counts["trust-pushed-out"] += 1
         if known is None:
             self._stale = True
             self._publish_soon()
@@ -253,12 +305,26 @@ class Trusted:
             except ListError as error:
                 for fault in error.faults:
                     self._log.error("list-failed", where=fault.where, reason=fault.reason)
+                self._end_reading(str(error), restart=error.faults[0].restart)
                 return
             except (StartError, MemoryError) as error:
-                self._log.error("list-failed", where=self._path, reason=str(error) or "there is not enough memory")
+                reason = str(error) or "there is not enough memory"
+                self._log.error("list-failed", where=self._path, reason=reason)
+                self._end_reading(f"{printable(str(self._path))}: {reason}")
                 return
+            before, lines_before = self._told().networks(), self._lines
             self._take(found)
+            self._end_reading("", before, changed=found != lines_before)
+            self._refresh.ask_soon(failed_only=True)
             self._changed()
+
+    def _end_reading(
+        self, fault: str, before: int | None = None, *, changed: bool = False, restart: bool = False,
+    ) -> None:
+        self._fault = fault
+        networks = self._told().networks()
+        self._outcome = Reread("trust", str(self._path), networks, networks if before is None else before, changed,
+                               fault, restart)
 
     def _begin(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -268,38 +334,10 @@ class Trusted:
         return task
 
 
-def made(
-    file: str, every: list[TrustLine], hosts: list[tuple[bytes, Host]], spf: list[tuple[TrustLine, Answer]],
-) -> list[Source]:
-    """The sources. A line's number and words are what `explain` names; lines with the flag are sources of their own."""
-    found = []
-    for flag in (False, True):
-        networks = [line for line in every if line.word == NETWORK and line.first_mx_only is flag]
-        let_in = [(host, one) for host, one in hosts if one.line.first_mx_only is flag]
-        found += [
-            Source(file, ALLOW, b"".join(line.record for line in networks), [line.number for line in networks],
-                   [_note(line) for line in networks], trusted=True, first_mx_only=flag),
-            Source(file, ALLOW, b"".join(_record(host) for host, _ in let_in), [one.line.number for _, one in let_in],
-                   [_note(one.line, one.why) for _, one in let_in], [one.until_s for _, one in let_in], trusted=True,
-                   first_mx_only=flag)]
-    return [*found, *(
-        Source(file, ALLOW, answer.records, [line.number] * (len(answer.records) // RECORD_SIZE), _notes(line, answer),
-               trusted=True, first_mx_only=line.first_mx_only)
-        for line, answer in spf)]
-
-
-def _notes(line: TrustLine, answer: Answer) -> list[str]:
-    chains = answer.chains or ((len(answer.records) // RECORD_SIZE, ""),)
-    return [note for count, text in chains for note in [_note(line, f"by {text}" if text else "")] * count]
-
-
-def _record(host: bytes) -> bytes:
-    return record_of(host[12:], 32, ALLOW) if host.startswith(MAPPED) else record_of(host, 128, ALLOW)
-
-
-def _note(line: TrustLine, why: str = "") -> str:
-    """What stands behind a network: the line, what let this host in or which record gave it, and the line's note."""
-    return ", ".join(part for part in (line.text, why, line.note) if part)
+def _share(settings: Settings) -> tuple[float, float]:
+    """Questions a second of trusted senders, and the burst."""
+    per_s = settings.dns_query_rate / SHARE
+    return per_s, max(1.0, per_s * BURST_S)
 
 
 def _moment(boot: bytes) -> Clock:

@@ -170,6 +170,9 @@ LINES: tuple[Line, ...] = (
          "which holds then"),
     Line("trust-unkept reason=", WARNING,
          "what was learned of trusted senders could not be written, so a restart has to ask again"),
+    Line("dnswl-spent where= zone= most=", WARNING,
+         "no more may be asked of a list of the file of trusted senders, since `most` a day are free: hosts are passed "
+         "over. At most one line an hour"),
     Line("dnswl-distrusted where= zone= reason=", WARNING,
          "a list of the file of trusted senders answers as none may; for an hour it is not asked, and what it said is "
          "forgotten"),

@@ -23,6 +23,7 @@ class Part(Enum):
     KERNEL_TABLE = "kernel table"
     KERNEL_LISTS = "kernel lists"
     STATE = "state directory"
+    TRUST = "trusted senders"
 
 
 class Kind(Enum):
@@ -165,6 +166,21 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("state-changes", Part.STATE, "hosts of which a change was written to the state directory"),
     Counter("state-snapshots", Part.STATE, "times that the whole whitelist was written to the state directory"),
     Counter("state-failed", Part.STATE, "times that the state directory could not be read or written"),
+    Counter("trust-networks", Part.TRUST, "with `--trust`: networks of its spf and network lines now", Kind.GAUGE),
+    Counter("trust-hosts", Part.TRUST, "with `--trust`: hosts that are let in by dnswl and domain lines now",
+            Kind.GAUGE),
+    Counter("trust-faults", Part.TRUST,
+            "with `--trust`: lines without a good answer now, and the file itself where it could not be read again; "
+            "`mxallowctl status` names them", Kind.GAUGE),
+    Counter("trust-questions", Part.TRUST, "with `--trust`: questions to name servers"),
+    Counter("trust-learned", Part.TRUST, "SPF records of trusted senders that were believed"),
+    Counter("trust-failed", Part.TRUST, "SPF records of trusted senders without an answer, or not believed"),
+    Counter("trust-pushed-out", Part.TRUST, "hosts by dnswl and domain lines that made room for others"),
+    Counter("dnswl-listed", Part.TRUST, "hosts that a list of the file of trusted senders has let in"),
+    Counter("dnswl-passed-over", Part.TRUST,
+            "hosts of which such a list was not asked, since too many questions were under way or the day's were used "
+            "up"),
+    Counter("dnswl-distrusted", Part.TRUST, "times that such a list was distrusted"),
     Counter("stress", Part.DAEMON, "times that stress mode started"),
 )
 

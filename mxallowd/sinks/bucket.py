@@ -20,6 +20,11 @@ class Bucket:
         self._tokens -= tokens
         return True
 
+    def spend(self) -> None:
+        """Take one, although there may be none: who asks next waits for it. No more is owed than a burst."""
+        self._fill()
+        self._tokens = max(self._tokens - 1, -self._burst)
+
     def has(self, tokens: int = 1) -> bool:
         """Whether there are so many."""
         self._fill()

@@ -90,7 +90,7 @@ class Lookups:
         self._owner = owner
         self._resolver = resolver
         self._hostlog = hostlog
-        self._queries = Bucket(settings.dns_query_rate, settings.dns_query_rate * BURST_S, clock)
+        self.queries = Bucket(settings.dns_query_rate, settings.dns_query_rate * BURST_S, clock)
         self._largest: dict[bytes, int] = {}  # lookups under way of the largest networks
         self._contacts, self._refused = (
             Lanes[Job](MAX_NAMES_WAITING, _path_of_job, self._pause_of_zone, clock) for _ in range(2))
@@ -107,7 +107,7 @@ class Lookups:
         self.waiting.set_rate(settings.dns_rate)
         self.limits.set_rate(settings.dns_zone_rate)
         self.limits.forget()
-        self._queries.resize(settings.dns_query_rate, settings.dns_query_rate * BURST_S)
+        self.queries.resize(settings.dns_query_rate, settings.dns_query_rate * BURST_S)
 
     def fill(self) -> float:
         """How full the longest queue is, of hosts or of names, 1.0 being its bound."""
@@ -127,13 +127,13 @@ class Lookups:
         """Let begin what may begin now, and see to it that somebody looks again."""
         if self._closed:
             return
-        while len(self._second) < MAX_FORWARD and self._queries.has(FORWARD_QUERIES) and (job := self._next_job()):
-            self._queries.take(FORWARD_QUERIES)
+        while len(self._second) < MAX_FORWARD and self.queries.has(FORWARD_QUERIES) and (job := self._next_job()):
+            self.queries.take(FORWARD_QUERIES)
             self._run(self._second, self._ask_addresses(*job))
-        while len(self._first) < MAX_LOOKUPS and self._queries.has() and (found := self.waiting.take(
+        while len(self._first) < MAX_LOOKUPS and self.queries.has() and (found := self.waiting.take(
                 refused_too=len(self._first) < MAX_LOOKUPS * 3 // 4)):
             self._begin(Lookup(found[0], met=found[1]))
-        while len(self._first) < MAX_LOOKUPS // 4 and self._queries.has() and (host := self.waiting.take_listed()):
+        while len(self._first) < MAX_LOOKUPS // 4 and self.queries.has() and (host := self.waiting.take_listed()):
             self._begin(Lookup(host, met=False, listed=True))
         if self._again is None:
             pause_s = min(self.waiting.next_s(), self._contacts.next_s(), self._refused.next_s())
@@ -144,7 +144,7 @@ class Lookups:
     def _begin(self, lookup: Lookup) -> None:
         if lookup.host in self.active:
             return
-        self._queries.take()
+        self.queries.take()
         # Here and not in the task, so that the next one counts it.
         self._count_in(lookup.host, 1)
         self.limits.start(networks(lookup.host)[1:])
@@ -251,9 +251,9 @@ class Lookups:
         if self.limits.is_nothing(name):
             return []
         zones = zones_of(name)
-        while self._closed or not self._queries.has(FORWARD_QUERIES) or max(map(self._pause_of_zone, zones)):
+        while self._closed or not self.queries.has(FORWARD_QUERIES) or max(map(self._pause_of_zone, zones)):
             await asyncio.sleep(ASKED_AGAIN_S)
-        self._queries.take(FORWARD_QUERIES)
+        self.queries.take(FORWARD_QUERIES)
         self.limits.start(zones, FORWARD_QUERIES)
         found, failures = await self._both(name, zones)
         if failures and not found:

@@ -57,6 +57,7 @@ class RdnsSink:
         self._waiting = self._lookups.waiting
         self._founding = Founding(settings, whitelist, self._grants, self._lookups, clock)
         self._pools = self._founding.pools
+        self.limits, self.queries = self._lookups.limits, self._lookups.queries  # for others who ask as well
         self.reload(settings)
 
     # ---- what the main loop calls

@@ -66,6 +66,8 @@ class Zone:
         """Why it is distrusted; empty: it is not."""
         self.passed_over = 0
         """Hosts that were not asked for: too many questions were under way, or the day's were used up."""
+        self.times_distrusted = 0
+        self._spent_s = float("-inf")  # when it was last said that the day's questions are used up
 
     async def score(self, host: bytes) -> int | None:
         """The score of an address of 16 bytes, IPv4 in IPv4-mapped form; None: it is not listed, or nothing is known.
@@ -133,6 +135,9 @@ class Zone:
         self._filled_s, self._tokens = now, min(self._tokens + gained, float(MOST_A_DAY // BURST_SHARE))
         if self._tokens < 1:
             self.passed_over += 1
+            if now - self._spent_s >= DISTRUST_S:
+                self._spent_s = now
+                self._log.warning("dnswl-spent", where=self.line.where, zone=self.line.subject, most=MOST_A_DAY)
             raise LookupFailed("today's questions are used up")
         self._tokens -= 1
 
@@ -142,7 +147,13 @@ class Zone:
         if len(self._cached) > MAX_CACHED:
             self._cached.popitem(last=False)
 
+    def is_spent(self) -> bool:
+        """Whether no more may be asked of it now."""
+        gained = (self._clock() - self._filled_s) * MOST_A_DAY / DAY_S
+        return self._tokens + gained < 1
+
     def _distrust(self, reason: str) -> None:
+        self.times_distrusted += 1
         self._distrusted_until = self._clock() + DISTRUST_S
         self._probed_s = float("-inf")
         self._cached.clear()

@@ -8,6 +8,9 @@ Some directives cannot be told without the client: ptr, exists, and what has a m
 they might match stays open, but is remembered: what a later directive lets pass is trusted only if none that was left
 out might have refused it before. So what comes out is less than the record lets send, never more.
 
+Addresses that no host of the Internet has (RFC 6890) are never trusted for a record: it is written by somebody else,
+and who has them here are our own hosts.
+
 What is wrong in a record (permerror, 2.6.7) takes out what is still open then: a client whose address stood before it
 passes all the same. What has no answer (temperror) does so, too, and is told apart, since it may go away.
 """
@@ -18,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mxallowd.dns.resolver import AAAA, MX, TXT, A, LookupFailed, Records
-from mxallowd.lists.composition import MAPPED_NETWORK, Network
+from mxallowd.lists.composition import Network
 from mxallowd.text import printable
 from mxallowd.trust.answers import Chain
 from mxallowd.trust.ranges import Range, Ranges, ends
@@ -34,6 +37,10 @@ MAX_RANGES = 20_000
 LONGEST_CHAIN = 200  # characters
 MAX_NAMED = 20  # of what was left out, and of what is wrong
 TURN = 64  # ranges between two chances for the main loop: some 0.2 ms
+# Of networks of one's own, of one link, of this host, multicast and reserved ones (RFC 6890).
+SPECIAL = tuple(map(ipaddress.ip_network, (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
+    "224.0.0.0/3", "::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8")))
 LONGEST_LABEL, LONGEST_NAME = 63, 253
 
 
@@ -123,6 +130,7 @@ class _Notes:
         self.left_out: dict[str, None] = {}
         self.wrong: dict[str, None] = {}
         self.unanswered = False
+        self.special: set[str] = set()  # domains that name such addresses
 
     def note(self, notes: dict[str, None], text: str) -> None:
         if len(notes) < MAX_NAMED:
@@ -143,9 +151,10 @@ class _Family:
     async def passed(self, domain: str) -> list[tuple[str, Ranges]]:
         """The addresses that pass, by the path that led to them."""
         everything = Ranges([(0, (1 << (32 if self._version == 4 else 128)) - 1)])
-        if self._version == 6:
-            # A client with such an address comes by IPv4 (5).
-            everything.cut(*ends(MAPPED_NETWORK))
+        # A client with an IPv4-mapped address comes by IPv4 (5), so these are left out as well.
+        for special in SPECIAL:
+            if special.version == self._version:
+                everything.cut(*ends(special))
         state = _State(everything)
         await self._guarded(state, domain, self._domain(state, domain))
         found = []
@@ -221,6 +230,10 @@ class _Family:
         passes = term.qualifier == "+"
         if term.network is not None:
             if term.network.version == self._version:
+                if domain not in self._notes.special and _is_special(term.network):
+                    self._notes.special.add(domain)
+                    self._notes.note(
+                        self._notes.wrong, f"{domain} names addresses of no host of the Internet: {term.text}")
                 await self._give(state, [ends(term.network)], passes=passes)
             return
         if term.mechanism == "all":
@@ -308,6 +321,10 @@ class _Family:
 
     def _leave_out(self, domain: str, text: str) -> None:
         self._notes.note(self._notes.left_out, f"{domain}: {text}")
+
+
+def _is_special(network: Network) -> bool:
+    return any(one.version == network.version and network.subnet_of(one) for one in SPECIAL)  # type: ignore[arg-type]
 
 
 def _chain(path: list[str]) -> str:

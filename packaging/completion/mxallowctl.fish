@@ -50,7 +50,7 @@ function _shtab_mxallowctl_using
   test "$_shtab_mxallowctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny explain doctor top forecast first-mx-only export import reload log-level
+set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny trust explain doctor top forecast first-mx-only export import reload log-level
 set -g _shtab_mxallowctl_opts_with_value --config --format --interval --limit --network --note --origin --socket --time -c
 
 complete -c mxallowctl -e
@@ -72,7 +72,7 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l json -d 'print the answer as JSON, with keys that stay'
-complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l origin -xka "contact child by-hand restored peer trusted" -d 'those that came in this way'
+complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l origin -xka "contact child by-hand restored peer trusted patience" -d 'those that came in this way'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l used -d 'those that have contacted the real server'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l unused -d 'the others'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l proven -d 'those that have completed a handshake with it'
@@ -113,6 +113,11 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l json -d 'print the a
 complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l time -x -d 'until it is removed again; default: it stays'
 complete -c mxallowctl -n '_shtab_mxallowctl_using deny' -l note -x -d 'kept with it, and shown by explain'
 complete -c mxallowctl -n '_shtab_mxallowctl_using deny; and test $_shtab_mxallowctl_npos -eq 0' -ka "add remove list" -d 'what to do with NETWORK; list shows all'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a trust -d 'Show what is known of each line of trusted senders, or ask for their SPF records now.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using trust' -s h -l help -d 'show this help message and exit'
+complete -c mxallowctl -n '_shtab_mxallowctl_using trust' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using trust' -l json -d 'print the answer as JSON, with keys that stay'
+complete -c mxallowctl -n '_shtab_mxallowctl_using trust; and test $_shtab_mxallowctl_npos -eq 0' -ka "list refresh" -d 'list shows all lines (the default); refresh asks for SPF records now'
 complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a explain -d 'Why a host gets in or not, what comes next, and what to do.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using explain' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using explain' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'

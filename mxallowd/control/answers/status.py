@@ -26,6 +26,7 @@ class Looks:
     lists: Callable[[], object] = lambda: None
     state: Callable[[], object] = lambda: None
     broker: Callable[[], str] = str  # why the process that opens files for the sandbox does not run; empty: it does
+    trust: Callable[[], object] = lambda: None  # None: there is no --trust
 
 
 class Status:
@@ -52,7 +53,8 @@ class Status:
             "servers": {"fake": list(map(str, settings.fake_mailserver)),
                         "real": list(map(str, settings.real_mailserver))},
             **{key: dict(fill()) for key, fill in looks.fills.items()},
-            "lists": looks.lists(), "state": looks.state(), "kernel_tables": list(looks.kernel_tables()),
+            "lists": looks.lists(), "trust": looks.trust(), "state": looks.state(),
+            "kernel_tables": list(looks.kernel_tables()),
             "whitelist_time": settings.whitelist_time, "dry_run": settings.dry_run, "stress": looks.stress(),
             "broker": looks.broker() or None,
             "log_level": "info" if looks.log.takes_info() else "error",

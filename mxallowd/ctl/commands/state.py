@@ -34,6 +34,13 @@ def _lines(status: object) -> list[tuple[str, str]]:
         lines.append(("lists", f"{_count(get('lists', 'allow'))} allowed, {_count(get('lists', 'deny'))} denied"))
         faults = get("lists", "faults")
         lines += [("lists", f"not read: {fault}") for fault in (faults if isinstance(faults, list) else ())]
+    if get("trust") is not None:
+        lines.append(("trust", f"{get('trust', 'file')}, {get('trust', 'lines')} lines: {get('trust', 'networks')} "
+                               f"networks, {get('trust', 'hosts')} hosts"))
+        faults = get("trust", "faults")
+        lines += [("trust", str(fault)) for fault in (faults if isinstance(faults, list) else ())]
+        if get("trust", "more_faults"):
+            lines.append(("trust", f"and {get('trust', 'more_faults')} further faults; mxallowctl trust shows them"))
     if get("state") is not None:
         fault, age = get("state", "fault"), get("state", "age_seconds")
         written = f", written {duration(age)} ago" if age is not None else ""

@@ -21,7 +21,7 @@ def check(facts: Facts) -> list[Finding]:
     found = list(_state(facts))
     if facts.daemon is not None:
         found += [*_user(facts.daemon), *_sandbox(facts.daemon), *_sets(facts.daemon), *_lists(facts.daemon),
-                  *_control(facts)]
+                  *_trust(facts.daemon), *_control(facts)]
     return found
 
 
@@ -87,6 +87,13 @@ def _sets(daemon: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("sets-lists", WARNING, f"{one['name']} has no set {name}, and there are networks for it",
                           "the kernel decides on them as if there were no lists",
                           f"{_make_list(one['name'], daemon['settings'], name)}  # and have a rule ask it")
+
+
+def _trust(daemon: Mapping[str, Any]) -> Iterator[Finding]:
+    trust = daemon.get("trust")
+    for fault in trust.get("faults", ()) if isinstance(trust, dict) else ():
+        yield Finding("trust", WARNING, str(fault), "what was learned of this line before still holds, if anything",
+                      "mxallowctl trust")
 
 
 def _lists(daemon: Mapping[str, Any]) -> Iterator[Finding]:

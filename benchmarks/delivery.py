@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Whether good mail gets in, and when: real senders at a gateway, with the clocks of all moved forward together.
 
-    python benchmarks/delivery.py [--part matrix,days,spam] [--config FILE]...
+    python benchmarks/delivery.py [--part matrix,regular,days,spam] [--save FILE] [--config FILE]...
 
 Debian's postfix and exim4 send with the retry rules of Debian, in hosts of their own, through a real gateway. `matrix`
-puts each of them into each situation; `days` lets a mix of senders send for days, through restarts and a reboot; `spam`
-counts how many bots of each model are refused. Each is done with the settings of mxallowd 1.9 (an hour, never renewed,
-nothing kept over a restart), with today's defaults, and with each configuration file that is given.
+puts each of them into each situation; `regular` lets each send by the clock, each 30 min, 50 min, hour and 2 h, and
+`days` a mix of senders by chance, for days, through restarts and a reboot; `spam` counts how many bots of each model
+are refused. Each is done with the settings of mxallowd 1.9 (an hour, never renewed, nothing kept over a restart), with
+the defaults, with packaging/recommended.conf, and with each configuration file that is given.
 
-A message is late when the first try does not deliver it, and lost when no try does.
+A message is late when the first try does not deliver it, and lost when no try does. Each measurement is written to the
+file of --save as soon as it is there. The same command goes on where an earlier one ended: what a file of --earlier has
+is not measured again.
 """
 import runpy
 import sys
@@ -19,167 +22,146 @@ if __name__ == "__main__":
     sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
 import argparse
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
-from benchmarks import days, situations, spammers
+from benchmarks import days, delivered, situations, spammers
 from benchmarks.command import BenchError, give, measured, parser, positive
-from benchmarks.report import show
-from benchmarks.situations import SITUATIONS, Outcome
-from lab.mailgate import WAYS, Setting
+from benchmarks.delivered import PARTS, Found
+from benchmarks.situations import SITUATIONS
+from lab.mailgate import Setting
 from lab.mailworld import AGENTS, supported
+from lab.rules import WAYS
+from mxallowd.errors import MxallowdError
+from mxallowd.settings.options import BY_NAME
 from mxallowd.text import quoted
 
-PARTS = ("matrix", "days", "spam")
-OLD = Setting("1.9", ("-c", "/dev/null", "-t", "3600", "--renew", "never"), keeps=False)
-BUILT_IN = {"1.9": OLD, "defaults": Setting("defaults")}
-Found = TypeVar("Found")
+RECOMMENDED = Path(__file__).resolve().parent.parent / "packaging" / "recommended.conf"
+# What `patience alone` leaves out.
+POOLS = ("network-key", "pool-domain")
+
+
+class Measurement(NamedTuple):
+    """What is measured in a world of its own: where its result belongs, and how to take it."""
+
+    part: str
+    key: str
+    take: Callable[[], dict[str, Any]]
 
 
 def main() -> int:
     """Measure what the command line asks for."""
     options = _parser().parse_args()
-    settings = [*(BUILT_IN[name] for name in options.settings),
-                *(Setting(path.name, ("-c", str(path.resolve()))) for path in options.config)]
-    if not settings and options.part:
+    wanted = [_built_in(name) for name in options.settings]
+    wanted += [Setting(path.name, ("-c", str(path.resolve()))) for path in options.config]
+    if not wanted and options.part:
         raise BenchError("there is nothing to measure: neither --settings nor --config")
     reason = supported()
     if reason:
         raise BenchError(reason)
-    found = _earlier(options.earlier)
-    if "matrix" in options.part:
-        found.setdefault("matrix", []).extend(measured(lambda: _matrix(options, settings)))
-    if "days" in options.part:
-        found.setdefault("days", {}).update(measured(lambda: {
-            setting.name: _told(f"{setting.name}, {options.days} days", lambda setting=setting: {  # type: ignore[misc]
-                name: outcome.row() for name, outcome in days.run(
-                    options.days, options.way[0], setting, options.seed).items()})
-            for setting in settings}))
-    if "spam" in options.part:
-        found.setdefault("spam", {}).update(measured(lambda: {
-            setting.name: _told(f"{setting.name}, spam", lambda setting=setting: spammers.run(  # type: ignore[misc]
-                options.bots, options.way[0], setting, options.seed))
-            for setting in settings}))
+    found = delivered.earlier(options.earlier)
+    failed = measured(lambda: _take_all(options, found, [
+        one for one in _measurements(options, wanted) if one.key not in found[one.part]]))
     if options.plot:
-        _plot(options.plot, found, options.bots)
-    return give(options, "part way agent bots seed", {"simulated_days": options.days, **found},
-                lambda: _tables(options, found))
+        delivered.plot(options.plot, found)
+    give(options, "part way agent bots seed", found, lambda: delivered.tables(found))
+    for one in failed:
+        print(f"delivery: {one}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _take_all(options: argparse.Namespace, found: Found, measurements: Sequence[Measurement]) -> list[str]:
+    """Take some at a time, since most of each is to wait; what failed, which ends none of the others."""
+    failed: list[str] = []
+
+    def take(one: Measurement) -> tuple[Measurement, dict[str, Any] | None]:
+        # It takes long, so standard error says what is being done.
+        print(f"delivery: {one.part}: {one.key}", file=sys.stderr, flush=True)
+        try:
+            return one, one.take()
+        except (MxallowdError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+            failed.append(f"{one.part}: {one.key}: {error}")
+            return one, None
+
+    with ThreadPoolExecutor(options.jobs) as threads:
+        try:
+            for one, result in threads.map(take, measurements):
+                if result is not None:
+                    found[one.part][one.key] = result
+                    if options.save:
+                        delivered.save(options.save, found)
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
+    return failed
+
+
+def _measurements(options: argparse.Namespace, wanted: Sequence[Setting]) -> Iterator[Measurement]:
+    for setting in wanted if "matrix" in options.part else ():
+        for way in options.way:
+            for name in options.situation or SITUATIONS:
+                chosen = SITUATIONS[name]
+                for agent in options.agent if set(chosen.agents) >= set(options.agent) else chosen.agents:
+                    yield Measurement("matrix", f"{name} | {setting.name} | {way} | {agent}", (
+                        lambda chosen=chosen, agent=agent, way=way, setting=setting:  # type: ignore[misc]
+                        situations.run(chosen, agent, way, setting).row()))
+    # The first of these takes longest.
+    for part, mix in days.MIXES.items():
+        for setting in wanted if part in options.part else ():
+            yield Measurement(part, f"{setting.name} | {options.way[0]} | {options.days} d | {options.seed}", (
+                lambda mix=mix, setting=setting: {  # type: ignore[misc]
+                    name: outcome.row() for name, outcome in days.run(
+                        options.days, options.way[0], setting, options.seed, mix(options.agent)).items()}))
+    for setting in wanted if "spam" in options.part else ():
+        yield Measurement("spam", f"{setting.name} | {options.way[0]} | {options.bots} bots", (
+            lambda setting=setting: spammers.run(  # type: ignore[misc]
+                options.bots, options.way[0], setting, options.seed)))
+
+
+def _built_in(name: str) -> Setting:
+    return {
+        "1.9": lambda: Setting("1.9", ("-c", "/dev/null", "-t", "3600", "--renew", "never"), keeps=False),
+        "defaults": lambda: Setting("defaults"),
+        "recommended": lambda: Setting("recommended", ("-c", str(RECOMMENDED))),
+        "patience alone": lambda: Setting("patience alone", ("-c", "/dev/null", *_recommended_without(POOLS))),
+    }[name]()
+
+
+SETTINGS = ("1.9", "defaults", "recommended", "patience alone")
+
+
+def _recommended_without(names: Sequence[str]) -> list[str]:
+    """The arguments that say what the file says, but for these options."""
+    words = [line.split(None, 1) for line in RECOMMENDED.read_text(encoding="ascii").splitlines()
+             if line and not line.startswith("#")]
+    return [word for name, *value in words if name in BY_NAME and name not in names for word in (f"--{name}", *value)]
 
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(__doc__)
     made.add_argument("--part", type=_some(PARTS, none=True), default=list(PARTS),
                       help="of: " + ", ".join(PARTS) + "; or none (default: all)")
-    made.add_argument("--settings", type=_some(BUILT_IN, none=True), default=list(BUILT_IN),
-                      help="of: 1.9, defaults; or none (default: both)")
+    made.add_argument("--settings", type=_some(SETTINGS, none=True), default=list(SETTINGS[:3]),
+                      help="of: " + ", ".join(SETTINGS) + " (what is recommended, without the options for pools); or "
+                      "none (default: the first three)")
     made.add_argument("--config", type=_file, action="append", default=[], metavar="FILE",
                       help="a configuration file to measure beside them; it needs no servers and no queue")
     made.add_argument("--way", type=_some(WAYS), default=["a"],
-                      help=f"of: {', '.join(WAYS)}; days and spam take the first (default: a)")
+                      help=f"of: {', '.join(WAYS)}; all parts but the matrix take the first (default: a)")
     made.add_argument("--agent", type=_some(AGENTS), default=list(AGENTS), help="of: " + ", ".join(AGENTS))
     made.add_argument("--situation", type=str, action="append", choices=list(SITUATIONS), metavar="NAME",
                       help="of: " + "; ".join(SITUATIONS) + " (default: all)")
     made.add_argument("--days", type=positive, default=30, help="simulated days (default: %(default)s)")
     made.add_argument("--bots", type=_bots, default=100, help="of each model, at most 250 (default: %(default)s)")
     made.add_argument("--seed", type=positive, default=1, help="repeats what comes when (default: %(default)s)")
+    made.add_argument("--jobs", type=positive, default=4, help="measurements at a time (default: %(default)s)")
+    made.add_argument("--save", type=Path, metavar="FILE", help="write here what was found, after each measurement")
     made.add_argument("--earlier", type=_file, action="append", default=[], metavar="FILE",
-                      help="what an earlier run printed with --json, to show and draw it beside this one")
-    made.add_argument("--plot", type=Path, metavar="FILE", help="draw days and spam into this file (.svg or .png)")
+                      help="what an earlier run saved, or printed with --json: it is shown, and not measured again")
+    made.add_argument("--plot", type=Path, metavar="FILE", help="draw what was found into this file (.svg or .png)")
     return made
-
-
-def _earlier(paths: Sequence[Path]) -> dict[str, Any]:
-    """What earlier runs found, all together; of two with the same setting the later file counts."""
-    found: dict[str, Any] = {}
-    for path in paths:
-        try:
-            one = json.loads(path.read_text(encoding="utf-8"))
-            for part in PARTS:
-                if part == "matrix" and part in one:
-                    found.setdefault(part, []).extend(list(one[part]))
-                elif part in one:
-                    found.setdefault(part, {}).update(dict(one[part]))
-        except (ValueError, TypeError) as error:
-            raise BenchError(f"{quoted(str(path))} is no output of --json: {error}") from error
-    return found
-
-
-def _matrix(options: argparse.Namespace, settings: Sequence[Setting]) -> list[dict[str, Any]]:
-    rows = []
-    for name in options.situation or SITUATIONS:
-        for setting in settings:
-            for way in options.way:
-                for agent in options.agent:
-                    outcome: Outcome = _told(
-                        f"{name}, {agent}, way {way}, {setting.name}",
-                        lambda name=name, setting=setting, way=way, agent=agent:  # type: ignore[misc]
-                        situations.run(SITUATIONS[name], agent, way, setting))
-                    rows.append({"situation": name, "setting": setting.name, "way": way, "agent": agent,
-                                 **outcome.row()})
-    return rows
-
-
-def _told(what: str, measure: Callable[[], Found]) -> Found:
-    """It takes long, so standard error says what is being done."""
-    print(f"delivery: {what}", file=sys.stderr, flush=True)
-    return measure()
-
-
-def _tables(options: argparse.Namespace, found: Mapping[str, Any]) -> None:
-    if "matrix" in found:
-        show("Situations: late and lost of the messages sent, and the longest delay",
-             ("situation", "settings", "way", "agent", "sent", "late", "lost", "longest"),
-             [(row["situation"], row["setting"], row["way"], row["agent"], row["sent"], row["late"], row["lost"],
-               spoken(row["longest_s"])) for row in found["matrix"]])
-    if "days" in found:
-        show(f"{options.days} days, way {options.way[0]}",
-             ("settings", "sender", "sent", "late", "lost", "bounced", "longest"),
-             [(setting, name, row["sent"], row["late"], row["lost"], row["bounced"], spoken(row["longest_s"]))
-              for setting, rows in found["days"].items() for name, row in rows.items()])
-    if "spam" in found:
-        show(f"Spam: refused of {options.bots}", ("model", *found["spam"]),
-             [(model, *(counts[model] for counts in found["spam"].values())) for model in spammers.MODELS])
-
-
-def spoken(seconds: float) -> str:
-    """A delay as people say it."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
-
-
-def _plot(path: Path, found: Mapping[str, Any], bots: int) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (good, bad) = pyplot.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
-    for axes, title, bars in (
-        (good, "good mail that was late or lost, %", {
-            setting: {name: 100 * row["late"] / max(1, row["sent"]) for name, row in rows.items()}
-            for setting, rows in found.get("days", {}).items()}),
-        (bad, "bots refused, %", {
-            setting: {name: 100 * count / bots for name, count in counts.items()}
-            for setting, counts in found.get("spam", {}).items()}),
-    ):
-        for number, (setting, values) in enumerate(bars.items()):
-            height = 0.8 / len(bars)
-            axes.barh([place + number * height for place in range(len(values))], list(values.values()), height,
-                      label=setting)
-            axes.set_yticks([place + 0.4 - height / 2 for place in range(len(values))], list(values))
-        axes.set_title(title)
-        axes.set_xlim(0, 100)
-        axes.invert_yaxis()
-        if bars:
-            axes.legend()
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise BenchError(f"cannot draw {quoted(str(path))}: {error}") from error
-    pyplot.close(figure)
 
 
 def _some(names: Sequence[str] | Mapping[str, Any], *, none: bool = False) -> Callable[[str], list[str]]:

@@ -20,7 +20,11 @@ from types import TracebackType
 from lab.clocks import Clocks
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Lab
 from lab.kernel_time import PASS
+from lab.rules import Rules
 from lab.zone import ADDRESS
+from mxallowd.errors import ConfigError
+from mxallowd.settings import Settings, arguments
+from mxallowd.settings.loading import load
 
 ROOT = Path(__file__).parent.parent
 START_LIMIT_S = 30.0
@@ -32,31 +36,24 @@ _SUBJECT = re.compile(r"^Subject: (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Rules:
-    """One way to run: rulesets, the daemon's arguments, and who keeps the sets ("", "nft" or "ipset")."""
-
-    rulesets: tuple[str, ...]
-    arguments: tuple[str, ...]
-    sets: str = ""
-
-
-_NFT = ("--nft-table", "inet mxallowd")
-WAYS = {
-    "a": Rules(("queue.sh",), ("-n", "23")),
-    "b": Rules(("queue-set-mark.nft", "queue-set-mark.sh"), ("-n", "23", *_NFT), "nft"),
-    "b-ipset": Rules(("queue-set-ipset.sh",), ("-n", "23", "--ipset"), "ipset"),
-    "c": Rules(("set.nft",), ("-p", "nflog:5", *_NFT), "nft"),
-    "c-ipset": Rules(("set-ipset.sh",), ("-p", "nflog:5", "--ipset"), "ipset"),
-}
-
-
-@dataclass(frozen=True)
 class Setting:
-    """What is measured: a name, arguments of the daemon, and whether it knows anybody after a restart."""
+    """What is measured: a name, arguments of the daemon, and whether it knows anybody after a restart.
+
+    `trust` is the text of a file of trusted senders.
+    """
 
     name: str
     arguments: tuple[str, ...] = ("-c", "/dev/null")
     keeps: bool = True
+    trust: str = ""
+
+    def settings(self, rules: Rules) -> Settings:
+        """As the daemon reads them. Raises ConfigError."""
+        assignments, _ = arguments.parse([*self.arguments, "-f", FAKE4, "-r", REAL4, *rules.arguments])
+        loaded = load(assignments, bare=False)
+        if loaded.settings is None:
+            raise ConfigError(f"{self.name}: {'; '.join(map(str, loaded.fatal))}")
+        return loaded.settings
 
 
 class MailGate:
@@ -74,7 +71,11 @@ class MailGate:
         self._boot_id = directory / "boot-id"
         self._boot_id.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
         self._lines: Queue[str] = Queue()
-        self._seen: set[Path] = set()
+        self._edits = way.edits(setting.settings(way))
+        self._trust: list[str] = []
+        if setting.trust:
+            (directory / "trusted").write_text(setting.trust, encoding="ascii")
+            self._trust = ["--trust", str(directory / "trusted")]
 
     def __enter__(self) -> "MailGate":
         self._mail.mkdir()
@@ -84,7 +85,7 @@ class MailGate:
         # It connects to itself once, which the rules would not allow.
         if not receiver.stdout.readline().startswith(b"serving"):
             raise RuntimeError("the mail server does not start")
-        self._lab.load_ruleset(*self._way.rulesets)
+        self._lab.load_ruleset(*self._way.rulesets, edits=self._edits)
         self._start()
         return self
 
@@ -108,7 +109,7 @@ class MailGate:
         self._lab.gateway.run(["nft", "flush", "ruleset"], check=True)
         for name in self._lab.gateway.run(["ipset", "list", "-n"], capture_output=True, text=True).stdout.split():
             self._lab.gateway.run(["ipset", "destroy", name])
-        self._lab.load_ruleset(*self._way.rulesets)
+        self._lab.load_ruleset(*self._way.rulesets, edits=self._edits)
         self._boot_id.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
         self._since_boot_s = 60 - int(time.clock_gettime(time.CLOCK_BOOTTIME))
         self._set_clocks()
@@ -133,11 +134,12 @@ class MailGate:
     def arrived(self) -> list[tuple[str, float]]:
         """The subjects of the messages that are new since the last call, and when each came (time.time)."""
         found = []
-        for path in sorted(set(self._mail.glob("*/*.eml")) - self._seen):
-            self._seen.add(path)
+        for path in self._mail.glob("*/*.eml"):
             subject = _SUBJECT.search(path.read_text(encoding="utf-8"))
             assert subject
             found.append((subject[1], path.stat().st_mtime))
+            # After days there would be thousands to look at each time.
+            path.unlink()
         return found
 
     def _new_state(self) -> Path:
@@ -152,9 +154,10 @@ class MailGate:
         # A watchdog would take the time that passes at once for a daemon that hangs.
         self._daemon = self._lab.gateway.popen(
             ["sh", "-c", _NEW_BOOT, "sh", str(self._boot_id), *self._clocks.prefix(), sys.executable, "-m", "mxallowd",
-             *self._setting.arguments, "-f", FAKE4, "-f", FAKE6, "-r", REAL4, "-r", REAL6, *self._way.arguments,
-             "--dns-server", ADDRESS, "--no-watchdog", "-F", "-s", "--user", "root", "--state-dir", str(self._state),
-             "--control", str(self._directory / "control"), "--pid-file", str(self._directory / "pid")],
+             *self._setting.arguments, *self._trust, "-f", FAKE4, "-f", FAKE6, "-r", REAL4, "-r", REAL6,
+             *self._way.arguments, "--dns-server", ADDRESS, "--no-watchdog", "-F", "-s", "--user", "root",
+             "--state-dir", str(self._state), "--control", str(self._directory / "control"),
+             "--pid-file", str(self._directory / "pid")],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
         self._lines = Queue()
         Thread(target=_read, args=(self._daemon, self._lines), daemon=True).start()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from lab.hosts import RULESETS, Lab
+from lab.rules import Rules
 from tests.daemon_process import SERVERS, DaemonProcess
 
 
@@ -35,13 +36,7 @@ class Way:
 
     def renew_use(self) -> dict[str, str]:
         """The edits for --renew use or both, as the rulesets say them."""
-        if self.sets == "ipset":
-            return {"renew=contact": "renew=use"}
-        lines = [line for line in "".join(self.text()).splitlines() if line.startswith("\t\t#use ")]
-        assert len(lines) == 2
-        alone = [line.replace("#use ", "").replace(f" ip{six} saddr @mx_fresh{four}", "")
-                 for line, four, six in zip(lines, ("4", "6"), ("", "6"), strict=True)]
-        return {line + "\n": "" for line in alone} | {"\t\t#use ": "\t\t"}
+        return Rules(self.rulesets, self.arguments, self.sets).renew_use()
 
     def add(self, lab: Lab, name: str, address: str) -> None:
         """Put a host into a set of the gateway for a minute."""

@@ -59,11 +59,11 @@ def run(days: int, way: str, setting: Setting, seed: int, habits: Sequence[Habit
         world.at(days * DAY_S // 2 + HOUR_S + MINUTE_S, world.gate.reboot)
         world.run(days * DAY_S)
         settle(world)
-        bounced = {habit.sender.name: world.bounced(habit.sender.name) for habit in habits}
+        counts = {habit.sender.name: (world.bounced(habit.sender.name), world.sent_again(habit.sender.name))
+                  for habit in habits}
         mails = list(world.mails.values())
-    found = {name: Outcome.of([mail for mail in mails if mail.sender == name], count)
-             for name, count in bounced.items()}
-    return {**found, "all": Outcome.of(mails, sum(bounced.values()))}
+    found = {name: Outcome.of([mail for mail in mails if mail.sender == name], *both) for name, both in counts.items()}
+    return {**found, "all": Outcome.of(mails, *map(sum, zip(*counts.values(), strict=True)))}
 
 
 MIXES = {"days": mix, "regular": regular}

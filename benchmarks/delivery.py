@@ -24,7 +24,7 @@ if __name__ == "__main__":
 import argparse
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
 from benchmarks import days, delivered, situations, spammers
@@ -62,13 +62,13 @@ def main() -> int:
     if reason:
         raise BenchError(reason)
     found = delivered.earlier(options.earlier)
+    measurements = list(_measurements(options, wanted))
     failed = measured(lambda: _take_all(options, found, [
-        one for one in _measurements(options, wanted) if one.key not in found[one.part]]))
+        one for one in measurements if one.key not in found[one.part]]))
+    found = _in_order(found, measurements)
     if options.plot:
         delivered.plot(options.plot, found)
     give(options, "part way agent bots seed", found, lambda: delivered.tables(found))
-    for one in failed:
-        print(f"delivery: {one}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -83,11 +83,13 @@ def _take_all(options: argparse.Namespace, found: Found, measurements: Sequence[
             return one, one.take()
         except (MxallowdError, RuntimeError, OSError, subprocess.SubprocessError) as error:
             failed.append(f"{one.part}: {one.key}: {error}")
+            print(f"delivery: {failed[-1]}", file=sys.stderr, flush=True)
             return one, None
 
     with ThreadPoolExecutor(options.jobs) as threads:
         try:
-            for one, result in threads.map(take, measurements):
+            for done in as_completed([threads.submit(take, one) for one in measurements]):
+                one, result = done.result()
                 if result is not None:
                     found[one.part][one.key] = result
                     if options.save:
@@ -96,6 +98,14 @@ def _take_all(options: argparse.Namespace, found: Found, measurements: Sequence[
             threads.shutdown(cancel_futures=True)
             raise
     return failed
+
+
+def _in_order(found: Found, measurements: Sequence[Measurement]) -> Found:
+    """What an earlier run has, and then this one in the order in which it was asked for, not in which it ended."""
+    keys = [(one.part, one.key) for one in measurements]
+    return {part: dict(sorted(
+        results.items(), key=lambda pair: keys.index((part, pair[0])) if (part, pair[0]) in keys else -1))
+            for part, results in found.items()}
 
 
 def _measurements(options: argparse.Namespace, wanted: Sequence[Setting]) -> Iterator[Measurement]:

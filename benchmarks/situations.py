@@ -20,23 +20,25 @@ KERNEL_DEFAULTS = {"tcp_syn_retries": "6", "tcp_rto_max_ms": "120000"}
 class Outcome:
     """What became of the messages. `longest_s` is over those that came, `lost` counts those that never did.
 
-    `late_again` are the late ones behind the first message.
+    `late_again` are the late ones behind the first message, `sent_again` the TCP segments, such as a dropped SYN, that
+    the sender's host had to send a second time.
     """
 
     sent: int = 0
     late: int = 0
     late_again: int = 0
     lost: int = 0
+    sent_again: int = 0
     bounced: int = 0
     longest_s: float = 0.0
     delays_s: list[float | None] = field(default_factory=list)
 
     @classmethod
-    def of(cls, mails: Sequence[Mail], bounced: int) -> "Outcome":
+    def of(cls, mails: Sequence[Mail], bounced: int, sent_again: int = 0) -> "Outcome":
         """Of messages in the order in which they were sent."""
         delays_s = [None if mail.delay_s is None else round(mail.delay_s, 3) for mail in mails]
         late = [mail.late for mail in mails]
-        return cls(len(mails), sum(late), sum(late[1:]), delays_s.count(None), bounced,
+        return cls(len(mails), sum(late), sum(late[1:]), delays_s.count(None), sent_again, bounced,
                    max((one for one in delays_s if one is not None), default=0.0), delays_s)
 
     def row(self) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def run(situation: Situation, agent: str, way: str, setting: Setting) -> Outcome
                 situation.between(world)
             world.send(sender.name, situation.recipients)
         settle(world)
-        return Outcome.of(list(world.mails.values()), world.bounced(sender.name))
+        return Outcome.of(list(world.mails.values()), world.bounced(sender.name), world.sent_again(sender.name))
 
 
 def settle(world: MailWorld) -> None:

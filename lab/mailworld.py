@@ -23,6 +23,7 @@ from lab.exim import Exim
 from lab.firstmx import FirstMxOnly
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Host, Lab, ip
 from lab.mailgate import MailGate, Setting, copy_shim
+from lab.namespaces import visit
 from lab.postfix import Postfix
 from lab.rules import WAYS
 from lab.zone import ADDRESS, ADDRESS6, Zone, host_records
@@ -225,6 +226,13 @@ class MailWorld:
     def host(self, name: str) -> Host:
         """The host of a sender."""
         return self._hosts[name]
+
+    def sent_again(self, name: str) -> int:
+        """How many TCP segments a sender's host had to send again: what waited for a dropped SYN shows here."""
+        with visit(self._hosts[name].name):
+            names, values = [line.split() for line in Path("/proc/thread-self/net/snmp").read_text(
+                encoding="ascii").splitlines() if line.startswith("Tcp:")]
+        return int(values[names.index("RetransSegs")])
 
     def log(self, name: str) -> str:
         """What a sender did with each message and address."""

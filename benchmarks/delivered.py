@@ -112,7 +112,7 @@ def tables(found: Found) -> None:
     if any(found.values()):
         show("Goals", ("goal", "measured", ""), goals(found))
     if found["matrix"]:
-        show("Situations: late and lost of the messages sent, delays, segments sent again",
+        show("Situations: late and lost of the messages sent, delays, SYNs sent again",
              ("situation", "settings", "way", "agent", "sent", "late", "lost", "first", "longest",
               "sent again"),
              [(*names, row["sent"], row["late"], row["lost"], spoken(row["first_s"]), spoken(row["longest_s"]),

@@ -31,6 +31,7 @@ from benchmarks import days, delivered, situations, spammers
 from benchmarks.command import BenchError, give, measured, parser, positive
 from benchmarks.delivered import PARTS, Found
 from benchmarks.situations import SITUATIONS
+from lab.clocks import shim
 from lab.mailgate import Setting
 from lab.mailworld import AGENTS, supported
 from lab.rules import WAYS
@@ -75,6 +76,7 @@ def main() -> int:
 def _take_all(options: argparse.Namespace, found: Found, measurements: Sequence[Measurement]) -> list[str]:
     """Take some at a time, since most of each is to wait; what failed, which ends none of the others."""
     failed: list[str] = []
+    shim()  # compiled once, before several need it
 
     def take(one: Measurement) -> tuple[Measurement, dict[str, Any] | None]:
         # It takes long, so standard error says what is being done.

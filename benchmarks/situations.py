@@ -20,8 +20,8 @@ KERNEL_DEFAULTS = {"tcp_syn_retries": "6", "tcp_rto_max_ms": "120000"}
 class Outcome:
     """What became of the messages. `longest_s` is over those that came, `lost` counts those that never did.
 
-    `late_again` are the late ones behind the first message, `sent_again` the TCP segments, such as a dropped SYN, that
-    the sender's host had to send a second time.
+    `late_again` are the late ones behind the first message, `sent_again` the SYNs that the sender's host had to send a
+    second time.
     """
 
     sent: int = 0

@@ -228,11 +228,11 @@ class MailWorld:
         return self._hosts[name]
 
     def sent_again(self, name: str) -> int:
-        """How many TCP segments a sender's host had to send again: what waited for a dropped SYN shows here."""
+        """How many SYNs a sender's host had to send a second time, after 1 s."""
         with visit(self._hosts[name].name):
-            names, values = [line.split() for line in Path("/proc/thread-self/net/snmp").read_text(
-                encoding="ascii").splitlines() if line.startswith("Tcp:")]
-        return int(values[names.index("RetransSegs")])
+            names, values = [line.split() for line in Path("/proc/thread-self/net/netstat").read_text(
+                encoding="ascii").splitlines() if line.startswith("TcpExt:")]
+        return int(values[names.index("TCPSynRetrans")])
 
     def log(self, name: str) -> str:
         """What a sender did with each message and address."""

@@ -57,6 +57,7 @@ cdef struct Path:               # all that one queue thread needs
     uint16_t roles[<int> BATCH]         # as Server.role
     uint8_t listings[<int> BATCH]       # what the lists say of the sources: Listed of _networks.pxd
     uint64_t added[8]           # a bit by their hashes for the hosts that this batch has added
+    uint64_t pending            # a bit for each refused packet whose host may come in by its next SYN
     uint64_t limit              # of the ring for any event, and for pressing ones
     uint64_t limit_pressing
     uint64_t limit_refused

@@ -238,9 +238,11 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at, uint32_t ex
             source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
         if attempts:
             report(path, REFUSED, False, packet, at, 0, attempts)
+            path.pending |= <uint64_t> path.rules_seen.asks << at
     if patient == COMES_IN:
         # Now, not at its next SYN: a rule of the kernel may have to know it by then.
         let_in(path, packet, at, expired, 0)
+        path.pending |= <uint64_t> 1 << at
     return REAL_REFUSED
 
 
@@ -373,6 +375,7 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
 
     memset(outcomes, 0, sizeof(outcomes))
     memset(path.added, 0, sizeof(path.added))
+    path.pending = 0
     path.limit = ring_limit(path.ring, False)
     path.limit_pressing = ring_limit(path.ring, True)
     path.limit_refused = ring_limit_refused(path.ring)

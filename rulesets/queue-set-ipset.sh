@@ -14,14 +14,24 @@ queue="--queue-num 23 --queue-bypass"
 renew=contact               # as mxallowd's --renew
 table=filter chains=INPUT   # table=security: behind all rules of the table filter
 mark=""                     # as in mxallowd's --verdict-mark
+refuse=DROP                 # REJECT: with mxallowd's --refuse reset; in the table filter alone
+refused=0x40000000/0x40000000 # as mxallowd's --refuse-mark
 track=yes                   # no: where the kernel tracks no connections (NOTRACK)
 sets="mx_white mx_used mx_fresh mx_allow mx_deny" set_options="timeout 28800 maxelem 2000000"
 options_mx_allow="maxelem 1000000" type_mx_allow=hash:net
 options_mx_deny="maxelem 1000000" type_mx_deny=hash:net
 subchains=""
 
+if [ "$refuse" = REJECT ] && [ "$table" != filter ]; then
+    echo "mxallowd: nothing was changed: refuse=REJECT needs the table filter: no other one can reject" >&2
+    exit 1
+fi
+
 # The rules for IPv$1.
 rules() {
+    reject="-p tcp -j REJECT --reject-with tcp-reset"
+    # What mxallowd has refused comes here again, with a mark.
+    [ "$refuse" = DROP ] || echo "-A MXALLOWD -m mark --mark $refused $reject"
     # With a mark for verdicts later rules decide on these, too.
     pass=$([ -z "$mark" ] && echo ACCEPT || echo RETURN)
     fresh="-m set --match-set mx_fresh$1 src"
@@ -31,7 +41,7 @@ rules() {
     allow="-m set --match-set mx_allow$1 src" deny="-m set --match-set mx_deny$1 src"
     for host in $real; do
         # The lists come before the whitelist.
-        echo "-A MXALLOWD -d $host $deny -j DROP"
+        echo "-A MXALLOWD -d $host $deny $([ "$refuse" = DROP ] && echo "-j DROP" || echo "$reject")"
         echo "-A MXALLOWD -d $host $allow -j $pass"
         echo "-A MXALLOWD -d $host $used -j $pass"
         echo "-A MXALLOWD -d $host -j NFQUEUE $queue"

@@ -13,11 +13,21 @@ queue="--queue-num 23 --queue-bypass"
 table=filter chains=INPUT   # table=security: behind all rules of the table filter
 known=0x10000000/0x10000000 # the mark that queue-set-mark.nft sets
 mark=""                     # as in mxallowd's --verdict-mark
+refuse=DROP                 # REJECT: with mxallowd's --refuse reset; in the table filter alone
+refused=0x40000000/0x40000000 # as mxallowd's --refuse-mark
 track=yes                   # no: where the kernel tracks no connections (NOTRACK)
 sets="" subchains=""
 
+if [ "$refuse" = REJECT ] && [ "$table" != filter ]; then
+    echo "mxallowd: nothing was changed: refuse=REJECT needs the table filter: no other one can reject" >&2
+    exit 1
+fi
+
 # The rules for IPv$1.
 rules() {
+    reject="-p tcp -j REJECT --reject-with tcp-reset"
+    # What mxallowd has refused comes here again, with a mark.
+    [ "$refuse" = DROP ] || echo "-A MXALLOWD -m mark --mark $refused $reject"
     for host in $fake $real; do
         # With a mark for verdicts later rules decide on these, too.
         echo "-A MXALLOWD -d $host -m mark --mark $known -j $([ -z "$mark" ] && echo ACCEPT || echo RETURN)"

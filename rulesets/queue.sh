@@ -12,11 +12,21 @@ exempt4="" exempt6=""       # monitors and others that are not filtered: address
 queue="--queue-num 23 --queue-bypass"
 table=filter chains=INPUT   # table=security: behind all rules of the table filter
 mark=""                     # as in mxallowd's --verdict-mark
+refuse=DROP                 # REJECT: with mxallowd's --refuse reset; in the table filter alone
+refused=0x40000000/0x40000000 # as mxallowd's --refuse-mark
 track=yes                   # no: where the kernel tracks no connections (NOTRACK)
 sets="" subchains=""
 
+if [ "$refuse" = REJECT ] && [ "$table" != filter ]; then
+    echo "mxallowd: nothing was changed: refuse=REJECT needs the table filter: no other one can reject" >&2
+    exit 1
+fi
+
 # The rules for IPv$1.
 rules() {
+    reject="-p tcp -j REJECT --reject-with tcp-reset"
+    # What mxallowd has refused comes here again, with a mark.
+    [ "$refuse" = DROP ] || echo "-A MXALLOWD -m mark --mark $refused $reject"
     for host in $fake $real; do
         echo "-A MXALLOWD -d $host -j NFQUEUE $queue"
     done

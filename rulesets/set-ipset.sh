@@ -12,6 +12,7 @@ exempt4="" exempt6=""       # monitors and others that are not filtered: address
 log="-j NFLOG --nflog-group 5 --nflog-threshold 1"
 renew=contact               # as mxallowd's --renew
 refuse=DROP                 # RETURN: for --dry-run: hosts that would be refused are counted and let through
+                            # REJECT: refused hosts get a RST; in the table filter alone
 pass=ACCEPT                 # RETURN: later rules decide on what this file lets in
 table=filter chains=INPUT   # table=security: behind all rules of the table filter
 mark=""                     # nothing here sets a mark
@@ -22,8 +23,15 @@ options_mx_allow="maxelem 1000000" type_mx_allow=hash:net
 options_mx_deny="maxelem 1000000" type_mx_deny=hash:net
 subchains="MXALLOWD_FAKE MXALLOWD_REAL"
 
+if [ "$refuse" = REJECT ] && [ "$table" != filter ]; then
+    echo "mxallowd: nothing was changed: refuse=REJECT needs the table filter: no other one can reject" >&2
+    exit 1
+fi
+
 # The rules for IPv$1.
 rules() {
+    refuse="-j $refuse"
+    [ "$refuse" != "-j REJECT" ] || refuse="-p tcp -j REJECT --reject-with tcp-reset"
     fresh="-m set --match-set mx_fresh$1 src"
     used="-m set --match-set mx_used$1 src"
     white="-m set --match-set mx_white$1 src"
@@ -39,7 +47,7 @@ rules() {
     allow="-m set --match-set mx_allow$1 src" deny="-m set --match-set mx_deny$1 src"
     # The lists come before the whitelist.
     echo "-A MXALLOWD_REAL $deny -m limit --limit 100/second --limit-burst 200 $log"
-    echo "-A MXALLOWD_REAL $deny -j $refuse"
+    echo "-A MXALLOWD_REAL $deny $refuse"
     echo "-A MXALLOWD_REAL $allow -j $pass"
     echo "-A MXALLOWD_REAL $used -j $pass"
     # The first connection of a known host: mxallowd learns that the host contacted the real server.
@@ -49,7 +57,7 @@ rules() {
     echo "-A MXALLOWD_REAL $met -j $pass"
     # Unknown hosts: mxallowd sees a part of them, for its log and for reverse DNS.
     echo "-A MXALLOWD_REAL -m limit --limit 100/second --limit-burst 200 $log"
-    echo "-A MXALLOWD_REAL -j $refuse"
+    echo "-A MXALLOWD_REAL $refuse"
     # A contact that cannot renew the entry of a known host is not logged.
     reject="-j REJECT --reject-with tcp-reset"
     # Only the table filter has REJECT; elsewhere the host itself answers with RST, as nothing listens there.

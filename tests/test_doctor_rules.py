@@ -270,3 +270,27 @@ def test_the_mark_of_accepted_packets() -> None:
     marked = LISTED.replace("queue flags", "meta mark & 0x00000010 != 0x00000010 queue flags")
     assert all(one.state == OK for one in rules.of_ruleset(
         rules.read(marked, {}, 4), known, 4, frozenset({"eth0"}), lambda _: True))
+
+
+def test_the_mark_of_refused_packets() -> None:
+    known = facts(queues=[23], refuse="reset", refuse_mark="0x40/0x40")
+
+    def found(lines: str, nft: str = "") -> list[Finding]:
+        text = f"*filter\n{CHAINS}{lines}COMMIT\n"
+        return [one for one in rules.of_ruleset(
+            rules.read(nft, {"iptables": text}, 4), known, 4, frozenset({"eth0"}), lambda _: True)
+            if one.state != OK or one.check == "refuse"]
+
+    rejects = "-p tcp -m mark --mark 0x40/0x40 -j REJECT --reject-with tcp-reset"
+    [one] = found(f"-A INPUT {rejects}\n{BOTH}")
+    assert (one.check, one.state) == ("refuse", OK)
+    for lines in (BOTH, f"{BOTH}-A INPUT {rejects}\n"):
+        [one] = found(lines)
+        assert (one.check, one.state, one.command) == ("refuse", WARNING, f"iptables -I INPUT 1 {rejects}")
+    [one] = found(f"-A INPUT -m mark --mark 0x40/0x40 -j ACCEPT\n{BOTH}")
+    assert (one.check, one.state) == ("refuse", BROKEN)
+    assert one.what.endswith("are accepted, by iptables -A INPUT -m mark --mark 0x40/0x40 -j ACCEPT")
+    [one] = found("", LISTED)
+    assert "nft insert rule inet mxallowd input 'meta mark & 0x40 == 0x40 reject with tcp reset'" in one.command
+    assert found("", LISTED.replace("\t\tip saddr @mx", "\t\tmeta mark & 0x00000040 == 0x00000040 reject with tcp reset"
+                                    " # handle 30\n\t\tip saddr @mx"))[0].state == OK

@@ -114,6 +114,8 @@ def test_packets_that_came_again(bench: Bench) -> None:
     bench.part.counted |= {"came-again": 10}
     assert bench.look() == []
     assert bench.look(after_s=PERIOD_S) == ["came-again packets=7"]
+    bench.part.counted |= {"not-rejected": 5}
+    assert bench.look() == ["not-rejected packets=5"]
 
 
 def test_a_counter_that_went_back_is_nothing_lost(bench: Bench) -> None:

@@ -104,6 +104,19 @@ def test_a_mark_for_verdicts_needs_a_queue() -> None:
         "settings: verdict-mark needs queue-num: captured packets get no verdict"]
 
 
+def test_refused_packets() -> None:
+    usual = good(MINIMUM)
+    assert (usual.refuse, usual.refuse_mark) == ("drop", (0x40000000, 0x40000000))
+    assert good(f"{MINIMUM} --refuse reset --refuse-mark 2/2 --verdict-mark 1/1").refuse_mark == (2, 2)
+    assert good("-f ::2 -r ::1 -p nflog:5 --refuse drop").refuse == "drop"
+    assert messages("-f ::2 -r ::1 -p nflog:5 --refuse reset") == [
+        "settings: refuse reset needs queue-num: where the firewall decides, its rules reject (docs/firewall.md)"]
+    assert messages(f"{MINIMUM} --refuse reset --verdict-mark 5") == [
+        "settings: refuse-mark and verdict-mark share bits: a rule could take a refused packet for an accepted one"]
+    assert good(f"{MINIMUM} --verdict-mark 5").refuse == "drop"
+    assert messages(f"{MINIMUM} --refuse accept") == ["command line: refuse: \"accept\" is not drop or reset"]
+
+
 def test_kernel_tables() -> None:
     settings = good(f"{MINIMUM} --nft-table=mx --nft-setup --pf-table white --ipset --flush-on-exit")
     assert (settings.nft_table, settings.nft_setup, settings.pf_table, settings.ipset, settings.flush_on_exit) == (

@@ -49,7 +49,7 @@ def kernel(waiting: list[int], data: bytes) -> dict[int, Answer]:
 @given(packets, st.integers(1, 2**31))
 def test_without_a_mark_they_are_accepted_or_dropped(batch: list[tuple[int, bool]], first: int) -> None:
     ids = list(range(first, first + len(batch)))
-    data, dropped, again = verdicts(7, [(number, *one) for number, one in zip(ids, batch, strict=True)])
+    data, dropped, _, again, _ = verdicts(7, [(number, *one) for number, one in zip(ids, batch, strict=True)])
     assert kernel(ids, data) == {
         number: (NF_DROP if drop else NF_ACCEPT, None) for number, (_, drop) in zip(ids, batch, strict=True)}
     assert (dropped, again) == (sum(drop for _, drop in batch), 0)
@@ -61,7 +61,8 @@ def test_with_a_mark_the_accepted_pass_again_and_keep_other_bits(
         batch: list[tuple[int, bool]], first: int, marking: tuple[int, int]) -> None:
     value, mask = marking
     ids = list(range(first, first + len(batch)))
-    data, dropped, again = verdicts(7, [(number, *one) for number, one in zip(ids, batch, strict=True)], marking)
+    rows = [(number, *one) for number, one in zip(ids, batch, strict=True)]
+    data, dropped, _, again, _ = verdicts(7, rows, marking)
     expected: dict[int, Answer] = {}
     for number, (mark, drop) in zip(ids, batch, strict=True):
         if drop:
@@ -101,8 +102,37 @@ def test_more_than_a_batch() -> None:
 def test_in_a_dry_run_none_is_dropped(batch: list[tuple[int, bool]], marking: tuple[int, int]) -> None:
     ids = list(range(1, 1 + len(batch)))
     rows = [(number, *one) for number, one in zip(ids, batch, strict=True)]
-    data, dropped, _ = verdicts(7, rows, marking, dry_run=True)
+    data, dropped, *_ = verdicts(7, rows, marking, refused=(2, 2), dry_run=True)
     # The same as if none of them were to be dropped.
-    assert data == verdicts(7, [(number, mark, False) for number, mark, _ in rows], marking)[0]
+    assert data == verdicts(7, [(number, mark, False) for number, mark, _ in rows], marking, refused=(2, 2))[0]
     assert dropped == 0
     assert NF_DROP not in {verdict for verdict, _ in kernel(ids, data).values()}
+
+
+@given(packets, st.integers(0, 2**64 - 1), st.sampled_from(((0, 0), (0x10000000, 0x10000000), (5, 0xF))))
+def test_refused_packets_pass_again_with_a_mark(
+        batch: list[tuple[int, bool]], pending: int, marking: tuple[int, int]) -> None:
+    """But for those that have it already, or whose hosts may come in by their next SYN: these are dropped."""
+    value, mask = 0x40000000, 0x60000000
+    ids = list(range(7, 7 + len(batch)))
+    rows = [(number, mark | value if number % 3 == 0 else mark, drop)
+            for number, (mark, drop) in zip(ids, batch, strict=True)]
+    data, dropped, rejected, again, unrejected = verdicts(7, rows, marking, refused=(value, mask), pending=pending)
+    expected: dict[int, Answer] = {}
+    came_with_it = 0
+    for at, (number, mark, drop) in enumerate(rows):
+        bits = mark & ~mask & ~marking[1]
+        if drop and mark & mask == value:
+            came_with_it += 1
+            expected[number] = (NF_DROP, None)
+        elif drop:
+            expected[number] = (NF_DROP, None) if pending >> at & 1 else (NF_REPEAT, bits | value)
+        elif marking[1] == 0 or mark & marking[1] == marking[0]:
+            expected[number] = (NF_ACCEPT, None)
+        else:
+            expected[number] = (NF_REPEAT, bits | marking[0])
+    assert kernel(ids, data) == expected
+    found = list(expected.values())
+    assert (dropped, unrejected) == (found.count((NF_DROP, None)), came_with_it)
+    assert rejected == sum(drop for _, _, drop in rows) - dropped
+    assert again == (found.count((NF_ACCEPT, None)) if marking[1] else 0)

@@ -31,6 +31,7 @@ cdef struct Traffic:                # counters: written by the queue thread, rea
     uint64_t received               # packets
     uint64_t verdict_accept
     uint64_t verdict_drop
+    uint64_t verdict_reset          # given back to the rules, which reject them
     uint64_t overruns               # ENOBUFS: the kernel could not hand over a message
     uint64_t interrupted            # EINTR: a signal came first, and nothing was taken or sent
     uint64_t unknown                # ENOENT: verdicts for packets that were gone
@@ -39,6 +40,7 @@ cdef struct Traffic:                # counters: written by the queue thread, rea
     uint64_t unsent                 # verdicts that could not be sent
     uint64_t queue_full             # packets that found no room on their way to us: gaps in their numbers
     uint64_t came_again             # accepted packets that had the mark of accepted ones when they came
+    uint64_t not_rejected           # dropped packets that had the mark of refused ones when they came
 
 cdef struct Worker:
     int fd

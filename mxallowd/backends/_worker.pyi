@@ -9,15 +9,16 @@ class QueueThread:
 
     def __new__(
         cls, fd: int, queue: int, fastpath: Fastpath, bypass: bytes = b"", *, heartbeats: Heartbeats | None = None,
-        index: int = 0, mark: tuple[int, int] = (0, 0), passes: bool = False,
-        dry_run: bool = False,
+        index: int = 0, mark: tuple[int, int] = (0, 0), refused: tuple[int, int] = (0, 0),
+        passes: bool = False, dry_run: bool = False,
     ) -> QueueThread:
         """`fd` is the netlink socket that bound `queue` (0 to 65535).
 
         `bypass` is the configuration message (linux/netfilter/nfnetlink_queue.h) that lets packets bypass the queue;
         the thread sends it when it is asked to stop. With `heartbeats` it raises the counter at `index` with every
         turn. Raises IndexError on one that they do not have. With a `mark`, (value, mask), accepted packets get it
-        and pass their chain again (_verdicts); a mask of 0 is no mark. `passes`: the kernel accepts
+        and pass their chain again (_verdicts); a mask of 0 is no mark. `refused` is the same
+        for refused packets, which a rule then rejects; without it they are dropped. `passes`: the kernel accepts
         what finds no room in the queue, so for 0.6 s after such a packet nobody is refused. In a
         `dry_run` what would be dropped is accepted.
         """

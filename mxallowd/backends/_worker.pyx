@@ -72,7 +72,8 @@ cdef int send_all(Worker *worker, const uint8_t *data, size_t length) noexcept n
 cdef void send_verdicts(Worker *worker) noexcept nogil:
     """One send for the batch."""
     cdef Written written = write_verdicts(
-        worker.verdicts, worker.queue, worker.ids, worker.marks, worker.packets, worker.filled, &worker.marking)
+        worker.verdicts, worker.queue, worker.ids, worker.marks, worker.packets, worker.filled, &worker.marking,
+        worker.path.pending)
     cdef int error = send_all(worker, worker.verdicts, written.length)
     if error:
         count_up(&worker.traffic.unsent, worker.filled)
@@ -81,7 +82,9 @@ cdef void send_verdicts(Worker *worker) noexcept nogil:
             worker.error = error
         return
     count_up(&worker.traffic.verdict_drop, written.dropped)
-    count_up(&worker.traffic.verdict_accept, worker.filled - written.dropped)
+    count_up(&worker.traffic.verdict_reset, written.rejected)
+    count_up(&worker.traffic.verdict_accept, worker.filled - written.dropped - written.rejected)
+    count_up(&worker.traffic.not_rejected, written.unrejected)
     count_up(&worker.traffic.came_again, written.again)
 
 
@@ -263,7 +266,7 @@ cdef inline uint32_t exchange_requests(Worker *worker) noexcept nogil:
 cdef class QueueThread:
     def __cinit__(
             self, fd, queue, Fastpath fastpath not None, bytes bypass=b"", *, Heartbeats heartbeats=None, index=0,
-            mark=(0, 0), passes=False, dry_run=False):
+            mark=(0, 0), refused=(0, 0), passes=False, dry_run=False):
         cdef int i
         cdef Worker *worker = <Worker *> calloc(1, sizeof(Worker))
         if not worker:
@@ -274,6 +277,7 @@ cdef class QueueThread:
         worker.fd = fd
         worker.queue = queue
         worker.marking.value, worker.marking.mask = mark
+        worker.marking.refused_value, worker.marking.refused_mask = refused
         worker.marking.dry_run = dry_run
         worker.passes = passes
         worker.path = &fastpath.path
@@ -376,6 +380,7 @@ cdef class QueueThread:
             "received": load64(&self.worker.traffic.received, RELAXED),
             "verdict-accept": load64(&self.worker.traffic.verdict_accept, RELAXED),
             "verdict-drop": load64(&self.worker.traffic.verdict_drop, RELAXED),
+            "verdict-reset": load64(&self.worker.traffic.verdict_reset, RELAXED),
             "overruns": load64(&self.worker.traffic.overruns, RELAXED),
             "interrupted": load64(&self.worker.traffic.interrupted, RELAXED),
             "unknown": load64(&self.worker.traffic.unknown, RELAXED),
@@ -384,4 +389,5 @@ cdef class QueueThread:
             "unsent": load64(&self.worker.traffic.unsent, RELAXED),
             "queue-full": load64(&self.worker.traffic.queue_full, RELAXED),
             "came-again": load64(&self.worker.traffic.came_again, RELAXED),
+            "not-rejected": load64(&self.worker.traffic.not_rejected, RELAXED),
         }

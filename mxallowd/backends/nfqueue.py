@@ -144,6 +144,7 @@ class NfqueueBackend:
         self._queue_length = settings.queue_length
         self._on_overload = settings.on_overload
         self._mark = settings.verdict_mark or (0, 0)
+        self._refused = settings.refuse_mark if settings.refuse == "reset" else (0, 0)
         self._dry_run = settings.dry_run
         # Opened now: later it may not be allowed to read it.
         self._proc_queues = ProcQueues()
@@ -174,7 +175,7 @@ class NfqueueBackend:
             thread = QueueThread(
                 queue.fd, queue.number, queue.fastpath, bypass_message(queue.number),
                 heartbeats=self._watch.heartbeats, index=index, mark=self._mark,
-                passes=self._on_overload == "accept", dry_run=self._dry_run)
+                refused=self._refused, passes=self._on_overload == "accept", dry_run=self._dry_run)
             try:
                 thread.start()
             except OSError as error:

@@ -4,6 +4,7 @@
     lost-packets    the kernel could not hand over a packet, or it could not be read: the sender comes again
     queue-full      a queue was full, and the kernel decided by itself
     came-again      no rule lets packets go on that --verdict-mark has marked
+    not-rejected    no rule rejects packets that --refuse reset has marked
     defect          an error that nobody expected, in what the main loop calls; all else goes on
 """
 import asyncio
@@ -47,6 +48,7 @@ class Losses:
         self._packets = Grown(clock)
         self._queue_full = Grown(clock)
         self._came_again = Grown(clock)
+        self._not_rejected = Grown(clock)
         self._defects = 0
         self._defect = Pace(clock)
 
@@ -85,3 +87,5 @@ class Losses:
             self._log.warning("queue-full", None, packets=grown[0], verdict=self._on_overload)
         if grown := self._came_again.due(found.get("came-again", 0), at_once=last):
             self._log.warning("came-again", None, packets=grown[0])
+        if grown := self._not_rejected.due(found.get("not-rejected", 0), at_once=last):
+            self._log.warning("not-rejected", None, packets=grown[0])

@@ -28,6 +28,7 @@ cdef struct RuleSet:            # never changed once published
     int probes                  # how far from its slot a server may sit; all are asked, so no branch depends on it
     Server *slots
     Patience_ patience          # who is let in for being refused often enough; without shards: nobody
+    bint asks                   # a refusal that is told leads to a question by which its host may come in
     const NetworkSet *networks  # of the lists; NULL: there are none, and nothing is asked
 
 

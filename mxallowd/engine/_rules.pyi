@@ -14,14 +14,15 @@ class Rules:
     def __new__(
         cls, fake: Sequence[bytes], real: Sequence[bytes], lifetime_s: int, numbers: Mapping[bytes, int] | None = None,
         *, renew: int = 0, networks: Networks | None = None, patience: Patience | None = None,
-        patience_times: int = 0, patience_us: int = 0, patience_networks: bool = False,
+        patience_times: int = 0, patience_us: int = 0, patience_networks: bool = False, asks: bool = False,
     ) -> Rules:
         """Addresses are 16 bytes in network order, IPv4 in IPv4-mapped form (RFC 4291, 2.5.5.2).
 
         `numbers` are those of Refused.number_of, by address; 255 where one is missing. `renew` is one of RENEW;
         `networks` are those of the lists. With `patience`, who was refused `patience_times` times, each `patience_us`
-        after the one before, comes in, or with `patience_networks` his network does. Raises ValueError on an address
-        of another length, refusals that cannot be counted, a lifetime
+        after the one before, comes in, or with `patience_networks` his network does. `asks`: where a refusal is told, a
+        name is asked for by which the host may come in, so its next SYN may be accepted. Raises ValueError on an
+        address of another length, refusals that cannot be counted, a lifetime
         outside 1 to 2**29 seconds, or a number outside 0 to 255.
         """
 

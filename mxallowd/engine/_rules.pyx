@@ -31,7 +31,7 @@ cdef uint64_t number_in(numbers, address) except? 0:
 cdef class Rules:
     def __cinit__(
             self, fake, real, lifetime_s, numbers=None, *, renew=0, Networks networks=None, Patience patience=None,
-            patience_times=0, patience_us=0, patience_networks=False):
+            patience_times=0, patience_us=0, patience_networks=False, asks=False):
         cdef Py_ssize_t slots = 8
         cdef bytes address
         cdef uint64_t fresh_us
@@ -55,6 +55,7 @@ cdef class Rules:
         self.patience = patience
         if patience is not None:
             self.set.patience = patience.rule_of(patience_times, patience_us, patience_networks)
+        self.set.asks = asks
         self.networks = networks
         if networks is not None and len(networks):
             self.set.networks = &networks.set

@@ -131,6 +131,10 @@ LINES: tuple[Line, ...] = (
          "N accepted packets had the mark of `--verdict-mark` when they came to the queue: no rule before the queue's "
          "lets marked packets go on, or another rule sets this mark. mxallowd accepted them for good, since they would "
          "come again for ever. At most one line a minute"),
+    Line("not-rejected packets=N", WARNING,
+         "N refused packets had the mark of `--refuse-mark` when they came to the queue: no rule before the queue's "
+         "rejects marked packets, or another rule sets this mark. mxallowd dropped them, as with `--refuse drop`. At "
+         "most one line a minute"),
     Line("lost-events count=N", WARNING,
          "N events found no room in an event ring, so they are missing in the log, and reverse DNS did not see them. "
          "Verdicts are not affected, and a flood of refused hosts does not cause this line. At most one line a minute"),

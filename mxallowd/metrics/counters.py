@@ -115,6 +115,8 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("received", Part.INPUT, "packets that came from the kernel"),
     Counter("verdict-accept", Part.INPUT, "packets that were accepted", family="verdicts", label=("verdict", "accept")),
     Counter("verdict-drop", Part.INPUT, "packets that were dropped", family="verdicts", label=("verdict", "drop")),
+    Counter("verdict-reset", Part.INPUT, "packets that were given to the rule that rejects them (`--refuse reset`)",
+            family="verdicts", label=("verdict", "reset")),
     Counter("overruns", Part.INPUT, "times that the kernel had no room for a message to mxallowd (ENOBUFS)"),
     Counter("interrupted", Part.INPUT, "system calls that a signal interrupted (EINTR); mxallowd repeats them"),
     Counter("unknown", Part.INPUT, "verdicts for packets that were no longer in the queue (ENOENT)"),
@@ -125,6 +127,8 @@ COUNTERS: tuple[Counter, ...] = (
             "packets that found no room in the queue; the kernel gave them the verdict of `--on-overload`"),
     Counter("came-again", Part.INPUT,
             "accepted packets that already had the mark of `--verdict-mark` when they came; accepted for good"),
+    Counter("not-rejected", Part.INPUT,
+            "refused packets that already had the mark of `--refuse-mark` when they came; dropped for good"),
     Counter("lost-by-kernel", Part.INPUT,
             "packets that the kernel dropped because it could not hand them over; for a queue, only a daemon that was "
             "started as root can read this"),

@@ -86,6 +86,8 @@ class Settings:
     queue_length: int  # packets
     on_overload: str  # accept or drop
     verdict_mark: tuple[int, int] | None  # value and mask
+    refuse: str  # drop or reset
+    refuse_mark: tuple[int, int]  # value and mask
     no_watchdog: bool
     max_entries: int
     max_refused: int  # hosts
@@ -193,6 +195,12 @@ def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
         problems.append(Problem("settings", "a file (pflog-interface) is rehearsed alone, without queue-num"))
     if "verdict-mark" in given and "queue-num" not in given:
         problems.append(Problem("settings", "verdict-mark needs queue-num: captured packets get no verdict"))
+    if values["refuse"] == "reset" and values["queue_num"] is None and values["pflog_interface"] is not None:
+        problems.append(Problem("settings", "refuse reset needs queue-num: where the firewall decides, its rules "
+                                "reject (docs/firewall.md)"))
+    elif values["refuse"] == "reset" and shares_bits(values["verdict_mark"], values["refuse_mark"]):
+        problems.append(Problem("settings", "refuse-mark and verdict-mark share bits: a rule could take a refused "
+                                "packet for an accepted one"))
     if values["pflog_interface"] == "file:-" and not values["foreground"]:
         problems.append(Problem("settings", "file:- (pflog-interface) reads standard input, which needs foreground"))
     if "patience-network" in given and "patience" not in given:
@@ -202,6 +210,11 @@ def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
     if "flush-on-exit" in given and not (values["pf_table"] or values["ipset"] or given & {"pf-table", "nft-table"}):
         problems.append(Problem("settings", "flush-on-exit needs a table to empty: pf-table, nft-table or ipset"))
     return problems
+
+
+def shares_bits(one: object, other: object) -> bool:
+    """Whether two marks, (value, mask) each or None, can be taken for each other."""
+    return isinstance(one, tuple) and isinstance(other, tuple) and bool(one[1] & other[1])
 
 
 def _filter_problems(source: str, expression: str) -> list[Problem]:

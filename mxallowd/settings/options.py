@@ -365,6 +365,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("verdict-mark", (), Kind.SINGLE, "accepted packets get this mark and pass their chain again, so that later "
            "rules decide; a rule before the queue's must let the mark go on", "MARK[/MASK]", mark,
            values="hexadecimal or decimal, as in iptables; needs queue-num"),
+    Option("refuse", (), Kind.SINGLE, "what becomes of refused packets: dropped, or marked so that a rule rejects them "
+           "with a RST", "HOW", one_of("drop", "reset"), "drop",
+           "drop, or reset, which needs queue-num and a rule that rejects the mark"),
+    Option("refuse-mark", (), Kind.SINGLE, "mark of refused packets with refuse reset", "MARK[/MASK]", mark,
+           (0x40000000, 0x40000000), "hexadecimal or decimal, as in iptables; no bit of verdict-mark's"),
     Option("no-watchdog", (), Kind.FLAG,
            "let the process live although verdicts have stopped, for a debugger", default=False),
     Option("max-entries", (), Kind.SINGLE, "hosts that have room in the whitelist",

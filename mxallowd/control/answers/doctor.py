@@ -37,7 +37,8 @@ class Doctor:
             "kernel_tables": [dict(one) for one in self._kernel_tables()],
             "network_sets": [dict(one) for one in self._network_sets()], **self._kept(),
             "counters": {name: value for name, value in self._counters().items()
-                         if name in ("received", "overflow", "queue-full", "lost-by-kernel", "came-again")}})
+                         if name in ("received", "overflow", "queue-full", "lost-by-kernel", "came-again",
+                                     "not-rejected")}})
 
 
 def told(settings: Settings) -> dict[str, object]:
@@ -48,6 +49,7 @@ def told(settings: Settings) -> dict[str, object]:
         "nft_table": settings.nft_table, "nft_setup": settings.nft_setup, "ipset": settings.ipset,
         "pf_table": settings.pf_table,
         "verdict_mark": "{:#x}/{:#x}".format(*settings.verdict_mark) if settings.verdict_mark else None,
+        "refuse": settings.refuse, "refuse_mark": "{:#x}/{:#x}".format(*settings.refuse_mark),
         "queue_length": settings.queue_length, "rdns": not settings.no_rdns_whitelist,
         "dns_servers": list(settings.dns_server), "sandbox": not settings.no_sandbox,
         "watchdog": not settings.no_watchdog, "dry_run": settings.dry_run, "config": str(settings.config),

@@ -57,6 +57,20 @@ class Mending:
             return self.without(path) if path else WAY_C
         return self.new([packet.destination for packet in packets], [path])
 
+    def rejection(self, mark: str) -> str:
+        """A rule that rejects packets with this mark, in front of the first one that feeds a queue."""
+        base = next(((chain, path) for chain, path in self._paths), None)
+        if base is None:
+            return "mxallowd --help  # --refuse drop, until the queue has a rule"
+        chain, path = base
+        if chain.program == "nft":
+            value, _, mask = mark.partition("/")
+            text = f"meta mark & {mask or '0xffffffff'} == {value} reject with tcp reset"
+            return f"nft insert rule {chain.table} {chain.name} {shlex.quote(text)}"
+        if chain.table != "filter":
+            return f"# no table but filter can reject: move the rule for the queue, -A {path[0].chain} {path[0].text}"
+        return (f"{chain.program} -I {chain.name} 1 -p tcp -m mark --mark {mark} -j REJECT --reject-with tcp-reset")
+
     def _first(self, steps: Sequence[Step]) -> Step:
         """The one that packets meet first of the chain in which the first one stands."""
         for chain in self._rules.chains:

@@ -125,7 +125,7 @@ def of_ruleset(  # noqa: PLR0913  # the rules, and what of this host decides on 
     if look.feeding:
         found += [*look.strangers(), *look.exempt()]
         if look.queue:
-            found += look.form()
+            found += [*look.form(), *look.rejects()]
     return [*found, *look.answers()]
 
 
@@ -163,6 +163,7 @@ class _Look:
         self._served = served
         self._dry_run = bool(facts.settings.get("dry_run"))
         self._version, self._name = version, NAMES[version]
+        self._refuse_mark = str(facts.settings["refuse_mark"]) if facts.settings.get("refuse") == "reset" else ""
         # A lone ACK in a connection that the kernel does not know is new to it.
         self._lone = {id(fate.queued[-1]): fate.queued for server in self._servers
                       if (fate := self._walk(self._packet(server, flags=frozenset({"ack"})))).queued}
@@ -353,6 +354,25 @@ class _Look:
             yield Finding("syn", OK, f"the rules take SYNs alone ({self._name})")
         if all("bypass" in step.text for step in self.feeding):
             yield Finding("bypass", OK, f"without mxallowd mail goes on ({self._name})")
+
+    def rejects(self) -> Iterator[Finding]:
+        """With --refuse reset: a rule rejects what mxallowd has refused and marked, before the queue's takes it."""
+        value = int(self._refuse_mark.partition("/")[0], 0) if self._refuse_mark else 0
+        wrong = [(server, fate) for server in self._servers if value and server.role == "real" and (
+            fate := self._walk(replace(self._packet(server), mark=value))).end != RESET]
+        gets_in = [server for server, fate in wrong if fate.end == ACCEPT and not fate.queued]
+        command = self._mending.rejection(self._refuse_mark)
+        if gets_in:
+            path = next(fate for server, fate in wrong if server is gets_in[0]).accepted.values()
+            by = next((f", by {steps[-1]}" for steps in path if steps), "")
+            yield Finding("refuse", BROKEN, f"packets to {joined(gets_in)} with the mark of --refuse-mark are "
+                          f"accepted{by}", "refused hosts reach the real server", command)
+        elif wrong:
+            yield Finding("refuse", WARNING, f"no rule rejects packets to {joined(server for server, _ in wrong)} with "
+                          "the mark of --refuse-mark", "refused hosts get no RST: mxallowd drops them when they come "
+                          "again", command)
+        elif value:
+            yield Finding("refuse", OK, f"what mxallowd refuses is rejected with a RST ({self._name})")
 
     # ---- the way back
 

@@ -27,6 +27,7 @@ cdef enum Outcome:
     REAL_ALLOWED    # at a real server, and a list allows it             accept
     REAL_UNTOLD     # not whitelisted, while the queue overflows        accept: its contact may be among what was lost
     REAL_PATIENT    # not whitelisted, and was refused often enough      accept: it is whitelisted from here on
+    REAL_NETWORK    # not whitelisted, and a contact let its network in  accept: it has an entry once it has connected
     REAL_REFUSED    # not whitelisted                                    drop
     REAL_DENIED     # at a real server, and a list denies it             drop, whatever else is true
     OTHER           # no server of ours, or one of us is the source      accept: not ours to judge
@@ -56,6 +57,7 @@ cdef struct Path:               # all that one queue thread needs
     uint8_t parses[<int> BATCH]
     uint16_t roles[<int> BATCH]         # as Server.role
     uint8_t listings[<int> BATCH]       # what the lists say of the sources: Listed of _networks.pxd
+    uint8_t known_networks[<int> BATCH]     # of the sources: 0 where for certain no contact has let theirs in
     uint64_t added[8]           # a bit by their hashes for the hosts that this batch has added
     uint64_t pending            # a bit for each refused packet whose host may come in by its next SYN
     uint64_t limit              # of the ring for any event, and for pressing ones

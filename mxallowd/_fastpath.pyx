@@ -6,26 +6,27 @@ from libc.string cimport memcpy, memset
 
 from mxallowd.engine._address cimport Address, is_host, is_loopback
 from mxallowd.engine._headers cimport PARSE_NO_SYN, PARSE_OK, parse_packets, source_port
+from mxallowd.engine._meetings cimport meetings_key, meetings_let_in, meetings_look_up, meetings_note
 from mxallowd.engine._networks cimport DENIED, UNLISTED, networks_look_up_all
 from mxallowd.engine._packet cimport Packet
 from mxallowd.engine._patience cimport (
     COMES_IN, IS_IN, WAITS, Patient, patience_key, patience_note, patience_over, patience_prefetch)
 from mxallowd.engine._refused cimport MOST_SERVERS, Refused, RefusedShard, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
-    ACCEPTED, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, PATIENT, REFUSED, RENEWED, WHITELISTED, Event, Ring,
-    ring_claim_below, ring_limit, ring_limit_refused, ring_publish)
+    ACCEPTED, BY_NETWORK, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, PATIENT, REFUSED, RENEWED, WHITELISTED,
+    Event, Ring, ring_claim_below, ring_limit, ring_limit_refused, ring_publish)
 from mxallowd.engine._rules cimport FAKE, NEITHER, NUMBER_SHIFT, REAL, ROLE, RuleSet, Rules, role_of
 from mxallowd.engine._shard cimport (
-    LATEST_US, LIVE, PATIENCE, PROVEN, TOUCHED, USED, Entry, Lookups, Shard, flags_of, is_full, shard_expire,
-    shard_find, shard_hash, shard_hash_all, shard_insert, shard_locate_all, shard_look_elsewhere, shard_mark,
-    shard_prefetch_all, shard_renew, shard_touch, until_of)
+    CONTACT, LATEST_US, LIVE, PATIENCE, PROVEN, TOUCHED, USED, Entry, Lookups, Shard, flags_of, is_full, origin_of,
+    shard_expire, shard_find, shard_hash, shard_hash_all, shard_insert, shard_locate_all, shard_look_elsewhere,
+    shard_mark, shard_prefetch_all, shard_renew, shard_touch, until_of)
 from mxallowd.engine._table cimport Table, is_lenient
 from mxallowd.engine.c_atomic cimport (
     ACQUIRE, RELAXED, RELEASE, count_up, load64, load_ptr, store_ptr)
 
 OUTCOME_NAMES = (
     "fake-new", "fake-known", "fake-no-host", "fake-denied", "real-first", "real-again", "real-allowed", "real-untold",
-    "real-patient", "real-refused", "real-denied", "other", "no-syn", "malformed")
+    "real-patient", "real-network", "real-refused", "real-denied", "other", "no-syn", "malformed")
 
 # Bytes of a malformed packet that an event carries.
 cdef enum:
@@ -156,6 +157,16 @@ cdef inline void enter(
     path.added[hash >> 6 & 7] |= <uint64_t> 1 << (hash & 63)
 
 
+cdef void note_meeting(
+        Path *path, const Packet *packet, int at, uint64_t until_us, bint proven) noexcept nogil:
+    """A contact lets in the network of the host as well."""
+    meetings_note(
+        &path.rules_seen.meetings, meetings_key(&path.rules_seen.meetings, &path.lookups.host[at]), until_us, proven,
+        packet.now_us)
+    # Its neighbours may be in this very batch.
+    memset(path.known_networks, 1, sizeof(path.known_networks))
+
+
 cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
     cdef uint64_t until_us = end_of_entry(path, packet.now_us)
     if not is_host(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
@@ -163,6 +174,8 @@ cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t
     enter(path, packet, at, expired, until_us, 0)
     report(path, WHITELISTED, True, packet, at, until_us,
            0 if path.contacts == NULL else source_port(packet.data, packet.length))
+    if path.rules_seen.meetings.places != NULL and not path.foresees:
+        note_meeting(path, packet, at, until_us, False)
     return FAKE_NEW
 
 
@@ -182,6 +195,8 @@ cdef void renew(Path *path, const Packet *packet, int at, Found *found) noexcept
             if found.shard == own:
                 shard_touch(own, found.number)
             report(path, RENEWED, True, packet, at, until_us)
+            if path.rules_seen.meetings.places != NULL and (role == FAKE or origin_of(found.state) == CONTACT):
+                note_meeting(path, packet, at, until_us, (found.state & PROVEN) != 0)
             return
         found.number = shard_find(found.shard, &path.lookups.host[at], path.lookups.hash[at], &found.state)
         if found.number == 0 or until_of(found.state) <= packet.now_us:
@@ -223,6 +238,11 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at, uint32_t ex
         return OTHER
     if is_lenient(path.leniency, packet.now_us):
         return REAL_UNTOLD
+    if path.rules_seen.meetings.places != NULL and path.known_networks[at] and meetings_let_in(
+            &path.rules_seen.meetings, &path.lookups.host[at], packet.now_us):
+        # No entry is made: its SYN may be made up.
+        tell_listed(path, BY_NETWORK, packet, at)
+        return REAL_NETWORK
     # Before the memory of refused hosts: who comes in here is none.
     if path.rules_seen.patience.shards != NULL and is_host(&path.lookups.host[at]):
         patient = look_at_patience(path, packet, at)
@@ -326,6 +346,18 @@ cdef inline Outcome decide_one(
     return decide_rare(path, packet, at)
 
 
+cdef void look_up_networks(Path *path, const RuleSet *rules, int count) noexcept nogil:
+    """Find of whom a contact may have let the network in, among those who may be refused."""
+    cdef int at[<int> BATCH]
+    cdef int i, few = 0
+    for i in range(count):
+        at[few] = i
+        few += (path.roles[i] & ROLE == REAL) & (path.lookups.number[i] == 0)
+    memset(path.known_networks, 1, sizeof(path.known_networks))
+    if few:
+        meetings_look_up(&rules.meetings, path.lookups.host, at, few, path.known_networks)
+
+
 cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     cdef RuleSet *rules = <RuleSet *> load_ptr(<void **> &path.rules, ACQUIRE)
     cdef Shard *own = &path.shards[path.own]
@@ -367,6 +399,9 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
             # Of the others the first set, which is in the cache by then: no branch that is predicted wrong.
             refused_prefetch(noting[path.listings[i] != UNLISTED], path.lookups.hash[i] * <uint64_t> (
                 (path.roles[i] & ROLE == REAL) & ((path.lookups.number[i] == 0) | (path.listings[i] == DENIED))))
+
+    if rules.meetings.places != NULL:
+        look_up_networks(path, rules, count)
 
     if rules.patience.shards != NULL and not path.foresees and not rules.patience.networks:
         for i in range(count):

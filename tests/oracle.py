@@ -347,6 +347,8 @@ class Oracle:
         self.lists: list[tuple[bool, bytes, int]] = []
         self.patience: tuple[int, int] | None = None  # times, and microseconds from each to the next
         self.refusals: dict[bytes, Refusals] = {}
+        self.network_key: tuple[int, int] | None = None  # bits of IPv4 and of IPv6
+        self.let_in: dict[tuple[bool, int], int] = {}  # networks, until when
         self.publish(fake, real, lifetime_s, renew)
 
     def publish(self, fake: list[bytes], real: list[bytes], lifetime_s: int, renew: str = "never") -> None:
@@ -396,10 +398,13 @@ class Oracle:
             if ours or not is_host(source):
                 return "fake-no-host"
             self.whitelist.add(source, now_us + self.lifetime_us, now_us, shard=shard)
+            self._let_network_in(source, now_us)
             return "fake-new"
         due = self.renew in ("both", "contact" if fake else "use") and entry.until_us - now_us <= self.fresh_us
         self.renewed = self.whitelist.meet_again(
             source, now_us + self.lifetime_us, now_us, shard, due=due, fake=fake)
+        if self.renewed and (fake or entry.origin == CONTACT):
+            self._let_network_in(source, now_us)
         if fake:
             return "fake-known"
         if listed == "allow":
@@ -409,6 +414,8 @@ class Oracle:
 
     def _refuse(self, packet: bytes, source: bytes, now_us: int, shard: int) -> str:
         """Refuse a host that is not listed, or let it in for its patience."""
+        if self.let_in.get(self._network(source), 0) > now_us and is_host(source):
+            return "real-network"
         if self.patience is None or not is_host(source):
             self.blocked += 1
             return DROPPED
@@ -428,6 +435,18 @@ class Oracle:
             if self._enough(known.attempts, now_us):
                 self.whitelist.add(source, until_us, now_us, origin=PATIENCE, shard=shard)
         return DROPPED
+
+    def _network(self, source: bytes) -> tuple[bool, int]:
+        four = source.startswith(MAPPED)
+        whole, bits = (32, self.network_key[0]) if self.network_key and four else (
+            128, self.network_key[1]) if self.network_key else (0, 0)
+        # No network where a host is its own.
+        return (four, int.from_bytes(source, "big") >> (whole - bits)) if bits < whole else (four, -1)
+
+    def _let_network_in(self, source: bytes, now_us: int) -> None:
+        network = self._network(source)
+        if self.network_key and network[1] >= 0:
+            self.let_in[network] = max(self.let_in.get(network, 0), now_us + self.lifetime_us)
 
     def _enough(self, attempts: list[int], now_us: int) -> bool:
         """N of them within a day, each at least TIME after the one before."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from mxallowd._fastpath import OUTCOME_NAMES, Fastpath
 from mxallowd.engine._headers import REASONS
+from mxallowd.engine._meetings import Meetings
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._rules import RENEW, Rules
@@ -15,9 +16,9 @@ from tests.oracle import DENIED, DROPPED, Oracle, Whitelist
 from tests.strategies import FAKE, REAL
 
 WHITELISTED, ACCEPTED, REFUSED, MALFORMED, RENEWED = 1, 2, 3, 4, 5  # Kind in _ring.pxd
-LIST_DENIED, LIST_ALLOWED = 9, 10
+LIST_DENIED, LIST_ALLOWED, BY_NETWORK = 9, 10, 13
 KINDS = {"fake-new": WHITELISTED, "real-first": ACCEPTED, "real-refused": REFUSED, "malformed": MALFORMED,
-         "real-denied": LIST_DENIED, "fake-denied": LIST_DENIED}
+         "real-denied": LIST_DENIED, "fake-denied": LIST_DENIED, "real-network": BY_NETWORK}
 LIFETIME_S = 1
 QUEUE = 23
 NO_FD = -1  # nobody sleeps on these rings, so nobody is woken
@@ -65,13 +66,17 @@ def source_of(packet: bytes) -> bytes:
 class Pair:
     """A table with a fast path a shard, and the oracle beside it."""
 
-    def __init__(self, capacity: int, shards: int = 1, *, collide: bool = False) -> None:
+    def __init__(
+        self, capacity: int, shards: int = 1, *, collide: bool = False, network_key: tuple[int, int] | None = None,
+    ) -> None:
         self.table = Table(capacity, shards, collide=collide)
         self.rings = [Ring(1024, NO_FD) for _ in range(shards)]
-        rules = Rules(FAKE, REAL, LIFETIME_S)
+        self.meetings = Meetings(1024, *network_key) if network_key else None
+        rules = Rules(FAKE, REAL, LIFETIME_S, meetings=self.meetings)
         self.paths = [
             Fastpath(self.table, ring, rules, shard=i, queue=QUEUE + i) for i, ring in enumerate(self.rings)]
         self.oracle = Oracle(Whitelist(capacity, shards), FAKE, REAL, LIFETIME_S)
+        self.oracle.network_key = network_key
         self.outcomes: Counter[str] = Counter()
 
     def decide(self, batch: Sequence[bytes], now_us: int, shard: int = 0) -> list[str]:
@@ -103,7 +108,7 @@ class Pair:
         """Let other rules hold; `lists` are (denied, first address, length of 128 bits)."""
         networks = Networks(b"".join(struct.pack("=16sBB", first, length, denied) for denied, first, length in lists))
         for path in self.paths:
-            path.publish(Rules(fake, real, lifetime_s, renew=RENEW[renew], networks=networks))
+            path.publish(Rules(fake, real, lifetime_s, renew=RENEW[renew], networks=networks, meetings=self.meetings))
         self.oracle.publish(fake, real, lifetime_s, renew)
         self.oracle.lists = list(lists)
 

@@ -16,13 +16,20 @@ steps = st.lists(st.tuples(
     st.integers(0, 2)), max_size=40)
 
 
+def networks_of(pair: Pair, now_us: int) -> bytes:
+    """What contacts have let in."""
+    return pair.meetings.entries(now_us, 0, 1024)[0] if pair.meetings else b""
+
+
 @settings(max_examples=120, deadline=None)
-@given(st.integers(1, 10), st.integers(1, 3), st.booleans(), st.sampled_from(["never", "contact", "both"]), steps)
+@given(st.integers(1, 10), st.integers(1, 3), st.booleans(), st.sampled_from(["never", "contact", "both"]),
+       st.sampled_from([None, (24, 64), (30, 128)]), steps)
 def test_foreseen_is_decided(
-    capacity: int, shards: int, collide: bool, renew: str, sequence: list[tuple[int, bytes, bytes, int]],
+    capacity: int, shards: int, collide: bool, renew: str, key: tuple[int, int] | None,
+    sequence: list[tuple[int, bytes, bytes, int]],
 ) -> None:
     shards = min(shards, capacity)
-    pair = Pair(capacity, shards, collide=collide)
+    pair = Pair(capacity, shards, collide=collide, network_key=key)
     pair.publish(FAKE, REAL, LIFETIME_S, renew)
     foresights = [Foresight(path) for path in pair.paths]
     now_us = 0
@@ -31,8 +38,10 @@ def test_foreseen_is_decided(
         if host.startswith(MAPPED) != server.startswith(MAPPED):
             continue
         before = pair.table.entries(now_us, 0, 1000), pair.table.counters()
+        networks = networks_of(pair, now_us)
         asked = [one.foresee(host, server, now_us) for one in foresights]
         assert (pair.table.entries(now_us, 0, 1000), pair.table.counters()) == before
+        assert networks_of(pair, now_us) == networks
         # The pair compares the events as well: asking has written none.
         assert asked == pair.decide([syn(host, server)], now_us, shard % shards) * shards
 

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from mxallowd._fastpath import Fastpath
 from mxallowd.backends.memories import Memories
+from mxallowd.engine._meetings import COUNTERS as NETWORK_COUNTERS
+from mxallowd.engine._meetings import Meetings
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._patience import COUNTERS as PATIENCE_COUNTERS
 from mxallowd.engine._patience import Patience
@@ -21,6 +23,8 @@ from mxallowd.engine.wake import Wake
 from mxallowd.errors import StartError
 from mxallowd.log import Log
 from mxallowd.settings import Settings
+
+TIDIED = 8192  # places of the memory of networks that are looked at in a second: 0.1 ms
 
 
 class Backend(Protocol):
@@ -127,8 +131,15 @@ class Backends:
         """Who waits to be let in; None: nobody ever could."""
         return self._memories.patience
 
+    @property
+    def meetings(self) -> Meetings | None:
+        """Networks that contacts have let in; None: a contact lets in no other host."""
+        return self._memories.meetings
+
     def tick(self) -> None:
         """Called about once a second."""
+        if self.meetings is not None:
+            self.meetings.tidy(self.clock_us(), TIDIED)
         for part in self._parts:
             part.tick()
 
@@ -170,6 +181,7 @@ class Backends:
             for name, value in part.counters().items():
                 totals[name] = totals.get(name, 0) + value
         totals |= self.patience.counters() if self.patience is not None else dict.fromkeys(PATIENCE_COUNTERS, 0)
+        totals |= self.meetings.counters() if self.meetings is not None else dict.fromkeys(NETWORK_COUNTERS, 0)
         totals["lost-events"] = sum(ring.lost for ring in self.rings)
         return totals
 

@@ -104,9 +104,14 @@ class Handshakes:
     def __init__(
         self, settings: Settings, whitelist: Whitelist, log: Log,
         seen: Callable[[bytes, bytes], object] = lambda host, server: None,
+        enter: Callable[[bytes], bool] = lambda host: False,
     ) -> None:
-        """`seen` is called with host and server of each handshake of a listed host."""
+        """`seen` is called with host and server of each handshake of a listed host.
+
+        `enter` enters a host that was let in without being listed, and says whether it is listed now.
+        """
         self._seen = seen
+        self._enter = enter
         self._whitelist = whitelist
         self._log = log
         self._socket: socket.socket | None = None
@@ -176,7 +181,7 @@ class Handshakes:
         if ends is None or (ends[1] not in self._real and called_by(message) not in self._real):
             return
         host = ends[0]
-        if self._whitelist.find(host) is not None:
+        if self._whitelist.find(host) is not None or self._enter(host):
             self._seen(host, ends[1])
         if not self._whitelist.prove(host) and self._whitelist.find(host) is None and host not in self._servers:
             # Perhaps it is about to be listed: the kernel may let it in before we have read of its contact.

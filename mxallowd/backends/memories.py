@@ -4,6 +4,7 @@ Both are cut into shards, one for each thread that decides; the whitelist has on
 All of their memory is taken here, at the start, or the start fails.
 """
 from mxallowd._fastpath import Fastpath
+from mxallowd.engine._meetings import NETWORK_BYTES, Meetings
 from mxallowd.engine._networks import Networks
 from mxallowd.engine._patience import Patience
 from mxallowd.engine._refused import HOST_BYTES, Refused
@@ -35,7 +36,9 @@ class Memories:
         main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
         entries = settings.max_entries + main
         refused = settings.max_refused * (2 if settings.patience else 1) + LISTED_HOSTS + CONTACT_HOSTS
+        key = settings.network_key
         memory.require(table_bytes(entries) + refused * HOST_BYTES
+                       + (settings.max_entries * NETWORK_BYTES if key else 0)
                        + threads * (RING_EVENTS * EVENT_SIZE + THREAD_BYTES) + OTHER_BYTES, what)
         try:
             self.table = Table(entries, threads, main=main)
@@ -43,6 +46,7 @@ class Memories:
             self.listed = Refused(LISTED_HOSTS, threads, self.table)
             self.contacts = Refused(CONTACT_HOSTS, threads, self.table)
             self.patience = Patience(settings.max_refused, threads, self.table) if settings.patience else None
+            self.meetings = Meetings(settings.max_entries, *key) if key else None
         except MemoryError as error:
             raise StartError(f"{what}: {error}") from None
         self.networks: Networks | None = None
@@ -61,9 +65,9 @@ class Memories:
         times, seconds = settings.patience or (0, 0)
         return Rules(
             fake, real, settings.whitelist_time, numbers, renew=RENEW[settings.renew], networks=self.networks,
-            patience=self.patience if settings.patience else None, patience_times=times,
+            meetings=self.meetings, patience=self.patience if settings.patience else None, patience_times=times,
             patience_us=seconds * 1_000_000, patience_networks=settings.patience_network,
-            asks=settings.trust is not None)
+            asks=settings.trust is not None or settings.pool_domain)
 
     def decision(self, shard: int, wake_fd: int, queue: int = 0) -> Fastpath:
         """The decision for the thread that writes `shard` of both; its ring wakes `wake_fd`."""

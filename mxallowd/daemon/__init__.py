@@ -61,6 +61,7 @@ from mxallowd.settings.loading import Loaded
 from mxallowd.sinks import Sink
 from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.log import LogSink
+from mxallowd.sinks.neighbours import Neighbours
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
 
@@ -98,9 +99,10 @@ class Daemon:
         self._sinks: list[Sink] = [LogSink(
             log, hostlog, (self._backend.refused, self._backend.listed),
             lambda: self._backend.clock_us() / 1_000_000, dry_run=settings.dry_run)]
+        self._neighbours = Neighbours(settings, self._backend.meetings, whitelist, hostlog)
         self._history = Hosts(self._backend.clock_us)
         self._trial = Trial(settings, whitelist, self._backend.refused, self._backend.contacts)
-        self._sinks += [self._history, self._trial]
+        self._sinks += [self._neighbours, self._history, self._trial]
         waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
         self._trusted = create_trusted(settings, self._lists, lambda: self._state, self._sinks, log)
         self._sinks += self._trusted
@@ -122,10 +124,9 @@ class Daemon:
         self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
         self._shares = Shares([], 0)
         self._handshakes = [] if self._rehearses else [
-            Handshakes(settings, whitelist, log, self._history.handshake)]
-        states = [self._state] if self._state else []
+            Handshakes(settings, whitelist, log, self._history.handshake, self._neighbours.connected)]
         self._parts: list[Sink | Mirror | Networks | Handshakes | State | TrialFile] = [
-            *self._sinks, *states, *self._mirrors, *self._network_sets, *self._handshakes]
+            *self._sinks, *filter(None, [self._state]), *self._mirrors, *self._network_sets, *self._handshakes]
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
@@ -284,6 +285,7 @@ class Daemon:
             if any(shares.parts):
                 found = await restore(self._backend, self._whitelist, shares)
                 self._state.restored(found.entered, found.known, found.left_out)
+                await self._neighbours.fill()
         except Exception as error:  # noqa: BLE001  # mail goes on without what was saved
             defect(error)
         finally:
@@ -394,6 +396,5 @@ class Daemon:
             await self._report.write()
         if failed:
             return 1
-        received = self._backend.counters()["received"]
-        self._log.info("stop", signal=self._stopped_by or "none", received=received)
+        self._log.info("stop", signal=self._stopped_by or "none", received=self._backend.counters()["received"])
         return 0

@@ -23,6 +23,7 @@ cdef enum Kind:
     LIST_ALLOWED = 10
     MET = 11
     PATIENT = 12
+    BY_NETWORK = 13
 
 cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t kind

@@ -1,10 +1,12 @@
-"""The rules of the decision: servers and their roles, lifetimes, what renews an entry, lists, patience.
+"""The rules of the decision: servers and their roles, lifetimes, what renews an entry, lists, patience,
+networks of contacts.
 
 The main thread compiles a set of them, and publishes it to the queue threads whole; it is never changed after that.
 """
 from libc.stdint cimport uint16_t, uint64_t
 
 from mxallowd.engine._address cimport Address
+from mxallowd.engine._meetings cimport Meetings, Meetings_
 from mxallowd.engine._networks cimport Networks, NetworkSet
 from mxallowd.engine._patience cimport Patience, Patience_
 
@@ -29,6 +31,7 @@ cdef struct RuleSet:            # never changed once published
     Server *slots
     Patience_ patience          # who is let in for being refused often enough; without shards: nobody
     bint asks                   # a refusal that is told leads to a question by which its host may come in
+    Meetings_ meetings          # whose network a contact has let in; without places: nobody's
     const NetworkSet *networks  # of the lists; NULL: there are none, and nothing is asked
 
 
@@ -60,6 +63,7 @@ cdef enum:
 cdef class Rules:
     cdef RuleSet set
     cdef readonly Patience patience     # which the set points into
+    cdef readonly Meetings meetings     # which the set points into
     cdef readonly Networks networks     # which the set points into
     cdef int insert(self, const Address *address, uint64_t role) noexcept
     cdef int arrange(self, list servers, numbers) except -1

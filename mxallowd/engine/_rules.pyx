@@ -5,6 +5,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from mxallowd.engine._address cimport Address
+from mxallowd.engine._meetings cimport Meetings
 from mxallowd.engine._networks cimport Networks
 from mxallowd.engine._patience cimport Patience
 from mxallowd.engine._refused cimport MOST_SERVERS
@@ -31,7 +32,7 @@ cdef uint64_t number_in(numbers, address) except? 0:
 cdef class Rules:
     def __cinit__(
             self, fake, real, lifetime_s, numbers=None, *, renew=0, Networks networks=None, Patience patience=None,
-            patience_times=0, patience_us=0, patience_networks=False, asks=False):
+            patience_times=0, patience_us=0, patience_networks=False, asks=False, Meetings meetings=None):
         cdef Py_ssize_t slots = 8
         cdef bytes address
         cdef uint64_t fresh_us
@@ -56,6 +57,9 @@ cdef class Rules:
         if patience is not None:
             self.set.patience = patience.rule_of(patience_times, patience_us, patience_networks)
         self.set.asks = asks
+        self.meetings = meetings
+        if meetings is not None:
+            self.set.meetings = meetings.rule
         self.networks = networks
         if networks is not None and len(networks):
             self.set.networks = &networks.set

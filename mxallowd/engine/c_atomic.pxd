@@ -20,6 +20,7 @@ cdef extern from * nogil:
     void store64 "__atomic_store_n"(uint64_t *where, uint64_t value, int order) noexcept
     uint64_t fetch_and64 "__atomic_fetch_and"(uint64_t *where, uint64_t bits, int order) noexcept
     uint64_t fetch_or64 "__atomic_fetch_or"(uint64_t *where, uint64_t bits, int order) noexcept
+    uint64_t add64 "__atomic_fetch_add"(uint64_t *where, uint64_t step, int order) noexcept
     bint exchange_if64 "__atomic_compare_exchange_n"(
         uint64_t *where, uint64_t *expected, uint64_t wanted, bint weak,
         int success, int failure) noexcept

@@ -22,11 +22,13 @@ MOST_TIMES = 0xFFFF
 MOST_SERVERS = 255
 
 _HAPPENING = struct.Struct("=IBBH")  # seconds of the clock, what, server, times
-WHAT = ("contact", "accepted", "refused", "renewed", "denied", "allowed", "handshake")
+WHAT = ("contact", "accepted", "refused", "renewed", "denied", "allowed", "handshake", "by-network")
 _OF_EVENT: dict[int, int] = {
-    Kind.WHITELISTED: 0, Kind.ACCEPTED: 1, Kind.REFUSED: 2, Kind.RENEWED: 3, Kind.LIST_DENIED: 4, Kind.LIST_ALLOWED: 5}
+    Kind.WHITELISTED: 0, Kind.ACCEPTED: 1, Kind.REFUSED: 2, Kind.RENEWED: 3, Kind.LIST_DENIED: 4, Kind.LIST_ALLOWED: 5,
+    Kind.BY_NETWORK: 7}
 _HANDSHAKE = 6
-_COUNTED = (2, 4, 5)  # refused, denied, allowed: the length of their events is a number of attempts, of others a port
+# Refused, denied, allowed, by-network: the length of their events is a number of attempts, of others a port.
+_COUNTED = (2, 4, 5, 7)
 ONCE, AGAIN, PROVEN = range(3)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mxallowd.history.hourly import Hourly
 from mxallowd.history.timeline import Timeline
 
-ACCEPTED = ("real-first", "real-again", "real-allowed", "real-untold", "real-patient")
+ACCEPTED = ("real-first", "real-again", "real-allowed", "real-untold", "real-patient", "real-network")
 
 
 class Connections(NamedTuple):

@@ -78,6 +78,11 @@ LINES: tuple[Line, ...] = (
          "real server was accepted. The first line about A, as of a refused host"),
     Line("allowed [A] real= times=N seconds=S", INFO,
          "N further attempts of A to connect were accepted in the last S seconds, as above"),
+    Line("by-network [A] real= times=1", INFO,
+         "with `--network-key`: A is not whitelisted, and its attempt to connect to the real server was accepted, "
+         "since a contact of another host let in A's network. The first line about A, as of a refused host"),
+    Line("by-network [A] real= times=N seconds=S", INFO,
+         "N further attempts of A to connect were accepted in the last S seconds, as above"),
     Line("would-deny [A] server= times=1", INFO,
          "with `--dry-run`, in place of `denied`: the packet was let through. At the fake server A was not "
          "whitelisted, as without it"),
@@ -94,6 +99,9 @@ LINES: tuple[Line, ...] = (
     Line("child [C] name= domain= of=A seconds=", INFO,
          "with `--pool-domain`: C was refused before, and is whitelisted because its name and a name of A, which is "
          "whitelisted, are below this domain"),
+    Line("neighbour [A] network= seconds=", INFO,
+         "with `--network-key`: A came in by a contact that let in its network, and has an entry of its own from now "
+         "on, for this number of seconds"),
     Line("unconfirmed [A] name= addresses=N", INFO, "A's name has N addresses, and A is not one of them"),
     Line("bad-name [A] name=", INFO, "A's PTR record does not contain a valid host name"),
     Line("malformed count=N reason= length= head=", WARNING,

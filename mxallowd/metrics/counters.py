@@ -89,6 +89,9 @@ COUNTERS: tuple[Counter, ...] = (
     _outcome("real-patient",
              "a host that is not whitelisted contacted the real server after as many refusals as `--patience` asks "
              "for; accepted, and whitelisted"),
+    _outcome("real-network",
+             "with `--network-key`: a host that is not whitelisted contacted the real server, and a contact had let in "
+             "its network; accepted"),
     _outcome("real-refused", "a host that is not whitelisted contacted the real server; dropped"),
     _outcome("real-denied", "a host that a list denies contacted the real server; dropped"),
     _outcome("other",
@@ -112,6 +115,11 @@ COUNTERS: tuple[Counter, ...] = (
             "with `--patience`: hosts that were forgotten before a day was over, to make room for others"),
     Counter("patience-left-out", Part.REFUSED,
             "with `--patience`: refusals that were not counted, since others with a better claim had all the room"),
+    Counter("networks-noted", Part.REFUSED,
+            "with `--network-key`: networks that a contact let in; one that was forgotten, or not let in any more, "
+            "counts again"),
+    Counter("networks-pushed-out", Part.REFUSED,
+            "with `--network-key`: networks that were forgotten before their time was over, to make room for others"),
     Counter("received", Part.INPUT, "packets that came from the kernel"),
     Counter("verdict-accept", Part.INPUT, "packets that were accepted", family="verdicts", label=("verdict", "accept")),
     Counter("verdict-drop", Part.INPUT, "packets that were dropped", family="verdicts", label=("verdict", "drop")),

@@ -57,6 +57,7 @@ class Settings:
     patience: tuple[int, int] | None  # times and seconds; None: nobody comes in for it
     patience_network: bool
     pool_domain: bool
+    network_key: tuple[int, int] | None  # bits of IPv4 and IPv6 prefixes; None: a contact lets in itself alone
     no_rdns_whitelist: bool
     rdns_unconfirmed: bool
     dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT[%INTERFACE]; none: those of resolv.conf

@@ -108,6 +108,16 @@ def patience(text: str) -> tuple[int, int]:
     return count, wait_s
 
 
+def network_key(text: str) -> tuple[int, int]:
+    """BITS/BITS: how long the prefixes of networks are, of IPv4 and of IPv6; 32 and 128 stand for none."""
+    four, slash, six = text.partition("/")
+    if not slash or not all(part.isascii() and part.isdigit() and len(part) <= 3 for part in (four, six)):
+        raise ValueError("is not BITS/BITS, of IPv4 and of IPv6, as in 24/64")
+    if not 16 <= int(four) <= 32 or not (48 <= int(six) <= 64 or int(six) == 128):
+        raise ValueError("is out of range: 16 to 32 for IPv4 and 48 to 64, or 128, for IPv6")
+    return int(four), int(six)
+
+
 def name_server(text: str) -> str:
     """ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; a link-local address has its zone, ADDRESS%INTERFACE.
 
@@ -307,6 +317,9 @@ OPTIONS: tuple[Option, ...] = (
            "patience", default=False, live=True),
     Option("pool-domain", (), Kind.FLAG, "let in a refused host whose confirmed name is below the same registered "
            "domain as that of a whitelisted one", default=False, live=True),
+    Option("network-key", (), Kind.SINGLE, "a contact lets in all hosts of its network: so many bits of an IPv4 and of "
+           "an IPv6 address", "BITS/BITS", network_key,
+           values="16 to 32, and 48 to 64; 32 or 128: no network of that family; off without it"),
     Option("no-rdns-whitelist", ("b", "d"), Kind.FLAG,
            "do not whitelist the other addresses of the source's reverse DNS name", default=False),
     Option("rdns-unconfirmed", (), Kind.FLAG,

@@ -44,7 +44,7 @@ class LogSink:
                                    seconds=(event.until_us - event.time_us) // 1_000_000)
             elif event.kind == Kind.ACCEPTED:
                 self._hostlog.info("accepted", event.source, real=event.destination)
-            elif event.kind in (Kind.LIST_DENIED, Kind.LIST_ALLOWED):
+            elif event.kind in (Kind.LIST_DENIED, Kind.LIST_ALLOWED, Kind.BY_NETWORK):
                 if self._listed:
                     self._listed.take(event)
             elif event.kind == Kind.MALFORMED:

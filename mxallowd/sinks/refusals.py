@@ -1,6 +1,7 @@
 """Lines about refused hosts: the first refusal at once, and once a minute the number of attempts since then.
 
-In the same way about hosts that lists deny or allow, with a memory of their own. In a dry run the words of the lines
+In the same way about hosts that lists deny or allow, or that a contact of their network lets in, with a memory of
+their own. In a dry run the words of the lines
 are `would-refuse` and `would-deny`.
 
 The packet path writes an event when a host is refused for the first time, and again after a minute. The memory of
@@ -71,6 +72,8 @@ class RefusalLines:
             self._hostlog.info("denied", event.source, server=event.destination, times=1)
         elif event.kind == Kind.LIST_ALLOWED:
             self._hostlog.info("allowed", event.source, real=event.destination, times=1)
+        elif event.kind == Kind.BY_NETWORK:
+            self._hostlog.info("by-network", event.source, real=event.destination, times=1)
         elif self._dry_run:
             self._hostlog.info("would-refuse", event.source, real=event.destination, times=1)
         else:
@@ -107,6 +110,8 @@ class RefusalLines:
             self._hostlog.info("denied", host, server=server, times=times, seconds=seconds)
         elif known.kind == Kind.LIST_ALLOWED:
             self._hostlog.info("allowed", host, real=server, times=times, seconds=seconds)
+        elif known.kind == Kind.BY_NETWORK:
+            self._hostlog.info("by-network", host, real=server, times=times, seconds=seconds)
         elif self._dry_run:
             self._hostlog.info("would-refuse", host, real=server, times=times, seconds=seconds)
         else:

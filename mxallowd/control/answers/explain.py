@@ -62,6 +62,7 @@ REASONS = {
     "real-allowed": "a list allows it",
     "real-untold": "nobody is refused at this moment, since contacts may have passed unseen or are being restored",
     "real-patient": "it is not whitelisted, and was refused as often as --patience asks for",
+    "real-network": "it is not whitelisted; a contact of another host let in its network",
     "real-refused": "it is not whitelisted: it has not contacted the fake server within the last whitelist-time",
     "real-denied": "a list denies it, whatever else is true",
     "other": "it is this host itself, or the destination is no server of the configuration",

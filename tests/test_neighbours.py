@@ -1,0 +1,192 @@
+"""Neighbours: who comes in by a contact of his network gets an entry of his own, and what ends or renews a network."""
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from lab.hosts import REAL4
+from mxallowd.backends.handshakes import Handshakes
+from mxallowd.engine._meetings import Meetings
+from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, PATIENCE, RESTORED, Table
+from mxallowd.engine.events import Event, Kind
+from mxallowd.sinks import neighbours
+from mxallowd.sinks.neighbours import Neighbours
+from mxallowd.whitelist import Change, Whitelist
+from tests.strategies import packed
+from tests.test_handshakes import message
+from tests.test_settings import MINIMUM, good
+
+HOUR_US = 3_600_000_000
+HOST, NEIGHBOUR, STRANGER = packed("198.51.100.7"), packed("198.51.100.8"), packed("198.51.101.8")
+NETWORK = packed("198.51.100.0")
+QUEUE = f"{MINIMUM} -r {REAL4} --network-key 24/64 --proven-time 864000"
+CAPTURE = QUEUE.replace("-n 23", "-p nflog:5")
+
+
+class Lines:
+    """A log of hosts that keeps them."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, bytes, dict[str, object]]] = []
+
+    def info(self, word: str, host: bytes, **values: object) -> None:
+        self.lines.append((word, host, values))
+
+
+class Copy:
+    """A copy of the networks."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[bytes, Change]] = []
+        self.lost = 0
+
+    def changed(self, network: bytes, change: Change) -> None:
+        self.changes.append((network, change))
+
+    def missed(self) -> None:
+        self.lost += 1
+
+
+class Scene:
+    """A whitelist with a contact, and who looks after its neighbours."""
+
+    def __init__(self, options: str = QUEUE, *, main: int = 1000) -> None:
+        self.now_us = HOUR_US
+        self.table = Table(16 + main, main=main)
+        self.meetings = Meetings(1000, 24, 64)
+        self.whitelist = Whitelist(self.table, lambda: self.now_us)
+        self.log, self.copy = Lines(), Copy()
+        settings = good(options)
+        self.neighbours = Neighbours(settings, self.meetings, self.whitelist, self.log)  # type: ignore[arg-type]
+        self.neighbours.follow(self.copy)
+        self.handshakes = Handshakes(
+            settings, self.whitelist, None, enter=self.neighbours.connected)  # type: ignore[arg-type]
+        self.enter(HOST, 8)
+
+    def enter(self, host: bytes, hours: int, origin: int = CONTACT) -> None:
+        """As the packet path, or a restart, enters a host."""
+        self.table.add(host, self.now_us + hours * HOUR_US, self.now_us, origin=origin)
+        if origin == CONTACT:
+            self.meetings.note(host, self.now_us + hours * HOUR_US, self.now_us)
+
+    def connect(self, host: str) -> None:
+        """A handshake, as ctnetlink tells it."""
+        self.handshakes._take(message(host, REAL4))
+
+    def come(self, hosts: Sequence[bytes]) -> None:
+        """A SYN of each at a real server, as the packet path tells of those that a network lets in."""
+        self.neighbours.handle([Event(Kind.BY_NETWORK, 0, 0, 1, self.now_us, host, packed(REAL4), 0) for host in hosts])
+
+    def hours(self, host: bytes) -> float | None:
+        found = self.neighbours.until_us(host)
+        return None if found is None else (found - self.now_us) / HOUR_US
+
+
+def test_who_has_connected_has_an_entry_of_his_own() -> None:
+    scene = Scene()
+    scene.come([NEIGHBOUR])
+    # With a queue a SYN, which anybody can make up, makes no entry.
+    assert scene.whitelist.find(NEIGHBOUR) is None
+    scene.connect("198.51.100.8")
+    scene.connect("198.51.101.8")
+    entry = scene.whitelist.entry(NEIGHBOUR)
+    assert entry
+    assert entry.note
+    assert (entry.origin, entry.proven, entry.note.text) == ("child", True, "network 198.51.100.0/24")
+    assert entry.until_us - scene.now_us == 240 * HOUR_US
+    assert scene.log.lines == [("neighbour", NEIGHBOUR, {"network": "198.51.100.0/24", "seconds": 864_000})]
+    # It lets nobody else in for that time, and a stranger is told of as before.
+    assert scene.hours(NEIGHBOUR) == 8
+    scene.handshakes.tick()
+    assert scene.handshakes.take_unlisted() == [STRANGER]
+
+
+def test_without_a_queue_the_first_syn_makes_the_entry() -> None:
+    scene = Scene(CAPTURE)
+    scene.come([NEIGHBOUR, NEIGHBOUR, STRANGER])
+    entry = scene.whitelist.entry(NEIGHBOUR)
+    assert entry
+    assert (entry.proven, entry.until_us) == (False, scene.now_us + 8 * HOUR_US)
+    assert scene.whitelist.find(STRANGER) is None
+
+
+def test_a_proven_contact_prolongs_its_network() -> None:
+    scene = Scene()
+    scene.connect("198.51.100.7")
+    assert scene.hours(NEIGHBOUR) == 240
+    assert (NETWORK, Change.PROVEN) in scene.copy.changes
+    assert (NETWORK, Change.RENEWED) in scene.copy.changes
+
+
+@pytest.mark.parametrize("origin", [CHILD, BY_HAND, RESTORED, PATIENCE])
+def test_only_a_contact_lets_its_network_in(origin: int) -> None:
+    scene = Scene()
+    scene.enter(STRANGER, 8, origin)
+    scene.connect("198.51.101.8")
+    asyncio.run(scene.neighbours.fill())
+    assert scene.hours(STRANGER) is None
+
+
+def test_removing_by_hand_ends_the_network() -> None:
+    scene = Scene()
+    scene.enter(packed("198.51.100.9"), 4)
+    scene.connect("198.51.100.8")
+    assert scene.whitelist.end(HOST)
+    assert scene.hours(HOST) is None
+    assert scene.copy.changes[-1] == (NETWORK, Change.ENDED)
+    # Others have their entries, and the next renewal of a contact lets the network in again.
+    assert scene.whitelist.find(NEIGHBOUR)
+    assert scene.whitelist.renew(packed("198.51.100.9"), scene.now_us + 5 * HOUR_US, scene.now_us)
+    assert scene.hours(HOST) == 5
+    asyncio.run(scene.neighbours.flush())
+    assert scene.hours(HOST) is None
+    assert scene.copy.lost == 1
+
+
+def test_a_restart_fills_it_from_the_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "CLEARED", 64)
+    before = Scene()
+    before.enter(packed("2001:db8:5::1"), 3)
+    before.connect("198.51.100.8")
+    after = Scene()
+    asyncio.run(after.neighbours.flush())
+    for records in before.whitelist.records():
+        after.table.restore(records, after.now_us, shard=0)
+    after.whitelist.provenance.recall(dict(before.whitelist.provenance.noted({NEIGHBOUR})))
+    asyncio.run(after.neighbours.fill())
+    assert (after.hours(STRANGER), after.hours(NEIGHBOUR), after.hours(packed("2001:db8:5::ffff"))) == (None, 8, 3)
+    assert list(after.neighbours._known) == [NETWORK]
+
+
+def test_a_network_has_so_many_entries_and_no_more() -> None:
+    scene = Scene(CAPTURE)
+    everybody = [packed(f"198.51.100.{number}") for number in range(10, 250)]
+    scene.come(everybody)
+    assert sum(scene.whitelist.find(host) is not None for host in everybody) == neighbours.MOST_UNPROVEN
+    # What made-up SYNs have used up is not what handshakes need.
+    scene.connect("198.51.100.249")
+    assert scene.whitelist.find(everybody[-1])
+    # Those whose time is over make room.
+    scene.now_us += 9 * HOUR_US
+    scene.enter(packed("198.51.100.251"), 8)
+    scene.come(everybody[-20:-1])
+    assert all(scene.whitelist.find(host) for host in everybody[-20:])
+
+
+def test_a_full_whitelist_removes_nobody_for_them() -> None:
+    scene = Scene(main=2)
+    for number in (8, 9, 10):
+        scene.connect(f"198.51.100.{number}")
+    assert [scene.whitelist.find(packed(f"198.51.100.{number}")) is not None for number in (7, 8, 9, 10)] == [
+        True, True, True, False]
+
+
+def test_off_nothing_is_done() -> None:
+    scene = Scene()
+    silent = Neighbours(good(MINIMUM), None, scene.whitelist, scene.log)  # type: ignore[arg-type]
+    silent.handle([Event(Kind.BY_NETWORK, 0, 0, 1, 1, NEIGHBOUR, packed(REAL4), 0)])
+    silent.changed(HOST, Change.ENDED)
+    asyncio.run(silent.fill())
+    asyncio.run(silent.flush())
+    assert (silent.connected(NEIGHBOUR), silent.until_us(NEIGHBOUR)) == (False, None)
+    assert scene.whitelist.find(NEIGHBOUR) is None

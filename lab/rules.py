@@ -17,7 +17,11 @@ class Rules:
 
     def edits(self, settings: Settings) -> dict[str, str]:
         """What docs/firewall.md says an operator changes in the files, for Lab.load_ruleset."""
-        return self.renew_use() if self.sets and settings.renew in ("use", "both") else {}
+        found = self.renew_use() if self.sets and settings.renew in ("use", "both") else {}
+        if settings.refuse == "reset":
+            text = "".join((RULESETS / name).read_text(encoding="utf-8") for name in self.rulesets)
+            found |= {old: new for old, new in (("refuse=DROP", "refuse=REJECT"), ("#reset ", "")) if old in text}
+        return found
 
     def renew_use(self) -> dict[str, str]:
         """For --renew use or both: a use that may renew an entry is shown to mxallowd."""

@@ -32,10 +32,10 @@ _NO_ENVIRONMENT = {"PATH": _PATHS, "LC_ALL": "C"}
 
 def command(settings: Settings) -> list[str]:
     """The words that run the look for these settings; each line of its output is a warning."""
-    group = (settings.pflog_interface or "").removeprefix("nflog:")
+    groups = [(one or "").removeprefix("nflog:") for one in (settings.pflog_interface, settings.learn_outbound)]
     asked = {
         "fake": [str(one) for one in settings.fake_mailserver], "real": [str(one) for one in settings.real_mailserver],
-        "queues": list(settings.queue_num or ()), "group": int(group) if group.isdigit() else None}
+        "queues": list(settings.queue_num or ()), "groups": [int(one) for one in groups if one.isdigit()]}
     return child.command("mxallowd.surroundings", json.dumps(asked))
 
 
@@ -56,7 +56,7 @@ def warnings(settings: Settings) -> list[str]:
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 
-def look(fake: Sequence[Address], real: Sequence[Address], queues: Iterable[int], group: int | None) -> list[str]:
+def look(fake: Sequence[Address], real: Sequence[Address], queues: Iterable[int], groups: Iterable[int]) -> list[str]:
     """The warnings."""
     here = {server: is_here(server) for server in (*fake, *real)}
     found = [f"something listens at {place}, port {_SMTP} of the fake address {server}: a host that contacts it is not "
@@ -66,7 +66,7 @@ def look(fake: Sequence[Address], real: Sequence[Address], queues: Iterable[int]
         found += [f"{server} is no address of this host: no packet to it comes here"
                   for server in (*fake, *real) if here[server] is False]
     versions: set[int] = {server.version for server in (*fake, *real)}
-    return found + _without_rules(versions, queues, group)
+    return found + _without_rules(versions, queues, groups)
 
 
 def is_here(server: Address) -> bool | None:
@@ -123,18 +123,18 @@ def _read(path: str) -> str:
         return ""
 
 
-def _without_rules(versions: set[int], queues: Iterable[int], group: int | None) -> list[str]:
-    rules = _rules()
+def _without_rules(versions: set[int], queues: Iterable[int], groups: Iterable[int]) -> list[str]:
+    rules = fed_by_rules()
     if rules is None:
         return []
     names = {4: "IPv4", 6: "IPv6"}
-    wanted = [("queue", number) for number in queues] + ([("group", group)] if group is not None else [])
+    wanted = [("queue", number) for number in queues] + [("group", number) for number in groups]
     return [f"no rule of the firewall feeds {'queue' if kind == 'queue' else 'NFLOG group'} {number} with "
             f"{names[version]}" for kind, number in wanted for version in sorted(versions)
             if (kind, number, version) not in rules]
 
 
-def _rules() -> set[tuple[str, int, int]] | None:
+def fed_by_rules() -> set[tuple[str, int, int]] | None:
     """Which queues and groups are fed, and with which version of IP; None: not all rules could be seen."""
     found: set[tuple[str, int, int]] = set()
     seen = False
@@ -198,5 +198,5 @@ if __name__ == "__main__":
     signal.alarm(int(LIMIT_S))  # whatever becomes of who started it
     asked = json.loads(sys.argv[1])
     addresses = [[ipaddress.ip_address(one) for one in asked[role]] for role in ("fake", "real")]
-    for warning in look(addresses[0], addresses[1], asked["queues"], asked["group"]):
+    for warning in look(addresses[0], addresses[1], asked["queues"], asked["groups"]):
         print(warning)

@@ -284,6 +284,10 @@ class Whitelist:
         """How many hosts could be adopted."""
         return sum(self._table.free(shard) for shard in range(self._table.shard_count))
 
+    def main_room(self) -> int:
+        """How many hosts the main thread could admit."""
+        return self._table.free(self._threads) if self._table.shard_count > self._threads else 0
+
     def find(self, host: bytes) -> tuple[int, bool] | None:
         """Until when a host is listed, and whether it reached the real server; None: it is not, or not any more."""
         found = self._table.find(host, self.now_us())

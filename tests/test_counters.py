@@ -77,7 +77,8 @@ def test_a_daemon_with_all_parts_shows_just_the_table(lab: Lab, tmp_path: Path) 
     lab.queue_rule("23")
     trust = tmp_path / "trust"
     trust.write_text("network 192.0.2.0/24\n", encoding="ascii")
-    arguments = ["--trust", str(trust), "-n", "23", "-p", "nflog:5", "--nft-table", "inet mxallowd", "--nft-setup"]
+    arguments = ["--trust", str(trust), "-n", "23", "-p", "nflog:5", "--nft-table", "inet mxallowd", "--nft-setup",
+                 "--learn-outbound", "nflog:6"]
     with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, *arguments]) as daemon:
         daemon.wait_for("start ")
         assert list(daemon.counters()) == ALL
@@ -88,6 +89,6 @@ def test_a_part_that_does_not_run_shows_nothing(lab: Lab) -> None:
     with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "-b"]) as daemon:
         daemon.wait_for("start ")
         absent = {*names(Part.RDNS), *names(Part.KERNEL_TABLE), *names(Part.KERNEL_LISTS),
-                  *names(Part.TRUST)}
+                  *names(Part.TRUST), *names(Part.OUTBOUND)}
         assert list(daemon.counters()) == [name for name in ALL if name not in absent]
         assert daemon.stop() == 0

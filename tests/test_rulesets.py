@@ -13,6 +13,7 @@ from tests.ways import WAYS, Way, start
 
 SHELL = ("queue.sh", "queue-set-mark.sh", "queue-set-ipset.sh", "set-ipset.sh")
 NFT = ("set.nft", "queue-set-mark.nft")
+BESIDE = ("outbound.sh", "outbound.nft")
 # Not in this kernel, and what stands in its place: the rest of the file is tried.
 NFT_QUEUE, INSTEAD = "queue num 23 bypass", "counter accept"
 JUMP = "-A INPUT -p tcp -m tcp --dport 25 --tcp-flags FIN,SYN,RST,ACK SYN -j MXALLOWD"
@@ -48,7 +49,7 @@ def test_what_all_have_in_common_is_the_same() -> None:
         parts = {text[text.index(first):].partition("\tset mx_white4")[0].partition("\tchain input {\n\t\t")[0]
                  .strip() for text in texts}
         assert len(parts) == 1
-    assert sorted(path.name for path in RULESETS.iterdir()) == sorted((*SHELL, "queue.nft", "queue-set.nft", *NFT))
+    assert {path.name for path in RULESETS.iterdir()} == {*SHELL, "queue.nft", "queue-set.nft", *NFT, *BESIDE}
 
 
 @shell

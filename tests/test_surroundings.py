@@ -112,9 +112,9 @@ def test_what_cannot_be_found_out_is_not_said(monkeypatch: pytest.MonkeyPatch, t
     failing.write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
     failing.chmod(0o755)
     monkeypatch.setattr(surroundings, "_PATHS", str(tmp_path))
-    assert surroundings.look([], [ip_address("127.0.0.1")], [23], None) == []
+    assert surroundings.look([], [ip_address("127.0.0.1")], [23], []) == []
     failing.unlink()
-    assert surroundings.look([], [ip_address("127.0.0.1")], [23], None) == []
+    assert surroundings.look([], [ip_address("127.0.0.1")], [23], []) == []
 
 
 class Counting:

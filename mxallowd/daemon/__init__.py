@@ -24,6 +24,7 @@ from pathlib import Path
 
 from mxallowd import __version__, backends
 from mxallowd.backends.handshakes import Handshakes
+from mxallowd.backends.outbound import Outbound, create_outbound
 from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.place import NoPlace, Place
 from mxallowd.control.server import Server
@@ -36,7 +37,7 @@ from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading, settled
 from mxallowd.daemon.report import Report
 from mxallowd.daemon.restoring import Shares, restore, share
-from mxallowd.daemon.trusted import Trusting, create_trusted
+from mxallowd.daemon.trusted import create_trusted
 from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
 from mxallowd.exporter.process import Exporter
@@ -125,8 +126,9 @@ class Daemon:
         self._shares = Shares([], 0)
         self._handshakes = [] if self._rehearses else [
             Handshakes(settings, whitelist, log, self._history.handshake, self._neighbours.connected)]
-        self._parts: list[Sink | Mirror | Networks | Handshakes | State | TrialFile] = [
-            *self._sinks, *filter(None, [self._state]), *self._mirrors, *self._network_sets, *self._handshakes]
+        self._listeners = self._handshakes + create_outbound(settings, whitelist, log, hostlog)
+        self._parts: list[Sink | Mirror | Networks | Handshakes | Outbound | State | TrialFile] = [
+            *self._sinks, *filter(None, [self._state]), *self._mirrors, *self._network_sets, *self._listeners]
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
@@ -134,8 +136,7 @@ class Daemon:
         self._trial_file = TrialFile(self._trial, self._state, self._report.refreshed, log)
         self._parts.insert(len(self._sinks), self._trial_file)  # before the state, which gives its directory back
         self._measures = Measures(
-            lambda: self._reloading.settings, self._backend, self._report, writer, self._stress, self._mirrors,
-            waiting,
+            lambda: self._reloading.settings, self._backend, self._report, writer, self._stress, self._mirrors, waiting,
             state_age=self._state.age_s if self._state else None,
             fake_to_real=self._trial.to_real.histogram.measured,
             refused_later_passed=lambda: self._trial.forecast.later_passed, restoring=lambda: any(self._shares.parts),
@@ -190,8 +191,8 @@ class Daemon:
         for networks in self._network_sets:
             networks.open()
         self._backend.open()
-        for handshakes in self._handshakes:
-            handshakes.open()
+        for listener in self._listeners:
+            listener.open()
         for fastpath in self._backend.fastpaths if self._mirrors or self.writable() else ():
             fastpath.tell_evicted()
         if not self._rehearses:
@@ -266,8 +267,7 @@ class Daemon:
         # What is no part of the packet path stands behind it.
         privileges.usual_priority()
         self._writer.start()
-        started: list[Networks | Handshakes | Trusting] = [*self._network_sets, *self._handshakes, *self._trusted]
-        for part in started:
+        for part in self._network_sets + self._listeners + self._trusted:
             part.start()
         self._server.start()
         for exporter in self._exporters:

@@ -52,6 +52,7 @@ cdef enum Origin:
     PEER            # another gateway told of it
     TRUSTED         # let in for what it is known to be
     PATIENCE        # was refused at a real server often enough
+    OUTBOUND        # our own mail server connects to it
     KINDS_OF_ORIGIN
 
 cdef enum:

@@ -13,8 +13,9 @@ RESTORED: Final[int]
 PEER: Final[int]
 TRUSTED: Final[int]
 PATIENCE: Final[int]
+OUTBOUND: Final[int]
 """Numbers of origins: met a fake server; by another host's reverse name; by the operator; there before a restart; told
-of by another gateway; let in for what it is known to be; refused often enough."""
+of by another gateway; let in for what it is known to be; refused often enough; our own server connects to it."""
 
 def table_bytes(max_entries: int) -> int:
     """Bytes of memory that a table of so many entries takes, but for rounding."""

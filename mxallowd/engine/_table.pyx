@@ -22,8 +22,8 @@ cdef extern from "<stdlib.h>" nogil:
 
 MAX_ENTRIES_LIMIT = 125_000_000
 LATEST_US = LATEST
-ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted", "patience")
-CONTACT, CHILD, BY_HAND, RESTORED, PEER, TRUSTED, PATIENCE = range(len(ORIGINS))
+ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted", "patience", "outbound")
+CONTACT, CHILD, BY_HAND, RESTORED, PEER, TRUSTED, PATIENCE, OUTBOUND = range(len(ORIGINS))
 
 if len(ORIGINS) != KINDS_OF_ORIGIN:
     raise ImportError("the origins differ between _shard.pxd and _table.pyx")

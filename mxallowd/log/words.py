@@ -61,6 +61,9 @@ LINES: tuple[Line, ...] = (
     Line("patient [A] real= seconds=", INFO,
          "A was refused as often as `--patience` asks for, and is whitelisted for this number of seconds: its next SYN "
          "is let in"),
+    Line("outbound [A] seconds=", INFO,
+         "the own mail server has a connection to A (`--learn-outbound`), which is whitelisted for this number of "
+         "seconds"),
     Line("accepted [A] real=", INFO, "A is whitelisted and contacted the real server for the first time"),
     Line("refused [A] real= times=1", INFO,
          "A is not whitelisted, so its attempt to connect to the real server was refused: the packet was dropped. This "

@@ -18,6 +18,7 @@ class Part(Enum):
     WHITELIST = "whitelist"
     DECISION = "decision"
     REFUSED = "refused hosts"
+    OUTBOUND = "outbound mail"
     INPUT = "queue, capture"
     RDNS = "reverse DNS"
     KERNEL_TABLE = "kernel table"
@@ -120,6 +121,11 @@ COUNTERS: tuple[Counter, ...] = (
             "counts again"),
     Counter("networks-pushed-out", Part.REFUSED,
             "with `--network-key`: networks that were forgotten before their time was over, to make room for others"),
+    Counter("outbound-learned", Part.OUTBOUND,
+            "hosts that were whitelisted since the own mail server connected to them"),
+    Counter("outbound-renewed", Part.OUTBOUND, "times that a listed host's time was restarted for that"),
+    Counter("outbound-left-out", Part.OUTBOUND,
+            "connections to hosts that were not whitelisted: there were too many in this second, or no room for more"),
     Counter("received", Part.INPUT, "packets that came from the kernel"),
     Counter("verdict-accept", Part.INPUT, "packets that were accepted", family="verdicts", label=("verdict", "accept")),
     Counter("verdict-drop", Part.INPUT, "packets that were dropped", family="verdicts", label=("verdict", "drop")),

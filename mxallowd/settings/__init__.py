@@ -58,6 +58,7 @@ class Settings:
     patience_network: bool
     pool_domain: bool
     network_key: tuple[int, int] | None  # bits of IPv4 and IPv6 prefixes; None: a contact lets in itself alone
+    learn_outbound: str | None  # nflog:GROUP; None: nobody is learned from outbound mail
     no_rdns_whitelist: bool
     rdns_unconfirmed: bool
     dns_server: tuple[str, ...]  # ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT[%INTERFACE]; none: those of resolv.conf
@@ -202,6 +203,8 @@ def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
     elif values["refuse"] == "reset" and shares_bits(values["verdict_mark"], values["refuse_mark"]):
         problems.append(Problem("settings", "refuse-mark and verdict-mark share bits: a rule could take a refused "
                                 "packet for an accepted one"))
+    if values["learn_outbound"] is not None and values["learn_outbound"] == values["pflog_interface"]:
+        problems.append(Problem("settings", "learn-outbound needs a group of its own, not that of pflog-interface"))
     if values["pflog_interface"] == "file:-" and not values["foreground"]:
         problems.append(Problem("settings", "file:- (pflog-interface) reads standard input, which needs foreground"))
     if "patience-network" in given and "patience" not in given:

@@ -224,6 +224,14 @@ def capture(text: str) -> str:
     return text
 
 
+def nflog_group(text: str) -> str:
+    """nflog:GROUP."""
+    kind, colon, rest = text.partition(":")
+    if kind != "nflog" or not colon:
+        raise ValueError("is not nflog:GROUP")
+    return f"nflog:{number(0, 65535)(rest)}"
+
+
 def name(what: str, most: int, form: str = r"[A-Za-z_][A-Za-z0-9_.-]*") -> Callable[[str], str]:
     """A converter for names of something: `most` characters of that form."""
     pattern = re.compile(form)
@@ -320,6 +328,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("network-key", (), Kind.SINGLE, "a contact lets in all hosts of its network: so many bits of an IPv4 and of "
            "an IPv6 address", "BITS/BITS", network_key,
            values="16 to 32, and 48 to 64; 32 or 128: no network of that family; off without it"),
+    Option("learn-outbound", (), Kind.SINGLE, "let in hosts that the own mail server connects to, which a rule logs to "
+           "this group", "nflog:GROUP", nflog_group, values="nflog: and a number from 0 to 65535; off without it"),
     Option("no-rdns-whitelist", ("b", "d"), Kind.FLAG,
            "do not whitelist the other addresses of the source's reverse DNS name", default=False),
     Option("rdns-unconfirmed", (), Kind.FLAG,

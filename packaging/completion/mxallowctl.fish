@@ -72,7 +72,7 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l json -d 'print the answer as JSON, with keys that stay'
-complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l origin -xka "contact child by-hand restored peer trusted patience" -d 'those that came in this way'
+complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l origin -xka "contact child by-hand restored peer trusted patience outbound" -d 'those that came in this way'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l used -d 'those that have contacted the real server'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l unused -d 'the others'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l proven -d 'those that have completed a handshake with it'

@@ -15,6 +15,7 @@ WHY = {
     "restored": "it was whitelisted before a restart", "peer": "another gateway told of it",
     "trusted": "it is let in for what it is known to be",
     "patience": "it was refused as often as --patience asks for",
+    "outbound": "our own mail server connects to it",
 }
 # What happened, in the words of a dry run's log.
 IN_A_DRY_RUN = {"refused": "would-refuse", "denied": "would-deny"}

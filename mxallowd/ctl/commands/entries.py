@@ -6,7 +6,7 @@ from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Answer, Command, Context
 from mxallowd.ctl.output import duration, failed, overruled, refuse, show, show_json, value, warn
 
-ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted", "patience")
+ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted", "patience", "outbound")
 
 
 def _target(parser: argparse.ArgumentParser) -> None:

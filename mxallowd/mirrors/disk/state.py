@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mxallowd.backends import Backends
 from mxallowd.engine._records import RECORD_SIZE
-from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, PATIENCE, RESTORED
+from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, OUTBOUND, PATIENCE, RESTORED
 from mxallowd.engine.clock import boottime_us
 from mxallowd.errors import StartError
 from mxallowd.log import Log
@@ -142,6 +142,7 @@ class State:
         lifetime_us = self._settings.whitelist_time * 1_000_000
         most_us = [lifetime_us if origin in (CONTACT, CHILD, RESTORED, PATIENCE) else LONGEST_S * 1_000_000
                    for origin in range(len(ORIGINS))] + [(self._settings.proven_time or 0) * 1_000_000]
+        most_us[OUTBOUND] = self._settings.longest_time * 1_000_000
         hosts = self._table.max_entries + self._refused.max_hosts
         most_bytes = 4 * (RECORD_SIZE + 1) * max(hosts, 1 << 20) + (64 << 20)
         self._number = max([0, *directory.numbers("snapshot"), *directory.numbers("journal")])

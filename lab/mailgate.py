@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -29,6 +30,7 @@ from mxallowd.settings.loading import load
 ROOT = Path(__file__).parent.parent
 START_LIMIT_S = 30.0
 ANSWER_LIMIT_S = 20.0
+LINES_KEPT = 10_000
 # Longer than a change takes on its way into a set. Then the daemon is asked, which answers after what it had to do.
 SETTLED_AFTER_S = 0.03
 _NEW_BOOT = 'mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@"'
@@ -71,6 +73,7 @@ class MailGate:
         self._boot_id = directory / "boot-id"
         self._boot_id.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
         self._lines: Queue[str] = Queue()
+        self.said: deque[str] = deque(maxlen=LINES_KEPT)  # of the daemon's log, in all its runs
         self._edits = way.edits(setting.settings(way))
         self._trust: list[str] = []
         if setting.trust:
@@ -174,12 +177,13 @@ class MailGate:
 
     def _wait_for(self, words: str, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
-        said: list[str] = []
-        while words not in (said[-1] if said else ""):
+        while True:
             try:
-                said.append(self._lines.get(timeout=max(0.01, deadline - time.monotonic())))
+                self.said.append(self._lines.get(timeout=max(0.01, deadline - time.monotonic())))
             except Empty:
-                raise RuntimeError(f"mxallowd does not say {words!r}: {''.join(said)[-1000:]}") from None
+                raise RuntimeError(f"mxallowd does not say {words!r}: {''.join(self.said)[-1000:]}") from None
+            if words in self.said[-1]:
+                return
 
 
 def _read(process: "subprocess.Popen[str]", lines: "Queue[str]") -> None:

@@ -159,8 +159,10 @@ class Postfix:
         if not any(path.stat().st_mtime <= self._now_s() for path in self._messages("deferred")):
             return
         self._trigger(b"D")
-        self._wait(lambda: not self._busy() and not any(
-            path.stat().st_mtime <= self._now_s() for path in self._messages("deferred")), TRIED_AFTER_S)
+        # In this order: a message that is no longer among those that wait is among the others by then.
+        self._wait(lambda: not any(
+            path.stat().st_mtime <= self._now_s() for path in self._messages("deferred")) and not self._busy(),
+            TRIED_AFTER_S)
 
     def waiting(self) -> int:
         """How many messages wait."""

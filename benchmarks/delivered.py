@@ -18,7 +18,8 @@ Found = dict[str, dict[str, Any]]
 Row = Mapping[str, Any]
 # The settings that the goals are for, and those which leave the options for pools out.
 JUDGED, WITHOUT_POOLS = "recommended", "patience alone"
-FIRST_S, AT_ONCE_S, PATIENCE_S, LEARNED_S = 0.5, 1.0, 31 * MINUTE_S, 6 * HOUR_S
+# Where a name has to be looked up, the SYN that comes again after 1 s is the first to be let in; then the agent sends.
+FIRST_S, AT_ONCE_S, PATIENCE_S, LEARNED_S = 0.5, 1.0 + 0.5, 31 * MINUTE_S, 6 * HOUR_S
 REFUSED = ("first MX only", "last MX only", "straight to the A record", "a random MX")
 THRICE = ("a random MX, three times", "a random MX, each 15 min, three times")
 
@@ -66,7 +67,8 @@ def goals(found: Found) -> list[tuple[str, str, str]]:
             name: row for (name_of, *_), result in rows(found, "regular") if name_of == setting
             for name, row in result.items()}, lambda row: not row["late"] and not row["bounced"])
           for setting in (JUDGED, "defaults")),
-        _worst("pools: first message at most 1 s", own, lambda row: (row["first_s"] or 1e9) <= AT_ONCE_S),
+        _worst("pools: first message by the SYN that comes after 1 s", own,
+               lambda row: (row["first_s"] or 1e9) <= AT_ONCE_S),
         _worst("pools: later messages 0 late", own, lambda row: not row["late_again"]),
         _worst("pools by patience alone: first message at most 31 min", [one for one in alone if "own names" in one[0]],
                lambda row: (row["first_s"] or 1e9) <= PATIENCE_S),

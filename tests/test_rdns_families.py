@@ -138,3 +138,31 @@ def test_a_contact_again_renews_the_family() -> None:
             assert found[0] - boottime_us() > 400_000_000
         assert scene.sink.counters()["children-renewed"] == children(scene) == 2
     run(story)
+
+
+@pytest.mark.parametrize("proven", ["192.0.2.1", "192.0.2.2", None], ids=["the contact", "its child", "nobody"])
+def test_a_name_counts_while_one_of_it_is_listed(proven: str | None) -> None:
+    """Connections prolong single hosts, and not their family: a sister that is refused days later comes in again."""
+    async def story() -> None:
+        scene = Scene("-t 100")
+        write(scene, "192.0.2.1", "mail.example.org", ["192.0.2.2", "192.0.2.3"])
+        for address in ("192.0.2.2", "192.0.2.3"):
+            scene.zone.records[reverse_name(packed(address)), PTR] = ["mail.example.org"]
+        scene.contact("192.0.2.1")
+        await scene.settle()
+        assert children(scene) == 2
+        now_us = boottime_us()
+        if proven:
+            assert scene.table.renew(packed(proven), now_us + 3_000_000_000, now_us)
+
+        def later() -> int:
+            return boottime_us() + 1_000_000_000
+
+        scene.whitelist.now_us = later
+        scene.refuse("192.0.2.3")
+        await scene.settle()
+        found = scene.whitelist.find(packed("192.0.2.3"))
+        assert (found is not None) == bool(proven)
+        if found:
+            assert 99_000_000 < found[0] - later() <= 100_000_000
+    run(story)

@@ -88,6 +88,10 @@ class Grants:
             else:
                 self.drop(child)
 
+    def of_name(self, name: str) -> int:
+        """How many living children have this name."""
+        return self._counts.get(("name", name), 0)
+
     def __len__(self) -> int:
         """Living children, and those that expire() has not let go yet."""
         return len(self._grants)

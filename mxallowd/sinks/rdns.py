@@ -43,7 +43,8 @@ class RdnsSink:
         self._hostlog = hostlog
         self._whitelist = whitelist
         self._resolver = resolver
-        self._names: Bounded[str, int] = Bounded(MAX_KNOWN_NAMES)  # whitelisted names and until when
+        # Whitelisted names: until when, and who met the fake server.
+        self._names: Bounded[str, tuple[int, bytes]] = Bounded(MAX_KNOWN_NAMES)
         self._members = Members(clock)
         self._grants = Grants(settings.rdns_max_children, lambda host: (whitelist.find(host) or (0, False))[0])
         self.named: Callable[[bytes, str, bool], None] = lambda host, name, confirmed: None
@@ -128,7 +129,21 @@ class RdnsSink:
 
     def is_listed(self, name: str) -> bool:
         """Whether the name is that of a whitelisted host now."""
-        return self._names.get(name, 0) > self._whitelist.now_us() or self.trusts(name)
+        return self._listed_until_us(name) > 0 or self.trusts(name)
+
+    def _listed_until_us(self, name: str) -> int:
+        """Until when the name is that of a whitelisted host; 0: it is not.
+
+        Connections may have prolonged the entry of the host that met the fake server, or of one of its children. The
+        name then lets in for as long as any other contact.
+        """
+        until_us, source = self._names.get(name, (0, b""))
+        now_us = self._whitelist.now_us()
+        if until_us > now_us or not source:
+            return until_us
+        if self._whitelist.find(source) or self._grants.of_name(name):
+            return now_us + self._lifetime_us
+        return 0
 
     def done(self, lookup: Lookup) -> None:
         """Admit what the lookup entails."""
@@ -158,7 +173,7 @@ class RdnsSink:
         if not self._whitelist.renew(source, until_us, now_us) and self._whitelist.find(source) is None:
             return
         for name in found:
-            self._names.note(name, until_us)
+            self._names.note(name, (until_us, source))
         # In turn, so that each name has a share. First those who came in so before: they keep their places.
         pairs = [(address, name) for row in zip_longest(*([(one, name) for one in addresses] for name, addresses
                                                           in found.items())) for address, name in filter(None, row)]
@@ -202,8 +217,7 @@ class RdnsSink:
         """The host was refused: it comes in if one of its names is whitelisted now, or as soon as one is."""
         now_us = self._whitelist.now_us()
         for name in lookup.found:
-            until_us = self._names.get(name, 0)
-            if until_us > now_us:
+            if (until_us := self._listed_until_us(name)) > 0:
                 self._admit(lookup.host, Grant(until_us, None, name, registered_domain(name)), now_us)
                 return
         for name in lookup.found:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mxallowd.dns.hostnames import reverse_name
 from mxallowd.dns.resolver import PTR, A
 from mxallowd.dns.zones import owned_domain
-from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, PATIENCE, RESTORED
+from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, PATIENCE, RESTORED, TRUSTED
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Kind
 from mxallowd.provenance import MAX_TEXT, Pool, pool_of
@@ -39,6 +39,13 @@ async def founded(made: Scene, *addresses: str) -> None:
 async def admit(made: Scene, address: str, origin: int, note: str = "") -> None:
     now = boottime_us()
     assert made.whitelist.admit(packed(address), now + 9_000_000, now, origin=origin, note=note)
+    await made.settle()
+
+
+async def admit_unseen(made: Scene, address: str, origin: int) -> None:
+    """As the packet path does."""
+    now = boottime_us()
+    assert made.table.admit(packed(address), now + 9_000_000, now, origin)
     await made.settle()
 
 
@@ -116,9 +123,13 @@ def test_the_last_founder_takes_the_domain_with_it() -> None:
         made = scene()
         await founded(made)
         assert made.whitelist.end(packed(FOUNDER))
+        # Nor does it found when it comes back in another way.
+        await admit(made, FOUNDER, TRUSTED)
         assert await refused(made, MEMBER) == [False]
-        # Nor does it found when it comes back for its patience.
-        await admit(made, FOUNDER, PATIENCE)
+        assert made.whitelist.end(packed(FOUNDER))
+        await founded(made)
+        made.table.end(packed(FOUNDER), boottime_us())
+        await admit_unseen(made, FOUNDER, PATIENCE)
         made.tell(Kind.PATIENT, FOUNDER)
         assert await refused(made, OTHER) == [False]
     run(tell)

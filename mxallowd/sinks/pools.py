@@ -15,11 +15,10 @@ from mxallowd.dns.dialup import carries_address
 from mxallowd.dns.zones import owned_domain
 from mxallowd.provenance import LONGEST_POOL
 from mxallowd.sinks.members import Members
-from mxallowd.sinks.waiting import Bounded
 
 MAX_DOMAINS = 65_536  # 33 MB at the very most
 MOST_FOUNDERS = 8  # of a domain, and domains of a host
-MAX_MET = 65_536
+MAX_MET = 65_536  # hosts; who met the fake server first goes first
 
 
 class Pools:
@@ -32,7 +31,7 @@ class Pools:
         self._founders: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
         self._domains: dict[bytes, tuple[str, ...]] = {}
         self._waiting = Members(clock)
-        self._met: Bounded[bytes, int] = Bounded(MAX_MET)
+        self._met: dict[bytes, None] = {}
 
     def domain_of(self, host: bytes, name: str) -> str | None:
         """The domain by which a host of this name belongs to a pool; None: there is none."""
@@ -92,7 +91,11 @@ class Pools:
 
     def note_met(self, host: bytes) -> None:
         """It is listed, whatever for, and met the fake server."""
-        self._met.note(host, 1)
+        if host in self._met:
+            return
+        self._met[host] = None
+        if len(self._met) > MAX_MET:
+            del self._met[next(iter(self._met))]
 
     def has_met(self, host: bytes) -> bool:
         """Whether it did so in this run."""

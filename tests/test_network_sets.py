@@ -4,7 +4,7 @@ import ipaddress
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -252,6 +252,7 @@ class Memory:
     """A target that holds sets in memory."""
 
     name = "memory"
+    places: Sequence[Place] = PLACES
 
     def __init__(self, *places: Place) -> None:
         self.sets: dict[Place, list[Range]] = {place: [] for place in places}

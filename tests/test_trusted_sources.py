@@ -36,10 +36,12 @@ def test_each_row_knows_its_line() -> None:
 
 def test_which_networks_have_the_flag() -> None:
     denied = Source("deny.list", DENY, record(ip_network("192.0.2.20/32"), DENY))
-    ranges = disjoint_of(composed(denied).first_mx_only(), denied=False)
+    direct = composed(denied).direct
+    assert direct
+    ranges = disjoint_of(direct.networks, denied=False)
     numbers = [(int(packed(first)[-4:].hex(), 16), int(packed(last)[-4:].hex(), 16)) for first, last in (
         ("192.0.2.16", "192.0.2.19"), ("192.0.2.21", "192.0.2.31"), ("203.0.113.6", "203.0.113.6"))]
     assert ranges.allow4 == numbers
     assert ranges.allow6 == [(int(packed("2001:db8::").hex(), 16), int(packed("2001:db8::").hex(), 16) + (1 << 80) - 1)]
     # Without a flagged line there is nothing, whatever is denied.
-    assert len(Composition.of([denied]).first_mx_only()) == 0
+    assert Composition.of([denied]).direct is None

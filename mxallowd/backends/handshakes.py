@@ -112,6 +112,8 @@ class Handshakes:
         """
         self._seen = seen
         self._enter = enter
+        self.is_direct: Callable[[bytes], bool] = lambda host: False
+        """Asked of each host with a handshake: whether it is led from the fake server to the real one."""
         self._whitelist = whitelist
         self._log = log
         self._socket: socket.socket | None = None
@@ -183,7 +185,9 @@ class Handshakes:
         host = ends[0]
         if self._whitelist.find(host) is not None or self._enter(host):
             self._seen(host, ends[1])
-        if not self._whitelist.prove(host) and self._whitelist.find(host) is None and host not in self._servers:
+        direct = self.is_direct(host)
+        if not self._whitelist.prove(host) and not direct and self._whitelist.find(host) is None \
+                and host not in self._servers:
             # Perhaps it is about to be listed: the kernel may let it in before we have read of its contact.
             self._early.append(host)
         self._prolong(host)

@@ -28,7 +28,7 @@ class Item(NamedTuple):
     """An address that becomes an entry, or a network."""
 
     what: str
-    verdict: str = ""  # of a network: allow or deny; "" of an address
+    verdict: str = ""  # of a network: allow or deny, of an export also direct or learned; "" of an address
     until_s: int | None = None  # seconds since 1970; None: the dump does not say
     note: str = ""
     kept: Mapping[str, object] = {}  # of an export: what else an entry keeps
@@ -68,6 +68,7 @@ def _list(line: str) -> Item | Left | None:
     return _item(text, note=note) if text else None
 
 
+EXPORTED = ("allow", "deny", "direct", "learned")
 _VERDICTS = {"permit": "allow", "reject": "deny"}
 _OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}\.?", re.ASCII)
 
@@ -141,7 +142,7 @@ def _export(line: str) -> Item | Left | None:
     what = found.get({"entry": "address", "network": "network"}.get(str(kind), "")) if kind else None
     verdict = found.get("verdict", "allow") if kind == "network" else "allow"
     note = found.get("note") if kind else None
-    if not isinstance(what, str) or verdict not in ("allow", "deny") or not isinstance(note, str | None):
+    if not isinstance(what, str) or verdict not in EXPORTED or not isinstance(note, str | None):
         return Left(f"{quoted(line.strip())} is no line of an export")
     try:
         until_s = _since_1970(found.get("until"))

@@ -31,6 +31,7 @@ from mxallowd.control.server import Server
 from mxallowd.daemon import dryrun
 from mxallowd.daemon.absence import Absence, Bypass
 from mxallowd.daemon.answers import Parts, all_routes
+from mxallowd.daemon.direct import Direct, network_sets
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.measures import Measures
 from mxallowd.daemon.pump import Pump
@@ -43,8 +44,7 @@ from mxallowd.engine.wake import Wake
 from mxallowd.exporter.process import Exporter
 from mxallowd.history.hosts import Hosts
 from mxallowd.history.trial import Trial
-from mxallowd.lists.composition import Composition, disjoint_of
-from mxallowd.lists.files import breathe
+from mxallowd.lists.composition import Composition
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import OwnNetworks
 from mxallowd.log import Log
@@ -105,6 +105,7 @@ class Daemon:
         self._trial = Trial(settings, whitelist, self._backend.refused, self._backend.contacts)
         self._sinks += [self._neighbours, self._history, self._trial]
         waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
+        self._direct = Direct(settings, self._lists, log).learn(settings, hostlog, self._sinks, self._trial.came)
         self._trusted = create_trusted(settings, self._lists, lambda: self._state, self._sinks, log)
         self._sinks += self._trusted
         self._reloading.settle = partial(settled, self._lists, self._trusted)
@@ -113,19 +114,14 @@ class Daemon:
         self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
         for mirror in self._mirrors:
             self._stress.watch("kernel-table-dirty", mirror.fill)
-        self._network_sets = [
-            Networks(target, lambda: disjoint_of(
-                self._lists.composition.networks, denied=not (settings.dry_run and settings.queue_num), pause=breathe),
-                log, settings)
-            for target in kernel.create_networks(settings)]
-        for networks in self._network_sets:
-            self._lists.follow(networks.changed)
+        self._network_sets = network_sets(settings, self._lists, log)
         # A capture file has no connections that could be tracked, and what is made of it is not what is true today.
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
         self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
         self._shares = Shares([], 0)
         self._handshakes = [] if self._rehearses else [
             Handshakes(settings, whitelist, log, self._history.handshake, self._neighbours.connected)]
+        self._direct.hear_of(self._handshakes)
         self._listeners = self._handshakes + create_outbound(settings, whitelist, log, hostlog)
         self._parts: list[Sink | Mirror | Networks | Handshakes | Outbound | State | TrialFile] = [
             *self._sinks, *filter(None, [self._state]), *self._mirrors, *self._network_sets, *self._listeners]

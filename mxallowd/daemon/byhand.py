@@ -3,7 +3,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from mxallowd.control.answers.networks import OwnNetwork
-from mxallowd.lists.composition import ALLOW, Match
+from mxallowd.lists.composition import ALLOW, DIRECT, LEARNED, Match
 from mxallowd.lists.lists import Lists
 from mxallowd.settings.options import Network
 
@@ -29,8 +29,8 @@ class ByHand:
         return self._lists.own.has(verdict, network)
 
     async def remove(self, network: Network) -> int:
-        """Take out what was allowed by hand for this very network; how many. What is denied stays so."""
-        return int(await self._lists.remove_network(ALLOW, network))
+        """Take out what lets in this very network, by hand or learned; how many. What is denied stays so."""
+        return sum([await self._lists.remove_network(one, network) for one in (ALLOW, DIRECT, LEARNED)])
 
     def deciding(self, network: Network, verdict: str) -> list[Match]:
         """Some networks of that list that hold for an address of this one, whatever else there is."""

@@ -52,6 +52,8 @@ MAX_HOSTS = 16_384
 MAX_TASKS = 64
 BURST_S = 4  # of questions, as lookups of names have it
 NO_NAMES = "a domain line lets nobody in with no-rdns-whitelist, or with rdns-max-children 0"
+_ASKED: frozenset[int] = frozenset((Kind.REFUSED,))
+_MET: frozenset[int] = frozenset((Kind.WHITELISTED, Kind.MET))
 
 
 class Trusted:
@@ -129,11 +131,12 @@ class Trusted:
     # ---- a sink
 
     def handle(self, events: Sequence[Event]) -> None:
-        """Ask for hosts that were refused."""
+        """Ask for hosts that were refused, and where first-mx-only asks for it for those that met the fake server."""
         if not self._dnswl.zones:
             return
+        kinds = _ASKED | _MET if any(zone.line.first_mx_only for zone in self._dnswl.zones) else _ASKED
         for event in events:
-            if event.kind == Kind.REFUSED and self._asked < MAX_TASKS:
+            if event.kind in kinds and self._asked < MAX_TASKS:
                 self._asked += 1
                 self._begin(self._ask(event.source))
 

@@ -27,7 +27,7 @@ class Trial:
         self.contacts = contacts
         self.names = Names()
         self.forecast = Forecast(refused, self.timeline)
-        self.first_mx = FirstMx(contacts, self._came, self.timeline)
+        self.first_mx = FirstMx(contacts, self.came, self.timeline)
         self.traffic = Traffic(self.timeline, queues=settings.queue_num is not None)
         self.to_real = ToReal(settings.whitelist_time, self._origin)
         whitelist.follow(self)
@@ -40,7 +40,8 @@ class Trial:
         entry = self._whitelist.entry(host)
         return entry.origin if entry else None
 
-    def _came(self, host: bytes) -> bool:
+    def came(self, host: bytes) -> bool:
+        """Whether the host came to the real server within a day, as far as it is remembered."""
         listed = self._whitelist.find(host)
         if listed is not None and listed[1]:
             return True

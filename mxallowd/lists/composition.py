@@ -15,8 +15,9 @@ from mxallowd.engine._networks import RECORD_SIZE, Networks
 from mxallowd.engine.events import MAPPED
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-ALLOW, DENY = "allow", "deny"
-CONFIGURATION, BY_HAND, FILE, TRUSTED = "configuration", "by hand", "file", "trusted"
+# Who is direct is allowed as well, and is led from the fake server to the real one.
+ALLOW, DENY, DIRECT = "allow", "deny", "direct"
+CONFIGURATION, BY_HAND, LEARNED, FILE, TRUSTED = "configuration", "by hand", "learned", "file", "trusted"
 MAPPED_NETWORK = ipaddress.IPv6Network("::ffff:0:0/96")
 IPV4_BITS = 96
 DECIDING = 10  # networks that overrule another one: so many are shown
@@ -31,14 +32,19 @@ if _RECORD.size != RECORD_SIZE:
 class Source:
     """Networks of one list from one place, each in the same row of all columns."""
 
-    name: str  # the path of a file, else CONFIGURATION or BY_HAND
-    verdict: str
+    name: str  # the path of a file, else CONFIGURATION, BY_HAND or LEARNED
+    verdict: str  # ALLOW, DENY or DIRECT
     records: bytes
     lines: Sequence[int] = ()  # none: it has no lines
     notes: Sequence[str | None] = ()  # none: it has no notes
     ends: Sequence[int | None] = ()  # seconds since 1970; none: they stay
     trusted: bool = False  # of trusted senders, not of a list
     first_mx_only: bool = False  # and their hosts never try a second mail exchanger
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether its hosts are led from the fake server to the real one."""
+        return self.verdict == DIRECT or self.first_mx_only
 
     def __len__(self) -> int:
         return len(self.records) // RECORD_SIZE
@@ -57,8 +63,9 @@ class Match(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """What let it into its list: TRUSTED, FILE, CONFIGURATION or BY_HAND."""
-        return TRUSTED if self.trusted else self.source if self.source in (CONFIGURATION, BY_HAND) else FILE
+        """What let it into its list: TRUSTED, FILE, CONFIGURATION, BY_HAND or LEARNED."""
+        return TRUSTED if self.trusted else (
+            self.source if self.source in (CONFIGURATION, BY_HAND, LEARNED) else FILE)
 
     @property
     def what(self) -> str:
@@ -67,7 +74,7 @@ class Match(NamedTuple):
 
     @property
     def where(self) -> str:
-        """The source for people: FILE:LINE, `configuration` or `by hand`."""
+        """The source for people: FILE:LINE, `configuration`, `by hand` or `learned`."""
         return f"{self.source}:{self.line}" if self.line else self.source
 
 
@@ -145,13 +152,21 @@ class Composition:
     sources: tuple[Source, ...]
     networks: Networks
     _firsts: tuple[int, ...] = field(repr=False)  # number of the first rule of each source
+    direct: "Composition | None" = None  # what is direct, with what denies a part of it; None: nothing is
 
     @classmethod
     def of(cls, sources: Iterable[Source]) -> "Composition":
         """Lay them out. Raises ValueError where they are too many, and MemoryError."""
         kept = tuple(source for source in sources if len(source))
+        direct = None
+        if any(source.is_direct for source in kept):
+            direct = cls._of(tuple(source for source in kept if source.is_direct or source.verdict == DENY))
+        return cls._of(kept, direct)
+
+    @classmethod
+    def _of(cls, kept: "tuple[Source, ...]", direct: "Composition | None" = None) -> "Composition":
         firsts = tuple(accumulate((len(source) for source in kept[:-1]), initial=0))
-        return cls(kept, Networks(b"".join(source.records for source in kept)), firsts)
+        return cls(kept, Networks(b"".join(source.records for source in kept)), firsts, direct)
 
     def __len__(self) -> int:
         return len(self.networks)
@@ -161,14 +176,10 @@ class Composition:
         number = self.networks.find(address)
         return None if number is None else self.rule(number)
 
-    def first_mx_only(self) -> Networks:
-        """What lines of trusted senders with that flag let in; what is denied within it is denied here as well.
-
-        Its ranges are disjoint_of() of it.
-        """
-        flagged = any(source.first_mx_only for source in self.sources)
-        return Networks(b"".join(
-            source.records for source in self.sources if flagged and (source.first_mx_only or source.verdict == DENY)))
+    def find_direct(self, address: bytes) -> Match | None:
+        """The network by which an address of 16 bytes is led to the real server; None: it is not."""
+        match = self.direct.find(address) if self.direct else None
+        return match if match and match.verdict != DENY else None
 
     def overlapping(self, network: Network, most: int = 100) -> list[Match]:
         """At most `most` networks that share an address with this one, in the order of their sources."""

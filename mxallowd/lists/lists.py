@@ -13,7 +13,6 @@ from mxallowd.errors import StartError
 from mxallowd.lists.beside import beside
 from mxallowd.lists.composition import (
     ALLOW,
-    BY_HAND,
     CONFIGURATION,
     DENY,
     EMPTY,
@@ -24,7 +23,7 @@ from mxallowd.lists.composition import (
     record,
 )
 from mxallowd.lists.files import Fault, ListError, breathe, read
-from mxallowd.lists.own import Key, Own, OwnFile, OwnNetworks
+from mxallowd.lists.own import WORDS, Key, Own, OwnFile, OwnNetworks
 from mxallowd.log import Log
 from mxallowd.settings import Settings
 
@@ -182,7 +181,7 @@ class Lists:
         """What was added by hand, at this moment; whoever asks for more than some takes a break between them."""
         own = self.own.snapshot()
         for (verdict, network), one in own.networks.items():
-            yield Match(verdict, network, BY_HAND, 0, one.note, one.until(own.now_us, own.now_s))
+            yield Match(verdict, network, WORDS[verdict][0], 0, one.note, one.until(own.now_us, own.now_s))
 
     def get(self, verdict: str, network: Network) -> Own | None:
         """What was added by hand of just that network."""

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from mxallowd.engine.clock import boottime_us
-from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, Network, Source, network_of, record
+from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, DIRECT, LEARNED, Network, Source, network_of, record
 from mxallowd.lists.files import MAX_BYTES, MAX_NOTE, record_for
 from mxallowd.text import printable, quoted
 
@@ -38,11 +38,13 @@ BOOT = "# boot="
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PIECE = 500  # networks between two pauses: at most 2 ms
 PIECE_OF_SOURCES = 2000  # the same where no text is made of them
+# The words of the file; of each the name and the list of its source. What is learned is direct as well.
+WORDS = {DIRECT: (BY_HAND, DIRECT), LEARNED: (LEARNED, DIRECT), ALLOW: (BY_HAND, ALLOW), DENY: (BY_HAND, DENY)}
 HEADER = "# Written by mxallowd. Change it with: mxallowctl allow|deny add|remove, mxallowctl add|remove NETWORK\n"
 
 
 class Own(NamedTuple):
-    """A network that was added by hand."""
+    """A network that was added by hand, or a host that was learned."""
 
     note: str | None
     seconds: int | None  # its time when it was added; None: it stays
@@ -54,7 +56,7 @@ class Own(NamedTuple):
         return round(now_s + (self.ends_us - now_us) / 1_000_000) if self.ends_us else None
 
 
-Key = tuple[str, Network]  # verdict and network
+Key = tuple[str, Network]  # one of WORDS, called verdict, and the network
 
 
 Row = TypeVar("Row")
@@ -69,16 +71,16 @@ class Snapshot(NamedTuple):
     boot: str
 
     def sources(self, pause: Callable[[], None] | None = None) -> list[Source]:
-        """They as sources of both verdicts."""
+        """They as sources, one of each word. What is direct comes first, so that `explain` names it."""
         made = []
-        for verdict in (ALLOW, DENY):
+        for verdict, (name, listed) in WORDS.items():
             records, notes, ends = bytearray(), list[str | None](), list[int | None]()
             for (one, _), own in _gently(self.networks.items(), pause, PIECE_OF_SOURCES):
                 if one == verdict:
                     records += own.record
                     notes.append(own.note)
                     ends.append(own.until(self.now_us, self.now_s))
-            made.append(Source(BY_HAND, verdict, bytes(records), (), notes, ends))
+            made.append(Source(name, listed, bytes(records), (), notes, ends))
         return made
 
     def over(self, pause: Callable[[], None] | None = None) -> tuple[list[Key], int]:
@@ -207,6 +209,10 @@ class OwnNetworks:
         """When it ends, in seconds since 1970."""
         return own.until(self._clock_us(), self._time_s())
 
+    def seconds_left(self, own: Own) -> float:
+        """Of its time; without an end that is endless."""
+        return (own.ends_us - self._clock_us()) / 1_000_000 if own.ends_us else float("inf")
+
     def load(self) -> list[tuple[str, str]]:
         """Read the file, where there is one; (where, what is wrong)."""
         if self.path is None:
@@ -242,7 +248,7 @@ class OwnNetworks:
         words = front.split()
         if not words:
             return
-        if len(words) not in (2, 4, 5) or words[0] not in (ALLOW, DENY):
+        if len(words) not in (2, 4, 5) or words[0] not in WORDS:
             raise ValueError("is no network that was added by hand")
         network = network_of(record_for(words[1], words[0]))
         seconds = None

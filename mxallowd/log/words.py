@@ -64,6 +64,9 @@ LINES: tuple[Line, ...] = (
     Line("outbound [A] seconds=", INFO,
          "the own mail server has a connection to A (`--learn-outbound`), which is whitelisted for this number of "
          "seconds"),
+    Line("direct [A] name= times=N seconds=", INFO,
+         "A met the fake server N times, as often as `--direct-after` asks for, and never the real one; its confirmed "
+         "name does not carry its address. It is led to the real server for this number of seconds after its last use"),
     Line("accepted [A] real=", INFO, "A is whitelisted and contacted the real server for the first time"),
     Line("refused [A] real= times=1", INFO,
          "A is not whitelisted, so its attempt to connect to the real server was refused: the packet was dropped. This "
@@ -188,6 +191,9 @@ LINES: tuple[Line, ...] = (
     Line("dnswl-spent where= zone= most=", WARNING,
          "no more may be asked of a list of the file of trusted senders, since `most` a day are free: hosts are passed "
          "over. At most one line an hour"),
+    Line("direct-off reason=", WARNING,
+         "hosts are to be led from the fake server to the real one, and there is no set for them (`--nft-table`, "
+         "`--ipset`, `--direct-table`), so they are not. Said once"),
     Line("dnswl-distrusted where= zone= reason=", WARNING,
          "a list of the file of trusted senders answers as none may; for an hour it is not asked, and what it said is "
          "forgotten"),

@@ -21,6 +21,7 @@ class Part(Enum):
     OUTBOUND = "outbound mail"
     INPUT = "queue, capture"
     RDNS = "reverse DNS"
+    DIRECT = "direct hosts"
     KERNEL_TABLE = "kernel table"
     KERNEL_LISTS = "kernel lists"
     STATE = "state directory"
@@ -165,6 +166,12 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("limited", Part.RDNS, "hosts that were not looked up, because a bound was reached"),
     Counter("lookup-failed", Part.RDNS, "lookups that failed"),
     Counter("timed-out", Part.RDNS, "lookups that no name server answered in time"),
+    Counter("direct-learned", Part.DIRECT,
+            "with `--direct-after`: hosts that were learned to try the first MX alone, and are led to the real server"),
+    Counter("direct-unfit", Part.DIRECT,
+            "with `--direct-after`: hosts that met the fake server as often as it asks for, and have no confirmed "
+            "name, or one that carries their address; asked about again after an hour"),
+    Counter("direct-left-out", Part.DIRECT, "with `--direct-after`: hosts that were not learned, for want of room"),
     Counter("kernel-table-changed", Part.KERNEL_TABLE, "hosts that were entered, corrected or removed"),
     Counter("kernel-table-filled", Part.KERNEL_TABLE, "times that a kernel table was filled again"),
     Counter("kernel-table-failed", Part.KERNEL_TABLE, "operations on a kernel table that failed"),

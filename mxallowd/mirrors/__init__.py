@@ -15,6 +15,7 @@ from mxallowd.whitelist import RECORD_SIZE, unpack
 # In the order of bytes: used before unused, the latest end first.
 _RANKED = struct.Struct(">?Q16s")
 _LATEST_US = (1 << 64) - 1
+ALWAYS_S = 1 << 62  # a contact renews the entry in any case
 
 
 class TargetError(MxallowdError):
@@ -58,12 +59,15 @@ class Listing:
     """
 
     def __init__(
-        self, records: Iterable[bytes], now_us: int, renewable_s: int = 0, without: Container[bytes] = (),
+        self, records: Iterable[bytes], now_us: int, renewable_s: int = 0, without: Container[bytes] = (), *,
+        shows_unused: bool = False,
     ) -> None:
         """`records` as Whitelist.records() gives them, `without` these hosts; times are counted from `now_us`.
 
-        An entry with at most `renewable_s` left is one that a contact renews.
+        An entry with at most `renewable_s` left is one that a contact renews. `shows_unused`: so
+        is that of a host that has not reached the real server, so each of its contacts is shown.
         """
+        self._shows_unused = shows_unused
         self._records = [some for some in records if some]
         self._now_us = now_us
         self._renewable_s = renewable_s
@@ -82,7 +86,8 @@ class Listing:
             yield self._listed(host, _LATEST_US - before_us, used=not unused)
 
     def _listed(self, host: bytes, until_us: int, *, used: bool) -> Listed:
-        return listed(host, until_us, used=used, now_us=self._now_us, renewable_s=self._renewable_s)
+        renewable_s = ALWAYS_S if self._shows_unused and not used else self._renewable_s
+        return listed(host, until_us, used=used, now_us=self._now_us, renewable_s=renewable_s)
 
     def _unpack(self) -> Iterator[tuple[bytes, int, int]]:
         found = chain.from_iterable(map(unpack, self._records))

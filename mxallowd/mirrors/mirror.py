@@ -18,7 +18,17 @@ from mxallowd.errors import StartError
 from mxallowd.log import Log
 from mxallowd.log.periodic import Repeated
 from mxallowd.metrics.counters import Part, names
-from mxallowd.mirrors import Copied, Listed, Listing, Target, TargetError, TargetRejects, TargetWrong, rejection
+from mxallowd.mirrors import (
+    ALWAYS_S,
+    Copied,
+    Listed,
+    Listing,
+    Target,
+    TargetError,
+    TargetRejects,
+    TargetWrong,
+    rejection,
+)
 from mxallowd.mirrors import listed as as_listed
 from mxallowd.mirrors.adoption import adopt
 from mxallowd.mirrors.dirty import Dirty
@@ -154,9 +164,9 @@ class Mirror:
 
     def reload(self, settings: Settings) -> None:
         """Take over the lifetime of entries, and from when on a contact or a use renews them."""
-        before = self._renewable_s
+        before = self._renewable_s, self._shows_unused
         self._take_times(settings)
-        if self._renewable_s != before:
+        if (self._renewable_s, self._shows_unused) != before:
             # Who stands in the target as fresh may not be so any more.
             self.missed()
 
@@ -164,6 +174,8 @@ class Mirror:
         # A copy does not tell who is proven.
         self._longest_s = settings.longest_time
         self._retold_s = self._target.longest_s / 2 if self._longest_s > self._target.longest_s else float("inf")
+        # Who is to be learned by his contacts must be seen at each of them.
+        self._shows_unused = settings.direct_after is not None
         lifetime_s = settings.whitelist_time
         self._renewable_s = 0 if settings.renew == "never" else lifetime_s - lifetime_s // 8
 
@@ -275,7 +287,8 @@ class Mirror:
                 continue
             if found:
                 listed.append(as_listed(
-                    host, found[0], used=found[1], now_us=now_us, renewable_s=self._renewable_s))
+                    host, found[0], used=found[1], now_us=now_us,
+                    renewable_s=ALWAYS_S if self._shows_unused and not found[1] else self._renewable_s))
             else:
                 unlisted.append(host)
         return listed, unlisted
@@ -390,7 +403,8 @@ class Mirror:
     def _listing(self) -> Listing:
         """All that is to be in the target."""
         return Listing(
-            self._whitelist.records(), self._whitelist.now_us(), self._renewable_s, self._rejected.hosts())
+            self._whitelist.records(), self._whitelist.now_us(), self._renewable_s, self._rejected.hosts(),
+            shows_unused=self._shows_unused)
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         assert self._jobs

@@ -2,6 +2,7 @@
 
     mx_allow4, mx_allow6    networks whose hosts reach the real server, whoever they are
     mx_deny4, mx_deny6      networks whose hosts do not
+    mx_direct4, mx_direct6  hosts that rules lead from the fake server to the real one; kept for themselves
 
 They get the ranges that the lists have become, of which no two overlap, so the firewall need not know which list comes
 first. They are brought in step when the lists change, and inspected every few seconds, as the whitelist's sets are.
@@ -28,7 +29,7 @@ from mxallowd.settings import Settings
 Range = tuple[int, int]
 """First and last address, as numbers of 32 or 128 bits."""
 Ranges = Callable[[], Iterable[Sequence[Range]]]
-"""What belongs into each of PLACES: sorted ranges, none beside another. Called from a thread."""
+"""What belongs into each of the target's places: sorted ranges, none beside another. Called from a thread."""
 SAMPLE = 32
 AGAIN_S = 8.0
 BITS = {4: 32, 6: 128}
@@ -37,7 +38,7 @@ BITS = {4: 32, 6: 128}
 class Place(NamedTuple):
     """One set."""
 
-    verdict: str  # allow, deny
+    verdict: str  # allow, deny, direct
     version: int
 
     @property
@@ -47,6 +48,8 @@ class Place(NamedTuple):
 
 
 PLACES = tuple(Place(verdict, version) for verdict in ("allow", "deny") for version in (4, 6))
+DIRECT_PLACES = tuple(Place("direct", version) for version in (4, 6))
+_UNLED = "so hosts that try the first MX alone are not led from the fake server to the real one"
 Wanted = Mapping[Place, Sequence[Range]]
 
 
@@ -55,6 +58,8 @@ class NetworkTarget(Protocol):
 
     name: str
     """For the log: what the operator called it."""
+    places: Sequence[Place]
+    """The sets that it is asked for, of those that there can be."""
 
     def open(self) -> None:
         """Get hold of what is needed to reach it. Raises StartError."""
@@ -106,7 +111,8 @@ class Networks:
     def status(self) -> dict[str, object]:
         """Its name, whether the sets that are there hold what they must, what is wrong, and which sets lack."""
         in_step = not self._fault and self._wanted is not None and self._there <= self._held
-        return {"name": f"lists in {self._target.name}", "in_step": in_step, "fault": self._fault or None,
+        what = "direct hosts" if self._target.places == DIRECT_PLACES else "lists"
+        return {"name": f"{what} in {self._target.name}", "in_step": in_step, "fault": self._fault or None,
                 "lacking": sorted(place.name for place in self._said)}
 
     def open(self) -> None:
@@ -213,8 +219,8 @@ class Networks:
         return self._wanted is None
 
     def _compose(self, before: Wanted) -> tuple[Wanted, set[Place]]:
-        wanted = dict(zip(PLACES, self._ranges(), strict=True))
-        return wanted, {place for place in PLACES if wanted[place] != before.get(place)}
+        wanted = dict(zip(self._target.places, self._ranges(), strict=True))
+        return wanted, {place for place in wanted if wanted[place] != before.get(place)}
 
     def _bring_in_step(self, place: Place, wanted: Wanted, held: frozenset[Place], sample_at: int) -> bool:
         return guarded(lambda: self._fill_where_needed(place, wanted[place], known=place in held, sample_at=sample_at))
@@ -230,9 +236,9 @@ class Networks:
         return bool(ranges) or known
 
     def _say_lacking(self, wanted: Wanted) -> None:
-        lacking = {place for place in PLACES if wanted[place] and place not in self._there}
+        lacking = {place for place in wanted if wanted[place] and place not in self._there}
         for place in sorted(lacking - self._said):
-            what = "so the lists do nothing there" if self._decides else (
+            what = _UNLED if place in DIRECT_PLACES else "so the lists do nothing there" if self._decides else (
                 "so its hosts pass by mxallowd where the ruleset accepts them in the kernel" if place.verdict == "deny"
                 else "so all of its hosts are shown to mxallowd, which lets them in")
             self._log.warning("kernel-lists-missing", None, table=self._target.name, set=place.name,

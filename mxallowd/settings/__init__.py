@@ -68,6 +68,8 @@ class Settings:
     allow: tuple[Network | Path, ...]
     deny: tuple[Network | Path, ...]
     trust: Path | None
+    direct_after: tuple[int, int] | None  # attempts and seconds; None: nobody is learned
+    direct_table: str | None  # FAMILY NAME, or ipset; None: nft_table and ipset
     dry_run: bool
     state_dir: Path
     control: Path
@@ -209,6 +211,8 @@ def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
         problems.append(Problem("settings", "file:- (pflog-interface) reads standard input, which needs foreground"))
     if "patience-network" in given and "patience" not in given:
         problems.append(Problem("settings", "patience-network needs patience, the refusals that it counts"))
+    if "direct-after" in given and values["no_rdns_whitelist"]:
+        problems.append(Problem("settings", "direct-after needs names of hosts, and no-rdns-whitelist asks for none"))
     if "nft-setup" in given and "nft-table" not in given:
         problems.append(Problem("settings", "nft-setup needs nft-table, the table that it is to create"))
     if "flush-on-exit" in given and not (values["pf_table"] or values["ipset"] or given & {"pf-table", "nft-table"}):

@@ -97,15 +97,32 @@ def seconds(low: int, high: int) -> Callable[[str], int]:
 
 def patience(text: str) -> tuple[int, int]:
     """N/TIME as (times, seconds); the unit of TIME is s, min, h or d, and seconds without one."""
+    count, wait_s = _times(text, "2/10min", 1)
+    if wait_s < 1 or (count - 1) * wait_s > DAY_S:
+        raise ValueError(f"cannot be: {count} refusals of one day are 1 s to {DAY_S // max(1, count - 1)} s apart")
+    return count, wait_s
+
+
+def attempts(text: str) -> tuple[int, int]:
+    """N/TIME as (attempts, seconds in which they are made); the unit of TIME as that of patience()."""
+    count, within_s = _times(text, "6/6h", 2)
+    if not 1 <= within_s <= DAY_S:
+        raise ValueError(f"is out of range: within 1 s to {DAY_S} s")
+    return count, within_s
+
+
+def _times(text: str, example: str, least: int) -> tuple[int, int]:
     times, slash, time = text.partition("/")
     digits, unit = DIGITS_AND_UNIT.match(time).groups()  # type: ignore[union-attr]  # it matches any text
     known = {"": 1, "s": 1, **UNITS_S}
     if not slash or not digits or not digits.isascii() or len(digits) > 5 or unit not in known:
-        raise ValueError("is not N/TIME, as in 2/10min")
-    count, wait_s = number(1, MOST_TIMES)(times), int(digits) * known[unit]
-    if wait_s < 1 or (count - 1) * wait_s > DAY_S:
-        raise ValueError(f"cannot be: {count} refusals of one day are 1 s to {DAY_S // max(1, count - 1)} s apart")
-    return count, wait_s
+        raise ValueError(f"is not N/TIME, as in {example}")
+    return number(least, MOST_TIMES)(times), int(digits) * known[unit]
+
+
+def direct_table(text: str) -> str:
+    """A table of nft as nft_table() has it, or the word ipset."""
+    return text if text == "ipset" else nft_table(text)
 
 
 def network_key(text: str) -> tuple[int, int]:
@@ -357,6 +374,11 @@ OPTIONS: tuple[Option, ...] = (
            live=True),
     Option("trust", (), Kind.SINGLE, "file of trusted senders: spf, dnswl, network and domain lines", "FILE", path,
            values="it is read again at SIGHUP"),
+    Option("direct-after", (), Kind.SINGLE, "lead a host from the fake server to the real one that met the fake one N "
+           "times within TIME and never the real one, if its name is confirmed and is no dial-up's",
+           "N/TIME", attempts, values="N from 2 to 15; TIME in seconds, or with s, min, h; off without it", live=True),
+    Option("direct-table", (), Kind.SINGLE, "where the sets mx_direct4 and mx_direct6 are, if not where the others are",
+           "[FAMILY] NAME|ipset", direct_table, values="a table of nft, or ipset"),
     Option("dry-run", (), Kind.FLAG, "decide, count and log, and accept everything", default=False),
     Option("state-dir", (), Kind.SINGLE, "directory in which the whitelist survives a restart",
            "DIRECTORY", path, Path("/var/lib/mxallowd")),

@@ -260,6 +260,27 @@ class Lookups:
             raise failures[0]
         return found
 
+    async def confirmed_names(self, host: bytes) -> list[str]:
+        """Names of a host whose addresses contain it, within the same limits. Raises LookupFailed."""
+        steps = networks(host)
+        while self._closed or not self.queries.has() or max(map(self._pause_of_network, steps)):
+            await asyncio.sleep(ASKED_AGAIN_S)
+        self.queries.take()
+        self._count_in(host, 1)
+        self.limits.start(steps[1:])
+        outcome = Outcome.UNKNOWN
+        try:
+            written = await self._ask(reverse_name(host), PTR, steps[1:])
+            outcome = Outcome.DATA if written else Outcome.NOTHING
+        except LookupFailed:
+            outcome = Outcome.FAILED
+            raise
+        finally:
+            self._count_in(host, -1)
+            self.limits.end(steps[1:], outcome)
+        names_of_host = valid_names(written, lambda text: None)
+        return [name for name in names_of_host if host in await self.addresses(name)]
+
     async def _both(self, name: str, zones: Sequence[Zone]) -> tuple[list[bytes], list[LookupFailed]]:
         """Ask for both families; limits.start() has been called."""
         outcome = Outcome.UNKNOWN

@@ -115,6 +115,10 @@ class RdnsSink:
         """Addresses of a name that an operator asks about. Raises LookupFailed."""
         return await self._lookups.addresses(name)
 
+    async def confirmed_names(self, host: bytes) -> list[str]:
+        """Names of a host whose addresses contain it. Raises LookupFailed."""
+        return await self._lookups.confirmed_names(host)
+
     def close(self) -> None:
         """End what is under way; nothing of it is lost that a restart would not ask again."""
         self._founding.close()

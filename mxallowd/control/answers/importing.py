@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of, no_parameters, note_of, seconds_of
-from mxallowd.control.answers.networks import VERDICTS, OwnNetwork, OwnNetworks, check_allowed, shown
+from mxallowd.control.answers.networks import EXPORTED, OwnNetwork, OwnNetworks, check_allowed, shown
 from mxallowd.control.documents import MOST_PARTS
 from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, ORIGINS, PATIENCE, RESTORED
@@ -87,7 +87,7 @@ class Import:
         found["known"] += known
         for network in taken:
             await turns.give()
-            denied += self._denied(str(network.network)) if network.verdict == "allow" else ()
+            denied += self._denied(str(network.network)) if network.verdict != "deny" else ()
         answer = {"entered": found["entered"], "known": found["known"], "networks": entered,
                   "left_out": found["left_out"] + left_out, "networks_left_out": left_out, "rejected": rejected,
                   "denied": denied}
@@ -175,14 +175,14 @@ class Import:
 
     def _network(self, given: dict[str, object]) -> OwnNetwork:
         fields_of(given, ("network", "verdict"), ("seconds", "note"))
-        if given["verdict"] not in VERDICTS:
-            raise bad(f"verdict is none of {', '.join(VERDICTS)}")
+        if given["verdict"] not in EXPORTED:
+            raise bad(f"verdict is none of {', '.join(EXPORTED)}")
         if self._networks is None:
             raise RequestError(409, "not-kept", "networks are not kept here")
         seconds = given.get("seconds")
         until_s = None if seconds is None else time.time() + seconds_of(seconds, 0)
         network = network_of(given["network"])
-        if given["verdict"] == "allow":
+        if given["verdict"] != "deny":
             check_allowed(network, self._whitelist.why_no_entry)
         return OwnNetwork(str(given["verdict"]), network, note_of(given.get("note")), until_s)
 

@@ -5,7 +5,7 @@ from mxallowd.control.answers.ways import Kernel, differences
 from mxallowd.control.exchange import timestamp
 from mxallowd.engine.hosts import is_host
 from mxallowd.history.hosts import Happening
-from mxallowd.lists.composition import DENY, Match
+from mxallowd.lists.composition import ALLOW, DENY, Match
 from mxallowd.provenance import pool_of
 from mxallowd.settings.options import Network
 from mxallowd.whitelist import Entry
@@ -90,8 +90,8 @@ def of_network(network: Network, matches: Sequence[Match], *, more: bool) -> tup
     within = [one for one in matches if one.network.prefixlen > network.prefixlen]
     # The longest holds, and deny where two are equally long.
     holds = max(around, key=lambda one: (one.network.prefixlen, one.verdict == DENY), default=None)
-    verdict = holds.verdict if holds else None
-    if more or any(one.verdict != verdict for one in within):
+    verdict = _decides(holds) if holds else None
+    if more or any(_decides(one) != verdict for one in within):
         verdict = "mixed"
     add = [f"mxallowctl allow add {network}", f"mxallowctl add {network} --time 86400"]
     if verdict == "allow":
@@ -103,6 +103,11 @@ def of_network(network: Network, matches: Sequence[Match], *, more: bool) -> tup
     elif holds is not None and holds.verdict != DENY:
         add = []
     return verdict, [*add, *(removed(one) for one in denied)]
+
+
+def _decides(match: Match) -> str:
+    """What it means at the real server: who is direct is allowed."""
+    return DENY if match.verdict == DENY else ALLOW
 
 
 def listed(match: Match) -> dict[str, object]:
@@ -129,7 +134,7 @@ def table(
     """What one table of the firewall said."""
     if kernel.fault:
         return {"table": name, "sets": None, "listed": None, "used": None, "in_step": None, "fault": kernel.fault}
-    verdict = None if match is None or (match.verdict == "deny" and not denies) else match.verdict
+    verdict = None if match is None or (match.verdict == DENY and not denies) else _decides(match)
     differs = differences(entry is not None, entry is not None and entry.used, verdict, kernel)
     listed = bool(kernel.sets.get(kernel.pf_table)) if kernel.pf_table is not None else kernel.held("mx_white")
     return {"table": name, "sets": dict(kernel.sets), "listed": listed, "used": kernel.held("mx_used"),

@@ -1,4 +1,4 @@
-"""GET /v1/lists, and POST and DELETE of /v1/lists/allow and /v1/lists/deny: networks that are added by hand.
+"""GET /v1/lists, and POST and DELETE of /v1/lists/allow, /v1/lists/deny and /v1/lists/direct: networks added by hand.
 
 What a file or the configuration has is shown and never changed here.
 """
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from itertools import islice
 
 from mxallowd.control.answers.bodies import bad, fields_of, no_parameters, note_of, seconds_of
-from mxallowd.control.answers.networks import WhyNot, check_allowed, overruled, shown
+from mxallowd.control.answers.networks import VERDICTS, WhyNot, check_allowed, overruled, shown
 from mxallowd.control.exchange import Request, RequestError, Response, Route
-from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, Match, Network
+from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, DIRECT, LEARNED, Match, Network
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import MAX_OWN, network
 from mxallowd.process.turns import in_turns
@@ -43,7 +43,7 @@ class ListAnswers:
         sources += [{"list": None, "source": name, "networks": 0, "fault": fault}
                     for name, fault in lists.faults.items() if name not in known]
         return Response({
-            "allow": lists.count(ALLOW), "deny": lists.count(DENY), "sources": sources,
+            **{verdict: lists.count(verdict) for verdict in VERDICTS}, "sources": sources,
             "by_hand": await in_turns(islice(lists.entries(), SHOWN_BY_HAND), shown),
             "by_hand_left_out": max(0, len(lists.own.networks) - SHOWN_BY_HAND)})
 
@@ -51,7 +51,7 @@ class ListAnswers:
         no_parameters(request)
         verdict, body = _verdict(request), fields_of(request.body, ("network",), ("note", "seconds"))
         asked = _network(body)
-        if verdict == ALLOW:
+        if verdict != DENY:
             check_allowed(asked, self._why_not)
         note = note_of(body.get("note")) or None
         seconds = None if body.get("seconds") is None else seconds_of(body["seconds"], 0)
@@ -62,7 +62,7 @@ class ListAnswers:
         if own is None:
             raise RequestError(409, "gone", f"{asked} was removed at the same time")
         match = Match(verdict, asked, BY_HAND, 0, own.note, self._lists.own.until(own))
-        key, other = ("denied_by", DENY) if verdict == ALLOW else ("allowed_by", ALLOW)
+        key, other = ("allowed_by", ALLOW) if verdict == DENY else ("denied_by", DENY)
         return Response({**shown(match), "kept": not added.unkept, "reason": added.unkept or None,
                          **overruled(key, self._lists.composition.deciding(asked, other))})
 
@@ -70,8 +70,10 @@ class ListAnswers:
         no_parameters(request)
         verdict, body = _verdict(request), fields_of(request.body, ("network",))
         asked = _network(body)
-        if await self._lists.remove_network(verdict, asked):
-            return Response({"removed": 1})
+        # Who was learned is direct as well.
+        words = (DIRECT, LEARNED) if verdict == DIRECT else (verdict,)
+        if removed := sum([await self._lists.remove_network(word, asked) for word in words]):
+            return Response({"removed": removed})
         elsewhere = [match for match in self._lists.composition.overlapping(asked)
                      if match.network == asked and match.verdict == verdict]
         more = f"; it stands in {elsewhere[0].where}, and is removed there" if elsewhere else ""
@@ -80,8 +82,8 @@ class ListAnswers:
 
 def _verdict(request: Request) -> str:
     verdict = request.parameters["verdict"]
-    if verdict not in (ALLOW, DENY):
-        raise RequestError(404, "no-such-list", f"{quoted(verdict)} is neither allow nor deny")
+    if verdict not in VERDICTS:
+        raise RequestError(404, "no-such-list", f"{quoted(verdict)} is none of {', '.join(VERDICTS)}")
     return verdict
 
 

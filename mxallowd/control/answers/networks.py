@@ -11,13 +11,15 @@ from mxallowd.settings.options import Network
 WhyNot = Callable[[bytes], str]
 """Why a host cannot be let in, behind its address; empty where it can."""
 
-VERDICTS = ("allow", "deny")
+VERDICTS = ("allow", "deny", "direct")
+# Of an export also hosts that were learned (--direct-after).
+EXPORTED = (*VERDICTS, "learned")
 
 
 class OwnNetwork(NamedTuple):
     """A network that was added by hand."""
 
-    verdict: str  # one of VERDICTS
+    verdict: str  # one of EXPORTED
     network: Network
     note: str
     until_s: float | None  # seconds since 1970; None: for good

@@ -76,6 +76,7 @@ def _pf(role: str, decision: Meets, kernel: Kernel) -> Meets:
 def _fake(decision: Meets, kernel: Kernel) -> Meets:
     version = kernel.version
     for names, outcome, why in (
+            (("mx_direct",), "fake-led", "it is led to the real server where the ruleset does so, and is no contact"),
             (("mx_exempt",), "exempt", "mxallowd does not see it, so this contact does not whitelist it"),
             (("mx_deny",), "fake-denied", "it is rejected there, and mxallowd does not see it"),
             (("mx_white", "mx_fresh"), "fake-known", "it is rejected there, and mxallowd need not see it")):

@@ -69,6 +69,10 @@ def _address(context: Context, found: Any) -> None:
     if found["list"] and found["list"]["note"]:
         of = "the trusted line" if found["list"]["origin"] == "trusted" else "the list"
         show(context, f"  note of {of}: {found['list']['note']}")
+    if found.get("direct"):
+        one = found["direct"]
+        show(context, f"  direct: led from the fake server to the real one by {one['network']}, {one['where']}"
+                      f"{', until ' + one['until'] if one['until'] else ''}{': ' + one['note'] if one['note'] else ''}")
     if found["refused"]:
         one = found["refused"]
         show(context, f"  refused {one['times']} times since {one['first']}, last {one['last']}")

@@ -1,4 +1,4 @@
-"""`mxallowctl allow` and `mxallowctl deny`: networks that are added by hand, and what the lists have."""
+"""`mxallowctl allow`, `deny` and `direct`: networks that are added by hand, and what the lists have."""
 import argparse
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +13,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("add", "remove", "list"), help="what to do with NETWORK; list shows all")
     parser.add_argument("network", nargs="?", metavar="NETWORK", help="a network or an address")
     parser.add_argument("--time", type=int, metavar="SECONDS", help="until it is removed again; default: it stays")
+    parser.add_argument("--note", metavar="TEXT", help="kept with it, and shown by explain")
+
+
+def _direct_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("add", "remove", "list"), help="what to do with NETWORK; list shows all")
+    parser.add_argument("network", nargs="?", metavar="NETWORK", help="a host, or a network")
+    parser.add_argument("--time", "--for", type=int, metavar="SECONDS", help="until it ends; default: it stays")
     parser.add_argument("--note", metavar="TEXT", help="kept with it, and shown by explain")
 
 
@@ -66,10 +73,11 @@ def _list(context: Context, verdict: str) -> int:
             fault = f"  not read: {source['fault']}" if source["fault"] else ""
             show(context, f"{source['source']}: {source['networks']} networks{fault}")
     for own in found["by_hand"]:
-        if own["verdict"] == verdict:
+        learned = verdict == "direct" and own["verdict"] == "learned"
+        if own["verdict"] == verdict or learned:
             until = f"  until {own['until']}" if own["until"] else ""
             note = f"  # {own['note']}" if own["note"] else ""
-            show(context, f"  {own['network']:{WIDTH}}{until}{note}".rstrip())
+            show(context, f"  {own['network']:{WIDTH}}{'  learned' if learned else ''}{until}{note}".rstrip())
     return OK
 
 
@@ -78,4 +86,6 @@ COMMANDS: tuple[Command, ...] = (
             "mxallowctl allow add 192.0.2.0/24 --note 'the bank'", _arguments, _run("allow")),
     Command("deny", "refuse a network at the real server, whatever the whitelist says",
             "mxallowctl deny add 198.51.100.0/24 --time 86400", _arguments, _run("deny")),
+    Command("direct", "lead a host that tries the first MX alone from the fake server to the real one",
+            "mxallowctl direct add 192.0.2.7 --for 2592000 --note 'their scanner'", _direct_arguments, _run("direct")),
 )

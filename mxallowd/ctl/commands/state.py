@@ -31,7 +31,8 @@ def _lines(status: object) -> list[tuple[str, str]]:
         if get(key) is not None:
             lines.append((name, f"{get(key, count)} {count} of {get(key, 'room')}"))
     if get("lists") is not None:
-        lines.append(("lists", f"{_count(get('lists', 'allow'))} allowed, {_count(get('lists', 'deny'))} denied"))
+        lines.append(("lists", f"{_count(get('lists', 'allow'))} allowed, "
+                      f"{_count(get('lists', 'deny'))} denied, {_count(get('lists', 'direct'))} direct"))
         faults = get("lists", "faults")
         lines += [("lists", f"not read: {fault}") for fault in (faults if isinstance(faults, list) else ())]
     if get("trust") is not None:

@@ -52,3 +52,26 @@ def create_networks(settings: "Settings") -> "list[NetworkTarget]":
 
         targets.append(PfNetworks())
     return targets
+
+
+def has_direct(settings: "Settings") -> bool:
+    """Whether there is a place for the sets of direct hosts."""
+    return settings.direct_table is not None or settings.nft_table is not None or settings.ipset
+
+
+def create_direct(settings: "Settings") -> "list[NetworkTarget]":
+    """Where the sets of hosts are that are led from the fake server to the real one. Raises StartError."""
+    from mxallowd.mirrors.networks import DIRECT_PLACES  # noqa: PLC0415
+
+    table = settings.direct_table
+    nft = table if table not in (None, "ipset") else settings.nft_table if table is None else None
+    targets: list[NetworkTarget] = []
+    if nft is not None:
+        from mxallowd.mirrors.kernel.nftnetworks import NftNetworks  # noqa: PLC0415
+
+        targets.append(NftNetworks(nft, setup=settings.nft_setup, places=DIRECT_PLACES))
+    if table == "ipset" or (table is None and settings.ipset):
+        from mxallowd.mirrors.kernel.ipsetnetworks import IpsetNetworks  # noqa: PLC0415
+
+        targets.append(IpsetNetworks(DIRECT_PLACES))
+    return targets

@@ -11,7 +11,7 @@ from mxallowd.mirrors.kernel.ipsetquery import EXIST, TEST, IpsetQuery, about, n
 from mxallowd.mirrors.kernel.nfmessages import CONCATENATED, KEY_LENGTHS, MAP
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 
-SETS = ("mx_exempt", "mx_deny", "mx_allow", "mx_white", "mx_used", "mx_fresh", "mx_met")
+SETS = ("mx_exempt", "mx_deny", "mx_allow", "mx_direct", "mx_white", "mx_used", "mx_fresh", "mx_met")
 # With iptables the exempt hosts stand in the rules themselves.
 IPSETS = SETS[1:]
 

@@ -22,7 +22,8 @@ class IpsetNetworks(Connected[IpsetQuery]):
 
     name = "ipset"
 
-    def __init__(self) -> None:
+    def __init__(self, places: Sequence[Place] = PLACES) -> None:
+        self.places = places
         self._headers: dict[Place, Header] = {}
         # How many networks each was last filled with.
         self._filled: dict[Place, int] = {}
@@ -33,7 +34,7 @@ class IpsetNetworks(Connected[IpsetQuery]):
     def present(self) -> set[Place]:
         """The sets that are there."""
         self._headers = {}
-        for place in PLACES:
+        for place in self.places:
             header = self._query.header(place.name)
             if header is None:
                 continue

@@ -124,8 +124,9 @@ def steps(before: Iterable[Range], after: Iterable[Range]) -> Iterator[_Step]:
 class NftNetworks(Connected[NfQuery]):
     """The sets of one table of nft."""
 
-    def __init__(self, table: str, *, setup: bool) -> None:
+    def __init__(self, table: str, *, setup: bool, places: Sequence[Place] = PLACES) -> None:
         """`table` is family and name."""
+        self.places = places
         self.name = f"nft {table}"
         self._table = table
         self._setup = setup
@@ -135,12 +136,12 @@ class NftNetworks(Connected[NfQuery]):
 
     def present(self) -> set[Place]:
         """The sets that are there; those that are missing are made, where that was asked for."""
-        found = self._query.sets(place.name for place in PLACES)
-        missing = [place for place in PLACES if place.name not in found]
+        found = self._query.sets(place.name for place in self.places)
+        missing = [place for place in self.places if place.name not in found]
         if self._setup and missing:
             self._query.create(((place.name, f"ipv{place.version}_addr", None) for place in missing), ())
-            found = self._query.sets(place.name for place in PLACES)
-        there = {place for place in PLACES if place.name in found}
+            found = self._query.sets(place.name for place in self.places)
+        there = {place for place in self.places if place.name in found}
         for place in there:
             if fault := _fault(place, found[place.name]):
                 raise TargetWrong(f"set {place.name} {fault}")

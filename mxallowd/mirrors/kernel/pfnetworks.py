@@ -1,13 +1,14 @@
 """The lists where pf decides: mxallowd fills no table of pf with them, and says so."""
 from collections.abc import Sequence
 
-from mxallowd.mirrors.networks import Place, Range
+from mxallowd.mirrors.networks import PLACES, Place, Range
 
 
 class PfNetworks:
     """No sets."""
 
     name = "pf"
+    places: Sequence[Place] = PLACES
 
     def open(self) -> None:
         """Nothing to be opened."""

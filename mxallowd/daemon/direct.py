@@ -1,0 +1,98 @@
+"""Hosts that are led from the fake server to the real one, in the daemon: their sets, and who learns of such hosts.
+
+What is direct is a part of the lists (lists/composition.py): by a line of trusted senders with `first-mx-only`, by
+hand, or learned. So it is allowed in every way, and the sets of the firewall follow.
+"""
+from collections.abc import Callable, Sequence
+
+from mxallowd.backends.handshakes import Handshakes
+from mxallowd.lists.composition import Composition, disjoint_of
+from mxallowd.lists.files import breathe
+from mxallowd.lists.learned import Learned
+from mxallowd.lists.lists import Lists
+from mxallowd.log import Log
+from mxallowd.mirrors import kernel
+from mxallowd.mirrors.networks import DIRECT_PLACES, Networks
+from mxallowd.settings import Settings
+from mxallowd.sinks import Sink
+from mxallowd.sinks.hostlog import HostLog
+
+NO_SETS = "neither nft-table nor ipset nor direct-table says where the sets mx_direct4 and mx_direct6 are"
+
+
+def network_sets(settings: Settings, lists: Lists, log: Log) -> list[Networks]:
+    """The sets of the firewall that follow the lists: those of allow and deny, and those of direct hosts."""
+    denied = not (settings.dry_run and settings.queue_num)
+    made = [
+        *(Networks(target, lambda: disjoint_of(lists.composition.networks, denied=denied, pause=breathe), log, settings)
+          for target in kernel.create_networks(settings)),
+        *(Networks(target, lambda: _led(lists.composition), log, settings)
+          for target in kernel.create_direct(settings))]
+    for networks in made:
+        lists.follow(networks.changed)
+    return made
+
+
+def _led(composition: Composition) -> list[list[tuple[int, int]]]:
+    """The ranges of both families that are to be led."""
+    if composition.direct is None:
+        return [[] for _ in DIRECT_PLACES]
+    found = disjoint_of(composition.direct.networks, pause=breathe)
+    return [found.allow4, found.allow6]
+
+
+class Direct:
+    """Who is direct."""
+
+    def __init__(
+        self, settings: Settings, lists: Lists, log: Log) -> None:
+        self._lists = lists
+        self._log = log
+        self._used: Callable[[bytes], object] = lambda host: None
+        self._says = not kernel.has_direct(settings)
+        if self._says and settings.direct_after:
+            self._say()
+        lists.follow(self._changed)
+
+    def learn(
+        self, settings: Settings, hostlog: HostLog, sinks: list[Sink], came: Callable[[bytes], bool]) -> "Direct":
+        """This one, which lets `sinks` have one more where names are looked up.
+
+        `came` says whether a host has come to the real server.
+        """
+        if settings.no_rdns_whitelist or (settings.pflog_interface or "").startswith("file:"):
+            return self
+        # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
+        from mxallowd.sinks.direct import DirectSink, Known  # noqa: PLC0415
+        from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
+
+        for rdns in [sink for sink in sinks if isinstance(sink, RdnsSink)]:
+            sink = DirectSink(
+                settings, hostlog, Learned(self._lists), Known(rdns.confirmed_names, came, self.is_direct))
+            sinks.append(sink)
+            self._used = sink.used
+        return self
+
+    def hear_of(self, handshakes: Sequence[Handshakes]) -> None:
+        """From now on, of those of direct hosts: of whom the kernel lets in by itself, nothing else tells."""
+        for one in handshakes:
+            one.is_direct = self.connected
+
+    def is_direct(self, host: bytes) -> bool:
+        """Whether a host is led to the real server."""
+        return self._lists.composition.find_direct(host) is not None
+
+    def connected(self, host: bytes) -> bool:
+        """The same of a host that has completed a handshake with the real server."""
+        direct = self.is_direct(host)
+        if direct:
+            self._used(host)
+        return direct
+
+    def _changed(self, composition: Composition) -> None:
+        if self._says and composition.direct is not None:
+            self._say()
+
+    def _say(self) -> None:
+        self._says = False
+        self._log.warning("direct-off", reason=NO_SETS)

@@ -1,0 +1,163 @@
+"""Senders that know the first MX only, learned: `--direct-after N/TIME`.
+
+A host is learned if it has met the fake server N times within TIME (attempts.py), has never come to the real one, and
+has a reverse name that is confirmed and does not carry its address, as those of dial-up lines do. It is entered among
+the networks by hand as `learned`: allowed, and in the sets by which the ruleset leads it from the fake server to the
+real one. It stays there for --proven-time, else --whitelist-time, and each use restarts that time.
+
+Nothing waits for a name server. Which way it fails: without an answer nobody is learned, and the next attempt asks
+again. Bounds: those of lists/learned.py, and MAX_LOOKUPS questions at a time, within the limits of all lookups. A
+spoofed contact counts like any other, so somebody can have a host with such a name learned that never asked for it: its
+mail then comes to the real server straight.
+"""
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from mxallowd.dns.dialup import carries_address
+from mxallowd.dns.resolver import LookupFailed
+from mxallowd.engine.events import Event, Kind
+from mxallowd.lists.learned import MAX_LEARNED
+from mxallowd.metrics.counters import Part, names
+from mxallowd.settings import Settings
+from mxallowd.sinks.attempts import AttemptMemory, Attempts
+from mxallowd.sinks.hostlog import HostLog
+from mxallowd.sinks.waiting import Bounded
+
+MAX_LOOKUPS = 8
+LONGEST_LOOKUP_S = 30.0
+# Who has no such name is not asked about again for so long; the whole time is asked for where nobody answered.
+UNFIT_S, MAX_UNFIT = 3600.0, 4096
+PARTS = 8  # of the time: a use restarts it once one of them is over
+RENEW_S = 10.0  # between two changes of the lists for renewals
+MET, CAME = (Kind.WHITELISTED, Kind.MET), (Kind.ACCEPTED, Kind.REFUSED)
+
+
+class Learns(Protocol):
+    """Who keeps the hosts that were learned (lists/learned.py)."""
+
+    async def add(self, host: bytes, note: str, seconds: int) -> bool:
+        """Let it be direct from now on, for so long; False: there is no room."""
+
+    async def prolong(self, hosts: Iterable[bytes], seconds: int, least_s: int) -> None:
+        """Restart the time of those that are learned and have at most `least_s` left."""
+
+
+class Known(NamedTuple):
+    """What others know of a host."""
+
+    confirmed: Callable[[bytes], Awaitable[list[str]]]  # its confirmed names; raises LookupFailed
+    came: Callable[[bytes], bool]  # whether it has come to the real server
+    is_direct: Callable[[bytes], bool]
+
+
+class DirectSink:
+    """Learns who is to be led from the fake server to the real one."""
+
+    def __init__(
+        self, settings: Settings, hostlog: HostLog, learned: Learns, known: Known,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._hostlog = hostlog
+        self._learned = learned
+        self._confirmed, self._came, self._is_direct = known
+        self._clock = clock
+        self._counters = dict.fromkeys(names(Part.DIRECT), 0)
+        self._unfit: Bounded[bytes, float] = Bounded(MAX_UNFIT)
+        self._asked: set[bytes] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._used: set[bytes] = set()  # learned hosts, since the last renewal
+        self._renewed_s = clock()
+        self._memory: AttemptMemory | None = None
+        self.reload(settings)
+
+    # ---- what the main loop calls
+
+    def handle(self, events: Sequence[Event]) -> None:
+        """Count attempts, and forget who comes to the real server."""
+        memory = self._memory
+        for event in events:
+            if event.kind == Kind.LIST_ALLOWED:
+                self.used(event.source)
+            elif memory is None:
+                continue
+            elif event.kind in MET:
+                if found := memory.note(event.source, event.time_us / 1_000_000):
+                    self._judge(event.source, found)
+            elif event.kind in CAME:
+                memory.forget(event.source)
+
+    def used(self, host: bytes) -> None:
+        """An allowed host has come to the real server."""
+        if len(self._used) < MAX_LEARNED:
+            self._used.add(host)
+
+    def tick(self) -> None:
+        """Restart the time of those that were used."""
+        if self._used and self._clock() - self._renewed_s >= RENEW_S:
+            self._renewed_s = self._clock()
+            used, self._used = self._used, set()
+            self._begin(self._learned.prolong(used, self._lifetime_s, self._lifetime_s * (PARTS - 1) // PARTS))
+
+    def reload(self, settings: Settings) -> None:
+        """Take over how often, and for how long."""
+        self._lifetime_s = settings.proven_time or settings.whitelist_time
+        after = settings.direct_after
+        if after is None or settings.no_rdns_whitelist:
+            self._memory = None
+        elif self._memory is None or after != (self._memory.wanted, self._memory.within_s):
+            self._memory = AttemptMemory(*after)
+
+    def counters(self) -> dict[str, int]:
+        """Its counters, since the start."""
+        return dict(self._counters)
+
+    def close(self) -> None:
+        """Leave out what is under way; the next attempt asks again."""
+        for task in self._tasks:
+            task.cancel()
+
+    # ---- who is learned
+
+    def _judge(self, host: bytes, found: Attempts) -> None:
+        if host in self._asked or len(self._asked) >= MAX_LOOKUPS or self._unfit.get(host, 0.0) > self._clock():
+            return
+        if self._came(host) or self._is_direct(host):
+            assert self._memory
+            self._memory.forget(host)
+            return
+        self._asked.add(host)
+        self._begin(self._ask(host, found))
+
+    async def _ask(self, host: bytes, found: Attempts) -> None:
+        try:
+            async with asyncio.timeout(LONGEST_LOOKUP_S):
+                known = await self._confirmed(host)
+        except (LookupFailed, TimeoutError):
+            return
+        finally:
+            self._asked.discard(host)
+        if not known or any(carries_address(name, host) for name in known):
+            self._unfit.note(host, self._clock() + UNFIT_S)
+            self._counters["direct-unfit"] += 1
+        # It may have gone on to the real server while its name was asked for.
+        elif not self._came(host) and not self._is_direct(host):
+            await self._learn(host, known[0], found)
+
+    async def _learn(self, host: bytes, name: str, found: Attempts) -> None:
+        seconds = self._lifetime_s
+        if not await self._learned.add(host, name, seconds):
+            self._counters["direct-left-out"] += 1
+            return
+        self._counters["direct-learned"] += 1
+        if self._memory:
+            self._memory.forget(host)
+        self._hostlog.info("direct", host, name=name, times=found.times, seconds=seconds)
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        # The loop keeps only a weak reference.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+

@@ -9,6 +9,7 @@
 set -eu
 fake4="192.0.2.10" fake6="2001:db8::10"
 real4="192.0.2.20" real6="2001:db8::20"
+direct4="" direct6=""       # the address of the real server to which hosts of mx_direct are led from the fake one
 exempt4="" exempt6=""       # monitors and others that are not filtered: addresses, networks
 queue="--queue-num 23 --queue-bypass"
 renew=contact               # as mxallowd's --renew
@@ -90,6 +91,11 @@ replacement() {
         echo "-A MXALLOWD -s $host -j RETURN"
     done
     [ -z "$mark" ] || echo "-A MXALLOWD -m mark --mark $mark -j RETURN"
+    eval "direct=\$direct$1"
+    # Where these rules stand in front of NAT: who is about to be led to the real server makes no contact.
+    for host in ${direct:+$fake}; do
+        echo "-A MXALLOWD -d $host -m set --match-set mx_direct$1 src -j RETURN"
+    done
     rules "$1"
     # It matches no SYN. But a rule with this match lets the kernel track connections, and mxallowd learns from that who
     # completed one. Without it age alone decides who has to make room in a full whitelist.
@@ -98,6 +104,25 @@ replacement() {
         echo "$there" | grep -qx "$table $chain" || echo "-A $chain -p tcp --dport 25 --syn -j MXALLOWD"
     done
     echo COMMIT
+    leading "$1"
+}
+
+# What leads direct hosts from the fake server to the real one, in the table nat; without $direct, what takes it away.
+leading() {
+    jump="PREROUTING -p tcp --dport 25 --syn -j MX_DIRECT"
+    jumps=$(saved "$1" | grep -c '^nat -A PREROUTING .*-j MX_DIRECT$' || true)
+    if [ -n "$direct" ]; then
+        printf '%s\n' "*nat" ":MX_DIRECT - [0:0]"
+        for host in $fake; do
+            echo "-A MX_DIRECT -d $host -m set --match-set mx_direct$1 src -j DNAT --to-destination $direct"
+        done
+        [ "$jumps" != 0 ] || echo "-A $jump"
+        echo COMMIT
+    elif saved "$1" | grep -q '^nat :MX_DIRECT '; then
+        printf '%s\n' "*nat" ":MX_DIRECT - [0:0]"
+        [ "$jumps" = 0 ] || echo "-D $jump"
+        printf '%s\n' "-X MX_DIRECT" COMMIT
+    fi
 }
 
 restore() {
@@ -137,6 +162,8 @@ for version in 4 6; do
     fi
 done
 
+[ -z "$direct4$direct6" ] || sets="$sets mx_direct"
+options_mx_direct="maxelem 1000000" type_mx_direct=hash:net
 if [ -n "$sets" ]; then
     command -v ipset >/dev/null || fail "the program ipset is not installed"
     for set in $sets; do
@@ -175,6 +202,8 @@ for version in $versions; do
         restore $version || exit 1
         clear_other_places $version "$table" "$chains"
     else
+        direct=""
+        leading $version | "$(program $version)-restore" --noflush -w 10
         clear_other_places $version "" ""
     fi
     saved $version | awk -v program="$(program $version)" '

@@ -11,7 +11,9 @@ from tests.links import pcap
 from tests.strategies import FAKE, HOSTS, REAL, syn
 
 RAW = 101
-COMMANDS = ("decisions", "kernel_queue", "networks", "offload", "rdns", "replay", "senders", "soak", "table")
+COMMANDS = (
+    "decisions", "delivery", "kernel_queue", "networks", "offload", "rdns", "refusing", "replay", "senders", "soak",
+    "table")
 SMALL_TABLE = ("--entries", "1000", "--lookups", "100", "--repeat", "1")
 
 

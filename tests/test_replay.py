@@ -68,7 +68,8 @@ def test_a_batch_has_the_time_of_each_packet() -> None:
     assert (len(times), last) == (4, end + 5)
     assert path.counters() | {"other": 0} == {
         "fake-new": 2, "fake-known": 0, "fake-no-host": 0, "real-first": 2, "real-again": 1,
-        "real-untold": 0, "real-refused": 1, "fake-denied": 0, "real-allowed": 0, "real-denied": 0, "other": 0,
+        "real-untold": 0, "real-network": 0, "real-patient": 0,
+        "real-refused": 1, "fake-denied": 0, "real-allowed": 0, "real-denied": 0, "other": 0,
         "no-syn": 0, "malformed": 0}
 
 

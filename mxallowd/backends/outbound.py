@@ -236,7 +236,5 @@ class Outbound:
 def create_outbound(
     settings: Settings, whitelist: Whitelist, log: Log, hostlog: Lines,
 ) -> list[Outbound]:
-    """The listener, where it is wanted; a rehearsal has no connections of its own."""
-    if not settings.learn_outbound or (settings.pflog_interface or "").startswith("file:"):
-        return []
-    return [Outbound(settings, whitelist, log, hostlog)]
+    """The listener, where it is wanted."""
+    return [Outbound(settings, whitelist, log, hostlog)] if settings.learn_outbound else []

@@ -8,7 +8,7 @@ from mxallowd.ctl.command import Command
 MODULES: dict[str, tuple[str, ...]] = {
     "state": ("status", "stats"),
     "entries": ("list", "show", "add", "remove", "flush"),
-    "lists": ("allow", "deny"),
+    "lists": ("allow", "deny", "direct"),
     "trust": ("trust",),
     "explain": ("explain",),
     "doctor": ("doctor",),

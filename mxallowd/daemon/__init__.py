@@ -88,9 +88,8 @@ class Daemon:
         wake = Wake()
         self._backend = backends.create(settings, wake, log)
         self._readable = self._backend.readable()
-        whitelist = Whitelist(
+        whitelist = self._whitelist = Whitelist(
             self._backend.table, self._backend.clock_us, threads=len(self._backend.fastpaths), defect=defect)
-        self._whitelist = whitelist
         self._set_servers(settings)
         self._lists = Lists(settings, self._hold_lists, log, OwnNetworks(settings.state_dir))
         self._stress = Stress(log)
@@ -115,14 +114,12 @@ class Daemon:
         for mirror in self._mirrors:
             self._stress.watch("kernel-table-dirty", mirror.fill)
         self._network_sets = network_sets(settings, self._lists, log)
-        # A capture file has no connections that could be tracked, and what is made of it is not what is true today.
+        # What is made of a capture file is not what is true today.
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
         self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
         self._shares = Shares([], 0)
-        self._handshakes = [] if self._rehearses else [
-            Handshakes(settings, whitelist, log, self._history.handshake, self._neighbours.connected)]
-        self._direct.hear_of(self._handshakes)
-        self._listeners = self._handshakes + create_outbound(settings, whitelist, log, hostlog)
+        self._handshakes: list[Handshakes] = []
+        self._listeners = [] if self._rehearses else self._listen(settings, hostlog)
         self._parts: list[Sink | Mirror | Networks | Handshakes | Outbound | State | TrialFile] = [
             *self._sinks, *filter(None, [self._state]), *self._mirrors, *self._network_sets, *self._listeners]
         self._report = Report(
@@ -154,6 +151,13 @@ class Daemon:
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._measures.queues, self._network_sets, self._lists,
             self._history, self._trial, self._state, addresses, self._measures.broker or str, self._trusted)), defect)
+
+    def _listen(self, settings: Settings, hostlog: HostLog) -> list[Handshakes | Outbound]:
+        """Who hears of connections beside the packets that are decided; a capture file has none."""
+        heard = Handshakes(settings, self._whitelist, self._log, self._history.handshake, self._neighbours.connected)
+        self._handshakes.append(heard)
+        self._direct.hear_of(self._handshakes)
+        return [*self._handshakes, *create_outbound(settings, self._whitelist, self._log, hostlog)]
 
     def _look_up_names(self, settings: Settings, hostlog: HostLog) -> tuple[
             Callable[[], float], Callable[[str], Awaitable[list[bytes]]]]:

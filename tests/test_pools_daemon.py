@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, REAL4, REAL6, Attempt, Host, Lab
+from tests.control_client import ask
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.test_cli import run
@@ -21,7 +22,6 @@ NAMES = {FIRST: "mx-out-a.example.org", SECOND: "mx-out-b.example.org", THIRD: "
          DIALUP: "192-0-2-104.example.org", SECOND6: "mx-six.example.org"}
 RECORDS = [line for address, name in NAMES.items() for line in (
     ptr(address, name), f"{name} {'AAAA' if ':' in address else 'A'} {address}")]
-OPTIONS = ["--pool-domain", "--dns-server", "127.0.0.1:5353"]
 
 
 @pytest.fixture(params=["queue", "queue-set-ipset", "set"])
@@ -39,7 +39,10 @@ def names(served: Lab, way: Way) -> Iterator[NameServerProcess]:
 
 @pytest.mark.usefixtures("names")
 def test_the_first_message_of_a_pool(served: Lab, client: Host, way: Way, tmp_path: Path) -> None:
-    arguments = ["-c", "/dev/null", *SERVERS, *way.arguments, *OPTIONS, "--state-dir", str(tmp_path / "state")]
+    file = tmp_path / "conf"
+    file.write_text("pool-domain\n", encoding="ascii")
+    arguments = ["-c", str(file), *SERVERS, *way.arguments, "--dns-server", "127.0.0.1:5353",
+                 "--state-dir", str(tmp_path / "state")]
     with DaemonProcess(served.gateway, arguments) as daemon:
         daemon.wait_for("start ")
         for real, source in ((REAL4, SECOND), (REAL6, SECOND6)):
@@ -60,9 +63,13 @@ def test_the_first_message_of_a_pool(served: Lab, client: Host, way: Way, tmp_pa
         assert daemon.stop() == 0
     if way.sets:
         return
-    # What the disk has of the contact is no name: it is looked up again, and its domain is founded again.
+    # What the disk has of the contact is no name: it is looked up again, and its domain is founded again. Here as soon
+    # as a reload says so, which reads the list of public suffixes behind the walls.
+    file.write_text("", encoding="ascii")
     with DaemonProcess(served.gateway, arguments) as daemon:
         daemon.wait_for("start ")
+        file.write_text("pool-domain\n", encoding="ascii")
+        assert ask(daemon.control, "POST", "/v1/reload")[0] == 200
         time.sleep(1.3)
         assert client.attempt(REAL4, source=THIRD, timeout=2.5) is Attempt.CONNECTED
         assert daemon.wait_for("child ") == (

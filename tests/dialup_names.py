@@ -124,6 +124,7 @@ SERVERS = """
 192.0.2.7 out-25.smtp.github.com out-19.smtp.github.com spruce-goose-ax.twitter.com mail-pool-3.example.org
 192.0.2.7 smtp-pool12.example.org pool12.mx.example.org outbound12.example.org newsletter3.example.org
 192.0.2.7 bounce7.example.org
+192.0.2.7 p3plsmtpa07-10.prod.phx3.secureserver.net ms-omx07.so-net.ne.jp msr12.hinet.net eastrmfepo103.cox.net
 192.0.2.7 mobile.example.org dsl.isp.example dynamic.isp.example pool.isp.example mail1.dsl.isp.example
 192.0.2.7 smtp-dsl-1.isp.example mail.163.com m15-112.126.com mx1.qq.com
 203.205.221.12 out203-205-221-12.mail.qq.com

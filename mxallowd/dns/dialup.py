@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from mxallowd.dns.linewords import (
     LINE_AFFIXES,
     LINE_WORDS,
-    MAIL_AFFIXES,
+    MAIL_PARTS,
     MAIL_WORDS,
     NUMBERED_DOMAINS,
     SHARED_WORDS,
@@ -206,5 +206,4 @@ def _is_line(text: str) -> bool:
 
 
 def _has_mail_word(text: str) -> bool:
-    return any(run in MAIL_WORDS or run.startswith(MAIL_AFFIXES) or run.endswith(MAIL_AFFIXES)
-               for run in _LETTERS.findall(text))
+    return any(part in text for part in MAIL_PARTS) or any(run in MAIL_WORDS for run in _LETTERS.findall(text))

@@ -28,22 +28,18 @@ SHARED_WORDS = _words("""
     nat unassigned unused noptr norev noreverse nodns
     vps vserver vmi vds droplet instance compute ec lightsail members dedi dedicated colo colocation kimsufi rootserver
 """)
-# A run of letters of a mail server's name begins or ends with one of these ...
-MAIL_AFFIXES = ("mail", "smtp")
+# A run of letters of a mail server's name has one of these in it ...
+MAIL_PARTS = ("mail", "smtp")
 # ... or is one of these.
 MAIL_WORDS = _words("""
-    mx mxs mxa mxb mxc mxo mxout mxin mxfront mta mtas mtaout mout moutng outbound outgoing relay relays relayout sender
-    sending bounce bounces newsletter newsletters postfix exim msa mda mbox imap pop lists listserv zimbra
+    mx omx mxs mxa mxb mxc mxo mxout mxin mxfront mta mtas mtaout mout moutng outbound outgoing relay relays relayout
+    sender sending bounce bounces newsletter newsletters postfix exim msa mda mbox imap pop lists listserv zimbra
     exchange edm resqmta omta qmta antispam spamfilter messagelabs sendgrid amazonses mandrill mcsv postmark sparkpost
     pphosted mimecast protonmail
 """)
 # Registered domains below which a provider names lines or leased machines by a rule, and some of those names have
-# neither a word nor the address. A number there is enough. Its mail servers have a word of theirs.
+# neither a word nor the address. A number there is enough. His mail servers are elsewhere, or have a word of theirs.
 NUMBERED_DOMAINS = _words("""
-    163data.com.cn bbtec.net btcentralplus.com charter.com comcast.net contaboserver.net cox.net dion.ne.jp
-    fastwebnet.it hinet.net hstgr.cloud infoweb.ne.jp kabel-deutschland.de linode.com linodeusercontent.com
-    mesh.ad.jp nttpc.ne.jp ocn.ne.jp optonline.net ovh.net panda-world.ne.jp plala.or.jp proxad.net rima-tde.net
-    rr.com sbcglobal.net secureserver.net skybroadband.com so-net.ne.jp spectrum.com stratoserver.net t-ipconnect.de
-    telecomitalia.it tpnet.pl ttnet.com.tr verizon.net versanet.de virginm.net virtua.com.br vodafone-ip.de
-    vultrusercontent.com wanadoo.fr yourvserver.net your-server.de ziggo.nl
+    contaboserver.net dion.ne.jp hstgr.cloud infoweb.ne.jp kimsufi.com linodeusercontent.com mesh.ad.jp nttpc.ne.jp
+    ocn.ne.jp ovh.net so-net.ne.jp stratoserver.net t-ipconnect.de vultrusercontent.com yourvserver.net
 """)

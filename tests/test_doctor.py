@@ -208,6 +208,19 @@ def test_a_set_of_the_ruleset_is_missing(scene: Scene) -> None:
         daemon.wait_for("kernel-lists-filled .* set=mx_deny4")
         findings = scene.doctor()
         assert "sets-lists" not in findings
+        # And those of hosts that try the first MX alone, with the rule that leads them.
+        assert "direct-rule" not in findings
+        ask(scene.socket, "POST", "/v1/lists/direct", {"network": "203.0.113.7"})
+        daemon.wait_for("kernel-lists-missing .*set=mx_direct4")
+        assert len(scene.doctor()["direct-rule"]) == 2
+        # Who is direct is allowed, too.
+        for finding in scene.doctor()["sets-lists"]:
+            scene.mend(finding)
+        daemon.wait_for("kernel-lists-filled .* set=mx_direct4")
+        scene.lab.gateway.run(
+            ["iptables", "-t", "nat", "-A", "PREROUTING", "-d", FAKE4, "-m", "set", "--match-set", "mx_direct4", "src",
+             "-p", "tcp", "-j", "DNAT", "--to-destination", REAL4], check=True)
+        assert [one["state"] for one in scene.doctor()["direct-rule"]] == [OK, WARNING]
         assert all(one["state"] == "ok" for one in findings["sets"]), findings["sets"]
 
 def test_without_a_daemon_that_is_the_first_finding(scene: Scene, tmp_path: Path) -> None:
@@ -350,7 +363,7 @@ def test_queues_that_are_full_or_lost_packets() -> None:
 
 def test_sets_of_nft_are_made_by_the_command(lab: Lab) -> None:
     settings = {"nft_table": "inet mx_other", "ipset": False}
-    for command in (process._make_sets(settings), process._make_list("lists in nft", settings, "mx_deny6")):
+    for command in (process._make_sets(settings), process._make_list("lists in nft inet mx_other", "mx_deny6")):
         lab.gateway.run(["sh", "-ec", command], check=True)
     listed = lab.gateway.run(["nft", "list", "table", "inet", "mx_other"], capture_output=True, text=True).stdout
     assert [word in listed for word in ("mx_white4", "mx_white6", "mx_deny6")] == [True] * 3

@@ -84,9 +84,10 @@ def _sets(daemon: Mapping[str, Any]) -> Iterator[Finding]:
         else:
             yield Finding("sets", OK, f"{one['name']} is in step with the daemon")
         for name in lacking:
-            yield Finding("sets-lists", WARNING, f"{one['name']} has no set {name}, and there are networks for it",
-                          "the kernel decides on them as if there were no lists",
-                          f"{_make_list(one['name'], daemon['settings'], name)}  # and have a rule ask it")
+            why = "no rule can lead them from the fake server to the real one" if name.startswith("mx_direct") else (
+                "the kernel decides on them as if there were no lists")
+            yield Finding("sets-lists", WARNING, f"{one['name']} has no set {name}, and there are networks for it", why,
+                          f"{_make_list(one['name'], name)}  # and have a rule ask it")
 
 
 def _trust(daemon: Mapping[str, Any]) -> Iterator[Finding]:
@@ -113,11 +114,11 @@ def _make_sets(settings: Mapping[str, Any]) -> str:
     return f"nft 'add table {table}{sets}'  # and load the rules, as in rulesets/"
 
 
-def _make_list(target: str, settings: Mapping[str, Any], name: str) -> str:
-    """The command that makes a set of networks."""
+def _make_list(target: str, name: str) -> str:
+    """The command that makes a set of networks; `target` as the status names it, `lists in nft inet mxallowd`."""
     if "ipset" in target:
         return f"ipset create {name} hash:net family {'inet6' if name.endswith('6') else 'inet'} maxelem 1000000"
-    return f"nft 'add set {settings['nft_table']} {name} {{ type ipv{name[-1]}_addr; flags interval; }}'"
+    return f"nft 'add set {target.partition(' nft ')[2]} {name} {{ type ipv{name[-1]}_addr; flags interval; }}'"
 
 
 def _state(facts: Facts) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mxallowd import surroundings
-from mxallowd.ctl.doctor import iptables, nftables, queues
+from mxallowd.ctl.doctor import direct, iptables, nftables, queues
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
 from mxallowd.ctl.doctor.mending import WAY_C, Mending, joined
@@ -66,6 +66,7 @@ def check(facts: Facts) -> list[Finding]:
                 return [*findings, _unseen(f"{program}-save")]
             saved[program] = text
         findings += of_ruleset(read(nft, saved, version), facts, version, outside(version), served=served)
+        findings += direct.of_rules(nft, saved, facts, version)
     return findings
 
 

@@ -97,7 +97,9 @@ def test_who_meets_the_fake_again_and_again_is_learned(served: Lab, client: Host
             assert becomes(client, FAKE4, LEARNED4, Attempt.CONNECTED)
             for source in (LINE4, SENDER4):
                 assert client.attempt(FAKE4, source=source) is Attempt.REFUSED
-            counters = daemon.counters()
+            deadline = time.monotonic() + SOON_S
+            while (counters := daemon.counters())["direct-unfit"] == 0 and time.monotonic() < deadline:
+                time.sleep(0.1)
             assert (counters["direct-learned"], counters["direct-unfit"]) == (1, 1)
             said = ask(daemon.control, "GET", f"/v1/explain/{LEARNED4}")[1]
             assert (said["direct"]["where"], said["direct"]["note"]) == ("learned", "crm.example.org")

@@ -13,11 +13,13 @@ from tests.test_list_files import old
 from tests.test_special_networks import INNER4, inner  # noqa: F401  # a fixture
 from tests.ways import NFT, WAYS, Way, all_ways, start
 
-TRUSTED4, TRUSTED6, HAND4, HAND6, LEARNED4, LINE4 = (
-    "192.0.2.65", "2001:db8::65", "192.0.2.66", "2001:db8::66", "192.0.2.67", "192.0.2.68")
-CLIENT = (SENDER4, SENDER6, TRUSTED4, TRUSTED6, HAND4, HAND6, LEARNED4, LINE4)
+TRUSTED4, TRUSTED6, HAND4, HAND6, LEARNED4, LINE4, NAMED4, LISTED4 = (
+    "192.0.2.65", "2001:db8::65", "192.0.2.66", "2001:db8::66", *(f"192.0.2.{last}" for last in (67, 68, 69, 70)))
+CLIENT = (SENDER4, SENDER6, TRUSTED4, TRUSTED6, HAND4, HAND6, LEARNED4, LINE4, NAMED4, LISTED4)
 RECORDS = ["67.2.0.192.in-addr.arpa PTR crm.example.org", f"crm.example.org A {LEARNED4}",
-           "68.2.0.192.in-addr.arpa PTR 192-0-2-68.dyn.example.net", f"192-0-2-68.dyn.example.net A {LINE4}"]
+           "68.2.0.192.in-addr.arpa PTR 192-0-2-68.dyn.example.net", f"192-0-2-68.dyn.example.net A {LINE4}",
+           "69.2.0.192.in-addr.arpa PTR a.mx.example.com", f"a.mx.example.com A {NAMED4}",
+           "70.2.0.192.list.example A 127.0.5.2"]
 SOON_S = 5.0
 
 
@@ -79,14 +81,20 @@ def test_the_first_attempt_comes_to_the_real_server(served: Lab, client: Host, w
 
 @pytest.mark.parametrize("way", ["queue", "set"], indirect=True)
 def test_who_meets_the_fake_again_and_again_is_learned(served: Lab, client: Host, way: Way, tmp_path: Path) -> None:
-    """Its name is confirmed and no dial-up line's; it stays over a restart."""
+    """Its name is confirmed and no dial-up line's; it stays over a restart.
+
+    Hosts of trusted names and lists have to meet the fake server once.
+    """
+    file = tmp_path / "trust"
+    file.write_text("domain mx.example.com first-mx-only\ndnswl list.example first-mx-only\n", encoding="ascii")
     served.load_ruleset(*way.rulesets, edits=led(way))
     arguments = ["-c", "/dev/null", *SERVERS, *way.arguments, *table(way), "--direct-after", "2/4s",
-                 "--dns-server", "127.0.0.1:5353", "--state-dir", str(tmp_path / "state")]
+                 "--dns-server", "127.0.0.1:5353", "--state-dir", str(tmp_path / "state"),
+                 "--trust", str(old(file))]
     with NameServerProcess(served.gateway, RECORDS):
         with DaemonProcess(served.gateway, arguments) as daemon:
             daemon.wait_for("start ")
-            for source in (LEARNED4, LINE4, SENDER4):
+            for source in (LEARNED4, LINE4, SENDER4, NAMED4, LISTED4):
                 assert client.attempt(FAKE4, source=source) is Attempt.REFUSED
             # Who goes on to the real server does not need it.
             assert client.attempt(REAL4, source=SENDER4, timeout=2.5) is Attempt.CONNECTED
@@ -94,15 +102,20 @@ def test_who_meets_the_fake_again_and_again_is_learned(served: Lab, client: Host
             for source in (LEARNED4, LINE4, SENDER4):
                 assert client.attempt(FAKE4, source=source) is Attempt.REFUSED
             daemon.wait_for(rf"direct \[{LEARNED4}\] name=crm.example.org times=2 seconds=28800")
-            assert becomes(client, FAKE4, LEARNED4, Attempt.CONNECTED)
+            for source in (LEARNED4, NAMED4, LISTED4):
+                assert becomes(client, FAKE4, source, Attempt.CONNECTED), source
             for source in (LINE4, SENDER4):
                 assert client.attempt(FAKE4, source=source) is Attempt.REFUSED
             deadline = time.monotonic() + SOON_S
             while (counters := daemon.counters())["direct-unfit"] == 0 and time.monotonic() < deadline:
                 time.sleep(0.1)
-            assert (counters["direct-learned"], counters["direct-unfit"]) == (1, 1)
+            assert counters["direct-unfit"]
+            assert counters["direct-learned"]
+            assert ask(daemon.control, "GET", f"/v1/explain/{LINE4}")[1]["direct"] is None
             said = ask(daemon.control, "GET", f"/v1/explain/{LEARNED4}")[1]
             assert (said["direct"]["where"], said["direct"]["note"]) == ("learned", "crm.example.org")
+            exported = ask(daemon.control, "GET", "/v1/export")[1]
+            assert [one["verdict"] for one in exported if one.get("network") == f"{LEARNED4}/32"] == ["learned"]
             assert daemon.stop() == 0
         with DaemonProcess(served.gateway, arguments) as daemon:
             daemon.wait_for("start ")

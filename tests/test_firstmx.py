@@ -75,6 +75,10 @@ def test_who_comes_to_the_real_server_is_none() -> None:
         bench.meet(FAKE[0], [A, B])
         bench.wait(10)
     assert {one.host for one in bench.found()} == {A, B}
+    # Who is led there does not come by himself.
+    bench.first_mx.is_direct = A.__eq__
+    assert [one.host for one in bench.found()] == [B]
+    bench.first_mx.is_direct = lambda host: False
     bench.meet(REAL[0], [A])
     assert {one.host for one in bench.found()} == {B}
     # Nor is its contact noted any more, and no event written.

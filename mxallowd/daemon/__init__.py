@@ -104,7 +104,7 @@ class Daemon:
         self._trial = Trial(settings, whitelist, self._backend.refused, self._backend.contacts)
         self._sinks += [self._neighbours, self._history, self._trial]
         waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
-        self._direct = Direct(settings, self._lists, log).learn(settings, hostlog, self._sinks, self._trial.came)
+        self._direct = Direct(settings, self._lists, log).learn(settings, hostlog, self._sinks, self._trial)
         self._trusted = create_trusted(settings, self._lists, lambda: self._state, self._sinks, log)
         self._sinks += self._trusted
         self._reloading.settle = partial(settled, self._lists, self._trusted)

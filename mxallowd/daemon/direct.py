@@ -6,6 +6,7 @@ hand, or learned. So it is allowed in every way, and the sets of the firewall fo
 from collections.abc import Callable, Sequence
 
 from mxallowd.backends.handshakes import Handshakes
+from mxallowd.history.trial import Trial
 from mxallowd.lists.composition import Composition, disjoint_of
 from mxallowd.lists.files import breathe
 from mxallowd.lists.learned import Learned
@@ -55,11 +56,9 @@ class Direct:
         lists.follow(self._changed)
 
     def learn(
-        self, settings: Settings, hostlog: HostLog, sinks: list[Sink], came: Callable[[bytes], bool]) -> "Direct":
-        """This one, which lets `sinks` have one more where names are looked up.
-
-        `came` says whether a host has come to the real server.
-        """
+        self, settings: Settings, hostlog: HostLog, sinks: list[Sink], trial: Trial) -> "Direct":
+        """This one, which lets `sinks` have one more where names are looked up. `trial` knows who came where."""
+        trial.first_mx.is_direct = self.is_direct
         if settings.no_rdns_whitelist or (settings.pflog_interface or "").startswith("file:"):
             return self
         # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
@@ -68,7 +67,7 @@ class Direct:
 
         for rdns in [sink for sink in sinks if isinstance(sink, RdnsSink)]:
             sink = DirectSink(
-                settings, hostlog, Learned(self._lists), Known(rdns.confirmed_names, came, self.is_direct))
+                settings, hostlog, Learned(self._lists), Known(rdns.confirmed_names, trial.came, self.is_direct))
             sinks.append(sink)
             self._used = sink.used
         return self

@@ -1,6 +1,6 @@
 """Whether newcomers get in while somebody fills the whitelist with made-up hosts.
 
-    python benchmarks/newcomers.py [--way a|b|c] [--family 4|6] [--pairs N] [--seconds N] [--senders N]
+    python benchmarks/newcomers.py [--way a|b|c|c-ipset] [--family 4|6] [--pairs N] [--seconds N] [--senders N]
                                    [--max-entries N] [--pause SECONDS] [--restart] [--json]
 
 One core sends pairs of SYNs, each from another made-up source: one to the fake server, then one to the real one. Beside
@@ -33,9 +33,10 @@ SOURCES = 1 << 24
 PATIENCE_S = 2.5
 FILLING_S = 3  # the flood has the whitelist first
 AT_ONCE = 32
-RULESETS = {"a": (), "b": ("queue-set-mark.nft", "queue-set-mark.sh"), "c": ("set.nft",)}
+RULESETS = {"a": (), "b": ("queue-set-mark.nft", "queue-set-mark.sh"), "c": ("set.nft",),
+            "c-ipset": ("set-ipset.sh",)}
 WORDS = {"a": ["-n", "23"], "b": ["-n", "23", "--nft-table", "inet mxallowd"],
-         "c": ["-p", "nflog:5", "--nft-table", "inet mxallowd"]}
+         "c": ["-p", "nflog:5", "--nft-table", "inet mxallowd"], "c-ipset": ["-p", "nflog:5", "--ipset"]}
 TITLE = "newcomers beside {pairs} made-up pairs/s: way {way}, IPv{family}, --max-entries {max_entries}"
 
 

@@ -236,6 +236,7 @@ class Daemon:
                 # Not before: from a copy they take out who is not in the whitelist, or not yet.
                 for mirror in self._mirrors:
                     mirror.start()
+                    await mirror.first_filled()
                 self._measures.serves = True
                 self._greet()
                 ready()

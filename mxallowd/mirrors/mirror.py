@@ -48,6 +48,8 @@ REFRESH_S = 1.0
 # What ends sooner may have ended in the target; what is younger may still be on its way, but not for so long.
 ENDING_S = 1.0
 AGAIN_S = 0.2
+# Where the target alone decides, the start waits for its first filling: 2,000,000 hosts.
+FIRST_S, FIRST_LOOK_S = 5.0, 0.005
 # A target that had no room for all is filled again after so long: others have ended meanwhile, or it was made larger.
 WITHOUT_ROOM_S = 60.0
 NEW_END = (Change.CONTACT, Change.ADMITTED, Change.ADOPTED, Change.RENEWED)
@@ -129,6 +131,17 @@ class Mirror:
         """Begin to work, on the running loop."""
         self._jobs = Jobs(asyncio.get_running_loop(), "mirror")
         self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def first_filled(self) -> None:
+        """Wait until the target has what the whitelist has, where it alone decides; for FIRST_S at the most.
+
+        Then no sender is refused who was known before, from the moment on that this process is ready. A fault is no
+        reason to wait: it is said, and lasts.
+        """
+        deadline, wanted = self._clock() + FIRST_S, int(self._stale)
+        while (self._decides and not self._fault and self._clock() < deadline
+               and (self._dirty or self._counters["kernel-table-filled"] < wanted)):
+            await asyncio.sleep(FIRST_LOOK_S)
 
     # ---- what the whitelist tells
 

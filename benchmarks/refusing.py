@@ -7,6 +7,7 @@
 fake one. The first try lasts as long as the agent waits for an answer, in real time; how long the mail takes follows
 from its retry rules. `pool`: four addresses with names of their own, without and with `--patience 2/10min`; three
 messages, an hour apart, N times. `scanner`: how many closed attempts a client makes that waits for no more than 5 s.
+`cost`: processor time of a refused packet, the kernel's work on its verdict included, with both and without a rule.
 """
 import runpy
 import sys
@@ -16,6 +17,7 @@ if __name__ == "__main__":
     # start.py finds the packages, imports this file again as a part of them, and runs its main().
     sys.exit(runpy.run_path(str(Path(__file__).resolve().with_name("start.py")))["run"](__file__))
 
+import signal
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -23,18 +25,21 @@ from typing import Any
 
 from benchmarks import situations
 from benchmarks.command import BenchError, give, measured, parser, positive
+from benchmarks.gateway_site import DAEMON, scenario_flood, site
 from benchmarks.report import show
 from benchmarks.situations import FOUR, KERNEL_DEFAULTS, SITUATIONS, Outcome
 from lab.hosts import FAKE4, REAL4
 from lab.mailgate import Setting
 from lab.mailworld import AGENTS, MX, MailWorld, Sender, supported
 from lab.namespaces import visit
+from lab.programs import own_places
 
 PATIENCE = ("--patience", "2/10min")
 RESET = ("--refuse", "reset")
 WORST_FIRST = ["worst.test MX 10 mx2.worst.test.", "worst.test MX 20 mx1.worst.test.", f"mx1.worst.test A {FAKE4}",
                f"mx2.worst.test A {REAL4}"]
 SCANNER_WAITS_S, SCAN_S = 5.0, 10.0
+MARK, PACKETS = "0x40000000/0x40000000", 4000
 
 
 def setting(name: str, *arguments: str) -> Setting:
@@ -87,13 +92,39 @@ def scanner(way: str, one: Setting) -> dict[str, Any]:
         return {"setting": one.name, "attempts_a_second": round(attempts / SCAN_S, 1)}
 
 
+def cost(rounds: int) -> list[dict[str, Any]]:
+    """Queues that are filled while the daemon is stopped, and then emptied: nanoseconds a packet, the median."""
+    found: dict[str, list[float]] = {"drop": [], "reset": [], "reset, no rule": []}
+    with site(1) as place:
+        programs = {name: place.start(name, [*DAEMON, "-F", "-s", "-n"], [
+            "-c", "/dev/null", "-b", "-f", FAKE4, "-r", REAL4, *own_places(place.directory),
+            *(RESET if name != "drop" else ())], " start ", single=True) for name in found}
+        for _ in range(rounds):
+            for name, program in programs.items():
+                place.lab.flush_rules()
+                if name == "reset":
+                    place.lab.input_rule("-p", "tcp", "-m", "mark", "--mark", MARK, "-j", "REJECT", "--reject-with",
+                                         "tcp-reset")
+                place.lab.queue_rule(str(program.first), tracked=False)
+                program.signal(signal.SIGSTOP)
+                time.sleep(0.05)
+                place.flood(scenario_flood("drop", 1, REAL4, count=PACKETS))
+                before, waiting = program.cpu_ns(), place.waiting()
+                program.signal(signal.SIGCONT)
+                place.settle()
+                time.sleep(0.1)
+                found[name].append((program.cpu_ns() - before) / waiting)
+    return [{"setting": name, "ns_a_packet": round(sorted(values)[len(values) // 2])}
+            for name, values in found.items()]
+
+
 def main() -> int:
     """Measure what the command line asks for."""
     made = parser(__doc__)
     made.add_argument("--way", choices=("a", "b", "b-ipset"), default="a")
     made.add_argument("--agent", type=lambda text: text.split(","), default=list(AGENTS))
     made.add_argument("--rounds", type=positive, default=3)
-    made.add_argument("--part", type=lambda text: text.split(","), default=["worst", "pool", "scanner"])
+    made.add_argument("--part", type=lambda text: text.split(","), default=["worst", "pool", "scanner", "cost"])
     options = made.parse_args()
     reason = supported()
     if reason:
@@ -106,6 +137,8 @@ def main() -> int:
     if "pool" in options.part:
         found["pool"] = measured(lambda: [
             pool(agent, options.way, replace(one), options.rounds) for agent in options.agent for one in every])
+    if "cost" in options.part:
+        found["cost"] = measured(lambda: cost(5 * options.rounds))
     if "scanner" in options.part:
         found["scanner"] = measured(lambda: [scanner(options.way, one) for one in every[:2]])
     return give(options, "way agent rounds", found, lambda: _tables(found))

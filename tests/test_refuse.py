@@ -1,5 +1,6 @@
 """Option --refuse reset: who is refused gets a RST at once, by a rule; and where no rule gives it, nobody gets in."""
 import time
+from pathlib import Path
 
 import pytest
 
@@ -78,14 +79,15 @@ def test_who_is_about_to_come_in_is_dropped(served: Lab, client: Host) -> None:
         assert (counters["verdict-reset"], counters["verdict-drop"], counters["real-patient"]) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("option", ["--trust", "--pool-domain"])
 def test_where_names_are_asked_the_second_syn_is_rejected(
-        served: Lab, client: Host, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A trust line may let the host in within that second."""
-    trust = tmp_path_factory.mktemp("trust") / "trusted"
+        served: Lab, client: Host, option: str, tmp_path: Path) -> None:
+    """The answer may let the host in within that second."""
+    trust = tmp_path / "trusted"
     trust.write_text("network 203.0.113.0/24\n", encoding="ascii")
     served.input_rule(*REJECTED)
     served.input_rule(*NFQUEUE)
-    with serving(served, "--refuse", "reset", "--trust", str(trust)):
+    with serving(served, "--refuse", "reset", option, *([str(trust)] if option == "--trust" else [])):
         began = time.monotonic()
         assert client.attempt(REAL4, timeout=AGAIN_S) is Attempt.REFUSED
         assert 0.9 < time.monotonic() - began < AGAIN_S

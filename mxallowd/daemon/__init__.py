@@ -139,8 +139,7 @@ class Daemon:
                                          *self._measures.warnings()])
         self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
-        self._absence = Absence(self._backend, log)
-        self._bypass = Bypass(log)
+        self._absence, self._bypass = Absence(self._backend, log), Bypass(log)
         # The whitelist before the sinks: one of them may change it because of an event, and followers hear of a change
         # after those that led to it. No copy depends on that order, since a mirror asks what is true by then.
         self._pump = Pump(

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a sender meets who is refused: dropped SYNs, or a RST (`--refuse reset`).
 
-    python benchmarks/refusing.py [--way a] [--agent exim,postfix] [--rounds N]
+    python benchmarks/refusing.py [--part worst,pool,scanner,cost] [--way a] [--agent exim,postfix] [--rounds N]
 
 `worst first`: a domain whose better MX is the real server, so that a standard sender is refused there, then meets the
 fake one. The first try lasts as long as the agent waits for an answer, in real time; how long the mail takes follows
@@ -138,7 +138,7 @@ def main() -> int:
         found["pool"] = measured(lambda: [
             pool(agent, options.way, replace(one), options.rounds) for agent in options.agent for one in every])
     if "cost" in options.part:
-        found["cost"] = measured(lambda: cost(5 * options.rounds))
+        found["cost"] = measured(lambda: cost(options.rounds))
     if "scanner" in options.part:
         found["scanner"] = measured(lambda: [scanner(options.way, one) for one in every[:2]])
     return give(options, "way agent rounds", found, lambda: _tables(found))

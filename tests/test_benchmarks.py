@@ -53,6 +53,13 @@ def test_table() -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
+def test_refusing() -> None:
+    shown = run("refusing", "--part", "cost", "--rounds", "1", "--json")
+    assert [row["setting"] for row in shown["cost"]] == ["drop", "reset", "reset, no rule"]
+    assert all(row["ns_a_packet"] > 0 for row in shown["cost"])
+
+
+@pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize("queues", ["1", "2"])
 def test_queue(queues: str) -> None:
     small = ("--packets", "2000", "--entries", "100", "--queues", queues, "--rate", "2000", "--connects", "5",

@@ -16,6 +16,23 @@ from tests.ways import WAYS, Way
 pytest.register_assert_rewrite("tests.target_conformance")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each process of a run begin with some of the tests that take long, so that they are not what it ends with."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 0)
+    long = [item for item in items if item.get_closest_marker("long")]
+    rest = [item for item in items if not item.get_closest_marker("long")]
+    ordered: list[pytest.Item] = []
+    for number in range(workers):
+        own = long[number::workers]
+        # The part of this process, as --dist worksteal cuts them.
+        more = max(0, (len(items) - len(ordered)) // (workers - number) - len(own))
+        ordered += own + rest[:more]
+        del rest[:more]
+    if workers:
+        items[:] = ordered
+
+
 @pytest.fixture
 def namespaces() -> None:
     """Whoever asks for it needs hosts of its own. Where none can be made: a failure under CI=true, else a skip."""

@@ -26,8 +26,6 @@ from mxallowd.whitelist import Whitelist
 from tests.name_server_process import NameServerProcess
 from tests.test_settings import good
 
-pytestmark = pytest.mark.alone
-
 SERVER = packed("192.0.2.10")
 RATE, STEP_S = 800, 0.05
 
@@ -105,6 +103,7 @@ def test_a_dead_zone_is_in_nobodys_way(
 
     async def story() -> None:
         scene = Scene()
+        began = time.monotonic()
         flood = asyncio.create_task(scene.flood(kind, 6, dead))
         for contact, child, _ in good_hosts:
             await asyncio.sleep(1.5)
@@ -114,6 +113,10 @@ def test_a_dead_zone_is_in_nobodys_way(
                 await asyncio.sleep(0.005)
             took.append(time.monotonic() - begun)
         await flood
+        # On a busy machine the questions were sent later, and so their time is over later.
+        while not scene.sink.counters()["zones-set-aside"] and time.monotonic() - began < 30:
+            scene.sink.tick()
+            await asyncio.sleep(0.1)
         assert scene.sink.counters()["zones-set-aside"] > 0
         scene.sink.close()
 
@@ -140,16 +143,18 @@ def test_a_refused_host_costs_a_named_victim_nothing(lab: Lab) -> None:
 
 @pytest.mark.parametrize("alias", [False, True], ids=["names", "aliases"])
 def test_a_contacts_victim_is_asked_at_its_rate(lab: Lab, alias: bool) -> None:
-    seconds, rate = 5, 20
+    rate, took = 20, [0.0]
     records = ["10.in-addr.arpa LIES victim.example"]
     if alias:
         records = ["10.in-addr.arpa LIES attacker.example", "attacker.example ALIASES victim.example"]
 
     async def story() -> None:
         scene = Scene("--dns-query-rate 100000")
+        began = time.monotonic()
         await scene.flood(
-            Kind.WHITELISTED, seconds, lambda number: f"10.{number % 4}.{number >> 2 & 255}.{number >> 10}")
+            Kind.WHITELISTED, 5, lambda number: f"10.{number % 4}.{number >> 2 & 255}.{number >> 10}")
         scene.sink.close()
+        took[0] = time.monotonic() - began
 
     with NameServerProcess(lab.gateway, records) as names:
         run(lab, story)
@@ -158,5 +163,5 @@ def test_a_contacts_victim_is_asked_at_its_rate(lab: Lab, alias: bool) -> None:
                           if question.endswith("PTR"))
     print(len(forward), "forward,", max(reverse.values()), "to the reverse zone that was asked most")
     # A burst is what the rate gives in a second.
-    assert 2 * 10 <= len(forward) <= rate * (seconds + 1) + 2
-    assert max(reverse.values()) <= rate * (seconds + 1) + 1
+    assert 2 * 10 <= len(forward) <= rate * (took[0] + 1) + 2
+    assert max(reverse.values()) <= rate * (took[0] + 1) + 1

@@ -92,7 +92,7 @@ def test_rdns() -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
-@pytest.mark.alone
+@pytest.mark.long
 def test_soak() -> None:
     """Two or three faults, in an order that the seed gives; too short to tell a drift."""
     shown = run("soak", "--minutes", "0.3", "--seed", "3", "--json")

@@ -6,8 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from lab.hosts import FAKE4, Attempt, Host, Lab, ip_output
 from lab.ptrace import frozen, thread_named
 from tests.daemon_process import DaemonProcess, serving
@@ -40,7 +38,6 @@ def test_signals_reach_the_daemon(guarded: Lab, client: Host) -> None:
     assert guarded.queues() == []
 
 
-@pytest.mark.alone
 def test_a_daemon_that_is_stopped_is_ended(guarded: Lab, client: Host) -> None:
     with serving(guarded, prefix=CONTAINER) as daemon:
         os.kill(process(guarded, 2), signal.SIGSTOP)
@@ -51,7 +48,6 @@ def test_a_daemon_that_is_stopped_is_ended(guarded: Lab, client: Host) -> None:
     assert guarded.queues() == []
 
 
-@pytest.mark.alone
 def test_a_queue_thread_that_hangs_ends_the_process(guarded: Lab, client: Host) -> None:
     with serving(guarded, prefix=CONTAINER) as daemon:
         with frozen(thread_named(process(guarded, 2), "mxallowd-q23")):

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.newcomers import Found, measure
 
-pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("namespaces")]
+pytestmark = pytest.mark.usefixtures("namespaces")
 SENDERS = 30
 
 
@@ -23,12 +23,14 @@ def test_a_small_whitelist_that_is_filled_each_second(family: int) -> None:
     assert found.first_try == SENDERS
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("way", "family"), [("a", 6), ("b", 4), ("c", 4)])
 def test_as_many_made_up_pairs_as_one_core_sends(way: str, family: int) -> None:
     found = run(way, family, pairs=0, max_entries=1_000_000)
     assert found.first_try == SENDERS
 
 
+@pytest.mark.alone
 def test_after_a_restart_from_full_kernel_sets() -> None:
     found = run("b", 4, pairs=5000, max_entries=10_000, restart=True)
     assert found.first_try == SENDERS

@@ -33,13 +33,14 @@ def kill(lab: Lab, queue: str, place: Path) -> "subprocess.Popen[str]":
                              stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.alone
+@pytest.mark.long
+@pytest.mark.timeout(300)
 def test_nobody_is_lost_by_five_hundred_kills(lab: Lab, client: Host, tmp_path: Path) -> None:
     lab.queue_rule(":".join(QUEUES), tracked=False)
     lab.take_any_source()
     with client.meanwhile(flood(FAKE4, Sources("10.0.0.1", 180_000), count=ENDLESS, rate=RATE)):
         killing = {queue: kill(lab, queue, tmp_path / queue) for queue in QUEUES}
-        outputs = {queue: process.communicate(timeout=100)[0] for queue, process in killing.items()}
+        outputs = {queue: process.communicate(timeout=250)[0] for queue, process in killing.items()}
     serving = safe = 0
     words: Counter[str] = Counter()
     for queue, output in outputs.items():

@@ -11,7 +11,7 @@ import pytest
 from tests.fuzz import run
 
 IN_CI = os.environ.get("CI") == "true"
-SECONDS = 3
+SECONDS = 2
 # For the first one everything is built.
 PATIENCE_S = SECONDS + 400
 

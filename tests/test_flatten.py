@@ -19,7 +19,7 @@ from tests.spf_suite import TTL_S, Asked, Zone, judge, zone_of
 HOSTS = [f"192.0.2.{last}" for last in (1, 2, 5, 9, 130)] + ["2001:db8::1", "2001:db8:1::1"]
 PLAIN = ["ip4:192.0.2.1", "ip4:192.0.2.0/29", "ip4:192.0.2.0/24", "ip6:2001:db8::/32", "a:two.example",
          "a:two.example/30", "a:void.example", "mx:three.example", "mx:three.example/25//48", "a", "mx:void.example",
-         "all"]
+         "all", "exists:two.example", "exists:void.example"]
 ADDRESSES: dict[str, list[Any]] = {
     "two.example": [{"A": "192.0.2.2"}, {"A": "192.0.2.9"}, {"AAAA": "2001:db8:1::1"}],
     "three.example": [{"MX": [10, "two.example"]}, {"MX": [20, "one.example"]}], "one.example": [{"A": "192.0.2.130"}],
@@ -75,7 +75,12 @@ def random_records(draw: st.DrawFn, more: tuple[str, ...] = ()) -> list[Record]:
 def test_pyspf_says_the_same_of_random_records(records: list[Record]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         expected = {host for host in HOSTS if judge(zone(records), "d0.example", host, patch) == "pass"}
-    assert passing(laid_flat(records)) == expected
+    found = laid_flat(records)
+    if any("names without an answer" in one for one in found.wrong):
+        # Questions count for all addresses, also for those that an include has refused before: so it may be less.
+        assert passing(found) <= expected
+    else:
+        assert passing(found) == expected
 
 
 def told(records: list[Record]) -> Iterator[list[Record]]:
@@ -97,7 +102,9 @@ def test_trusted_is_who_passes_whatever_was_left_out_says(records: list[Record])
     with pytest.MonkeyPatch.context() as patch:
         expected = [{host for host in HOSTS if judge(zone(made), "d0.example", host, patch) == "pass"}
                     for made in told(records)]
-    assert passing(laid_flat(records)) == set.intersection(*expected)
+    found, sure = laid_flat(records), set.intersection(*expected)
+    assert passing(found) <= sure
+    assert passing(found) == sure or any("names without an answer" in one for one in found.wrong)
 
 
 def test_which_domains_gave_a_network() -> None:

@@ -1,4 +1,6 @@
 """The file of trusted senders: what a line may hold, what is wrong with it and where."""
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,5 +90,24 @@ def test_a_file_that_others_may_write_is_not_read(tmp_path: Path) -> None:
     path.chmod(0o666)
     with pytest.raises(ListError, match="is not read"):
         read(path, as_we_are=True)
-    with pytest.raises(ListError, match="No such file"):
-        read(tmp_path / "none", as_we_are=True)
+    path.unlink()
+    odd: list[tuple[Callable[[], object], str]] = [
+            (lambda: None, "No such file"), (path.mkdir, "Is a directory"), (lambda: os.mkfifo(path), "is no regular"),
+            (lambda: path.symlink_to(path), "Too many levels of symbolic links"),
+            (lambda: path.write_bytes(os.urandom(lines.MAX_BYTES + 1)), "is larger than 4 MiB"),
+            (lambda: path.write_bytes(b"\0" * 5000), "is no"),
+            (lambda: path.write_bytes(b"\xff\x00\x1b[2J\n" * 9), r'"\\xff\\x00\\x1b\[2J" is none of spf')]
+    for made, reason in odd:
+        made()
+        with pytest.raises(ListError, match=reason):
+            read(path, as_we_are=True)
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+
+
+def test_many_lines_without_a_word_let_others_go_on() -> None:
+    paused = list[None]()
+    assert parse(b"#\n" * 100_000 + b"spf example.org", FILE, lambda: paused.append(None))[0].number == 100_001
+    assert len(paused) == 100_000 // 200

@@ -304,7 +304,7 @@ class Trusted:
         # One after the other, so that the newest content holds in the end.
         async with self._reading:
             try:
-                found = await beside(partial(lines.read, self._path))
+                found = await beside(partial(lines.read, self._path, gently=True))
             except ListError as error:
                 for fault in error.faults:
                     self._log.error("list-failed", where=fault.where, reason=fault.reason)

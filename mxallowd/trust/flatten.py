@@ -4,7 +4,7 @@ check_host() asks of one address what the record says; this asks of all addresse
 the start, once all of IPv4 and once all of IPv6, since the limits count by what one client makes them ask. Each
 directive takes out what it matches, so the first match wins; what + took out is trusted.
 
-Some directives cannot be told without the client: ptr, exists, and what has a macro. They are named and left out. What
+Some directives cannot be told without the client: ptr, and what has a macro. They are named and left out. What
 they might match stays open, but is remembered: what a later directive lets pass is trusted only if none that was left
 out might have refused it before. So what comes out is less than the record lets send, never more.
 
@@ -240,13 +240,17 @@ class _Family:
             await self._give(state, state.open, passes=passes)
             return
         self._count_lookup()
-        if term.has_macro or term.mechanism in ("ptr", "exists"):
+        if term.has_macro or term.mechanism == "ptr":
             self._leave_out(domain, term.text)
             await self._may_match(state, state.open, passes=passes)
             return
         target = domain if term.domain is None else term.domain.lower()
         if term.mechanism == "include":
             await self._take(state, target, passes=passes)
+        elif term.mechanism == "exists":
+            # A whatever the client's family is (5.7).
+            if _can_be_asked(target) and (await self._answer(target, A)).texts:
+                await self._give(state, state.open, passes=passes)
         else:
             hosts = [target] if term.mechanism == "a" else await self._exchangers(target)
             # All are asked for before any is compared: whom an error meets must not hang on their order.

@@ -10,20 +10,21 @@ What stands behind a # is the line's note. A file is taken whole or not at all.
 """
 import codecs
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from mxallowd.dns.hostnames import normal_name
 from mxallowd.dns.zones import is_public_suffix
 from mxallowd.lists.composition import ALLOW
-from mxallowd.lists.files import MAX_FAULTS, MAX_NOTE, Fault, ListError, content_of, record_for
+from mxallowd.lists.files import MAX_FAULTS, MAX_NOTE, PIECE, Fault, ListError, breathe, content_of, record_for
 from mxallowd.text import printable, quoted
 
 SPF, DNSWL, NETWORK, DOMAIN = "spf", "dnswl", "network", "domain"
 FIRST_MX_ONLY = "first-mx-only"
 # Of each word: SPF records and lists are asked for over and over again; many networks are better a list of their own.
 MOST = {SPF: 512, DNSWL: 8, NETWORK: 8192, DOMAIN: 8192}
-MAX_BYTES = 8 << 20
+MAX_BYTES = 4 << 20
 LEAST_SCORE, HIGHEST_SCORE = 0, 3  # dnswl.org: none, low, medium, high
 
 
@@ -50,12 +51,13 @@ class TrustLine(NamedTuple):
         return f"{self.word} {self.subject}" + (f" {self.score}" if self.word == DNSWL else "")
 
 
-def read(path: Path, *, as_we_are: bool = False) -> list[TrustLine]:
+def read(path: Path, *, as_we_are: bool = False, gently: bool = False) -> list[TrustLine]:
     """The lines of a file; it may wait for a second, so not on the main loop.
 
-    `as_we_are`: with the rights of this process, not those of the broker's user. Raises ListError.
+    `as_we_are`: with the rights of this process, not those of the broker's user. `gently`: in a thread beside the main
+    loop, which is to have the interpreter meanwhile. Raises ListError.
     """
-    return parse(content_of(path, as_we_are=as_we_are, most_bytes=MAX_BYTES), str(path))
+    return parse(content_of(path, as_we_are=as_we_are, most_bytes=MAX_BYTES), str(path), breathe if gently else None)
 
 
 def problems(path: Path) -> list[Fault]:
@@ -67,8 +69,11 @@ def problems(path: Path) -> list[Fault]:
     return []
 
 
-def parse(content: bytes, file: str) -> list[TrustLine]:
-    """The lines in the content of `file`. Raises ListError, which has up to MAX_FAULTS faults."""
+def parse(content: bytes, file: str, pause: Callable[[], None] | None = None) -> list[TrustLine]:
+    """The lines in the content of `file`. `pause` is called every PIECE lines.
+
+    Raises ListError, which has up to MAX_FAULTS faults.
+    """
     shown = printable(file)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ListError([Fault(f"{shown}:1", "is text in UTF-16; save the file in UTF-8")])
@@ -76,6 +81,8 @@ def parse(content: bytes, file: str) -> list[TrustLine]:
     faults: list[Fault] = []
     counts = dict.fromkeys(MOST, 0)
     for number, raw in enumerate(io.BytesIO(content.removeprefix(codecs.BOM_UTF8)), 1):
+        if pause is not None and number % PIECE == 0:
+            pause()
         front, _, behind = raw.decode("utf-8", "surrogateescape").partition("#")
         if not front.strip():
             continue

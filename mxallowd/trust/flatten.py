@@ -287,7 +287,7 @@ class _Family:
         if counts and not records.texts:
             self._void += 1
             if self._void > MAX_VOID:
-                raise _Permanent(f"asks for more than {MAX_VOID} names without an answer")
+                raise _Permanent(f"asks for more than {MAX_VOID} names without an answer, for IPv{self._version}")
         return records
 
     def _count_lookup(self) -> None:

@@ -39,7 +39,7 @@ def test_lists_decide(
         assert client.attempt(FAKE4, source=SPAMMER) is Attempt.REFUSED
         assert client.attempt(REAL4, source=SPAMMER) is Attempt.DROPPED
         assert client.attempt(REAL4, source=STRANGER) is Attempt.DROPPED
-        daemon.wait_for(rf"allowed \[{BANK}\] real={REAL4} times=1")
+        daemon.wait_for(rf"allowed \[{BANK}\] real={REAL4} times=1 by=\S+:\d")
         daemon.wait_for(rf"denied \[{SPAMMER}\] server={FAKE4} times=1")
         daemon.wait_for(rf"refused \[{STRANGER}\] ")
         counters = daemon.counters()

@@ -26,7 +26,7 @@ from mxallowd.mirrors import Copied, TargetError
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.settings import configfile
 from mxallowd.sinks.hostlog import HostLog
-from mxallowd.sinks.log import LogSink
+from mxallowd.sinks.log import LogSink, Memories
 from mxallowd.sinks.stress import Stress
 from mxallowd.text import LONGEST_QUOTED
 from mxallowd.whitelist import Whitelist
@@ -72,7 +72,7 @@ class Chain:
         events = decode(self._ring.drain(16))
         # A sink of its own: it says only once a minute that packets are malformed.
         hostlog = HostLog(self.log, self._writer.count_suppressed, Stress(self.log))
-        LogSink(self.log, hostlog, (self._refused,)).handle(events)
+        LogSink(self.log, hostlog, Memories(self._refused)).handle(events)
         return len(events)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from mxallowd.engine._table import Table
 from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.log.periodic import PERIOD_S
 from mxallowd.sinks.hostlog import LINES_BURST, LINES_PER_S, HostLog
-from mxallowd.sinks.log import LogSink
+from mxallowd.sinks.log import LogSink, Memories
 from mxallowd.sinks.stress import Stress
 from tests.log_lines import log_to
 
@@ -21,8 +21,8 @@ class Bench:
         self.suppressed = 0
         log = log_to(self.lines)
         self.sink = LogSink(
-            log, HostLog(log, self.count_suppressed, Stress(log), lambda: self.now), (Refused(100, 1, Table(4)),),
-            lambda: self.now)
+            log, HostLog(log, self.count_suppressed, Stress(log), lambda: self.now),
+            Memories(Refused(100, 1, Table(4))), lambda: self.now)
 
     def count_suppressed(self, lines: int) -> None:
         self.suppressed += lines

@@ -177,7 +177,7 @@ def test_a_dry_run_has_words_of_its_own() -> None:
         bench.refuse("198.51.100.9", kind=Kind.LIST_ALLOWED)
         assert bench.take() == [
             f"{refused} [198.51.100.7] real=192.0.2.20 times=1", f"{denied} [198.51.100.8] server=192.0.2.20 times=1",
-            "allowed [198.51.100.9] real=192.0.2.20 times=1"]
+            "allowed [198.51.100.9] real=192.0.2.20 times=1 by=list"]
         bench.pass_time(PERIOD_S)
         assert bench.take() == [f"{refused} [198.51.100.7] real=192.0.2.20 times=2 seconds=60",
                                 f"{denied} [198.51.100.8] server=192.0.2.20 times=1 seconds=60"]

@@ -58,6 +58,7 @@ def test_each_line_lets_its_hosts_in(
     with NameServerProcess(guarded.gateway, RECORDS) as names, DaemonProcess(guarded.gateway, command) as daemon:
         daemon.wait_for("start ")
         assert client.attempt(REAL4, source=NETWORK) is Attempt.CONNECTED
+        daemon.wait_for(rf'allowed \[{NETWORK}\] real={REAL4} times=1 by="trusted {trust}:1"')
         daemon.wait_for(rf"trust where={trust}:2 domain=example.org networks=1 seconds=3600")
         daemon.wait_for(rf'trust-left-out where={trust}:2 term="example.org: ptr" terms=1')
         for source in (SPF, LISTED, NAMED):

@@ -17,8 +17,8 @@ BY_NUMBER = {line.number: line for line in LINES}
 def composed(*more: Source) -> Composition:
     answers = [(BY_NUMBER[number], Answer(records_of([ip_network(network)]), 1_800_000_000, 3600))
                for number, network in ((3, "198.51.100.0/25"), (4, "2001:db8::/48"))]
-    hosts = [(packed("203.0.113.5"), Host(BY_NUMBER[5], "score 2", 2_000_000_000)),
-             (packed("203.0.113.6"), Host(BY_NUMBER[6], "a.mx.example.net", 2_000_000_000))]
+    hosts = [(packed("203.0.113.5"), Host(BY_NUMBER[5].text, "score 2", 2_000_000_000)),
+             (packed("203.0.113.6"), Host(BY_NUMBER[6].text, "a.mx.example.net", 2_000_000_000))]
     return Composition.of([*made(FILE, LINES, hosts, answers), *more])
 
 

@@ -61,7 +61,7 @@ from mxallowd.settings import Settings
 from mxallowd.settings.loading import Loaded
 from mxallowd.sinks import Sink
 from mxallowd.sinks.hostlog import HostLog
-from mxallowd.sinks.log import LogSink
+from mxallowd.sinks.log import LogSink, Memories
 from mxallowd.sinks.neighbours import Neighbours
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
@@ -97,7 +97,7 @@ class Daemon:
         self._stress.watch("event-ring", lambda: max(len(ring) / ring.capacity for ring in self._backend.rings))
         hostlog = HostLog(log, writer.count_suppressed, self._stress, lines_per_s=settings.log_hosts)
         self._sinks: list[Sink] = [LogSink(
-            log, hostlog, (self._backend.refused, self._backend.listed),
+            log, hostlog, Memories(self._backend.refused, self._backend.listed, self._lists.find),
             lambda: self._backend.clock_us() / 1_000_000, dry_run=settings.dry_run)]
         self._neighbours = Neighbours(settings, self._backend.meetings, whitelist, hostlog)
         self._history = Hosts(self._backend.clock_us)

@@ -214,7 +214,7 @@ class Trusted:
     # ---- who is trusted
 
     def _take(self, found: list[TrustLine], kept: dict[str, Answer] | None = None) -> None:
-        before = [zone.line for zone in self._dnswl.zones]
+        before, lines_before = [zone.line for zone in self._dnswl.zones], self._lines
         self._lines, self._read_s = found, time.time()
         self._domains = {line.subject: line for line in found if line.word == DOMAIN}
         wanted = [line for line in found if line.word == DNSWL]
@@ -222,9 +222,10 @@ class Trusted:
             self._gone[0] += sum(zone.passed_over for zone in self._dnswl.zones)
             self._gone[1] += sum(zone.times_distrusted for zone in self._dnswl.zones)
             self._dnswl = Dnswl(wanted, self._asking.records, self._log)
-        texts = {line.text: line for line in found if line.word in (DNSWL, DOMAIN)}
-        self._hosts = OrderedDict((host, one._replace(line=texts[one.line.text])) for host, one in self._hosts.items()
-                                  if one.line.text in texts)
+        gone = {line.text for line in lines_before if line.word in (DNSWL, DOMAIN)} - {
+            line.text for line in found if line.word in (DNSWL, DOMAIN)}
+        for host in [host for host, one in self._hosts.items() if one.key in gone] if gone else ():
+            del self._hosts[host]
         self._refresh.take(found, kept)
         if self._domains and not self._names():
             where = next(iter(self._domains.values())).where
@@ -259,7 +260,7 @@ class Trusted:
     def _let_in(self, host: bytes, line: TrustLine, why: str) -> None:
         # Who is in already stays as long as if he came in now.
         known = self._hosts.pop(host, None)
-        self._hosts[host] = Host(line, why, int(time.time()) + HOST_S)
+        self._hosts[host] = Host(line.text, why, int(time.time()) + HOST_S)
         if len(self._hosts) > MAX_HOSTS:
             self._hosts.popitem(last=False)
             self._counts["trust-pushed-out"] += 1

@@ -5,13 +5,13 @@ from mxallowd.engine._networks import RECORD_SIZE
 from mxallowd.engine.events import MAPPED
 from mxallowd.lists.composition import ALLOW, Source, record_of
 from mxallowd.trust.answers import Answer
-from mxallowd.trust.lines import NETWORK, TrustLine
+from mxallowd.trust.lines import DNSWL, DOMAIN, NETWORK, TrustLine
 
 
 class Host(NamedTuple):
     """A host that is let in by a list or its name."""
 
-    line: TrustLine
+    key: str  # text of its line
     why: str
     until_s: int  # seconds since 1970
 
@@ -20,16 +20,19 @@ def made(
     file: str, every: list[TrustLine], hosts: list[tuple[bytes, Host]], spf: list[tuple[TrustLine, Answer]],
 ) -> list[Source]:
     """The sources. A line's number and words are what `explain` names; lines with the flag are sources of their own."""
+    by_text = {line.text: line for line in every if line.word in (DNSWL, DOMAIN)}
     found = []
     for flag in (False, True):
         networks = [line for line in every if line.word == NETWORK and line.first_mx_only is flag]
-        let_in = [(host, one) for host, one in hosts if one.line.first_mx_only is flag]
+        let_in = [(host, one, line) for host, one in hosts
+                  if (line := by_text.get(one.key)) and line.first_mx_only is flag]
         found += [
             Source(file, ALLOW, b"".join(line.record for line in networks), [line.number for line in networks],
                    [_note(line) for line in networks], trusted=True, first_mx_only=flag),
-            Source(file, ALLOW, b"".join(_record(host) for host, _ in let_in), [one.line.number for _, one in let_in],
-                   [_note(one.line, one.why) for _, one in let_in], [one.until_s for _, one in let_in], trusted=True,
-                   first_mx_only=flag)]
+            Source(file, ALLOW, b"".join(_record(host) for host, _, _ in let_in),
+                   [line.number for _, _, line in let_in], [_note(line, one.why) for _, one, line in let_in],
+                   [one.until_s for _, one, _ in let_in],
+                   trusted=True, first_mx_only=flag)]
     return [*found, *(
         Source(file, ALLOW, answer.records, [line.number] * (len(answer.records) // RECORD_SIZE), _notes(line, answer),
                trusted=True, first_mx_only=line.first_mx_only)

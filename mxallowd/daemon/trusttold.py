@@ -59,14 +59,14 @@ class Told:
 
     def document(self) -> dict[str, object]:
         """For GET /v1/trust."""
-        by_line = Counter(host.line.number for host in self.hosts.values())
+        by_line = Counter(host.key for host in self.hosts.values())
         known = {one.line.number: one for one in self.refresh.known()}
         zones = {zone.line.number: zone for zone in self.zones}
         shown = list(islice((line for word in _ORDER for line in self.lines if line.word == word), MOST_LINES))
         return {
             "file": str(self.path), "read": timestamp(self.read_s), "fault": self.fault or None,
             "networks": self.networks(), "hosts": len(self.hosts), "questions": self.questions,
-            "lines": [self._line(line, known.get(line.number), zones.get(line.number), by_line[line.number])
+            "lines": [self._line(line, known.get(line.number), zones.get(line.number), by_line[line.text])
                       for line in sorted(shown, key=lambda line: line.number)],
             "left_out": len(self.lines) - len(shown)}
 

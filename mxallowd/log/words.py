@@ -79,9 +79,10 @@ LINES: tuple[Line, ...] = (
          "a list (`--deny`, or by hand) denies A, which contacted this server: at the real one the packet was dropped, "
          "at the fake one A was not whitelisted. The first line about A, as of a refused host"),
     Line("denied [A] server= times=N seconds=S", INFO, "N further attempts of A in the last S seconds, as above"),
-    Line("allowed [A] real= times=1", INFO,
-         "a list (`--allow`, or by hand) allows A, which is not whitelisted itself, so its attempt to connect to the "
-         "real server was accepted. The first line about A, as of a refused host"),
+    Line("allowed [A] real= times=1 by=", INFO,
+         "a list (`--allow`, or by hand) or `--trust` allows A, which is not whitelisted itself, so its attempt to "
+         "connect to the real server was accepted. `by` is the file with the line, `configuration` or `by hand`; of "
+         "trusted senders `trusted` stands before it. The first line about A, as of a refused host"),
     Line("allowed [A] real= times=N seconds=S", INFO,
          "N further attempts of A to connect were accepted in the last S seconds, as above"),
     Line("by-network [A] real= times=1", INFO,

@@ -5,8 +5,10 @@ the lines of a flood of different hosts.
 """
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from mxallowd.engine.events import Event, Kind
+from mxallowd.lists.composition import Match
 from mxallowd.log import Log
 from mxallowd.log.periodic import Summed
 from mxallowd.settings import Settings
@@ -16,19 +18,32 @@ from mxallowd.sinks.refusals import Memory, RefusalLines
 HEAD_SHOWN = 32
 
 
+class Memories(NamedTuple):
+    """What is asked about hosts."""
+
+    refused: Memory
+    listed: Memory | None = None  # of hosts that lists deny or allow
+    find: Callable[[bytes], Match | None] = lambda host: None  # the network of the lists that holds for a host
+
+    def named(self, host: bytes) -> str:
+        """The line of the list that allows a host, and whether it is one of trusted senders."""
+        match = self.find(host)
+        # None: the lists were changed just now.
+        return "list" if match is None else f"trusted {match.where}" if match.trusted else match.where
+
+
 class LogSink:
     """Writes events as lines of the log."""
 
     def __init__(
-        self, log: Log, hostlog: HostLog, memories: Sequence[Memory], clock: Callable[[], float] = time.monotonic, *,
+        self, log: Log, hostlog: HostLog, memories: Memories, clock: Callable[[], float] = time.monotonic, *,
         dry_run: bool = False,
     ) -> None:
-        """`memories` are that of refused hosts and, where there is one, that of hosts which lists deny or allow."""
-        refused, *listed = memories
         self._log = log
         self._hostlog = hostlog
-        self._refusals = RefusalLines(hostlog, refused, clock, dry_run=dry_run)
-        self._listed = RefusalLines(hostlog, listed[0], clock, dry_run=dry_run) if listed else None
+        self._refusals = RefusalLines(hostlog, memories.refused, clock, dry_run=dry_run)
+        self._listed = None if memories.listed is None else RefusalLines(
+            hostlog, memories.listed, clock, dry_run=dry_run, by=memories.named)
         self._malformed: Summed[Event] = Summed(clock)
 
     def handle(self, events: Sequence[Event]) -> None:

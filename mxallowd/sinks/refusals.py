@@ -45,7 +45,10 @@ class RefusalLines:
 
     def __init__(
         self, hostlog: HostLog, memory: Memory, clock: Callable[[], float] = time.monotonic, *, dry_run: bool = False,
+        by: Callable[[bytes], str] = lambda host: "list",
     ) -> None:
+        """`by` is what allows a host that a list allows."""
+        self._by = by
         self._hostlog = hostlog
         self._dry_run = dry_run
         self._memory = memory
@@ -71,7 +74,8 @@ class RefusalLines:
         elif event.kind == Kind.LIST_DENIED:
             self._hostlog.info("denied", event.source, server=event.destination, times=1)
         elif event.kind == Kind.LIST_ALLOWED:
-            self._hostlog.info("allowed", event.source, real=event.destination, times=1)
+            self._hostlog.info("allowed", event.source, real=event.destination, times=1,
+                               by=self._by(event.source))
         elif event.kind == Kind.BY_NETWORK:
             self._hostlog.info("by-network", event.source, real=event.destination, times=1)
         elif self._dry_run:

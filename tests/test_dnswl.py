@@ -86,12 +86,16 @@ def test_a_list_that_is_distrusted(answers: dict[str, list[str]], reason: str) -
 
 def test_what_a_distrusted_list_said_is_forgotten() -> None:
     story = Story()
+    doubted = list[tuple[str, float]]()
+    story.lists.zones[0].doubted = lambda line, seconds: doubted.append((line.subject, seconds))
     story.zone = {NAME: ["127.0.5.2"]}
     assert story.find() == ("trust.conf:1", 2)
     story.zone[PROBE] = ["127.0.10.3"]
     assert story.find(OTHER, later_s=dnswl.PROBE_S) is None
     assert story.find() is None
     assert len(story.said) == 1
+    # Since it was last seen to be sound.
+    assert doubted == [("list.example", dnswl.PROBE_S)]
 
 
 def test_an_answer_is_kept_for_its_time() -> None:

@@ -222,6 +222,8 @@ class Trusted:
             self._gone[0] += sum(zone.passed_over for zone in self._dnswl.zones)
             self._gone[1] += sum(zone.times_distrusted for zone in self._dnswl.zones)
             self._dnswl = Dnswl(wanted, self._asking.records, self._log)
+            for zone in self._dnswl.zones:
+                zone.doubted = self._doubt
         gone = {line.text for line in lines_before if line.word in (DNSWL, DOMAIN)} - {
             line.text for line in found if line.word in (DNSWL, DOMAIN)}
         for host in [host for host, one in self._hosts.items() if one.key in gone] if gone else ():
@@ -256,6 +258,14 @@ class Trusted:
                 self._let_in(host, found.line, f"score {found.score}")
         finally:
             self._asked -= 1
+
+    def _doubt(self, line: TrustLine, seconds: float) -> None:
+        """A list was sound so long ago: whom it let in since then is out again."""
+        since_s = time.time() - seconds + HOST_S - 1
+        for host in [host for host, one in self._hosts.items() if one.key == line.text and one.until_s >= since_s]:
+            del self._hosts[host]
+            self._stale = True
+        self._publish_soon()
 
     def _let_in(self, host: bytes, line: TrustLine, why: str) -> None:
         # Who is in already stays as long as if he came in now.

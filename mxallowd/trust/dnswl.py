@@ -5,7 +5,8 @@ An address is asked for by its reversed form below the zone; 127.0.X.Y says that
 
 Who asks too much gets 127.0.0.255, and who goes on in spite of it may get the highest score for every address. So
 127.0.0.1 is asked for first, and again every PROBE_S: no such list has it (5). A list that has it, that says "blocked",
-or that answers with anything outside 127.0.0.0/8 is distrusted for DISTRUST_S, and all that it said is forgotten.
+or that answers with anything outside 127.0.0.0/8 is distrusted for DISTRUST_S, all that it said is forgotten, and
+whom it let in since the last good answer about 127.0.0.1 is out again.
 
 Which way it fails: without an answer nobody is trusted, and nobody waits: the host goes the way of all others.
 """
@@ -64,6 +65,8 @@ class Zone:
         self._filled_s, self._tokens = clock(), float(MOST_A_DAY // BURST_SHARE)
         self.fault = ""
         """Why it is distrusted; empty: it is not."""
+        self.doubted: Callable[[TrustLine, float], None] = lambda line, seconds: None
+        """Told when it is distrusted, and before how many seconds it was last seen to be sound."""
         self.passed_over = 0
         """Hosts that were not asked for: too many questions were under way, or the day's were used up."""
         self.times_distrusted = 0
@@ -154,6 +157,7 @@ class Zone:
 
     def _distrust(self, reason: str) -> None:
         self.times_distrusted += 1
+        self.doubted(self.line, self._clock() - self._probed_s)
         self._distrusted_until = self._clock() + DISTRUST_S
         self._probed_s = float("-inf")
         self._cached.clear()

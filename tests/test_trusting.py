@@ -1,0 +1,73 @@
+"""Trusted senders as a part of the daemon: whom lists and names let in, and what is told, without a name server."""
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mxallowd.daemon import trusting
+from mxallowd.daemon.trusting import Trusted
+from mxallowd.lists.lists import Lists
+from mxallowd.settings import build
+from mxallowd.settings.arguments import parse
+from tests.strategies import packed
+from tests.test_list_files import old
+from tests.test_lists import Lines
+
+HOSTS = [packed(f"192.0.2.{last}") for last in range(1, 6)]
+
+
+def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[[Trusted, Lines, list[float]], None]) -> None:
+    """A file with one list and one domain; `told` gets a clock that it may move, in seconds since 1970."""
+    path = tmp_path / "trust"
+    path.write_text("dnswl list.example 1\ndomain mx.example.net\nnetwork 198.51.100.0/24\n", "utf-8")
+    now, log = [1_800_000_000.0], Lines()
+    monkeypatch.setattr(trusting.time, "time", lambda: now[0])
+    assignments, _ = parse(["-f", "192.0.2.10", "-r", "192.0.2.20", "-n", "1", "-b", "--trust", str(old(path))])
+    settings, problems = build(assignments)
+    assert settings, problems
+
+    async def run() -> None:
+        trusted = Trusted(settings, Lists(settings, lambda _: None, log), lambda: None, [], log)  # type: ignore[arg-type]
+        trusted.open()
+        told(trusted, log, now)
+        trusted.close()
+
+    asyncio.run(run())
+
+
+def test_whom_a_distrusted_list_let_in_of_late_is_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(trusted: Trusted, _: Lines, now: list[float]) -> None:
+        in_list, named = trusted._lines[0], trusted._lines[1]
+        trusted._let_in(HOSTS[0], in_list, "score 3")
+        now[0] += 600
+        trusted._let_in(HOSTS[1], in_list, "score 3")
+        trusted._let_in(HOSTS[2], named, "a.mx.example.net")
+        now[0] += 200
+        trusted._dnswl.zones[0].doubted(in_list, 300)
+        assert list(trusted._hosts) == [HOSTS[0], HOSTS[2]]
+        # Without a good answer ever, nobody stays.
+        trusted._dnswl.zones[0].doubted(in_list, float("inf"))
+        assert list(trusted._hosts) == [HOSTS[2]]
+        now[0] += trusting.HOST_S
+        trusted.tick()
+        assert not trusted._hosts
+
+    story(tmp_path, monkeypatch, told)
+
+
+def test_hosts_have_a_bound_and_faults_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trusting, "MAX_HOSTS", 3)
+
+    def told(trusted: Trusted, log: Lines, _: list[float]) -> None:
+        for host in [*HOSTS[:3], HOSTS[0], *HOSTS[3:]]:
+            trusted._let_in(host, trusted._lines[0], "score 3")
+        assert list(trusted._hosts) == [HOSTS[0], *HOSTS[3:]]
+        assert trusted.counters().items() >= {
+            "trust-pushed-out": 2, "trust-hosts": 3, "trust-networks": 1, "trust-faults": 1}.items()
+        assert trusted.faults() == [f"{tmp_path / 'trust'}:2: {trusting.NO_NAMES}"]
+        assert trusted.refresh(None) == 0
+        assert trusted.refresh("other.example") is None
+        assert any(trusting.NO_NAMES in line for line in log.lines)
+
+    story(tmp_path, monkeypatch, told)

@@ -1,5 +1,6 @@
 """Trusted senders as a part of the daemon: whom lists and names let in, and what is told, without a name server."""
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[[Trust
     path = tmp_path / "trust"
     path.write_text("dnswl list.example 1\ndomain mx.example.net\nnetwork 198.51.100.0/24\n", "utf-8")
     now, log = [1_800_000_000.0], Lines()
-    monkeypatch.setattr(trusting.time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
     assignments, _ = parse(["-f", "192.0.2.10", "-r", "192.0.2.20", "-n", "1", "-b", "--trust", str(old(path))])
     settings, problems = build(assignments)
     assert settings, problems

@@ -106,7 +106,6 @@ class Daemon:
         waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
         self._direct = Direct(settings, self._lists, log).learn(settings, hostlog, self._sinks, self._trial)
         self._trusted = create_trusted(settings, self._lists, lambda: self._state, self._sinks, log)
-        self._sinks += self._trusted
         self._reloading.settle = partial(settled, self._lists, self._trusted)
         # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
         # and when it ends, the kernel what stood there until now, other hosts of a fleet only what they were told.

@@ -48,9 +48,9 @@ def warnings(trusted: Sequence[Trusting]) -> list[str]:
 
 
 def create_trusted(
-    settings: Settings, lists: Lists, state: Callable[[], State | None], sinks: Sequence[Sink], log: Log,
+    settings: Settings, lists: Lists, state: Callable[[], State | None], sinks: list[Sink], log: Log,
 ) -> list[Trusting]:
-    """One where it is wanted; none in a rehearsal. Raises StartError. `sinks` are those before it."""
+    """One where it is wanted; none in a rehearsal. Raises StartError. It is put behind `sinks`."""
     if settings.trust is None or (settings.pflog_interface or "").startswith("file:"):
         return []
     # Imported where it is wanted: without it no query leaves the host, and c-ares is not even there.
@@ -59,4 +59,6 @@ def create_trusted(
 
     resolver.check()
     with signals.within(LIBRARY_START_S, "the resolver"):
-        return [trusting.Trusted(settings, lists, state, sinks, log)]
+        made: list[Trusting] = [trusting.Trusted(settings, lists, state, sinks, log)]
+    sinks += made
+    return made

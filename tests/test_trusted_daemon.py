@@ -82,6 +82,7 @@ def test_each_line_lets_its_hosts_in(
                          r"      left out: example.org: ptr\n    3 dnswl list.example 1: 1 hosts\n"
                          r"    4 domain mx.example.net: 1 hosts\n", said), said
         assert f"trust      {trust}, 4 lines: 2 networks, 2 hosts\n" in told(trust, capsys, "status")
+        assert told(trust, capsys, "allow", "list") == f"{trust}: 4 networks of trusted senders\n"
         # The file is read again; what stays keeps its answer.
         trust.write_text("spf example.org\nspf nowhere.example\n", encoding="utf-8")
         old(trust)

@@ -2,6 +2,7 @@
 
 What a file or the configuration has is shown and never changed here.
 """
+from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
 
@@ -35,12 +36,15 @@ class ListAnswers:
     async def _show(self, request: Request) -> Response:
         no_parameters(request)
         lists = self._lists
-        sources = [
-            {"list": source.verdict, "source": source.name, "networks": len(source),
-             "fault": lists.faults.get(source.name)}
-            for source in lists.composition.sources]
+        # Trusted senders are a source for each line, and of one file all the same.
+        counts = Counter[tuple[str, str, bool]]()
+        for source in lists.composition.sources:
+            counts[source.verdict, source.name, source.trusted] += len(source)
+        sources: list[dict[str, object]] = [
+            {"list": verdict, "source": name, "networks": networks, "trusted": trusted, "fault": lists.faults.get(name)}
+            for (verdict, name, trusted), networks in counts.items()]
         known = {source.name for source in lists.composition.sources}
-        sources += [{"list": None, "source": name, "networks": 0, "fault": fault}
+        sources += [{"list": None, "source": name, "networks": 0, "trusted": False, "fault": fault}
                     for name, fault in lists.faults.items() if name not in known]
         return Response({
             **{verdict: lists.count(verdict) for verdict in VERDICTS}, "sources": sources,

@@ -71,7 +71,8 @@ def _list(context: Context, verdict: str) -> int:
     for source in found["sources"]:
         if source["list"] in (verdict, None):
             fault = f"  not read: {source['fault']}" if source["fault"] else ""
-            show(context, f"{source['source']}: {source['networks']} networks{fault}")
+            trusted = " of trusted senders" if source["trusted"] else ""
+            show(context, f"{source['source']}: {source['networks']} networks{trusted}{fault}")
     for own in found["by_hand"]:
         learned = verdict == "direct" and own["verdict"] == "learned"
         if own["verdict"] == verdict or learned:

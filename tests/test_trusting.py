@@ -3,6 +3,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from mxallowd.daemon.trusting import Trusted
 from mxallowd.lists.lists import Lists
 from mxallowd.settings import build
 from mxallowd.settings.arguments import parse
+from mxallowd.trust.lines import parse as parse_lines
 from tests.strategies import packed
 from tests.test_list_files import old
 from tests.test_lists import Lines
@@ -54,6 +56,23 @@ def test_whom_a_distrusted_list_let_in_of_late_is_out(tmp_path: Path, monkeypatc
         now[0] += trusting.HOST_S
         trusted.tick()
         assert not trusted._hosts
+
+    story(tmp_path, monkeypatch, told)
+
+
+def test_a_refresh_asks_for_newer_answers_than_those_that_are_kept(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(trusted: Trusted, _: Lines, now: list[float]) -> None:
+        trusted._take(parse_lines(b"spf example.org\n", "trust"))
+        reloads = list[object]()
+        monkeypatch.setattr(trusted._resolver, "reload", reloads.append)
+        assert (trusted.refresh(None), reloads) == (0, [])  # it has not been asked for, so it will be now
+        [known] = trusted._refresh.known()
+        known.due_s, known.wrong = now[0] + 3600, ("example.org has no MX",)
+        assert (trusted.refresh("example.org"), len(reloads)) == (1, 1)
+        lines: Any = trusted.document()["lines"]
+        line = lines[0]
+        assert (line["line"], line["wrong"], line["next_seconds"]) == (1, ["example.org has no MX"], 0)
 
     story(tmp_path, monkeypatch, told)
 

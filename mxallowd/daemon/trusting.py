@@ -203,7 +203,11 @@ class Trusted:
         """Ask for this domain now, or for all: how many were asked for; None: no line has that domain."""
         if domain is not None and all(known.line.subject != domain for known in self._refresh.known()):
             return None
-        return self._refresh.ask_soon(domain)
+        count = self._refresh.ask_soon(domain)
+        if count:
+            # c-ares keeps answers for their time to live; who asks for this wants newer ones.
+            self._resolver.reload(self._settings.dns_server)
+        return count
 
     async def settled(self) -> Reread | None:
         """What became of the file, once the reload that was asked for last has ended."""

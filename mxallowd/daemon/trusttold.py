@@ -83,11 +83,12 @@ class Told:
             "score": line.score if line.word == DNSWL else None, "first_mx_only": line.first_mx_only,
             "note": line.note, "networks": 1 if line.word == NETWORK else 0, "hosts": hosts, "learned": None,
             "age_seconds": None, "life_seconds": None, "next": None, "next_seconds": None, "asked_now": False,
-            "fault": None, "left_out": [], "passed_over": None}
+            "fault": None, "left_out": [], "wrong": [], "passed_over": None}
         now_s = time.time()
         if known is not None:
             answer = known.answer
             found |= {"networks": _networks(known), "fault": known.fault or None, "left_out": list(known.left_out),
+                      "wrong": list(known.wrong),
                       "asked_now": self.refresh.is_asked(line.subject),
                       "next": timestamp(known.due_s) if known.due_s else None,
                       "next_seconds": max(0, round(known.due_s - now_s)) if known.due_s else None}

@@ -40,6 +40,7 @@ class Known:
     failures: int = 0  # in a row
     fault: str = ""  # of the last time; empty: it was good
     left_out: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()  # what of the record is, although it was believed
     asked_s: float = float("-inf")  # the last time, in seconds since 1970
 
 
@@ -183,7 +184,7 @@ class Refresh:
                 self._log.warning("trust-wrong", where=known.line.where, reason=text)
             self._log.info("trust", None, where=known.line.where, domain=known.line.subject,
                            networks=len(found.networks), seconds=answer.life_s)
-        known.left_out = tuple(found.left_out)
+        known.left_out, known.wrong = tuple(found.left_out), tuple(found.wrong)
         self._changed()
 
     def _fail(self, known: Known, reason: str) -> None:

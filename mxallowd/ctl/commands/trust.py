@@ -46,6 +46,8 @@ def _list(context: Context, found: Any) -> None:
         show(context, f"{line['line']:5} {line['kind']} {line['subject']}{score}{flag}: {_state(line)}{note}")
         for text in line["left_out"]:
             show(context, f"      left out: {text}")
+        for text in line["wrong"]:
+            show(context, f"      wrong: {text}")
         if line["fault"]:
             show(context, f"      fault: {line['fault']}")
     if found["left_out"]:

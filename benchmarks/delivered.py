@@ -21,7 +21,7 @@ JUDGED, WITHOUT_POOLS = "recommended", "patience alone"
 # Where a name has to be looked up, the SYN that comes again after 1 s is the first to be let in; then the agent sends.
 FIRST_S, AT_ONCE_S, PATIENCE_S, LEARNED_S = 0.5, 1.0 + 0.5, 31 * MINUTE_S, 6 * HOUR_S
 REFUSED = ("first MX only", "last MX only", "straight to the A record", "a random MX")
-THRICE = ("a random MX, three times", "a random MX, each 15 min, three times")
+THRICE = ("a random MX, three times",)
 
 
 def earlier(paths: Sequence[Path]) -> Found:

@@ -74,11 +74,13 @@ class MailGate:
         self._boot_id.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
         self._lines: Queue[str] = Queue()
         self.said: deque[str] = deque(maxlen=LINES_KEPT)  # of the daemon's log, in all its runs
-        self._edits = way.edits(setting.settings(way))
-        self._trust: list[str] = []
+        settings = setting.settings(way)
+        direct = bool(setting.trust or settings.direct_after)
+        self._edits = way.edits(settings, direct=direct)
+        self._more = [*(way.direct_arguments if direct else ())]
         if setting.trust:
             (directory / "trusted").write_text(setting.trust, encoding="ascii")
-            self._trust = ["--trust", str(directory / "trusted")]
+            self._more += ["--trust", str(directory / "trusted")]
 
     def __enter__(self) -> "MailGate":
         self._mail.mkdir()
@@ -157,7 +159,7 @@ class MailGate:
         # A watchdog would take the time that passes at once for a daemon that hangs.
         self._daemon = self._lab.gateway.popen(
             ["sh", "-c", _NEW_BOOT, "sh", str(self._boot_id), *self._clocks.prefix(), sys.executable, "-m", "mxallowd",
-             *self._setting.arguments, *self._trust, "-f", FAKE4, "-f", FAKE6, "-r", REAL4, "-r", REAL6,
+             *self._setting.arguments, *self._more, "-f", FAKE4, "-f", FAKE6, "-r", REAL4, "-r", REAL6,
              *self._way.arguments, "--dns-server", ADDRESS, "--no-watchdog", "-F", "-s", "--user", "root",
              "--state-dir", str(self._state), "--control", str(self._directory / "control"),
              "--pid-file", str(self._directory / "pid")],

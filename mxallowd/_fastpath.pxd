@@ -58,6 +58,8 @@ cdef struct Path:               # all that one queue thread needs
     uint16_t roles[<int> BATCH]         # as Server.role
     uint8_t listings[<int> BATCH]       # what the lists say of the sources: Listed of _networks.pxd
     uint8_t known_networks[<int> BATCH]     # of the sources: 0 where for certain no contact has let theirs in
+    # With patience: the hash of what a host, or its network, is known by there; of hosts that may be refused.
+    uint64_t patience_hash[<int> BATCH]
     uint64_t added[8]           # a bit by their hashes for the hosts that this batch has added
     uint64_t pending            # a bit for each refused packet whose host may come in by its next SYN
     uint64_t limit              # of the ring for any event, and for pressing ones

@@ -10,7 +10,7 @@ from mxallowd.engine._meetings cimport meetings_key, meetings_let_in, meetings_l
 from mxallowd.engine._networks cimport DENIED, UNLISTED, networks_look_up_all
 from mxallowd.engine._packet cimport Packet
 from mxallowd.engine._patience cimport (
-    COMES_IN, IS_IN, WAITS, Patient, patience_key, patience_note, patience_over, patience_prefetch)
+    COMES_IN, IS_IN, Patience_, Patient, patience_fetch, patience_key, patience_note, patience_over)
 from mxallowd.engine._refused cimport MOST_SERVERS, Refused, RefusedShard, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
     ACCEPTED, BY_NETWORK, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, PATIENT, REFUSED, RENEWED, WHITELISTED,
@@ -218,21 +218,48 @@ cdef void let_in(Path *path, const Packet *packet, int at, uint32_t expired, uin
         report(path, ACCEPTED, True, packet, at, until_us)
 
 
-cdef Patient look_at_patience(Path *path, const Packet *packet, int at) noexcept nogil:
-    """Note the refusal, and whether it is the last one that the host needs, or one too many."""
-    cdef Address key = patience_key(&path.rules_seen.patience, &path.lookups.host[at])
-    cdef uint64_t hash = path.lookups.hash[at]
-    if path.rules_seen.patience.networks:
-        hash = shard_hash(&path.shards[path.own], &key)
+cdef inline void tell_refused(Path *path, const Packet *packet, int at, uint16_t port) noexcept nogil:
+    cdef uint32_t attempts
+    if path.refused == NULL:
+        report(path, REFUSED, False, packet, at, 0)
+        return
+    attempts = refused_note(
+        path.refused, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> (path.roles[at] >> NUMBER_SHIFT),
+        port, packet.now_us, path.ring.written < path.limit_refused)
+    if attempts:
+        report(path, REFUSED, False, packet, at, 0, attempts)
+        path.pending |= <uint64_t> path.rules_seen.asks << at
+
+
+cdef Outcome refuse_patiently(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
+    """A refusal that may be the last one that the host needs, or one too many.
+
+    A function of its own: what it needs of registers costs refuse() nothing as long as nobody has patience.
+    """
+    cdef const Patience_ *rule = &path.rules_seen.patience
+    cdef Address key = patience_key(rule, &path.lookups.host[at])
+    # fetch_patience() has made most of them.
+    cdef uint64_t hash = (path.patience_hash[at] if not path.foresees and path.lookups.number[at] == 0
+                          else shard_hash(&path.shards[path.own], &key))
+    cdef Patient patient
+    cdef uint16_t port
     if path.foresees:
-        return IS_IN if patience_over(&path.rules_seen.patience, &key, hash, packet.now_us) else WAITS
-    return patience_note(
-        &path.rules_seen.patience, path.own, &key, hash, source_port(packet.data, packet.length), packet.now_us)
+        return REAL_PATIENT if patience_over(rule, &key, hash, packet.now_us) else REAL_REFUSED
+    port = source_port(packet.data, packet.length)
+    # Before the memory of refused hosts: who comes in here is none.
+    patient = patience_note(rule, path.own, &key, hash, port, packet.now_us)
+    if patient == IS_IN:
+        let_in(path, packet, at, expired, USED)
+        return REAL_PATIENT
+    tell_refused(path, packet, at, port)
+    if patient == COMES_IN:
+        # Now, not at its next SYN: a rule of the kernel may have to know it by then.
+        let_in(path, packet, at, expired, 0)
+        path.pending |= <uint64_t> 1 << at
+    return REAL_REFUSED
 
 
 cdef inline Outcome refuse(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
-    cdef uint32_t attempts
-    cdef Patient patient = WAITS
     # Programs of this host; from outside the kernel drops such sources ("martian", RFC 1812, 5.3.7).
     if is_loopback(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
         return OTHER
@@ -243,26 +270,9 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at, uint32_t ex
         # No entry is made: its SYN may be made up.
         tell_listed(path, BY_NETWORK, packet, at)
         return REAL_NETWORK
-    # Before the memory of refused hosts: who comes in here is none.
     if path.rules_seen.patience.shards != NULL and is_host(&path.lookups.host[at]):
-        patient = look_at_patience(path, packet, at)
-        if patient == IS_IN:
-            if not path.foresees:
-                let_in(path, packet, at, expired, USED)
-            return REAL_PATIENT
-    if path.refused == NULL:
-        report(path, REFUSED, False, packet, at, 0)
-    else:
-        attempts = refused_note(
-            path.refused, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> (path.roles[at] >> NUMBER_SHIFT),
-            source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
-        if attempts:
-            report(path, REFUSED, False, packet, at, 0, attempts)
-            path.pending |= <uint64_t> path.rules_seen.asks << at
-    if patient == COMES_IN:
-        # Now, not at its next SYN: a rule of the kernel may have to know it by then.
-        let_in(path, packet, at, expired, 0)
-        path.pending |= <uint64_t> 1 << at
+        return refuse_patiently(path, packet, at, expired)
+    tell_refused(path, packet, at, source_port(packet.data, packet.length))
     return REAL_REFUSED
 
 
@@ -346,16 +356,22 @@ cdef inline Outcome decide_one(
     return decide_rare(path, packet, at)
 
 
-cdef void look_up_networks(Path *path, const RuleSet *rules, int count) noexcept nogil:
-    """Find of whom a contact may have let the network in, among those who may be refused."""
+cdef void fetch_memories(Path *path, const RuleSet *rules, int count) noexcept nogil:
+    """Of those who may be refused: find of whom a contact may have let the network in, and begin to fetch who waits."""
     cdef int at[<int> BATCH]
     cdef int i, few = 0
     for i in range(count):
         at[few] = i
         few += (path.roles[i] & ROLE == REAL) & (path.lookups.number[i] == 0)
     memset(path.known_networks, 1, sizeof(path.known_networks))
-    if few:
+    if few == 0:
+        return
+    if rules.meetings.places != NULL:
         meetings_look_up(&rules.meetings, path.lookups.host, at, few, path.known_networks)
+    if rules.patience.shards != NULL and not path.foresees:
+        patience_fetch(
+            &rules.patience, &path.shards[path.own], path.own, path.lookups.host, path.lookups.hash, at, few,
+            path.patience_hash)
 
 
 cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
@@ -400,13 +416,8 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
             refused_prefetch(noting[path.listings[i] != UNLISTED], path.lookups.hash[i] * <uint64_t> (
                 (path.roles[i] & ROLE == REAL) & ((path.lookups.number[i] == 0) | (path.listings[i] == DENIED))))
 
-    if rules.meetings.places != NULL:
-        look_up_networks(path, rules, count)
-
-    if rules.patience.shards != NULL and not path.foresees and not rules.patience.networks:
-        for i in range(count):
-            patience_prefetch(&rules.patience, path.own, path.lookups.hash[i] * <uint64_t> (
-                (path.roles[i] & ROLE == REAL) & (path.lookups.number[i] == 0)))
+    if (rules.meetings.places != NULL) | (rules.patience.shards != NULL):
+        fetch_memories(path, rules, count)
 
     memset(outcomes, 0, sizeof(outcomes))
     memset(path.added, 0, sizeof(path.added))

@@ -6,6 +6,8 @@ LEAST_HOSTS: Final[int]
 """Hosts that a shard has room for at least: one set."""
 HOST_BYTES: Final[int]
 """Bytes of memory for each host."""
+RECORD_SIZE: Final[int]
+"""Bytes of a record as entries() gives it."""
 TICK_US: Final[int]
 """Microseconds of a tick, in which times are counted."""
 COUNTERS: Final[tuple[str, ...]]

@@ -7,34 +7,40 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from mxallowd.engine._address cimport Address, is_mapped
+from mxallowd.engine._address cimport Address
+from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._pages cimport map_pages, unmap_pages
-from mxallowd.engine._shard cimport shard_hash
+from mxallowd.engine._shard cimport Shard, shard_hash
+from mxallowd.engine._siphash cimport hash_addresses
 from mxallowd.engine._table cimport Table
-from mxallowd.engine.c_atomic cimport ACQUIRE, RELAXED, RELEASE, count_up, fence, load64, store64
+from mxallowd.engine._waiting cimport (
+    AGE_BITS, COUNT_SHIFT, LAST_25, MOST_TIMES, PORTS, PORTS_SHIFT, SET_PLACES, SINCE_SHIFT, TAG_BITS, TAG_BITS_SHIFT,
+    TICK_SHIFT, Known, PatienceShard, Waiting, find_in, lowest_bit, own_place, place_read, proposed, set_of, state_of,
+    tag_place, times_of, unpacked, write_place)
+from mxallowd.engine.c_atomic cimport RELAXED, RELEASE, count_up, load64, prefetch_to, store64
 
 LEAST_HOSTS = <int> SET_PLACES
-HOST_BYTES = sizeof(Waiting)
+HOST_BYTES = sizeof(Waiting) + TAG_BITS // 8
+RECORD_SIZE = sizeof(Waiting)
 TICK_US = 1 << TICK_SHIFT
 MOST = MOST_TIMES
 COUNTERS = ("patience-waiting", "patience-let-in", "patience-pushed-out", "patience-left-out")
 
 cdef enum:
-    READ_TRIES = 8
     TICK_SIZE = 1 << TICK_SHIFT
-    LAST_25 = (1 << 25) - 1
-    PORTS = 0xffffff
+    AGAIN_TICKS = 123               # half a second: a SYN is sent again after one (RFC 6298, 2.1)
+    PART_SHIFT = 20                 # of a tick, in which the rate of new hosts is counted
 
-# The first two bytes of an IPv4-mapped address are 0, and this makes them those of no host's.
 cdef extern from *:
-    const uint64_t ALL_ONES "0xffffffffffffffffULL"
-
-cdef struct Known:          # a place, unpacked; times in ticks
-    uint64_t first          # of those that count
-    uint64_t counted        # the one counted last
-    uint64_t last           # the last one of all
-    uint32_t count          # 0: there is none
-    uint32_t ports
+    # Who makes room first: ranks above any time, which has 39 bits.
+    const uint64_t LONGEST "(1ULL << 39)"
+    const uint64_t OPEN_SEAT "(1ULL << 40)"
+    const uint64_t IDLE "(2ULL << 40)"
+    const uint64_t LET_IN "(3ULL << 40)"
+    const uint64_t CAME_AGAIN "(4ULL << 40)"
+    const uint64_t CAME_ONCE "(5ULL << 40)"
+    const uint64_t OVER "(6ULL << 40)"
+    const uint64_t EMPTY "(7ULL << 40)"
 
 
 class Waits(NamedTuple):
@@ -52,64 +58,6 @@ cdef inline int64_t us_of(uint64_t tick) noexcept nogil:
     return (<int64_t> tick - <int64_t> BIAS_TICKS) * TICK_SIZE
 
 
-cdef inline Known unpacked(uint64_t times, uint64_t state) noexcept nogil:
-    cdef Known known
-    known.counted = times >> AGE_BITS
-    known.first = known.counted - (times & LAST_25)
-    known.last = known.counted + (state >> SINCE_SHIFT & LAST_25)
-    known.count = <uint32_t> (state >> COUNT_SHIFT & MOST_TIMES)
-    known.ports = <uint32_t> (state >> PORTS_SHIFT & PORTS)
-    return known
-
-
-cdef inline uint64_t state_of(const Known *known, uint64_t before) noexcept nogil:
-    cdef uint64_t generation = (before + 1) & 0xff
-    return (min(known.last - known.counted, <uint64_t> LAST_25) << SINCE_SHIFT
-            | <uint64_t> known.ports << PORTS_SHIFT | <uint64_t> known.count << COUNT_SHIFT
-            | (generation if generation else 1))
-
-
-cdef inline uint64_t times_of(const Known *known) noexcept nogil:
-    return known.counted << AGE_BITS | min(known.counted - known.first, <uint64_t> LAST_25)
-
-
-cdef bint place_read(const Waiting *place, Address *key, Known *known) noexcept nogil:
-    """Any thread: what stands there, whose parts belong together; False: nothing, or it changes all the time."""
-    cdef uint64_t state, times
-    cdef int _
-    for _ in range(READ_TRIES):
-        state = load64(&place.state, ACQUIRE)
-        if state == 0:
-            return False
-        key.low = load64(&place.key.low, RELAXED)
-        key.high = load64(&place.key.high, RELAXED)
-        times = load64(&place.times, RELAXED)
-        fence(ACQUIRE)
-        if load64(&place.state, RELAXED) == state:
-            known[0] = unpacked(times, state)
-            return True
-    return False
-
-
-cdef bint find_in(const PatienceShard *shard, const Address *key, uint64_t hash, Known *known) noexcept nogil:
-    cdef const Waiting *places = patience_set(shard, hash)
-    cdef Address found
-    cdef int i
-    for i in range(<int> SET_PLACES):
-        if place_read(&places[i], &found, known) and found.low == key.low and found.high == key.high:
-            return True
-    return False
-
-
-cdef inline Waiting *own_place(Waiting *places, const Address *key) noexcept nogil:
-    # What this thread alone writes needs no atomic access of its own.
-    cdef int i
-    for i in range(<int> SET_PLACES):
-        if places[i].key.low == key.low and places[i].key.high == key.high and places[i].state:
-            return &places[i]
-    return NULL
-
-
 cdef inline uint64_t ago(uint64_t now, uint64_t time) noexcept nogil:
     # A batch's time may be a little older than that of another thread.
     return now - time if now > time else 0
@@ -119,43 +67,53 @@ cdef inline bint is_over(const Patience_ *rule, const Known *known, uint64_t now
     return known.count >= rule.times and ago(now, known.first) <= DAY_TICKS
 
 
-cdef Waiting *place_for_new(PatienceShard *shard, Waiting *places, const Patience_ *rule, uint64_t now) noexcept nogil:
-    """The place of who makes room; NULL: nobody does. The greatest rank goes, of equal ones the greatest time."""
-    cdef Waiting *chosen = NULL
-    cdef uint64_t time, greatest = 0
-    cdef int rank, best = 0, i
-    cdef Known known
+cdef inline uint64_t claim_to_go(const Waiting *place, const Patience_ *rule, uint64_t now) noexcept nogil:
+    """How much the one who stands there is to make room: a rank, and of equal ranks a time. 0: he stays."""
+    cdef uint64_t counted = place.times >> AGE_BITS
+    cdef uint64_t last = counted + (place.state >> SINCE_SHIFT)
+    cdef uint64_t first = counted - (place.times & LAST_25)
+    cdef uint64_t idle = ago(now, last), age = ago(now, first)
+    cdef bint again = last - first >= AGAIN_TICKS
+    if place.state == 0:
+        return EMPTY
+    if idle > DAY_TICKS:
+        return OVER + idle
+    # The youngest: time from the other end.
+    if age < rule.wait:
+        return (CAME_AGAIN if again else CAME_ONCE) + (LONGEST - age)
+    if (place.state >> COUNT_SHIFT & MOST_TIMES) >= rule.times:
+        return LET_IN + idle
+    if idle > CLAIM_TICKS:
+        return IDLE + idle
+    return 0 if again else OPEN_SEAT + (LONGEST - age)
+
+
+cdef Waiting *place_for_new(PatienceShard *shard, uint64_t hash, const Patience_ *rule, uint64_t now) noexcept nogil:
+    """The place of who makes room; NULL: nobody does."""
+    cdef Waiting *places = &shard.places[set_of(shard, hash) * SET_PLACES]
+    cdef uint64_t claim, greatest = 0
+    cdef int i, chosen = 0
     for i in range(<int> SET_PLACES):
-        if places[i].state == 0:
-            count_up(&shard.size, 1)
-            return &places[i]
-        known = unpacked(places[i].times, places[i].state)
-        if ago(now, known.last) > DAY_TICKS:
-            rank, time = 4, ago(now, known.last)
-        elif ago(now, known.first) < rule.wait:
-            # The youngest: time from the other end.
-            rank, time = 3, ALL_ONES - ago(now, known.first)
-        elif known.count >= rule.times:
-            rank, time = 2, ago(now, known.last)
-        elif ago(now, known.last) > CLAIM_TICKS:
-            rank, time = 1, ago(now, known.last)
-        else:
-            continue
-        if rank > best or (rank == best and time > greatest):
-            chosen, best, greatest = &places[i], rank, time
-    if chosen != NULL and best < 4:
+        claim = claim_to_go(&places[i], rule, now)
+        chosen = i if claim > greatest else chosen
+        greatest = max(greatest, claim)
+    if greatest == 0:
+        return NULL
+    if greatest >= EMPTY:
+        count_up(&shard.size, 1)
+    elif greatest < OVER:
         count_up(&shard.pushed_out, 1)
-    return chosen
+    return &places[chosen]
 
 
-cdef inline void write(Waiting *place, const Address *key, const Known *known) noexcept nogil:
-    cdef uint64_t before = place.state
-    store64(&place.state, 0, RELAXED)
-    fence(RELEASE)
-    store64(&place.key.high, key.high, RELAXED)
-    store64(&place.key.low, key.low, RELAXED)
-    store64(&place.times, times_of(known), RELAXED)
-    store64(&place.state, state_of(known, before), RELEASE)
+cdef inline bint is_crowded(const PatienceShard *shard, uint64_t now) noexcept nogil:
+    """Whether more new hosts have come than are noted in this time."""
+    return shard.full_until > now << PART_SHIFT
+
+
+cdef inline void count_new(PatienceShard *shard, const Patience_ *rule, uint64_t now) noexcept nogil:
+    # In half of TIME as many as there are sets; and so many at once, after a time without.
+    shard.full_until = max(shard.full_until, (now << PART_SHIFT) - (rule.wait << (PART_SHIFT - 1))) + rule.each
 
 
 cdef inline bint has_port(uint32_t ports, uint32_t port) noexcept nogil:
@@ -187,34 +145,71 @@ cdef inline bint take_refusal(const Patience_ *rule, Known *known, uint32_t port
     return True
 
 
-cdef Patient patience_note(
-        const Patience_ *rule, int own, const Address *key, uint64_t hash, uint16_t port,
-        uint64_t now_us) noexcept nogil:
+cdef Patient note_slowly(
+        const Patience_ *rule, int own, const Address *key, uint64_t hash, uint32_t port, uint64_t now,
+        Waiting *place) noexcept nogil:
+    """A refusal that may count, or of whom this thread knows nothing. `place` is that of the host, if it has one."""
     cdef PatienceShard *shard = &rule.shards[own]
-    cdef Waiting *places = patience_set(shard, hash)
-    cdef Waiting *place = own_place(places, key)
-    cdef uint64_t now = tick_of(now_us)
+    cdef bint new = place == NULL
     cdef Known known, other
     cdef int i
-    memset(&known, 0, sizeof(Known))
-    if place != NULL:
+    known.count = 0
+    if not new:
         known = unpacked(place.times, place.state)
     for i in range(rule.shard_count):
         # More refusals that count, or as many of which the last is longer ago: it comes in sooner.
         if i != own and find_in(&rule.shards[i], key, hash, &other) and ago(now, other.last) <= DAY_TICKS and (
                 other.count > known.count or (other.count == known.count and other.counted < known.counted)):
-            other.last, other.ports = max(other.last, known.last), known.ports if known.count else other.ports
+            if known.count:
+                other.last, other.ports = max(other.last, known.last), known.ports
             known = other
-    if is_over(rule, &known, now):
+    if known.count and is_over(rule, &known, now):
         return IS_IN
-    take_refusal(rule, &known, <uint8_t> (port ^ port >> 8), now)
-    if place == NULL:
-        place = place_for_new(shard, places, rule, now)
+    if known.count == 0:
+        if is_crowded(shard, now):
+            count_up(&shard.left_out, 1)
+            return WAITS
+        count_new(shard, rule, now)
+    take_refusal(rule, &known, port, now)
+    if new:
+        place = place_for_new(shard, hash, rule, now)
         if place == NULL:
             count_up(&shard.left_out, 1)
             return WAITS
-    write(place, key, &known)
+    write_place(place, key, &known)
+    if new:
+        tag_place(shard, place, hash)
     return COMES_IN if is_over(rule, &known, now) else WAITS
+
+
+cdef Patient patience_note(
+        const Patience_ *rule, int own, const Address *key, uint64_t hash, uint16_t port,
+        uint64_t now_us) noexcept nogil:
+    cdef PatienceShard *shard = &rule.shards[own]
+    cdef Waiting *place = own_place(shard, key, hash)
+    cdef uint64_t now = tick_of(now_us), state, counted, since
+    cdef uint32_t short_port = <uint8_t> (port ^ port >> 8), ports
+    cdef bint again
+    if place == NULL:
+        if rule.shard_count == 1 and is_crowded(shard, now):
+            count_up(&shard.left_out, 1)
+            return WAITS
+        return note_slowly(rule, own, key, hash, short_port, now, NULL)
+    state = place.state
+    counted = place.times >> AGE_BITS
+    since = now - counted
+    ports = <uint32_t> (state >> PORTS_SHIFT) & PORTS
+    # Times of another thread may lie before now: then they are huge here, and this is not the quick way.
+    again = (since - (state >> SINCE_SHIFT) <= REPEATED_TICKS) & has_port(ports, short_port)
+    # The usual ones, told by one branch: a SYN that is sent again, and an attempt that comes too early.
+    if ((state >> COUNT_SHIFT & MOST_TIMES) < rule.times) & (since <= LAST_25) & (again | (
+            (since < rule.wait) & (since + (place.times & LAST_25) <= DAY_TICKS) & (rule.shard_count == 1))):
+        ports = ports if again else (ports << 8 | short_port) & PORTS
+        # Host and times stay, so this alone is whole.
+        store64(&place.state, since << SINCE_SHIFT | <uint64_t> ports << PORTS_SHIFT
+                | (state & ((1 << PORTS_SHIFT) - 1)), RELEASE)
+        return WAITS
+    return note_slowly(rule, own, key, hash, short_port, now, place)
 
 
 cdef bint patience_over(
@@ -227,17 +222,29 @@ cdef bint patience_over(
     return False
 
 
-cdef Address patience_key(const Patience_ *rule, const Address *host) noexcept nogil:
-    """The host, or its network in a form that no address of a host has."""
-    cdef Address key = host[0]
-    cdef uint8_t *byte = <uint8_t *> &key
-    if not rule.networks:
-        return key
-    if is_mapped(host):
-        byte[10], byte[15] = 0xfe, 0
-    else:
-        key.low = ALL_ONES
-    return key
+cdef void patience_fetch(
+        const Patience_ *rule, const Shard *shard, int own, const Address *hosts, const uint64_t *hashes,
+        const int *at, int few, uint64_t *made) noexcept nogil:
+    cdef const PatienceShard *known = &rule.shards[own]
+    cdef Address keys[<int> BATCH]
+    cdef uint64_t of_keys[<int> BATCH]
+    cdef uint64_t number, lanes, place
+    cdef int i
+    if rule.networks:
+        keys[0] = hosts[at[0]]  # so that the compiler sees that there is one
+        for i in range(few):
+            keys[i] = patience_key(rule, &hosts[at[i]])
+        hash_addresses(&shard.key, keys, of_keys, few)
+    for i in range(few):
+        made[at[i]] = of_keys[i] & shard.hash_mask if rule.networks else hashes[at[i]]
+        prefetch_to(&known.tags[set_of(known, made[at[i]])], 0, 3)
+    # The place that is proposed; of a host that nobody knows the first one, which is in the cache by then. (Not in a
+    # function of its own: gcc 12 takes one that does nothing but prefetch for one that does nothing.)
+    for i in range(few):
+        number = set_of(known, made[at[i]])
+        lanes = proposed(known.tags[number], made[at[i]])
+        place = number * SET_PLACES + (lowest_bit(lanes | <uint64_t> 1 << 63) >> TAG_BITS_SHIFT)
+        prefetch_to(&known.places[place * <uint64_t> (lanes != 0)], 1, 3)
 
 
 # ---- the border to Python
@@ -259,12 +266,14 @@ cdef class Patience:
         for i in range(self.shard_count):
             self.shards[i].sets = sets
             self.shards[i].places = <Waiting *> map_pages(sets * SET_PLACES * sizeof(Waiting))
+            self.shards[i].tags = <uint64_t *> map_pages(sets * sizeof(uint64_t))
 
     def __dealloc__(self):
         cdef int i
         if self.shards:
             for i in range(self.shard_count):
                 unmap_pages(self.shards[i].places, self.shards[i].sets * SET_PLACES * sizeof(Waiting))
+                unmap_pages(self.shards[i].tags, self.shards[i].sets * sizeof(uint64_t))
             free(self.shards)
 
     def __len__(self):
@@ -282,6 +291,7 @@ cdef class Patience:
         rule.shard_count = self.shard_count
         rule.times = times
         rule.wait = <uint64_t> wait_us >> TICK_SHIFT
+        rule.each = (rule.wait << PART_SHIFT) // (2 * self.shards[0].sets)
         rule.networks = networks
         return rule
 
@@ -360,15 +370,16 @@ cdef class Patience:
                     continue
                 hash = shard_hash(&self.table.shards[0], &one.key)
                 shard = &self.shards[hash % <uint64_t> self.shard_count]
-                places = patience_set(shard, hash)
-                place = own_place(places, &one.key)
+                places = &shard.places[set_of(shard, hash) * SET_PLACES]
+                place = own_place(shard, &one.key, hash)
                 for j in range(<int> SET_PLACES):
                     if place == NULL and places[j].state == 0:
                         place = &places[j]
                         count_up(&shard.size, 1)
                 if place == NULL:
                     continue
-                write(place, &one.key, &known)
+                write_place(place, &one.key, &known)
+                tag_place(shard, place, hash)
                 entered += 1
         return entered
 

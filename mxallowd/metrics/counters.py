@@ -116,7 +116,7 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("patience-pushed-out", Part.REFUSED,
             "with `--patience`: hosts that were forgotten before a day was over, to make room for others"),
     Counter("patience-left-out", Part.REFUSED,
-            "with `--patience`: refusals that were not counted, since others with a better claim had all the room"),
+            "with `--patience`: refusals that were not counted: too many came at once, or others had a better claim"),
     Counter("networks-noted", Part.REFUSED,
             "with `--network-key`: networks that a contact let in; one that was forgotten, or not let in any more, "
             "counts again"),

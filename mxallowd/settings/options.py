@@ -422,7 +422,7 @@ OPTIONS: tuple[Option, ...] = (
            f"{2 * MAX_QUEUES} to 100000000; each takes 49 bytes of memory, at the start"),
     Option("max-refused", (), Kind.SINGLE, "refused hosts that are remembered",
            "HOSTS", number(1024, 100_000_000), 262_144,
-           "1024 to 100000000; each takes 32 bytes of memory, with patience 64, at the start"),
+           "1024 to 100000000; each takes 32 bytes of memory, with patience 66, at the start"),
     Option("user", (), Kind.SINGLE, "user that the daemon becomes once all is open", "NAME|ID", user,
            values="mxallowd, where there is such a user, else nobody; root stays root"),
     Option("no-sandbox", (), Kind.FLAG, "do without Landlock and seccomp, to find a fault", default=False),

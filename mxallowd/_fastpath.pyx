@@ -238,7 +238,7 @@ cdef Outcome refuse_patiently(Path *path, const Packet *packet, int at, uint32_t
     """
     cdef const Patience_ *rule = &path.rules_seen.patience
     cdef Address key = patience_key(rule, &path.lookups.host[at])
-    # fetch_patience() has made most of them.
+    # fetch_memories() has made most of them.
     cdef uint64_t hash = (path.patience_hash[at] if not path.foresees and path.lookups.number[at] == 0
                           else shard_hash(&path.shards[path.own], &key))
     cdef Patient patient

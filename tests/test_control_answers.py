@@ -110,19 +110,19 @@ def test_entries_keep_what_they_were_elsewhere(guarded: Lab, client: Host) -> No
     entries: list[dict[str, object]] = [
         {"address": f"100.64.0.{number}", "seconds": 9000, **kept} for number in range(1, 97)]
     entries += [
-        {"address": SENDER4, "seconds": 600, "origin": "contact", "used": True, "proven": True},
+        {"address": SENDER4, "seconds": 6000, "origin": "contact", "used": True, "proven": True},
         {"address": "100.64.1.1", "seconds": 90_000, "origin": "by-hand", "note": "bank", "since": since},
         {"address": "100.64.1.2", "seconds": 90_000, "origin": "child", "note": "mx.example.org", "since": since},
         {"address": "100.64.1.3", "origin": "magic"}, {"address": "100.64.1.4", "origin": "contact", "used": 1},
         {"address": "100.64.1.5", "origin": "child", "since": "today"}]
-    with serving(guarded, "--max-entries", "128", "-t", "3600") as daemon:
+    with serving(guarded, "--max-entries", "128", "-t", "3600", "--proven-time", "5000") as daemon:
         answer = ask(daemon.control, "POST", "/v1/import", {"entries": entries})[1]
         assert (answer["entered"], answer["known"], answer["left_out"]) == (99, 0, 0)
         assert [one["what"] for one in answer["rejected"]] == ["100.64.1.3", "100.64.1.4", "100.64.1.5"]
         found = {one["address"]: one for one in ask(daemon.control, "GET", "/v1/export")[1]}
         assert {key: found["100.64.0.9"][key] for key in kept} == kept
-        assert [round(found[host]["seconds_left"] / 100) for host in ("100.64.0.9", "100.64.1.1", "100.64.1.2")] == [
-            36, 900, 36]
+        assert [round(found[host]["seconds_left"] / 100) for host in (
+            "100.64.0.9", "100.64.1.1", "100.64.1.2", SENDER4)] == [36, 900, 36, 50]
         assert [(found[host]["origin"], found[host]["note"], found[host]["since"])
                 for host in ("100.64.1.1", "100.64.1.2")] == [
             ("by-hand", "bank", since), ("child", "mx.example.org", since)]

@@ -18,6 +18,7 @@ from mxallowd.control.answers.lists import ListAnswers
 from mxallowd.control.answers.loglevel import LogLevel
 from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.answers.networks import VERDICTS
+from mxallowd.control.answers.patience import fill
 from mxallowd.control.answers.reload import Reload
 from mxallowd.control.answers.since import Since
 from mxallowd.control.answers.status import Looks, Status
@@ -85,13 +86,14 @@ def all_routes(parts: Parts) -> list[Route]:
         *TrustAnswers(parts.trusted).routes(),
         *TrialAnswers(parts.trial, parts.report.recent).routes(),
         *Export(parts.whitelist, since, networks).routes(),
-        *Import(parts.whitelist, networks, lambda: parts.settings().whitelist_time, parts.log,
-                Entering(parts.backend).enter).routes(),
+        *Import(parts.whitelist, networks, lambda: (parts.settings().whitelist_time, parts.settings().longest_time),
+                parts.log, Entering(parts.backend).enter).routes(),
         *Explain(Sources(
             parts.settings, parts.whitelist, parts.backend.refused,
             [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,
-            parts.history, parts.mirrors, parts.addresses)).routes(),
-        *Top(parts.backend, parts.whitelist, since, parts.report.recent, parts.sinks, parts.queues).routes(),
+            parts.history, parts.mirrors, parts.addresses, lambda: parts.backend.patience)).routes(),
+        *Top(parts.backend, parts.whitelist, since, parts.report.recent, parts.sinks, parts.queues,
+             lambda: fill(parts.backend.patience, parts.settings())).routes(),
     ]
 
 
@@ -118,7 +120,8 @@ def _status(parts: Parts) -> Status:
         {"whitelist": lambda: {"entries": len(parts.whitelist), "room": backend.table.max_entries},
          "refused": lambda: {"hosts": len(backend.refused), "room": backend.refused.max_hosts}},
         lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,
-        lambda: _lists(parts.lists), lambda: _state(parts), parts.broker, lambda: _trust(parts)))
+        lambda: _lists(parts.lists), lambda: _state(parts), parts.broker, lambda: _trust(parts),
+        lambda: fill(backend.patience, parts.settings())))
 
 
 def _trust(parts: Parts) -> dict[str, object] | None:

@@ -18,7 +18,8 @@ from mxallowd.whitelist import Whitelist, pack
 
 Enter = Callable[[bytes], Awaitable[Sequence[int]]]
 """Enters records of entries: how many were entered, known and left out."""
-OF_LIFETIME = (CONTACT, CHILD, RESTORED, PATIENCE)  # origins whose entries last no longer than --whitelist-time
+# Origins whose entries last no longer than --whitelist-time; who is proven, no longer than --proven-time.
+OF_LIFETIME = (CONTACT, CHILD, RESTORED, PATIENCE)
 MOST = MOST_PARTS  # entries and networks of a request
 
 
@@ -36,13 +37,14 @@ class Import:
     """Enters what an operator has from elsewhere."""
 
     def __init__(
-        self, whitelist: Whitelist, networks: OwnNetworks | None, lifetime_s: Callable[[], int], log: Log, enter: Enter,
+        self, whitelist: Whitelist, networks: OwnNetworks | None, lifetimes_s: Callable[[], tuple[int, int]], log: Log,
+        enter: Enter,
     ) -> None:
-        """As Entries has them; `enter` is for entries that keep their origin."""
+        """As Entries has them; `lifetimes_s` of any host and of a proven one, `enter` is for what keeps its origin."""
         self._enter_records = enter
         self._whitelist = whitelist
         self._networks = networks
-        self._lifetime_s = lifetime_s
+        self._lifetimes_s = lifetimes_s
         self._log = log
 
     def routes(self) -> list[Route]:
@@ -110,7 +112,7 @@ class Import:
         """What becomes of it: entered, known or left_out. `judged` gets those that would be entered; None: it is."""
         fields_of(entry, ("address",), ("seconds", "note"))
         host = host_of(entry["address"])
-        seconds, note = seconds_of(entry.get("seconds"), self._lifetime_s()), note_of(entry.get("note"))
+        seconds, note = seconds_of(entry.get("seconds"), self._lifetimes_s()[0]), note_of(entry.get("note"))
         if reason := self._whitelist.why_no_entry(host):
             raise RequestError(422, "no-host", f"it {reason}")
         if judged is not None:
@@ -146,10 +148,10 @@ class Import:
         if entry["origin"] not in ORIGINS:
             raise bad(f"origin is none of {', '.join(ORIGINS)}")
         origin = ORIGINS.index(str(entry["origin"]))
-        seconds, note = seconds_of(entry.get("seconds"), self._lifetime_s()), note_of(entry.get("note"))
-        if origin in OF_LIFETIME:
-            seconds = min(seconds, self._lifetime_s())
         used, proven = (_truth(entry, key) for key in ("used", "proven"))
+        seconds, note = seconds_of(entry.get("seconds"), self._lifetimes_s()[0]), note_of(entry.get("note"))
+        if origin in OF_LIFETIME:
+            seconds = min(seconds, self._lifetimes_s()[proven])
         since_s = _since(entry.get("since"))
         until_us = self._whitelist.now_us() + 1_000_000 * seconds
         return _Moved(

@@ -23,6 +23,7 @@ from mxallowd.control.exchange import Request, RequestError
 from mxallowd.ctl.__main__ import main
 from mxallowd.dns.resolver import Resolver
 from mxallowd.engine._networks import Networks
+from mxallowd.engine._patience import Patience
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._rules import Rules
@@ -74,6 +75,16 @@ class Bench:
         self.servers = " ".join(
             f"-{role} {address_text(one)}" for role, some in (("f", FAKE), ("r", REAL)) for one in some)
         self.settings = good(f"{self.servers} -n 23 -t 3600")
+        self.patience: Patience | None = None
+
+    def be_patient(self, options: str) -> None:
+        """As a reload with these options would."""
+        self.settings = good(f"{self.servers} -n 23 -t 3600 {options}")
+        assert self.settings.patience
+        self.patience = Patience(1000, 1, self.table)
+        self.path.publish(Rules(
+            FAKE, REAL, 3600, patience=self.patience, patience_times=self.settings.patience[0],
+            patience_us=self.settings.patience[1] * 1_000_000, patience_networks=self.settings.patience_network))
 
     def meet(self, host: str, server: bytes) -> None:
         self.path.decide([syn(packed(host), server)], self.now_us)
@@ -82,7 +93,7 @@ class Bench:
     def ask(self, what: str, addresses: Addresses | None = None) -> dict[str, Any]:
         answering = Explain(Sources(
             lambda: self.settings, self.whitelist, self.refused, [Foresight(self.path)], lambda: EMPTY, self.history,
-            (), addresses))
+            (), addresses, lambda: self.patience))
         [route] = answering.routes()
         response = asyncio.run(self._within(route.handler(Request("GET", "/v1/explain", {"what": what}, {}, None, 0))))
         body = json.loads(json.dumps(response.body))
@@ -280,6 +291,35 @@ def test_an_entry_that_ended_and_the_last_refusal() -> None:
     assert found["last"][-1]["time"] == found["refused"]["last"]
     bench.settings = good(f"{bench.servers} -n 23 --dry-run")
     assert {one["what"] for one in bench.ask("198.51.100.2")["last"]} == {"would-refuse"}
+
+
+def test_what_refusals_come_to() -> None:
+    bench = Bench()
+    bench.meet("198.51.100.3", REAL[0])
+    assert bench.ask("198.51.100.3")["patience"] is None
+    for options, network in (("", None), ("--patience-network", "198.51.100.0/24")):
+        bench.be_patient(f"--patience 2/10min {options}")
+        assert bench.ask("198.51.100.3")["patience"] is None
+        bench.meet("198.51.100.3", REAL[0])
+        found = bench.ask("198.51.100.3")
+        shown = found["patience"]
+        next_s = datetime.fromisoformat(shown.pop("next")).timestamp()
+        assert abs(next_s - time.time() - 600) < 3
+        assert shown == {"times": 1, "of": 2, "network": network, "due": False}
+        assert bench.ask("198.51.100.4")["patience"] == (None if network is None else found["patience"] | {
+            "next": bench.ask("198.51.100.3")["patience"]["next"]})
+        bench.now_us += 600_000_000
+        found = bench.ask("198.51.100.3")
+        assert found["patience"]["due"]
+        assert not found["gets_in"]
+        bench.path.decide([syn(packed("198.51.100.3"), REAL[0])] * 2, bench.now_us)
+        bench.now_us += 4000_000_000
+        # What is told, and what the decision foresees, is one.
+        found = bench.ask("198.51.100.3")
+        assert (found["patience"]["times"], found["patience"]["next"], found["gets_in"]) == (2, None, True)
+        assert {one["outcome"] for one in found["next"] if one["role"] == "real"} == {"real-patient"}
+        bench.now_us += 90_000_000_000
+        assert bench.ask("198.51.100.3")["patience"] is None
 
 
 def test_addresses_from_which_no_mail_comes() -> None:

@@ -28,10 +28,12 @@ from mxallowd.control.answers.judging import (
     why,
 )
 from mxallowd.control.answers.listing import bounds, hosts, shown
+from mxallowd.control.answers.patience import of_host
 from mxallowd.control.answers.sharing import Shared
 from mxallowd.control.answers.since import Since
 from mxallowd.control.answers.ways import Kernel, Meets, meets
 from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
+from mxallowd.engine._patience import Patience
 from mxallowd.engine._refused import STEP_US, Refused
 from mxallowd.engine.events import MAPPED, address_text, packed
 from mxallowd.history.hosts import Happening, Hosts
@@ -92,6 +94,7 @@ class Sources:
     history: Hosts
     mirrors: Sequence[KernelCopy]
     addresses: Callable[[str], Awaitable[list[bytes]]] | None = None  # of a name; None: no name server is asked
+    patience: Callable[[], Patience | None] = lambda: None  # it may come by a reload
 
 
 class Explain:
@@ -157,6 +160,7 @@ class Explain:
             "list": None if match is None else listed(match),
             "direct": None if (direct := sources.lists().find_direct(host)) is None else listed(direct),
             "refused": self._refused(host, now_us, now_s),
+            "patience": of_host(sources.patience(), settings, host, now_us, now_s),
             "last": self._last(host, happened, wall, dry_run=settings.dry_run),
             "remembered_since": timestamp(wall + sources.history.since_s),
             "way": self._way(), "next": following, "kernel": kernel,

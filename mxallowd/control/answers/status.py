@@ -27,6 +27,7 @@ class Looks:
     state: Callable[[], object] = lambda: None
     broker: Callable[[], str] = str  # why the process that opens files for the sandbox does not run; empty: it does
     trust: Callable[[], object] = lambda: None  # None: there is no --trust
+    patience: Callable[[], object] = lambda: None  # None: there is no --patience
 
 
 class Status:
@@ -53,7 +54,7 @@ class Status:
             "servers": {"fake": list(map(str, settings.fake_mailserver)),
                         "real": list(map(str, settings.real_mailserver))},
             **{key: dict(fill()) for key, fill in looks.fills.items()},
-            "lists": looks.lists(), "trust": looks.trust(), "state": looks.state(),
+            "lists": looks.lists(), "trust": looks.trust(), "patience": looks.patience(), "state": looks.state(),
             "kernel_tables": list(looks.kernel_tables()),
             "whitelist_time": settings.whitelist_time, "dry_run": settings.dry_run, "stress": looks.stress(),
             "broker": looks.broker() or None,

@@ -32,7 +32,7 @@ class Top:
     def __init__(  # noqa: PLR0913, PLR0917  # the parts of the daemon of which it tells
         self, backend: Backends, whitelist: Whitelist, since: Since,
         counters: Callable[[], Awaitable[Mapping[str, int]]], sinks: Sequence[Sink],
-        queues: Callable[[], Mapping[int, tuple[int, int]]],
+        queues: Callable[[], Mapping[int, tuple[int, int]]], patience: Callable[[], object] = lambda: None,
     ) -> None:
         self._backend = backend
         self._whitelist = whitelist
@@ -40,6 +40,7 @@ class Top:
         self._counters = counters
         self._sinks = sinks
         self._queues = queues
+        self._patience = patience
         self._shared = Shared(self._busiest)
 
     def routes(self) -> list[Route]:
@@ -57,6 +58,7 @@ class Top:
             "time": timestamp(now_s), "counters": dict(await self._counters()),
             "fill": {"whitelist": {"entries": len(whitelist), "room": backend.table.max_entries},
                      "refused": {"hosts": len(backend.refused), "room": backend.refused.max_hosts},
+                     "patience": self._patience(),
                      "event_ring": max((len(ring) / ring.capacity for ring in backend.rings), default=0.0),
                      "lookups": lookups},
             "queues": [{"queue": number, "waiting": waiting, "room": room}

@@ -76,6 +76,7 @@ def _address(context: Context, found: Any) -> None:
     if found["refused"]:
         one = found["refused"]
         show(context, f"  refused {one['times']} times since {one['first']}, last {one['last']}")
+    _patience(context, found.get("patience"))
     _last(context, found)
     for one in found["next"]:
         show(context, f"  next to {one['role']} {one['server']}: {one['verdict'] or 'not known'} "
@@ -91,6 +92,14 @@ def _address(context: Context, found: Any) -> None:
         show(context, f"  {found['not_asked']}")
     for command in found["do"]:
         show(context, f"  to let it in: {command}")
+
+
+def _patience(context: Context, found: Any) -> None:
+    if found:
+        network = f", counted for {found['network']}" if found["network"] else ""
+        coming = ("its next connection is let in" if found["next"] is None else
+                  "the next one counts" if found["due"] else f"next at {found['next']}")
+        show(context, f"  patience: refused {found['times']} of {found['of']}{network}, {coming}")
 
 
 def _last(context: Context, found: Any) -> None:

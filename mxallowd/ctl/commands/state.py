@@ -27,7 +27,8 @@ def _lines(status: object) -> list[tuple[str, str]]:
     lines = [("mxallowd", f"{get('version')}, process {get('pid')}, user {get('user')}, since {get('since')}"),
              ("way", f"{get('way')} {_listed(get('queues')) or get('capture') or ''}".rstrip()),
              ("fake", _listed(get("servers", "fake"))), ("real", _listed(get("servers", "real")))]
-    for name, key, count in (("whitelist", "whitelist", "entries"), ("refused", "refused", "hosts")):
+    for name, key, count in (("whitelist", "whitelist", "entries"), ("refused", "refused", "hosts"),
+                             ("patience", "patience", "hosts")):
         if get(key) is not None:
             lines.append((name, f"{get(key, count)} {count} of {get(key, 'room')}"))
     if get("lists") is not None:

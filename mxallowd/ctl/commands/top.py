@@ -30,6 +30,9 @@ def _lines(before: Any, now: Any, seconds: float) -> list[str]:
     fill = now["fill"]
     lines.append(f"whitelist {fill['whitelist']['entries']}/{fill['whitelist']['room']}  "
                  f"refused {fill['refused']['hosts']}/{fill['refused']['room']}")
+    if fill.get("patience"):
+        lines.append(f"patience {fill['patience']['hosts']}/{fill['patience']['room']} wait, "
+                     f"{counters.get('patience-let-in', 0)} let in")
     lines += [f"queue {one['queue']}: {one['waiting']}/{one['room']} packets wait" for one in now["queues"]]
     lookups = "-" if fill["lookups"] is None else f"{fill['lookups']:.0%}"
     lines.append(f"event ring {fill['event_ring']:.0%}  lookups {lookups}")

@@ -145,7 +145,8 @@ if [ -n "$sets" ]; then
     command -v ipset >/dev/null || fail "the program ipset is not installed"
     for set in $sets; do
         for version in 4 6; do
-            eval "options=\${options_$set:-\$set_options} type=\${type_$set:-hash:ip}"
+            eval "options=\${options_$set$version:-\${options_$set:-\$set_options}}"
+            eval "type=\${type_$set:-hash:ip}"
             wanted="$type family $([ $version = 4 ] && echo inet || echo inet6) $options"
             found=$(ipset list -t "$set$version" 2>/dev/null | sed -n 's/^Type: //p; s/^Header: //p' | tr '\n' ' ')
             [ -z "$found" ] || [ "$(properties "$found")" = "$(properties "$wanted")" ] || fail "\
@@ -155,9 +156,10 @@ Exchange the set, and mxallowd fills it again: ipset create mx_new $wanted && ip
         done
     done
     for set in $sets; do
-        eval "options=\${options_$set:-\$set_options} type=\${type_$set:-hash:ip}"
-        ipset create -exist "${set}4" $type family inet $options
-        ipset create -exist "${set}6" $type family inet6 $options 2>/dev/null ||
+        eval "options4=\${options_${set}4:-\${options_$set:-\$set_options}} type=\${type_$set:-hash:ip}"
+        eval "options6=\${options_${set}6:-\${options_$set:-\$set_options}}"
+        ipset create -exist "${set}4" $type family inet $options4
+        ipset create -exist "${set}6" $type family inet6 $options6 2>/dev/null ||
             say "no set ${set}6: this kernel has no IPv6"
     done
 fi

@@ -12,6 +12,7 @@ direct4="" direct6=""       # the address of the real server to which hosts of m
 exempt4="" exempt6=""       # monitors and others that are not filtered: addresses, networks
 log="-j NFLOG --nflog-group 5 --nflog-threshold 1"
 renew=contact               # as mxallowd's --renew
+key=""                      # as mxallowd's --network-key, such as 24/64
 refuse=DROP                 # RETURN: for --dry-run: hosts that would be refused are counted and let through
                             # REJECT: refused hosts get a RST; in the table filter alone
 pass=ACCEPT                 # RETURN: later rules decide on what this file lets in
@@ -23,6 +24,15 @@ options_mx_met="timeout 2 maxelem 500000"
 options_mx_allow="maxelem 1000000" type_mx_allow=hash:net
 options_mx_deny="maxelem 1000000" type_mx_deny=hash:net
 subchains="MXALLOWD_FAKE MXALLOWD_REAL"
+if [ -n "$key" ]; then
+    sets="$sets mx_net mx_metnet"
+    mask4="netmask ${key%/*}" mask6="netmask ${key#*/}"
+    # An address is no network.
+    [ "$mask4" != "netmask 32" ] || mask4=""
+    [ "$mask6" != "netmask 128" ] || mask6=""
+    options_mx_net4="$mask4 $set_options" options_mx_net6="$mask6 $set_options"
+    options_mx_metnet4="$mask4 $options_mx_met" options_mx_metnet6="$mask6 $options_mx_met"
+fi
 
 if [ "$refuse" = REJECT ] && [ "$table" != filter ]; then
     echo "mxallowd: nothing was changed: refuse=REJECT needs the table filter: no other one can reject" >&2
@@ -56,6 +66,11 @@ rules() {
     echo "-A MXALLOWD_REAL $white -j $pass"
     echo "-A MXALLOWD_REAL $met $log"
     echo "-A MXALLOWD_REAL $met -j $pass"
+    # Whose network a contact let in; mxallowd gives an entry of its own to a host that it sees here.
+    for set in ${key:+mx_net mx_metnet}; do
+        echo "-A MXALLOWD_REAL -m set --match-set $set$1 src -m limit --limit 100/second --limit-burst 200 $log"
+        echo "-A MXALLOWD_REAL -m set --match-set $set$1 src -j $pass"
+    done
     # Unknown hosts: mxallowd sees a part of them, for its log and for reverse DNS.
     echo "-A MXALLOWD_REAL -m limit --limit 100/second --limit-burst 200 $log"
     echo "-A MXALLOWD_REAL $refuse"
@@ -68,6 +83,7 @@ rules() {
     echo "-A MXALLOWD_FAKE $white $fresh -p tcp $reject"
     # Until mxallowd has entered a newcomer, the kernel alone lets it in.
     echo "-A MXALLOWD_FAKE -m set ! --match-set mx_white$1 src -j SET --add-set mx_met$1 src --exist --timeout 2"
+    [ -z "$key" ] || echo "-A MXALLOWD_FAKE -j SET --add-set mx_metnet$1 src --exist --timeout 2"
     echo "-A MXALLOWD_FAKE $log"
     echo "-A MXALLOWD_FAKE -p tcp $reject"
 }
@@ -184,7 +200,8 @@ if [ -n "$sets" ]; then
     command -v ipset >/dev/null || fail "the program ipset is not installed"
     for set in $sets; do
         for version in 4 6; do
-            eval "options=\${options_$set:-\$set_options} type=\${type_$set:-hash:ip}"
+            eval "options=\${options_$set$version:-\${options_$set:-\$set_options}}"
+            eval "type=\${type_$set:-hash:ip}"
             wanted="$type family $([ $version = 4 ] && echo inet || echo inet6) $options"
             found=$(ipset list -t "$set$version" 2>/dev/null | sed -n 's/^Type: //p; s/^Header: //p' | tr '\n' ' ')
             [ -z "$found" ] || [ "$(properties "$found")" = "$(properties "$wanted")" ] || fail "\
@@ -194,9 +211,10 @@ Exchange the set, and mxallowd fills it again: ipset create mx_new $wanted && ip
         done
     done
     for set in $sets; do
-        eval "options=\${options_$set:-\$set_options} type=\${type_$set:-hash:ip}"
-        ipset create -exist "${set}4" $type family inet $options
-        ipset create -exist "${set}6" $type family inet6 $options 2>/dev/null ||
+        eval "options4=\${options_${set}4:-\${options_$set:-\$set_options}} type=\${type_$set:-hash:ip}"
+        eval "options6=\${options_${set}6:-\${options_$set:-\$set_options}}"
+        ipset create -exist "${set}4" $type family inet $options4
+        ipset create -exist "${set}6" $type family inet6 $options6 2>/dev/null ||
             say "no set ${set}6: this kernel has no IPv6"
     done
 fi

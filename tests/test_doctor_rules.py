@@ -187,6 +187,16 @@ def test_rules_of_nft_before_it(rule: str, check: str | None) -> None:
         assert found[0].command.endswith(" && nft delete rule inet mxallowd input handle 19")
 
 
+def test_the_rules_of_network_key_are_well(lab: Lab) -> None:
+    lab.load_ruleset("set.nft", edits={"#net ": ""})
+    listing = lab.gateway.run(["nft", "-a", "-t", "list", "ruleset"], capture_output=True, text=True).stdout
+    assert "goto mx_network" in listing
+    for version in (4, 6):
+        known = facts(queues=[], capture="nflog:5", dry_run=False)
+        found = rules.of_ruleset(rules.read(listing, {}, version), known, version, frozenset({"eth0"}), lambda _: True)
+        assert [one for one in found if one.state != OK] == []
+
+
 def test_the_projects_rulesets_of_way_c(lab: Lab) -> None:
     """The real listing of a real ruleset; what is loaded before it is not its business."""
     lab.load_ruleset("set.nft")

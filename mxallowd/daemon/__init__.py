@@ -49,7 +49,7 @@ from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import OwnNetworks
 from mxallowd.log import Log
 from mxallowd.log.writer import Writer
-from mxallowd.mirrors import kernel
+from mxallowd.mirrors import contactnetworks, kernel
 from mxallowd.mirrors.disk.state import State
 from mxallowd.mirrors.disk.trial import TrialFile
 from mxallowd.mirrors.mirror import Mirror
@@ -112,6 +112,7 @@ class Daemon:
         self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
         for mirror in self._mirrors:
             self._stress.watch("kernel-table-dirty", mirror.fill)
+        self._contact_networks = contactnetworks.create(settings, self._neighbours, self._backend, log)
         self._network_sets = network_sets(settings, self._lists, log)
         # What is made of a capture file is not what is true today.
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
@@ -120,7 +121,8 @@ class Daemon:
         self._handshakes: list[Handshakes] = []
         self._listeners = [] if self._rehearses else self._listen(settings, hostlog)
         self._parts: list[Sink | Mirror | Networks | Handshakes | Outbound | State | TrialFile] = [
-            *self._sinks, *filter(None, [self._state]), *self._mirrors, *self._network_sets, *self._listeners]
+            *self._sinks, *filter(None, [self._state]), *self._mirrors, *self._contact_networks,
+            *self._network_sets, *self._listeners]
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
@@ -147,8 +149,9 @@ class Daemon:
         self._place = Place(settings.control)
         self._server = Server(self._place, all_routes(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
-            self._report, self._reloading, self._metrics, self._measures.queues, self._network_sets, self._lists,
-            self._history, self._trial, self._state, addresses, self._measures.broker or str, self._trusted)), defect)
+            self._report, self._reloading, self._metrics, self._measures.queues,
+            [*self._contact_networks, *self._network_sets], self._lists, self._history, self._trial, self._state,
+            addresses, self._neighbours, self._measures.broker or str, self._trusted)), defect)
 
     def _listen(self, settings: Settings, hostlog: HostLog) -> list[Handshakes | Outbound]:
         """Who hears of connections beside the packets that are decided; a capture file has none."""
@@ -184,7 +187,7 @@ class Daemon:
             trusted.open()
         # Some of them are in its directory.
         self._lists.load()
-        for mirror in self._mirrors:
+        for mirror in (*self._mirrors, *self._contact_networks):
             mirror.open()
         for networks in self._network_sets:
             networks.open()
@@ -232,7 +235,7 @@ class Daemon:
                 self._begin()
                 await self._restore()
                 # Not before: from a copy they take out who is not in the whitelist, or not yet.
-                for mirror in self._mirrors:
+                for mirror in (*self._mirrors, *self._contact_networks):
                     mirror.start()
                     await mirror.first_filled()
                 self._measures.serves = True

@@ -35,11 +35,13 @@ from mxallowd.history.hosts import Hosts
 from mxallowd.history.trial import Trial
 from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
+from mxallowd.mirrors.contactnetworks import NetworkMirror
 from mxallowd.mirrors.disk.state import State
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.mirrors.networks import Networks
 from mxallowd.settings import Settings
 from mxallowd.sinks import Sink
+from mxallowd.sinks.neighbours import Neighbours
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
 
@@ -59,19 +61,20 @@ class Parts:
     reloading: Reloading
     metrics: Metrics
     queues: Callable[[], Mapping[int, tuple[int, int]]]  # of the kernel: packets that wait, and have room
-    network_sets: Sequence[Networks]
+    network_sets: Sequence[Networks | NetworkMirror]
     lists: Lists
     history: Hosts
     trial: Trial
     state: State | None  # None: a rehearsal keeps nothing
     addresses: Callable[[str], Awaitable[list[bytes]]] | None  # of a name; None: no name server is asked
+    neighbours: Neighbours
     broker: Callable[[], str]  # why the broker of the sandbox does not run; empty: it does, or there is none
     trusted: Sequence[Trusting]  # one, or none
 
 
 def all_routes(parts: Parts) -> list[Route]:
     """All routes; the first one that matches a request counts."""
-    networks = ByHand(parts.lists)
+    networks = ByHand(parts.lists, parts.neighbours.flush)
     since = Since(parts.history, lambda: parts.settings().whitelist_time)
     return [
         *Document().routes(),
@@ -91,7 +94,8 @@ def all_routes(parts: Parts) -> list[Route]:
         *Explain(Sources(
             parts.settings, parts.whitelist, parts.backend.refused,
             [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,
-            parts.history, parts.mirrors, parts.addresses, lambda: parts.backend.patience)).routes(),
+            parts.history, parts.mirrors, parts.addresses, lambda: parts.backend.patience,
+            parts.neighbours.let_in)).routes(),
         *Top(parts.backend, parts.whitelist, since, parts.report.recent, parts.sinks, parts.queues,
              lambda: fill(parts.backend.patience, parts.settings())).routes(),
     ]
@@ -118,7 +122,8 @@ def _status(parts: Parts) -> Status:
     return Status(Looks(
         parts.settings, parts.log,
         {"whitelist": lambda: {"entries": len(parts.whitelist), "room": backend.table.max_entries},
-         "refused": lambda: {"hosts": len(backend.refused), "room": backend.refused.max_hosts}},
+         "refused": lambda: {"hosts": len(backend.refused), "room": backend.refused.max_hosts},
+         **({"networks": meetings.status} if (meetings := backend.meetings) is not None else {})},
         lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,
         lambda: _lists(parts.lists), lambda: _state(parts), parts.broker, lambda: _trust(parts),
         lambda: fill(backend.patience, parts.settings())))

@@ -1,6 +1,6 @@
 """The networks added by hand: what the answers of the control socket ask for, done by the lists."""
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from mxallowd.control.answers.networks import OwnNetwork
 from mxallowd.lists.composition import ALLOW, DIRECT, LEARNED, Match
@@ -11,7 +11,12 @@ from mxallowd.settings.options import Network
 class ByHand:
     """The same networks as the lists have them, in the answers' words."""
 
-    def __init__(self, lists: Lists, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, lists: Lists, flushed: Callable[[], Awaitable[None]] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`flushed` forgets networks that were let in otherwise."""
+        self._flushed = flushed
         self._lists = lists
         self._clock = clock
 
@@ -37,7 +42,9 @@ class ByHand:
         return self._lists.composition.deciding(network, verdict)
 
     async def flush(self) -> int:
-        """Take out all that was added by hand; how many."""
+        """Take out all that was added by hand, and let in no network of a contact any more; how many."""
+        if self._flushed is not None:
+            await self._flushed()
         return await self._lists.flush()
 
     def listing(self) -> Iterator[OwnNetwork]:

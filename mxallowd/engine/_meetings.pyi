@@ -46,5 +46,7 @@ class Meetings:
 
         The main thread calls it now and then.
         """
+    def status(self) -> dict[str, int]:
+        """Networks that were noted since the start, and for how many there is room."""
     def counters(self) -> dict[str, int]:
         """Its counters in metrics/counters.py."""

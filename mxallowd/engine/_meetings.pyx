@@ -284,6 +284,9 @@ cdef class Meetings:
                 at += 1
         return records[:taken * <Py_ssize_t> sizeof(Record)], (at if at < self.max_networks else 0)
 
+    def status(self):
+        return {"noted": load64(&self.state.noted, RELAXED), "room": self.max_networks}
+
     def counters(self):
         return {"networks-noted": load64(&self.state.noted, RELAXED),
                 "networks-pushed-out": load64(&self.state.pushed_out, RELAXED)}

@@ -125,6 +125,8 @@ LINES: tuple[Line, ...] = (
     Line("kernel-table-rejected [A] table= count=N reason=", WARNING,
          "a kernel table did not take N hosts, although it takes others; A was the last of them. They are left out "
          "and tried again after 10 minutes; the kernel does not let them in meanwhile. At most one line a minute"),
+    Line("kernel-networks-missing table= reason=", WARNING,
+         "with `--network-key` in a way without a queue: the firewall has no sets for networks of contacts. Once"),
     Line("kernel-table-filled table= entries= left-out=N", ("info", "warning"),
          "mxallowd entered all whitelisted hosts into the kernel table again, in one step; N hosts found no room"),
     Line("kernel-lists-missing table= set= reason=", WARNING,

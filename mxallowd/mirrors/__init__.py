@@ -5,12 +5,12 @@ is **listed** by the whitelist, and **copied** by the target. tests/target_confo
 the promises here.
 """
 import struct
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
 from mxallowd.errors import MxallowdError
-from mxallowd.whitelist import RECORD_SIZE, unpack
+from mxallowd.whitelist import RECORD_SIZE, Follower, unpack
 
 # In the order of bytes: used before unused, the latest end first.
 _RANKED = struct.Struct(">?Q16s")
@@ -24,6 +24,10 @@ class TargetError(MxallowdError):
 
 class TargetWrong(TargetError):
     """The target is there and of another kind: whoever made it has to make it anew."""
+
+
+class TargetLacking(TargetError):
+    """The target is not there, and need not be."""
 
 
 class TargetFull(TargetError):
@@ -112,6 +116,38 @@ def listed(host: bytes, until_us: int, *, used: bool, now_us: int, renewable_s: 
     """A host of the whitelist as it is to stand in a target now; `renewable_s` as in Listing."""
     remaining_s = seconds_left(until_us, now_us)
     return Listed(host, remaining_s, used, max(0, remaining_s - renewable_s))
+
+
+class Original(Protocol):
+    """What a mirror copies: the whitelist, or what looks like one. Calls as of Whitelist."""
+
+    @property
+    def now_us(self) -> Callable[[], int]:
+        """The clock of the times."""
+
+    def follow(self, follower: Follower) -> None:
+        """Tell of changes."""
+
+    def find(self, host: bytes) -> tuple[int, bool] | None:
+        """Until when it is listed, and whether it was used."""
+
+    def records(self) -> Iterator[bytes]:
+        """All that is listed. Any thread may ask."""
+
+    def sample(self, count: int) -> dict[bytes, tuple[int, bool]]:
+        """Some of it."""
+
+    def is_barred(self, host: bytes, until_us: int | None) -> bool:
+        """Whether the copy must not bring it back."""
+
+    def adopt(self, host: bytes, until_us: int, *, used: bool) -> bool:
+        """Take it over from the copy."""
+
+    def room(self) -> int:
+        """How much could be adopted."""
+
+    def __len__(self) -> int:
+        """How much is listed."""
 
 
 class Target(Protocol):

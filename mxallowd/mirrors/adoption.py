@@ -7,8 +7,7 @@ are returned, so that the mirror corrects them.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mxallowd.mirrors import Copied
-from mxallowd.whitelist import Whitelist
+from mxallowd.mirrors import Copied, Original
 
 # The times of two targets are told apart from here on: each of them rounds.
 TOLERANCE_S = 2
@@ -23,7 +22,7 @@ class Adoption(NamedTuple):
 
 
 def adopt(
-    whitelist: Whitelist, copied: Sequence[Copied], lifetime_s: int, *, expires: bool, renewable_s: int = 0,
+    whitelist: Original, copied: Sequence[Copied], lifetime_s: int, *, expires: bool, renewable_s: int = 0,
 ) -> Adoption:
     """Enter what the target holds; `expires` as the target has it, `lifetime_s` the longest that is left to any host.
 

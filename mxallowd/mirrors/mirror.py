@@ -23,6 +23,7 @@ from mxallowd.mirrors import (
     Copied,
     Listed,
     Listing,
+    Original,
     Target,
     TargetError,
     TargetRejects,
@@ -35,7 +36,7 @@ from mxallowd.mirrors.dirty import Dirty
 from mxallowd.mirrors.expiry import Expiry
 from mxallowd.mirrors.jobs import Jobs, guarded
 from mxallowd.settings import Settings
-from mxallowd.whitelist import Change, Whitelist
+from mxallowd.whitelist import Change
 
 MAX_DIRTY = 65_536
 BATCH = 4096  # hosts of one change: some 100 ms at the most
@@ -60,7 +61,7 @@ class Mirror:
     """Keeps one target."""
 
     def __init__(
-        self, target: Target, whitelist: Whitelist, log: Log, settings: Settings,
+        self, target: Target, whitelist: Original, log: Log, settings: Settings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._target = target

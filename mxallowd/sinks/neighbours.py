@@ -140,6 +140,11 @@ class Neighbours:
         """Until when a contact lets in the network of this host; None: it does not."""
         return None if self._meetings is None else self._meetings.find(host, self._whitelist.now_us())
 
+    def let_in(self, host: bytes) -> tuple[str, int] | None:
+        """The network of a host, for people, and until when a contact lets it in; None: it does not."""
+        until_us = self.until_us(host)
+        return None if until_us is None else (self.network_text(host), until_us)
+
     def network_text(self, host: bytes) -> str:
         """The network of a host, for people."""
         four = host.startswith(MAPPED)

@@ -95,6 +95,8 @@ class Sources:
     mirrors: Sequence[KernelCopy]
     addresses: Callable[[str], Awaitable[list[bytes]]] | None = None  # of a name; None: no name server is asked
     patience: Callable[[], Patience | None] = lambda: None  # it may come by a reload
+    # Of a host, the network that a contact has let in, and until when (the packet path's clock).
+    network: Callable[[bytes], tuple[str, int] | None] = lambda host: None
 
 
 class Explain:
@@ -151,12 +153,14 @@ class Explain:
         gets_in = bool(real) and all(verdict == "accept" for verdict in real)
         exempt = next((name for name, one in tables if one.exempts()), None)
         happened, wall = sources.history.find(host), now_s - now_us / 1_000_000
+        let_in = sources.network(host)
+        network = let_in and {"network": let_in[0], "until": timestamp(now_s + (let_in[1] - now_us) / 1_000_000)}
         end = None if entry else ended(happened, settings.whitelist_time, now_us // 1_000_000, wall)
         return {
             "kind": "address", "address": address_text(host), "gets_in": gets_in,
             "entry": None if entry is None else shown(entry, now_us, now_s, self._since),
-            "why": strange or why(entry, match, exempt, end),
-            "sender": strange is None,
+            "why": strange or why(entry, match, exempt, end, network),
+            "sender": strange is None, "network": network,
             "list": None if match is None else listed(match),
             "direct": None if (direct := sources.lists().find_direct(host)) is None else listed(direct),
             "refused": self._refused(host, now_us, now_s),

@@ -28,20 +28,26 @@ def no_sender(host: bytes, servers: Collection[bytes]) -> str | None:
     return None if is_host(host) else "no remote host has such an address: it is never whitelisted"
 
 
-def why(entry: Entry | None, match: Match | None, exempt: str | None, ended: str | None) -> str:
-    """Why it is in or not, in few words. `ended`: what became of an entry that it had."""
+def why(
+    entry: Entry | None, match: Match | None, exempt: str | None, ended: str | None,
+    network: Mapping[str, object] | None = None,
+) -> str:
+    """Why it is in or not, in few words. `ended`: what became of its entry; `network`: which a contact has let in."""
     if exempt is not None:
         return f"the rules exempt it: a set mx_exempt of {exempt} holds it"
     if match is not None:
         return f"{match.what}, {match.where}"
     if entry is None:
-        return f"it is not in the whitelist{f': {ended}' if ended else ''}"
+        return (f"a contact of another host let in its network {network['network']} until {network['until']}" if network
+                else f"it is not in the whitelist{f': {ended}' if ended else ''}")
     if entry.origin == "child":
         name = entry.note.text if entry.note else ""
         if (pool := pool_of(name)) is not None:
             return (f"pool {pool.domain}: its name {pool.name} is below this domain, as a name of {pool.founder} is, "
                     "which was whitelisted before")
-        return f"child of {name}: another host of this name contacted the fake server" if name else (
+        # A name has no blank.
+        return f"child of its {name}, which a contact of another host let in" if " " in name else (
+            f"child of {name}: another host of this name contacted the fake server" if name else
             "child: another host of its name contacted the fake server")
     return WHY.get(entry.origin, entry.origin)
 

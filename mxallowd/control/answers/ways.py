@@ -96,7 +96,9 @@ def _real(way: str, decision: Meets, kernel: Kernel) -> Meets:
     if way == "b":
         # Nothing in the kernel decides: the packet comes to mxallowd.
         return dict(decision)
-    for name, why in (("mx_white", ""), ("mx_met", ": it met the fake server just now")):
+    for name, why in (("mx_white", ""), ("mx_met", ": it met the fake server just now"),
+                      ("mx_net", ": a contact let in its network"),
+                      ("mx_metnet", ": another host of its network met the fake server just now")):
         if kernel.held(name):
             return _by_kernel("accept", "in-set", f"in {name}{version}{why}")
     of_lists = {"real-allowed": f"mx_allow{version}", "real-denied": f"mx_deny{version}"}.get(str(decision["outcome"]))

@@ -22,17 +22,38 @@ def create(settings: "Settings") -> list[Target]:
     if settings.nft_table is not None:
         from mxallowd.mirrors.kernel.nft import NftTable  # noqa: PLC0415
 
-        targets.append(NftTable(
+        table = NftTable(
             settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries,
-            ipv6=6 in versions, counts_only=settings.dry_run and not settings.queue_num))
+            ipv6=6 in versions, counts_only=settings.dry_run and not settings.queue_num)
+        table.network_key = settings.network_key
+        targets.append(table)
     if settings.ipset:
         from mxallowd.mirrors.kernel.ipset import IpsetTable  # noqa: PLC0415
 
-        targets.append(IpsetTable(ipv4=4 in versions, ipv6=6 in versions))
+        targets.append(IpsetTable(ipv4=4 in versions, ipv6=6 in versions, key=settings.network_key))
     if settings.pf_table is not None:
         from mxallowd.mirrors.kernel.pf import PfTable  # noqa: PLC0415
 
         targets.append(PfTable(settings.pf_table))
+    return targets
+
+
+def create_contact_networks(settings: "Settings") -> list[Target]:
+    """Where networks that contacts have let in are kept as well: of a queue the daemon decides. Raises StartError."""
+    targets: list[Target] = []
+    key = settings.network_key
+    if key is None or settings.queue_num:
+        return targets
+    if settings.nft_table is not None:
+        from mxallowd.mirrors.kernel.nft import NftContactNetworks  # noqa: PLC0415
+
+        targets.append(NftContactNetworks(
+            settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries))
+    if settings.ipset:
+        from mxallowd.mirrors.kernel.ipset import IpsetTable  # noqa: PLC0415
+        from mxallowd.mirrors.kernel.nftset import OF_NETWORKS  # noqa: PLC0415
+
+        targets.append(IpsetTable(roles=OF_NETWORKS, key=key))
     return targets
 
 

@@ -12,23 +12,35 @@ from mxallowd.mirrors.kernel.nfmessages import CONCATENATED, KEY_LENGTHS, MAP
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 
 SETS = ("mx_exempt", "mx_deny", "mx_allow", "mx_direct", "mx_white", "mx_used", "mx_fresh", "mx_met")
+# Of masked addresses.
+NETWORKS = ("mx_net", "mx_metnet")
 # With iptables the exempt hosts stand in the rules themselves.
 IPSETS = SETS[1:]
 
 
-def in_nft(query: NfQuery, host: bytes) -> dict[str, bool]:
-    """By name of the set. `host` is 16 bytes. Raises TargetError."""
+def masked(key: bytes, bits: int) -> bytes:
+    """The first address of the network."""
+    behind = 8 * len(key) - bits
+    return (int.from_bytes(key, "big") >> behind << behind).to_bytes(len(key), "big")
+
+
+def in_nft(query: NfQuery, host: bytes, network_key: tuple[int, int] | None = None) -> dict[str, bool]:
+    """By name of the set. `host` is 16 bytes; `network_key` as of the settings. Raises TargetError."""
     version, key = (4, host[12:]) if host.startswith(MAPPED) else (6, host)
-    found = query.sets(f"{name}{version}" for name in SETS)
+    keys = {f"{name}{version}": key for name in SETS}
+    if network_key is not None:
+        keys |= {f"{name}{version}": masked(key, network_key[version == 6]) for name in NETWORKS}
+    found = query.sets(keys)
     # Of an interval the kernel names the first address, or nothing.
-    return {name: bool(query.get(name, [key])) for name, one in found.items()
+    return {name: bool(query.get(name, [keys[name]])) for name, one in found.items()
             if not one.flags & (MAP | CONCATENATED) and one.key_length == KEY_LENGTHS[f"ipv{version}_addr"]}
 
 
-def in_ipset(query: IpsetQuery, host: bytes) -> dict[str, bool]:
-    """The same of ipset."""
+def in_ipset(query: IpsetQuery, host: bytes, network_key: tuple[int, int] | None = None) -> dict[str, bool]:
+    """The same of ipset, whose sets of networks mask by themselves."""
     version, key = (4, host[12:]) if host.startswith(MAPPED) else (6, host)
-    there = [name for one in IPSETS if query.header(name := f"{one}{version}") is not None]
+    names = IPSETS if network_key is None else (*IPSETS, *NETWORKS)
+    there = [name for one in names if query.header(name := f"{one}{version}") is not None]
     if not any(key):
         # ipset takes no such address.
         return dict.fromkeys(there, False)

@@ -19,12 +19,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from mxallowd.engine.events import MAPPED
-from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects, TargetWrong
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetLacking, TargetRejects, TargetWrong
 from mxallowd.mirrors.kernel import ipsetquery as messages
 from mxallowd.mirrors.kernel.asked import in_ipset
 from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.ipsetquery import INET, Command, Header, IpsetQuery, about, entry
-from mxallowd.mirrors.kernel.nftset import MET, Filling, NftSet, Role
+from mxallowd.mirrors.kernel.nftset import (
+    OF_HOSTS,
+    OF_NETWORKS,
+    WHOLE,
+    Filling,
+    NftSet,
+    Role,
+    met_of,
+)
 
 LONGEST_TIME_S = 2_147_483  # ipset(8)
 # "Null-valued element, cannot be stored in a hash type of set"; anybody may own a name with such an address.
@@ -44,8 +52,10 @@ OF_ONE_ENTRY = frozenset({errno.EINVAL, errno.ERANGE, errno.EPROTO, messages.EXI
 class IpsetSet(NftSet):
     """One set of ipset: what belongs into it, and what is known of it."""
 
-    def __init__(self, role: Role, version: int) -> None:
+    def __init__(self, role: Role, version: int, bits: int | None = None) -> None:
+        """`bits` is the length of the prefix where the set is one of networks."""
         super().__init__(role, version)
+        self.mask = "" if bits in (None, 32, 128) else f"netmask {bits}"
         self.family = ("inet", "inet6")[version == 6]
         self.twin = f"{self.name}.new"
         self.header: Header | None = None
@@ -63,7 +73,8 @@ class IpsetSet(NftSet):
 
     def remedy(self, table: str = "") -> str:
         """How the operator creates it."""
-        return f"ipset create {self.name} hash:ip family {self.family} timeout 28800 maxelem 2000000"
+        mask = f"{self.mask} " if self.mask else ""
+        return f"ipset create {self.name} hash:ip family {self.family} {mask}timeout 28800 maxelem 2000000"
 
     def take(self, header: Header | None) -> None:
         """Take over what the kernel has. Raises TargetError where that cannot be used."""
@@ -73,7 +84,9 @@ class IpsetSet(NftSet):
             return
         if header.kind != "hash:ip" or header.family != INET[self.version]:
             fault = f"is of another type, it must be hash:ip family {self.family}"
-        elif header.mask:
+        elif header.mask != self.mask and self.mask:
+            fault = f"has {header.mask or 'no netmask'}, and network-key wants {self.mask}"
+        elif header.mask != self.mask:
             fault = f"has {header.mask}, so that one entry lets a whole network in"
         elif not header.timeouts:
             fault = "has no timeouts"
@@ -111,10 +124,17 @@ class IpsetTable(Connected[IpsetQuery]):
     drops = False
     name = "ipset"
 
-    def __init__(self, *, ipv4: bool = True, ipv6: bool = True) -> None:
-        """For which families a set must be there: those of the servers."""
-        self._sets = [IpsetSet(role, version) for role in Role for version in (4, 6)]
-        self._needed = {f"{Role.WHITE.value}{version}" for version, needed in ((4, ipv4), (6, ipv6)) if needed}
+    def __init__(
+        self, *, ipv4: bool = True, ipv6: bool = True, roles: Sequence[Role] = OF_HOSTS,
+        key: tuple[int, int] | None = None,
+    ) -> None:
+        """For which families a set must be there: those of the servers. `roles` and `key` as of NftTable."""
+        hosts = Role.WHITE in roles
+        bits = (None, None) if hosts or key is None else key
+        self._sets = [IpsetSet(role, version, bits[version == 6]) for role in roles for version in (4, 6)]
+        self._needed = {f"{Role.WHITE.value}{version}"
+                        for version, needed in ((4, ipv4), (6, ipv6)) if needed and hosts}
+        self._roles, self._key = roles, key
 
     def _connect(self) -> IpsetQuery:
         return IpsetQuery()
@@ -125,6 +145,8 @@ class IpsetTable(Connected[IpsetQuery]):
             one.take(self._query.header(one.name))
             if not one.present and one.name in self._needed:
                 raise TargetError(f"set {one.name} is missing: run `{one.remedy()}`")
+        if self._roles is OF_NETWORKS and not any(one.present for one in self._sets):
+            raise TargetLacking("there is no set mx_net4 or mx_net6")
 
     def _used(self) -> list[IpsetSet]:
         # Where one that must be there is not, a change is still tried, and fails.
@@ -173,7 +195,7 @@ class IpsetTable(Connected[IpsetQuery]):
                 if one.role is Role.USED:
                     used.update(one.host(key) for key, _ in held)
                 else:
-                    into = times if one.role is Role.WHITE else fresh
+                    into = times if one.role in WHOLE else fresh
                     into.update((one.host(key), seconds) for key, seconds in held)
         keeping = [one for one in self._sets if one.present and one.role is Role.FRESH]
         return [Copied(host, seconds or None, host in used,
@@ -192,7 +214,8 @@ class IpsetTable(Connected[IpsetQuery]):
                 gone |= {one.key(each.host) for each in listed if one.takes(each.host) and not one.seconds(each)}
             self._take_out(one, sorted(gone))
         # The kernel's own: where it has ended, or there is no such set, there is nothing to be done.
-        self._query.run([about(messages.DELETE, MET[4 if four else 6], entry(host[12:] if four else host, 0))
+        met = met_of(self._roles)
+        self._query.run([about(messages.DELETE, met[4 if four else 6], entry(host[12:] if four else host, 0))
                          for host in unlisted if host not in NULL for four in [host.startswith(MAPPED)]])
         for one in self._used():
             wanted = {one.key(each.host): seconds for each in listed
@@ -266,13 +289,13 @@ class IpsetTable(Connected[IpsetQuery]):
             if one.role is Role.FRESH:
                 continue
             keys = [one.key(host) for host, used in hosts.items()
-                    if one.takes(host) and (used or one.role is Role.WHITE)]
+                    if one.takes(host) and (used or one.role in WHOLE)]
             found.update(map(one.host, set(keys).difference(self._there(one, keys))))
         return found
 
     def sets_of(self, host: bytes) -> dict[str, bool]:
         """Which sets hold the host."""
-        return in_ipset(self._query, host)
+        return in_ipset(self._query, host, self._key)
 
     # ---- fillings
 

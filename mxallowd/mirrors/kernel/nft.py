@@ -6,6 +6,7 @@
                             them in the kernel alone, and shows the daemon the first connection of the others
     mx_fresh4, mx_fresh6    those of them that no contact renews yet, with the time until one does, if the ruleset has
                             such sets: it need not show the daemon their contacts
+    mx_net4, mx_net6        of another target of this kind (roles): networks that contacts have let in, masked
     mx_refused, mx_accepted named counters of rules, if the ruleset has them
 
 Elements without a timeout are the operator's own: they are never changed. Before a change the kernel is asked which of
@@ -22,12 +23,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from mxallowd.engine.events import MAPPED
-from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetRejects
+from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, TargetLacking, TargetRejects
 from mxallowd.mirrors.kernel.asked import in_nft
 from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.nfmessages import Batch, Remaining
 from mxallowd.mirrors.kernel.nfquery import NfQuery
-from mxallowd.mirrors.kernel.nftset import MET, Filling, NftSet, Role
+from mxallowd.mirrors.kernel.nftset import (
+    OF_HOSTS,
+    OF_NETWORKS,
+    WHOLE,
+    Filling,
+    NftSet,
+    Role,
+    met_of,
+)
 
 # Reading a set takes the kernel a time that grows with the square of its size: 400,000 elements in this one.
 READ_S = 5.0
@@ -49,6 +58,8 @@ class NftTable(Connected[NfQuery]):
     expires = True
     longest_s = math.inf
     sample = 32
+    roles = OF_HOSTS
+    network_key: tuple[int, int] | None = None  # as of the settings, for questions
 
     def __init__(
         self, table: str, *, setup: bool, max_entries: int, ipv6: bool = True, counts_only: bool = False,
@@ -63,8 +74,9 @@ class NftTable(Connected[NfQuery]):
         self._table = table
         self._setup = setup
         self._size = min(2 * max_entries, LARGEST_SET)
-        self._sets = [NftSet(role, version) for role in Role for version in (4, 6)]
-        self._needed = {f"{Role.WHITE.value}{version}" for version in ((4, 6) if ipv6 else (4,))}
+        self._sets = [NftSet(role, version) for role in self.roles for version in (4, 6)]
+        self._needed = {
+            f"{Role.WHITE.value}{version}" for version in ((4, 6) if ipv6 else (4,)) if Role.WHITE in self.roles}
         # At this generation of the ruleset the operator's own elements were all known.
         self._known_at: int | None = None
 
@@ -81,6 +93,8 @@ class NftTable(Connected[NfQuery]):
             self._query.create(((one.name, one.kind, self._size) for one in missing), COUNTERS)
             found = self._query.sets(one.name for one in self._sets)
             self._known_at = None
+        if not found and self.roles is OF_NETWORKS:
+            raise TargetLacking("there is no set mx_net4 or mx_net6")
         if not found:
             raise TargetError(f"table {self._table} or its sets are missing")
         for one in self._sets:
@@ -140,7 +154,7 @@ class NftTable(Connected[NfQuery]):
             one.own = {key: raw for key, raw in held.items() if isinstance(raw, bytes)}
             if one.role is Role.USED:
                 used.update(map(one.host, held))
-            elif one.role is Role.WHITE:
+            elif one.role in WHOLE:
                 times.update((one.host(key), remaining) for key, remaining in held.items())
             else:
                 fresh.update((one.host(key), int(left)) for key, left in held.items() if not isinstance(left, bytes))
@@ -198,7 +212,7 @@ class NftTable(Connected[NfQuery]):
             for key, seconds in wanted.items():
                 batch.enter(one.name, key, seconds)
         self._commit(batch)
-        for version, name in MET.items() if unlisted else ():
+        for version, name in met_of(self.roles).items() if unlisted else ():
             self._forget_met(name, [host[12:] if version == 4 else host for host in unlisted
                                     if host.startswith(MAPPED) == (version == 4)])
 
@@ -293,16 +307,22 @@ class NftTable(Connected[NfQuery]):
             if one.role is Role.FRESH or not (one.present or one.name in self._needed):
                 continue
             keys = [one.key(host) for host, used in hosts.items()
-                    if one.takes(host) and (used or one.role is Role.WHITE)]
+                    if one.takes(host) and (used or one.role in WHOLE)]
             held = self._query.get(one.name, keys)
             found.update(one.host(key) for key in keys if key not in held)
         return found
 
     def sets_of(self, host: bytes) -> dict[str, bool]:
         """Which sets of the table hold the host."""
-        return in_nft(self._query, host)
+        return in_nft(self._query, host, self.network_key)
 
     def totals(self) -> dict[str, int]:
         """Packets that the named counters have counted."""
         counted = {word: self._query.packets(name) for name, word in COUNTERS.items()}
         return {word: packets for word, packets in counted.items() if packets is not None}
+
+
+class NftContactNetworks(NftTable):
+    """The sets of networks that contacts have let in."""
+
+    roles = OF_NETWORKS

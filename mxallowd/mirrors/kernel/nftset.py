@@ -12,6 +12,8 @@ NO_SOURCES = {
     4: [bytes(4), b"\xff" * 4, b"\xe0\0\0\0"], 6: [bytes(16), b"\xff\2" + bytes(13) + b"\1", b"\xff" + bytes(15)]}
 # The kernel's own: whom it lets in for some seconds, until the daemon has entered him. By version.
 MET = {4: "mx_met4", 6: "mx_met6"}
+# The same of networks, masked.
+MET_NETWORKS = {4: "mx_metnet4", 6: "mx_metnet6"}
 
 
 class Role(Enum):
@@ -20,6 +22,19 @@ class Role(Enum):
     WHITE = "mx_white"
     USED = "mx_used"
     FRESH = "mx_fresh"
+    NETWORK = "mx_net"
+
+
+# Of a copy of the whitelist, and of one of the networks that contacts have let in (contactnetworks.py).
+OF_HOSTS: tuple[Role, ...] = (Role.WHITE, Role.USED, Role.FRESH)
+OF_NETWORKS: tuple[Role, ...] = (Role.NETWORK,)
+# All that are listed belong into these.
+WHOLE = (Role.WHITE, Role.NETWORK)
+
+
+def met_of(roles: Sequence[Role]) -> dict[int, str]:
+    """The kernel's own sets beside these."""
+    return MET if Role.WHITE in roles else MET_NETWORKS
 
 
 class NftSet:
@@ -52,7 +67,7 @@ class NftSet:
         """How long the host is to be in it; 0: not at all."""
         if self.role is Role.FRESH:
             return one.fresh_s
-        return one.remaining_s if one.used or self.role is Role.WHITE else 0
+        return one.remaining_s if one.used or self.role in WHOLE else 0
 
     def remedy(self, table: str) -> str:
         """How the operator declares it."""

@@ -28,7 +28,7 @@ from benchmarks.peers import SOURCES, compiled
 from benchmarks.report import median, ratios, say, show
 from lab.hosts import FAKE4, REAL4
 from lab.programs import Sources, flood, own_places
-from mxallowd.settings.options import MAX_QUEUES
+from mxallowd.settings.values import MAX_QUEUES
 
 QUEUE_LENGTH = 65535
 SCENARIOS = ("drop", "accept", "mixed")

@@ -31,7 +31,8 @@ from mxallowd.captures._capture import CANDIDATE_SIZE, count_destinations
 from mxallowd.captures.files import STANDARD_INPUT, CaptureDamage, CaptureError, read
 from mxallowd.captures.filters import destination_port
 from mxallowd.engine._table import MAX_ENTRIES_LIMIT
-from mxallowd.settings.options import BY_NAME, Address, address, number
+from mxallowd.settings.options import BY_NAME
+from mxallowd.settings.values import Address, address, number
 from mxallowd.text import printable, quoted
 
 BATCH_BYTES = BATCH * CANDIDATE_SIZE

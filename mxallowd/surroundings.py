@@ -20,7 +20,7 @@ from pathlib import Path
 
 from mxallowd.process import child
 from mxallowd.settings import Settings
-from mxallowd.settings.options import Address
+from mxallowd.settings.values import Address
 
 LIMIT_S = 10.0  # for all of it
 _PROGRAM_S = 4.0

@@ -9,7 +9,7 @@ from mxallowd.engine._networks import RECORD_SIZE
 from mxallowd.lists import files
 from mxallowd.lists.composition import Composition, network_of
 from mxallowd.lists.files import Fault, ListError, parse, read
-from mxallowd.settings import options
+from mxallowd.settings import values
 from tests.strategies import packed
 
 
@@ -145,9 +145,9 @@ def test_a_large_file_lets_others_run(tmp_path: Path) -> None:
 
 def test_a_file_whose_name_begins_with_dots_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As --allow, --deny and the configuration have it; what looks like a network is told to be written so."""
-    monkeypatch.setattr(options, "START_DIRECTORY", tmp_path / "a")
+    monkeypatch.setattr(values, "START_DIRECTORY", tmp_path / "a")
     for text in ("./dup", "../a/dup", "../dup/24", "./192.0.2.0", "../2001:db8::/x", "dup"):
-        assert options.list_source(text) == tmp_path / "a" / text
+        assert values.list_source(text) == tmp_path / "a" / text
     for text in ("192.0.2", "192.0.2.0/33", "dead:/x"):
         with pytest.raises(ValueError, match=r"a file of this name is written as \./NAME"):
-            options.list_source(text)
+            values.list_source(text)

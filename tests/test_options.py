@@ -4,7 +4,8 @@ import ipaddress
 import pytest
 
 from mxallowd.settings import Settings
-from mxallowd.settings.options import BY_NAME, MAX_QUEUES, OPTIONS, Kind
+from mxallowd.settings.options import BY_NAME, OPTIONS, Kind
+from mxallowd.settings.values import MAX_QUEUES
 
 # Name, letters, kind, default: the options of mxallowd 1.9.
 CONTRACT = {

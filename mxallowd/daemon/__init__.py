@@ -178,8 +178,8 @@ class Daemon:
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""
-        # What the copies hold is read first: from the moment that a queue is bound, packets wait for us. The disk
-        # before all others: it knows who was ended, and must not come back from any of them.
+        # What the copies hold is read first: once a queue is bound, packets wait for us. The disk before all others: it
+        # knows who was ended, and must not come back from any of them.
         if self._state:
             self._state.open()
         self._trial_file.open()

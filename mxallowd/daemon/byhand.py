@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from mxallowd.control.answers.networks import OwnNetwork
 from mxallowd.lists.composition import ALLOW, DIRECT, LEARNED, Match
 from mxallowd.lists.lists import Lists
-from mxallowd.settings.options import Network
+from mxallowd.settings.values import Network
 
 
 class ByHand:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mxallowd.captures.filters import compile_filter
-from mxallowd.settings.options import OPTIONS, Address, Kind, Network, Option
+from mxallowd.settings.options import OPTIONS, Kind, Option
+from mxallowd.settings.values import Address, Network
 from mxallowd.text import quoted
 
 ON_BSD = "bsd" in sys.platform or sys.platform.startswith("dragonfly")

@@ -14,7 +14,8 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-from mxallowd.settings.options import NFT_FAMILIES, OPTIONS, SWITCHED_OFF, SWITCHED_ON, Kind, Option
+from mxallowd.settings.options import OPTIONS, SWITCHED_OFF, SWITCHED_ON, Kind, Option
+from mxallowd.settings.values import NFT_FAMILIES
 
 # For these the line was meant as a comment of another program, and 1.9 passed over it.
 _OTHER_COMMENTS = (";", "//", "!", "%", "'", "*", "<!--")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from mxallowd.control.exchange import Request, RequestError
 from mxallowd.engine.events import packed
 from mxallowd.provenance import MAX_TEXT
-from mxallowd.settings.options import Network
+from mxallowd.settings.values import Network
 from mxallowd.text import quoted
 
 MAX_SECONDS = 315_360_000  # ten years, as --whitelist-time

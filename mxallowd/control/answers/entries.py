@@ -15,7 +15,7 @@ from mxallowd.lists.composition import Match
 from mxallowd.lists.own import MAX_OWN
 from mxallowd.log import Log
 from mxallowd.provenance import MAX_TEXT
-from mxallowd.settings.options import Network
+from mxallowd.settings.values import Network
 from mxallowd.text import quoted
 from mxallowd.whitelist import Whitelist
 

@@ -40,7 +40,7 @@ from mxallowd.history.hosts import Happening, Hosts
 from mxallowd.lists.composition import Composition
 from mxallowd.mirrors import TargetError
 from mxallowd.settings import Settings
-from mxallowd.settings.options import Network
+from mxallowd.settings.values import Network
 from mxallowd.sinks.bucket import Bucket
 from mxallowd.text import quoted
 from mxallowd.whitelist import Whitelist

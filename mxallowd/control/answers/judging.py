@@ -7,7 +7,7 @@ from mxallowd.engine.hosts import is_host
 from mxallowd.history.hosts import Happening
 from mxallowd.lists.composition import ALLOW, DENY, Match
 from mxallowd.provenance import pool_of
-from mxallowd.settings.options import Network
+from mxallowd.settings.values import Network
 from mxallowd.whitelist import Entry
 
 WHY = {

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mxallowd.control.answers.since import Since
 from mxallowd.control.exchange import timestamp
 from mxallowd.engine.events import MAPPED, address_text
-from mxallowd.settings.options import Network
+from mxallowd.settings.values import Network
 from mxallowd.whitelist import RECORD_SIZE, Entry, Whitelist, unpack
 
 # Between two turns of the loop: records looked at, and entries made of them; each a millisecond.

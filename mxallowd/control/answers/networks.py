@@ -6,7 +6,7 @@ from mxallowd.control.answers.listing import bounds
 from mxallowd.control.exchange import RequestError, timestamp
 from mxallowd.engine.hosts import has_hosts
 from mxallowd.lists.composition import DECIDING, Match
-from mxallowd.settings.options import Network
+from mxallowd.settings.values import Network
 
 WhyNot = Callable[[bytes], str]
 """Why a host cannot be let in, behind its address; empty where it can."""

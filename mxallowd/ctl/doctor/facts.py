@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from mxallowd.ctl.client import Unreachable
 from mxallowd.ctl.command import Daemon
 from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
-from mxallowd.settings.options import OPTIONS, Address
+from mxallowd.settings.options import OPTIONS
+from mxallowd.settings.values import Address
 
 Document = Mapping[str, Any]
 

@@ -24,7 +24,7 @@ from mxallowd.ctl.doctor.walk import (
     Step,
     together,
 )
-from mxallowd.settings.options import Network
+from mxallowd.settings.values import Network
 
 CLIENT_PORTS = (1024, 65535)
 SMTP = 25

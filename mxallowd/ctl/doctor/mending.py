@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from mxallowd.ctl.doctor.walk import Chain, Packet, Ruleset, Step
-from mxallowd.settings.options import Address
+from mxallowd.settings.values import Address
 
 SYN = "--tcp-flags FIN,SYN,RST,ACK SYN"
 NFT_SYN = "tcp flags & (fin | syn | rst | ack) == syn"

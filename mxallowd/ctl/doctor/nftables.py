@@ -25,7 +25,7 @@ from mxallowd.ctl.doctor.walk import (
     Step,
     together,
 )
-from mxallowd.settings.options import Network
+from mxallowd.settings.values import Network
 
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 _VALUE = r"(?P<not>!= |== )?(?P<value>vmap )?(?P<set>\{[^}]*\}|@\S+|[^\s{]+)"

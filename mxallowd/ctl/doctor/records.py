@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mxallowd.ctl.doctor.dns import Asking, Failed
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
-from mxallowd.settings.options import Address
+from mxallowd.settings.values import Address
 from mxallowd.text import quoted
 
 

@@ -30,7 +30,7 @@ from mxallowd.ctl.doctor.walk import (
     Step,
     stranger,
 )
-from mxallowd.settings.options import Address
+from mxallowd.settings.values import Address
 
 NAMES = {4: "IPv4", 6: "IPv6"}
 PROGRAMS = {4: ("iptables", "iptables-legacy"), 6: ("ip6tables", "ip6tables-legacy")}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from mxallowd import surroundings
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
-from mxallowd.settings.options import Address
+from mxallowd.settings.values import Address
 
 SMTP = 25
 TIMEOUT_S = 3.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mxallowd.settings.options import Address, Network
+from mxallowd.settings.values import Address, Network
 
 DEEPEST = 16  # jumps; the kernel allows as many in nft
 STRANGERS = {4: ("198.51.100.77", "100.66.77.88", "9.8.7.6", "77.66.55.44", "185.99.88.77"),

@@ -149,6 +149,12 @@ def test_a_terminated_benchmark_leaves_nothing_behind() -> None:
     assert subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True).stdout == b""
 
 
+def test_neighbouring() -> None:
+    shown = run("neighbouring", "--packets", "2000", "--hosts", "300", "--networks", "100", "--repeat", "2", "--json")
+    assert [row["packets"] for row in shown["rows"]] == ["known", "refused", "let in"]
+    assert all(row["on_ns"] > 0 for row in shown["rows"])
+
+
 def test_scrape() -> None:
     shown = run("scrape", "--blocks", "1", "--block-ms", "1000", "--json")
     assert shown["scrapes"] >= 2

@@ -170,7 +170,7 @@ OPTIONS: tuple[Option, ...] = (
            "let the process live although verdicts have stopped, for a debugger", default=False),
     Option("max-entries", (), Kind.SINGLE, "hosts that have room in the whitelist",
            "ENTRIES", number(2 * MAX_QUEUES, 100_000_000), 1_000_000,
-           f"{2 * MAX_QUEUES} to 100000000; each takes 49 bytes of memory, at the start"),
+           f"{2 * MAX_QUEUES} to 100000000; each takes 49 bytes of memory, with network-key 65, at the start"),
     Option("max-refused", (), Kind.SINGLE, "refused hosts that are remembered",
            "HOSTS", number(1024, 100_000_000), 262_144,
            "1024 to 100000000; each takes 32 bytes of memory, with patience 66, at the start"),

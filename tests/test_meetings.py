@@ -1,6 +1,8 @@
 """Networks that contacts have let in: what a network is, who makes room, and what the decision makes of them."""
 import random
 import struct
+import threading
+import time
 from ipaddress import ip_network
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from mxallowd._fastpath import OUTCOME_NAMES, Fastpath
 from mxallowd._foresight import Foresight
+from mxallowd.captures._replay import replay
 from mxallowd.engine import events
 from mxallowd.engine._meetings import LEAST_NETWORKS, NETWORK_BYTES, Meetings
 from mxallowd.engine._ring import Ring
@@ -16,6 +19,8 @@ from mxallowd.engine._rules import RENEW, Rules
 from mxallowd.engine._table import BY_HAND, CHILD, LATEST_US, Table
 from mxallowd.engine.events import Kind
 from tests.oracle import MAPPED
+from tests.sharing import NOW_US as SHARED_US
+from tests.sharing import to_fake, to_real
 from tests.strategies import FAKE, HOSTS, NO_HOSTS, REAL, RECORD, packed, syn
 
 LIFE_S, SECOND_US = 3600, 1_000_000
@@ -136,6 +141,45 @@ def test_of_those_who_are_not_proven_the_first_to_end_goes() -> None:
     meetings.note(hosts[1], 500, 0)
     meetings.note(hosts[4], 250, 0)
     assert [meetings.find(host, 0) for host in hosts] == [300, 500, 400, None, 250]
+
+
+def test_threads_share_it_without_a_lock() -> None:
+    """Two lines, and far more networks than places: what is read must be a network that was noted, with its end."""
+    meetings, table = Meetings(8, 24, 64), Table(64, 2)
+    known = [packed(f"2001:db8:1:{number:x}::") for number in range(64)]
+    rules = Rules(FAKE, REAL, LIFE_S, meetings=meetings)
+    rings = [Ring(1024, -1) for _ in range(2)]
+    paths = [Fastpath(table, ring, rules, shard=shard) for shard, ring in enumerate(rings)]
+    # Hosts of networks that nobody notes, which differ from those in one bit.
+    work = b"".join(to_fake(host[:15] + b"\1") + to_real(host[:5] + b"\3" + host[6:15] + b"\2") for host in known)
+    ending = threading.Event()
+
+    def decide(path: Fastpath) -> None:
+        while not ending.is_set():
+            replay(path, work * 64)
+
+    threads = [threading.Thread(target=decide, args=(path,)) for path in paths]
+    for thread in threads:
+        thread.start()
+    try:
+        until, looked = time.monotonic() + 1.0, 0
+        while time.monotonic() < until:
+            for network, (until_us, proven) in networks(meetings, SHARED_US).items():
+                assert network in known
+                assert (until_us, proven) == (SHARED_US + LIFE_US, False)
+                looked += 1
+            meetings.tidy(SHARED_US, 3)
+            for ring in rings:
+                ring.drain(1024)
+    finally:
+        ending.set()
+        for thread in threads:
+            thread.join()
+    decided = [path.counters() for path in paths]
+    assert looked > 100
+    assert meetings.counters()["networks-pushed-out"] > 1000
+    assert [one["real-network"] for one in decided] == [0, 0]
+    assert all(one["real-refused"] > 1000 for one in decided)
 
 
 class Path:

@@ -360,10 +360,16 @@ cdef void fetch_memories(Path *path, const RuleSet *rules, int count) noexcept n
     """Of those who may be refused: find of whom a contact may have let the network in, and begin to fetch who waits."""
     cdef int at[<int> BATCH]
     cdef int i, few = 0
+    cdef uint32_t strangers = 0
+    memset(path.known_networks, 1, sizeof(path.known_networks))
+    # Many at a time, by vectors: mostly all hosts of a batch are known.
+    for i in range(count):
+        strangers |= <uint32_t> (path.lookups.number[i] == 0)
+    if strangers == 0:
+        return
     for i in range(count):
         at[few] = i
         few += (path.roles[i] & ROLE == REAL) & (path.lookups.number[i] == 0)
-    memset(path.known_networks, 1, sizeof(path.known_networks))
     if few == 0:
         return
     if rules.meetings.places != NULL:

@@ -77,7 +77,8 @@ def test_what_is_documented_can_be_typed(line: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_daemon_the_status_is_3(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = {"show": ["::1"], "add": ["::1"], "remove": ["::1"], "flush": ["--yes"], "import": ["-", "--format", "list"],
-            "explain": ["::1"], "allow": ["add", "::1"], "deny": ["remove", "::1"], "top": ["--once"]}.get(name, [])
+            "explain": ["::1"], "allow": ["add", "::1"], "deny": ["remove", "::1"], "direct": ["list"],
+            "top": ["--once"]}.get(name, [])
     if name == "doctor":
         pytest.skip("it says what is wrong without a daemon too, with statuses of its own")
     place = str(tmp_path / "none.sock")

@@ -1,4 +1,5 @@
 """Hosts that try the first MX alone, led from the fake server to the real one by the rules of each way."""
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from mxallowd.ctl.__main__ import main as ctl
 from tests.control_client import ask
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
@@ -46,7 +48,8 @@ def becomes(client: Host, address: str, source: str, wanted: Attempt) -> bool:
 
 
 @all_ways
-def test_the_first_attempt_comes_to_the_real_server(served: Lab, client: Host, way: Way, tmp_path: Path) -> None:
+def test_the_first_attempt_comes_to_the_real_server(
+        served: Lab, client: Host, way: Way, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By a line of trusted senders, and by hand; both families. Nobody else is led, and it is no contact."""
     served.load_ruleset(*way.rulesets, edits=led(way))
     file = tmp_path / "trust"
@@ -57,19 +60,25 @@ def test_the_first_attempt_comes_to_the_real_server(served: Lab, client: Host, w
         for fake, trusted, hand, stranger in ((FAKE4, TRUSTED4, HAND4, SENDER4), (FAKE6, TRUSTED6, HAND6, SENDER6)):
             assert client.attempt(fake, source=trusted) is Attempt.CONNECTED
             assert client.attempt(fake, source=stranger) is Attempt.REFUSED
-            status, found = ask(daemon.control, "POST", "/v1/lists/direct", {"network": hand, "seconds": 60})
-            assert (status, found["verdict"], found["kept"]) == (200, "direct", True)
+            socket = ("--socket", str(daemon.control))
+            assert ctl([*socket, "direct", "add", hand, "--for", "60", "--note", "scanner"]) == 0
             assert becomes(client, fake, hand, Attempt.CONNECTED)
             said = ask(daemon.control, "GET", f"/v1/explain/{hand}")[1]
             assert (said["direct"]["where"], said["gets_in"]) == ("by hand", True)
             if way.sets:
                 assert said["next"][0]["outcome"] == "fake-led"
-        assert ask(daemon.control, "GET", f"/v1/explain/{TRUSTED4}")[1]["direct"]["where"] == f"{file}:1"
+        assert ctl([*socket, "direct", "list"]) == 0
+        assert re.search(rf"  {HAND4}/32 +until \S+  # scanner\n  {HAND6}/128 .*# scanner\n", capsys.readouterr().out)
+        assert ctl([*socket, "explain", TRUSTED4]) == 0
+        said = capsys.readouterr().out
+        assert f"direct: led from the fake server to the real one by {TRUSTED4}/32, {file}:1" in said
+        assert f"next to fake {FAKE4}: accept" in said
+        assert "it is led to the real server" in said
         # The others alone have met the fake server.
         daemon.wait_for(rf"whitelisted \[{SENDER4}\]")
         met = [line for line in daemon.messages() if line.startswith("whitelisted ")]
         assert not any(one in line for line in met for one in (f"[{TRUSTED4}]", f"[{TRUSTED6}]"))
-        assert ask(daemon.control, "DELETE", f"/v1/entries/{HAND4}")[0] == 200
+        assert ctl([*socket, "direct", "remove", HAND4]) == 0
         assert becomes(client, FAKE4, HAND4, Attempt.REFUSED)
         assert ask(daemon.control, "DELETE", "/v1/entries")[0] == 200
         assert becomes(client, FAKE6, HAND6, Attempt.REFUSED)

@@ -71,6 +71,9 @@ REASONS = {
 }
 
 
+LED = "; but it is led to the real server where the ruleset does so, and is no contact then"
+
+
 class KernelCopy(Protocol):
     """A mirror of a table of the firewall."""
 
@@ -208,6 +211,7 @@ class Explain:
 
     def _next(self, host: bytes, kernel: Kernel | None, now_us: int) -> list[dict[str, object]]:
         settings, way = self._sources.settings(), self._way()
+        direct = self._sources.lists().find_direct(host) is not None
         four = host.startswith(MAPPED)
         following: list[dict[str, object]] = []
         for role, servers in (("fake", settings.fake_mailserver), ("real", settings.real_mailserver)):
@@ -221,7 +225,8 @@ class Explain:
                 ways: dict[str, Meets] = {"a": {
                     "verdict": "accept" if settings.dry_run or not drops else "drop", "by": "mxallowd",
                     "outcome": outcome, "reason": REASONS.get(outcome, outcome)
-                    + ("; dry run: accepted all the same" if settings.dry_run and drops else "")}}
+                    + ("; dry run: accepted all the same" if settings.dry_run and drops else "")
+                    + (LED if direct and role == "fake" else "")}}
                 ways |= {name: meets(name, role, ways["a"], kernel, dry_run=settings.dry_run) for name in "bcd"}
                 # Without a table of the firewall mxallowd alone can be asked.
                 in_force = ways[way if kernel is not None else "a"]

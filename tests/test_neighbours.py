@@ -123,7 +123,7 @@ def test_only_a_contact_lets_its_network_in(origin: int) -> None:
     scene = Scene()
     scene.enter(STRANGER, 8, origin)
     scene.connect("198.51.101.8")
-    asyncio.run(scene.neighbours.fill())
+    asyncio.run(scene.neighbours.begin())
     assert scene.hours(STRANGER) is None
 
 
@@ -153,7 +153,7 @@ def test_a_restart_fills_it_from_the_entries(monkeypatch: pytest.MonkeyPatch) ->
     for records in before.whitelist.records():
         after.table.restore(records, after.now_us, shard=0)
     after.whitelist.provenance.recall(dict(before.whitelist.provenance.noted({NEIGHBOUR})))
-    asyncio.run(after.neighbours.fill())
+    asyncio.run(after.neighbours.begin())
     assert (after.hours(STRANGER), after.hours(NEIGHBOUR), after.hours(packed("2001:db8:5::ffff"))) == (None, 8, 3)
     assert list(after.neighbours._known) == [NETWORK]
 
@@ -186,7 +186,7 @@ def test_off_nothing_is_done() -> None:
     silent = Neighbours(good(MINIMUM), None, scene.whitelist, scene.log)  # type: ignore[arg-type]
     silent.handle([Event(Kind.BY_NETWORK, 0, 0, 1, 1, NEIGHBOUR, packed(REAL4), 0)])
     silent.changed(HOST, Change.ENDED)
-    asyncio.run(silent.fill())
+    asyncio.run(silent.begin())
     asyncio.run(silent.flush())
     assert (silent.connected(NEIGHBOUR), silent.until_us(NEIGHBOUR)) == (False, None)
     assert scene.whitelist.find(NEIGHBOUR) is None

@@ -287,7 +287,7 @@ class Daemon:
             if any(shares.parts):
                 found = await restore(self._backend, self._whitelist, shares)
                 self._state.restored(found.entered, found.known, found.left_out)
-                await self._neighbours.fill()
+                await self._neighbours.begin()
         except Exception as error:  # noqa: BLE001  # mail goes on without what was saved
             defect(error)
         finally:

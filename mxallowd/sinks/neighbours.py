@@ -92,7 +92,7 @@ class Neighbours:
         self._meetings.note(host, entry.until_us, self._whitelist.now_us(), proven=entry.proven)
         return True
 
-    async def fill(self) -> None:
+    async def begin(self) -> None:
         """Note the networks of all entries, as after a restart."""
         if self._meetings is None:
             return

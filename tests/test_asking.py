@@ -2,6 +2,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -109,5 +110,41 @@ def test_a_record_over_the_wire(lab: Lab) -> None:
                "example.org MX 10 mx.example.org", "mx.example.org A 192.0.2.7", "mx.example.org AAAA 2001:db8::7",
                "spf.example.net TXT v=spf1 ip4:198.51.100.0/24 a:x.example.net exists:%{i}.x.example.net ~all",
                "x.example.net CNAME y.example.net", "y.example.net A 192.0.2.9"]
+    with NameServerProcess(lab.gateway, records), visit(lab.gateway.name):
+        asyncio.run(story())
+
+
+def test_hostile_answers_over_the_wire(lab: Lab) -> None:
+    """As many records as a message has room for, texts of 60 kB, and names that lead to themselves."""
+    text = "v=spf1" + "".join(f" ip4:198.18.{number // 250}.{number % 250}" for number in range(0, 6800, 2))
+    records = [
+        *(f"mx.example MX 10 m{number}.example" for number in range(2500)),
+        "mx.example TXT v=spf1 ip4:192.0.2.1 mx -all",
+        "text.example TXT " + "|".join(text[at : at + 250] for at in range(0, len(text), 250)),
+        *(f"texts.example TXT {number}" for number in range(3000)), "texts.example TXT v=spf1 a:a.texts.example",
+        "a.texts.example A *2000", "loop.example TXT v=spf1 ip4:192.0.2.1 include:to.loop.example",
+        "to.loop.example TXT v=spf1 redirect=loop.example", "alias.example CNAME of.alias.example",
+        "of.alias.example CNAME alias.example", "odd.example TXT v=spf1 ip4:192.0.2.1 a:\x1b[2J.example"]
+
+    async def story() -> None:
+        resolver = Resolver(asyncio.get_running_loop(), ["127.0.0.1:5353"])
+        found: dict[str, tuple[Any, ...]] = {}
+        try:
+            asking = Asking(resolver, budget(Limits(1000)))
+            for name in ("mx", "text", "texts", "loop", "alias", "odd"):
+                one = await flatten(f"{name}.example", asking.records)
+                found[name] = len(one.networks), *one.wrong
+        finally:
+            resolver.close()
+        many = "mx.example asks for more than 10 mail exchangers, of mx.example"
+        # Nothing of a record with an error counts (4.6); and the terminal is safe.
+        count, wrong = found.pop("odd")
+        assert count == 0
+        assert "characters that may not be there" in wrong
+        assert "\x1b" not in wrong
+        assert found == {
+            "mx": (1, many), "text": (3400,), "texts": (0,), "loop": (1, "loop.example asks more than 10 questions"),
+            "alias": (0, "alias.example has no SPF record")}
+
     with NameServerProcess(lab.gateway, records), visit(lab.gateway.name):
         asyncio.run(story())

@@ -134,7 +134,8 @@ class _Notes:
 
     def note(self, notes: dict[str, None], text: str) -> None:
         if len(notes) < MAX_NAMED:
-            notes[printable(text)] = None
+            # What has been quoted stays as it is.
+            notes[text if text.isascii() and text.isprintable() else printable(text)] = None
 
 
 class _Family:

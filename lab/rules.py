@@ -22,9 +22,14 @@ class Rules:
     def edits(self, settings: Settings, *, direct: bool = False) -> dict[str, str]:
         """What the documents say an operator changes in the files, for Lab.load_ruleset; `direct`: leads such hosts."""
         found = self.renew_use() if self.sets and settings.renew in ("use", "both") else {}
+        text = "".join((RULESETS / name).read_text(encoding="utf-8") for name in self.rulesets)
         if settings.refuse == "reset":
-            text = "".join((RULESETS / name).read_text(encoding="utf-8") for name in self.rulesets)
             found |= {old: new for old, new in (("refuse=DROP", "refuse=REJECT"), ("#reset ", "")) if old in text}
+        if settings.network_key:
+            # Of nft the file has the masks of 24/64, which is what we recommend.
+            key = "/".join(map(str, settings.network_key))
+            found |= {old: new for old, new in (('key=""', f'key="{key}"'), ("#net ", "")) if f"\n{old}" in text
+                      or f"\t{old}" in text}
         if direct:
             found |= {"#direct ": ""} if self.sets == "nft" else {
                 'direct4="" direct6=""': f'direct4="{REAL4}" direct6="{REAL6}"'}

@@ -45,7 +45,7 @@ def test_thread_sanitizer_sees_no_race() -> None:
                            capture_output=True, text=True, check=True, env=environment).stdout
     assert Path(where.strip()).is_relative_to(built)
     run = subprocess.run(
-        [*python, "-m", "tests.sharing", "8"], capture_output=True, text=True, timeout=200, env=environment)
+        [*python, "-m", "tests.sharing", "4"], capture_output=True, text=True, timeout=200, env=environment)
     assert "ThreadSanitizer" not in run.stderr, run.stderr[:5000]
     assert run.returncode == 0, run.stderr
     for counted in json.loads(run.stdout):

@@ -1,7 +1,7 @@
 """Whether newcomers get in while somebody fills the whitelist with made-up hosts.
 
     python benchmarks/newcomers.py [--way a|b|c|c-ipset] [--family 4|6] [--pairs N] [--seconds N] [--senders N]
-                                   [--max-entries N] [--pause SECONDS] [--restart] [--json]
+                                   [--max-entries N] [--filling SECONDS] [--pause SECONDS] [--restart] [--json]
 
 One core sends pairs of SYNs, each from another made-up source: one to the fake server, then one to the real one. Beside
 it, good senders come one after the other, each for the first time: it is refused by the fake server, pauses, and
@@ -31,7 +31,6 @@ SENDERS4, SENDERS6 = "9.1.{}.{}", "2001:db8::9:{:x}:{:x}"
 MADE_UP = {4: "10.0.0.0", 6: "fd00::"}
 SOURCES = 1 << 24
 PATIENCE_S = 2.5
-FILLING_S = 3  # the flood has the whitelist first
 AT_ONCE = 32
 RULESETS = {"a": (), "b": ("queue-set-mark.nft", "queue-set-mark.sh"), "c": ("set.nft",),
             "c-ipset": ("set-ipset.sh",)}
@@ -140,9 +139,9 @@ def measure(options: argparse.Namespace) -> Found:
             if options.restart:
                 # What it leaves in its state and in the kernel's sets is there for the next one.
                 with daemon(lab.gateway, command):
-                    time.sleep(FILLING_S)
+                    time.sleep(options.filling)
             with daemon(lab.gateway, command):
-                time.sleep(FILLING_S)
+                time.sleep(options.filling)
                 return come(client, family, options.senders, options.seconds, options.pause)
 
 
@@ -155,6 +154,7 @@ def main() -> int:
     arguments.add_argument("--seconds", type=positive, default=30)
     arguments.add_argument("--senders", type=positive, default=200)
     arguments.add_argument("--max-entries", type=positive, default=1_000_000)
+    arguments.add_argument("--filling", type=float, default=3, help="seconds of the flood before they come")
     arguments.add_argument("--pause", type=float, default=0.9, help="seconds between the fake server and the real one")
     arguments.add_argument("--restart", action="store_true", help="restart the daemon in the middle of the flood")
     options = arguments.parse_args()
@@ -167,7 +167,7 @@ def main() -> int:
         print(f"{found.first_try} of {found.senders} got in at their first try; the slowest connect took "
               f"{found.slowest_s:.3f} s")
 
-    return give(options, "way family pairs seconds senders max_entries pause restart", asdict(found), show)
+    return give(options, "way family pairs seconds senders max_entries filling pause restart", asdict(found), show)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ SENDERS = 30
 
 
 def run(way: str, family: int, *, pairs: int, max_entries: int, restart: bool = False) -> Found:
-    return measure(Namespace(way=way, family=family, pairs=pairs, seconds=3, senders=SENDERS, max_entries=max_entries,
-                             pause=0.5, restart=restart))
+    return measure(Namespace(way=way, family=family, pairs=pairs, seconds=2, senders=SENDERS, max_entries=max_entries,
+                             filling=2, pause=0.5, restart=restart))
 
 
 @pytest.mark.parametrize("family", [4, 6])

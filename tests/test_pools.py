@@ -275,9 +275,16 @@ def test_founders_beside_a_plain_model(steps: list[tuple[str, int, int]]) -> Non
     for step, number, domain in steps:
         host, name = packed(f"10.0.0.{number}"), f"mail.{'abcdef'[domain]}.example"
         if step == "found":
-            dead.discard(host)
+            if host in dead:
+                # Whoever is whitelisted again has another entry, and founded nothing by it.
+                dead.discard(host)
+                pools.drop(host)
+                for one in model.values():
+                    one.discard(host)
             pools.found(host, name)
-            model.setdefault(str(owned_domain(name)), set()).add(host)
+            founders = model.setdefault(str(owned_domain(name)), set())
+            if len(founders - dead) < MOST_FOUNDERS and sum(host in one for one in model.values()) < MOST_FOUNDERS:
+                founders.add(host)
         elif step == "drop":
             pools.drop(host)
             for one in model.values():

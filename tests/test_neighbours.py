@@ -173,6 +173,18 @@ def test_a_network_has_so_many_entries_and_no_more() -> None:
     assert all(scene.whitelist.find(host) for host in everybody[-20:])
 
 
+def test_so_many_are_counted_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "MOST_COUNTED", 100)
+    scene = Scene(CAPTURE)
+    for third in range(60):
+        scene.enter(packed(f"203.0.{third}.1"), 8 if third < 50 else 1)
+        scene.come([packed(f"203.0.{third}.{last}") for last in (7, 8, 9, 7)])
+        known = scene.neighbours._known
+        assert scene.neighbours._counted == sum(map(len, known.values())) <= 100
+    # Those of the networks that came last.
+    assert list(known) == [packed(f"203.0.{third}.0") for third in range(27, 60)]
+
+
 def test_a_full_whitelist_removes_nobody_for_them() -> None:
     scene = Scene(main=2)
     for number in (8, 9, 10):

@@ -10,8 +10,8 @@ from tests.daemon_process import QUEUE, SERVERS, DaemonProcess
 from tests.test_cli import run
 
 # 192.0.2.96/28 and the next one; the servers are in neither.
-NEAR4, NEAR6, FAR4, LATE4 = "192.0.2.102", "2001:db8::102", "192.0.2.120", "192.0.2.103"
-CLIENT = ("192.0.2.101", "2001:db8::101", NEAR4, NEAR6, FAR4, LATE4)
+NEAR4, NEAR6, FAR4, LATE4, LATER4 = "192.0.2.102", "2001:db8::102", "192.0.2.120", "192.0.2.103", "192.0.2.104"
+CLIENT = ("192.0.2.101", "2001:db8::101", NEAR4, NEAR6, FAR4, LATE4, LATER4)
 KEY = ["-n", QUEUE, "-b", "--network-key", "28/64", "--proven-time", "3000000"]
 
 
@@ -41,6 +41,15 @@ def test_a_pool_comes_in_by_one_contact(guarded: Lab, client: Host, tmp_path: Pa
         assert client.attempt(REAL4, source="192.0.2.101") is Attempt.DROPPED
         # Who has connected depends on nobody.
         assert client.attempt(REAL4, source=LATE4) is Attempt.CONNECTED
+        status, found = ask(daemon.control, "GET", "/v1/status")
+        assert status == 200
+        assert isinstance(found, dict)
+        assert found["networks"]["room"] == 1_000_000
+        # The next contact lets the network in again; a flush forgets all.
+        assert client.attempt(FAKE4, source=CLIENT[0]) is Attempt.REFUSED
+        assert client.attempt(REAL4, source=LATER4) is Attempt.CONNECTED
+        assert ask(daemon.control, "DELETE", "/v1/entries")[0] == 200
+        assert client.attempt(REAL4, source=LATER4) is Attempt.DROPPED
         assert daemon.stop() == 0
 
 

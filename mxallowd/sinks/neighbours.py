@@ -29,7 +29,7 @@ from mxallowd.sinks.hostlog import HostLog
 from mxallowd.whitelist import Change, Follower, Whitelist
 
 MOST_PROVEN, MOST_UNPROVEN = 256, 64
-MOST_NETWORKS = 65_536  # whose neighbours are counted; of more, the one whose first neighbour came first is forgotten
+MOST_COUNTED = 65_536  # neighbours, some 15 MB; of more, those of the network whose first one came first are forgotten
 NOTED = "network "  # how the note of a neighbour begins; no name of a host has a blank
 CLEARED = 65_536  # places of the memory between two turns of the loop: 0.2 ms
 NOTES_A_TURN = 2048
@@ -52,6 +52,7 @@ class Neighbours:
         # Without a queue the kernel lets in whom it knows.
         self._enters_at_once = not settings.queue_num
         self._known: dict[bytes, dict[bytes, _Neighbour]] = {}  # by network
+        self._counted = 0
         self._followers: list[Follower] = []
         self.reload(settings)
         if meetings is not None:
@@ -114,6 +115,7 @@ class Neighbours:
             await asyncio.sleep(0)
             at = self._meetings.clear(at, CLEARED)
         self._known.clear()
+        self._counted = 0
         self.missed()
 
     # ---- who comes in
@@ -171,14 +173,17 @@ class Neighbours:
             found = self._whitelist.find(host)
             if found is None:
                 del known[host]
+                self._counted -= 1
             else:
                 known[host] = known[host]._replace(until_us=found[0])
         return sum(one.proven == proven for one in known.values()) < most
 
     def _remember(self, network: bytes, host: bytes, neighbour: _Neighbour) -> None:
-        if network not in self._known and len(self._known) >= MOST_NETWORKS:
-            del self._known[next(iter(self._known))]
-        self._known.setdefault(network, {})[host] = neighbour
+        known = self._known.setdefault(network, {})
+        self._counted += host not in known
+        known[host] = neighbour
+        while self._counted > MOST_COUNTED:
+            self._counted -= len(self._known.pop(next(iter(self._known))))
 
     # ---- the rest of a sink
 

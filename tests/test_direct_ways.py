@@ -55,8 +55,8 @@ def test_the_first_attempt_comes_to_the_real_server(
     file = tmp_path / "trust"
     file.write_text(f"network {TRUSTED4} first-mx-only # scanner\nnetwork {TRUSTED6} first-mx-only\n", encoding="ascii")
     with start(served, way, "--trust", str(old(file)), *table(way)) as daemon:
-        daemon.wait_for("kernel-lists-filled .*set=mx_direct4 ranges=1")
-        daemon.wait_for("kernel-lists-filled .*set=mx_direct6 ranges=1")
+        for name in ("mx_direct4", "mx_direct6", *(("mx_allow4", "mx_allow6") if way.sets else ())):
+            daemon.wait_for(f"kernel-lists-filled .*set={name} ranges=1")
         for fake, trusted, hand, stranger in ((FAKE4, TRUSTED4, HAND4, SENDER4), (FAKE6, TRUSTED6, HAND6, SENDER6)):
             assert client.attempt(fake, source=trusted) is Attempt.CONNECTED
             assert client.attempt(fake, source=stranger) is Attempt.REFUSED
@@ -145,7 +145,8 @@ def test_rules_in_front_of_nat_see_no_contact(
     lab.load_ruleset(*way.rulesets, edits=led(way, INNER4) | IN_FRONT[request.node.callspec.params["way"]])
     with start(lab, way) as daemon:
         ask(daemon.control, "POST", "/v1/lists/direct", {"network": HAND4})
-        daemon.wait_for("kernel-lists-filled .*set=mx_direct4 ranges=1")
+        for name in ("mx_direct4", "mx_allow4"):
+            daemon.wait_for(f"kernel-lists-filled .*set={name} ranges=1")
         assert client.attempt(FAKE4, source=HAND4) is Attempt.CONNECTED
         assert client.attempt(FAKE4, source=SENDER4) is Attempt.REFUSED
         assert not any(f"whitelisted [{HAND4}]" in line for line in daemon.messages())

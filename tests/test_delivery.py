@@ -182,7 +182,7 @@ def test_the_goals() -> None:
         worse = {**found, part: {**found[part], place: bad if part == "matrix" else {"exim": bad, "all": bad}}}
         failed = [(goal, said) for goal, said, verdict in delivered.goals(worse) if verdict == "FAIL"]
         assert len(failed) == 1
-        assert "fails: " in failed[0][1]
+        assert "fails in " in failed[0][1]
     found["spam"]["recommended | a | 100 bots"]["last MX only"] = 94
     assert [verdict for _, _, verdict in delivered.goals(found)].count("FAIL") == 1
 

@@ -19,14 +19,14 @@ def test_a_pool_comes_in_by_one_contact(guarded: Lab, client: Host, tmp_path: Pa
     options = [*SERVERS, *KEY, "--state-dir", str(tmp_path / "state")]
     with DaemonProcess(guarded.gateway, options) as daemon:
         daemon.wait_for("start ")
-        assert client.attempt(REAL4, source=NEAR4) is Attempt.DROPPED
+        assert client.attempt(REAL4, source=NEAR4, timeout=0.3) is Attempt.DROPPED
         assert client.attempt(FAKE4, source=CLIENT[0]) is Attempt.REFUSED
         assert client.attempt(FAKE6, source=CLIENT[1]) is Attempt.REFUSED
         begun = time.monotonic()
         assert client.attempt(REAL4, source=NEAR4) is Attempt.CONNECTED
         assert client.attempt(REAL6, source=NEAR6) is Attempt.CONNECTED
         assert time.monotonic() - begun < 0.5
-        assert client.attempt(REAL4, source=FAR4) is Attempt.DROPPED
+        assert client.attempt(REAL4, source=FAR4, timeout=0.3) is Attempt.DROPPED
         daemon.wait_for(rf"by-network \[{NEAR4}\] real={REAL4} times=1")
         daemon.wait_for(rf"neighbour \[{NEAR4}\] network=192.0.2.96/28 seconds=3000000")
         daemon.wait_for(rf"neighbour \[{NEAR6}\] network=2001:db8::/64 ")
@@ -38,7 +38,7 @@ def test_a_pool_comes_in_by_one_contact(guarded: Lab, client: Host, tmp_path: Pa
         # The entry of the contact is there again, and with it the network.
         assert client.attempt(REAL4, source=LATE4) is Attempt.CONNECTED
         assert ask(daemon.control, "DELETE", f"/v1/entries/{CLIENT[0]}")[0] == 200
-        assert client.attempt(REAL4, source="192.0.2.101") is Attempt.DROPPED
+        assert client.attempt(REAL4, source="192.0.2.101", timeout=0.3) is Attempt.DROPPED
         # Who has connected depends on nobody.
         assert client.attempt(REAL4, source=LATE4) is Attempt.CONNECTED
         status, found = ask(daemon.control, "GET", "/v1/status")
@@ -49,7 +49,7 @@ def test_a_pool_comes_in_by_one_contact(guarded: Lab, client: Host, tmp_path: Pa
         assert client.attempt(FAKE4, source=CLIENT[0]) is Attempt.REFUSED
         assert client.attempt(REAL4, source=LATER4) is Attempt.CONNECTED
         assert ask(daemon.control, "DELETE", "/v1/entries")[0] == 200
-        assert client.attempt(REAL4, source=LATER4) is Attempt.DROPPED
+        assert client.attempt(REAL4, source=LATER4, timeout=0.3) is Attempt.DROPPED
         assert daemon.stop() == 0
 
 

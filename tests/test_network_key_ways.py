@@ -23,7 +23,7 @@ def test_a_pool_comes_in_at_once(served: Lab, client: Host, way: Way) -> None:
     served.load_ruleset(*way.rulesets, edits=EDITS.get(alone))
     with start(served, way, *KEY) as daemon:
         # Who comes before anybody has met the fake server is refused.
-        assert client.attempt(REAL4, source=POOL4[4]) is Attempt.DROPPED
+        assert client.attempt(REAL4, source=POOL4[4], timeout=0.3) is Attempt.DROPPED
         for fake, real, pool in ((FAKE4, REAL4, POOL4), (FAKE6, REAL6, POOL6)):
             begun = time.monotonic()
             assert client.attempt(fake, source=pool[0]) is Attempt.REFUSED
@@ -31,7 +31,7 @@ def test_a_pool_comes_in_at_once(served: Lab, client: Host, way: Way) -> None:
             for host in pool[1:]:
                 assert client.attempt(real, source=host) is Attempt.CONNECTED
             assert time.monotonic() - begun < 0.5
-        assert client.attempt(REAL4, source=FAR4) is Attempt.DROPPED
+        assert client.attempt(REAL4, source=FAR4, timeout=0.3) is Attempt.DROPPED
         if alone:
             wait_until(served, way, "mx_net4", "192.0.2.96")
             assert way.members(served, "mx_net4")["192.0.2.96"] > 28_700
@@ -49,7 +49,7 @@ def test_a_pool_comes_in_at_once(served: Lab, client: Host, way: Way) -> None:
         assert ask(daemon.control, "DELETE", f"/v1/entries/{POOL4[0]}")[0] == 200
         if alone:
             wait_until(served, way, "mx_net4", "192.0.2.96", there=False, limit_s=2)
-        assert client.attempt(REAL4, source=POOL4[0]) is Attempt.DROPPED
+        assert client.attempt(REAL4, source=POOL4[0], timeout=0.3) is Attempt.DROPPED
         assert client.attempt(REAL4, source=POOL4[4]) is Attempt.CONNECTED
         assert not [line for line in daemon.messages() if "missing" in line or "broken" in line]
         assert daemon.stop() == 0

@@ -95,8 +95,12 @@ def test_who_has_connected_has_an_entry_of_his_own() -> None:
     assert (entry.origin, entry.proven, entry.note.text) == ("child", True, "network 198.51.100.0/24")
     assert entry.until_us - scene.now_us == 240 * HOUR_US
     assert scene.log.lines == [("neighbour", NEIGHBOUR, {"network": "198.51.100.0/24", "seconds": 864_000})]
-    # It lets nobody else in for that time, and a stranger is told of as before.
-    assert scene.hours(NEIGHBOUR) == 8
+    # That is the proof of the contact, too; his next connections are not. A stranger is told of as before.
+    assert scene.hours(HOST) == 240
+    scene.now_us += 2 * HOUR_US
+    scene.connect("198.51.100.8")
+    assert scene.hours(HOST) == 238
+    assert scene.whitelist.find(NEIGHBOUR) == (scene.now_us + 240 * HOUR_US, False)
     scene.handshakes.tick()
     assert scene.handshakes.take_unlisted() == [STRANGER]
 
@@ -107,6 +111,9 @@ def test_without_a_queue_the_first_syn_makes_the_entry() -> None:
     entry = scene.whitelist.entry(NEIGHBOUR)
     assert entry
     assert (entry.proven, entry.until_us) == (False, scene.now_us + 8 * HOUR_US)
+    assert scene.hours(HOST) == 8
+    scene.connect("198.51.100.8")
+    assert scene.hours(HOST) == 240
     assert scene.whitelist.find(STRANGER) is None
 
 
@@ -154,7 +161,9 @@ def test_a_restart_fills_it_from_the_entries(monkeypatch: pytest.MonkeyPatch) ->
         after.table.restore(records, after.now_us, shard=0)
     after.whitelist.provenance.recall(dict(before.whitelist.provenance.noted({NEIGHBOUR})))
     asyncio.run(after.neighbours.begin())
-    assert (after.hours(STRANGER), after.hours(NEIGHBOUR), after.hours(packed("2001:db8:5::ffff"))) == (None, 8, 3)
+    assert (after.hours(STRANGER), after.hours(packed("2001:db8:5::ffff"))) == (None, 3)
+    # From when the neighbour came in, by whole seconds.
+    assert 239.9 < (after.hours(NEIGHBOUR) or 0) <= 240
     assert list(after.neighbours._known) == [NETWORK]
 
 

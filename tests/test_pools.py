@@ -118,6 +118,18 @@ def test_nobody_who_came_in_so_lets_in_further_ones() -> None:
     run(tell)
 
 
+def test_a_connection_of_a_member_is_the_proof_of_its_founder() -> None:
+    """The host that met the fake server need not be the one that connects, and its entry ends then."""
+    async def tell() -> None:
+        made = scene()
+        await founded(made)
+        assert await refused(made, MEMBER) == [True]
+        assert made.whitelist.prove(packed(MEMBER))
+        assert made.whitelist.end(packed(FOUNDER))
+        assert await refused(made, OTHER) == [True]
+    run(tell)
+
+
 def test_the_last_founder_takes_the_domain_with_it() -> None:
     async def tell() -> None:
         made = scene()

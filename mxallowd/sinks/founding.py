@@ -1,7 +1,8 @@
 """Founding: which whitelisted hosts found pools (pools.py), as events, changes, lookups and a restart tell it.
 
-A host founds if it met the fake server, was let in by hand, or has the name of a host that did or was. Any other that
-is listed founds as soon as it meets the fake server.
+A host founds if it met the fake server, was let in by hand, or has the name of a host that did or was. Who came in by a
+pool founds once it has completed a handshake with the real server: the contact of a pool is often made by another host
+than the connection. Any other that is listed founds as soon as it meets the fake server.
 
 After a start, and when --pool-domain is switched on, what the state directory has is read first: the note of a child is
 its name, which founds, or says by which pool it came in, which counts among those of its domain. The names of other
@@ -124,7 +125,12 @@ class Founding:
 
     def changed(self, host: bytes, change: Change) -> None:
         """Somebody else let a host in, or ended its entry."""
-        if not self.pools.on or change not in (Change.ADMITTED, Change.ENDED):
+        if not self.pools.on or change not in (Change.ADMITTED, Change.ENDED, Change.PROVEN):
+            return
+        if change is Change.PROVEN:
+            grant = self._grants.find(host)
+            if grant and grant.pool:
+                self.found(host, grant.name)
             return
         self.pools.drop(host)
         entry = self._whitelist.entry(host) if change is Change.ADMITTED else None
@@ -159,6 +165,8 @@ class Founding:
                 if self._grants.find(host) is None:
                     self._grants.note(host, Grant(
                         entry.until_us, None, pool.name, registered_domain(pool.name), pool.domain))
+                if entry.proven:
+                    self.found(host, pool.name)
             # Of a longer name the end is missing, which is what counts.
             elif len(text) < MAX_TEXT and (name := normal_name(text)):
                 self.found(host, name)

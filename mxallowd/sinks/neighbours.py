@@ -8,8 +8,10 @@ here:
   `child`, its note names the network. In a way without a queue the kernel decides, so there the first SYN makes the
   entry, until the network's time is over: the kernel knows the host when the SYN comes again.
 - A network is let in until the latest end of an entry of a contact in it. What the main thread does to such an entry is
-  passed on from here; after a restart all of them fill the memory again. A neighbour's own entry lets nobody else in:
-  else a network that spammers share would never end.
+  passed on from here; after a restart all of them fill the memory again.
+- The first handshake of a neighbour is the proof of the contact, which another host of the pool may have made, and lets
+  the network in for the time of a proven host. His later connections prolong his own entry alone: else a network that
+  spammers share would never end.
 - Who is removed by hand takes his network along: other hosts of it keep their own entries, and the network is let in
   again by the next contact.
 
@@ -17,6 +19,7 @@ Bounded: of a network, MOST_PROVEN neighbours have entries of their own, and MOS
 ones come in as long as the network does. The whitelist removes nobody for them.
 """
 import asyncio
+import time
 from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import NamedTuple
@@ -70,12 +73,18 @@ class Neighbours:
             return
         if change is Change.ENDED:
             self._meetings.forget(host)
+        elif change is Change.PROVEN and self._is_neighbour(host):
+            now_us = self._whitelist.now_us()
+            self._meetings.note(host, now_us + self._longest_us, now_us, proven=True)
         elif change in (Change.RENEWED, Change.ADMITTED, Change.PROVEN):
             if not self._note(host):
                 return
         elif change is not Change.CONTACT:
             return
-        if self._followers and (network := self._meetings.network(host)):
+        self._tell(host, change)
+
+    def _tell(self, host: bytes, change: Change) -> None:
+        if self._followers and self._meetings and (network := self._meetings.network(host)):
             for follower in self._followers:
                 follower.changed(network, change)
 
@@ -83,6 +92,10 @@ class Neighbours:
         """The packet path has noted its contacts by itself; who keeps a copy does not know them."""
         for follower in self._followers:
             follower.missed()
+
+    def _is_neighbour(self, host: bytes) -> bool:
+        note = self._whitelist.provenance.find(host)
+        return note is not None and note.text.startswith(NOTED)
 
     def _note(self, host: bytes) -> bool:
         """Let the network in as long as this entry lasts, if it is one of those that count."""
@@ -100,10 +113,13 @@ class Neighbours:
         for records in self._whitelist.records():
             self._meetings.fill(records, self._whitelist.now_us())
             await asyncio.sleep(0)
-        for number, (host, (_, text)) in enumerate(self._whitelist.provenance.copy().items(), 1):
+        for number, (host, (since_s, text)) in enumerate(self._whitelist.provenance.copy().items(), 1):
             network = self._meetings.network(host) if text.startswith(NOTED) else None
             if network and (entry := self._whitelist.entry(host)):
                 self._remember(network, host, _Neighbour(entry.until_us, entry.proven))
+                now_us, ago_us = self._whitelist.now_us(), max(0, int((time.time() - since_s) * 1e6))
+                if entry.proven and ago_us < self._longest_us:
+                    self._meetings.note(host, now_us + self._longest_us - ago_us, now_us, proven=True)
             if number % NOTES_A_TURN == 0:
                 await asyncio.sleep(0)
         self.missed()

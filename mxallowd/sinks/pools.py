@@ -1,8 +1,9 @@
 """Pools: registered domains below which a host is whitelisted that met the fake server, a host of its name, or by hand.
 
 With --pool-domain such a host is a **founder**: refused hosts with a confirmed name below the same registered domain
-come in. Who came in so, by patience, or before a restart that nobody knows more of, founds nothing until it meets the
-fake server itself: else one contact would let in a chain without an end.
+come in. Who came in so founds once it has completed a handshake: at most 64 hosts of a domain come in, so the chain has
+an end. Who came in by patience, or before a restart that nobody knows more of, founds nothing until it meets the fake
+server itself.
 
 A name that carries an address (dns/dialup.py) is no name of a pool. Founders are remembered for MAX_DOMAINS domains,
 the one that was founded longest ago goes first, and for MOST_FOUNDERS hosts of each. A founder whose entry has ended

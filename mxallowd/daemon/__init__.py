@@ -2,6 +2,7 @@
 
     pump        takes events from the rings of the queue threads and hands them to the whitelist and to every sink
     absence     logs that nobody contacts the fake server
+    greeting    says at the start what serves
     looking     looks for what around it defeats nolisting
     dryrun      says that a dry run refuses nobody, or that the firewall does all the same
     losses      logs what was lost, and errors of this program
@@ -22,7 +23,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from mxallowd import __version__, backends
+from mxallowd import backends
 from mxallowd.backends.handshakes import Handshakes
 from mxallowd.backends.outbound import Outbound, create_outbound
 from mxallowd.control.answers.metrics import Metrics
@@ -32,6 +33,7 @@ from mxallowd.daemon import dryrun
 from mxallowd.daemon.absence import Absence, Bypass
 from mxallowd.daemon.answers import Parts, all_routes
 from mxallowd.daemon.direct import Direct, network_sets
+from mxallowd.daemon.greeting import greet
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.measures import Measures
 from mxallowd.daemon.pump import Pump
@@ -239,7 +241,7 @@ class Daemon:
                     mirror.start()
                     await mirror.first_filled()
                 self._measures.serves = True
-                self._greet()
+                greet(self._log, self._reloading.settings, self._mirrors)
                 ready()
                 self._supervisor.ready()
             except BaseException:
@@ -351,19 +353,6 @@ class Daemon:
         self._log.set_quiet(settings.quiet)
         for part in self._parts:
             part.reload(settings)
-
-    def _greet(self) -> None:
-        settings = self._reloading.settings
-        queues = settings.queue_num
-        where = {"queue_num": f"{queues[0]}:{queues[-1]}" if len(queues) > 1 else queues[0]} if queues else {}
-        capture = {"pflog_interface": settings.pflog_interface} if settings.pflog_interface else {}
-        self._log.info("start", None, version=__version__, **where, **capture, whitelist_time=settings.whitelist_time)
-        if settings.dry_run:
-            self._log.warning("dry-run", reason=dryrun.reason(settings, self._mirrors))
-        for server in settings.fake_mailserver:
-            self._log.info("fake-mailserver", str(server))
-        for server in settings.real_mailserver:
-            self._log.info("real-mailserver", str(server))
 
     def _stop(self, name: str) -> None:
         self._stopped_by = self._stopped_by or name

@@ -43,8 +43,8 @@ def test_what_can_be_no_host_is_left_out() -> None:
 
 
 def test_each_origin_has_its_longest_time() -> None:
-    most = [1, 2, 3, 4, 5, 6, 7]
-    records = b"".join(record(host, NOW_US + 100, at) for at, host in enumerate(SOME[:7]))
+    most = list(range(1, len(ORIGINS) + 1))
+    records = b"".join(record(host, NOW_US + 100, at) for at, host in enumerate(SOME[: len(most)]))
     assert {one[2]: one[1] - NOW_US for one in unpacked(settle(records, NOW_US, most)[0])} == dict(enumerate(most))
     with pytest.raises(ValueError, match="longest"):
         settle(b"", NOW_US, most[1:])

@@ -171,7 +171,7 @@ class Mirror:
             # A flood of short-lived entries: the next filling sets it right.
             self._stale = True
         # It was told a shorter time than some have left, and must hear of them again before that is over.
-        self._stale |= self._clock() - self._refilled_at > self._retold_s
+        self._stale |= self._clock() - self._refilled_at >= self._retold_s < float("inf")
         for host in self._rejected.take():
             self._mark(host)
         self._wanted.set()

@@ -1,4 +1,4 @@
-"""A million made-up SYNs through the kernel's queue: every one has its verdict, or is counted as lost.
+"""Millions of made-up SYNs through the kernel's queue: every one has its verdict, or is counted as lost.
 
 FLOOD_PACKETS=10000000 in the environment makes it ten.
 """
@@ -15,7 +15,7 @@ from tests.daemon_process import SERVERS, DaemonProcess
 
 pytestmark = pytest.mark.alone
 
-PACKETS = int(os.environ.get("FLOOD_PACKETS", "1000000"))
+PACKETS = int(os.environ.get("FLOOD_PACKETS", "2000000"))
 SOURCES = 200_000
 MAX_ENTRIES = 100_000
 
@@ -27,7 +27,7 @@ def resident_kib(pid: int) -> int:
 
 
 @pytest.mark.timeout(400)
-def test_a_million_packets_balance(lab: Lab) -> None:
+def test_millions_of_packets_balance(lab: Lab) -> None:
     client = lab.client("client", "192.0.2.101")
     lab.leave_out_bridge_netfilter()
     lab.take_any_source("8.0.0.0/5")

@@ -114,7 +114,7 @@ def requests() -> Iterator[Asked]:
                    "/v1/entries?network=198.51.100.0/24", "/v1/entries/10.0.0.0", "/v1/counters", "/v1/log-level",
                    "/v1/doctor", "/v1/export", "/v1/lists", "/v1/explain/10.0.0.0", "/v1/explain/0.0.0.0/0",
                    "/v1/explain/10.0.0.0/8", "/v1/top", "/v1/forecast?limit=1000", "/v1/first-mx-only?limit=1000",
-                   "/v1/openapi.json", "/metrics", "/healthz", "/readyz"):
+                   "/v1/trust", "/v1/openapi.json", "/metrics", "/healthz", "/readyz"):
         yield Asked(f"GET {target}", "GET", target)
     note = "\\u00e4" * 60
     entries = [{"address": f"100.64.{number >> 8}.{number & 255}", "note": note} for number in range(1000)]
@@ -139,6 +139,7 @@ def requests() -> Iterator[Asked]:
     yield Asked("DELETE /v1/lists/deny", "DELETE", "/v1/lists/deny", b'{"network": "198.51.100.0/25"}')
     yield Asked("DELETE /v1/entries/198.51.100.0/24", "DELETE", "/v1/entries/198.51.100.0/24")
     yield Asked("PUT /v1/log-level", "PUT", "/v1/log-level", b'{"level": "info"}')
+    yield Asked("POST /v1/trust/refresh", "POST", "/v1/trust/refresh")
     yield Asked("POST /v1/reload", "POST", "/v1/reload")
 
 

@@ -229,7 +229,7 @@ def test_nft_setup_creates_its_own_table_and_nothing_else(lab: Lab) -> None:
             ("table", "filter"), ("table", "mx"), ("set", "mx_white4"), ("set", "mx_white6"), ("set", "mx_used4"),
             ("set", "mx_used6"), ("set", "mx_fresh4"), ("set", "mx_fresh6"), ("counter", "mx_refused"),
             ("counter", "mx_accepted"), ("counter", "mx_denied"), ("set", "mx_allow4"), ("set", "mx_allow6"),
-            ("set", "mx_deny4"), ("set", "mx_deny6")}
+            ("set", "mx_deny4"), ("set", "mx_deny6"), ("set", "mx_direct4"), ("set", "mx_direct6")}
         # A reload that forgets it is mended, since that was asked for.
         lab.gateway.run(["nft", "flush", "ruleset"], check=True)
         deadline = time.monotonic() + 10

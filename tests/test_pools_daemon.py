@@ -63,8 +63,9 @@ def test_the_first_message_of_a_pool(served: Lab, client: Host, way: Way, tmp_pa
         assert daemon.stop() == 0
     if way.sets:
         return
-    # What the disk has of the contact is no name: it is looked up again, and its domain is founded again. Here as soon
-    # as a reload says so, which reads the list of public suffixes behind the walls.
+    # What the disk has of the contact is no name: it is looked up again. Who came in by the domain, and has connected
+    # since, has a note of it, and founds at once. Here as soon as a reload says so, which reads the list of public
+    # suffixes behind the walls.
     file.write_text("", encoding="ascii")
     with DaemonProcess(served.gateway, arguments) as daemon:
         daemon.wait_for("start ")
@@ -73,7 +74,7 @@ def test_the_first_message_of_a_pool(served: Lab, client: Host, way: Way, tmp_pa
         time.sleep(1.3)
         assert client.attempt(REAL4, source=THIRD, timeout=2.5) is Attempt.CONNECTED
         assert daemon.wait_for("child ") == (
-            "child [192.0.2.103] name=out.third.example.org domain=example.org of=192.0.2.101 seconds=28800")
+            "child [192.0.2.103] name=out.third.example.org domain=example.org of=192.0.2.102 seconds=28800")
         assert daemon.stop() == 0
 
 

@@ -23,7 +23,7 @@ def test_who_comes_back_is_let_in(guarded: Lab, client: Host, real: str) -> None
         refused(client, real)
         time.sleep(2.1)
         # Refused once more; the SYN that is sent again after a second is the next one.
-        assert client.attempt(real, timeout=2.5) is Attempt.CONNECTED
+        assert client.attempt(real, timeout=4.5) is Attempt.CONNECTED
         daemon.wait_for(r"patient .* real=.* seconds=28800")
         counters = daemon.counters()
         assert (counters["patience-let-in"], counters["patience-waiting"], counters["fake-new"]) == (1, 1, 0)
@@ -43,7 +43,7 @@ def test_a_reload_turns_it_on_and_off(guarded: Lab, client: Host, tmp_path: Path
         file.write_text(options + "patience 1/1\n")
         status, _ = ask(daemon.control, "POST", "/v1/reload")
         assert status == 200
-        assert client.attempt(REAL4, timeout=2.5) is Attempt.CONNECTED
+        assert client.attempt(REAL4, timeout=4.5) is Attempt.CONNECTED
         daemon.wait_for("patient ")
 
 
@@ -57,7 +57,7 @@ def test_a_restart_keeps_who_waits(guarded: Lab, client: Host, tmp_path: Path) -
         daemon.wait_for("start ")
         assert daemon.counters()["patience-waiting"] == 1
         time.sleep(1)
-        assert client.attempt(REAL4, timeout=2.5) is Attempt.CONNECTED
+        assert client.attempt(REAL4, timeout=4.5) is Attempt.CONNECTED
 
 
 @pytest.mark.parametrize(("options", "text"), [

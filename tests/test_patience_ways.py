@@ -25,7 +25,7 @@ def test_the_kernel_lets_in_who_was_refused_often(guarded: Lab, client: Host, wa
         time.sleep(1.6)
         for real in (REAL4, REAL6):
             # Refused once more; what is sent again a second later is let in.
-            assert client.attempt(real, timeout=2.5) is Attempt.CONNECTED
+            assert client.attempt(real, timeout=4.5) is Attempt.CONNECTED
         wait_until(guarded, way, "mx_white4", SENDER4)
         counters = daemon.counters()
         assert (counters["patience-let-in"], counters["fake-new"]) == (2, 0)

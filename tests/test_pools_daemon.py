@@ -72,7 +72,7 @@ def test_the_first_message_of_a_pool(served: Lab, client: Host, way: Way, tmp_pa
         file.write_text("pool-domain\n", encoding="ascii")
         assert ask(daemon.control, "POST", "/v1/reload")[0] == 200
         time.sleep(1.3)
-        assert client.attempt(REAL4, source=THIRD, timeout=2.5) is Attempt.CONNECTED
+        assert client.attempt(REAL4, source=THIRD, timeout=4.5) is Attempt.CONNECTED
         assert daemon.wait_for("child ") == (
             "child [192.0.2.103] name=out.third.example.org domain=example.org of=192.0.2.102 seconds=28800")
         assert daemon.stop() == 0

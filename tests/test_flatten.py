@@ -163,6 +163,13 @@ def test_a_record_that_includes_itself_ends() -> None:
     assert (found.networks, asked.questions) == ([], [("d0.example", "TXT")])
 
 
+def test_a_mistake_in_an_included_record_ends_it_there() -> None:
+    for wrong in ("exists:%{s" + "1" * 5000 + "}.x.example", "a:." + "x" * 5000 + "!", "exists:%{s0}.x.example"):
+        found = laid_flat([["ip4:192.0.2.0/24", "include:d1.example", "ip4:198.51.100.0/24"], [wrong]])
+        assert list(map(str, found.networks)) == ["192.0.2.0/24"]
+        assert [text.partition(" has ")[0] for text in found.wrong] == ["d1.example"]
+
+
 def test_addresses_of_no_host_of_the_internet_are_left_out() -> None:
     found = laid_flat([["ip4:10.0.0.0/8", "ip4:127.0.0.1", "ip4:192.168.0.0/15", "ip6:fd00::/8", "ip6:::1",
                         "ip4:192.0.2.1", "a:inner.example"]])

@@ -10,6 +10,8 @@ from mxallowd.text import quoted
 
 VERSION = "v=spf1"
 TURN = 64  # terms between two pauses: some 0.5 ms
+TURN_LENGTH = 2048  # characters between two pauses, likewise
+LONGEST_TERM = 1024  # ours: a name has 255 characters (RFC 1035, 2.3.4), and is cut to them where it has macros (7.3)
 _MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)\Z", re.IGNORECASE | re.DOTALL)
 _DIRECTIVE = re.compile(r"([-+?~]?)([a-z0-9]+)(.*)\Z", re.IGNORECASE | re.DOTALL)
 _LENGTH = "(0|[1-9][0-9]{0,2})"
@@ -17,7 +19,9 @@ _LENGTHS = re.compile(rf"(.*?)(?:/{_LENGTH})?(?://{_LENGTH})?\Z", re.DOTALL)
 # The letters c, r and t are for explanations alone (7.2).
 _MACRO = re.compile(r"%(?:[%_-]|\{([a-z])([0-9]*)r?[.+,/_=-]*\})", re.IGNORECASE)
 _LETTERS, _LETTERS_OF_EXP = frozenset("slodiphv"), frozenset("slodiphvcrt")
-_TOP_LABEL = re.compile(r"\.([0-9a-z]*[a-z][0-9a-z]*|[0-9a-z]+-[0-9a-z-]*[0-9a-z])\.?\Z", re.IGNORECASE)
+_VISIBLE = re.compile("[!-~]*")
+# Of the last label (7.1), which is as long as one may be (RFC 1035, 2.3.4): the record is as long as its author likes.
+_TOP_LABEL = re.compile("(?![0-9]+\\Z)[0-9a-z](?:[0-9a-z-]{0,61}[0-9a-z])?", re.IGNORECASE)
 _BITS = {4: 32, 6: 128}
 
 
@@ -54,16 +58,21 @@ def select(texts: Iterable[str]) -> str | None:
 
 
 def parse(text: str) -> Generator[None, None, Record]:
-    """The directives in their order; pauses every TURN terms. Raises RecordError."""
+    """The directives in their order; pauses every TURN terms, or every TURN_LENGTH characters. Raises RecordError."""
     if not text.isascii():
         raise RecordError("has an SPF record that is not in ASCII")
     terms: list[Term] = []
     once: dict[str, str] = {}
+    length = 0  # since the last pause
     for number, word in enumerate(text[len(VERSION) :].split(" "), 1):
-        if number % TURN == 0:
+        length += len(word)
+        if number % TURN == 0 or length > TURN_LENGTH:
+            length = 0
             yield
         if not word:
             continue
+        if len(word) > LONGEST_TERM:
+            raise RecordError(f"has a term that is too long: {quoted(word)}")
         if modifier := _MODIFIER.match(word):
             name, value = modifier[1].lower(), modifier[2]
             if name in ("redirect", "exp"):
@@ -126,19 +135,22 @@ def _check_domain(text: str, word: str) -> bool:
     """Whether a domain-spec (7.1) has a macro. Raises RecordError where it is none."""
     has_macro = _has_macro(text, word, _LETTERS)
     end = max((match.end() for match in _MACRO.finditer(text)), default=0)
-    if not (has_macro and end == len(text)) and not _TOP_LABEL.search(text[end:]):
+    _, dot, label = text[end:].removesuffix(".").rpartition(".")
+    if not (has_macro and end == len(text)) and not (dot and _TOP_LABEL.fullmatch(label)):
         raise RecordError(f"has a domain that is none: {quoted(word)}")
     return has_macro
 
 
 def _has_macro(text: str, word: str, letters: frozenset[str]) -> bool:
-    if not all("!" <= character <= "~" for character in text):
+    if not _VISIBLE.fullmatch(text):
         raise RecordError(f"has characters that may not be there: {quoted(word)}")
     found = list(_MACRO.finditer(text))
     wrong = "%" in _MACRO.sub("", text)
     for match in found:
         letter, digits = match[1], match[2]
-        wrong = wrong or (letter is not None and (letter.lower() not in letters or (digits != "" and not int(digits))))
+        # There may be thousands of digits, more than int() takes.
+        is_zero = bool(digits) and not digits.strip("0")
+        wrong = wrong or (letter is not None and (letter.lower() not in letters or is_zero))
     if wrong:
         raise RecordError(f"has a macro that is none: {quoted(word)}")
     return bool(found)

@@ -34,3 +34,8 @@ def quoted(text: str) -> str:
     """`text` in double quotes, printable, the quotes inside it escaped; of a long one the beginning and the length."""
     more = f" ({len(text)} characters)" if len(text) > LONGEST_QUOTED else ""
     return '"' + printable(text[:LONGEST_QUOTED]).replace('"', '\\"') + ('..."' if more else '"') + more
+
+
+def shortened(text: str) -> str:
+    """`text`; of a long one the beginning and the length."""
+    return text if len(text) <= LONGEST_QUOTED else f"{text[:LONGEST_QUOTED]}... ({len(text)} characters)"

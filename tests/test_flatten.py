@@ -170,6 +170,16 @@ def test_a_mistake_in_an_included_record_ends_it_there() -> None:
         assert [text.partition(" has ")[0] for text in found.wrong] == ["d1.example"]
 
 
+def test_what_is_said_of_long_texts_is_short() -> None:
+    name = "x" * 800 + ".example"
+    for term in (f"exists:%{{i}}.{name}", f"redirect=%{{i}}.{name}", f"include:{name}", f"redirect={name}"):
+        found = laid_flat([["ip4:192.0.2.0/24", term]])
+        assert list(map(str, found.networks)) == ["192.0.2.0/24"]
+        [text] = [*found.left_out, *found.wrong]
+        assert 256 < len(text) < 400
+        assert "characters)" in text
+
+
 def test_addresses_of_no_host_of_the_internet_are_left_out() -> None:
     found = laid_flat([["ip4:10.0.0.0/8", "ip4:127.0.0.1", "ip4:192.168.0.0/15", "ip6:fd00::/8", "ip6:::1",
                         "ip4:192.0.2.1", "a:inner.example"]])

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from mxallowd.dns.resolver import AAAA, MX, TXT, A, LookupFailed, Records
 from mxallowd.lists.composition import Network
-from mxallowd.text import printable
+from mxallowd.text import printable, shortened
 from mxallowd.trust.answers import Chain
 from mxallowd.trust.ranges import Range, Ranges, ends
 from mxallowd.trust.record import Record, RecordError, Term, parse, select
@@ -174,7 +174,7 @@ class _Family:
             await steps
             return
         except (_Permanent, RecordError) as error:
-            self._notes.note(self._notes.wrong, f"{domain} {error}")
+            self._notes.note(self._notes.wrong, f"{shortened(domain)} {error}")
         except _Temporary as error:
             self._notes.note(self._notes.wrong, str(error))
             self._notes.unanswered = True
@@ -325,7 +325,7 @@ class _Family:
                 await asyncio.sleep(0)
 
     def _leave_out(self, domain: str, text: str) -> None:
-        self._notes.note(self._notes.left_out, f"{domain}: {text}")
+        self._notes.note(self._notes.left_out, f"{domain}: {shortened(text)}")
 
 
 def _is_special(network: Network) -> bool:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mxallowd.log import Log
+from mxallowd.text import shortened
 from mxallowd.trust.answers import LONGEST_LIFE_S, Answer, disbelief, life_s, records_of
 from mxallowd.trust.flatten import Flattened
 from mxallowd.trust.lines import SPF, TrustLine
@@ -154,7 +155,7 @@ class Refresh:
             self._fail(known, f"its name servers took more than {MOST_S:.0f} seconds")
             return
         except Exception as error:  # noqa: BLE001  # a defect of ours about one record must not end all refreshes
-            self._fail(known, f"{type(error).__name__}: {error}")
+            self._fail(known, shortened(f"{type(error).__name__}: {error}"))
             return
         if self._known.get(domain) is not known:
             return  # its line has gone

@@ -1,5 +1,7 @@
 """The file of trusted senders' answers: it comes back as it was written, and damage trusts nobody more."""
 import random
+import struct
+import time
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -60,6 +62,31 @@ def test_what_could_not_have_been_believed_is_not(tmp_path: Path, answers: dict[
     directory = Directory(tmp_path / "state", None)
     write(directory, answers)
     assert trusted.read(directory)[0] == {}
+    directory.close()
+
+
+def test_a_file_that_somebody_made_costs_no_time(tmp_path: Path) -> None:
+    directory = Directory(tmp_path / "state", None)
+    huge = FEW._replace(records=records_of([ip_network("192.0.2.1")]) * 200_000)
+    many = {f"d{number}.example": FEW for number in range(trusted.MOST_ANSWERS + 9)}
+    odd = FEW._replace(chains=(("1" * 5000, "x"),))  # type: ignore[arg-type]
+    size = write(directory, {"huge.example": huge, "odd.example": odd, **many})
+    assert size > 3_600_000
+    started = time.process_time()
+    found, damage = trusted.read(directory)
+    assert time.process_time() - started < 1
+    # What is wrong with the words about an answer costs these alone.
+    assert found == {"odd.example": FEW} | {f"d{number}.example": FEW for number in range(trusted.MOST_ANSWERS - 1)}
+    assert damage == (0, "11 answers in it are not whole")
+    directory.close()
+
+
+@pytest.mark.parametrize("part", [b"", bytes(7), bytes(18 * 3)])
+def test_pieces_that_do_not_fit_are_no_answer(tmp_path: Path, part: bytes) -> None:
+    directory = Directory(tmp_path / "state", None)
+    head = struct.pack("=qIIIB", 5, 3600, 2, 0, 9)
+    write_whole(directory, "trusted", lambda: MOMENT, iter([(Kind.TRUSTED, head + b"a.example" + part)]))
+    assert trusted.read(directory) == ({}, (0, "1 answers in it are not whole"))
     directory.close()
 
 

@@ -6,7 +6,7 @@ never changed.
 """
 import ipaddress
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from typing import NamedTuple
@@ -105,6 +105,15 @@ def network_of(record: bytes) -> Network:
     if length >= IPV4_BITS and address.startswith(MAPPED):
         return ipaddress.IPv4Network((address[12:], length - IPV4_BITS), strict=False)
     return ipaddress.IPv6Network((address, length), strict=False)
+
+
+def prefixes_of(records: bytes) -> Iterator[tuple[int, int]]:
+    """Version and prefix length of each record. Raises ValueError at one that record() makes of no allowed network."""
+    for address, length, denied in _RECORD.iter_unpack(records):
+        # Without network_of(), which takes ten times as long.
+        if denied or length > 128 or int.from_bytes(address) & ((1 << 128 - length) - 1):
+            raise ValueError("is no record of an allowed network")
+        yield (4, length - IPV4_BITS) if length >= IPV4_BITS and address.startswith(MAPPED) else (6, length)
 
 
 def disjoint(networks: Iterable[tuple[str, Network]]) -> Disjoint:

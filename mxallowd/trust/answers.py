@@ -6,7 +6,8 @@ one that grows beyond all measure would let everybody in: neither takes the plac
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mxallowd.lists.composition import ALLOW, Network, record
+from mxallowd.engine._networks import RECORD_SIZE
+from mxallowd.lists.composition import ALLOW, Network, prefixes_of, record
 
 Chain = tuple[int, str]
 """So many networks, and the domains that led to the record which gave them; empty: the record of the domain itself."""
@@ -14,6 +15,7 @@ Chain = tuple[int, str]
 MAX_NETWORKS = 4096
 # As many addresses as a /8 of IPv4 and a /16 of IPv6 have.
 MAX_ADDRESSES = {4: 1 << 24, 6: 1 << 112}
+_BITS = {4: 32, 6: 128}
 LEAST_LIFE_S, LONGEST_LIFE_S = 3600, 86_400
 
 
@@ -42,14 +44,23 @@ def records_of(networks: Iterable[Network]) -> bytes:
 
 def disbelief(networks: list[Network]) -> str | None:
     """Why such networks are not believed; None: they are."""
-    if not networks:
+    # Not num_addresses, which takes five times as long: this is on the main loop.
+    return _disbelief(len(networks), ((network.version, network.prefixlen) for network in networks))
+
+
+def disbelief_of(records: bytes) -> str | None:
+    """The same of whole records. Raises ValueError where they are none of allowed networks."""
+    return _disbelief(len(records) // RECORD_SIZE, prefixes_of(records))
+
+
+def _disbelief(count: int, prefixes: Iterable[tuple[int, int]]) -> str | None:
+    if not count:
         return "it names no network"
-    if len(networks) > MAX_NETWORKS:
-        return f"it has {len(networks)} networks, more than {MAX_NETWORKS}"
+    if count > MAX_NETWORKS:
+        return f"it has {count} networks, more than {MAX_NETWORKS}"
     addresses = {4: 0, 6: 0}
-    for network in networks:
-        # Not num_addresses, which takes five times as long: this is on the main loop.
-        addresses[network.version] += 1 << (network.max_prefixlen - network.prefixlen)
+    for version, length in prefixes:
+        addresses[version] += 1 << (_BITS[version] - length)
     for version, length in ((4, 8), (6, 16)):
         if addresses[version] > MAX_ADDRESSES[version]:
             return f"it has more addresses of IPv{version} than a /{length}"

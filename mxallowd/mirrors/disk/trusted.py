@@ -4,19 +4,20 @@ It is written as a whole, of the same checked blocks as the other files: some 40
 the most. A block has a piece of one answer.
 
 Which way it fails: what is damaged costs the answers that it is a piece of, which are asked for anew. Nothing that was
-not written is ever trusted.
+not written is ever trusted. The file may be made by somebody: no more answers are taken than a file of trusted senders
+can ask for, and none with more networks than are believed, before anything is made of them.
 """
 import struct
 from collections.abc import Callable, Iterator, Mapping
 
 from mxallowd.dns.hostnames import normal_name
 from mxallowd.engine._networks import RECORD_SIZE
-from mxallowd.lists.composition import network_of
 from mxallowd.mirrors.disk import blocks, files
 from mxallowd.mirrors.disk.blocks import Clock, Contents, Damage, Kind, Reader
 from mxallowd.mirrors.disk.directory import Directory
-from mxallowd.text import printable
-from mxallowd.trust.answers import LEAST_LIFE_S, LONGEST_LIFE_S, Answer, Chain, disbelief, records_of
+from mxallowd.text import printable, shortened
+from mxallowd.trust.answers import LEAST_LIFE_S, LONGEST_LIFE_S, MAX_NETWORKS, Answer, Chain, disbelief_of
+from mxallowd.trust.lines import MOST, SPF
 
 NAME = "trusted"
 MOST_BYTES = 64 << 20
@@ -25,6 +26,9 @@ MOST_BYTES = 64 << 20
 _HEAD = struct.Struct("=qIIIB")
 # In place of the first one's number: what follows is which domains gave the records, `COUNT DOMAINS` a line.
 _CHAINS = (1 << 32) - 1
+LONGEST_COUNT = len(str(MAX_NETWORKS))  # digits
+MOST_ANSWERS = MOST[SPF]  # in a file
+_Key = tuple[str, int, int, int]  # domain, when it was learned, its life, networks
 
 
 def write(directory: Directory, moment: Callable[[], Clock], answers: Mapping[str, Answer]) -> int:
@@ -64,28 +68,46 @@ def read(directory: Directory) -> tuple[dict[str, Answer], Damage | None]:
 
 
 def _gathered(reader: Reader) -> Iterator[tuple[str, Answer | None]]:
-    """Each answer that has a piece; None: it is not whole."""
-    pieces: dict[tuple[str, int, int, int], dict[int, bytes]] = {}
+    """Each answer that has a piece; None: it is not whole, or none that could have been written."""
+    pieces: dict[_Key, dict[int, bytes]] = {}
+    refused: set[str] = set()
     for block in reader:
         if block.kind != Kind.TRUSTED or len(block.content) < _HEAD.size:
             continue
         learned_s, life, total, first, length = _HEAD.unpack_from(block.content)
         name = bytes(block.content[_HEAD.size : _HEAD.size + length]).decode("ascii", "replace")
         key = (name, learned_s, life, total)
+        if total > MAX_NETWORKS or (key not in pieces and len(pieces) == MOST_ANSWERS):
+            refused.add(name)
+            continue
         pieces.setdefault(key, {})[first] = bytes(block.content[_HEAD.size + length :])
+    yield from ((name, None) for name in refused)
     for (name, learned_s, life, total), parts in pieces.items():
         chains = _chains_of(parts.pop(_CHAINS, b""), total)
-        records, at = b"", 0
-        while parts.get(at):
-            records += parts[at]
-            at = len(records) // RECORD_SIZE
-        yield name, Answer(records, learned_s, life, chains) if len(records) == total * RECORD_SIZE else None
+        records = _joined(parts, total)
+        yield name, None if records is None else Answer(records, learned_s, life, chains)
+
+
+def _joined(parts: Mapping[int, bytes], total: int) -> bytes | None:
+    """So many records, of pieces by the number of their first one; None: they are not whole."""
+    found, at = [], 0
+    while at < total:
+        part = parts.get(at, b"")
+        count, rest = divmod(len(part), RECORD_SIZE)
+        if not count or rest:
+            return None
+        found.append(part)
+        at += count
+    return b"".join(found) if at == total else None
 
 
 def _chains_of(written: bytes, total: int) -> tuple[Chain, ...]:
     """Which domains gave the records; empty where that does not fit to them."""
-    pairs = (line.partition(" ") for line in written.decode("ascii", "replace").splitlines())
-    found = tuple((int(count), printable(text)) for count, _, text in pairs if count.isascii() and count.isdigit())
+    pairs = [line.partition(" ") for line in written.decode("ascii", "replace").splitlines()]
+    # What stands there may be anything, also more digits than int() takes.
+    if not all(count.isascii() and count.isdigit() and len(count) <= LONGEST_COUNT for count, _, _ in pairs):
+        return ()
+    found = tuple((int(count), shortened(printable(text))) for count, _, text in pairs)
     return found if sum(count for count, _ in found) == total else ()
 
 
@@ -94,8 +116,6 @@ def _is_good(domain: str, answer: Answer) -> bool:
     if normal_name(domain) != domain or not LEAST_LIFE_S <= answer.life_s <= LONGEST_LIFE_S:
         return False
     try:
-        networks = [network_of(answer.records[at : at + RECORD_SIZE])
-                    for at in range(0, len(answer.records), RECORD_SIZE)]
+        return disbelief_of(answer.records) is None
     except ValueError:
         return False
-    return disbelief(networks) is None and records_of(networks) == answer.records

@@ -16,6 +16,7 @@ of a network the longer time counts.
 Which way it fails: a line that cannot be read is left out and said; without a state directory, or on a full disk, the
 networks hold until the daemon ends, and who adds one is told.
 """
+import io
 import os
 import stat
 import time
@@ -28,12 +29,14 @@ from typing import NamedTuple, TypeVar
 
 from mxallowd.engine.clock import boottime_us
 from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, DIRECT, LEARNED, Network, Source, network_of, record
-from mxallowd.lists.files import MAX_BYTES, MAX_NOTE, record_for
+from mxallowd.lists.files import MAX_BYTES, MAX_FAULTS, MAX_NOTE, record_for
 from mxallowd.text import printable, quoted
 
 NAME = "own.list"  # in the state directory
 MAX_OWN = 65_536
 MAX_SECONDS = 315_360_000
+MOST_LINES = 4 * MAX_OWN  # of the file: what is appended before all is written anew
+LONGEST_LINE = 4096  # bytes: a note has MAX_NOTE characters
 BOOT = "# boot="
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PIECE = 500  # networks between two pauses: at most 2 ms
@@ -214,7 +217,7 @@ class OwnNetworks:
         return (own.ends_us - self._clock_us()) / 1_000_000 if own.ends_us else float("inf")
 
     def load(self) -> list[tuple[str, str]]:
-        """Read the file, where there is one; (where, what is wrong)."""
+        """Read the file, where there is one; (where, what is wrong), of which up to MAX_FAULTS lines are named."""
         if self.path is None:
             return []
         try:
@@ -223,22 +226,36 @@ class OwnNetworks:
                 # The daemon's user may put anything there; a pipe has nothing to be read.
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     return [(str(self.path), "is no regular file; left out")]
-                content = file.read(MAX_BYTES).decode("utf-8", "surrogateescape")
+                content = file.read(MAX_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             return [(str(self.path), f"cannot be read: {error.strerror}")]
-        faults = []
+        return self._read(content)
+
+    def _read(self, content: bytes) -> list[tuple[str, str]]:
+        faults: list[tuple[str, str]] = []
+        more = 0  # that are not named
         self._same_boot = False
-        *lines, rest = content.split("\n")
-        if rest:
-            # A power failure cut it off while it was appended, so nobody was told that it is kept.
-            faults.append((f"{self.path}:{len(lines) + 1}", f"{quoted(rest)} has no end; left out"))
-        for line, text in enumerate(lines, 1):
+        for line, raw in enumerate(io.BytesIO(content), 1):
+            if line > MOST_LINES:
+                faults.append((f"{self.path}:{line}", f"is behind {MOST_LINES} lines; it and the rest are left out"))
+                break
+            text = raw.decode("utf-8", "surrogateescape")
             try:
+                if len(raw) > LONGEST_LINE:
+                    raise ValueError("is too long")
+                if not text.endswith("\n"):
+                    # A power failure cut it off while it was appended, so nobody was told that it is kept.
+                    raise ValueError("has no end")
                 self._take(text)
             except ValueError as error:
-                faults.append((f"{self.path}:{line}", f"{quoted(text)} {error}; left out"))
+                if len(faults) < MAX_FAULTS:
+                    faults.append((f"{self.path}:{line}", f"{quoted(text.removesuffix(chr(10)))} {error}; left out"))
+                else:
+                    more += 1
+        if more:
+            faults.append((str(self.path), f"has {more} more lines that cannot be read; left out"))
         return faults
 
     def _take(self, text: str) -> None:
@@ -274,6 +291,7 @@ class OwnFile:
     def __init__(self) -> None:
         """Nothing is."""
         self._size = -1  # bytes; -1: it cannot be appended to
+        self._lines = 0
         self.appended = False  # since all of it was written
 
     def writing(
@@ -285,12 +303,15 @@ class OwnFile:
 
         def work() -> None:
             size, self._size = self._size, -1
-            if some is not None and 0 <= size <= MAX_BYTES // 2:
+            room = 0 <= size <= MAX_BYTES // 2 and some is not None and self._lines + len(some.networks) <= MOST_LINES
+            if some is not None and room:
                 more = some.lines(pause).encode("utf-8", "surrogateescape")
                 if append(path, more, size):
                     self._size, self.appended = size + len(more), True
+                    self._lines += len(some.networks)
                     return
             self._size, self.appended = write(path, every.text(pause)), False
+            self._lines = len(every.networks) + 2  # of what stands at the top
 
         return work
 

@@ -38,13 +38,13 @@ class Story:
         self.now_s = START_S
         self.says = Flattened(GOOD, 7200, [], [], False)
         self.asked: list[str] = []
-        self.changes = 0
+        self.changes: list[bool] = []
         self.log = Lines()
         self.refresh = Refresh(self.flatten, self._changed, self.log, lambda: self.now_s)  # type: ignore[arg-type]
         self.refresh.take(parse(text, "trust.conf"), kept)
 
-    def _changed(self) -> None:
-        self.changes += 1
+    def _changed(self, another: bool) -> None:
+        self.changes.append(another)
 
     async def flatten(self, domain: str) -> Flattened:
         self.asked.append(domain)
@@ -188,7 +188,7 @@ def test_it_runs_and_is_woken_by_new_lines() -> None:
 
     asyncio.run(whole())
     assert story.asked == ["example.org"]
-    assert story.changes == 1
+    assert story.changes == [True]
 
 
 def test_an_operator_asks_now() -> None:
@@ -248,3 +248,19 @@ def test_what_was_left_out_is_said_once() -> None:
     story.round()
     story.round(7200)
     assert story.log.words() == ["trust-left-out", "trust-wrong", "trust"]
+
+
+def test_only_another_answer_is_a_change() -> None:
+    story = Story()
+    changes = []
+    for networks, chains in ((GOOD, ()), (GOOD, ()), (OTHER, ()), (OTHER, ((1, "x.example"),)), (OTHER, ())):
+        story.says = Flattened(networks, 7200, [], [], False, chains)
+        story.round(7200)
+        changes.append(story.changes[-1])
+    assert changes == [True, False, True, True, True]
+    assert len(story.changes) == 5
+    # What was kept is no other one, but its age is.
+    story = Story(kept=story.refresh.answers())
+    story.says = Flattened(OTHER, 7200, [], [], False)
+    story.round(10**6)
+    assert story.changes == [False]

@@ -75,7 +75,7 @@ class Trusted:
         self._resolver = Resolver(asyncio.get_running_loop(), settings.dns_server, log)
         self._asking = Asking(self._resolver, Budget(
             self._limits, self._rdns.queries if self._rdns else Bucket(*_share(settings)), self._share))
-        self._refresh = Refresh(lambda domain: flatten(domain, self._asking.records), self._changed, log)
+        self._refresh = Refresh(lambda domain: flatten(domain, self._asking.records), self._learned, log)
         self._lines: list[TrustLine] = []
         self._domains: dict[str, TrustLine] = {}
         self._dnswl = Dnswl((), self._asking.records, log)
@@ -284,8 +284,10 @@ class Trusted:
 
     # ---- what holds
 
-    def _changed(self) -> None:
-        self._stale = self._unsaved = True
+    def _learned(self, another: bool) -> None:
+        """An answer came. One that says what held before is kept as of now, and nothing is laid out anew."""
+        self._unsaved = True
+        self._stale |= another
         self._publish_soon()
 
     def _publish_soon(self) -> None:
@@ -332,9 +334,10 @@ class Trusted:
                 return
             before, lines_before = self._told().networks(), self._lines
             self._take(found)
-            self._end_reading("", before, changed=found != lines_before)
+            changed = found != lines_before
+            self._end_reading("", before, changed=changed)
             self._refresh.ask_soon(failed_only=True)
-            self._changed()
+            self._learned(another=changed)
 
     def _end_reading(
         self, fault: str, before: int | None = None, *, changed: bool = False, restart: bool = False,

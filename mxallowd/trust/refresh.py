@@ -49,9 +49,9 @@ class Refresh:
     """All calls come from the main loop."""
 
     def __init__(
-        self, flatten: Flatten, changed: Callable[[], None], log: Log, clock: Callable[[], float] = time.time,
+        self, flatten: Flatten, changed: Callable[[bool], None], log: Log, clock: Callable[[], float] = time.time,
     ) -> None:
-        """`changed` is called when an answer is another one than before, or was learned anew."""
+        """`changed` is called when an answer was learned; with True where it is another one than before."""
         self._flatten = flatten
         self._changed = changed
         self._log = log
@@ -186,7 +186,7 @@ class Refresh:
             self._log.info("trust", None, where=known.line.where, domain=known.line.subject,
                            networks=len(found.networks), seconds=answer.life_s)
         known.left_out, known.wrong = tuple(found.left_out), tuple(found.wrong)
-        self._changed()
+        self._changed(before is None or (before.records, before.chains) != (answer.records, answer.chains))
 
     def _fail(self, known: Known, reason: str) -> None:
         known.due_s = self._clock() + min(FIRST_RETRY_S * 2.0 ** min(known.failures, 10), LONGEST_RETRY_S)

@@ -12,7 +12,7 @@ from mxallowd.engine._address cimport Address
 from mxallowd.engine._packet cimport BATCH, Packet
 from mxallowd.engine._refused cimport Refused, RefusedShard
 from mxallowd.engine._ring cimport Ring, RingState
-from mxallowd.engine._rules cimport RuleSet
+from mxallowd.engine._rules cimport Rules, RuleSet
 from mxallowd.engine._shard cimport Lookups, Shard
 from mxallowd.engine._table cimport Leniency, Table
 
@@ -36,8 +36,8 @@ cdef enum Outcome:
     OUTCOMES
 
 cdef struct Path:               # all that one queue thread needs
-    RuleSet *rules              # published by the main thread
-    RuleSet *rules_seen         # the set that the last batch used
+    RuleSet *rules              # those that hold; this thread alone reads and changes which
+    void *offered               # a newer RuleSet that it has not taken over yet, from the main thread; NULL: none
     Shard *shards
     int shard_count
     int own                     # the shard that this thread writes
@@ -69,7 +69,11 @@ cdef struct Path:               # all that one queue thread needs
 cdef inline bint drops(uint8_t outcome) noexcept nogil:
     return (outcome == REAL_REFUSED) | (outcome == REAL_DENIED)
 
-# Set `outcome` of each of the packets, at most BATCH. The path's thread only.
+# Take over the rules that were published since, if any: a thread without packets calls it when it is woken. The path's
+# thread only.
+cdef void take_over(Path *path) noexcept nogil
+
+# Set `outcome` of each of the packets, at most BATCH, by the newest rules. The path's thread only.
 cdef void decide(Path *path, Packet *packets, int count) noexcept nogil
 
 
@@ -80,5 +84,6 @@ cdef class Fastpath:
     cdef readonly Refused refused
     cdef readonly Refused listed
     cdef readonly Refused contacts
-    cdef list published         # rule sets that the thread may still look at; the last is the current one
+    cdef Rules newest           # what was published last
+    cdef Rules before           # what the thread may still use until it has taken over the newest
     cdef bint owned_by_thread   # a queue thread has it: only that thread may decide

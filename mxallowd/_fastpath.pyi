@@ -34,7 +34,15 @@ class Fastpath:
         Before the queue thread starts.
         """
     def publish(self, rules: Rules) -> None:
-        """Let `rules` hold from the next batch on. Main thread only."""
+        """Let `rules` hold from the next batch on. Main thread only.
+
+        Those that hold until then are kept with them, and no others.
+        """
+    def take_over(self) -> None:
+        """Let what was published hold at once, and the rules before go: for who decides in the thread that publishes.
+
+        Raises RuntimeError while a queue thread has this path.
+        """
     def decide(self, packets: Iterable[bytes], now_us: int) -> bytes:
         """The outcomes, a byte each, of IP packets that arrived in this order at `now_us`.
 

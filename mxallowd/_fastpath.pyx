@@ -21,8 +21,7 @@ from mxallowd.engine._shard cimport (
     shard_expire, shard_find, shard_hash, shard_hash_all, shard_insert, shard_locate_all, shard_look_elsewhere,
     shard_mark, shard_prefetch_all, shard_renew, shard_touch, until_of)
 from mxallowd.engine._table cimport Table, is_lenient
-from mxallowd.engine.c_atomic cimport (
-    ACQUIRE, RELAXED, RELEASE, count_up, load64, load_ptr, store_ptr)
+from mxallowd.engine.c_atomic cimport ACQ_REL, RELAXED, count_up, exchange_ptr, load64, load_ptr
 
 OUTCOME_NAMES = (
     "fake-new", "fake-known", "fake-no-host", "fake-denied", "real-first", "real-again", "real-allowed", "real-untold",
@@ -143,7 +142,7 @@ cdef Found find_source(Path *path, uint64_t now_us, int at) noexcept nogil:
 
 cdef inline uint64_t end_of_entry(const Path *path, uint64_t now_us) noexcept nogil:
     # A capture may claim any time; no entry ends later than the table can say.
-    return min(now_us + path.rules_seen.lifetime_us, LATEST_US)
+    return min(now_us + path.rules.lifetime_us, LATEST_US)
 
 
 cdef inline void enter(
@@ -161,7 +160,7 @@ cdef void note_meeting(
         Path *path, const Packet *packet, int at, uint64_t until_us, bint proven) noexcept nogil:
     """A contact lets in the network of the host as well."""
     meetings_note(
-        &path.rules_seen.meetings, meetings_key(&path.rules_seen.meetings, &path.lookups.host[at]), until_us, proven,
+        &path.rules.meetings, meetings_key(&path.rules.meetings, &path.lookups.host[at]), until_us, proven,
         packet.now_us)
     # Its neighbours may be in this very batch.
     memset(path.known_networks, 1, sizeof(path.known_networks))
@@ -169,12 +168,12 @@ cdef void note_meeting(
 
 cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
     cdef uint64_t until_us = end_of_entry(path, packet.now_us)
-    if not is_host(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
+    if not is_host(&path.lookups.host[at]) or role_of(path.rules, &path.lookups.host[at]) != NEITHER:
         return FAKE_NO_HOST
     enter(path, packet, at, expired, until_us, 0)
     report(path, WHITELISTED, True, packet, at, until_us,
            0 if path.contacts == NULL else source_port(packet.data, packet.length))
-    if path.rules_seen.meetings.places != NULL and not path.foresees:
+    if path.rules.meetings.places != NULL and not path.foresees:
         note_meeting(path, packet, at, until_us, False)
     return FAKE_NEW
 
@@ -186,7 +185,7 @@ cdef void renew(Path *path, const Packet *packet, int at, Found *found) noexcept
     """
     cdef int role = path.roles[at] & ROLE, _
     cdef Shard *own = &path.shards[path.own]
-    cdef uint64_t until_us = end_of_entry(path, packet.now_us), fresh_us = path.rules_seen.fresh_us[role]
+    cdef uint64_t until_us = end_of_entry(path, packet.now_us), fresh_us = path.rules.fresh_us[role]
     # What makes it fail is a change by another thread, so look again; it is looked at again by the next packet, too.
     for _ in range(4):
         if fresh_us == 0 or until_of(found.state) > packet.now_us + fresh_us or until_of(found.state) >= until_us:
@@ -195,7 +194,7 @@ cdef void renew(Path *path, const Packet *packet, int at, Found *found) noexcept
             if found.shard == own:
                 shard_touch(own, found.number)
             report(path, RENEWED, True, packet, at, until_us)
-            if path.rules_seen.meetings.places != NULL and (role == FAKE or origin_of(found.state) == CONTACT):
+            if path.rules.meetings.places != NULL and (role == FAKE or origin_of(found.state) == CONTACT):
                 note_meeting(path, packet, at, until_us, (found.state & PROVEN) != 0)
             return
         found.number = shard_find(found.shard, &path.lookups.host[at], path.lookups.hash[at], &found.state)
@@ -212,7 +211,7 @@ cdef void let_in(Path *path, const Packet *packet, int at, uint32_t expired, uin
     """Whitelist a host that was refused often enough. `flags` is USED where this SYN is let in."""
     cdef uint64_t until_us = end_of_entry(path, packet.now_us)
     enter(path, packet, at, expired, until_us, flags_of(PATIENCE, flags))
-    count_up(&path.rules_seen.patience.shards[path.own].let_in, 1)
+    count_up(&path.rules.patience.shards[path.own].let_in, 1)
     report(path, PATIENT, True, packet, at, until_us)
     if flags:
         report(path, ACCEPTED, True, packet, at, until_us)
@@ -228,7 +227,7 @@ cdef inline void tell_refused(Path *path, const Packet *packet, int at, uint16_t
         port, packet.now_us, path.ring.written < path.limit_refused)
     if attempts:
         report(path, REFUSED, False, packet, at, 0, attempts)
-        path.pending |= <uint64_t> path.rules_seen.asks << at
+        path.pending |= <uint64_t> path.rules.asks << at
 
 
 cdef Outcome refuse_patiently(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
@@ -236,7 +235,7 @@ cdef Outcome refuse_patiently(Path *path, const Packet *packet, int at, uint32_t
 
     A function of its own: what it needs of registers costs refuse() nothing as long as nobody has patience.
     """
-    cdef const Patience_ *rule = &path.rules_seen.patience
+    cdef const Patience_ *rule = &path.rules.patience
     cdef Address key = patience_key(rule, &path.lookups.host[at])
     # fetch_memories() has made most of them.
     cdef uint64_t hash = (path.patience_hash[at] if not path.foresees and path.lookups.number[at] == 0
@@ -261,16 +260,16 @@ cdef Outcome refuse_patiently(Path *path, const Packet *packet, int at, uint32_t
 
 cdef inline Outcome refuse(Path *path, const Packet *packet, int at, uint32_t expired) noexcept nogil:
     # Programs of this host; from outside the kernel drops such sources ("martian", RFC 1812, 5.3.7).
-    if is_loopback(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
+    if is_loopback(&path.lookups.host[at]) or role_of(path.rules, &path.lookups.host[at]) != NEITHER:
         return OTHER
     if is_lenient(path.leniency, packet.now_us):
         return REAL_UNTOLD
-    if path.rules_seen.meetings.places != NULL and path.known_networks[at] and meetings_let_in(
-            &path.rules_seen.meetings, &path.lookups.host[at], packet.now_us):
+    if path.rules.meetings.places != NULL and path.known_networks[at] and meetings_let_in(
+            &path.rules.meetings, &path.lookups.host[at], packet.now_us):
         # No entry is made: its SYN may be made up.
         tell_listed(path, BY_NETWORK, packet, at)
         return REAL_NETWORK
-    if path.rules_seen.patience.shards != NULL and is_host(&path.lookups.host[at]):
+    if path.rules.patience.shards != NULL and is_host(&path.lookups.host[at]):
         return refuse_patiently(path, packet, at, expired)
     tell_refused(path, packet, at, source_port(packet.data, packet.length))
     return REAL_REFUSED
@@ -321,7 +320,7 @@ cdef Outcome decide_listed(Path *path, const Packet *packet, int at) noexcept no
     """A packet to a server whose source a list denies, or allows at a real server."""
     cdef Found found
     # Programs of this host, which no list shuts out.
-    if is_loopback(&path.lookups.host[at]) or role_of(path.rules_seen, &path.lookups.host[at]) != NEITHER:
+    if is_loopback(&path.lookups.host[at]) or role_of(path.rules, &path.lookups.host[at]) != NEITHER:
         return decide_rare(path, packet, at)
     if path.listings[at] == DENIED:
         tell_listed(path, LIST_DENIED, packet, at)
@@ -380,8 +379,14 @@ cdef void fetch_memories(Path *path, const RuleSet *rules, int count) noexcept n
             path.patience_hash)
 
 
+cdef void take_over(Path *path) noexcept nogil:
+    # Released: the main thread frees the rules before once it finds that this has happened.
+    if load_ptr(&path.offered, RELAXED) != NULL:
+        path.rules = <RuleSet *> exchange_ptr(&path.offered, NULL, ACQ_REL)
+
+
 cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
-    cdef RuleSet *rules = <RuleSet *> load_ptr(<void **> &path.rules, ACQUIRE)
+    cdef const RuleSet *rules
     cdef Shard *own = &path.shards[path.own]
     cdef bint alone = True
     cdef uint64_t outcomes[<int> OUTCOMES]
@@ -391,7 +396,8 @@ cdef void decide(Path *path, Packet *packets, int count) noexcept nogil:
     cdef int i
     if count == 0:
         return
-    store_ptr(<void **> &path.rules_seen, rules, RELEASE)
+    take_over(path)
+    rules = path.rules
     parse_packets(packets, count, path.parses, path.lookups.host, path.destinations)
     # Sources of packets to other destinations are looked up as well: they are few, and the loops stay simple.
     shard_hash_all(own, &path.lookups, count)
@@ -470,19 +476,24 @@ cdef class Fastpath:
         self.path.own = shard
         self.path.queue = queue
         self.path.ring = &ring.state
-        self.published = []
-        self.publish(rules)
+        self.path.rules = &rules.set
+        self.newest = self.before = rules
 
     def tell_evicted(self):
         self.path.tells_evicted = True
 
     def publish(self, Rules rules not None):
-        # What the thread has moved on from can go. Until it has, the set stays.
-        if load_ptr(<void **> &self.path.rules_seen, ACQUIRE) == <void *> self.path.rules:
-            while len(self.published) > 1:
-                self.published.pop(0)
-        self.published.append(rules)
-        store_ptr(<void **> &self.path.rules, &rules.set, RELEASE)
+        if exchange_ptr(&self.path.offered, &rules.set, ACQ_REL) == NULL:
+            # It has taken over the newest so far, and is done with those before them.
+            self.before = self.newest
+        # Else it has not seen the newest so far, and never will. So two sets are enough, whatever it does.
+        self.newest = rules
+
+    def take_over(self):
+        if self.owned_by_thread:
+            raise RuntimeError("a queue thread decides here")
+        take_over(&self.path)
+        self.before = self.newest
 
     def decide(self, packets, now_us):
         cdef Packet batch[BATCH]

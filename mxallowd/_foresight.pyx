@@ -66,7 +66,8 @@ cdef class Foresight:
             self.shards[i].capacity = theirs.capacity
             self.shards[i].number_mask = theirs.number_mask
             self.shards[i].size = load64(&theirs.size, RELAXED)
-        self.path.rules = self.asked.path.rules
+        # The newest rules: its thread takes them over with its next packet.
+        self.path.rules = &self.asked.newest.set
         return 0
 
     def foresee(self, source, destination, now_us):

@@ -1,11 +1,16 @@
 """What capture and rehearsal have in common: room in the ring, an end that is told, and rules that follow a reload."""
+import sys
+from ipaddress import ip_network
+
 import pytest
 
 from mxallowd._fastpath import Fastpath
 from mxallowd.backends.main_thread import MainThreadBackend
+from mxallowd.engine._networks import Networks
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
+from mxallowd.lists.composition import record as network_record
 from tests.recorder import Recorder
 from tests.strategies import FAKE, HOSTS, REAL, syn
 
@@ -80,3 +85,14 @@ def test_rules_and_sweeps_reach_its_own_shard(bench: Bench) -> None:
     assert bench.backend.sweep() == 0
     assert len(bench.table) == 1
     assert bench.table.find(HOSTS[1], 1) is not None
+
+
+def test_rules_that_hold_no_more_are_freed_at_once(bench: Bench) -> None:
+    """A capture may be silent for days."""
+    networks = Networks(network_record(ip_network("192.0.2.0/24"), "deny"))
+    free = sys.getrefcount(networks)
+    for _ in range(3):
+        bench.backend.publish(Rules(FAKE, REAL, 60, networks=networks))
+        assert sys.getrefcount(networks) == free + 1
+    bench.backend.publish(Rules(FAKE, REAL, 60))
+    assert sys.getrefcount(networks) == free

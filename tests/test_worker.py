@@ -4,6 +4,7 @@ import errno
 import random
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -165,6 +166,37 @@ def test_lists_that_are_swapped_while_packets_flow_decide_alike() -> None:
             counted = one.path.counters()
             assert (counted["real-allowed"], counted["real-denied"], sum(counted.values())) == (
                 sent // 2, sent // 2, sent)
+
+
+def test_a_queue_without_packets_keeps_two_sets_of_rules(kernel: Kernel) -> None:
+    """Each wake-up lets it go on to the newest, and what it has gone on from is freed by the next change."""
+    lists = [Networks(network_record(ip_network("192.0.2.0/24"), "deny")) for _ in range(50)]
+    free = sys.getrefcount(lists[0])
+    # Each set of rules holds its networks, and nothing else here does.
+    for number, networks in enumerate(lists):
+        kernel.path.publish(Rules(FAKE, REAL, 60, networks=networks))
+        held = [at for at in range(number) if sys.getrefcount(lists[at]) > free]
+        assert held == [number - 1] * (number > 0)
+        # Two answers, of which the first is done with once the second is counted.
+        for answers in (1, 2):
+            kernel.end.send(answer(errno.ENOENT))
+            kernel.until(unknown=2 * number + answers)
+    del networks
+    kernel.path.publish(Rules(FAKE, REAL, 60))
+    assert [at for at in range(len(lists)) if sys.getrefcount(lists[at]) > free] == [49]
+
+
+def test_a_thread_that_never_looks_costs_two_sets_of_rules(idle: Kernel) -> None:
+    """Those that it never saw go when the next come; then it decides by the newest."""
+    networks = Networks(network_record(ip_network("192.0.2.0/24"), "deny"))
+    free = sys.getrefcount(networks)
+    for _ in range(50):
+        idle.path.publish(Rules([], [], 60, networks=networks))
+        assert sys.getrefcount(networks) == free + 1
+    idle.path.publish(Rules(FAKE, REAL, 60))
+    assert sys.getrefcount(networks) == free
+    idle.path.decide([syn(HOSTS[0], FAKE[0])], 1)
+    assert idle.path.counters()["fake-new"] == 1
 
 
 def test_a_packet_without_an_id_gets_no_verdict(kernel: Kernel) -> None:

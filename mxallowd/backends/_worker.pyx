@@ -15,7 +15,7 @@ from libc.string cimport memset
 from posix.time cimport clock_gettime, timespec
 from posix.unistd cimport write
 
-from mxallowd._fastpath cimport Fastpath, decide
+from mxallowd._fastpath cimport Fastpath, decide, take_over
 from mxallowd.backends._nfnetlink cimport IN_BROKEN, IN_ERROR, IN_PACKET, Incoming, Message, read_message
 from mxallowd.backends._verdicts cimport Written, write_verdicts
 from mxallowd.engine._packet cimport BATCH
@@ -110,6 +110,8 @@ cdef inline void note_number(Worker *worker, uint32_t id, uint64_t now_us) noexc
 
 cdef void answer_batch(Worker *worker) noexcept nogil:
     if worker.filled == 0:
+        # Woken, perhaps because of new rules: without packets it would keep the old ones for ever.
+        take_over(worker.path)
         return
     count_up(&worker.traffic.received, worker.filled)
     decide(worker.path, worker.packets, worker.filled)

@@ -50,6 +50,8 @@ class MainThreadBackend:
     def publish(self, rules: Rules) -> None:
         """Let these rules hold from now on."""
         self._fastpath.publish(rules)
+        # Now, not with its next packet: there may be none for days, and the rules before are large.
+        self._fastpath.take_over()
 
     def sweep(self) -> int:
         """Remove expired entries; no event tells of it, since it is done."""

@@ -27,6 +27,7 @@ cdef extern from * nogil:
 
     void *load_ptr "__atomic_load_n"(void **where, int order) noexcept
     void store_ptr "__atomic_store_n"(void **where, void *value, int order) noexcept
+    void *exchange_ptr "__atomic_exchange_n"(void **where, void *value, int order) noexcept
 
     void fence "__atomic_thread_fence"(int order) noexcept
     void prefetch "__builtin_prefetch"(const void *where) noexcept

@@ -11,6 +11,7 @@ from typing import NamedTuple
 MAX_NOTES = 131_072  # some 250 bytes each
 MAX_TEXT = 200  # characters of a note
 LONGEST_POOL = 120  # characters of a pool's domain: its note has room for an address and the beginning of a name
+CUT = "..."  # no name of the DNS has an empty label
 _POOL = re.compile(r"pool ([^ ]+) by ([^ ]+) as ([^ ]+)")
 
 
@@ -26,12 +27,13 @@ class Pool(NamedTuple):
 
     domain: str
     founder: str  # address of the whitelisted host that has a name there
-    name: str  # of the child; the end may be missing
+    name: str  # of the child, for people; of a long one the end is missing, and it may end in CUT
 
     @property
     def text(self) -> str:
-        """As a note."""
-        return f"pool {self.domain} by {self.founder} as {self.name}"
+        """As a note, in which domain and founder stand whole. A name for which it has no room ends in CUT."""
+        text = f"pool {self.domain} by {self.founder} as {self.name}"
+        return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - len(CUT)] + CUT
 
 
 def pool_of(text: str) -> Pool | None:

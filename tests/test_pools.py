@@ -245,6 +245,32 @@ def test_a_restart_reads_notes_and_looks_the_others_up() -> None:
     run(tell)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_cut_name_founds_its_pool_and_no_other(late: bool) -> None:
+    """Its note has room for the beginning alone, which may read as a name of somebody else. Proven before or after."""
+    async def tell() -> None:
+        made = scene()
+        begin = "pool example.org by 192.0.2.101 as "
+        name = f"{'a' * 48}.{'a' * 48}.{'a' * 48}.x.provider.example.example.org"
+        note = f"{begin}{name}"[:MAX_TEXT]  # as it stood before cut names were marked
+        assert note.endswith(".provider.example")
+        assert Pool("example.org", FOUNDER, name).text == f"{note[:-3]}..."
+        now = boottime_us()
+        made.table.admit(packed("198.51.100.2"), now + 9_000_000, now, CHILD)
+        made.whitelist.provenance.note(packed("198.51.100.2"), 1, note)
+        if not late:
+            made.table.prove(packed("198.51.100.2"), now)
+        made.sink.tick()
+        await asyncio.sleep(0.05)
+        if late:
+            assert made.whitelist.prove(packed("198.51.100.2"))
+        made.zone.add("198.51.100.3", "out.provider.example")
+        assert await refused(made, "198.51.100.3", MEMBER) == [False, True]
+        assert [one.domain for one in made.sink._grants._grants.values()] == ["example.org"] * 2
+        made.sink.close()
+    run(tell)
+
+
 def test_a_reload_turns_it_on_and_off() -> None:
     async def tell() -> None:
         made = scene("")

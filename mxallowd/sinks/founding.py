@@ -130,7 +130,8 @@ class Founding:
         if change is Change.PROVEN:
             grant = self._grants.find(host)
             if grant and grant.pool:
-                self.found(host, grant.name)
+                # Not by the name: of one that a note told after a restart the end may be missing, which is what counts.
+                self.found(host, grant.pool)
             return
         self.pools.drop(host)
         entry = self._whitelist.entry(host) if change is Change.ADMITTED else None
@@ -164,9 +165,9 @@ class Founding:
             if (pool := pool_of(text)) is not None:
                 if self._grants.find(host) is None:
                     self._grants.note(host, Grant(
-                        entry.until_us, None, pool.name, registered_domain(pool.name), pool.domain))
+                        entry.until_us, None, pool.name, registered_domain(pool.domain), pool.domain))
                 if entry.proven:
-                    self.found(host, pool.name)
+                    self.found(host, pool.domain)
             # Of a longer name the end is missing, which is what counts.
             elif len(text) < MAX_TEXT and (name := normal_name(text)):
                 self.found(host, name)

@@ -2,13 +2,15 @@
 
 A contact says all about itself: the host met the fake server. Of a child it is the name that counts, of what an
 operator let in his note. The table has no room for text, so it stands here, for a bounded number of hosts; the oldest
-note goes first. A note that is lost changes no decision.
+note goes first. Notes without a text say since when alone. They have a bound of their own, so that however many hosts
+come in by patience, which takes no more than SYNs, no text is lost for them. A note that is lost lets nobody in.
 """
 import re
 from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 MAX_NOTES = 131_072  # some 250 bytes each
+MAX_WITHOUT = 65_536  # notes without a text, some 150 bytes each
 MAX_TEXT = 200  # characters of a note
 LONGEST_POOL = 120  # characters of a pool's domain: its note has room for an address and the beginning of a name
 CUT = "..."  # no name of the DNS has an empty label
@@ -45,40 +47,52 @@ def pool_of(text: str) -> Pool | None:
 class Provenance:
     """The notes, by host (16 bytes). The main thread's."""
 
-    def __init__(self, most: int = MAX_NOTES) -> None:
+    def __init__(self, most: int = MAX_NOTES, most_without: int = MAX_WITHOUT) -> None:
         # Plain tuples of plain values: the collector of garbage passes them over, and would stop everything for 40 ms.
         self._notes: dict[bytes, tuple[int, str]] = {}
+        # Those without a text, in halves: to find the oldest one of a dict takes long. A host is in one of the three.
+        self._young: dict[bytes, tuple[int, str]] = {}
+        self._old: dict[bytes, tuple[int, str]] = {}
         self._most = most
+        self._half = most_without // 2
 
     def note(self, host: bytes, since_s: int, text: str) -> None:
         """Note this of a host that has come in, in place of what was noted before."""
-        self._notes.pop(host, None)
-        while len(self._notes) >= self._most:
-            del self._notes[next(iter(self._notes))]
-        self._notes[host] = (since_s, text[:MAX_TEXT])
+        self.forget(host)
+        if text:
+            while len(self._notes) >= self._most:
+                del self._notes[next(iter(self._notes))]
+            self._notes[host] = (since_s, text[:MAX_TEXT])
+            return
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, {}
+        self._young[host] = (since_s, "")
 
     def find(self, host: bytes) -> Note | None:
         """What is noted of a host."""
-        found = self._notes.get(host)
+        found = self._notes.get(host) or self._young.get(host) or self._old.get(host)
         return None if found is None else Note._make(found)
 
     def recall(self, notes: Mapping[bytes, Note]) -> None:
         """Take over notes from before the start; what has been noted since holds."""
         for host, note in notes.items():
-            if host not in self._notes and len(self._notes) < self._most:
-                self._notes[host] = (note.since_s, note.text[:MAX_TEXT])
+            known, most = (self._notes, self._most) if note.text else (self._old, self._half)
+            if len(known) < most and self.find(host) is None:
+                known[host] = (note.since_s, note.text[:MAX_TEXT])
 
     def noted(self, hosts: Set[bytes]) -> list[tuple[bytes, Note]]:
         """Those of these hosts of which there is a note. Any thread may ask."""
-        return [(host, Note._make(note)) for host in self._notes.keys() & hosts if (note := self._notes.get(host))]
+        return [(host, Note._make(note)) for notes in (self._notes, self._young, self._old)
+                for host in notes.keys() & hosts if (note := notes.get(host))]
 
     def copy(self) -> dict[bytes, tuple[int, str]]:
         """The fields of all notes. Any thread may ask."""
-        return self._notes.copy()
+        return self._old.copy() | self._young.copy() | self._notes.copy()
 
     def forget(self, host: bytes) -> None:
         """The host is not listed any more."""
-        self._notes.pop(host, None)
+        for notes in (self._notes, self._young, self._old):
+            notes.pop(host, None)
 
     def __len__(self) -> int:
-        return len(self._notes)
+        return len(self._notes) + len(self._young) + len(self._old)

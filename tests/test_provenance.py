@@ -28,3 +28,17 @@ def test_a_text_is_cut() -> None:
     notes = Provenance()
     notes.note(A, 1, "x" * 1000)
     assert notes.find(A) == Note(1, "x" * MAX_TEXT)
+
+
+def test_notes_without_a_text_push_out_none_that_has_one() -> None:
+    notes = Provenance(2, 2)
+    notes.note(A, 1, "the bank")
+    for number in range(10, 20):
+        notes.note(bytes(15) + bytes([number]), number, "")
+    assert (notes.find(A), len(notes)) == (Note(1, "the bank"), 3)
+    # A host has one note.
+    notes.note(A, 2, "")
+    assert (notes.find(A), len(notes)) == (Note(2, ""), 2)
+    notes.recall({A: Note(3, "older"), B: Note(3, "b"), C: Note(3, "")})  # of those without there are enough
+    assert notes.copy() == {A: (2, ""), B: (3, "b"), bytes(15) + bytes([19]): (19, "")}
+    assert dict(notes.noted({A, B, C})) == {A: Note(2, ""), B: Note(3, "b")}

@@ -141,6 +141,10 @@ class Whitelist:
         barred_us = max(self._barred.get(host, 0), self._all_barred_us)
         return barred_us > 0 and (until_us is None or until_us <= barred_us + ROUNDED_US)
 
+    def barred(self) -> list[bytes]:
+        """The hosts that were ended before this start."""
+        return [host for host in list(self._barred) if host != ALL]
+
     def counters(self) -> dict[str, int]:
         """Its counters, since the start; those of the table are the table's."""
         return {"no-hosts": self._no_hosts}

@@ -167,6 +167,33 @@ def test_a_restart_fills_it_from_the_entries(monkeypatch: pytest.MonkeyPatch) ->
     assert list(after.neighbours._known) == [NETWORK]
 
 
+@pytest.mark.parametrize("barred", [False, True])
+def test_a_removed_network_stays_so_over_a_restart(barred: bool) -> None:
+    """By the notes of neighbours; or, of those that are not counted any more, by what was removed."""
+    before = Scene(CAPTURE)
+    before.connect("198.51.100.8")
+    before.come([packed("198.51.100.9")])
+    if barred:
+        before.neighbours._known.clear()
+    assert before.whitelist.end(HOST)
+    if not barred:
+        before.connect("198.51.100.9")
+        assert before.hours(HOST) is None
+    after = Scene()
+    asyncio.run(after.neighbours.flush())
+    for records in before.whitelist.records():
+        after.table.restore(records, after.now_us, shard=0)
+    after.table.end(HOST, after.now_us)
+    after.table.prove(NEIGHBOUR, after.now_us)
+    notes = before.whitelist.provenance.noted({NEIGHBOUR})
+    assert notes[0][1].text == ("network 198.51.100.0/24" if barred else "former network 198.51.100.0/24")
+    after.whitelist.provenance.recall(dict(notes))
+    after.whitelist.bar({HOST: after.now_us + HOUR_US} if barred else {})
+    asyncio.run(after.neighbours.begin())
+    assert after.hours(HOST) is None
+    assert list(after.neighbours._known) == [NETWORK]
+
+
 def test_a_network_has_so_many_entries_and_no_more() -> None:
     scene = Scene(CAPTURE)
     everybody = [packed(f"198.51.100.{number}") for number in range(10, 250)]
@@ -180,6 +207,27 @@ def test_a_network_has_so_many_entries_and_no_more() -> None:
     scene.enter(packed("198.51.100.251"), 8)
     scene.come(everybody[-20:-1])
     assert all(scene.whitelist.find(host) for host in everybody[-20:])
+
+
+def test_who_completes_a_handshake_gives_his_place_free() -> None:
+    """An entry that a first SYN made, and a handshake proves, counts among those with a handshake."""
+    scene = Scene(CAPTURE)
+    for number in range(20, 20 + neighbours.MOST_UNPROVEN + 10):
+        scene.come([packed(f"198.51.100.{number}")])
+        assert scene.whitelist.find(packed(f"198.51.100.{number}"))
+        scene.connect(f"198.51.100.{number}")
+    # The network lasts for ten days by now; an entry for a SYN alone does not.
+    made_up = [packed(f"198.51.100.{number}") for number in range(150, 150 + neighbours.MOST_UNPROVEN)]
+    scene.come([*made_up, NEIGHBOUR])
+    assert scene.whitelist.find(NEIGHBOUR) is None
+    assert scene.whitelist.find(made_up[0]) == (scene.now_us + 8 * HOUR_US, False)
+    scene.now_us += 9 * HOUR_US
+    scene.come(made_up)
+    # One that is removed leaves its place, too.
+    assert scene.whitelist.end(made_up[0])
+    scene.enter(HOST, 8)
+    scene.come([NEIGHBOUR])
+    assert scene.whitelist.find(NEIGHBOUR)
 
 
 def test_so_many_are_counted_in_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,14 +6,16 @@ here:
 
 - Who has completed a handshake gets an entry of his own, which does not depend on the network any more. Its origin is
   `child`, its note names the network. In a way without a queue the kernel decides, so there the first SYN makes the
-  entry, until the network's time is over: the kernel knows the host when the SYN comes again.
+  entry, for --whitelist-time at most: the kernel knows the host when the SYN comes again.
 - A network is let in until the latest end of an entry of a contact in it. What the main thread does to such an entry is
   passed on from here; after a restart all of them fill the memory again.
 - The first handshake of a neighbour is the proof of the contact, which another host of the pool may have made, and lets
   the network in for the time of a proven host. His later connections prolong his own entry alone: else a network that
   spammers share would never end.
 - Who is removed by hand takes his network along: other hosts of it keep their own entries, and the network is let in
-  again by the next contact.
+  again by the next contact. What lets it in as well is the entry of another contact, when that is renewed and after a
+  restart. Neighbours do not: their notes say that the network is a former one, and after a restart notes of a network
+  of which a host was removed let nothing in, as long as that removal is kept.
 
 Bounded: of a network, MOST_PROVEN neighbours have entries of their own, and MOST_UNPROVEN without a handshake. Further
 ones come in as long as the network does. The whitelist removes nobody for them.
@@ -34,6 +36,7 @@ from mxallowd.whitelist import Change, Follower, Whitelist
 MOST_PROVEN, MOST_UNPROVEN = 256, 64
 MOST_COUNTED = 65_536  # neighbours, some 15 MB; of more, those of the network whose first one came first are forgotten
 NOTED = "network "  # how the note of a neighbour begins; no name of a host has a blank
+FORMER = "former network "  # of one whose network was removed since: it lets the network in no more
 CLEARED = 65_536  # places of the memory between two turns of the loop: 0.2 ms
 NOTES_A_TURN = 2048
 
@@ -55,6 +58,7 @@ class Neighbours:
         # Without a queue the kernel lets in whom it knows.
         self._enters_at_once = not settings.queue_num
         self._known: dict[bytes, dict[bytes, _Neighbour]] = {}  # by network
+        self._disarmed: set[bytes] = set()  # networks of these of which no note lets its network in any more
         self._counted = 0
         self._followers: list[Follower] = []
         self.reload(settings)
@@ -73,7 +77,10 @@ class Neighbours:
             return
         if change is Change.ENDED:
             self._meetings.forget(host)
+            self._leave(host)
+            self._disarm(host)
         elif change is Change.PROVEN and self._is_neighbour(host):
+            self._mark_proven(host)
             now_us = self._whitelist.now_us()
             self._meetings.note(host, now_us + self._longest_us, now_us, proven=True)
         elif change in (Change.RENEWED, Change.ADMITTED, Change.PROVEN):
@@ -113,12 +120,14 @@ class Neighbours:
         for records in self._whitelist.records():
             self._meetings.fill(records, self._whitelist.now_us())
             await asyncio.sleep(0)
+        removed = {self._meetings.network(host) for host in self._whitelist.barred()}
         for number, (host, (since_s, text)) in enumerate(self._whitelist.provenance.copy().items(), 1):
-            network = self._meetings.network(host) if text.startswith(NOTED) else None
+            network = self._meetings.network(host) if text.startswith((NOTED, FORMER)) else None
             if network and (entry := self._whitelist.entry(host)):
                 self._remember(network, host, _Neighbour(entry.until_us, entry.proven))
                 now_us, ago_us = self._whitelist.now_us(), max(0, int((time.time() - since_s) * 1e6))
-                if entry.proven and ago_us < self._longest_us:
+                noted = entry.proven and text.startswith(NOTED) and network not in removed
+                if noted and ago_us < self._longest_us:
                     self._meetings.note(host, now_us + self._longest_us - ago_us, now_us, proven=True)
             if number % NOTES_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -131,6 +140,7 @@ class Neighbours:
             await asyncio.sleep(0)
             at = self._meetings.clear(at, CLEARED)
         self._known.clear()
+        self._disarmed.clear()
         self._counted = 0
         self.missed()
 
@@ -145,6 +155,8 @@ class Neighbours:
                 now_us = self._whitelist.now_us()
                 until_us = self._meetings.find(event.source, now_us)
                 if until_us is not None:
+                    # A network with a proven host lasts long; nobody has a place in it for so long for a mere SYN.
+                    until_us = min(until_us, now_us + self._unproven_us)
                     self._enter(event.source, until_us, now_us, proven=False)
 
     def connected(self, host: bytes) -> bool:
@@ -180,6 +192,32 @@ class Neighbours:
         self._hostlog.info("neighbour", host, network=text, seconds=(until_us - now_us) // 1_000_000)
         return True
 
+    def _mark_proven(self, host: bytes) -> None:
+        """It takes no place any more of those without a handshake."""
+        assert self._meetings
+        known = self._known.get(self._meetings.network(host) or b"", {})
+        entry = self._whitelist.entry(host)
+        if host in known and entry:
+            known[host] = _Neighbour(entry.until_us, proven=True)
+
+    def _leave(self, host: bytes) -> None:
+        """It is not listed any more."""
+        assert self._meetings
+        known = self._known.get(self._meetings.network(host) or b"", {})
+        self._counted -= known.pop(host, None) is not None
+
+    def _disarm(self, host: bytes) -> None:
+        """The network of this host was removed: no restart and no neighbour's handshake lets it in again."""
+        assert self._meetings
+        network = self._meetings.network(host)
+        if network is None or network in self._disarmed:
+            return
+        for neighbour in self._known.get(network, {}):
+            if self._is_neighbour(neighbour):
+                self._whitelist.annotate(neighbour, f"{FORMER}{self.network_text(neighbour)}")
+        if network in self._known:
+            self._disarmed.add(network)
+
     def _has_room(self, network: bytes, now_us: int, *, proven: bool) -> bool:
         known = self._known.get(network, {})
         most = MOST_PROVEN if proven else MOST_UNPROVEN
@@ -198,8 +236,11 @@ class Neighbours:
         known = self._known.setdefault(network, {})
         self._counted += host not in known
         known[host] = neighbour
+        self._disarmed.discard(network)
         while self._counted > MOST_COUNTED:
-            self._counted -= len(self._known.pop(next(iter(self._known))))
+            oldest = next(iter(self._known))
+            self._counted -= len(self._known.pop(oldest))
+            self._disarmed.discard(oldest)
 
     # ---- the rest of a sink
 
@@ -209,6 +250,7 @@ class Neighbours:
     def reload(self, settings: Settings) -> None:
         """Take over how long an entry lasts."""
         self._longest_us = settings.longest_time * 1_000_000
+        self._unproven_us = settings.whitelist_time * 1_000_000
 
     def counters(self) -> dict[str, int]:
         """None of its own: the decision counts who comes in."""

@@ -166,3 +166,22 @@ def test_a_name_counts_while_one_of_it_is_listed(proven: str | None) -> None:
         if found:
             assert 99_000_000 < found[0] - later() <= 100_000_000
     run(story)
+
+
+def test_names_of_a_removed_contact_let_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither itself nor its children, until it meets the fake server again; the same where too many were removed."""
+    async def story() -> None:
+        scene = Scene("--whitelist-time 1000 --dns-zone-rate 1000")
+        pair = ("198.51.100.7", "198.51.100.8")
+        write(scene, pair[0], "mx.example.org", [pair[1]])
+        scene.zone.add(pair[1], "mx.example.org")
+        for most in (100, 0):
+            monkeypatch.setattr(scene.sink._ended, "_most", most)
+            scene.contact(pair[0])
+            await scene.settle()
+            assert [scene.listed(one) for one in pair] == [True, True]
+            assert [scene.whitelist.end(packed(one)) for one in pair] == [True, True]
+            scene.refuse(*pair)
+            await scene.settle()
+            assert [scene.listed(one) for one in pair] == [False, False]
+    run(story)

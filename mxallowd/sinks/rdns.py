@@ -25,7 +25,7 @@ from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.lookups import Lookup, Lookups
 from mxallowd.sinks.members import Members
 from mxallowd.sinks.waiting import Bounded
-from mxallowd.whitelist import Whitelist
+from mxallowd.whitelist import Change, Whitelist
 
 MAX_KNOWN_NAMES = 65536
 # Contacts of hosts that are listed already, for which the packet path has restarted the time.
@@ -43,8 +43,11 @@ class RdnsSink:
         self._hostlog = hostlog
         self._whitelist = whitelist
         self._resolver = resolver
-        # Whitelisted names: until when, and who met the fake server.
-        self._names: Bounded[str, tuple[int, bytes]] = Bounded(MAX_KNOWN_NAMES)
+        # Whitelisted names: until when, who met the fake server, and a number that grows.
+        self._names: Bounded[str, tuple[int, bytes, int]] = Bounded(MAX_KNOWN_NAMES)
+        self._number = 0
+        # Whose entries were ended, at which number: what they brought before are names of no whitelisted host.
+        self._ended: Bounded[bytes, int] = Bounded(MAX_KNOWN_NAMES)
         self._members = Members(clock)
         self._grants = Grants(settings.rdns_max_children, lambda host: (whitelist.find(host) or (0, False))[0])
         self.named: Callable[[bytes, str, bool], None] = lambda host, name, confirmed: None
@@ -60,6 +63,7 @@ class RdnsSink:
         self._pools = self._founding.pools
         self.limits, self.queries = self._lookups.limits, self._lookups.queries  # for others who ask as well
         self.reload(settings)
+        whitelist.follow_as_copier(self)
 
     # ---- what the main loop calls
 
@@ -125,6 +129,21 @@ class RdnsSink:
         self._lookups.close()
         self._resolver.close()
 
+    # ---- what the whitelist tells
+
+    def changed(self, host: bytes, change: Change) -> None:
+        """The names of a host whose entry is ended let nobody in any more, the host itself and its children least."""
+        if change is Change.ENDED and self._ended.note(host, self._number):
+            # Too many to remember: then all names go.
+            self._names.clear()
+            self._ended.clear()
+
+    def touched(self, hosts: list[bytes]) -> None:
+        """What the packet path does comes as events."""
+
+    def missed(self) -> None:
+        """What was ended is told without fail."""
+
     # ---- what a lookup comes to
 
     def is_wanted(self, host: bytes, name: str) -> bool:
@@ -141,7 +160,9 @@ class RdnsSink:
         Connections may have prolonged the entry of the host that met the fake server, or of one of its children. The
         name then lets in for as long as any other contact.
         """
-        until_us, source = self._names.get(name, (0, b""))
+        until_us, source, number = self._names.get(name, (0, b"", 0))
+        if number <= self._ended.get(source, -1):
+            return 0
         now_us = self._whitelist.now_us()
         if until_us > now_us or not source:
             return until_us
@@ -176,8 +197,9 @@ class RdnsSink:
         # A proven host may be listed for longer anyway.
         if not self._whitelist.renew(source, until_us, now_us) and self._whitelist.find(source) is None:
             return
+        self._number += 1
         for name in found:
-            self._names.note(name, (until_us, source))
+            self._names.note(name, (until_us, source, self._number))
         # In turn, so that each name has a share. First those who came in so before: they keep their places.
         pairs = [(address, name) for row in zip_longest(*([(one, name) for one in addresses] for name, addresses
                                                           in found.items())) for address, name in filter(None, row)]

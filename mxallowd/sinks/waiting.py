@@ -28,7 +28,7 @@ SHORTEST_PAUSE_S = 0.01
 FAILED_S = 50.0
 MAX_FAILED = 65536
 Key = TypeVar("Key")
-Value = TypeVar("Value", int, float, tuple[int, bytes])
+Value = TypeVar("Value", int, float, tuple[int, bytes], tuple[int, bytes, int])
 
 
 class Bounded(OrderedDict[Key, Value]):

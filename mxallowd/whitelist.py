@@ -110,6 +110,8 @@ class Whitelist:
         self.ended_until_us = 0  # until when the entry that was ended last would have been there
         self.provenance = Provenance()
         self.now_us = clock_us
+        self.before_end: Callable[[bytes], object] = lambda host: None
+        """Called with each host before its entry is ended, if it has one."""
 
     def set_servers(self, servers: Iterable[bytes]) -> None:
         """From now on these addresses, our own fake and real servers, are never entered."""
@@ -247,6 +249,8 @@ class Whitelist:
         """Let a listed host's entry end now, whoever entered it. False: it is not listed."""
         now_us = self.now_us()
         found = self._table.find(host, now_us)
+        # Else its next SYN would find what let it in before.
+        self.before_end(host)
         if not self._table.end(host, now_us):
             return False
         self.ended_until_us = found[0] if found else 0

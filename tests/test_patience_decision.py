@@ -82,6 +82,34 @@ def test_a_network_comes_in_as_one() -> None:
     assert path.at(packed("203.0.114.1"), REAL[0]) == "real-refused"
 
 
+@pytest.mark.parametrize("networks", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_who_is_removed_waits_anew(networks: bool, threads: int) -> None:
+    path = Path(networks=networks, threads=threads)
+    whitelist = Whitelist(path.table, lambda: path.now_us)
+    whitelist.before_end = path.patience.forget
+    host, other = packed("203.0.113.1"), packed("203.0.114.1")
+    for one in (host, other):
+        assert [path.at(one, REAL[0], later) for later in (0, 600)] == ["real-refused"] * 2
+    assert whitelist.end(host)
+    assert path.patience.find(host, networks=networks) is None
+    assert (len(path.patience), path.patience.find(other, networks=networks) is not None) == (1, True)
+    # Each thread begins anew, in the place that it had.
+    assert [path.at(host, REAL[0], later, shard=threads - 1) for later in (1, 1, 598)] == ["real-refused"] * 3
+    assert whitelist.find(host) is None
+    assert path.at(host, REAL[0], 1, shard=threads - 1) == "real-refused"
+    assert whitelist.find(host)
+    # Of a network all go, whether they are listed or not; others stay.
+    assert path.table.end(host, path.now_us)
+    at = -1
+    while at:
+        at = path.patience.forget_between(packed("203.0.113.0"), packed("203.0.113.255"), max(at, 0), 10)
+    assert path.at(host, REAL[0], 1) == "real-refused"
+    assert whitelist.find(host) is None
+    assert path.table.end(other, path.now_us)
+    assert path.at(other, REAL[0], 1) == "real-patient"
+
+
 def test_off_nobody_comes_in() -> None:
     table, ring = Table(64), Ring(256, -1)
     path = Fastpath(table, ring, Rules(FAKE, REAL, LIFE_S))

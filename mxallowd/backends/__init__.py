@@ -131,6 +131,11 @@ class Backends:
         """Who waits to be let in; None: nobody ever could."""
         return self._memories.patience
 
+    def forget_waiting(self, host: bytes) -> None:
+        """It has not been refused yet, as far as --patience counts that."""
+        if self.patience is not None:
+            self.patience.forget(host)
+
     @property
     def meetings(self) -> Meetings | None:
         """Networks that contacts have let in; None: a contact lets in no other host."""

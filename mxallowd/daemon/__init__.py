@@ -101,6 +101,7 @@ class Daemon:
         self._sinks: list[Sink] = [LogSink(
             log, hostlog, Memories(self._backend.refused, self._backend.listed, self._lists.find),
             lambda: self._backend.clock_us() / 1_000_000, dry_run=settings.dry_run)]
+        whitelist.before_end = self._backend.forget_waiting
         self._neighbours = Neighbours(settings, self._backend.meetings, whitelist, hostlog)
         self._history = Hosts(self._backend.clock_us)
         self._trial = Trial(settings, whitelist, self._backend.refused, self._backend.contacts)

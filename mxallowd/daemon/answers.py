@@ -74,7 +74,7 @@ class Parts:
 
 def all_routes(parts: Parts) -> list[Route]:
     """All routes; the first one that matches a request counts."""
-    networks = ByHand(parts.lists, parts.neighbours.flush)
+    networks = ByHand(parts.lists, parts.neighbours.flush, forgets=lambda: parts.backend.patience)
     since = Since(parts.history, lambda: parts.settings().whitelist_time)
     return [
         *Document().routes(),

@@ -4,6 +4,8 @@ A host that was refused N times, each time at least TIME after the one before an
 It is a memory beside that of refused hosts (_refused.pxd), whose 32 bytes are full, and in which who was refused
 longest ago goes first: here that one has the better claim. It has the same shards and the same rule: **exactly one
 thread writes a shard, in the refusing branch of the decision alone; every thread may read it.** No lock, no allocation.
+One thing the main thread may write, which the thread bears at any time: the state of a place becomes 0, so it is empty.
+That is how who is removed by hand is forgotten; before his entry is ended, since SYNs of a listed host are not refused.
 
 A refusal counts if the one counted before is TIME ago. If the first that counts is older than a day, it goes, and with
 it those between it and the one counted last, of which nothing is known: for N up to 2 there are none, so that is exact;
@@ -78,5 +80,6 @@ cdef class Patience:
     cdef PatienceShard *shards
     cdef readonly int shard_count
     cdef readonly uint64_t max_hosts
+    cdef uint64_t forgotten         # places that were emptied by the main thread
     cdef Table table                # whose hash it shares
     cdef Patience_ rule_of(self, times, wait_us, networks) except *

@@ -45,6 +45,13 @@ class Patience:
     """Hosts that there is room for: as asked, rounded down to whole sets."""
     def find(self, host: bytes, *, networks: bool = False) -> Waits | None:
         """What is known of a host or, with `networks`, of its network. Raises ValueError where host is not 16 bytes."""
+    def forget(self, host: bytes) -> None:
+        """A host, and its network, have not been refused yet. Raises ValueError where host is not 16 bytes."""
+    def forget_between(self, first: bytes, last: bytes, start: int, budget: int) -> int:
+        """The same of all hosts from the first to the last one, in `budget` places from `start` (0 at first).
+
+        Returns the next start, 0 at the end. Raises ValueError where a host is not 16 bytes.
+        """
     def note(
         self, host: bytes, port: int, now_us: int, times: int, wait_us: int, *, networks: bool = False, shard: int = 0,
     ) -> int:

@@ -5,7 +5,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._packet cimport BATCH
@@ -17,7 +17,8 @@ from mxallowd.engine._waiting cimport (
     AGE_BITS, COUNT_SHIFT, LAST_25, MOST_TIMES, PORTS, PORTS_SHIFT, SET_PLACES, SINCE_SHIFT, TAG_BITS, TAG_BITS_SHIFT,
     TICK_SHIFT, Known, PatienceShard, Waiting, find_in, lowest_bit, own_place, place_read, proposed, set_of, state_of,
     tag_place, times_of, unpacked, write_place)
-from mxallowd.engine.c_atomic cimport RELAXED, RELEASE, count_up, load64, prefetch_to, store64
+from mxallowd.engine.c_atomic cimport (
+    ACQUIRE, RELAXED, RELEASE, count_up, exchange_if64, fence, load64, prefetch_to, store64)
 
 LEAST_HOSTS = <int> SET_PLACES
 HOST_BYTES = sizeof(Waiting) + TAG_BITS // 8
@@ -28,6 +29,7 @@ COUNTERS = ("patience-waiting", "patience-let-in", "patience-pushed-out", "patie
 
 cdef enum:
     TICK_SIZE = 1 << TICK_SHIFT
+    FORGET_TRIES = 8
     AGAIN_TICKS = 123               # half a second: a SYN is sent again after one (RFC 6298, 2.1)
     PART_SHIFT = 20                 # of a tick, in which the rate of new hosts is counted
 
@@ -247,6 +249,32 @@ cdef void patience_fetch(
         prefetch_to(&known.places[place * <uint64_t> (lanes != 0)], 1, 3)
 
 
+cdef bint forget_place(Waiting *place, const Address *first, const Address *last) noexcept nogil:
+    """The main thread: empty a place whose host is between these two. True: it was, and it is empty now.
+
+    The shard's thread may write at the same time. If it has, the state is another one, and the place is looked at
+    again. What it makes of a SYN that it began before stays: that SYN came before the removal.
+    """
+    cdef Address key
+    cdef uint64_t state
+    cdef int _
+    for _ in range(<int> FORGET_TRIES):
+        state = load64(&place.state, ACQUIRE)
+        if state == 0:
+            return False
+        key.low = load64(&place.key.low, RELAXED)
+        key.high = load64(&place.key.high, RELAXED)
+        fence(ACQUIRE)
+        if load64(&place.state, RELAXED) != state:
+            continue
+        # Bytes in network order.
+        if memcmp(&key, first, sizeof(Address)) < 0 or memcmp(&key, last, sizeof(Address)) > 0:
+            return False
+        if exchange_if64(&place.state, &state, 0, False, RELEASE, RELAXED):
+            return True
+    return False
+
+
 # ---- the border to Python
 
 @cython.final
@@ -281,7 +309,8 @@ cdef class Patience:
         cdef uint64_t size = 0
         for i in range(self.shard_count):
             size += load64(&self.shards[i].size, RELAXED)
-        return size
+        # A place may be taken again while it is being forgotten, and is not counted anew then.
+        return size - min(size, self.forgotten)
 
     cdef Patience_ rule_of(self, times, wait_us, networks) except *:
         cdef Patience_ rule
@@ -312,6 +341,44 @@ cdef class Patience:
         if best.count == 0:
             return None
         return Waits(us_of(best.first), us_of(best.counted), us_of(best.last), best.count)
+
+    def forget(self, host):
+        cdef Patience_ rule = self.rule_of(1, 1, True)
+        cdef Address keys[2]
+        cdef uint64_t hash
+        cdef PatienceShard *shard
+        cdef int i, j, k
+        if len(host) != 16:
+            raise ValueError("a host is 16 bytes")
+        memcpy(&keys[0], <const char *> <bytes> host, 16)
+        keys[1] = patience_key(&rule, &keys[0])
+        for k in range(2):
+            hash = shard_hash(&self.table.shards[0], &keys[k])
+            for i in range(self.shard_count):
+                shard = &self.shards[i]
+                for j in range(<int> SET_PLACES):
+                    self.forgotten += forget_place(
+                        &shard.places[set_of(shard, hash) * SET_PLACES + j], &keys[k], &keys[k])
+
+    def forget_between(self, first, last, start, budget):
+        cdef uint64_t at = start, places = self.shards[0].sets * SET_PLACES, left = budget
+        cdef Patience_ rule = self.rule_of(1, 1, True)
+        cdef Address hosts[2]
+        cdef Address networks[2]
+        cdef Waiting *place
+        if len(first) != 16 or len(last) != 16:
+            raise ValueError("a host is 16 bytes")
+        memcpy(&hosts[0], <const char *> <bytes> first, 16)
+        memcpy(&hosts[1], <const char *> <bytes> last, 16)
+        networks[0], networks[1] = patience_key(&rule, &hosts[0]), patience_key(&rule, &hosts[1])
+        with nogil:
+            while at < self.max_hosts and left > 0:
+                place = &self.shards[at // places].places[at % places]
+                self.forgotten += (forget_place(place, &hosts[0], &hosts[1])
+                                   or forget_place(place, &networks[0], &networks[1]))
+                at += 1
+                left -= 1
+        return at if at < self.max_hosts else 0
 
     def note(self, host, port, now_us, times, wait_us, *, networks=False, shard=0):
         cdef Patience_ rule = self.rule_of(times, wait_us, networks)

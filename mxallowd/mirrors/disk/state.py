@@ -159,8 +159,11 @@ class State:
             self._refused.restore(part.records, own.ljust(256, b"\xff"), self._whitelist.now_us(), part.back_us)
         patience = self._backends.patience
         for records, back_us in saved.patience:
-            if patience is not None:
+            # Who was removed waits anew; where there were too many to remember, everybody does.
+            if patience is not None and ALL not in saved.barred:
                 patience.restore(records, self._whitelist.now_us(), back_us)
+        for host in saved.barred:
+            self._backends.forget_waiting(host)
 
     def take_records(self) -> bytes:
         """The entries that were saved, once: for who restores them, while packets are decided."""

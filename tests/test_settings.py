@@ -124,7 +124,17 @@ def test_kernel_tables() -> None:
     assert good(MINIMUM, "nft-table ip6 mx\n").nft_table == "ip6 mx"
     assert messages(f"{MINIMUM} --nft-setup") == ["settings: nft-setup needs nft-table, the table that it is to create"]
     assert messages(f"{MINIMUM} --flush-on-exit") == [
-        "settings: flush-on-exit needs a table to empty: pf-table, nft-table or ipset"]
+        "settings: flush-on-exit needs a table to empty: pf-table, nft-table, ipset or direct-table"]
+    assert good(f"{MINIMUM} --flush-on-exit --direct-table ipset").flush_on_exit
+
+
+@pytest.mark.parametrize(("option", "why"), [
+    ("-b", "no-rdns-whitelist"), ("--rdns-max-children 0", "rdns-max-children 0")])
+def test_without_names_nobody_is_learned_as_direct(option: str, why: str) -> None:
+    settings, problems = settings_of(f"{MINIMUM} {option} --direct-after 6/6h")
+    assert settings is not None and settings.direct_after is None
+    assert [str(one) for one in problems] == [
+        f"settings: warning: direct-after does nothing: with {why} no name is looked up"]
 
 
 def test_a_bsd_captures_from_pflog0_and_feeds_its_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
     _complete(values)
     problems += _dry_run(values)
     problems += _times(values)
-    problems += _pools(values)
+    problems += _names(values)
     problems += _missing(given, values)
     problems += _filter_problems(str(values["pflog_interface"] or ""), str(values["pcap_filter"]))
     if any(problem.fatal for problem in problems):
@@ -178,13 +178,15 @@ def _times(values: dict[str, object]) -> list[Problem]:
     return [Problem("settings", message, fatal=False)]
 
 
-def _pools(values: dict[str, object]) -> list[Problem]:
-    """Pools stand on names, which are not looked up then."""
+def _names(values: dict[str, object]) -> list[Problem]:
+    """What stands on names of hosts, which are not looked up then. Nobody is learned as direct: no sink has to ask."""
     why = ("no-rdns-whitelist" if values["no_rdns_whitelist"]
            else "rdns-max-children 0" if values["rdns_max_children"] == 0 else None)
-    if not values["pool_domain"] or why is None:
+    if why is None:
         return []
-    return [Problem("settings", f"pool-domain does nothing: with {why} no name is looked up", fatal=False)]
+    idle = [name for name, field in (("pool-domain", "pool_domain"), ("direct-after", "direct_after")) if values[field]]
+    values["direct_after"] = None
+    return [Problem("settings", f"{name} does nothing: with {why} no name is looked up", fatal=False) for name in idle]
 
 
 def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
@@ -212,12 +214,12 @@ def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:
         problems.append(Problem("settings", "file:- (pflog-interface) reads standard input, which needs foreground"))
     if "patience-network" in given and "patience" not in given:
         problems.append(Problem("settings", "patience-network needs patience, the refusals that it counts"))
-    if "direct-after" in given and values["no_rdns_whitelist"]:
-        problems.append(Problem("settings", "direct-after needs names of hosts, and no-rdns-whitelist asks for none"))
     if "nft-setup" in given and "nft-table" not in given:
         problems.append(Problem("settings", "nft-setup needs nft-table, the table that it is to create"))
-    if "flush-on-exit" in given and not (values["pf_table"] or values["ipset"] or given & {"pf-table", "nft-table"}):
-        problems.append(Problem("settings", "flush-on-exit needs a table to empty: pf-table, nft-table or ipset"))
+    tables = ("pf_table", "nft_table", "ipset", "direct_table")
+    if "flush-on-exit" in given and not any(values[table] for table in tables):
+        problems.append(Problem("settings", "flush-on-exit needs a table to empty: pf-table, nft-table, ipset or "
+                                "direct-table"))
     return problems
 
 

@@ -10,6 +10,7 @@ from mxallowd import __version__, backends, surroundings
 from mxallowd.daemon import start
 from mxallowd.errors import ConfigError
 from mxallowd.lists import lists
+from mxallowd.mirrors.kernel import NO_DIRECT, has_direct
 from mxallowd.process import signals, streams
 from mxallowd.settings import arguments
 from mxallowd.settings.loading import Loaded, load
@@ -57,6 +58,8 @@ def _check(loaded: Loaded) -> int:
     lines = [*map(str, loaded.problems), *(f"{fault.where}: {fault.reason}" for fault in faults),
              *(f"system: {reason}" for reason in reasons)]
     if loaded.settings:
+        if loaded.settings.direct_after and not has_direct(loaded.settings):
+            lines.append(f"settings: warning: direct-after leads nobody: {NO_DIRECT}")
         lines += [f"system: warning: {warning}" for warning in surroundings.warnings(loaded.settings)]
     streams.write(sys.stdout, "".join(f"{line}\n" for line in lines))
     return 1 if loaded.settings is None or reasons or faults else 0

@@ -107,6 +107,9 @@ def test_check(tmp_path: Path) -> None:
 
 def test_check_needs_no_privilege_and_starts_nothing() -> None:
     assert run("--check", *GOOD) == (0, "", "")
+    assert run("--check", *GOOD, "--direct-after", "6/6h") == (
+        0, "settings: warning: direct-after leads nobody: neither nft-table nor ipset nor direct-table says where the "
+        "sets mx_direct4 and mx_direct6 are\n", "")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give root away")

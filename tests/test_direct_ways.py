@@ -152,13 +152,15 @@ def test_rules_in_front_of_nat_see_no_contact(
         assert not any(f"whitelisted [{HAND4}]" in line for line in daemon.messages())
 
 
-def test_without_sets_it_is_said_once(lab: Lab, tmp_path: Path) -> None:
+def test_without_sets_it_is_said_once(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither does a ruleset without them do any harm: it works as before."""
     file = tmp_path / "trust"
     file.write_text(f"network {TRUSTED4} first-mx-only\n", encoding="ascii")
     trust = ("--trust", str(old(file)))
     with start(lab, WAYS["queue"], *trust) as daemon:
         daemon.wait_for("direct-off reason=.*direct-table")
+        assert ctl(["--socket", str(daemon.control), "direct", "add", HAND4]) == 1
+        assert f"{HAND4} is allowed now, but nobody is led to the real server: neither nft-" in capsys.readouterr().err
     with start(lab, WAYS["queue"], *trust, "--direct-table", NFT[1]) as daemon:
         line = daemon.wait_for("kernel-lists-missing .*set=mx_direct4")
         assert "nft add set inet mxallowd mx_direct4 '{ type ipv4_addr; flags interval; }'" in line

@@ -76,9 +76,9 @@ def test_who_comes_to_the_real_server_is_none() -> None:
         bench.wait(10)
     assert {one.host for one in bench.found()} == {A, B}
     # Who is led there does not come by himself.
-    bench.first_mx.is_direct = A.__eq__
+    bench.first_mx.is_led = A.__eq__
     assert [one.host for one in bench.found()] == [B]
-    bench.first_mx.is_direct = lambda host: False
+    bench.first_mx.is_led = lambda host: False
     bench.meet(REAL[0], [A])
     assert {one.host for one in bench.found()} == {B}
     # Nor is its contact noted any more, and no event written.

@@ -134,6 +134,13 @@ def test_who_meets_the_fake_server_alone(bench: Bench) -> None:
     [host] = found["hosts"]
     assert (found["count"], host["address"], host["contacts"], host["name"], host["name_confirmed"]) == (
         1, "192.0.2.102", 4, "mail.bank.example", True)
+    # Who is direct and comes there all the same.
+    assert not host["direct_not_led"]
+    bench.trial.unled.is_direct = BANK.__eq__
+    bench.now_s += 100
+    bench.meet(FAKE[0], BANK)
+    assert bench.get("/v1/first-mx-only")["hosts"][0]["direct_not_led"]
+    assert "direct, but not led" in printed(bench, 1)[1]
     bench.meet(REAL[0], BANK)
     assert bench.get("/v1/first-mx-only") == {"contacts": 3, "seconds": 86_400, "count": 0, "hosts": []}
 

@@ -351,6 +351,7 @@ class Daemon:
         self._set_servers(settings)
         self._backend.publish(settings)
         self._lists.reload(settings)
+        self._direct.reload(settings)
         self._log.set_quiet(settings.quiet)
         for part in self._parts:
             part.reload(settings)

@@ -4,6 +4,7 @@ One line for each class of control/answers/. What an answer needs of the daemon 
 """
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mxallowd._foresight import Foresight
 from mxallowd.backends import Backends
@@ -37,6 +38,7 @@ from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.mirrors.contactnetworks import NetworkMirror
 from mxallowd.mirrors.disk.state import State
+from mxallowd.mirrors.kernel import NO_DIRECT, has_direct
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.mirrors.networks import Networks
 from mxallowd.settings import Settings
@@ -85,7 +87,8 @@ def all_routes(parts: Parts) -> list[Route]:
         *Reload(parts.reloading.ask_and_wait).routes(),
         *LogLevel(parts.log).routes(),
         *parts.metrics.routes(),
-        *ListAnswers(parts.lists, parts.whitelist.why_no_entry).routes(),
+        *ListAnswers(parts.lists, parts.whitelist.why_no_entry,
+                     lambda: "" if has_direct(parts.settings()) else NO_DIRECT).routes(),
         *TrustAnswers(parts.trusted).routes(),
         *TrialAnswers(parts.trial, parts.report.recent).routes(),
         *Export(parts.whitelist, since, networks).routes(),
@@ -95,7 +98,7 @@ def all_routes(parts: Parts) -> list[Route]:
             parts.settings, parts.whitelist, parts.backend.refused,
             [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,
             parts.history, parts.mirrors, parts.addresses, lambda: parts.backend.patience,
-            parts.neighbours.let_in)).routes(),
+            parts.neighbours.let_in, partial(_not_led, parts))).routes(),
         *Top(parts.backend, parts.whitelist, since, parts.report.recent, parts.sinks, parts.queues,
              lambda: fill(parts.backend.patience, parts.settings())).routes(),
     ]
@@ -105,7 +108,7 @@ def _doctor(parts: Parts) -> Doctor:
     return Doctor(
         parts.settings, lambda: [mirror.status() for mirror in parts.mirrors],
         lambda: [one.status() for one in parts.network_sets], parts.backend.counters,
-        lambda: {"state": _state(parts), "lists": _lists(parts.lists), "broker": parts.broker() or None,
+        lambda: {"state": _state(parts), "lists": _lists(parts), "broker": parts.broker() or None,
                  "trust": _trust(parts)})
 
 
@@ -125,7 +128,7 @@ def _status(parts: Parts) -> Status:
          "refused": lambda: {"hosts": len(backend.refused), "room": backend.refused.max_hosts},
          **({"networks": meetings.status} if (meetings := backend.meetings) is not None else {})},
         lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,
-        lambda: _lists(parts.lists), lambda: _state(parts), parts.broker, lambda: _trust(parts),
+        lambda: _lists(parts), lambda: _state(parts), parts.broker, lambda: _trust(parts),
         lambda: fill(backend.patience, parts.settings())))
 
 
@@ -133,5 +136,13 @@ def _trust(parts: Parts) -> dict[str, object] | None:
     return next((one.summary() for one in parts.trusted), None)
 
 
-def _lists(lists: Lists) -> dict[str, object]:
-    return {**{verdict: lists.count(verdict) for verdict in VERDICTS}, "faults": list(lists.faults.values())}
+def _not_led(parts: Parts, host: bytes) -> bool:
+    """Whether no rule leads a direct host: there are no sets (pf is led by rules of one's own), or it shows."""
+    settings = parts.settings()
+    return (settings.pf_table is None and not has_direct(settings)) or parts.trial.unled.has(host)
+
+
+def _lists(parts: Parts) -> dict[str, object]:
+    lists = parts.lists
+    return {**{verdict: lists.count(verdict) for verdict in VERDICTS}, "direct_not_led": parts.trial.unled.count(),
+            "faults": list(lists.faults.values())}

@@ -6,19 +6,22 @@ hand, or learned. So it is allowed in every way, and the sets of the firewall fo
 from collections.abc import Callable, Sequence
 
 from mxallowd.backends.handshakes import Handshakes
+from mxallowd.engine.events import address_text
 from mxallowd.history.trial import Trial
+from mxallowd.history.unled import Unled
 from mxallowd.lists.composition import Composition, disjoint_of
 from mxallowd.lists.files import breathe
 from mxallowd.lists.learned import Learned
 from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.mirrors import kernel
+from mxallowd.mirrors.kernel import NO_DIRECT
 from mxallowd.mirrors.networks import DIRECT_PLACES, Networks
 from mxallowd.settings import Settings
 from mxallowd.sinks import Sink
 from mxallowd.sinks.hostlog import HostLog
 
-NO_SETS = "neither nft-table nor ipset nor direct-table says where the sets mx_direct4 and mx_direct6 are"
+NOT_LED = "it is direct and meets the fake server all the same: no rule leads it (mxallowctl doctor)"
 
 
 def network_sets(settings: Settings, lists: Lists, log: Log) -> list[Networks]:
@@ -50,16 +53,26 @@ class Direct:
         self._lists = lists
         self._log = log
         self._used: Callable[[bytes], object] = lambda host: None
+        self._unled: Unled | None = None  # a rehearsal does not know whom today's rules lead
         self._says = not kernel.has_direct(settings)
+        self.reload(settings)
+        lists.follow(self._changed)
+
+    def reload(self, settings: Settings) -> None:
+        """Say it where somebody is to be learned, and nobody can be led."""
         if self._says and settings.direct_after:
             self._say()
-        lists.follow(self._changed)
 
     def learn(
         self, settings: Settings, hostlog: HostLog, sinks: list[Sink], trial: Trial) -> "Direct":
         """This one, which lets `sinks` have one more where names are looked up. `trial` knows who came where."""
-        trial.first_mx.is_direct = self.is_direct
-        if settings.no_rdns_whitelist or (settings.pflog_interface or "").startswith("file:"):
+        trial.first_mx.is_led = lambda host: self.is_direct(host) and not trial.unled.has(host)
+        if (settings.pflog_interface or "").startswith("file:"):
+            return self
+        self._unled = trial.unled
+        trial.unled.changed()
+        trial.unled.is_direct, trial.unled.say = self.is_direct, self._say_unled
+        if settings.no_rdns_whitelist:
             return self
         # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
         from mxallowd.sinks.direct import DirectSink, Known  # noqa: PLC0415
@@ -85,13 +98,20 @@ class Direct:
         """The same of a host that has completed a handshake with the real server."""
         direct = self.is_direct(host)
         if direct:
+            if self._unled:
+                self._unled.came(host)
             self._used(host)
         return direct
 
     def _changed(self, composition: Composition) -> None:
+        if self._unled:
+            self._unled.changed()
         if self._says and composition.direct is not None:
             self._say()
 
     def _say(self) -> None:
         self._says = False
-        self._log.warning("direct-off", reason=NO_SETS)
+        self._log.warning("direct-off", reason=NO_DIRECT)
+
+    def _say_unled(self, host: bytes) -> None:
+        self._log.warning("direct-not-led", address_text(host), reason=NOT_LED)

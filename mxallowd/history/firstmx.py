@@ -58,7 +58,7 @@ class FirstMx:
         self._memory = memory
         self._came_too = came
         self._timeline = timeline
-        self.is_direct: Callable[[bytes], bool] = lambda host: False
+        self.is_led: Callable[[bytes], bool] = lambda host: False
         """Whether a host is led to the real server, so that its mail is not lost."""
         self.hosts = Followed(PLACES)
         self._found: dict[bytes, Found] = {}
@@ -89,7 +89,7 @@ class FirstMx:
             del self._found[oldest.host]
 
     async def collect(self) -> list[Found]:
-        """Hosts with enough contacts, those of earlier days too; a host comes once. Who is direct is left out."""
+        """Hosts with enough contacts, those of earlier days too; a host comes once. Who is led is left out."""
         found: dict[bytes, Found] = {}
         for number, (host, trace, _) in enumerate(self.hosts.entries(), 1):
             if (one := self._judge(host, trace)) is not None and not self._came_too(host):
@@ -98,7 +98,7 @@ class FirstMx:
                 await asyncio.sleep(0)
         every: list[Found] = []
         for number, one in enumerate(list((self._found | found).values()), 1):
-            if not self.is_direct(one.host):
+            if not self.is_led(one.host):
                 every.append(one)
             if number % STEP == 0:
                 await asyncio.sleep(0)

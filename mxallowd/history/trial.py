@@ -10,6 +10,7 @@ from mxallowd.history.names import Names
 from mxallowd.history.timeline import Timeline
 from mxallowd.history.toreal import ToReal
 from mxallowd.history.traffic import Traffic
+from mxallowd.history.unled import Unled
 from mxallowd.settings import Settings
 from mxallowd.whitelist import Change, Whitelist
 
@@ -28,6 +29,7 @@ class Trial:
         self.names = Names()
         self.forecast = Forecast(refused, self.timeline)
         self.first_mx = FirstMx(contacts, self.came, self.timeline)
+        self.unled = Unled(whitelist.now_us)
         self.traffic = Traffic(self.timeline, queues=settings.queue_num is not None)
         self.to_real = ToReal(settings.whitelist_time, self._origin)
         whitelist.follow(self)
@@ -55,6 +57,7 @@ class Trial:
         self.to_real.handle(events)
         self.forecast.handle(events)
         self.first_mx.handle(events)
+        self.unled.handle(events)
 
     def changed(self, host: bytes, change: Change) -> None:
         """Of changes of the whitelist, who was let in; of contacts there are events."""

@@ -197,6 +197,9 @@ LINES: tuple[Line, ...] = (
     Line("direct-off reason=", WARNING,
          "hosts are to be led from the fake server to the real one, and there is no set for them (`--nft-table`, "
          "`--ipset`, `--direct-table`), so they are not. Said once"),
+    Line("direct-not-led [A] reason=", WARNING,
+         "A is direct, and meets the fake server all the same: no rule leads it to the real one, and its mail is lost "
+         "(`docs/direct.md`). At most one line an hour; `mxallowctl first-mx-only` shows all"),
     Line("dnswl-distrusted where= zone= reason=", WARNING,
          "a list of the file of trusted senders answers as none may; for an hour it is not asked, and what it said is "
          "forgotten"),

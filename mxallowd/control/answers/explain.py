@@ -71,6 +71,7 @@ REASONS = {
 }
 
 
+NOT_LED = "; it is direct, but the rules do not lead it (mxallowctl doctor)"
 LED = "; but it is led to the real server where the ruleset does so, and is no contact then"
 
 
@@ -100,6 +101,7 @@ class Sources:
     patience: Callable[[], Patience | None] = lambda: None  # it may come by a reload
     # Of a host, the network that a contact has let in, and until when (the packet path's clock).
     network: Callable[[bytes], tuple[str, int] | None] = lambda host: None
+    not_led: Callable[[bytes], bool] = lambda host: False  # whether it is direct, and no rule leads it
 
 
 class Explain:
@@ -165,7 +167,8 @@ class Explain:
             "why": strange or why(entry, match, exempt, end, network),
             "sender": strange is None, "network": network,
             "list": None if match is None else listed(match),
-            "direct": None if (direct := sources.lists().find_direct(host)) is None else listed(direct),
+            "direct": None if (direct := sources.lists().find_direct(host)) is None else (
+                listed(direct) | {"not_led": sources.not_led(host)}),
             "refused": self._refused(host, now_us, now_s),
             "patience": of_host(sources.patience(), settings, host, now_us, now_s),
             "last": self._last(host, happened, wall, dry_run=settings.dry_run),
@@ -226,8 +229,11 @@ class Explain:
                     "verdict": "accept" if settings.dry_run or not drops else "drop", "by": "mxallowd",
                     "outcome": outcome, "reason": REASONS.get(outcome, outcome)
                     + ("; dry run: accepted all the same" if settings.dry_run and drops else "")
-                    + (LED if direct and role == "fake" else "")}}
+                    + ((NOT_LED if self._sources.not_led(host) else LED) if direct and role == "fake" else "")}}
                 ways |= {name: meets(name, role, ways["a"], kernel, dry_run=settings.dry_run) for name in "bcd"}
+                for one in ways.values():
+                    if one["outcome"] == "fake-led" and self._sources.not_led(host):
+                        one["reason"] = f"{one['reason']}{NOT_LED}"
                 # Without a table of the firewall mxallowd alone can be asked.
                 in_force = ways[way if kernel is not None else "a"]
                 following.append({"server": address_text(server), "role": role, **in_force, "ways": ways})

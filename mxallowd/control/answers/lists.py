@@ -3,7 +3,7 @@
 What a file or the configuration has is shown and never changed here.
 """
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 from mxallowd.control.answers.bodies import bad, fields_of, no_parameters, note_of, seconds_of
@@ -21,9 +21,12 @@ SHOWN_BY_HAND = 1_000
 class ListAnswers:
     """The answers about lists."""
 
-    def __init__(self, lists: Lists, why_not: WhyNot = lambda host: "") -> None:
+    def __init__(self, lists: Lists, why_not: WhyNot = lambda host: "",
+                 not_led: Callable[[], str] = lambda: "") -> None:
+        """`not_led` says why nobody who is direct can be led; empty: somebody can."""
         self._lists = lists
         self._why_not = why_not
+        self._not_led = not_led
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -67,7 +70,8 @@ class ListAnswers:
             raise RequestError(409, "gone", f"{asked} was removed at the same time")
         match = Match(verdict, asked, BY_HAND, 0, own.note, self._lists.own.until(own))
         key, other = ("allowed_by", ALLOW) if verdict == DENY else ("denied_by", DENY)
-        return Response({**shown(match), "kept": not added.unkept, "reason": added.unkept or None,
+        led: dict[str, object] = {"not_led": why} if verdict == DIRECT and (why := self._not_led()) else {}
+        return Response({**shown(match), **led, "kept": not added.unkept, "reason": added.unkept or None,
                          **overruled(key, self._lists.composition.deciding(asked, other))})
 
     async def _remove(self, request: Request) -> Response:

@@ -87,6 +87,7 @@ class TrialAnswers:
         return Response({
             "contacts": CONTACTS, "seconds": 86_400, "count": len(found),
             "hosts": [self._host(one.host) | {"contacts": one.contacts} | self._times(one.first_s, one.last_s)
+                      | {"direct_not_led": self._trial.unled.has(one.host)}
                       async for one in _slowly(await _best(found, limit, self._order))]})
 
     def _order(self, one: Found) -> tuple[int, int, bytes]:

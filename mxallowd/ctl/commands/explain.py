@@ -71,7 +71,9 @@ def _address(context: Context, found: Any) -> None:
         show(context, f"  note of {of}: {found['list']['note']}")
     if found.get("direct"):
         one = found["direct"]
-        show(context, f"  direct: led from the fake server to the real one by {one['network']}, {one['where']}"
+        led = ("direct, but the rules do not lead it (mxallowctl doctor)" if one.get("not_led") else
+               "direct: led from the fake server to the real one")
+        show(context, f"  {led} by {one['network']}, {one['where']}"
                       f"{', until ' + one['until'] if one['until'] else ''}{': ' + one['note'] if one['note'] else ''}")
     if found["refused"]:
         one = found["refused"]

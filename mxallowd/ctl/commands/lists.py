@@ -56,7 +56,9 @@ def _run(verdict: str) -> Callable[[Context], int]:
             show(context, f"{verdict} {found['network']}{until}")
         if arguments.action == "add" and not found["kept"]:
             warn(context, f"it holds now, and is lost at the next restart: {found['reason']}")
-        return NO if overruled(context, arguments.network, found) else OK
+        if not_led := found.get("not_led"):
+            warn(context, f"{arguments.network} is allowed now, but nobody is led to the real server: {not_led}")
+        return NO if overruled(context, arguments.network, found) or not_led else OK
     return run
 
 

@@ -34,6 +34,8 @@ def _lines(status: object) -> list[tuple[str, str]]:
     if get("lists") is not None:
         lines.append(("lists", f"{_count(get('lists', 'allow'))} allowed, "
                       f"{_count(get('lists', 'deny'))} denied, {_count(get('lists', 'direct'))} direct"))
+        if not_led := get("lists", "direct_not_led"):
+            lines.append(("lists", f"{not_led} hosts are direct, but the rules do not lead them (mxallowctl doctor)"))
         faults = get("lists", "faults")
         lines += [("lists", f"not read: {fault}") for fault in (faults if isinstance(faults, list) else ())]
     if get("trust") is not None:

@@ -82,9 +82,11 @@ def _first_mx_only(found: Any) -> list[str]:
              " to the real one.",
              "Where one of them is a sender that you want, let it reach the real server through the fake address "
              "(docs/trial.md)."]
-    lines += _table("", ("contacts", "address", "name", "first", "last"),
-                    [(str(one["contacts"]), one["address"], _name(one), one["first"], one["last"])
-                     for one in found["hosts"]])
+    rows = [(str(one["contacts"]), one["address"], _name(one), one["first"], one["last"],
+             "direct, but not led" if one.get("direct_not_led") else "") for one in found["hosts"]]
+    lines += _table("", ("contacts", "address", "name", "first", "last", ""), rows)
+    if any(row[-1] for row in rows):
+        lines.append("No rule leads those that are direct to the real server: mxallowctl doctor (docs/direct.md).")
     return lines
 
 

@@ -75,6 +75,9 @@ def create_networks(settings: "Settings") -> "list[NetworkTarget]":
     return targets
 
 
+NO_DIRECT = "neither nft-table nor ipset nor direct-table says where the sets mx_direct4 and mx_direct6 are"
+
+
 def has_direct(settings: "Settings") -> bool:
     """Whether there is a place for the sets of direct hosts."""
     return settings.direct_table is not None or settings.nft_table is not None or settings.ipset

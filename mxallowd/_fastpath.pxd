@@ -48,7 +48,7 @@ cdef struct Path:               # all that one queue thread needs
     Leniency *leniency          # of the table: when nobody is refused
     RefusedShard *refused       # where this thread notes refused hosts; NULL: each refusal is an event
     RefusedShard *listed        # the same of hosts that lists deny or allow; NULL: each packet of them is an event
-    RefusedShard *contacts      # where it notes contacts of hosts that stay away from the real servers; NULL: nowhere
+    RefusedShard *contacts      # where it notes contacts of hosts that are not proven; NULL: nowhere
     uint64_t settled[8]         # by role, and 4 more in a full shard: an entry with one of these flags stays as it is
     uint64_t outcomes[<int> OUTCOMES]
     # The batch under way.

@@ -85,7 +85,7 @@ cdef inline bint changes_nothing(
         const Path *path, const RuleSet *rules, const Shard *own, uint64_t now_us, int at) noexcept nogil:
     """Whether the packet is that of a used host, and no more.
 
-    (Without `contacts` also that of any known host at a fake server.)
+    (At a fake server that of any known host; with `contacts` that of a proven one.)
 
     The common case, told by one branch: each of its conditions alone is one that the processor predicts wrong half the
     time.
@@ -276,7 +276,7 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at, uint32_t ex
 
 
 cdef void note_contact(Path *path, const Packet *packet, int at) noexcept nogil:
-    """A listed host that has never come to a real server meets a fake one again."""
+    """A listed host that is not known to have connected to a real server meets a fake one again."""
     cdef uint32_t times = refused_note(
         path.contacts, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> MOST_SERVERS,
         source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
@@ -296,7 +296,8 @@ cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogi
         return REAL_AGAIN if found.state & USED else REAL_FIRST
     renew(path, packet, at, &found)
     if path.roles[at] & ROLE == FAKE:
-        if path.contacts != NULL and not found.state & USED:
+        # A SYN to a real server may be made up, a handshake with one may not.
+        if path.contacts != NULL and not found.state & PROVEN:
             note_contact(path, packet, at)
         return FAKE_KNOWN
     if found.number == 0 or found.state & USED or not shard_mark(found.shard, found.number, found.state, USED):
@@ -462,7 +463,7 @@ cdef class Fastpath:
         if contacts is not None:
             self.path.contacts = contacts.shard_at(shard)
         self.contacts = contacts
-        self.path.settled[<int> FAKE] = LIVE if contacts is None else USED
+        self.path.settled[<int> FAKE] = LIVE if contacts is None else PROVEN
         self.path.settled[<int> FAKE + 4] = PROVEN
         self.path.settled[<int> REAL] = self.path.settled[<int> REAL + 4] = USED
         if refused is not None:

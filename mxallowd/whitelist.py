@@ -104,6 +104,8 @@ class Whitelist:
         self._followers: list[Follower] = []
         self._copiers: list[Copier] = []
         self.servers: frozenset[bytes] = frozenset()
+        self.hears_handshakes = False
+        """Whether somebody calls prove() for all hosts that connect to a real server."""
         self._no_hosts = 0
         self._barred: Mapping[bytes, int] = {}
         self._all_barred_us = 0
@@ -300,6 +302,16 @@ class Whitelist:
         """Until when a host is listed, and whether it reached the real server; None: it is not, or not any more."""
         found = self._table.find(host, self.now_us())
         return None if found is None else found[:2]
+
+    def knows_real(self, host: bytes) -> bool:
+        """Whether a listed host is known to have connected to a real server.
+
+        A handshake shows it; a SYN may be made up. Where handshakes are not heard of, a SYN has to do.
+        """
+        if self.hears_handshakes:
+            return self._table.is_proven(host, self.now_us())
+        found = self.find(host)
+        return found is not None and found[1]
 
     def entry(self, host: bytes) -> Entry | None:
         """All that is known of a listed host; None: it is not listed, or not any more."""

@@ -11,6 +11,7 @@ from mxallowd.engine.events import Kind, decode, packed
 from mxallowd.history.firstmx import FirstMx, Found
 from mxallowd.history.followed import DAY_S
 from mxallowd.history.timeline import Timeline
+from mxallowd.whitelist import Whitelist
 from tests.strategies import FAKE, REAL, ipv4
 from tests.test_refused import tcp
 
@@ -145,3 +146,21 @@ def test_made_up_contacts_push_out_none_that_came_again() -> None:
         bench.meet(FAKE[0], [(2**96 + number * 4096 + one).to_bytes(16, "big") for one in range(1000)])
     assert A in {one.host for one in bench.found()}
     assert bench.first_mx.followed <= 4096
+
+
+def test_a_made_up_syn_to_the_real_server_hides_no_contacts() -> None:
+    for heard in (True, False):
+        bench = Bench()
+        whitelist = Whitelist(bench.table, lambda: bench.now_s * 1_000_000)  # noqa: B023  # called within the turn
+        whitelist.hears_handshakes = heard
+        bench.meet(FAKE[0], [A])
+        assert bench.meet(REAL[0], [A]) == [Kind.ACCEPTED]
+        for _ in range(2):
+            bench.wait(120)
+            assert bench.meet(FAKE[0], [A]) == [Kind.MET]
+        assert whitelist.knows_real(A) is not heard
+        whitelist.prove(A)
+        assert whitelist.knows_real(A)
+        bench.wait(120)
+        assert bench.meet(FAKE[0], [A]) == []
+        assert bench.found() == []

@@ -151,6 +151,7 @@ class Handshakes:
             self._log.warning("degraded", reason=f"conntrack: {self._fault}: {_NOT_NOTICED}")
         if self._socket is not None:
             self._loop = asyncio.get_running_loop()
+            self._whitelist.hears_handshakes = True
             self._loop.add_reader(self._socket.fileno(), self._readable)
 
     def _readable(self) -> None:

@@ -54,6 +54,7 @@ class Direct:
         self._log = log
         self._used: Callable[[bytes], object] = lambda host: None
         self._unled: Unled | None = None  # a rehearsal does not know whom today's rules lead
+        self._connected: Callable[[bytes], object] = lambda host: None
         self._says = not kernel.has_direct(settings)
         self.reload(settings)
         lists.follow(self._changed)
@@ -80,9 +81,9 @@ class Direct:
 
         for rdns in [sink for sink in sinks if isinstance(sink, RdnsSink)]:
             sink = DirectSink(
-                settings, hostlog, Learned(self._lists), Known(rdns.confirmed_names, trial.came, self.is_direct))
+                settings, hostlog, Learned(self._lists), Known(rdns.confirmed_names, trial.knows_real, self.is_direct))
             sinks.append(sink)
-            self._used = sink.used
+            self._used, self._connected = sink.used, sink.connected
         return self
 
     def hear_of(self, handshakes: Sequence[Handshakes]) -> None:
@@ -96,6 +97,7 @@ class Direct:
 
     def connected(self, host: bytes) -> bool:
         """The same of a host that has completed a handshake with the real server."""
+        self._connected(host)
         direct = self.is_direct(host)
         if direct:
             if self._unled:

@@ -138,6 +138,8 @@ class FirstMx:
     def _met(self, host: bytes, now_s: int, again: int, port: int) -> None:
         trace = self.hosts.find(host)
         if trace is None:
+            if self._came_too(host):
+                return
             # Entered before its day began, or not in the sample.
             self.hosts.note(host, Trace(now_s, now_s, max(0, again - 1), 0, 0, AGAIN))
         elif trace.room == ONCE and port == trace.used_s and now_s - trace.first_s < SAME_ATTEMPT_S:

@@ -50,6 +50,10 @@ class Trial:
         found = self._refused.find(host)
         return found is not None and self.now_us() - found.last_us < DAY_S * 1_000_000
 
+    def knows_real(self, host: bytes) -> bool:
+        """Whether a listed host is known to have connected to the real server (whitelist.py)."""
+        return self._whitelist.knows_real(host)
+
     # ---- what the main loop calls
 
     def handle(self, events: Sequence[Event]) -> None:

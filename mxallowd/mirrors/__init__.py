@@ -64,14 +64,14 @@ class Listing:
 
     def __init__(
         self, records: Iterable[bytes], now_us: int, renewable_s: int = 0, without: Container[bytes] = (), *,
-        shows_unused: bool = False,
+        shows: Callable[[bytes], bool] | None = None,
     ) -> None:
         """`records` as Whitelist.records() gives them, `without` these hosts; times are counted from `now_us`.
 
-        An entry with at most `renewable_s` left is one that a contact renews. `shows_unused`: so
-        is that of a host that has not reached the real server, so each of its contacts is shown.
+        An entry with at most `renewable_s` left is one that a contact renews. `shows`: so is
+        that of a host that has not reached the real server, and of which it says so, so each of its contacts is shown.
         """
-        self._shows_unused = shows_unused
+        self._shows = shows
         self._records = [some for some in records if some]
         self._now_us = now_us
         self._renewable_s = renewable_s
@@ -90,7 +90,8 @@ class Listing:
             yield self._listed(host, _LATEST_US - before_us, used=not unused)
 
     def _listed(self, host: bytes, until_us: int, *, used: bool) -> Listed:
-        renewable_s = ALWAYS_S if self._shows_unused and not used else self._renewable_s
+        always = self._shows is not None and (not used or self._shows(host))
+        renewable_s = ALWAYS_S if always else self._renewable_s
         return listed(host, until_us, used=used, now_us=self._now_us, renewable_s=renewable_s)
 
     def _unpack(self) -> Iterator[tuple[bytes, int, int]]:
@@ -127,6 +128,9 @@ class Original(Protocol):
 
     def follow(self, follower: Follower) -> None:
         """Tell of changes."""
+
+    def knows_real(self, host: bytes) -> bool:
+        """Whether it is listed, and known to have connected to the real server."""
 
     def find(self, host: bytes) -> tuple[int, bool] | None:
         """Until when it is listed, and whether it was used."""

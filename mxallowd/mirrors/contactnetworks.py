@@ -39,6 +39,10 @@ class ContactNetworks:
         """Tell of changes."""
         self._neighbours.follow(follower)
 
+    def knows_real(self, host: bytes) -> bool:
+        """No network connects."""
+        return False
+
     def find(self, host: bytes) -> tuple[int, bool] | None:
         """Until when the network is let in."""
         until_us = self._meetings.find(host, self.now_us())

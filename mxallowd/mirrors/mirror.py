@@ -148,8 +148,8 @@ class Mirror:
 
     def changed(self, host: bytes, change: Change) -> None:
         """Mark it; what happened matters only for its turn, and for when its time is over."""
-        if change is Change.PROVEN:
-            # No table of a firewall shows it.
+        if change is Change.PROVEN and not self._shows_unused:
+            # No table of a firewall shows it, but for hosts whose contacts no longer matter.
             return
         self._mark(host, used=change is Change.USED)
         if not self._target.expires and change in NEW_END:
@@ -302,7 +302,7 @@ class Mirror:
             if found:
                 listed.append(as_listed(
                     host, found[0], used=found[1], now_us=now_us,
-                    renewable_s=ALWAYS_S if self._shows_unused and not found[1] else self._renewable_s))
+                    renewable_s=ALWAYS_S if self._shows_unused and self._shows(host) else self._renewable_s))
             else:
                 unlisted.append(host)
         return listed, unlisted
@@ -414,11 +414,15 @@ class Mirror:
         # Where no host was to blame, all of them have been entered one by one, and no filling would do better.
         return self._fill() if found.rejected or not self._target.expires else (0, self._listing())
 
+    def _shows(self, host: bytes) -> bool:
+        # A SYN to the real server may be made up.
+        return not self._whitelist.knows_real(host)
+
     def _listing(self) -> Listing:
         """All that is to be in the target."""
         return Listing(
             self._whitelist.records(), self._whitelist.now_us(), self._renewable_s, self._rejected.hosts(),
-            shows_unused=self._shows_unused)
+            shows=self._shows if self._shows_unused else None)
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         assert self._jobs

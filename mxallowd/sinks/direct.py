@@ -1,7 +1,7 @@
 """Senders that know the first MX only, learned: `--direct-after N/TIME`.
 
-A host is learned if it has met the fake server N times within TIME (attempts.py), has never come to the real one, and
-has a reverse name that is confirmed and does not carry its address, as those of dial-up lines do. It is entered among
+A host is learned if it has met the fake server N times within TIME (attempts.py), is not
+known to have connected to the real one (a handshake; a SYN alone may be made up), and has a reverse name that is confirmed and does not carry its address, as those of dial-up lines do. It is entered among
 the networks by hand as `learned`: allowed, and in the sets by which the ruleset leads it from the fake server to the
 real one. It stays there for --proven-time, else --whitelist-time, and each use restarts that time.
 
@@ -31,7 +31,7 @@ LONGEST_LOOKUP_S = 30.0
 UNFIT_S, MAX_UNFIT = 3600.0, 4096
 PARTS = 8  # of the time: a use restarts it once one of them is over
 RENEW_S = 10.0  # between two changes of the lists for renewals
-MET, CAME = (Kind.WHITELISTED, Kind.MET), (Kind.ACCEPTED, Kind.REFUSED)
+MET = (Kind.WHITELISTED, Kind.MET)
 
 
 class Learns(Protocol):
@@ -48,7 +48,7 @@ class Known(NamedTuple):
     """What others know of a host."""
 
     confirmed: Callable[[bytes], Awaitable[list[str]]]  # its confirmed names; raises LookupFailed
-    came: Callable[[bytes], bool]  # whether it has come to the real server
+    came: Callable[[bytes], bool]  # whether it is known to have connected to the real server
     is_direct: Callable[[bytes], bool]
 
 
@@ -75,7 +75,7 @@ class DirectSink:
     # ---- what the main loop calls
 
     def handle(self, events: Sequence[Event]) -> None:
-        """Count attempts, and forget who comes to the real server."""
+        """Count attempts. A SYN to the real server takes none away: it may be made up."""
         memory = self._memory
         for event in events:
             if event.kind == Kind.LIST_ALLOWED:
@@ -85,13 +85,19 @@ class DirectSink:
             elif event.kind in MET:
                 if found := memory.note(event.source, event.time_us / 1_000_000):
                     self._judge(event.source, found)
-            elif event.kind in CAME:
+            elif event.kind == Kind.ACCEPTED and self._came(event.source):
+                # Where no handshakes are heard of.
                 memory.forget(event.source)
 
     def used(self, host: bytes) -> None:
         """An allowed host has come to the real server."""
         if len(self._used) < MAX_LEARNED:
             self._used.add(host)
+
+    def connected(self, host: bytes) -> None:
+        """A host has completed a handshake with the real server."""
+        if self._memory:
+            self._memory.forget(host)
 
     def tick(self) -> None:
         """Restart the time of those that were used."""

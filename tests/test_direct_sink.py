@@ -2,10 +2,10 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from mxallowd.dns.resolver import LookupFailed
+from mxallowd.dns.resolver import LookupFailed, NotNow
 from mxallowd.engine.events import Event, Kind
 from mxallowd.settings import Settings
-from mxallowd.sinks.direct import MAX_LOOKUPS, RENEW_S, UNFIT_S, DirectSink, Known
+from mxallowd.sinks.direct import FAILED_S, MAX_LOOKUPS, PAUSE_S, RENEW_S, UNFIT_S, DirectSink, Known
 from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.stress import Stress
 from tests.recorder import Recorder
@@ -24,6 +24,7 @@ class Scene:
         self.lines = recorder.lines
         self.names: dict[bytes, list[str]] = {HOST: [NAME]}
         self.broken = self.full = False
+        self.failure = LookupFailed("no answer")
         self.came: set[bytes] = set()
         self.learned: dict[bytes, int] = {}
         self.prolonged: list[tuple[list[bytes], int, int]] = []
@@ -45,7 +46,7 @@ class Scene:
         self.asked.append(host)
         await self.let.wait()
         if self.broken:
-            raise LookupFailed("no answer")
+            raise self.failure
         return self.names.get(host, [])
 
     async def add(self, host: bytes, note: str, seconds: int) -> bool:
@@ -161,7 +162,15 @@ def test_without_an_answer_the_next_attempt_asks_again() -> None:
         for _ in range(3):
             await scene.meet(HOST)
         assert counts(scene) == (0, 0, 0)
+        # Not at once: servers that do not answer would be asked all the time.
+        scene.now -= 900 - FAILED_S / 2
+        await scene.meet(HOST)
+        assert scene.asked == [HOST]
+        scene.failure = NotNow("its zone has to wait")
+        await scene.meet(HOST)
+        assert scene.asked == [HOST] * 2
         scene.broken = False
+        scene.now -= 900 - 60
         await scene.meet(HOST)
         assert HOST in scene.learned
 
@@ -172,16 +181,24 @@ def test_few_are_asked_about_at_a_time_and_all_have_bounds() -> None:
     async def story() -> None:
         scene = Scene()
         scene.let.clear()
-        hosts = [packed(f"198.51.100.{number}") for number in range(50)]
+        hosts = [packed(f"198.{51 + number // 10}.100.{number}") for number in range(50)]
         scene.names.update((host, [NAME]) for host in hosts)
         for _ in range(4):
             await scene.meet(*hosts)
-        assert len(scene.asked) == MAX_LOOKUPS
+        # Two of a network.
+        assert len(scene.asked) == MAX_LOOKUPS == len(set(scene.asked))
+        assert sorted({host[13] for host in scene.asked}) == [51, 52, 53, 54]
         scene.full = True
         scene.let.set()
         await scene.meet()
+        # The others waited, and come in turn.
+        for _ in range(50):
+            scene.now += PAUSE_S
+            scene.sink.tick()
+            await scene.meet()
+        assert sorted(scene.asked) == sorted(hosts)
         assert not scene.learned
-        assert scene.sink.counters()["direct-left-out"] == MAX_LOOKUPS
+        assert scene.sink.counters()["direct-left-out"] == len(hosts)
         scene.sink.close()
 
     asyncio.run(story())

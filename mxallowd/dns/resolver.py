@@ -54,6 +54,10 @@ class LookupFailed(MxallowdError):
         self.timed_out = timed_out
 
 
+class NotNow(LookupFailed):
+    """It was not asked: a limit of its zone holds it back."""
+
+
 class Records(NamedTuple):
     """The data of records, and the least time to live of them and of the aliases that led there, in seconds."""
 

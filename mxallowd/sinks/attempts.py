@@ -40,6 +40,11 @@ class AttemptMemory:
         self._put(host, times)
         return Attempts(len(times), times[0]) if len(times) == self.wanted else None
 
+    def enough(self, host: bytes) -> Attempts | None:
+        """What there is of a host whose attempts are enough."""
+        times = self._classes[-1].get(host)
+        return Attempts(len(times), times[0]) if times else None
+
     def forget(self, host: bytes) -> None:
         """It has come to the real server, or is let in."""
         self._take(host)

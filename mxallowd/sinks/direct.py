@@ -1,34 +1,42 @@
 """Senders that know the first MX only, learned: `--direct-after N/TIME`.
 
-A host is learned if it has met the fake server N times within TIME (attempts.py), is not
-known to have connected to the real one (a handshake; a SYN alone may be made up), and has a reverse name that is confirmed and does not carry its address, as those of dial-up lines do. It is entered among
-the networks by hand as `learned`: allowed, and in the sets by which the ruleset leads it from the fake server to the
-real one. It stays there for --proven-time, else --whitelist-time, and each use restarts that time.
+A host is learned if it has met the fake server N times within TIME (attempts.py), is not known to have connected to the
+real one (a handshake shows it; a SYN may be made up), and has a reverse name that is confirmed and does not carry its
+address, as those of dial-up lines do. It is entered among the networks by hand as `learned`: allowed, and in the sets
+by which the ruleset leads it from the fake server to the real one. It stays there for --proven-time, else
+--whitelist-time, and each use restarts that time.
 
-Nothing waits for a name server. Which way it fails: without an answer nobody is learned, and the next attempt asks
-again. Bounds: those of lists/learned.py, and MAX_LOOKUPS questions at a time, within the limits of all lookups. A
+Nothing waits for a name server. Which way it fails: without an answer nobody is learned, and an attempt after FAILED_S
+asks again. Bounds: those of lists/learned.py, and MAX_LOOKUPS questions at a time, OF_A_NETWORK of them about hosts of
+a network (/16 of IPv4, /32 of IPv6), within the limits of all lookups. Who has to wait for that does so in turn among
+networks; whose zone is not to be asked now comes at its next attempt, so servers that do not answer hold no places. A
 spoofed contact counts like any other, so somebody can have a host with such a name learned that never asked for it: its
 mail then comes to the real server straight.
 """
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from mxallowd.dns.dialup import carries_address
-from mxallowd.dns.resolver import LookupFailed
+from mxallowd.dns.resolver import LookupFailed, NotNow
+from mxallowd.dns.zones import networks
 from mxallowd.engine.events import Event, Kind
 from mxallowd.lists.learned import MAX_LEARNED
 from mxallowd.metrics.counters import Part, names
 from mxallowd.settings import Settings
 from mxallowd.sinks.attempts import AttemptMemory, Attempts
 from mxallowd.sinks.hostlog import HostLog
+from mxallowd.sinks.lanes import Lanes
 from mxallowd.sinks.waiting import Bounded
 
-MAX_LOOKUPS = 8
+MAX_LOOKUPS, OF_A_NETWORK = 8, 2
+MAX_WAITING = 2048  # hosts
+PAUSE_S = 0.5  # until a network without a free place is looked at again
 LONGEST_LOOKUP_S = 30.0
-# Who has no such name is not asked about again for so long; the whole time is asked for where nobody answered.
-UNFIT_S, MAX_UNFIT = 3600.0, 4096
+# Who has no such name is not asked about again for so long, and of whom nobody has answered.
+UNFIT_S, FAILED_S, MAX_UNFIT = 3600.0, 600.0, 4096
 PARTS = 8  # of the time: a use restarts it once one of them is over
 RENEW_S = 10.0  # between two changes of the lists for renewals
 MET = (Kind.WHITELISTED, Kind.MET)
@@ -47,7 +55,7 @@ class Learns(Protocol):
 class Known(NamedTuple):
     """What others know of a host."""
 
-    confirmed: Callable[[bytes], Awaitable[list[str]]]  # its confirmed names; raises LookupFailed
+    confirmed: Callable[[bytes], Awaitable[list[str]]]  # its confirmed names; raises LookupFailed, NotNow
     came: Callable[[bytes], bool]  # whether it is known to have connected to the real server
     is_direct: Callable[[bytes], bool]
 
@@ -66,6 +74,11 @@ class DirectSink:
         self._counters = dict.fromkeys(names(Part.DIRECT), 0)
         self._unfit: Bounded[bytes, float] = Bounded(MAX_UNFIT)
         self._asked: set[bytes] = set()
+        self._of_network: Counter[Hashable] = Counter()  # those that are asked about
+        self._waiting = Lanes[bytes](
+            MAX_WAITING, lambda host: (_network(host),),
+            lambda network: PAUSE_S if self._of_network[network] >= OF_A_NETWORK else 0.0, clock)
+        self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._used: set[bytes] = set()  # learned hosts, since the last renewal
         self._renewed_s = clock()
@@ -83,8 +96,8 @@ class DirectSink:
             elif memory is None:
                 continue
             elif event.kind in MET:
-                if found := memory.note(event.source, event.time_us / 1_000_000):
-                    self._judge(event.source, found)
+                if memory.note(event.source, event.time_us / 1_000_000):
+                    self._judge(event.source)
             elif event.kind == Kind.ACCEPTED and self._came(event.source):
                 # Where no handshakes are heard of.
                 memory.forget(event.source)
@@ -100,7 +113,8 @@ class DirectSink:
             self._memory.forget(host)
 
     def tick(self) -> None:
-        """Restart the time of those that were used."""
+        """Restart the time of those that were used, and ask about those that wait."""
+        self._ask_next()
         if self._used and self._clock() - self._renewed_s >= RENEW_S:
             self._renewed_s = self._clock()
             used, self._used = self._used, set()
@@ -121,29 +135,52 @@ class DirectSink:
 
     def close(self) -> None:
         """Leave out what is under way; the next attempt asks again."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
 
     # ---- who is learned
 
-    def _judge(self, host: bytes, found: Attempts) -> None:
-        if host in self._asked or len(self._asked) >= MAX_LOOKUPS or self._unfit.get(host, 0.0) > self._clock():
+    def _judge(self, host: bytes) -> None:
+        if host in self._asked or self._unfit.get(host, 0.0) > self._clock():
             return
         if self._came(host) or self._is_direct(host):
             assert self._memory
             self._memory.forget(host)
             return
-        self._asked.add(host)
-        self._begin(self._ask(host, found))
+        if host not in self._waiting:
+            self._waiting.note(host)
+        self._ask_next()
+
+    def _ask_next(self) -> None:
+        """Ask about those that have waited longest, as far as there are places."""
+        while not self._closed and len(self._asked) < MAX_LOOKUPS and (host := self._waiting.take()) is not None:
+            found = self._memory.enough(host) if self._memory else None
+            # It may have connected meanwhile, or made room.
+            if found is not None and not self._came(host) and not self._is_direct(host):
+                self._asked.add(host)
+                self._of_network[_network(host)] += 1
+                self._begin(self._ask(host, found))
+
+    def _end(self, host: bytes) -> None:
+        self._asked.discard(host)
+        network = _network(host)
+        self._of_network[network] -= 1
+        if not self._of_network[network]:
+            del self._of_network[network]
+        self._ask_next()
 
     async def _ask(self, host: bytes, found: Attempts) -> None:
         try:
             async with asyncio.timeout(LONGEST_LOOKUP_S):
                 known = await self._confirmed(host)
+        except NotNow:
+            return
         except (LookupFailed, TimeoutError):
+            self._unfit.note(host, self._clock() + FAILED_S)
             return
         finally:
-            self._asked.discard(host)
+            self._end(host)
         if not known or any(carries_address(name, host) for name in known):
             self._unfit.note(host, self._clock() + UNFIT_S)
             self._counters["direct-unfit"] += 1
@@ -167,3 +204,7 @@ class DirectSink:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+
+def _network(host: bytes) -> bytes:
+    """The network whose hosts share places: of 16 bits (IPv4) or of 32 (IPv6)."""
+    return networks(host)[1]

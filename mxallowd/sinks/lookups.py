@@ -19,7 +19,7 @@ from typing import Protocol
 
 from mxallowd.dns.hostnames import reverse_name, valid_names
 from mxallowd.dns.limits import SLOT_PAUSE_S, Limits, Outcome
-from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed
+from mxallowd.dns.resolver import AAAA, PTR, A, LookupFailed, NotNow
 from mxallowd.dns.zones import Zone, networks, zones_of
 from mxallowd.engine.events import MAPPED, packed
 from mxallowd.metrics.counters import Part, names
@@ -243,15 +243,18 @@ class Lookups:
 
     # ---- a name that an operator asks about
 
-    async def addresses(self, name: str) -> list[bytes]:
+    async def addresses(self, name: str, *, waits: bool = True) -> list[bytes]:
         """Addresses of a name, asked for within the limits that hold for all others. Raises LookupFailed.
 
-        It waits for its turn as long as the caller has patience.
+        It waits for its turn as long as the caller has patience; for that of its zone only if `waits`, else NotNow.
         """
         if self.limits.is_nothing(name):
             return []
         zones = zones_of(name)
-        while self._closed or not self.queries.has(FORWARD_QUERIES) or max(map(self._pause_of_zone, zones)):
+        while (paused := max(map(self._pause_of_zone, zones)) > 0) or self._closed \
+                or not self.queries.has(FORWARD_QUERIES):
+            if paused and not waits:
+                raise NotNow(name)
             await asyncio.sleep(ASKED_AGAIN_S)
         self.queries.take(FORWARD_QUERIES)
         self.limits.start(zones, FORWARD_QUERIES)
@@ -261,9 +264,14 @@ class Lookups:
         return found
 
     async def confirmed_names(self, host: bytes) -> list[str]:
-        """Names of a host whose addresses contain it, within the same limits. Raises LookupFailed."""
+        """Names of a host whose addresses contain it, within the same limits. Raises LookupFailed.
+
+        It waits for no zone, so that nobody's servers hold the caller's places: NotNow.
+        """
         steps = networks(host)
-        while self._closed or not self.queries.has() or max(map(self._pause_of_network, steps)):
+        while (paused := max(map(self._pause_of_network, steps)) > 0) or self._closed or not self.queries.has():
+            if paused:
+                raise NotNow(reverse_name(host))
             await asyncio.sleep(ASKED_AGAIN_S)
         self.queries.take()
         self._count_in(host, 1)
@@ -279,7 +287,7 @@ class Lookups:
             self._count_in(host, -1)
             self.limits.end(steps[1:], outcome)
         names_of_host = valid_names(written, lambda text: None)
-        return [name for name in names_of_host if host in await self.addresses(name)]
+        return [name for name in names_of_host if host in await self.addresses(name, waits=False)]
 
     async def _both(self, name: str, zones: Sequence[Zone]) -> tuple[list[bytes], list[LookupFailed]]:
         """Ask for both families; limits.start() has been called."""

@@ -87,7 +87,8 @@ def test_an_export_is_imported_again(lab: Lab) -> None:
         status, answer = ask(daemon.control, "POST", "/v1/import", body)
         assert status == 200
         assert [one["what"] for one in answer.pop("rejected")] == ["nonsense", "192.0.2.10", "100.64.0.2", "None"]
-        assert answer == {"entered": 2, "known": 1, "networks": 0, "left_out": 0, "networks_left_out": 0, "denied": []}
+        assert answer == {"entered": 2, "known": 1, "networks": 0, "left_out": 0, "networks_left_out": 0, "denied": [],
+                          "shortened": 0}
         exported = ask(daemon.control, "GET", "/v1/export")[1]
         assert [one.pop("kind") for one in exported] == ["entry"] * 2
         ask(daemon.control, "DELETE", "/v1/entries")
@@ -113,22 +114,24 @@ def test_entries_keep_what_they_were_elsewhere(guarded: Lab, client: Host) -> No
         {"address": SENDER4, "seconds": 6000, "origin": "contact", "used": True, "proven": True},
         {"address": "100.64.1.1", "seconds": 90_000, "origin": "by-hand", "note": "bank", "since": since},
         {"address": "100.64.1.2", "seconds": 90_000, "origin": "child", "note": "mx.example.org", "since": since},
+        {"address": "100.64.1.6", "seconds": 90_000, "origin": "outbound"},
         {"address": "100.64.1.3", "origin": "magic"}, {"address": "100.64.1.4", "origin": "contact", "used": 1},
         {"address": "100.64.1.5", "origin": "child", "since": "today"}]
     with serving(guarded, "--max-entries", "128", "-t", "3600", "--proven-time", "5000") as daemon:
-        answer = ask(daemon.control, "POST", "/v1/import", {"entries": entries})[1]
-        assert (answer["entered"], answer["known"], answer["left_out"]) == (99, 0, 0)
+        for check in ({"check": True}, {}):
+            answer = ask(daemon.control, "POST", "/v1/import", {"entries": entries, **check})[1]
+            assert [answer[key] for key in ("entered", "known", "left_out", "shortened")] == [100, 0, 0, 99]
         assert [one["what"] for one in answer["rejected"]] == ["100.64.1.3", "100.64.1.4", "100.64.1.5"]
         found = {one["address"]: one for one in ask(daemon.control, "GET", "/v1/export")[1]}
         assert {key: found["100.64.0.9"][key] for key in kept} == kept
         assert [round(found[host]["seconds_left"] / 100) for host in (
-            "100.64.0.9", "100.64.1.1", "100.64.1.2", SENDER4)] == [36, 900, 36, 50]
+            "100.64.0.9", "100.64.1.1", "100.64.1.2", SENDER4, "100.64.1.6")] == [36, 900, 36, 50, 50]
         assert [(found[host]["origin"], found[host]["note"], found[host]["since"])
                 for host in ("100.64.1.1", "100.64.1.2")] == [
             ("by-hand", "bank", since), ("child", "mx.example.org", since)]
         assert (found[SENDER4]["used"], found[SENDER4]["proven"]) == (True, True)
         assert client.attempt(REAL4) is Attempt.CONNECTED
-        assert ask(daemon.control, "POST", "/v1/import", {"entries": entries[:99]})[1]["known"] == 99
+        assert ask(daemon.control, "POST", "/v1/import", {"entries": entries[:100]})[1]["known"] == 100
 
 
 def test_no_room_removes_nobody(lab: Lab) -> None:

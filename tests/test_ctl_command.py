@@ -112,6 +112,19 @@ def test_an_import_that_is_refused_half_way_is_one_document(tmp_path: Path) -> N
     assert done.stderr == "mxallowctl: y\n"
 
 
+def test_an_export_is_sent_with_the_time_that_it_has(tmp_path: Path) -> None:
+    """Who is proven lasts longer than --whitelist-time; what is cut all the same is said."""
+    file, until = tmp_path / "file", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 90_000))
+    file.write_text("".join(json.dumps({"address": "192.0.2.1", "until": until, **more}) + "\n" for more in (
+        {"origin": "contact", "proven": True}, {"origin": "outbound"}, {})))
+    with Standin(tmp_path, [document('{"whitelist_time": 3600}'), document(
+            '{"entered": 3, "shortened": 1}')]) as server:
+        done = run("--socket", server.path, "import", str(file), "--check")
+    sent = json.loads(server.requests[1].partition(b"\r\n\r\n")[2])["entries"]
+    assert [round(one["seconds"] / 100) for one in sent] == [900, 900, 36]
+    assert "2 have less time than the file says" in done.stdout
+
+
 def test_what_strangers_write_controls_no_terminal(tmp_path: Path) -> None:
     line = json.dumps({"address": "::1", "note": "\x1b[2J\u202eevil\n"}).encode() + b"\n"
     with Standin(tmp_path, [stream(line), stream(line), document(

@@ -21,7 +21,6 @@ from mxallowd.text import quoted
 
 MAX_NOTE = 200
 KEPT = ("origin", "used", "proven", "since")  # of an entry of an export, as the daemon has it
-FOR_LONG = ("by-hand", "peer", "trusted")  # origins whose entries may last longer than --whitelist-time
 
 
 class Item(NamedTuple):

@@ -159,7 +159,7 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using import' -s h -l help -d 'show
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l json -d 'print the answer as JSON, with keys that stay'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l format -xka "list spamdb postscreen postgrey export" -d 'what the file is (default: it is recognized)'
-complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l time -x -d 'how long addresses and networks stay (default: an address as long as the file says, at most the daemon'"'"'s --whitelist-time; a network for good, or as long as the file says)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l time -x -d 'how long addresses and networks stay (default: an address as long as the file says, as far as the daemon lets one of its origin; a network for good, or as long as the file says)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l note -x -d 'note of what has none in the file'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import' -l check -d 'let the daemon judge the file (but for its room), and enter nothing'
 complete -c mxallowctl -n '_shtab_mxallowctl_using import; and test $_shtab_mxallowctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'what to read; - is the standard input'

@@ -9,7 +9,7 @@ from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of,
 from mxallowd.control.answers.networks import EXPORTED, OwnNetwork, OwnNetworks, check_allowed, shown
 from mxallowd.control.documents import MOST_PARTS
 from mxallowd.control.exchange import Request, RequestError, Response, Route
-from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, ORIGINS, PATIENCE, RESTORED
+from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, ORIGINS, OUTBOUND, PATIENCE, RESTORED
 from mxallowd.log import Log
 from mxallowd.process.turns import Turns
 from mxallowd.provenance import Note
@@ -18,7 +18,7 @@ from mxallowd.whitelist import Whitelist, pack
 
 Enter = Callable[[bytes], Awaitable[Sequence[int]]]
 """Enters records of entries: how many were entered, known and left out."""
-# Origins whose entries last no longer than --whitelist-time; who is proven, no longer than --proven-time.
+# Origins whose entries last no longer than --whitelist-time; who is proven, and outbound, no longer than --proven-time.
 OF_LIFETIME = (CONTACT, CHILD, RESTORED, PATIENCE)
 MOST = MOST_PARTS  # entries and networks of a request
 
@@ -31,6 +31,7 @@ class _Moved(NamedTuple):
     record: bytes
     note: Note | None
     proven: bool
+    shortened: bool  # it lasted longer there than it may here
 
 
 class Import:
@@ -92,7 +93,7 @@ class Import:
             denied += self._denied(str(network.network)) if network.verdict != "deny" else ()
         answer = {"entered": found["entered"], "known": found["known"], "networks": entered,
                   "left_out": found["left_out"] + left_out, "networks_left_out": left_out, "rejected": rejected,
-                  "denied": denied}
+                  "denied": denied, "shortened": sum(one.shortened for one in moved)}
         if check:
             return Response(answer)
         self._log.notice("imported", None, user=request.user, entered=found["entered"], known=found["known"],
@@ -150,13 +151,17 @@ class Import:
         origin = ORIGINS.index(str(entry["origin"]))
         used, proven = (_truth(entry, key) for key in ("used", "proven"))
         seconds, note = seconds_of(entry.get("seconds"), self._lifetimes_s()[0]), note_of(entry.get("note"))
+        wanted = seconds
         if origin in OF_LIFETIME:
             seconds = min(seconds, self._lifetimes_s()[proven])
+        elif origin == OUTBOUND:
+            seconds = min(seconds, self._lifetimes_s()[True])
         since_s = _since(entry.get("since"))
         until_us = self._whitelist.now_us() + 1_000_000 * seconds
         return _Moved(
             host, until_us, pack(host, until_us, used=used or proven, origin=origin),
-            Note(since_s, note) if note or origin != CONTACT else None, proven)
+            Note(since_s, note) if note or origin != CONTACT else None, proven,
+            seconds < wanted)
 
     async def _move(self, moved: list[_Moved], turns: Turns) -> dict[str, int]:
         records = []

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Answer, Command, Context
-from mxallowd.ctl.dumps import FOR_LONG, FORMATS, MAX_NOTE, Item, Left, reader, recognize
+from mxallowd.ctl.dumps import FORMATS, MAX_NOTE, Item, Left, reader, recognize
 from mxallowd.ctl.output import BAD_REQUEST, failed, held, reason, refuse, show, show_json, value, warn
 from mxallowd.ctl.parser import FILES
 from mxallowd.text import printable, quoted
@@ -23,7 +23,7 @@ from mxallowd.text import printable, quoted
 PIECE, PIECE_BYTES = 1000, 400_000  # of one request: the daemon takes 1,000 entries and networks, and 512 KiB
 LOOKED_AT = 200  # lines by which a format is recognized
 LONGEST_LINE = 4096  # bytes
-COUNTED = ("entered", "known", "networks", "left_out", "networks_left_out")  # by the daemon
+COUNTED = ("entered", "known", "networks", "left_out", "networks_left_out", "shortened")  # by the daemon
 MOST_NAMED = 100  # lines that are named; --json names all
 
 
@@ -45,8 +45,8 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
                         ).complete = FILES  # type: ignore[attr-defined]
     parser.add_argument("--format", choices=FORMATS, help="what the file is (default: it is recognized)")
     parser.add_argument("--time", metavar="SECONDS", type=checks.seconds,
-                        help="how long addresses and networks stay (default: an address as long as the file says, at "
-                        "most the daemon's --whitelist-time; a network for good, or as long as the file says)")
+                        help="how long addresses and networks stay (default: an address as long as the file says, as "
+                        "far as the daemon lets one of its origin; a network for good, or as long as the file says)")
     parser.add_argument("--note", metavar="TEXT", type=checks.note, help="note of what has none in the file")
     parser.add_argument("--check", action="store_true",
                         help="let the daemon judge the file (but for its room), and enter nothing")
@@ -101,8 +101,11 @@ class _Import:
         if self._context.arguments.time is not None:
             return int(self._context.arguments.time)
         left = None if item.until_s is None else int(item.until_s - self._now_s)
-        if item.verdict or item.kept.get("origin") in FOR_LONG:
+        # How long one with an origin may stay, who is proven above all, is for the daemon to say.
+        if item.verdict or item.kept.get("origin") is not None:
             return left if left is None else min(left, checks.MAX_SECONDS)
+        if left is not None and left > self._whitelist_time:
+            self.done["shortened"] += 1
         return self._whitelist_time if left is None else min(left, self._whitelist_time)
 
     def pieces(self, judged: Iterable[tuple[int, Item, int | None]]) -> Iterator[list[tuple[int, Item, int | None]]]:
@@ -229,6 +232,8 @@ def _report(work: _Import, context: Context, format_: str) -> None:
                          "whitelist for hosts let in by hand or by a name is full, a sixteenth of --max-entries "
                          "(a network needs none of it)"),
                         (done["networks_left_out"], "networks found no room: no more can be there by hand"),
+                        (done["shortened"], "have less time than the file says: an address stays for at most "
+                         "--whitelist-time, who is proven for --proven-time"),
                         (done["denied"], "were entered and stay refused: a list denies them"),
                         (work.faults, "lines could not be taken")):
         if count:

@@ -30,7 +30,8 @@ from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
 from mxallowd.engine.events import MAPPED, address_text, decode, packed
 from mxallowd.history.hosts import Hosts
-from mxallowd.lists.composition import EMPTY, Match
+from mxallowd.lists.composition import EMPTY, Composition, Match
+from mxallowd.lists.files import parse
 from mxallowd.log import Log
 from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.lookups import Lookup, Lookups
@@ -76,6 +77,7 @@ class Bench:
             f"-{role} {address_text(one)}" for role, some in (("f", FAKE), ("r", REAL)) for one in some)
         self.settings = good(f"{self.servers} -n 23 -t 3600")
         self.patience: Patience | None = None
+        self.lists = EMPTY
 
     def be_patient(self, options: str) -> None:
         """As a reload with these options would."""
@@ -92,7 +94,8 @@ class Bench:
 
     def ask(self, what: str, addresses: Addresses | None = None) -> dict[str, Any]:
         answering = Explain(Sources(
-            lambda: self.settings, self.whitelist, self.refused, [Foresight(self.path)], lambda: EMPTY, self.history,
+            lambda: self.settings, self.whitelist, self.refused, [Foresight(self.path)], lambda: self.lists,
+            self.history,
             (), addresses, lambda: self.patience))
         [route] = answering.routes()
         response = asyncio.run(self._within(route.handler(Request("GET", "/v1/explain", {"what": what}, {}, None, 0))))
@@ -318,6 +321,9 @@ def test_what_refusals_come_to() -> None:
         found = bench.ask("198.51.100.3")
         assert (found["patience"]["times"], found["patience"]["next"], found["gets_in"]) == (2, None, True)
         assert {one["outcome"] for one in found["next"] if one["role"] == "real"} == {"real-patient"}
+        bench.lists = Composition.of([parse(b"198.51.100.0/24", "/deny", "deny")])
+        assert bench.ask("198.51.100.3")["patience"] is None  # it stays refused all the same
+        bench.lists = EMPTY
         bench.now_us += 90_000_000_000
         assert bench.ask("198.51.100.3")["patience"] is None
 

@@ -37,7 +37,7 @@ from mxallowd.engine._patience import Patience
 from mxallowd.engine._refused import STEP_US, Refused
 from mxallowd.engine.events import MAPPED, address_text, packed
 from mxallowd.history.hosts import Happening, Hosts
-from mxallowd.lists.composition import Composition
+from mxallowd.lists.composition import DENY, Composition
 from mxallowd.mirrors import TargetError
 from mxallowd.settings import Settings
 from mxallowd.settings.values import Network
@@ -170,7 +170,9 @@ class Explain:
             "direct": None if (direct := sources.lists().find_direct(host)) is None else (
                 listed(direct) | {"not_led": sources.not_led(host)}),
             "refused": self._refused(host, now_us, now_s),
-            "patience": of_host(sources.patience(), settings, host, now_us, now_s),
+            # A deny holds whatever its refusals come to.
+            "patience": None if match is not None and match.verdict == DENY else of_host(
+                sources.patience(), settings, host, now_us, now_s),
             "last": self._last(host, happened, wall, dry_run=settings.dry_run),
             "remembered_since": timestamp(wall + sources.history.since_s),
             "way": self._way(), "next": following, "kernel": kernel,

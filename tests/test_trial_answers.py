@@ -18,8 +18,8 @@ from mxallowd.ctl.commands.trial import COMMANDS
 from mxallowd.engine._refused import Refused
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._rules import Rules
-from mxallowd.engine._table import Table
-from mxallowd.engine.events import decode, packed
+from mxallowd.engine._table import PATIENCE, Table
+from mxallowd.engine.events import Event, Kind, decode, packed
 from mxallowd.history.trial import Trial
 from mxallowd.whitelist import Whitelist
 from tests.strategies import FAKE, REAL, ipv4
@@ -191,13 +191,28 @@ def test_what_the_commands_print(bench: Bench) -> None:
     status, out, err = printed(bench, 0)
     assert (status, err) == (OK, "")
     assert "8 of 9 would have been refused (88.9 %)." in out
-    assert "      1  met the fake server within 5 min and so got in (20.0 %)\n" in out
+    assert "      1  got in within 5 min (20.0 %)\n" in out
+    assert "      1  got in since they met the fake server\n" in out
     assert "      3  kept trying, and never met the fake server\n" in out
     assert "2         198.51.100.1  out1.pool.example (unconfirmed)  20" in out
     assert "6         198.51.100.0/24  3      out1.pool.example  20" in out
     assert "4         192.0.2.102  mail.bank.example  20" in printed(bench, 1)[1]
     for number, path in ((0, "/v1/forecast"), (1, "/v1/first-mx-only")):
         assert json.loads(printed(bench, number, as_json=True)[1]).keys() == bench.get(path).keys()
+
+
+def test_who_comes_in_by_patience_or_by_a_network_met_no_fake_server(bench: Bench) -> None:
+    bench.whitelist.admit(POOL[0], bench.now_s * 1_000_000 + 10**9, bench.now_s * 1_000_000, origin=PATIENCE)
+    bench.trial.handle([Event(Kind.BY_NETWORK, 0, 0, 1, bench.now_s * 1_000_000, POOL[1], REAL[0], 0)])
+    found = bench.get("/v1/forecast")
+    assert [found[key] for key in ("let_in_by_patience", "let_in_otherwise", "kept_trying")] == [1, 1, 1]
+    out = printed(bench, 0)[1]
+    for line in ("met the fake server", "got in by patience", "got in by their names or networks"):
+        assert f"      1  {'got in since they ' if 'met' in line else ''}{line}" in out
+    bench.now_s += 30 * 3600  # their day is over
+    bench.trial.tick()
+    assert len(bench.trial.forecast.hosts) == 0
+    assert bench.get("/v1/forecast")["let_in_by_patience"] == 1
 
 
 def test_an_answer_that_is_an_error_is_said(bench: Bench) -> None:

@@ -23,8 +23,9 @@ from mxallowd.history.followed import DAY_S, Followed, Trace
 from mxallowd.history.hourly import Hourly
 from mxallowd.history.timeline import Timeline
 
-ONCE, AGAIN, GOT_IN, LET_IN = range(4)  # rooms; who was let in by a name, or by hand, met no fake server itself
-PLACES = (2048, 1024, 768, 256)  # of an hour: 106,496 hosts in all
+# Rooms; who was let in by a name, a network or by hand, or came in by patience, met no fake server itself.
+ONCE, AGAIN, GOT_IN, LET_IN, PATIENT = range(5)
+PLACES = (2048, 1024, 640, 256, 128)  # of an hour: 106,496 hosts in all
 WITHIN_S = (300, 3600, DAY_S)
 SETTLED_S = 120  # so long after its first refusal it is looked whether a host has tried again at once
 MOST_YOUNG = 4096
@@ -52,15 +53,17 @@ class Sums(NamedTuple):
     came_once: int = 0
     kept_trying: int = 0
     sampled: bool = False
+    patient: int = 0  # came in by their patience
 
 
 class _Counts:
-    """The same while it is counted: hosts, met, young, and the others as they stand in Sums."""
+    """The same while it is counted: hosts, met, young, and the others as they stand in Sums, but for the last."""
 
     WIDTH = 5 + 2 * len(WITHIN_S)
 
-    def __init__(self, numbers: Sequence[int] = (0,) * WIDTH) -> None:
+    def __init__(self, numbers: Sequence[int] = (0,) * WIDTH, patient: int = 0) -> None:
         self.numbers = list(numbers)
+        self.patient = patient  # apart: what is on a disk from before has no place for it
 
     def add(self, trace: Trace, weight: int, now_s: int) -> None:
         numbers = self.numbers
@@ -72,6 +75,8 @@ class _Counts:
                     numbers[at] += weight
             if trace.room == LET_IN:
                 numbers[-4] += weight
+            elif trace.room == PATIENT:
+                self.patient += weight
         else:
             age_s = now_s - trace.first_s
             for at, within_s in enumerate(WITHIN_S, 1 + len(WITHIN_S)):
@@ -85,7 +90,7 @@ class _Counts:
         split = 1 + len(WITHIN_S)
         hosts, met, young = self.numbers[0], self.numbers[1:split], self.numbers[split:-4]
         return Sums(hosts, tuple(met), tuple(young), self.numbers[-4], self.numbers[-3], self.numbers[-2],
-                    self.numbers[-1] > 0)
+                    self.numbers[-1] > 0, self.patient)
 
 
 class Tried(NamedTuple):
@@ -105,6 +110,7 @@ class Forecast:
         self._timeline = timeline
         self.hosts = Followed(PLACES)
         self.closed = Hourly(_Counts.WIDTH, CLOSED_HOURS)  # days that are over, by the hour in which they were closed
+        self.closed_patient = Hourly(1, CLOSED_HOURS)
         self.passed = Hourly(1)
         self._young: deque[bytes] = deque(maxlen=MOST_YOUNG)
         self._passed_s: dict[bytes, int] = {}  # when a host passed last, the oldest first
@@ -126,12 +132,12 @@ class Forecast:
                 self._refused(event)
             elif event.kind == Kind.WHITELISTED:
                 self._got_in(event.source, self._timeline.of(event.time_us), GOT_IN)
-            elif event.kind == Kind.ACCEPTED:
+            elif event.kind in (Kind.ACCEPTED, Kind.BY_NETWORK):
                 self._passed(event.source, self._timeline.of(event.time_us))
 
-    def admitted(self, host: bytes) -> None:
-        """It was let in without a contact of its own."""
-        self._got_in(host, self._timeline.now_s(), LET_IN)
+    def admitted(self, host: bytes, *, patient: bool = False) -> None:
+        """It was let in without a contact of its own; `patient`: for having been refused often enough."""
+        self._got_in(host, self._timeline.now_s(), PATIENT if patient else LET_IN)
 
     def tick(self) -> None:
         """Close the days that are over, and look whether young hosts have come again."""
@@ -148,9 +154,15 @@ class Forecast:
             counts = _Counts()
             for _, trace, weight in closed:
                 counts.add(trace, weight, trace.first_s + DAY_S + 1)
-            self.closed.add(now_s, counts.numbers)
+            self._close(counts, now_s)
         self.closed.tick(now_s)
+        self.closed_patient.tick(now_s)
         self.passed.tick(now_s)
+
+    def _close(self, counts: _Counts, now_s: int) -> None:
+        self.closed.add(now_s, counts.numbers)
+        if counts.patient:
+            self.closed_patient.add(now_s, (counts.patient,))
 
     def saved(self) -> bytes:
         """Who has passed when; all else is in `hosts`, `closed` and `passed`."""
@@ -197,7 +209,7 @@ class Forecast:
             return trace
         counts = _Counts()
         counts.add(trace, self.hosts.weight(trace), now_s)
-        self.closed.add(now_s, counts.numbers)
+        self._close(counts, now_s)
         self.hosts.drop(host)
         return None
 
@@ -212,7 +224,7 @@ class Forecast:
 
     def _got_in(self, host: bytes, now_s: int, room: int) -> None:
         trace = self._trace_of(host, now_s)
-        if trace is not None and trace.room not in (GOT_IN, LET_IN):
+        if trace is not None and trace.room not in (GOT_IN, LET_IN, PATIENT):
             trace = self._with_memory(host, trace)
             self.hosts.note(host, trace._replace(met_s=max(now_s, trace.first_s, 1), room=room))
 
@@ -244,7 +256,7 @@ class Forecast:
     async def collect(self) -> tuple[Sums, list[Tried]]:
         """All hosts, at most of the last eight days, and those of the last day that kept trying."""
         now_s = self._timeline.now_s()
-        counts, tried = _Counts(self.closed.sums()), []
+        counts, tried = _Counts(self.closed.sums(), self.closed_patient.sums()[0]), []
         for number, (host, known, weight) in enumerate(self.hosts.entries(), 1):
             trace = known if known.met_s else self._with_memory(host, known)
             counts.add(trace, weight, now_s)

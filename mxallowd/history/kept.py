@@ -34,6 +34,7 @@ class Sort(IntEnum):
     CONNECTIONS = 6
     SINCE = 7
     WHO_PASSED = 8
+    CLOSED_PATIENT = 9
 
 
 class Taken(NamedTuple):
@@ -67,7 +68,7 @@ def _followed(trial: Trial) -> tuple[tuple[Sort, Followed], ...]:
 
 def _hours(trial: Trial) -> tuple[tuple[Sort, Hourly], ...]:
     return ((Sort.CLOSED, trial.forecast.closed), (Sort.PASSED, trial.forecast.passed),
-            (Sort.CONNECTIONS, trial.traffic.hours))
+            (Sort.CLOSED_PATIENT, trial.forecast.closed_patient), (Sort.CONNECTIONS, trial.traffic.hours))
 
 
 def pieces_of(taken: Taken, most: int) -> Iterator[bytes]:

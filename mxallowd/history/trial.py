@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 
 from mxallowd.engine._refused import Refused
+from mxallowd.engine._table import ORIGINS, PATIENCE
 from mxallowd.engine.events import Event
 from mxallowd.history.firstmx import FirstMx
 from mxallowd.history.followed import DAY_S
@@ -66,7 +67,7 @@ class Trial:
     def changed(self, host: bytes, change: Change) -> None:
         """Of changes of the whitelist, who was let in; of contacts there are events."""
         if change is Change.ADMITTED:
-            self.forecast.admitted(host)
+            self.forecast.admitted(host, patient=self._origin(host) == ORIGINS[PATIENCE])
 
     def missed(self) -> None:
         """Somebody may have been let in: he is taken for one that was not."""

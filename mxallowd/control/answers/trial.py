@@ -65,6 +65,7 @@ class TrialAnswers:
             "met_the_fake": [
                 {"within_seconds": within_s, "hosts": hosts, "share": _share(hosts, sums.hosts), "still_may": young}
                 for within_s, hosts, young in zip(WITHIN_S, sums.met, sums.young, strict=True)],
+            "let_in_by_patience": sums.patient,
             "let_in_otherwise": sums.let_in,
             "came_once": sums.came_once,
             "kept_trying": sums.kept_trying,

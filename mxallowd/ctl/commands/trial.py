@@ -47,9 +47,13 @@ def _forecast(found: Any) -> list[str]:
         lines.append("Of these hosts")
         for met in found["met_the_fake"]:
             still = f", {met['still_may']} still may" if met["still_may"] else ""
-            lines.append(f"  {met['hosts']:>7}  met the fake server within {_span(met['within_seconds'])} and so got in"
+            lines.append(f"  {met['hosts']:>7}  got in within {_span(met['within_seconds'])}"
                          f" ({_percent(met['share'])}{still})")
-        lines += [f"  {found['let_in_otherwise']:>7}  were let in by their names, or by hand",
+        patient = found.get("let_in_by_patience", 0)  # an older daemon does not tell
+        contacts = max(0, found["met_the_fake"][-1]["hosts"] - patient - found["let_in_otherwise"])
+        lines += [f"  {contacts:>7}  got in since they met the fake server",
+                  f"  {patient:>7}  got in by patience, refused often enough",
+                  f"  {found['let_in_otherwise']:>7}  got in by their names or networks, or by hand",
                   f"  {found['came_once']:>7}  came once and not again",
                   f"  {found['kept_trying']:>7}  kept trying, and never met the fake server"]
     lines.append(f"Refused, later passed: {found['refused_later_passed']} (good senders that were delayed, as a rule)")

@@ -17,8 +17,8 @@ passes all the same. What has no answer (temperror) does so, too, and is told ap
 import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 from mxallowd.dns.resolver import AAAA, MX, TXT, A, LookupFailed, Records
 from mxallowd.lists.composition import Network
@@ -26,8 +26,10 @@ from mxallowd.text import printable, shortened
 from mxallowd.trust.answers import Chain
 from mxallowd.trust.ranges import Range, Ranges, ends
 from mxallowd.trust.record import Record, RecordError, Term, parse, select
+from mxallowd.trust.undecided import State, added
 
 Ask = Callable[[str, int], Awaitable[Records]]
+Step = TypeVar("Step")
 
 MAX_LOOKUPS = 10  # terms that ask (4.6.4)
 MAX_VOID = 2  # questions without an answer that has data (4.6.4)
@@ -63,63 +65,18 @@ class _Temporary(Exception):
     """temperror."""
 
 
-@dataclass
-class _Verdict:
-    """What a record says of addresses. Those in none of these sets are not matched."""
-
-    passed: Ranges = field(default_factory=Ranges)
-    unsure: Ranges = field(default_factory=Ranges)  # they may pass: it depends on what was left out
-    broken: Ranges = field(default_factory=Ranges)  # an error came before a match
-
-
-class _State:
-    """The addresses that a record has not decided yet."""
-
-    def __init__(self, undecided: Ranges) -> None:
-        self.open = undecided
-        self.verdict = _Verdict()
-        self.may_pass = Ranges()  # of those that are open: what was left out may have let them pass
-        self.may_fail = Ranges()
-
-    def match(self, ranges: Iterable[Range], *, passes: bool) -> list[Range]:
-        """What of these is open is decided; what passes for sure."""
-        passed = []
-        for first, last in ranges:
-            for part in self.open.cut(first, last):
-                sure, unsure = _divide(part, self.may_fail if passes else self.may_pass)
-                for one in sure if passes else ():
-                    self.verdict.passed.add(*one)
-                    passed.append(one)
-                for one in unsure:
-                    self.verdict.unsure.add(*one)
-        return passed
-
-    def may_match(self, ranges: Iterable[Range], *, passes: bool) -> None:
-        """What of these is open may be decided here, or may go on."""
-        for first, last in ranges:
-            for part in self.open.parts(first, last):
-                (self.may_pass if passes else self.may_fail).add(*part)
-
-    def break_off(self, ranges: Iterable[Range]) -> None:
-        """An error comes for what of these is open."""
-        for first, last in ranges:
-            for part in self.open.cut(first, last):
-                self.verdict.broken.add(*part)
-
-    def leave_unsure(self, ranges: Iterable[Range]) -> None:
-        """What of these is open may pass, and no more is known."""
-        for first, last in ranges:
-            for part in self.open.cut(first, last):
-                self.verdict.unsure.add(*part)
+async def _pieces(steps: Iterable[Step]) -> AsyncIterator[list[Step]]:
+    """What comes of the steps, some at a time so that the main loop has its turn."""
+    iterator = iter(steps)
+    while some := list(islice(iterator, TURN)):
+        yield some
+        if len(some) == TURN:
+            await asyncio.sleep(0)
 
 
-def _divide(whole: Range, ranges: Ranges) -> tuple[list[Range], list[Range]]:
-    """What of a range is not in the others, and what is."""
-    rest = Ranges([whole])
-    common = ranges.parts(*whole)
-    for one in common:
-        rest.cut(*one)
-    return list(rest), common
+async def _done(steps: Iterable[object]) -> None:
+    async for _ in _pieces(steps):
+        pass
 
 
 class _Notes:
@@ -156,7 +113,7 @@ class _Family:
         for special in SPECIAL:
             if special.version == self._version:
                 everything.cut(*ends(special))
-        state = _State(everything)
+        state = State(everything)
         await self._guarded(state, domain, self._domain(state, domain))
         found = []
         for path, given in self._given.items():
@@ -164,12 +121,11 @@ class _Family:
             passed = Ranges()
             async for some in self._slices(given, counted=False):
                 for one in some:
-                    for part in state.verdict.passed.parts(*one):
-                        passed.add(*part)
+                    await _done(added(passed, state.verdict.passed.parts(*one)))
             found.append((path, passed))
         return found
 
-    async def _guarded(self, state: _State, domain: str, steps: Awaitable[object]) -> None:
+    async def _guarded(self, state: State, domain: str, steps: Awaitable[object]) -> None:
         try:
             await steps
             return
@@ -179,9 +135,9 @@ class _Family:
             self._notes.note(self._notes.wrong, str(error))
             self._notes.unanswered = True
         async for some in self._slices(state.open, counted=False):
-            state.break_off(some)
+            await _done(state.break_off(some))
 
-    async def _domain(self, state: _State, domain: str) -> None:
+    async def _domain(self, state: State, domain: str) -> None:
         text = await self._record_of(domain)
         if text is None:
             raise _Permanent("has no SPF record")
@@ -198,7 +154,7 @@ class _Family:
     async def _record_of(self, domain: str) -> str | None:
         return select((await self._answer(domain, TXT, counts=False)).texts) if _can_be_asked(domain) else None
 
-    async def _record(self, state: _State, domain: str, record: Record) -> None:
+    async def _record(self, state: State, domain: str, record: Record) -> None:
         for term in record.terms:
             if not state.open:
                 break
@@ -213,11 +169,11 @@ class _Family:
                 await self._take(state, target, passes=True)
         # What is open has met no match, unless what was left out let it pass.
         async for some in self._slices(state.may_pass, counted=False):
-            state.leave_unsure(some)
+            await _done(state.leave_unsure(some))
 
-    async def _take(self, state: _State, domain: str, *, passes: bool) -> None:
+    async def _take(self, state: State, domain: str, *, passes: bool) -> None:
         """What the record of another domain says, of what is open."""
-        inner = _State(state.open.copy())
+        inner = State(state.open.copy())
         self._path.append(domain)
         await self._guarded(inner, domain, self._domain(inner, domain))
         self._path.pop()
@@ -225,9 +181,9 @@ class _Family:
         await self._match(state, verdict.passed, passes=passes)
         await self._may_match(state, verdict.unsure, passes=passes)
         async for some in self._slices(verdict.broken):
-            state.break_off(some)
+            await _done(state.break_off(some))
 
-    async def _term(self, state: _State, domain: str, term: Term) -> None:
+    async def _term(self, state: State, domain: str, term: Term) -> None:
         passes = term.qualifier == "+"
         if term.network is not None:
             if term.network.version == self._version:
@@ -296,20 +252,22 @@ class _Family:
         if self._lookups > MAX_LOOKUPS:
             raise _Permanent(f"asks more than {MAX_LOOKUPS} questions")
 
-    async def _give(self, state: _State, ranges: Iterable[Range], *, passes: bool) -> None:
+    async def _give(self, state: State, ranges: Iterable[Range], *, passes: bool) -> None:
         """A term matches these."""
         given = self._given.setdefault(_chain(self._path), Ranges())
         async for some in self._slices(ranges):
-            for one in state.match(some, passes=passes):
-                given.add(*one)
+            async for parts in _pieces(state.match(some, passes=passes)):
+                for one, sure in parts:
+                    if sure:
+                        given.add(*one)
 
-    async def _match(self, state: _State, ranges: Iterable[Range], *, passes: bool) -> None:
+    async def _match(self, state: State, ranges: Iterable[Range], *, passes: bool) -> None:
         async for some in self._slices(ranges):
-            state.match(some, passes=passes)
+            await _done(state.match(some, passes=passes))
 
-    async def _may_match(self, state: _State, ranges: Iterable[Range], *, passes: bool) -> None:
+    async def _may_match(self, state: State, ranges: Iterable[Range], *, passes: bool) -> None:
         async for some in self._slices(ranges):
-            state.may_match(some, passes=passes)
+            await _done(state.may_match(some, passes=passes))
 
     async def _slices(self, ranges: Iterable[Range], *, counted: bool = True) -> AsyncIterator[list[Range]]:
         """The ranges, some at a time so that the main loop has its turn."""

@@ -67,3 +67,11 @@ def test_an_empty_listing() -> None:
     (10_000_000, 0, 10), (10_000_001, 0, 11), (1, 0, 1), (0, 5_000_000, 1)])
 def test_seconds_are_rounded_up(until_us: int, now_us: int, expected: int) -> None:
     assert seconds_left(until_us, now_us) == expected
+
+
+def test_who_has_not_connected_is_shown_at_each_contact() -> None:
+    unused, unproven, proven = HOSTS[:3]
+    strings = [b"".join(pack(host, NOW_US + 60_000_000, used=host != unused) for host in (unused, unproven, proven))]
+    assert [one.fresh_s for one in Listing(strings, NOW_US, 5)] == [55] * 3
+    shown = Listing(strings, NOW_US, 5, shows=lambda host: host == unproven)
+    assert [one.fresh_s for one in shown] == [0, 0, 55]

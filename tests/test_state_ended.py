@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from mxallowd import whitelist
+from mxallowd.backends import Backends
+from mxallowd.engine._patience import Patience
 from mxallowd.engine._table import BY_HAND
 from mxallowd.engine.clock import boottime_us
 from mxallowd.mirrors import Copied
@@ -64,6 +66,27 @@ def test_what_would_have_lasted_long_is_barred_as_long(tmp_path: Path) -> None:
     after = Life(tmp_path / "state")
     after.begin()
     assert adopt(after.whitelist, [Copied(HOSTS[1], 99 * 3600, False)], LIFETIME_S, expires=True).adopted == 0
+
+
+def test_who_was_removed_waits_anew_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the disk has of his refusals is older than his removal; where these were too many, everybody waits anew."""
+    for most, kept in ((state.MAX_ENDED, [False, True]), (0, [False, False])):
+        monkeypatch.setattr(state, "MAX_ENDED", most)
+        life = Life(tmp_path / str(most), "--patience 2/10min")
+        patience = Patience(64, 1, life.backends.table)
+        monkeypatch.setattr(Backends, "patience", patience)
+
+        def work(life: Life, patience: Patience = patience) -> None:
+            for host in HOSTS[:2]:
+                patience.note(host, 1000, boottime_us(), 2, 600_000_000)
+            life.add(HOSTS[0], LIFETIME_S)
+            assert life.whitelist.end(HOSTS[0])
+
+        life.live(work)
+        patience = Patience(64, 1, life.backends.table)
+        monkeypatch.setattr(Backends, "patience", patience)
+        Life(tmp_path / str(most), "--patience 2/10min").begin()
+        assert [patience.find(host) is not None for host in HOSTS[:2]] == kept
 
 
 def test_many_that_are_ended_at_once_are_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,26 @@ def test_a_removed_network_stays_so_over_a_restart(barred: bool) -> None:
     assert list(after.neighbours._known) == [NETWORK]
 
 
+def test_many_networks_that_are_removed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their notes are rewritten some at a time; until then a handshake of theirs lets in nobody either."""
+    monkeypatch.setattr(neighbours, "REWRITES", 1)
+    scene = Scene(CAPTURE)
+    scene.neighbours.tick()
+    contacts = [packed(f"203.0.{third}.1") for third in range(4)]
+    for contact in contacts:
+        scene.enter(contact, 8)
+        scene.come([contact[:-1] + b"\x07"])
+    for contact in contacts:
+        assert scene.whitelist.end(contact)
+    for ticks in (1, 2, 3):
+        assert len(scene.neighbours._closing) == 4 - ticks
+        scene.connect("203.0.3.7")
+        assert scene.hours(contacts[3]) is None
+        scene.neighbours.tick()
+    notes = [scene.whitelist.entry(contact[:-1] + b"\x07") for contact in contacts]
+    assert [one.note.text for one in notes if one and one.note] == [f"former network 203.0.{n}.0/24" for n in range(4)]
+
+
 def test_a_network_has_so_many_entries_and_no_more() -> None:
     scene = Scene(CAPTURE)
     everybody = [packed(f"198.51.100.{number}") for number in range(10, 250)]

@@ -39,6 +39,7 @@ NOTED = "network "  # how the note of a neighbour begins; no name of a host has 
 FORMER = "former network "  # of one whose network was removed since: it lets the network in no more
 CLEARED = 65_536  # places of the memory between two turns of the loop: 0.2 ms
 NOTES_A_TURN = 2048
+REWRITES = 1024  # notes between two ticks, or so: 2 ms
 
 
 class _Neighbour(NamedTuple):
@@ -59,6 +60,8 @@ class Neighbours:
         self._enters_at_once = not settings.queue_num
         self._known: dict[bytes, dict[bytes, _Neighbour]] = {}  # by network
         self._disarmed: set[bytes] = set()  # networks of these of which no note lets its network in any more
+        self._closing: dict[bytes, None] = {}  # networks of these whose notes shall not do so any more
+        self._rewrites = REWRITES
         self._counted = 0
         self._followers: list[Follower] = []
         self.reload(settings)
@@ -79,8 +82,7 @@ class Neighbours:
             self._meetings.forget(host)
             self._leave(host)
             self._disarm(host)
-        elif change is Change.PROVEN and self._is_neighbour(host):
-            self._mark_proven(host)
+        elif change is Change.PROVEN and self._mark_proven(host):
             now_us = self._whitelist.now_us()
             self._meetings.note(host, now_us + self._longest_us, now_us, proven=True)
         elif change in (Change.RENEWED, Change.ADMITTED, Change.PROVEN):
@@ -141,6 +143,7 @@ class Neighbours:
             at = self._meetings.clear(at, CLEARED)
         self._known.clear()
         self._disarmed.clear()
+        self._closing.clear()
         self._counted = 0
         self.missed()
 
@@ -192,13 +195,15 @@ class Neighbours:
         self._hostlog.info("neighbour", host, network=text, seconds=(until_us - now_us) // 1_000_000)
         return True
 
-    def _mark_proven(self, host: bytes) -> None:
-        """It takes no place any more of those without a handshake."""
+    def _mark_proven(self, host: bytes) -> bool:
+        """It takes no place any more of those without a handshake. Whether its note lets its network in."""
         assert self._meetings
-        known = self._known.get(self._meetings.network(host) or b"", {})
+        network = self._meetings.network(host) or b""
+        known = self._known.get(network, {})
         entry = self._whitelist.entry(host)
         if host in known and entry:
             known[host] = _Neighbour(entry.until_us, proven=True)
+        return network not in self._closing and self._is_neighbour(host)
 
     def _leave(self, host: bytes) -> None:
         """It is not listed any more."""
@@ -210,13 +215,16 @@ class Neighbours:
         """The network of this host was removed: no restart and no neighbour's handshake lets it in again."""
         assert self._meetings
         network = self._meetings.network(host)
-        if network is None or network in self._disarmed:
+        if network not in self._known or network in self._disarmed:
             return
-        for neighbour in self._known.get(network, {}):
+        if self._rewrites <= 0:
+            self._closing[network] = None
+            return
+        self._rewrites -= len(self._known[network])
+        for neighbour in self._known[network]:
             if self._is_neighbour(neighbour):
                 self._whitelist.annotate(neighbour, f"{FORMER}{self.network_text(neighbour)}")
-        if network in self._known:
-            self._disarmed.add(network)
+        self._disarmed.add(network)
 
     def _has_room(self, network: bytes, now_us: int, *, proven: bool) -> bool:
         known = self._known.get(network, {})
@@ -245,7 +253,10 @@ class Neighbours:
     # ---- the rest of a sink
 
     def tick(self) -> None:
-        """Nothing is due by time."""
+        """Rewrite notes that have not been rewritten yet."""
+        self._rewrites = REWRITES
+        while self._closing and self._rewrites > 0:
+            self._disarm(self._closing.popitem()[0])
 
     def reload(self, settings: Settings) -> None:
         """Take over how long an entry lasts."""

@@ -30,6 +30,13 @@ def test_who_comes_back_is_let_in(guarded: Lab, client: Host, real: str) -> None
         if real == REAL4:
             status, found = ask(daemon.control, "GET", f"/v1/entries/{SENDER4}")
             assert (status, found["origin"]) == (200, "patience")
+            # Removed, listed or not, it waits anew, and its next SYN is refused.
+            assert ask(daemon.control, "DELETE", f"/v1/entries/{SENDER4}") == (200, {"removed": 1})
+            assert daemon.counters()["patience-waiting"] == 0
+            refused(client, real)
+            assert daemon.counters()["patience-waiting"] == 1
+            assert ask(daemon.control, "DELETE", "/v1/entries") == (200, {"removed": 0})
+            assert daemon.counters()["patience-waiting"] == 0
 
 
 def test_a_reload_turns_it_on_and_off(guarded: Lab, client: Host, tmp_path: Path) -> None:

@@ -101,6 +101,13 @@ def test_what_was_not_done_is_one_document(
     assert (told["code"], f"mxallowctl: {told['message']}\n") == (code, err)
 
 
+@pytest.mark.parametrize("words", [("direct", "--for"), ("direct", "--time"), ("deny", "--time"), ("add", "--time")])
+def test_a_time_that_is_no_number_is_quoted(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    what, option = words
+    assert main([what, *(["add"] if what != "add" else []), "192.0.2.1", option, "30d"]) == 2
+    assert ": \"30d\" is not a number from 1 to " in capsys.readouterr().err
+
+
 def test_an_import_that_is_refused_half_way_is_one_document(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("".join(f"192.0.2.{last}\n" for last in range(1, 6)) * 300)

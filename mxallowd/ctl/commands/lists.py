@@ -3,6 +3,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
 from mxallowd.ctl.output import failed, overruled, refuse, show, show_json, warn
 
@@ -12,14 +13,16 @@ WIDTH = 43  # the longest network
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("add", "remove", "list"), help="what to do with NETWORK; list shows all")
     parser.add_argument("network", nargs="?", metavar="NETWORK", help="a network or an address")
-    parser.add_argument("--time", type=int, metavar="SECONDS", help="until it is removed again; default: it stays")
+    parser.add_argument("--time", type=checks.seconds, metavar="SECONDS",
+                        help="until it is removed again; default: it stays")
     parser.add_argument("--note", metavar="TEXT", help="kept with it, and shown by explain")
 
 
 def _direct_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("add", "remove", "list"), help="what to do with NETWORK; list shows all")
     parser.add_argument("network", nargs="?", metavar="NETWORK", help="a host, or a network")
-    parser.add_argument("--time", "--for", type=int, metavar="SECONDS", help="until it ends; default: it stays")
+    parser.add_argument("--time", "--for", type=checks.seconds, metavar="SECONDS",
+                        help="until it ends; default: it stays")
     parser.add_argument("--note", metavar="TEXT", help="kept with it, and shown by explain")
 
 

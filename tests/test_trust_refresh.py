@@ -195,7 +195,10 @@ def test_an_operator_asks_now() -> None:
     story = Story(b"spf example.org\nspf example.net\n")
     story.round()
     assert [story.refresh.ask_soon(), story.refresh.ask_soon("example.org")] == [0, 0]  # just now it was
+    story.now_s += 10
+    assert [story.refresh.rest_s(), story.refresh.rest_s("example.org")] == [module.LEAST_PAUSE_S - 10] * 2
     story.now_s += module.LEAST_PAUSE_S
+    assert story.refresh.rest_s() is None
     assert story.refresh.ask_soon("example.org") == 1
     assert story.refresh.ask_soon("nowhere.example") == 0
     story.say(wrong="example.org: Timeout", unanswered=True)

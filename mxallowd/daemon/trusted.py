@@ -36,6 +36,9 @@ class Trusting(Sink, Protocol):
     def refresh(self, domain: str | None) -> int | None:
         """Ask for this domain now, or for all: how many were asked for; None: no line has that domain."""
 
+    def rest_s(self, domain: str | None) -> int | None:
+        """Seconds until one may be asked for again that refresh() left out, having asked just now; None: none was."""
+
     async def settled(self) -> Reread | None:
         """What became of the file, once the reload that was asked for last has ended."""
 

@@ -11,6 +11,7 @@ that came in first goes first; MAX_TASKS questions at a time, and who finds no r
 again.
 """
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
@@ -208,6 +209,11 @@ class Trusted:
             # c-ares keeps answers for their time to live; who asks for this wants newer ones.
             self._resolver.reload(self._settings.dns_server)
         return count
+
+    def rest_s(self, domain: str | None) -> int | None:
+        """Seconds until one may be asked for again that refresh() left out, having asked just now; None: none was."""
+        rest_s = self._refresh.rest_s(domain)
+        return None if rest_s is None else max(1, math.ceil(rest_s))
 
     async def settled(self) -> Reread | None:
         """What became of the file, once the reload that was asked for last has ended."""

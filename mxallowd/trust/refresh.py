@@ -96,6 +96,14 @@ class Refresh:
         self._wake.set()
         return count
 
+    def rest_s(self, domain: str | None = None) -> float | None:
+        """Seconds until one of these may be asked for again that ask_soon() leaves out; None: it leaves out none."""
+        now_s = self._clock()
+        return min((known.asked_s + LEAST_PAUSE_S - now_s for known in self._known.values()
+                    if domain in (None, known.line.subject) and known.due_s > now_s
+                    and known.line.subject not in self._asking and 0 <= now_s - known.asked_s < LEAST_PAUSE_S),
+                   default=None)
+
     def is_asked(self, domain: str) -> bool:
         """Whether it is asked for now, or waits for its turn."""
         return domain in self._asking

@@ -17,6 +17,9 @@ class Trust(Protocol):
     def refresh(self, domain: str | None) -> int | None:
         """Ask for this domain now, or for all: how many were asked for; None: no line has that domain."""
 
+    def rest_s(self, domain: str | None) -> int | None:
+        """Seconds until one may be asked for again that refresh() left out, having asked just now; None: none was."""
+
 
 class TrustAnswers:
     """The answers."""
@@ -45,7 +48,8 @@ class TrustAnswers:
         if "domain" in body and not isinstance(text, str):
             raise bad(f"the domain {quoted(repr(text)[:200])} is no text")
         # What is no name at all stands in no line either.
-        count = self._one().refresh(None if text is None else normal_name(str(text)) or "")
+        domain = None if text is None else normal_name(str(text)) or ""
+        count = self._one().refresh(domain)
         if count is None:
             raise RequestError(404, "no-such-line", f"there is no line spf {printable(str(text))[:200]}")
-        return Response({"asked": count})
+        return Response({"asked": count, "again_seconds": self._one().rest_s(domain)})

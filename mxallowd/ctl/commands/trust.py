@@ -3,7 +3,7 @@ import argparse
 from typing import Any
 
 from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
-from mxallowd.ctl.output import duration, failed, refuse, show, show_json
+from mxallowd.ctl.output import duration, failed, refuse, show, show_json, warn
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +25,18 @@ def _run(context: Context) -> int:
     if failed(context, answer):
         return NO
     found: Any = answer.body
+    again = found.get("again_seconds")
     if arguments.json:
         show_json(context, found)
     elif arguments.action == "refresh":
-        show(context, f"asked for now: {found['asked']} records; mxallowctl trust shows what comes of it")
+        if found["asked"] or not again:
+            show(context, f"asked for now: {found['asked']} records; mxallowctl trust shows what comes of it")
+        if again:
+            warn(context, f"{'others were' if found['asked'] else 'too soon: it was'} asked for less than 30 s ago; "
+                          f"again in {duration(again)}")
     else:
         _list(context, found)
-    return OK
+    return NO if arguments.action == "refresh" and again and not found["asked"] else OK
 
 
 def _list(context: Context, found: Any) -> None:

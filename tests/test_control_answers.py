@@ -157,7 +157,8 @@ def test_a_reload_says_what_came_of_it(lab: Lab, tmp_path: Path) -> None:
         assert (status["reload"], status["way"], status["queues"]) == (None, "queue", [23])
         file.write_text(whole + "no-rdns-whitelist\nwhitelist-time 60\nqueue-length 99\n", encoding="ascii")
         assert ask(daemon.control, "POST", "/v1/reload") == (
-            200, {"changed": ["whitelist-time"], "restart_needed": ["queue-length"], "lists": [], "failed": []})
+            200, {"changed": ["whitelist-time"], "restart_needed": ["queue-length"], "lists": [], "warnings": [],
+                  "failed": []})
         assert ask(daemon.control, "POST", "/v1/entries", {"address": "100.64.0.1"})[1]["seconds_left"] == 60
         file.write_text(whole + "whitelist-time none\nrenew what\n", encoding="ascii")
         code, answer = ask(daemon.control, "POST", "/v1/reload")

@@ -150,7 +150,7 @@ def test_reload_and_log_level(ctl: Operator) -> None:
     assert ctl("log-level", "info") == (0, "info\n")
     assert ctl("reload") == (0, "nothing has changed\n")
     assert ctl.json("reload") == {
-        "changed": [], "restart_needed": [], "lists": [], "failed": []}
+        "changed": [], "restart_needed": [], "lists": [], "warnings": [], "failed": []}
 
 
 def test_what_a_list_decides_otherwise_is_said(ctl: Operator, tmp_path: Path) -> None:

@@ -132,6 +132,13 @@ def test_an_export_is_sent_with_the_time_that_it_has(tmp_path: Path) -> None:
     assert "2 have less time than the file says" in done.stdout
 
 
+def test_a_reload_prints_what_does_nothing(tmp_path: Path) -> None:
+    with Standin(tmp_path, [document('{"changed": ["pool-domain"], "warnings": ["settings: it does nothing"]}')]) as at:
+        done = run("--socket", at.path, "reload")
+    assert (done.returncode, done.stdout) == (0, "changed: pool-domain\n")
+    assert done.stderr == "mxallowctl: warning: settings: it does nothing\n"
+
+
 def test_what_strangers_write_controls_no_terminal(tmp_path: Path) -> None:
     line = json.dumps({"address": "::1", "note": "\x1b[2J\u202eevil\n"}).encode() + b"\n"
     with Standin(tmp_path, [stream(line), stream(line), document(

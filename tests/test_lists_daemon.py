@@ -55,7 +55,7 @@ def test_lists_decide(
         fault = f'{deny}:1: "nonsense" is neither a network nor an address'
         control, one = allow.parent / "control.sock", {"networks": 1, "before": 1}
         assert ask(control, "POST", "/v1/reload") == (200, {
-            "changed": [], "restart_needed": [], "failed": [fault], "lists": [
+            "changed": [], "restart_needed": [], "warnings": [], "failed": [fault], "lists": [
                 {"list": "allow", "source": str(allow), **one, "changed": True, "fault": None},
                 {"list": "deny", "source": str(deny), **one, "changed": False, "fault": fault}]})
         assert main(["--socket", str(control), "reload"]) == 1

@@ -83,6 +83,16 @@ def test_what_can_change_is_applied_and_said() -> None:
     assert scene.supervisor.told == ["reloading", "ready"]
 
 
+def test_what_is_passed_over_is_in_the_outcome() -> None:
+    async def story(scene: Scene) -> None:
+        scene.next = Loaded(good(MINIMUM), (Problem("settings", "it does nothing", fatal=False),))
+        outcome = await scene.reloading.ask_and_wait()
+        assert outcome is not None
+        assert (outcome.reason, outcome.warnings) == ("", ("settings: it does nothing",))
+
+    assert play(story).recorder.lines[0] == 'config where=settings reason="it does nothing"'
+
+
 def test_the_same_again_is_nothing_changed() -> None:
     async def story(scene: Scene) -> None:
         scene.next = Loaded(good(MINIMUM), ())

@@ -147,7 +147,8 @@ class Reloading:
             if not option.live and option.kind is not Kind.ACTION})
         self._apply(self.settings)
         live = tuple(name for name in different if name not in fixed)
-        self.last = Outcome(time.time(), changed=live, restart_needed=tuple(fixed))
+        self.last = Outcome(time.time(), changed=live, restart_needed=tuple(fixed),
+                            warnings=tuple(f"{one.where}: {one.message}" for one in loaded.warnings))
         self._log.info("reloaded", changed=",".join(live) or "nothing")
         return True
 

@@ -28,6 +28,7 @@ class Outcome:
     changed: tuple[str, ...] = ()  # options that hold now
     restart_needed: tuple[str, ...] = ()  # options whose change waits for a restart
     lists: tuple[Reread, ...] = ()
+    warnings: tuple[str, ...] = ()  # WHERE: reason of what is passed over, as --check says it
     failed: tuple[str, ...] = ()  # FILE:LINE: reason of each list that keeps what it had
 
 
@@ -55,4 +56,4 @@ class Reload:
             "changed": list(outcome.changed), "restart_needed": list(outcome.restart_needed),
             "lists": [{"list": one.verdict, "source": one.source, "networks": one.networks, "before": one.before,
                        "changed": one.changed, "fault": one.fault} for one in outcome.lists],
-            "failed": list(outcome.failed)})
+            "warnings": list(outcome.warnings), "failed": list(outcome.failed)})

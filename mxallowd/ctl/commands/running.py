@@ -12,9 +12,9 @@ def _reload(context: Context) -> int:
     if context.arguments.json:
         show_json(context, answer.body)
         return NO if value(answer.body, "failed") else OK
-    changed, waiting, lists, faults = (
+    changed, waiting, lists, warnings, faults = (
         found if isinstance(found := value(answer.body, key), list) else []
-        for key in ("changed", "restart_needed", "lists", "failed"))
+        for key in ("changed", "restart_needed", "lists", "warnings", "failed"))
     if changed:
         show(context, f"changed: {', '.join(map(str, changed))}")
     elif not any(value(one, "changed") for one in lists) and not faults:
@@ -23,6 +23,8 @@ def _reload(context: Context) -> int:
         show(context, f"{value(one, 'list')} {value(one, 'source')}: {_counted(one)}")
     if waiting:
         show(context, f"holds after a restart only: {', '.join(map(str, waiting))}")
+    for warning in warnings:
+        warn(context, f"warning: {warning}")
     for fault in faults:
         warn(context, str(fault))
     return NO if faults else OK

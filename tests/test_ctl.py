@@ -214,8 +214,7 @@ def test_an_export_is_imported_again(ctl: Operator, tmp_path: Path) -> None:
     assert 99_900 <= int(str(seconds[OTHER])) <= 99_999  # by hand, so longer than --whitelist-time
     assert ctl.json("import", str(file), "--time", "90000") == {
         "format": "export", "entered": 0, "known": 2, "networks": 0, "left_out": 0, "networks_left_out": 0,
-        "passed_over": {}, "rejected": [],
-        "denied": []}
+        "shortened": 0, "passed_over": {}, "rejected": [], "denied": []}
     assert all(int(str(line["seconds_left"])) > 89_000 for line in ctl.lines("list"))
 
 
@@ -242,8 +241,9 @@ def test_what_an_import_passes_over_is_no_fault(ctl: Operator, tmp_path: Path) -
     file = tmp_path / "spamdb"
     file.write_text(f"WHITE|{HOST}|||1|2|99999999999|1|1\nWHITE|203.0.113.8|||1|2|3|1|1\nGREY|1|2\n")
     assert ctl("import", str(file)) == (
-        0, "entered 1 addresses and 0 networks (format spamdb)\n1 lines were passed over: it is GREY, not WHITE\n"
-        "1 lines were passed over: its time is over\n")
+        0, "entered 1 addresses and 0 networks (format spamdb)\n1 have less time than the file says: an address stays "
+        "for at most --whitelist-time, who is proven for --proven-time\n"
+        "1 lines were passed over: it is GREY, not WHITE\n1 lines were passed over: its time is over\n")
     # The daemon judges as it does for an import; what is known, is twice in the file or no host's address is none.
     file.write_text(f"{HOST}\n{OTHER}\n{OTHER}\n127.0.0.1\n{FAKE4}\n224.0.0.1\n")
     judged, done = (ctl("import", str(file), *more) for more in (["--check"], []))

@@ -19,7 +19,7 @@ from mxallowd.ctl.command import NO, OK, USAGE, Context
 from mxallowd.ctl.commands.lists import COMMANDS
 from mxallowd.errors import StartError
 from mxallowd.lists import own
-from mxallowd.lists.composition import Composition
+from mxallowd.lists.composition import ALLOW, Composition, Source, record
 from mxallowd.lists.lists import AGAIN_TICKS, Lists
 from mxallowd.lists.own import OwnNetworks
 from mxallowd.settings import Settings, build
@@ -435,6 +435,18 @@ def test_the_commands_add_show_and_remove(bench: Bench) -> None:
     assert (shown["allow"], shown["deny"]) == (2, 0)
     assert shown["by_hand"] == [{"verdict": "allow", "network": "198.51.100.0/24", "origin": "by hand",
                                  "source": "by hand", "note": "bank", "until": "2023-11-14T22:14:20Z"}]
+
+
+def test_trusted_hosts_of_the_first_mx_are_direct(bench: Bench) -> None:
+    lists = bench.start()
+    records = record(ip_network("192.0.2.101/32"), ALLOW)
+    lists.trusted = [Source("trust", ALLOW, records, [one], [""], trusted=True, first_mx_only=one == 2)
+                     for one in (1, 2)]
+    lists.load()
+    daemon = Asked(lists)
+    assert command(daemon, "direct", "list") == (OK, "trust: 1 networks of trusted senders, first-mx-only\n", "")
+    assert command(daemon, "allow", "list")[1].count("of trusted senders") == 2
+    assert lists.count("direct") == 1
 
 
 @pytest.mark.parametrize(("verdict", "body", "code"), [

@@ -15,6 +15,7 @@ from mxallowd.lists.composition import (
     ALLOW,
     CONFIGURATION,
     DENY,
+    DIRECT,
     EMPTY,
     Composition,
     Match,
@@ -193,8 +194,9 @@ class Lists:
                 ] if self.faults else []
 
     def count(self, verdict: str) -> int:
-        """How many networks a list has."""
-        return sum(len(source) for source in self.composition.sources if source.verdict == verdict)
+        """How many networks a list has. Hosts of trusted senders with first-mx-only are both allowed and direct."""
+        return sum(len(source) for source in self.composition.sources
+                   if source.verdict == verdict or (verdict == DIRECT and source.is_direct))
 
     # ----
 

@@ -40,14 +40,16 @@ class ListAnswers:
         no_parameters(request)
         lists = self._lists
         # Trusted senders are a source for each line, and of one file all the same.
-        counts = Counter[tuple[str, str, bool]]()
+        counts = Counter[tuple[str, str, bool, bool]]()
         for source in lists.composition.sources:
-            counts[source.verdict, source.name, source.trusted] += len(source)
+            counts[source.verdict, source.name, source.trusted, source.is_direct] += len(source)
         sources: list[dict[str, object]] = [
-            {"list": verdict, "source": name, "networks": networks, "trusted": trusted, "fault": lists.faults.get(name)}
-            for (verdict, name, trusted), networks in counts.items()]
+            {"list": verdict, "source": name, "networks": networks, "trusted": trusted, "direct": direct,
+             "fault": lists.faults.get(name)}
+            for (verdict, name, trusted, direct), networks in counts.items()]
         known = {source.name for source in lists.composition.sources}
-        sources += [{"list": None, "source": name, "networks": 0, "trusted": False, "fault": fault}
+        sources += [{"list": None, "source": name, "networks": 0, "trusted": False, "direct": False,
+                     "fault": fault}
                     for name, fault in lists.faults.items() if name not in known]
         return Response({
             **{verdict: lists.count(verdict) for verdict in VERDICTS}, "sources": sources,

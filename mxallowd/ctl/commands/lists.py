@@ -74,9 +74,10 @@ def _list(context: Context, verdict: str) -> int:
         show_json(context, found)
         return OK
     for source in found["sources"]:
-        if source["list"] in (verdict, None):
+        if source["list"] in (verdict, None) or (verdict == "direct" and source.get("direct")):
             fault = f"  not read: {source['fault']}" if source["fault"] else ""
-            trusted = " of trusted senders" if source["trusted"] else ""
+            trusted = "" if not source["trusted"] else (
+                " of trusted senders, first-mx-only" if source.get("direct") else " of trusted senders")
             show(context, f"{source['source']}: {source['networks']} networks{trusted}{fault}")
     for own in found["by_hand"]:
         learned = verdict == "direct" and own["verdict"] == "learned"

@@ -369,6 +369,15 @@ def test_sets_of_nft_are_made_by_the_command(lab: Lab) -> None:
     assert [word in listed for word in ("mx_white4", "mx_white6", "mx_deny6")] == [True] * 3
 
 
+@pytest.mark.parametrize(("table", "mend"), [("inet mxallowd", "s/#net //"), (None, "key=")])
+def test_sets_of_networks_are_no_need(table: str | None, mend: str) -> None:
+    lacking = {"name": "networks in nft inet mxallowd", "in_step": False, "lacking": [], "decides": False,
+               "fault": "there is no set mx_net4 or mx_net6"}
+    [found] = process._sets({"kernel_tables": [], "network_sets": [lacking], "settings": {"nft_table": table}})
+    assert (found.check, found.state, "one by one" in found.why, mend in found.command) == (
+        "sets-networks", WARNING, True, True)
+
+
 def test_a_full_disk_is_no_reason_for_a_restart(tmp_path: Path) -> None:
     state = {"fault": f"journal.3: {os.strerror(errno.ENOSPC)}"}
     known = facts(state_dir=str(tmp_path))._replace(daemon={"user_id": 0, "state": state})

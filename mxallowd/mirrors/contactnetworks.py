@@ -90,8 +90,8 @@ class NetworkMirror(Mirror):
         self._said_lacking = False
 
     def status(self) -> dict[str, object]:
-        """As of a mirror."""
-        return super().status() | {"name": f"networks in {self.name}", "lacking": []}
+        """As of a mirror; without these sets the neighbours of a contact come in all the same, a second later."""
+        return super().status() | {"name": f"networks in {self.name}", "lacking": [], "decides": False}
 
     def _fail(self, error: TargetError) -> None:
         if not isinstance(error, TargetLacking):

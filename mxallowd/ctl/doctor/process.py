@@ -74,7 +74,11 @@ def _sets(daemon: Mapping[str, Any]) -> Iterator[Finding]:
     for one in (*daemon["kernel_tables"], *daemon["network_sets"]):
         fault, lacking = one.get("fault"), one.get("lacking") or []
         remedy = re.search(r"run `([^`]+)`|: (add set [^`]*)$", str(fault or ""))
-        if fault:
+        if fault and one.get("decides") is False:
+            yield Finding("sets-networks", WARNING, f"{one['name']}: {fault}",
+                          "neighbours of a contact come in one by one, each a second after its first SYN",
+                          _network_lines(daemon["settings"]))
+        elif fault:
             yield Finding("sets", BROKEN, f"{one['name']}: {fault}", "the kernel does not know who is whitelisted",
                           (remedy[1] or f"nft '{remedy[2]}'") if remedy else _make_sets(daemon["settings"]))
         elif not one["in_step"]:
@@ -112,6 +116,13 @@ def _make_sets(settings: Mapping[str, Any]) -> str:
     sets = "".join(f"; add set {table} mx_white{version} {{ type ipv{version}_addr; flags timeout; }}"
                    for version in (4, 6))
     return f"nft 'add table {table}{sets}'  # and load the rules, as in rulesets/"
+
+
+def _network_lines(settings: Mapping[str, Any]) -> str:
+    """How the ruleset gets the sets of --network-key, and the rules that ask them."""
+    if settings["nft_table"] is None:
+        return "$EDITOR rulesets/set-ipset.sh  # key= as --network-key says (docs/senders.md); then run it again"
+    return "sed -i 's/#net //' rulesets/set.nft && nft -f rulesets/set.nft  # the masks as --network-key says"
 
 
 def _make_list(target: str, name: str) -> str:

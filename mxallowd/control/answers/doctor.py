@@ -50,6 +50,7 @@ def told(settings: Settings) -> dict[str, object]:
         "pf_table": settings.pf_table,
         "verdict_mark": "{:#x}/{:#x}".format(*settings.verdict_mark) if settings.verdict_mark else None,
         "refuse": settings.refuse, "refuse_mark": "{:#x}/{:#x}".format(*settings.refuse_mark),
+        "network_key": list(settings.network_key) if settings.network_key else None,
         "learn_outbound": settings.learn_outbound,
         "queue_length": settings.queue_length, "rdns": not settings.no_rdns_whitelist,
         "dns_servers": list(settings.dns_server), "sandbox": not settings.no_sandbox,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mxallowd import surroundings
-from mxallowd.ctl.doctor import direct, iptables, nftables, queues
+from mxallowd.ctl.doctor import direct, iptables, networkkey, nftables, queues
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
 from mxallowd.ctl.doctor.mending import WAY_C, Mending, joined
@@ -67,6 +67,7 @@ def check(facts: Facts) -> list[Finding]:
             saved[program] = text
         findings += of_ruleset(read(nft, saved, version), facts, version, outside(version), served=served)
         findings += direct.of_rules(nft, saved, facts, version)
+        findings += networkkey.of_rules(nft, facts, version)
     return findings
 
 

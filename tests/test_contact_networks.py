@@ -72,7 +72,7 @@ def test_the_target_holds_what_contacts_let_in() -> None:
         await copied.until(packed("198.51.101.0"))
         await copied.look()
         assert copied.mirror.status() == {
-            "name": "networks in memory", "in_step": True, "fault": None, "lacking": []}
+            "name": "networks in memory", "in_step": True, "fault": None, "lacking": [], "decides": False}
         copied.mirror.close()
 
     asyncio.run(story())

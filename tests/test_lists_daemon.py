@@ -65,7 +65,7 @@ def test_lists_decide(
         assert said.err == f"mxallowctl: {fault}\n"
         daemon.wait_for(rf'list-failed where={deny}:1 reason="\\"nonsense\\" is neither')
         status = ask(control, "GET", "/v1/status")[1]
-        assert status["lists"] == {"allow": 1, "deny": 1, "direct": 0, "faults": [fault]} == ask(
+        assert status["lists"] == {"allow": 1, "deny": 1, "direct": 0, "direct_not_led": 0, "faults": [fault]} == ask(
             control, "GET", "/v1/doctor")[1]["lists"]
         assert (status["reload"]["ok"], status["reload"]["reason"]) == (False, fault)
         status, ready = ask(control, "GET", "/readyz")

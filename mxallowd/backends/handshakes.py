@@ -8,17 +8,15 @@ The kernel sends each change of a connection to whoever listens (ctnetlink, net.
 in the kernel passes on the one that we want, so a flood of SYNs wakes nobody here. Which way it fails: what is lost,
 or a host without connection tracking, leaves hosts unproven, and then age alone decides who makes room.
 """
-import asyncio
 import ctypes
-import os
 import socket
 import struct
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from mxallowd.backends.paced import PacedReader
 from mxallowd.engine.events import MAPPED, packed
 from mxallowd.log import Log
 from mxallowd.settings import Settings
@@ -36,8 +34,6 @@ _ASSURED = 1 << 2  # IPS_ASSURED
 _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33  # asm-generic/socket.h
 _RECEIVE_BUFFER = 4 << 20
 _MESSAGE = 4096
-# One turn of the loop reads for so long at the most, and the next one comes after a pause.
-_LONGEST_S, _PAUSE_S = 0.002, 0.02
 _MOST_EARLY = 1024  # hosts of the last second; older ones are forgotten
 # A connection restarts the time of a proven host once it has lost an eighth of it, at most an hour: a host with many
 # connections costs one change an hour, and lives by so much less.
@@ -116,67 +112,45 @@ class Handshakes:
         """Asked of each host with a handshake: whether it is led from the fake server to the real one."""
         self._whitelist = whitelist
         self._log = log
-        self._socket: socket.socket | None = None
+        self._reader: PacedReader | None = None
         self._fault = ""
         self._early: deque[bytes] = deque(maxlen=_MOST_EARLY)
         self._came: deque[bytes] = deque(maxlen=_MOST_EARLY)
-        self._again: asyncio.TimerHandle | None = None
         self.reload(settings)
 
     def open(self) -> None:
         """Begin to listen, while we may. What the system does not offer is said by start()."""
         if sys.platform != "linux":
             return
+        opened: socket.socket | None = None
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+            opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
             program = _filter()
             held = ctypes.create_string_buffer(program)
-            self._socket.setsockopt(
+            opened.setsockopt(
                 socket.SOL_SOCKET, _SO_ATTACH_FILTER,
                 struct.pack("@HP", len(program) // 8, ctypes.addressof(held)))
             with suppress(OSError):
                 # Without the privilege the usual size has to do.
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-            self._socket.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
+                opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            opened.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
             # A socket without a port gets nothing: the kernel takes it for the sender, which has none either.
-            self._socket.bind((0, 0))
-            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_UPDATE)
+            opened.bind((0, 0))
+            opened.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _GROUP_UPDATE)
         except OSError as error:
             self._fault = error.strerror or str(error)
-            self._close_socket()
+            if opened:
+                opened.close()
+        else:
+            self._reader = PacedReader(opened, self._take, _MESSAGE)
 
     def start(self) -> None:
         """Begin to read, on the running loop."""
         if self._fault:
             self._log.warning("degraded", reason=f"conntrack: {self._fault}: {_NOT_NOTICED}")
-        if self._socket is not None:
-            self._loop = asyncio.get_running_loop()
+        if self._reader:
             self._whitelist.hears_handshakes = True
-            self._loop.add_reader(self._socket.fileno(), self._readable)
-
-    def _readable(self) -> None:
-        assert self._socket
-        self._loop.remove_reader(self._socket.fileno())
-        self._go_on()
-
-    def _go_on(self) -> None:
-        self._again = None
-        if self._socket is None:
-            return
-        until = time.monotonic() + _LONGEST_S
-        taken = 0
-        while time.monotonic() < until:
-            try:
-                message = os.read(self._socket.fileno(), _MESSAGE)
-            except OSError:
-                # Nothing more, or the kernel had no room for some: the next connections of these hosts tell again.
-                break
-            taken += 1
-            self._take(message)
-        if taken:
-            self._again = self._loop.call_later(_PAUSE_S, self._go_on)
-        else:
-            self._loop.add_reader(self._socket.fileno(), self._readable)
+            self._reader.start()
 
     def _take(self, message: bytes) -> None:
         ends = ends_of(message)
@@ -241,13 +215,6 @@ class Handshakes:
 
     def close(self) -> None:
         """Listen no more."""
-        if self._again:
-            self._again.cancel()
-        if self._socket is not None and self._socket.fileno() >= 0 and hasattr(self, "_loop"):
-            self._loop.remove_reader(self._socket.fileno())
-        self._close_socket()
-
-    def _close_socket(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._reader:
+            self._reader.close()
+            self._reader = None

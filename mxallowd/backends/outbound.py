@@ -7,22 +7,21 @@ entered, or renewed, as after a completed handshake.
 An answer is better than a SYN: who is named as MX of a made-up sender gets our SYN (a bounce), whether or not anybody
 is there. The rule has to ask connection tracking for it (ESTABLISHED, REPLY), or anybody could send such a packet.
 
-Bounds: the rules limit what is copied; here it is MOST_A_SECOND hosts a second, and a reading takes LONGEST_S. They are
-entered by the main thread, so no contact makes room for them, and never into the last half of its room, which is for
-children and for what the operator adds. Which way it fails: what is lost or has no room is not learned, and the host
-has to contact the fake server as any other; the next connection tells again.
+Bounds: the rules limit what is copied; here it is MOST_A_SECOND hosts a second, and a turn of reading is bounded
+(paced.py). They are entered by the main thread, so no contact makes room for them, and never into the last half of its
+room, which is for children and for what the operator adds. Which way it fails: what is lost or has no room is not
+learned, and the host has to contact the fake server as any other; the next connection tells again.
 """
-import asyncio
 import os
 import socket
 import struct
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Protocol
 
 from mxallowd.backends.handshakes import PROVEN_PARTS, PROVEN_STEP_US
+from mxallowd.backends.paced import PacedReader
 from mxallowd.engine._table import OUTBOUND
 from mxallowd.engine.events import MAPPED
 from mxallowd.log import Log
@@ -44,8 +43,6 @@ _SMTP, _TCP = 25, 6
 _SYN, _ACK, _FIN_SYN_RST_ACK = 0x02, 0x10, 0x17
 
 MOST_A_SECOND = 200
-# One turn of the loop reads for so long at the most, and the next one comes after a pause.
-LONGEST_S, _PAUSE_S = 0.002, 0.02
 
 
 def met(packet: bytes) -> bytes | None:
@@ -116,9 +113,8 @@ class Outbound:
         self._log = log
         self._hostlog = hostlog
         self._where = settings.learn_outbound or ""
-        self._socket: socket.socket | None = None
+        self._reader: PacedReader | None = None
         self._fault = ""
-        self._again: asyncio.TimerHandle | None = None
         self._kept_free = whitelist.main_room() // 2
         self._left = MOST_A_SECOND
         self._learned = self._renewed = self._left_out = 0
@@ -129,58 +125,40 @@ class Outbound:
         if sys.platform != "linux":
             self._fault = "this system has no NFLOG"
             return
+        opened: socket.socket | None = None
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-            self._socket.settimeout(_ANSWER_S)
-            self._socket.bind((0, 0))
-            self._socket.send(_bind_message(int(self._where.removeprefix("nflog:"))))
+            opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+            opened.settimeout(_ANSWER_S)
+            opened.bind((0, 0))
+            opened.send(_bind_message(int(self._where.removeprefix("nflog:"))))
             # Packets may come before the answer; their hosts will be told of again.
             kind, error = 0, 0
             while kind != _NLMSG_ERROR:
-                kind, error = struct.unpack_from("=4xH10xi", self._socket.recv(_MESSAGE).ljust(20, b"\0"))
+                kind, error = struct.unpack_from("=4xH10xi", opened.recv(_MESSAGE).ljust(20, b"\0"))
             if error:
                 raise OSError(-error, os.strerror(-error))
             with suppress(OSError):
-                self._socket.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
-            self._socket.setblocking(False)
+                opened.setsockopt(_SOL_NETLINK, _NO_ENOBUFS, 1)
+            opened.setblocking(False)
         except OSError as error_:
             self._fault = error_.strerror or str(error_)
-            self._close_socket()
+            if opened:
+                opened.close()
+        else:
+            self._reader = PacedReader(opened, self._take, _MESSAGE)
 
     def start(self) -> None:
         """Begin to read, on the running loop."""
         if self._fault:
             self._log.warning("degraded", reason=f"learn-outbound {self._where}: {self._fault}: no host is learned")
-        if self._socket is not None:
-            self._loop = asyncio.get_running_loop()
-            self._loop.add_reader(self._socket.fileno(), self._readable)
+        if self._reader:
+            self._reader.start()
 
-    def _readable(self) -> None:
-        assert self._socket
-        self._loop.remove_reader(self._socket.fileno())
-        self._go_on()
-
-    def _go_on(self) -> None:
-        self._again = None
-        if self._socket is None:
-            return
-        until = time.monotonic() + LONGEST_S
-        taken = 0
-        while time.monotonic() < until:
-            try:
-                data = os.read(self._socket.fileno(), _MESSAGE)
-            except OSError:
-                # Nothing more, or the kernel had no room for some.
-                break
-            taken += 1
-            for packet in packets_of(data):
-                host = met(packet)
-                if host is not None:
-                    self.take(host)
-        if taken:
-            self._again = self._loop.call_later(_PAUSE_S, self._go_on)
-        else:
-            self._loop.add_reader(self._socket.fileno(), self._readable)
+    def _take(self, message: bytes) -> None:
+        for packet in packets_of(message):
+            host = met(packet)
+            if host is not None:
+                self.take(host)
 
     def take(self, host: bytes) -> None:
         """Our server has a connection to this host."""
@@ -221,16 +199,9 @@ class Outbound:
 
     def close(self) -> None:
         """Listen no more."""
-        if self._again:
-            self._again.cancel()
-        if self._socket is not None and self._socket.fileno() >= 0 and hasattr(self, "_loop"):
-            self._loop.remove_reader(self._socket.fileno())
-        self._close_socket()
-
-    def _close_socket(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._reader:
+            self._reader.close()
+            self._reader = None
 
 
 def create_outbound(

@@ -63,7 +63,8 @@ cdef class Rules:
         self.networks = networks
         if networks is not None and len(networks):
             self.set.networks = &networks.set
-        self.arrange(list(servers.items()), {} if numbers is None else numbers)
+        # By the keys: the iterator of items() crashes CPython 3.11 where there is no memory for its pair.
+        self.arrange([(server, servers[server]) for server in servers], {} if numbers is None else numbers)
 
     cdef int arrange(self, list servers, numbers) except -1:
         """Place all servers by the factor, of some, that keeps them nearest to their slots: mostly one probe.

@@ -13,6 +13,7 @@ from tests.ways import WAYS, Way, start
 
 SHELL = ("queue.sh", "queue-set-mark.sh", "queue-set-ipset.sh", "set-ipset.sh")
 NFT = ("set.nft", "queue-set-mark.nft")
+DOOR = ("door.nft", "door-raw.nft")
 BESIDE = ("outbound.sh", "outbound.nft")
 # Not in this kernel, and what stands in its place: the rest of the file is tried.
 NFT_QUEUE, INSTEAD = "queue num 23 bypass", "counter accept"
@@ -49,7 +50,7 @@ def test_what_all_have_in_common_is_the_same() -> None:
         parts = {text[text.index(first):].partition("\tset mx_white4")[0].partition("\tchain input {\n\t\t")[0]
                  .strip() for text in texts}
         assert len(parts) == 1
-    assert {path.name for path in RULESETS.iterdir()} == {*SHELL, "queue.nft", "queue-set.nft", *NFT, *BESIDE}
+    assert {path.name for path in RULESETS.iterdir()} == {*SHELL, "queue.nft", "queue-set.nft", *NFT, *DOOR, *BESIDE}
 
 
 @shell

@@ -4,6 +4,7 @@ The one place that asks a package registry, as scripts/test itself has just done
 """
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -46,7 +47,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in run("git", "ls-files", cwd=ROOT).split():
         target = place / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((ROOT / name).read_bytes())
+        shutil.copyfile(ROOT / name, target, follow_symlinks=False)
     return place
 
 

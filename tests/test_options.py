@@ -100,6 +100,13 @@ def test_addresses_are_numbers_not_text(text: str, expected: str) -> None:
     ("nft-table", "inet " + "a" * 32, "longer than 31 characters"),
     ("pf-table", "<mx-white>", "is not a table of pf"),
     ("pf-table", "-a", "is not a table of pf"),
+    ("door", "", "is not the name of an interface: 1 to 15 bytes"),
+    ("door", "..", "is not the name of an interface: 1 to 15 bytes"),
+    ("door", "ä" * 8, "is not the name of an interface: 1 to 15 bytes"),
+    ("door", "a/b", "a character that none should have"),
+    ("door", "eth0 ", "it has a blank"),
+    ("door", "eth0;drop", "a character that none should have"),
+    ("door", "lo", "is this host itself"),
 ])
 def test_a_value_that_cannot_be_used_says_why(name: str, text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):

@@ -128,6 +128,18 @@ def test_kernel_tables() -> None:
     assert good(f"{MINIMUM} --flush-on-exit --direct-table ipset").flush_on_exit
 
 
+def test_doors() -> None:
+    assert good(MINIMUM).door == ()
+    settings = good(f"{MINIMUM} --nft-table mx --door eth0.7 --door br-lan", "door eth0.7\ndoor ä\n")
+    assert settings.door == ("eth0.7", "ä", "br-lan")
+    _, problems = settings_of(f"{MINIMUM} --door eth0")
+    assert [str(one) for one in problems] == [
+        "settings: warning: door does nothing without nft-table, whose chain stands there"]
+    assert messages(f"{MINIMUM} --nft-table mx --door lo") == [
+        'command line: door: "lo" is this host itself: no mail from outside comes by it, and its own programs would be '
+        "refused"]
+
+
 @pytest.mark.parametrize(("option", "why"), [
     ("-b", "no-rdns-whitelist"), ("--rdns-max-children 0", "rdns-max-children 0")])
 def test_without_names_nobody_is_learned_as_direct(option: str, why: str) -> None:

@@ -86,6 +86,7 @@ class Settings:
     pf_table: str | None
     nft_table: str | None  # FAMILY NAME
     nft_setup: bool
+    door: tuple[str, ...]  # interfaces; none: no chain stands at one
     ipset: bool
     flush_on_exit: bool
     queue_length: int  # packets
@@ -142,6 +143,7 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
     problems += _dry_run(values)
     problems += _times(values)
     problems += _names(values)
+    problems += _door(values)
     problems += _missing(given, values)
     problems += _filter_problems(str(values["pflog_interface"] or ""), str(values["pcap_filter"]))
     if any(problem.fatal for problem in problems):
@@ -187,6 +189,13 @@ def _names(values: dict[str, object]) -> list[Problem]:
     idle = [name for name, field in (("pool-domain", "pool_domain"), ("direct-after", "direct_after")) if values[field]]
     values["direct_after"] = None
     return [Problem("settings", f"{name} does nothing: with {why} no name is looked up", fatal=False) for name in idle]
+
+
+def _door(values: dict[str, object]) -> list[Problem]:
+    """A door whose chain nobody can look for. Mail comes in all the same, so it is a warning."""
+    if not values["door"] or values["nft_table"] is not None:
+        return []
+    return [Problem("settings", "door does nothing without nft-table, whose chain stands there", fatal=False)]
 
 
 def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:

@@ -16,6 +16,7 @@ from mxallowd.settings.values import (
     attempts,
     capture,
     direct_table,
+    door,
     list_source,
     listener,
     mark,
@@ -151,6 +152,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("nft-table", (), Kind.SINGLE, "table of nft whose sets mx_white4 and mx_white6 hold the whitelist",
            "[FAMILY] NAME", nft_table, values="the family is inet where it is left out"),
     Option("nft-setup", (), Kind.FLAG, "create that table and its sets where they are missing", default=False),
+    Option("door", (), Kind.LIST, "interface at whose ingress a chain of nft-table stands (way d): it is told when the "
+           "chain is not there", "INTERFACE", door, values="1 to 15 bytes, never lo; may be repeated"),
     Option("ipset", (), Kind.FLAG, "the sets mx_white4 and mx_white6 of ipset hold the whitelist", default=False),
     Option("flush-on-exit", (), Kind.FLAG,
            "empty the kernel's tables at the end; without it known senders still get in", default=False),

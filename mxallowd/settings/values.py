@@ -11,6 +11,7 @@ MAX_QUEUES = 64
 BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 # The kernel takes up to 15 bytes; slash and blank never stand in a name.
 INTERFACE = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
+MAX_INTERFACE_NAME = 15  # linux/if.h, IFNAMSIZ with its final zero byte
 NFT_FAMILIES = ("inet", "ip", "ip6", "netdev", "bridge")
 DIGITS_AND_UNIT = re.compile(r"([0-9]*)(.*)", re.DOTALL)
 UNITS_S = {"m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -223,6 +224,23 @@ def capture(text: str) -> str:
     if not INTERFACE.fullmatch(text) or text in ("nflog", "nfqueue"):
         raise ValueError("is neither an interface nor nflog:GROUP nor file:PATH")
     return text
+
+
+def interface(text: str) -> str:
+    """The name of a network interface as the kernel takes one (net/core/dev.c, dev_valid_name)."""
+    if not text or text in (".", "..") or len(text.encode("utf-8", "surrogateescape")) > MAX_INTERFACE_NAME:
+        raise ValueError(f"is not the name of an interface: 1 to {MAX_INTERFACE_NAME} bytes")
+    # The kernel refuses the first two. The others could not be written, or not safely, in a ruleset.
+    if any(char in '/:"\\{};,*#$' or char.isspace() or not char.isprintable() for char in text):
+        raise ValueError("is not the name of an interface: it has a blank, or a character that none should have")
+    return text
+
+
+def door(text: str) -> str:
+    """An interface at whose door a chain may stand."""
+    if text == "lo":
+        raise ValueError("is this host itself: no mail from outside comes by it, and its own programs would be refused")
+    return interface(text)
 
 
 def nflog_group(text: str) -> str:

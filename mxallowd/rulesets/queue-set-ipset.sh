@@ -129,10 +129,11 @@ restore() {
     replacement "$1" | "$(program "$1")-restore" --noflush -w 10 ${2-} 2>&1
 }
 
-# Removes what an earlier version of this file left for IPv$1 elsewhere than in the chains $3 of the table $2.
+# Removes what an earlier version of this file left for IPv$1 elsewhere than in the chains $3 of the table $2. (The chain
+# MXALLOWD_OUT is that of outbound.sh.)
 clear_other_places() {
     saved "$1" | awk -v table="$2" -v chains=" $3 " -v own=" MXALLOWD $subchains " '
-        $2 ~ /^:MXALLOWD/ && !($1 == table && index(own, " " substr($2, 2) " ")) {
+        $2 ~ /^:MXALLOWD/ && $2 != ":MXALLOWD_OUT" && !($1 == table && index(own, " " substr($2, 2) " ")) {
             flushed[$1] = flushed[$1] $2 " - [0:0]\n"; removed[$1] = removed[$1] "-X " substr($2, 2) "\n"; found[$1] = 1
         }
         / -j MXALLOWD$/ && !($1 == table && index(chains, " " $3 " ")) {

@@ -250,12 +250,14 @@ class Lab:
             if not any(old in text for text in texts.values()) and old not in UNTRACKED:
                 raise ValueError(f"{old!r} is not in {', '.join(names)}")
             texts = {name: text.replace(old, new) for name, text in texts.items()}
+        return self.load_texts(texts, host)
+
+    def load_texts(self, texts: Mapping[str, str], host: Host | None = None) -> str:
+        """Load rulesets by their text, each under its name (NAME.nft or NAME.sh); otherwise as load_ruleset()."""
         said = ""
         for name, text in texts.items():
             program = ["nft", "-f"] if name.endswith(".nft") else ["sh"]
-            path = RULESETS / name
-            done = (host or self.gateway).run([*program, str(path)] if text == path.read_text(encoding="utf-8") else
-                                              [*program, "/dev/stdin"], input=text, capture_output=True, text=True)
+            done = (host or self.gateway).run([*program, "/dev/stdin"], input=text, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"{name}: {done.stderr.strip()}")
             said += done.stderr

@@ -4,7 +4,8 @@
 input causes one line on standard error that quotes it; if a server or queue number is missing, the usage follows.
 """
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mxallowd import __version__, backends, surroundings
 from mxallowd.daemon import start
@@ -12,8 +13,9 @@ from mxallowd.errors import ConfigError
 from mxallowd.lists import lists
 from mxallowd.mirrors.kernel import NO_DIRECT, has_direct
 from mxallowd.process import signals, streams
-from mxallowd.settings import arguments
+from mxallowd.settings import Assignment, arguments
 from mxallowd.settings.loading import Loaded, load
+from mxallowd.settings.options import BY_NAME
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,10 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if actions:
         # These only print something, and who reads it may have seen enough.
         signals.end_at_once()
-    if "help" in actions:
-        return _print(arguments.help_text())
-    if "version" in actions:
-        return _print(f"mxallowd {__version__}\n")
+    if "help" in actions or "version" in actions:
+        return _print(arguments.help_text() if "help" in actions else f"mxallowd {__version__}\n")
+
+    if "print-ruleset" in actions or "iptables" in actions:
+        return _print_ruleset(assignments, actions)
 
     def load_again() -> Loaded:
         return load(assignments, bare=not words)
@@ -46,6 +49,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _print(text: str) -> int:
     # Who asked for a text and did not get it is told so by the status.
     return 0 if streams.write(sys.stdout, text) else 1
+
+
+def _print_ruleset(assignments: Sequence[Assignment], actions: Mapping[str, str]) -> int:
+    if "print-ruleset" not in actions or "check" in actions:
+        return streams.fail("--print-ruleset and --check are two commands: give one of them"
+                            if "print-ruleset" in actions else "--iptables needs --print-ruleset")
+    # No daemon needs it.
+    from mxallowd.firewall.printing import ruleset  # noqa: PLC0415
+    from mxallowd.firewall.wanted import QUEUE  # noqa: PLC0415
+
+    loaded = load(assignments, bare=False)
+    settings = loaded.settings
+    if settings is None:
+        # Rules can be printed before it is settled where the daemon gets its packets.
+        loaded = load(assignments, bare=False, assumed=(Assignment(BY_NAME["queue-num"], str(QUEUE), "print-ruleset"),))
+        if loaded.settings is None:
+            return _refuse(loaded)
+        settings = replace(loaded.settings, queue_num=None)
+    try:
+        printed = ruleset(actions["print-ruleset"], settings, iptables="iptables" in actions)
+    except ConfigError as error:
+        return streams.fail(str(error))
+    for line in (*map(str, loaded.warnings), *printed.notes):
+        streams.fail(line)
+    return _print(printed.text)
 
 
 def _check(loaded: Loaded) -> int:

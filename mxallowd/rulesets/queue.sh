@@ -3,8 +3,9 @@
 #
 #     mxallowd --queue-num 23 ...
 #
-# Put your addresses in, several of a kind with blanks between. Run it again after each change: it replaces its rules.
-# docs/firewall.md says what each setting is for.
+# `mxallowd --print-ruleset a --iptables` prints it with what is configured. By hand, several addresses of a kind
+# have blanks between. Run it again after each change: it replaces its rules. docs/firewall.md says what each setting
+# is for.
 set -eu
 fake4="192.0.2.10" fake6="2001:db8::10"
 real4="192.0.2.20" real6="2001:db8::20"
@@ -55,7 +56,7 @@ saved() {
 
 # The input of iptables-restore for IPv$1. It replaces the chain in one step. A jump that is there stays in its place.
 replacement() {
-    there=$(saved "$1" | awk '/ -j MXALLOWD$/ { print $1, $3 }')
+    there=$(saved "$1" | awk '/ --dport 25 .*-j MXALLOWD$/ { print $1, $3 }')
     echo "*$table"
     for own in MXALLOWD $subchains; do
         echo ":$own - [0:0]"

@@ -3,8 +3,9 @@
 #
 #     mxallowd --pflog-interface nflog:5 --ipset ...
 #
-# Put your addresses in, several of a kind with blanks between. Run it again after each change: it replaces its rules.
-# docs/firewall.md says what each setting is for.
+# `mxallowd --print-ruleset c --iptables` prints it with what is configured. By hand, several addresses of a kind
+# have blanks between. Run it again after each change: it replaces its rules. docs/firewall.md says what each setting
+# is for.
 set -eu
 fake4="192.0.2.10" fake6="2001:db8::10"
 real4="192.0.2.20" real6="2001:db8::20"
@@ -110,7 +111,7 @@ saved() {
 
 # The input of iptables-restore for IPv$1. It replaces the chain in one step. A jump that is there stays in its place.
 replacement() {
-    there=$(saved "$1" | awk '/ -j MXALLOWD$/ { print $1, $3 }')
+    there=$(saved "$1" | awk '/ --dport 25 .*-j MXALLOWD$/ { print $1, $3 }')
     echo "*$table"
     for own in MXALLOWD $subchains; do
         echo ":$own - [0:0]"

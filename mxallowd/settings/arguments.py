@@ -22,8 +22,7 @@ COMMAND_LINE = "command line"
 OF_1_9 = (
     "config", "fake-mailserver", "real-mailserver", "queue-num", "whitelist-time", "no-rdns-whitelist", "stdout",
     "quiet", "foreground", "pflog-interface", "pcap-filter", "help")
-_STANDS_ALONE = (Kind.FLAG, Kind.ACTION)
-_FLAG_LETTERS = {letter for option in OPTIONS if option.kind in _STANDS_ALONE for letter in option.short}
+_FLAG_LETTERS = {letter for option in OPTIONS if option.stands_alone for letter in option.short}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for option in OPTIONS:
         keywords: dict[str, Any] = {"dest": option.field, "help": _help(option)}
-        if option.kind in (Kind.FLAG, Kind.ACTION):
+        if option.stands_alone:
             keywords |= {"action": "store_true"}
         else:
             keywords |= {"action": "append", "metavar": option.metavar, "default": []}
@@ -73,8 +72,8 @@ def help_text() -> str:
     return _parser().format_help()
 
 
-def parse(argv: Sequence[str]) -> tuple[list[Assignment], frozenset[str]]:
-    """Assignments in the order of the table, and the names of the actions asked for.
+def parse(argv: Sequence[str]) -> tuple[list[Assignment], dict[str, str]]:
+    """Assignments in the order of the table, and the actions asked for, by name, with the last value of each.
 
     Raises ConfigError on an unknown option, a missing value or a word that belongs to no option.
     """
@@ -84,12 +83,12 @@ def parse(argv: Sequence[str]) -> tuple[list[Assignment], frozenset[str]]:
     if left_over:
         raise ConfigError(_belongs_nowhere(left_over))
     assignments = []
-    actions = set()
+    actions: dict[str, str] = {}
     for option in OPTIONS:
         value = getattr(found, option.field)
         if option.kind is Kind.ACTION:
             if value:
-                actions.add(option.name)
+                actions[option.name] = "" if option.stands_alone else value[-1] if isinstance(value[-1], str) else "--"
         elif option.kind is Kind.FLAG:
             if value:
                 assignments.append(Assignment(option, "", COMMAND_LINE))
@@ -97,7 +96,7 @@ def parse(argv: Sequence[str]) -> tuple[list[Assignment], frozenset[str]]:
             # A value of two dashes (-f--) was the end of the options for argparse before Python 3.13: no text at all.
             assignments += [
                 Assignment(option, text if isinstance(text, str) else "--", COMMAND_LINE) for text in value]
-    return assignments, frozenset(actions)
+    return assignments, actions
 
 
 def _as_getopt_took_them(words: Sequence[str]) -> list[str]:
@@ -117,7 +116,7 @@ def _as_getopt_took_them(words: Sequence[str]) -> list[str]:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
             option = _long(name)
-            if option and option.kind in _STANDS_ALONE:
+            if option and option.stands_alone:
                 flag = f"--{option.name}"
                 if equals and value.lower() in SWITCHED_OFF:
                     raise ConfigError(f"{flag} stands alone, but {quoted(word)} has a value; leave {flag} out to "

@@ -31,8 +31,11 @@ class Loaded:
         return [problem for problem in self.problems if not problem.fatal]
 
 
-def load(command_line: Sequence[Assignment], *, bare: bool) -> Loaded:
-    """Read the configuration file and put the command line over it. `bare`: there were no arguments at all."""
+def load(command_line: Sequence[Assignment], *, bare: bool, assumed: Sequence[Assignment] = ()) -> Loaded:
+    """Read the configuration file and put the command line over it. `bare`: there were no arguments at all.
+
+    `assumed` counts where neither says something else.
+    """
     named = [assignment for assignment in command_line if assignment.option.name == "config"]
     path = _path(named[-1]) if named else Path(DEFAULT_CONFIG)
     problems: list[Problem] = []
@@ -49,7 +52,7 @@ def load(command_line: Sequence[Assignment], *, bare: bool) -> Loaded:
             problems = [Problem("configuration", message, missing=bare)]
     except ConfigError as error:
         problems = [Problem("configuration", str(error))]
-    settings, more = build([*from_file, *command_line])
+    settings, more = build([*assumed, *from_file, *command_line])
     problems += more
     # Where the file could not be read, what it would have given is not "missing".
     if any(problem.where == "configuration" for problem in problems):

@@ -46,7 +46,7 @@ class Kind(Enum):
     FLAG = "stands alone"
     SINGLE = "takes one value, the last one counts"
     LIST = "takes a value each time, all count"
-    ACTION = "stands alone, is no setting and only for the command line"
+    ACTION = "is no setting and only for the command line; takes a value where it has a metavar"
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class Option:
     def field(self) -> str:
         """The name of the setting in Settings."""
         return self.name.replace("-", "_")
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether it takes no value."""
+        return self.kind is Kind.FLAG or (self.kind is Kind.ACTION and not self.metavar)
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -183,6 +188,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("pid-file", (), Kind.SINGLE, "where the background daemon writes its process id",
            "FILE", path, Path("/var/run/mxallowd.pid")),
     Option("check", (), Kind.ACTION, "read and validate everything, print each problem, start nothing", in_file=False),
+    Option("print-ruleset", (), Kind.ACTION, "print the firewall's rules for this configuration, change nothing", "WAY",
+           values="a: queue only, b: queue plus set, c: set plus NFLOG, d: at the door", in_file=False),
+    Option("iptables", (), Kind.ACTION, "with print-ruleset: rules for iptables, not for nft", in_file=False),
     Option("version", (), Kind.ACTION, "print the version", in_file=False),
     Option("help", ("h",), Kind.ACTION, "print this text", in_file=False),
 )

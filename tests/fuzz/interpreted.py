@@ -167,7 +167,7 @@ def command_line(data: bytes) -> None:
     except ConfigError as error:
         assert str(error).isprintable()
         return
-    assert actions <= {"check", "version", "help"}
+    assert set(actions) <= {"check", "print-ruleset", "iptables", "version", "help"}
     _check_built(assignments, [])
 
 

@@ -124,7 +124,8 @@ def _ipset() -> list[bytes]:
 def _arguments() -> list[bytes]:
     return [
         b"-f\x00192.0.2.3\0-r\x002001:db8::5\0-n\x0023", b"--fake-mailserver=192.0.2.3\0--quiet\0-F\0--",
-        b"-bsq\0-t3600\0--check\0--help", b"--pcap-filter\0port 25\0-p\0nflog:5\0word"]
+        b"-bsq\0-t3600\0--check\0--help", b"--print-ruleset\0b\0--iptables",
+        b"--pcap-filter\0port 25\0-p\0nflog:5\0word"]
 
 
 def _events() -> list[bytes]:

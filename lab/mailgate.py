@@ -76,7 +76,7 @@ class MailGate:
         self.said: deque[str] = deque(maxlen=LINES_KEPT)  # of the daemon's log, in all its runs
         settings = setting.settings(way)
         direct = bool(setting.trust or settings.direct_after)
-        self._edits = way.edits(settings, direct=direct)
+        self._texts = way.texts(settings, direct=direct)
         self._more = [*(way.direct_arguments if direct else ())]
         if setting.trust:
             (directory / "trusted").write_text(setting.trust, encoding="ascii")
@@ -90,7 +90,7 @@ class MailGate:
         # It connects to itself once, which the rules would not allow.
         if not receiver.stdout.readline().startswith(b"serving"):
             raise RuntimeError("the mail server does not start")
-        self._lab.load_ruleset(*self._way.rulesets, edits=self._edits)
+        self._lab.load_texts(self._texts)
         self._start()
         return self
 
@@ -114,7 +114,7 @@ class MailGate:
         self._lab.gateway.run(["nft", "flush", "ruleset"], check=True)
         for name in self._lab.gateway.run(["ipset", "list", "-n"], capture_output=True, text=True).stdout.split():
             self._lab.gateway.run(["ipset", "destroy", name])
-        self._lab.load_ruleset(*self._way.rulesets, edits=self._edits)
+        self._lab.load_texts(self._texts)
         self._boot_id.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
         self._since_boot_s = 60 - int(time.clock_gettime(time.CLOCK_BOOTTIME))
         self._set_clocks()

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from mxallowd.firewall.wanted import Wanted
 from tests.daemon_process import SENDER4, SENDER6, serving
 from tests.readme import README
 from tests.ways import Way, all_ways, start, ways_with_set
@@ -198,7 +199,7 @@ def test_contacts_that_may_renew_are_shown(served: Lab, client: Host, way: Way) 
 @pytest.mark.parametrize("renew", ["contact", "both"])
 def test_uses_are_shown_where_they_may_renew(served: Lab, client: Host, way: Way, renew: str) -> None:
     """--renew use or both: a used host at the real server is accepted in the kernel alone while mx_fresh holds it."""
-    served.load_ruleset(*way.rulesets, edits=way.renew_use() if renew == "both" else {})
+    served.load_texts(way.printed(Wanted(renew=renew)))
     with start(served, way, "--renew", renew) as daemon:
         for family in BOTH:
             comes_in(client, family, family.sender)

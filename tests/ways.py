@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from lab.hosts import RULESETS, Lab
-from lab.rules import Rules
+from mxallowd.firewall.printing import file
+from mxallowd.firewall.wanted import Wanted
 from tests.daemon_process import SERVERS, DaemonProcess
 
 
@@ -34,9 +35,9 @@ class Way:
         """The rulesets as they are."""
         return [(RULESETS / name).read_text(encoding="utf-8") for name in self.rulesets]
 
-    def renew_use(self) -> dict[str, str]:
-        """The edits for --renew use or both, as the rulesets say them."""
-        return Rules(self.rulesets, self.arguments, self.sets).renew_use()
+    def printed(self, wanted: Wanted) -> dict[str, str]:
+        """The rulesets by their names, as mxallowd prints them with these values."""
+        return {name: file(name, wanted) for name in self.rulesets}
 
     def add(self, lab: Lab, name: str, address: str) -> None:
         """Put a host into a set of the gateway for a minute."""

@@ -242,10 +242,12 @@ class Lab:
         """Load rulesets of the project's `rulesets/` into the gateway, or another host, in this order; what was said.
 
         `edits` are texts that an operator replaces, in whichever of the files they stand. Not `tracked`: without the
-        rule that lets the kernel track connections. Raises RuntimeError with what was said, ValueError on an edit of
-        what is in none of them.
+        rule that lets the kernel track connections. At the door stands the host's own interface. Raises RuntimeError
+        with what was said, ValueError on an edit of what is in none of them.
         """
-        texts = {name: (RULESETS / name).read_text(encoding="utf-8") for name in names}
+        door = f"devices = {{ {(host or self.gateway).interface} }}"
+        texts = {name: (RULESETS / name).read_text(encoding="utf-8").replace("devices = { eth0 }", door)
+                 for name in names}
         for old, new in (dict(edits or {}) | ({} if tracked else UNTRACKED)).items():
             if not any(old in text for text in texts.values()) and old not in UNTRACKED:
                 raise ValueError(f"{old!r} is not in {', '.join(names)}")

@@ -1,6 +1,7 @@
 """The ways to run on Linux as the lab loads them: rulesets, arguments, and what an operator changes for an option."""
 from dataclasses import dataclass
 
+from lab.hosts import BRIDGE
 from mxallowd.firewall.printing import file
 from mxallowd.firewall.wanted import Wanted
 from mxallowd.settings import Settings
@@ -33,4 +34,6 @@ WAYS = {
     "b-ipset": Rules(("queue-set-ipset.sh",), ("-n", "23", "--ipset"), "ipset"),
     "c": Rules(("set.nft",), ("-p", "nflog:5", *_NFT), "nft"),
     "c-ipset": Rules(("set-ipset.sh",), ("-p", "nflog:5", "--ipset"), "ipset"),
+    "d": Rules(("door.nft",), ("-p", "nflog:5", *_NFT, "--door", BRIDGE), "nft"),
+    "d-raw": Rules(("door-raw.nft",), ("-p", "nflog:5", *_NFT), "nft"),
 }

@@ -10,7 +10,7 @@ import pytest
 
 from lab.hosts import REAL4, REAL6, Host, Lab, supported
 from tests.daemon_process import QUEUE, SENDER4, SENDER6
-from tests.ways import WAYS, Way
+from tests.ways import EVERY, Way
 
 # Its asserts say what they saw, as those of test files do.
 pytest.register_assert_rewrite("tests.target_conformance")
@@ -73,7 +73,7 @@ def guarded(served: Lab, request: pytest.FixtureRequest) -> Lab:
 @pytest.fixture
 def way(request: pytest.FixtureRequest) -> Way:
     """The way that the test is about."""
-    return WAYS[request.param]
+    return EVERY[request.param]
 
 
 DEFAULTS = {Path("/var/lib/mxallowd"): "0700", Path("/run/mxallowd"): "0755"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lab.hosts import RULESETS, Lab
+from lab.hosts import BRIDGE, RULESETS, Lab
 from mxallowd.firewall.printing import file
 from mxallowd.firewall.wanted import Wanted
 from tests.daemon_process import SERVERS, DaemonProcess
@@ -71,6 +71,12 @@ WAYS = {
     "set": Way(("set.nft",), ("-p", "nflog:5", *NFT), "nft", queues=False),
     "set-ipset": Way(("set-ipset.sh",), ("-p", "nflog:5", "--ipset"), "ipset", queues=False),
 }
+# Way d) stands beside these where a test is about what the door does in another way than set.nft.
+DOORS = {
+    "door": Way(("door.nft",), ("-p", "nflog:5", *NFT, "--door", BRIDGE), "nft", queues=False),
+    "door-raw": Way(("door-raw.nft",), ("-p", "nflog:5", *NFT), "nft", queues=False),
+}
+EVERY = WAYS | DOORS
 WITH_SET = {name: way for name, way in WAYS.items() if way.sets}
 
 

@@ -85,7 +85,7 @@ def test_a_set_that_nobody_can_ask_is_not_known(lab: Lab) -> None:
                                 "delete set inet mxallowd mx_deny4"], check=True)
         found = explained(daemon, DENIED)["next"][-1]
         assert "the firewall has no mx_deny4: lists do nothing there" in found["reason"]
-        assert found["ways"]["d"]["verdict"] is None
+        assert found["ways"]["pf"]["verdict"] is None
         lab.gateway.run(["nft", "delete table inet mxallowd"], check=True)
         found = explained(daemon, STRANGER)
         # As a connection would: without the table nobody is refused.
@@ -106,14 +106,17 @@ DECISION: Meets = {"verdict": "drop", "by": "mxallowd", "outcome": "real-refused
     ("c", {"mx_deny4": True, "mx_used4": True}, "drop", "real-denied"),
     ("b", {"mx_deny4": True, "mx_exempt4": True}, "accept", "exempt"),
     ("b", {"mx_allow4": True}, "accept", "real-allowed"), ("c", {"mx_met4": True}, "accept", "in-set"),
-    ("d", {"mx_white4": True}, None, "not-configured")])
+    ("d", {"mx_white4": True}, "accept", "in-set"), ("d", {"mx_deny4": True, "mx_white4": True}, "drop", "real-denied"),
+    ("d", {"mx_white4": False}, "drop", "not-in-set"), ("d", {}, "accept", "no-sets"),
+    ("pf", {"mx_white4": True}, None, "not-configured")])
 def test_the_rules_of_a_way(way: str, sets: dict[str, bool], verdict: str | None, outcome: str) -> None:
     found = meets(way, "real", DECISION, Kernel(sets, 4), dry_run=False)
     assert (found["verdict"], found["outcome"]) == (verdict, outcome)
 
 
 def test_what_the_kernel_does_not_show_is_said() -> None:
-    for way, name, unseen in (("b", "mx_deny4", True), ("c", "mx_deny4", False), ("c", "mx_white4", False)):
+    for way, name, unseen in (("b", "mx_deny4", True), ("c", "mx_deny4", False), ("d", "mx_deny4", False),
+                              ("c", "mx_white4", False)):
         reason = str(meets(way, "real", DECISION, Kernel({name: True}, 4), dry_run=False)["reason"])
         assert (ALONE in reason) == unseen
 
@@ -121,7 +124,7 @@ def test_what_the_kernel_does_not_show_is_said() -> None:
 def test_pf_and_a_kernel_that_does_not_answer() -> None:
     for sets, verdict in (({"mx": True}, "accept"), ({"mx": False}, "drop")):
         kernel = Kernel(sets, 4, "mx")
-        assert meets("d", "real", DECISION, kernel, dry_run=False)["verdict"] == verdict
+        assert meets("pf", "real", DECISION, kernel, dry_run=False)["verdict"] == verdict
         assert meets("b", "real", DECISION, kernel, dry_run=False)["verdict"] is None
         assert (differences(True, False, None, kernel) is None) == (verdict == "accept")
     broken = meets("c", "real", DECISION, Kernel({}, 4, None, "no answer in time"), dry_run=False)

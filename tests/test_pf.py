@@ -165,7 +165,7 @@ def test_a_live_interface_keeps_the_table(lab: Lab, pf: Pf, client: Host) -> Non
         # What explain says comes of the table of pf.
         for host, verdict in ((SENDER4, "accept"), (SPAMMER4, "drop")):
             found = ask(process.control, "GET", f"/v1/explain/{host}")[1]
-            assert (found["way"], found["next"][-1]["verdict"], found["next"][-1]["by"]) == ("d", verdict, "kernel")
+            assert (found["way"], found["next"][-1]["verdict"], found["next"][-1]["by"]) == ("pf", verdict, "kernel")
             assert found["kernel"][0]["sets"] == {"mx-white": verdict == "accept"}
             assert "pf.conf may exempt" in found["not_asked"]
         counters = process.counters()

@@ -1,7 +1,7 @@
 """What a dry run says of itself, above all where the firewall refuses all the same.
 
-In ways c) and d) the kernel decides by a ruleset of the operator's. mxallowd looks at that of nft alone: whether a rule
-drops behind the counter `mx_refused`. Of other rulesets it says what they have to do.
+In ways c) and d), and with pf, the kernel decides by a ruleset of the operator's. mxallowd looks at that of nft alone:
+whether a rule drops behind the counter `mx_refused`. Of other rulesets it says what they have to do.
 """
 from collections.abc import Sequence
 

@@ -212,7 +212,7 @@ class Explain:
         settings = self._sources.settings()
         if settings.queue_num:
             return "b" if self._sources.mirrors else "a"
-        return "d" if settings.pf_table else "c"
+        return "pf" if settings.pf_table else "d" if settings.door else "c"
 
     def _next(self, host: bytes, kernel: Kernel | None, now_us: int) -> list[dict[str, object]]:
         settings, way = self._sources.settings(), self._way()
@@ -232,7 +232,8 @@ class Explain:
                     "outcome": outcome, "reason": REASONS.get(outcome, outcome)
                     + ("; dry run: accepted all the same" if settings.dry_run and drops else "")
                     + ((NOT_LED if self._sources.not_led(host) else LED) if direct and role == "fake" else "")}}
-                ways |= {name: meets(name, role, ways["a"], kernel, dry_run=settings.dry_run) for name in "bcd"}
+                ways |= {name: meets(name, role, ways["a"], kernel, dry_run=settings.dry_run)
+                         for name in ("b", "c", "d", "pf")}
                 for one in ways.values():
                     if one["outcome"] == "fake-led" and self._sources.not_led(host):
                         one["reason"] = f"{one['reason']}{NOT_LED}"

@@ -1,4 +1,4 @@
-"""What a SYN meets in ways b, c and d: the rules of docs/firewall.md, applied to what the firewall's sets hold.
+"""What a SYN meets in ways b, c, d and with pf: the rules of docs/firewall.md, applied to what the sets hold.
 
 Pure functions. The rules are taken to be those of rulesets/ for the way; `mxallowctl doctor` looks at the rules
 themselves. A set that the firewall lacks is in no rule, so the next rule counts. Where the sets could not be asked, the
@@ -33,12 +33,12 @@ class Kernel:
 
 def meets(way: str, role: str, decision: Meets, kernel: Kernel | None, *, dry_run: bool) -> Meets:
     """What a SYN to a server of this `role` (fake, real) meets; `decision` is what mxallowd would say to it."""
-    if kernel is None or (way == "d") != (kernel.pf_table is not None):
-        what = "no table of pf (pf-table)" if way == "d" else "no sets of the firewall (nft-table, ipset)"
-        return _unknown("not-configured", f"{what} are configured" if way != "d" else f"{what} is configured")
+    if kernel is None or (way == "pf") != (kernel.pf_table is not None):
+        return _unknown("not-configured", "no table of pf (pf-table) is configured" if way == "pf" else
+                        "no sets of the firewall (nft-table, ipset) are configured")
     if kernel.fault:
         return _unknown("not-asked", f"the firewall's sets could not be asked: {kernel.fault}")
-    if way == "d":
+    if way == "pf":
         return _pf(role, decision, kernel)
     if not kernel.sets:
         return _missing(way)
@@ -50,7 +50,7 @@ def meets(way: str, role: str, decision: Meets, kernel: Kernel | None, *, dry_ru
 
 def _missing(way: str) -> Meets:
     """Not one of the sets is there: the rules that ask them cannot be, either."""
-    if way == "c":
+    if way in "cd":
         return _by_kernel("accept", "no-sets", "the firewall has no set of mxallowd: the table is missing, and "
                           "nothing is refused (mxallowctl doctor)")
     return _unknown("no-sets", "the firewall has no set of mxallowd: the table is missing, and with it the rule that "
@@ -90,8 +90,8 @@ def _real(way: str, decision: Meets, kernel: Kernel) -> Meets:
     for name, verdict, outcome in (("mx_exempt", "accept", "exempt"), ("mx_deny", "drop", "real-denied"),
                                    ("mx_allow", "accept", "real-allowed"), ("mx_used", "accept", "in-set")):
         if kernel.held(name):
-            # In way c the rule for denied networks logs, with a limit.
-            alone = "" if (way, name) == ("c", "mx_deny") else ALONE
+            # In ways c and d the rule for denied networks logs, with a limit.
+            alone = "" if way != "b" and name == "mx_deny" else ALONE
             return _by_kernel(verdict, outcome, f"in {name}{version}{alone}")
     if way == "b":
         # Nothing in the kernel decides: the packet comes to mxallowd.
@@ -116,7 +116,8 @@ def differences(listed: bool, used: bool, verdict: str | None, kernel: Kernel) -
     else:
         return f"there is no set mx_white{kernel.version}"
     if in_set and not listed:
-        return "it is in the kernel's set and not in the whitelist: an entry of your own, or about to be removed"
+        return ("it is in the kernel's set and not in the whitelist: an entry of your own, or about to be removed, or, "
+                "in way d, it met the fake server just now")
     if listed and not in_set:
         return "it is in the whitelist and not in the kernel's set: on its way, or the set was changed by others"
     if used and kernel.sets.get(f"mx_used{kernel.version}") is False:

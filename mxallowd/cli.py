@@ -12,6 +12,7 @@ from mxallowd.daemon import start
 from mxallowd.errors import ConfigError
 from mxallowd.lists import lists
 from mxallowd.mirrors.kernel import NO_DIRECT, has_direct
+from mxallowd.mirrors.kernel.nftdoor import lacking
 from mxallowd.process import signals, streams
 from mxallowd.settings import Assignment, arguments
 from mxallowd.settings.loading import Loaded, load
@@ -88,6 +89,7 @@ def _check(loaded: Loaded) -> int:
     if loaded.settings:
         if loaded.settings.direct_after and not has_direct(loaded.settings):
             lines.append(f"settings: warning: direct-after leads nobody: {NO_DIRECT}")
+        lines += [f"system: warning: {warning}" for warning in lacking(loaded.settings.door, loaded.settings.nft_table)]
         lines += [f"system: warning: {warning}" for warning in surroundings.warnings(loaded.settings)]
     streams.write(sys.stdout, "".join(f"{line}\n" for line in lines))
     return 1 if loaded.settings is None or reasons or faults else 0

@@ -54,6 +54,7 @@ from mxallowd.log.writer import Writer
 from mxallowd.mirrors import contactnetworks, kernel
 from mxallowd.mirrors.disk.state import State
 from mxallowd.mirrors.disk.trial import TrialFile
+from mxallowd.mirrors.door import Door, create_doors
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.mirrors.networks import Networks
 from mxallowd.process import privileges, signals
@@ -117,15 +118,16 @@ class Daemon:
             self._stress.watch("kernel-table-dirty", mirror.fill)
         self._contact_networks = contactnetworks.create(settings, self._neighbours, self._backend, log)
         self._network_sets = network_sets(settings, self._lists, log)
+        self._doors = create_doors(settings, log)
         # What is made of a capture file is not what is true today.
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
         self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
         self._shares = Shares([], 0)
         self._handshakes: list[Handshakes] = []
         self._listeners = [] if self._rehearses else self._listen(settings, hostlog)
-        self._parts: list[Sink | Mirror | Networks | Handshakes | Outbound | State | TrialFile] = [
+        self._parts: list[Sink | Mirror | Networks | Door | Handshakes | Outbound | State | TrialFile] = [
             *self._sinks, *filter(None, [self._state]), *self._mirrors, *self._contact_networks,
-            *self._network_sets, *self._listeners]
+            *self._network_sets, *self._doors, *self._listeners]
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
@@ -140,6 +142,7 @@ class Daemon:
             broker=broker.ended if broker else None, trusted=self._trusted)
         self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready,
                                 lambda: [*self._lists.warnings(), *dryrun.warnings(self._mirrors),
+                                         *(one for door in self._doors for one in door.warnings()),
                                          *self._measures.warnings()])
         self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
@@ -154,7 +157,7 @@ class Daemon:
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._measures.queues,
             [*self._contact_networks, *self._network_sets], self._lists, self._history, self._trial, self._state,
-            addresses, self._neighbours, self._measures.broker or str, self._trusted)), defect)
+            addresses, self._neighbours, self._measures.broker or str, self._trusted, self._doors)), defect)
 
     def _listen(self, settings: Settings, hostlog: HostLog) -> list[Handshakes | Outbound]:
         """Who hears of connections beside the packets that are decided; a capture file has none."""
@@ -194,6 +197,8 @@ class Daemon:
             mirror.open()
         for networks in self._network_sets:
             networks.open()
+        for door in self._doors:
+            door.open()
         self._backend.open()
         for listener in self._listeners:
             listener.open()
@@ -272,7 +277,7 @@ class Daemon:
         # What is no part of the packet path stands behind it.
         privileges.usual_priority()
         self._writer.start()
-        for part in self._network_sets + self._listeners + self._trusted:
+        for part in (*self._network_sets, *self._doors, *self._listeners, *self._trusted):
             part.start()
         self._server.start()
         for exporter in self._exporters:

@@ -38,6 +38,7 @@ from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.mirrors.contactnetworks import NetworkMirror
 from mxallowd.mirrors.disk.state import State
+from mxallowd.mirrors.door import Door
 from mxallowd.mirrors.kernel import NO_DIRECT, has_direct
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.mirrors.networks import Networks
@@ -72,6 +73,7 @@ class Parts:
     neighbours: Neighbours
     broker: Callable[[], str]  # why the broker of the sandbox does not run; empty: it does, or there is none
     trusted: Sequence[Trusting]  # one, or none
+    doors: Sequence[Door]  # one, or none
 
 
 def all_routes(parts: Parts) -> list[Route]:
@@ -109,7 +111,7 @@ def _doctor(parts: Parts) -> Doctor:
         parts.settings, lambda: [mirror.status() for mirror in parts.mirrors],
         lambda: [one.status() for one in parts.network_sets], parts.backend.counters,
         lambda: {"state": _state(parts), "lists": _lists(parts), "broker": parts.broker() or None,
-                 "trust": _trust(parts)})
+                 "trust": _trust(parts), "door": _door(parts)})
 
 
 def _state(parts: Parts) -> dict[str, object] | None:
@@ -129,11 +131,15 @@ def _status(parts: Parts) -> Status:
          **({"networks": meetings.status} if (meetings := backend.meetings) is not None else {})},
         lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,
         lambda: _lists(parts), lambda: _state(parts), parts.broker, lambda: _trust(parts),
-        lambda: fill(backend.patience, parts.settings())))
+        lambda: fill(backend.patience, parts.settings()), lambda: _door(parts)))
 
 
 def _trust(parts: Parts) -> dict[str, object] | None:
     return next((one.summary() for one in parts.trusted), None)
+
+
+def _door(parts: Parts) -> list[dict[str, object]]:
+    return [one for door in parts.doors for one in door.status()]
 
 
 def _not_led(parts: Parts, host: bytes) -> bool:

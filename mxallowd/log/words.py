@@ -127,6 +127,10 @@ LINES: tuple[Line, ...] = (
          "and tried again after 10 minutes; the kernel does not let them in meanwhile. At most one line a minute"),
     Line("kernel-networks-missing table= reason=", WARNING,
          "with `--network-key` in a way without a queue: the firewall has no sets for networks of contacts. Once"),
+    Line("door-open interface= reason=", WARNING,
+         "an interface of `--door` is not there, or no chain of the table stands at its ingress: what comes in by it "
+         "is not filtered. Said once, until `door-closed`"),
+    Line("door-closed interface=", INFO, "a chain of the table stands at the interface again"),
     Line("kernel-table-filled table= entries= left-out=N", ("info", "warning"),
          "mxallowd entered all whitelisted hosts into the kernel table again, in one step; N hosts found no room"),
     Line("kernel-lists-missing table= set= reason=", WARNING,

@@ -16,7 +16,7 @@ class Doctor:
         self, settings: Callable[[], Settings], kernel_tables: Callable[[], Sequence[Mapping[str, object]]],
         network_sets: Callable[[], Sequence[Mapping[str, object]]], counters: Callable[[], Mapping[str, int]],
         kept: Callable[[], Mapping[str, object]] = lambda: {
-            "state": None, "lists": None, "broker": None, "trust": None},
+            "state": None, "lists": None, "broker": None, "trust": None, "door": []},
     ) -> None:
         """Both kinds of tables as objects of `name`, `in_step`, `fault`; `kept`: what else the status has as well."""
         self._settings = settings
@@ -47,6 +47,7 @@ def told(settings: Settings) -> dict[str, object]:
         "fake": list(map(str, settings.fake_mailserver)), "real": list(map(str, settings.real_mailserver)),
         "queues": list(settings.queue_num or ()), "capture": settings.pflog_interface,
         "nft_table": settings.nft_table, "nft_setup": settings.nft_setup, "ipset": settings.ipset,
+        "door": list(settings.door),
         "pf_table": settings.pf_table,
         "verdict_mark": "{:#x}/{:#x}".format(*settings.verdict_mark) if settings.verdict_mark else None,
         "refuse": settings.refuse, "refuse_mark": "{:#x}/{:#x}".format(*settings.refuse_mark),

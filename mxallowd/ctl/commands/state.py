@@ -54,6 +54,9 @@ def _lines(status: object) -> list[tuple[str, str]]:
         fault = value(table, "fault")
         state = "in step" if value(table, "in_step") else "not in step"
         lines.append(("table", f"{value(table, 'name')}, {state}" + (f": {fault}" if fault else "")))
+    doors = get("door")
+    lines += [("door", f"{value(door, 'interface')}: {value(door, 'fault') or 'a chain of the table stands there'}")
+              for door in (doors if isinstance(doors, list) else ())]
     if get("dry_run"):
         lines.append(("dry run", "mxallowd refuses nobody" + (
             "" if get("queues") else "; whether the ruleset does is told by mxallowctl doctor")))

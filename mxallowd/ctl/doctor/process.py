@@ -20,8 +20,8 @@ def check(facts: Facts) -> list[Finding]:
     """All of it; where the daemon does not run, what can be seen without it."""
     found = list(_state(facts))
     if facts.daemon is not None:
-        found += [*_user(facts.daemon), *_sandbox(facts.daemon), *_sets(facts.daemon), *_lists(facts.daemon),
-                  *_trust(facts.daemon), *_control(facts)]
+        found += [*_user(facts.daemon), *_sandbox(facts.daemon), *_sets(facts.daemon), *_doors(facts.daemon),
+                  *_lists(facts.daemon), *_trust(facts.daemon), *_control(facts)]
     return found
 
 
@@ -94,6 +94,20 @@ def _sets(daemon: Mapping[str, Any]) -> Iterator[Finding]:
                           f"{_make_list(one['name'], name)}  # and have a rule ask it")
 
 
+def _doors(daemon: Mapping[str, Any]) -> Iterator[Finding]:
+    for one in daemon.get("door") or ():
+        interface, fault = one["interface"], one["fault"]
+        if not fault:
+            yield Finding("door", OK, f"a chain of {daemon['settings']['nft_table']} stands at {interface}")
+        else:
+            missing = "no such interface" in fault
+            yield Finding("door", BROKEN, f"door {interface}: {fault}",
+                          "mail comes in by another one, unfiltered, or not at all" if missing else
+                          "what comes in by it is not filtered",
+                          "ip -brief link  # mend --door and rulesets/door.nft after it" if missing else
+                          "nft -f rulesets/door.nft  # your copy of it")
+
+
 def _trust(daemon: Mapping[str, Any]) -> Iterator[Finding]:
     trust = daemon.get("trust")
     for fault in trust.get("faults", ()) if isinstance(trust, dict) else ():
@@ -113,6 +127,8 @@ def _make_sets(settings: Mapping[str, Any]) -> str:
     if settings["nft_table"] is None:
         return "journalctl -t mxallowd -g kernel-table-broken"
     table = settings["nft_table"]
+    if settings.get("door"):
+        return "nft -f rulesets/door.nft  # your copy of it"
     sets = "".join(f"; add set {table} mx_white{version} {{ type ipv{version}_addr; flags timeout; }}"
                    for version in (4, 6))
     return f"nft 'add table {table}{sets}'  # and load the rules, as in rulesets/"

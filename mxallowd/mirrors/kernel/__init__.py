@@ -25,7 +25,7 @@ def create(settings: "Settings") -> list[Target]:
         table = NftTable(
             settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries,
             ipv6=6 in versions, counts_only=settings.dry_run and not settings.queue_num)
-        table.network_key = settings.network_key
+        table.network_key, table.at_door = settings.network_key, bool(settings.door)
         targets.append(table)
     if settings.ipset:
         from mxallowd.mirrors.kernel.ipset import IpsetTable  # noqa: PLC0415
@@ -47,8 +47,9 @@ def create_contact_networks(settings: "Settings") -> list[Target]:
     if settings.nft_table is not None:
         from mxallowd.mirrors.kernel.nft import NftContactNetworks  # noqa: PLC0415
 
-        targets.append(NftContactNetworks(
-            settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries))
+        networks = NftContactNetworks(settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries)
+        networks.at_door = bool(settings.door)
+        targets.append(networks)
     if settings.ipset:
         from mxallowd.mirrors.kernel.ipset import IpsetTable  # noqa: PLC0415
         from mxallowd.mirrors.kernel.nftset import OF_NETWORKS  # noqa: PLC0415

@@ -23,11 +23,13 @@ from mxallowd.mirrors.kernel.netlink import (
 )
 
 NEWTABLE, NEWSET, GETSET, NEWSETELEM, GETSETELEM, DELSETELEM = (10 << 8 | number for number in (0, 9, 10, 12, 13, 14))
-NEWGEN, GETGEN, NEWOBJ, GETOBJ = (10 << 8 | number for number in (15, 16, 18, 19))  # NFNL_SUBSYS_NFTABLES is 10
+# NFNL_SUBSYS_NFTABLES is 10
+NEWGEN, GETGEN, NEWOBJ, GETOBJ, RESETOBJ = (10 << 8 | number for number in (15, 16, 18, 19, 21))
 TABLE, NAME = 1, 2  # the same number in tables, sets, lists of elements and objects
 GENERATION = 1
-OBJECT_TYPE, OBJECT_DATA, COUNTER_PACKETS, OBJECT_COUNTER = 3, 4, 2, 1
-INTERVAL, MAP, TIMEOUT, CONSTANT, CONCATENATED = 4, 8, 16, 2, 128  # NFT_SET_
+OBJECT_TYPE, OBJECT_DATA, COUNTER_PACKETS, OBJECT_COUNTER, OBJECT_QUOTA = 3, 4, 2, 1, 2
+QUOTA_BYTES, QUOTA_CONSUMED = 1, 4
+INTERVAL, MAP, TIMEOUT, CONSTANT, DYNAMIC, CONCATENATED = 4, 8, 16, 2, 32, 128  # NFT_SET_
 _SET_FLAGS, _SET_KEY_TYPE, _SET_KEY_LENGTH, _SET_DESCRIPTION, _SET_ID, _SET_USERDATA = 3, 4, 5, 9, 10, 13
 _DESCRIPTION_SIZE = 1
 # What nft keeps of a set for itself: the byte order of its keys, which is the network's (2, of 4 bytes, as kind 0).
@@ -163,14 +165,14 @@ def set_found(body: memoryview) -> SetFound:
     return SetFound(word(_SET_FLAGS), word(_SET_KEY_TYPE), word(_SET_KEY_LENGTH), size or None)
 
 
-def set_declared(kind: str, size: int | None, place: int) -> bytes:
+def set_declared(kind: str, size: int | None, place: int, *, dynamic: bool = False) -> bytes:
     """The attributes of a new set, behind its table and name; `place` in its transaction.
 
-    One of a size has timeouts; one of any size (None) has intervals.
+    One of a size has timeouts; one of any size (None) has intervals. `dynamic`: rules enter hosts as well.
     """
     key_type = next(value for value, name in KEY_TYPES.items() if name == kind)
     return b"".join((
-        number(_SET_FLAGS, INTERVAL if size is None else TIMEOUT), number(_SET_KEY_TYPE, key_type),
+        number(_SET_FLAGS, INTERVAL if size is None else TIMEOUT | DYNAMIC * dynamic), number(_SET_KEY_TYPE, key_type),
         number(_SET_KEY_LENGTH, KEY_LENGTHS[kind]), number(_SET_ID, place),
         nested(_SET_DESCRIPTION, *(() if size is None else (number(_DESCRIPTION_SIZE, size),))),
         packed(_SET_USERDATA, _KEYS_IN_NETWORK_ORDER)))

@@ -7,7 +7,7 @@ within some microseconds.
 """
 import errno
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from mxallowd.mirrors import TargetError, TargetFull, TargetRejects
 from mxallowd.mirrors.kernel.netlink import (
@@ -25,6 +25,7 @@ from mxallowd.mirrors.kernel.netlink import (
     generic,
     nested,
 )
+from mxallowd.mirrors.kernel.nfhooks import GETCHAIN, NEWCHAIN, doors
 from mxallowd.mirrors.kernel.nfmessages import (
     COUNTER_PACKETS,
     GENERATION,
@@ -41,7 +42,11 @@ from mxallowd.mirrors.kernel.nfmessages import (
     NEWTABLE,
     OBJECT_COUNTER,
     OBJECT_DATA,
+    OBJECT_QUOTA,
     OBJECT_TYPE,
+    QUOTA_BYTES,
+    QUOTA_CONSUMED,
+    RESETOBJ,
     TABLE,
     Batch,
     Remaining,
@@ -92,15 +97,18 @@ class NfQuery:
                 found[name] = set_found(answer)
         return found
 
-    def create(self, sets: Iterable[tuple[str, str, int | None]], counters: Iterable[str]) -> None:
+    def create(
+        self, sets: Iterable[tuple[str, str, int | None]], counters: Iterable[str], dynamic: Container[str] = (),
+    ) -> None:
         """The table, sets (name, type, size) that are not there, and counters that may be. Raises TargetError.
 
-        Without a size it is a set of intervals.
+        Without a size it is a set of intervals. Into those named by `dynamic` rules enter hosts as well.
         """
         batch = self.batch()
         batch.append(NEWTABLE, CREATE)
         for place, (name, kind, size) in enumerate(sets, 1):
-            batch.append(NEWSET, CREATE | EXCLUSIVE, text(NAME, name), set_declared(kind, size, place))
+            batch.append(NEWSET, CREATE | EXCLUSIVE, text(NAME, name), set_declared(
+                kind, size, place, dynamic=name in dynamic))
         for name in counters:
             batch.append(NEWOBJ, CREATE, text(NAME, name), number(OBJECT_TYPE, OBJECT_COUNTER), nested(OBJECT_DATA))
         try:
@@ -110,30 +118,63 @@ class NfQuery:
 
     def packets(self, counter: str) -> int | None:
         """The packets of a named counter; None where there is none of that name. Raises TargetError."""
-        body = self._table + text(NAME, counter) + number(OBJECT_TYPE, OBJECT_COUNTER)
-        answer = self._ask(GETOBJ, body, NEWOBJ, f"counter {counter}")
+        values = self._object(GETOBJ, counter, OBJECT_COUNTER)
+        return None if values is None else int.from_bytes(values.get(COUNTER_PACKETS, b""), "big")
+
+    def refill(self, quota: str) -> bool:
+        """Take back what a named quota has counted, once half of it is used up; False: there is none of that name.
+
+        Not before, since each time costs a line where the kernel's audit runs. Raises TargetError.
+        """
+        values = self._object(GETOBJ, quota, OBJECT_QUOTA)
+        if values is None:
+            return False
+        whole, used = (int.from_bytes(values.get(kind, b""), "big") for kind in (QUOTA_BYTES, QUOTA_CONSUMED))
+        if 2 * used >= whole:
+            self._object(RESETOBJ, quota, OBJECT_QUOTA)
+        return True
+
+    def _object(self, kind: int, name: str, of_type: int) -> dict[int, memoryview] | None:
+        """What there is of a named object; None where there is none of that name."""
+        body = self._table + text(NAME, name) + number(OBJECT_TYPE, of_type)
+        answer = self._ask(kind, body, NEWOBJ, name)
         if answer is None:
             return None
         data = next((inner for what, inner in attributes(answer[4:]) if what == OBJECT_DATA), None)
-        values = dict(attributes(data)) if data is not None else {}
-        return int.from_bytes(values.get(COUNTER_PACKETS, b""), "big")
+        return dict(attributes(data)) if data is not None else {}
 
     def drops(self, counter: str) -> bool | None:
         """Whether a rule drops what it counts with this counter; None: not found out in time. Raises TargetError."""
+        found: list[bool] = []
+        if not self._dump(GETRULE, NEWRULE, "rules", lambda body: found.append(drops(body, counter))):
+            return None
+        return any(found)
+
+    def doors(self) -> set[str]:
+        """The interfaces at whose ingress a chain of the table stands, as nfhooks has them. Raises TargetError."""
+        found: set[str] = set()
+        # Of all tables of the family: the kernel leaves none out.
+        if not self._dump(GETCHAIN, NEWCHAIN, "chains",
+                          lambda body: found.update(doors(body, self._family, self._name))):
+            raise TargetError(f"the chains are not told within {_RULES_S:.0f} s")
+        return found
+
+    def _dump(self, kind: int, wanted: int, what: str, take: Callable[[memoryview], object]) -> bool:
+        """Let `take` have each message of the answer; False: not all came in time. Raises TargetError."""
         until = time.monotonic() + _RULES_S
-        self._netlink.send(self._netlink.message(GETRULE, REQUEST | DUMP, self._table))
-        found = False
+        self._netlink.send(self._netlink.message(kind, REQUEST | DUMP, self._table))
         while time.monotonic() < until:
-            for kind, _, body in self._netlink.receive(self._netlink.sequence):
-                if kind == DONE:
-                    return found
-                if kind == ERROR:
-                    _check_error(body, "rules")
-                    return found
-                found = found or (kind == NEWRULE and drops(body, counter))
+            for found, _, body in self._netlink.receive(self._netlink.sequence):
+                if found == DONE:
+                    return True
+                if found == ERROR:
+                    _check_error(body, what)
+                    return True
+                if found == wanted:
+                    take(body)
         # Nobody reads the rest of the answer.
         self._netlink.open_again()
-        return None
+        return False
 
     def generation(self) -> int:
         """A number that another one follows with each transaction of anybody in this network. Raises TargetError."""

@@ -16,7 +16,9 @@ others end by themselves, and before Linux 6.12 an element that is there already
 are emptied in the same transaction: who stands there too long is not renewed.
 
 Who is taken out is taken out of mx_met4 and mx_met6 as well, where the ruleset has them: there the kernel alone enters
-those who contact the fake server, and lets them in for some seconds.
+those who contact the fake server, and lets them in for some seconds. In way d) it enters them into mx_white4 and the
+like themselves, which are declared with the flag `dynamic`. Nobody is taken over from there who has so little time
+left: of a newcomer nothing is known yet but that he came, and an entry of ours that is about to end does.
 """
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +31,7 @@ from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.nfmessages import Batch, Remaining
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.mirrors.kernel.nftset import (
+    MET_S,
     OF_HOSTS,
     OF_NETWORKS,
     WHOLE,
@@ -60,6 +63,7 @@ class NftTable(Connected[NfQuery]):
     sample = 32
     roles = OF_HOSTS
     network_key: tuple[int, int] | None = None  # as of the settings, for questions
+    at_door: bool = False  # it is a table for way d): sets that are created are such that its rules can enter hosts
 
     def __init__(
         self, table: str, *, setup: bool, max_entries: int, ipv6: bool = True, counts_only: bool = False,
@@ -90,7 +94,8 @@ class NftTable(Connected[NfQuery]):
         found = self._query.sets(one.name for one in self._sets)
         missing = [one for one in self._sets if one.name not in found]
         if self._setup and missing:
-            self._query.create(((one.name, one.kind, self._size) for one in missing), COUNTERS)
+            self._query.create(((one.name, one.kind, self._size) for one in missing), COUNTERS,
+                               [one.name for one in missing if self.at_door and one.role in WHOLE])
             found = self._query.sets(one.name for one in self._sets)
             self._known_at = None
         if not found and self.roles is OF_NETWORKS:
@@ -101,7 +106,7 @@ class NftTable(Connected[NfQuery]):
             if one.name in found:
                 one.found(found[one.name])
             else:
-                one.present = False
+                one.present, one.dynamic = False, self.at_door and one.role in WHOLE
                 if one.name in self._needed:
                     raise TargetError(f"set {one.name} is missing: {one.remedy(self._table)}")
         if self._counts_only and (drops := self._query.drops("mx_refused")) is not None:
@@ -155,6 +160,8 @@ class NftTable(Connected[NfQuery]):
             if one.role is Role.USED:
                 used.update(map(one.host, held))
             elif one.role in WHOLE:
+                for key in [key for key, left in held.items() if _may_be_met(left)] if one.dynamic else ():
+                    held[key] = 0.0
                 times.update((one.host(key), remaining) for key, remaining in held.items())
             else:
                 fresh.update((one.host(key), int(left)) for key, left in held.items() if not isinstance(left, bytes))
@@ -320,6 +327,11 @@ class NftTable(Connected[NfQuery]):
         """Packets that the named counters have counted."""
         counted = {word: self._query.packets(name) for name, word in COUNTERS.items()}
         return {word: packets for word, packets in counted.items() if packets is not None}
+
+
+def _may_be_met(left: Remaining) -> bool:
+    """Whether a rule may have entered it, so that it becomes no entry of ours."""
+    return not isinstance(left, bytes) and left <= MET_S
 
 
 class NftContactNetworks(NftTable):

@@ -4,7 +4,16 @@ from enum import Enum
 
 from mxallowd.engine.events import MAPPED
 from mxallowd.mirrors import Listed, Listing, TargetWrong
-from mxallowd.mirrors.kernel.nfmessages import CONCATENATED, CONSTANT, INTERVAL, KEY_LENGTHS, MAP, TIMEOUT, SetFound
+from mxallowd.mirrors.kernel.nfmessages import (
+    CONCATENATED,
+    CONSTANT,
+    DYNAMIC,
+    INTERVAL,
+    KEY_LENGTHS,
+    MAP,
+    TIMEOUT,
+    SetFound,
+)
 
 ANY_SIZE = 1 << 40
 # No packet can come from these, so their entry lets nobody in: unspecified, broadcast, multicast.
@@ -28,6 +37,8 @@ class Role(Enum):
 # Of a copy of the whitelist, and of one of the networks that contacts have let in (contactnetworks.py).
 OF_HOSTS: tuple[Role, ...] = (Role.WHITE, Role.USED, Role.FRESH)
 OF_NETWORKS: tuple[Role, ...] = (Role.NETWORK,)
+# In way d) rules enter whoever met the fake server into the sets that let him in, for so many seconds.
+MET_S = 2
 # All that are listed belong into these.
 WHOLE = (Role.WHITE, Role.NETWORK)
 
@@ -47,6 +58,7 @@ class NftSet:
         self.kind = f"ipv{version}_addr"
         self.no_sources = NO_SOURCES[version]
         self.present = False
+        self.dynamic = False  # rules enter hosts as well, or are to
         self.size = ANY_SIZE
         self.room = ANY_SIZE  # for a filling
         self.own: dict[bytes, bytes] = {}  # elements without a timeout, as the kernel gave them
@@ -71,7 +83,7 @@ class NftSet:
 
     def remedy(self, table: str) -> str:
         """How the operator declares it."""
-        return f"add set {table} {self.name} {{ type {self.kind}; flags timeout; }}"
+        return f"add set {table} {self.name} {{ type {self.kind}; flags {'dynamic,' * self.dynamic}timeout; }}"
 
     def found(self, found: SetFound) -> None:
         """Take over what the kernel has. Raises TargetError where that cannot be used."""
@@ -79,6 +91,7 @@ class NftSet:
         if fault:
             raise TargetWrong(f"set {self.name} {fault}")
         self.present = True
+        self.dynamic = bool(found.flags & DYNAMIC)
         self.size = ANY_SIZE if found.size is None else found.size
 
     def _fault(self, found: SetFound) -> str | None:

@@ -24,7 +24,7 @@ class Rules:
     def texts(self, settings: Settings, *, direct: bool = False) -> dict[str, str]:
         """The rulesets for the lab's servers by their names, as mxallowd prints them; `direct`: hosts are led."""
         wanted = Wanted(renew=settings.renew, reset=settings.refuse == "reset", network_key=settings.network_key,
-                        direct=direct)
+                        direct=direct, doors=(BRIDGE,))
         return {name: file(name, wanted) for name in self.rulesets}
 
 

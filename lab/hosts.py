@@ -184,17 +184,22 @@ class Lab:
 
     def client(self, name: str, *addresses: str) -> Host:
         """A host beside the gateway with these addresses (/24 and /64)."""
-        host = Host(f"{self._prefix}-{name}", "eth0")
         port = f"c{len(self._hosts)}"
-        self._make(host)
+        host = self.empty_host(name, "eth0")
         ip(
             f"link add {port} netns {self.gateway.name} type veth peer name eth0 netns {host.name}",
             f"-n {self.gateway.name} link set {port} master {BRIDGE} up",
-            f"-n {host.name} link set lo up",
             f"-n {host.name} link set eth0 up",
         )
         host.add_address(*(f"{address}/{64 if ':' in address else 24}" for address in addresses))
         self._wait_until_forwarding(port)
+        return host
+
+    def empty_host(self, name: str, interface: str) -> Host:
+        """A host without any wire; `interface` is the one that will bear its addresses."""
+        host = Host(f"{self._prefix}-{name}", interface)
+        self._make(host)
+        ip(f"-n {host.name} link set lo up")
         return host
 
     def _wait_until_forwarding(self, port: str) -> None:

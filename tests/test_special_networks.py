@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from lab.namespaces import visit
 from tests.daemon_process import SENDER4, SENDER6, DaemonProcess
 from tests.test_connections import connected, table_of_connections, talk
-from tests.ways import WAYS, Way
+from tests.ways import NFT, WAYS, Way
 
-INNER4 = "10.0.0.5"
+INNER4, OTHER4 = "10.0.0.5", "192.0.2.102"
+DOOR = Way((), ("-p", "nflog:5", *NFT), "nft", queues=False)
 DOCUMENT = Path(__file__).parent.parent / "docs" / "firewall.md"
 AGAIN_S = 4.0
 MANGLE = {"table=filter chains=INPUT": "table=mangle chains=PREROUTING"}
@@ -90,6 +91,32 @@ def test_dnat_with_the_rules_in_front(
         assert proven(daemon, 1)
         lab.gateway.run(["iptables", "-A", "FORWARD", "-s", SENDER4, "-j", "DROP"], check=True)
         assert client.attempt(REAL4, timeout=0.3) is Attempt.DROPPED
+
+
+DOORS = pytest.mark.parametrize(("name", "edits"), [
+    ("door.nft", {"{ eth0 }": f"{{ {BRIDGE} }}"}), ("door-raw.nft", {})], ids=["door", "door-raw"])
+
+
+@DOORS
+def test_dnat_behind_the_door(lab: Lab, client: Host, inner: Host, name: str, edits: dict[str, str]) -> None:
+    """mxallowd and the sets have the public addresses. What iptables drops later stays dropped."""
+    leading = {"\t#direct ": "\t", f"direct4 = {REAL4}": f"direct4 = {INNER4}"}
+    lab.load_ruleset(name, edits=edits | leading)
+    with start(lab, DOOR) as daemon:
+        assert client.attempt(REAL4, timeout=0.1) is Attempt.DROPPED
+        assert client.attempt(FAKE4) is Attempt.REFUSED
+        assert client.attempt(REAL4) is Attempt.CONNECTED
+        daemon.wait_for(rf"accepted \[{SENDER4}\] real={REAL4}")
+        assert proven(daemon, 1)
+        lab.gateway.run(["iptables", "-A", "FORWARD", "-s", SENDER4, "-j", "DROP"], check=True)
+        assert client.attempt(REAL4, timeout=0.1) is Attempt.DROPPED
+        lab.gateway.run(["iptables", "-F", "FORWARD"], check=True)
+        daemon.stop()
+    # Who tries the fake server alone is led on from there, and makes no contact.
+    lab.gateway.run(["nft", "add", "element", "inet", "mxallowd", "mx_direct4", f"{{ {OTHER4} }}"], check=True)
+    client.add_address(f"{OTHER4}/24")
+    assert client.attempt(FAKE4, source=OTHER4) is Attempt.CONNECTED
+    assert OTHER4 not in DOOR.members(lab, "mx_white4")
 
 
 @pytest.mark.parametrize("way", ["queue", "queue-set-ipset", "set-ipset"], indirect=True)

@@ -1,4 +1,4 @@
-"""The main job before the reader's eyes: `python -m lab.demo [a|b|c]`, the way to run (docs/firewall.md).
+"""The main job before the reader's eyes: `python -m lab.demo [a|b|c|d]`, the way to run (docs/firewall.md).
 
 A sender, a spammer and a gateway, each a host of its own; a real SMTP server behind the project's own rulesets; the
 real daemon. Each step says what is expected and what was seen, and the end says whether all was as expected.
@@ -17,7 +17,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from pathlib import Path
 
-from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab, supported
+from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab, supported
 from lab.mta import deliver
 
 SENDER = ("192.0.2.101", "2001:db8::101")
@@ -27,7 +27,7 @@ DAEMON = [sys.executable, "-m", "mxallowd", "-F", "-s", "-f", FAKE4, "-f", FAKE6
 
 @dataclass(frozen=True)
 class Way:
-    """One of the three ways to run: who decides, what is loaded and started, and what a stop leaves."""
+    """One of the four ways to run: who decides, what is loaded and started, and what a stop leaves."""
 
     title: str
     rulesets: tuple[str, ...]
@@ -37,6 +37,7 @@ class Way:
     patience_s: float
     after_stop: Attempt  # what becomes of the spammer then
     stop_says: str
+    edits: tuple[tuple[str, str], ...] = ()  # what an operator changes in the rulesets
 
 
 NFT_TABLE = "inet mxallowd"
@@ -49,6 +50,9 @@ WAYS = {
     "c": Way("set plus NFLOG", ("set.nft",), ("-p", "nflog:5", "--nft-table", NFT_TABLE),
              "The kernel decides, and logs to mxallowd what it has to know", 4.0, Attempt.DROPPED,
              "the kernel goes on with the set as it is"),
+    "d": Way("at the door", ("door.nft",), ("-p", "nflog:5", "--nft-table", NFT_TABLE),
+             "The kernel decides where packets come in, and logs to mxallowd what it has to know",
+             0.6, Attempt.DROPPED, "the kernel goes on with the set as it is", (("{ eth0 }", f"{{ {BRIDGE} }}"),)),
 }
 
 
@@ -175,8 +179,8 @@ def play(account: Account, lab: Lab, mail: Path, way: Way) -> None:
 
     account.step(way.decides)
     for name in way.rulesets:
-        account.say(f"   rulesets/{name}")
-    lab.load_ruleset(*way.rulesets)
+        account.say(f"   rulesets/{name}" + "".join(f", with {new} for {old}" for old, new in way.edits))
+    lab.load_ruleset(*way.rulesets, edits=dict(way.edits))
 
     account.step("mxallowd starts")
     control = mail.parent / "control.sock"

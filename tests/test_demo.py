@@ -30,6 +30,6 @@ def test_the_demo() -> None:
 
 
 def test_a_way_that_is_none() -> None:
-    done = subprocess.run([sys.executable, "-m", "lab.demo", "d"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "lab.demo", "e"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "invalid choice: 'd'" in done.stderr
+    assert "invalid choice: 'e'" in done.stderr

@@ -13,6 +13,7 @@ from tests.ways import WAYS, Way, start
 
 SHELL = ("queue.sh", "queue-set-mark.sh", "queue-set-ipset.sh", "set-ipset.sh")
 NFT = ("set.nft", "queue-set-mark.nft")
+NOTRACK = {"\t#notrack ": "\t"}
 DOOR = ("door.nft", "door-raw.nft")
 BESIDE = ("outbound.sh", "outbound.nft")
 # Not in this kernel, and what stands in its place: the rest of the file is tried.
@@ -72,6 +73,22 @@ def test_loaded_again_with_nft_it_changes_nothing(lab: Lab, name: str) -> None:
     assert everything(lab) == before
 
 
+@pytest.mark.parametrize("name", [*NFT, "queue.nft", *DOOR])
+def test_notrack_with_nft_is_taken_back(lab: Lab, name: str) -> None:
+    load_nft(lab, name)
+    before = everything(lab)
+    for _ in range(2):
+        load_nft(lab, name, edits=NOTRACK)
+        assert "\n".join(everything(lab)).count(" notrack") == 4
+    load_nft(lab, name)
+    assert everything(lab) == before
+
+
+def test_a_word_that_track_does_not_know(lab: Lab) -> None:
+    with pytest.raises(RuntimeError, match="nothing was changed: track=never is none of yes, no and notrack"):
+        lab.load_ruleset("queue.sh", edits={"track=yes": "track=never"})
+
+
 @pytest.mark.parametrize("name", ["queue.nft", "queue-set.nft"])
 def test_this_kernel_lacks_the_queue_statement_alone(lab: Lab, name: str) -> None:
     done = lab.gateway.run(["nft", "-f", str(RULESETS / name)], capture_output=True, text=True)
@@ -92,6 +109,7 @@ EDITS = {
     "exempt": ({'exempt4=""': 'exempt4="203.0.113.7 10.0.0.0/8"'}, SHELL, "-s 10.0.0.0/8 -j RETURN", "-s 10.1.0.0/8"),
     "mark": ({'mark=""': 'mark="0x4/0x4"'}, SHELL, "-m mark --mark 0x4/0x4 -j RETURN", "-m mark --mark 0x5"),
     "untracked": ({"track=yes": "track=no"}, SHELL, "MXALLOWD", "--ctstate"),
+    "notrack": ({"track=yes": "track=notrack"}, ("queue.sh", "set-ipset.sh"), "-j CT --notrack", "--ctstate"),
 }
 
 

@@ -9,6 +9,7 @@ from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from lab.namespaces import visit
 from tests.daemon_process import SENDER4, SENDER6, DaemonProcess
 from tests.test_connections import connected, table_of_connections, talk
+from tests.test_rulesets import NOTRACK
 from tests.ways import NFT, WAYS, Way
 
 INNER4, OTHER4 = "10.0.0.5", "192.0.2.102"
@@ -146,6 +147,24 @@ def test_without_connection_tracking(lab: Lab, client: Host, way: Way, edited: b
                 assert client.attempt(real, source=sender, timeout=AGAIN_S) is Attempt.CONNECTED
         assert table_of_connections(lab) == 0
         assert daemon.counters()["proven"] == 0
+
+
+@pytest.mark.parametrize("name", ["queue.sh", "set.nft", "door.nft"])
+def test_notrack_is_for_port_25_of_the_servers(lab: Lab, client: Host, name: str) -> None:
+    """Others are tracked on, the host's own mail and what its programs send it by lo among them. Nobody serves a queue."""
+    lab.input_rule("-m", "conntrack", "--ctstate", "ESTABLISHED")
+    edits = {"queue.sh": {"track=yes": "track=notrack"}, "set.nft": NOTRACK,
+             "door.nft": NOTRACK | {"{ eth0 }": f"{{ {BRIDGE} }}"}}
+    lab.load_ruleset(name, edits=edits[name])
+    for fake, real, sender in ((FAKE4, REAL4, SENDER4), (FAKE6, REAL6, SENDER6)):
+        assert client.attempt(fake, source=sender) is Attempt.REFUSED
+        with connected(lab, client, real) as (near, far):
+            talk(near, far)
+        assert table_of_connections(lab) == 0
+    for from_, to, server in ((lab.gateway, client, SENDER4), (lab.gateway, lab.gateway, REAL4)):
+        with to.serve(server):
+            assert from_.attempt(server) is Attempt.CONNECTED
+    assert table_of_connections(lab) == 2
 
 
 @in_front

@@ -16,7 +16,7 @@ table=filter chains=INPUT   # table=security: behind all rules of the table filt
 mark=""                     # as in mxallowd's --verdict-mark
 refuse=DROP                 # REJECT: with mxallowd's --refuse reset; in the table filter alone
 refused=0x40000000/0x40000000 # as mxallowd's --refuse-mark
-track=yes                   # no: where the kernel tracks no connections (NOTRACK)
+track=yes                   # no: where the kernel tracks no connections; notrack: not those to port 25 of these servers
 sets="" subchains=""
 
 if [ "$refuse" = REJECT ] && [ "$table" != filter ]; then
@@ -77,12 +77,13 @@ replacement() {
     rules "$1"
     # It matches no SYN. But a rule with this match lets the kernel track connections, and mxallowd learns from that who
     # completed one. Without it age alone decides who has to make room in a full whitelist.
-    [ "$track" = no ] || echo "-A MXALLOWD -m conntrack --ctstate ESTABLISHED"
+    [ "$track" != yes ] || echo "-A MXALLOWD -m conntrack --ctstate ESTABLISHED"
     for chain in $chains; do
         echo "$there" | grep -qx "$table $chain" || echo "-A $chain -p tcp --dport 25 --syn -j MXALLOWD"
     done
     echo COMMIT
     leading "$1"
+    untracking "$1"
 }
 
 # What leads direct hosts from the fake server to the real one, in the table nat; without $direct, what takes it away.
@@ -101,6 +102,30 @@ leading() {
         [ "$jumps" = 0 ] || echo "-D $jump"
         printf '%s\n' "-X MX_DIRECT" COMMIT
     fi
+}
+
+# What keeps connections to port 25 of the servers out of connection tracking, in the table raw; without track=notrack,
+# what takes it away. Those of programs of this host stay: their first packet has been tracked on the way out.
+untracking() {
+    if [ "$track" = notrack ]; then
+        printf '%s\n' "*raw" ":MX_NOTRACK - [0:0]"
+        for host in $fake $real; do
+            printf '%s\n' "-A MX_NOTRACK -d $host -j CT --notrack" "-A MX_NOTRACK -s $host -j CT --notrack"
+        done
+    elif saved "$1" | grep -q '^raw :MX_NOTRACK '; then
+        printf '%s\n' "*raw" ":MX_NOTRACK - [0:0]"
+    else
+        return 0
+    fi
+    for jump in "PREROUTING ! -i lo -p tcp --dport 25" "OUTPUT ! -o lo -p tcp --sport 25"; do
+        if saved "$1" | grep -q "^raw -A ${jump%% *} .*-j MX_NOTRACK\$"; then
+            [ "$track" = notrack ] || echo "-D $jump -j MX_NOTRACK"
+        else
+            [ "$track" != notrack ] || echo "-A $jump -j MX_NOTRACK"
+        fi
+    done
+    [ "$track" = notrack ] || echo "-X MX_NOTRACK"
+    echo COMMIT
 }
 
 restore() {
@@ -127,6 +152,7 @@ properties() {
         tr -s ' ' '\n' | sort | tr '\n' ' '
 }
 
+case $track in yes | no | notrack) ;; *) fail "track=$track is none of yes, no and notrack" ;; esac
 versions=
 for version in 4 6; do
     eval "servers=\$fake$version\$real$version"
@@ -169,7 +195,7 @@ fi
 # Both families are tried before one is changed.
 for version in $versions; do
     why=$(restore $version --test) && continue
-    if [ "$track" != no ]; then
+    if [ "$track" = yes ]; then
         track=no
         restore $version --test >/dev/null || fail "$why"
         say "this kernel does not track connections ($why): age alone decides who makes room in a full whitelist"
@@ -183,8 +209,9 @@ for version in $versions; do
         restore $version || exit 1
         clear_other_places $version "$table" "$chains"
     else
-        direct=""
-        leading $version | "$(program $version)-restore" --noflush -w 10
+        for part in leading untracking; do
+            (direct="" track=no; $part $version) | "$(program $version)-restore" --noflush -w 10
+        done
         clear_other_places $version "" ""
     fi
     saved $version | awk -v program="$(program $version)" '

@@ -50,7 +50,7 @@ WAYS = {
     "c": Way("set plus NFLOG", ("set.nft",), ("-p", "nflog:5", "--nft-table", NFT_TABLE),
              "The kernel decides, and logs to mxallowd what it has to know", 4.0, Attempt.DROPPED,
              "the kernel goes on with the set as it is"),
-    "d": Way("at the door", ("door.nft",), ("-p", "nflog:5", "--nft-table", NFT_TABLE),
+    "d": Way("at the door", ("door.nft",), ("-p", "nflog:5", "--nft-table", NFT_TABLE, "--door", BRIDGE),
              "The kernel decides where packets come in, and logs to mxallowd what it has to know",
              0.6, Attempt.DROPPED, "the kernel goes on with the set as it is", (("{ eth0 }", f"{{ {BRIDGE} }}"),)),
 }

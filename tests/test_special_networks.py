@@ -151,7 +151,7 @@ def test_without_connection_tracking(lab: Lab, client: Host, way: Way, edited: b
 
 @pytest.mark.parametrize("name", ["queue.sh", "set.nft", "door.nft"])
 def test_notrack_is_for_port_25_of_the_servers(lab: Lab, client: Host, name: str) -> None:
-    """Others are tracked on, the host's own mail and what its programs send it by lo among them. Nobody serves a queue."""
+    """Others are tracked on, the host's own mail and what its programs send by lo among them. Nobody serves a queue."""
     lab.input_rule("-m", "conntrack", "--ctstate", "ESTABLISHED")
     edits = {"queue.sh": {"track=yes": "track=notrack"}, "set.nft": NOTRACK,
              "door.nft": NOTRACK | {"{ eth0 }": f"{{ {BRIDGE} }}"}}

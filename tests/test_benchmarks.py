@@ -84,6 +84,18 @@ def test_offload() -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
+def test_flooding() -> None:
+    shown = run("flooding", "--seconds", "1", "--ways", "hashlimit,d", "--at", "real", "--json")
+    assert set(shown["runs"]) == {f"{name}, flood at the real server" for name in ("hashlimit", "d")}
+    for row in shown["runs"].values():
+        assert row["syns_per_s"][0] > 1000
+        assert 0 < row["known_first"][0] <= row["known"][0] <= 1
+    # Each made-up source comes once, so no limit by source drops it; at the door the kernel counts what it refuses.
+    assert shown["runs"]["hashlimit, flood at the real server"]["counted"] == [0]
+    assert shown["runs"]["d, flood at the real server"]["counted"][0] > 0.9
+
+
+@pytest.mark.usefixtures("namespaces")
 def test_rdns() -> None:
     shown = run("rdns", "--hosts", "200", "--rate", "100", "--connects", "50", "--repeat", "1", "--json")
     assert shown["lookups_per_s"][0] > 0
@@ -125,6 +137,7 @@ def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
     ("rdns", ["--rate", "x"]), ("kernel_queue", ["--rate", "0"]), ("kernel_queue", ["--queues", "65"]),
     ("soak", ["--minutes", "0"]), ("soak", ["--minutes", "nan"]), ("kernel_queue", ["--packets", "65536"]),
     ("offload", ["--known", "50"]), ("offload", ["--entries", "1000001"]),
+    ("flooding", ["--seconds", "201"]), ("flooding", ["--ways", "e"]), ("flooding", ["--at", "both"]),
 ])
 def test_bad_arguments_are_said_before_anything_is_measured(name: str, arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, f"benchmarks/{name}.py", *arguments], cwd=ROOT, capture_output=True,

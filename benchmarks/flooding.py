@@ -38,7 +38,7 @@ from benchmarks.command import BenchError, give, measured, parser, positive
 from benchmarks.gateway_site import DAEMON
 from benchmarks.good_senders import FIRST_SYN_S, NEWCOMER_RATE, NICENESS, GoodSenders
 from benchmarks.report import median, say, show
-from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, SMTP, Host, Lab
+from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, RULESETS, SMTP, Host, Lab
 from lab.namespaces import visit
 from lab.programs import ENDLESS, Sources, flood, own_places
 from lab.rules import WAYS as RULES
@@ -57,12 +57,11 @@ SETTINGS = ("net/netfilter/nf_conntrack_max", "net/ipv4/tcp_syncookies", "net/ip
 HASHLIMIT = ("-p", "tcp", "--dport", str(SMTP), "--syn", "-m", "hashlimit", "--hashlimit-above", "10/minute",
              "--hashlimit-burst", "10", "--hashlimit-mode", "srcip", "--hashlimit-name", "smtp", "-j", "DROP")
 TRACKED = ("-p", "tcp", "--dport", str(SMTP), "-m", "conntrack", "--ctstate", "ESTABLISHED")
-DOOR = {"devices = { eth0 }": f"devices = {{ {BRIDGE} }}"}
 # Without a daemon: whether the kernel tracks connections, as with nearly every firewall, and what the rules count.
 BARE = {"no filter, no tracking": (), "no filter": (TRACKED,), "hashlimit": (HASHLIMIT, TRACKED)}
 _NFT = ("-p", "nflog:5", "--nft-table", "inet mxallowd")
-FILTERS = {"a": RULES["a"], "b": RULES["b"], "c": RULES["c"], "d": Rules(("door.nft",), _NFT, "nft"),
-           "d raw": Rules(("door-raw.nft",), _NFT, "nft")}
+FILTERS = {"a": RULES["a"], "b": RULES["b"], "c": RULES["c"],
+           "d": Rules(("door.nft",), (*_NFT, "--door", BRIDGE)), "d-raw": Rules(("door-raw.nft",), _NFT)}
 NAMES = (*BARE, *FILTERS)
 AFTERWARDS_S = 0.3
 FIGURES = ("syns_per_s", "known", "known_first", "known_p50_ms", "known_p99_ms", "new", "new_first", "new_p99_ms",
@@ -146,7 +145,8 @@ def guarded(lab: Lab, way: str, options: argparse.Namespace) -> Iterator[Guard]:
         yield Guard(lab, [])
         return
     rules = FILTERS[way]
-    lab.load_ruleset(*rules.rulesets, edits=DOOR if way == "d" else None)
+    lab.load_texts({name: (RULESETS / name).read_text(encoding="utf-8").replace("{ eth0 }", f"{{ {BRIDGE} }}")
+                    for name in rules.rulesets})
     with tempfile.TemporaryDirectory(prefix="mxallowd-bench-") as directory:
         places = own_places(directory)
         servers = SERVERS[options.family]

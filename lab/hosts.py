@@ -247,16 +247,17 @@ class Lab:
         """Load rulesets of the project's `rulesets/` into the gateway, or another host, in this order; what was said.
 
         `edits` are texts that an operator replaces, in whichever of the files they stand. Not `tracked`: without the
-        rule that lets the kernel track connections. At the door stands the host's own interface. Raises RuntimeError
-        with what was said, ValueError on an edit of what is in none of them.
+        rule that lets the kernel track connections. At the door stands the host's own interface, where no edit names
+        one. Raises RuntimeError with what was said, ValueError on an edit of what is in none of them.
         """
-        door = f"devices = {{ {(host or self.gateway).interface} }}"
-        texts = {name: (RULESETS / name).read_text(encoding="utf-8").replace("devices = { eth0 }", door)
-                 for name in names}
+        texts = {name: (RULESETS / name).read_text(encoding="utf-8") for name in names}
         for old, new in (dict(edits or {}) | ({} if tracked else UNTRACKED)).items():
             if not any(old in text for text in texts.values()) and old not in UNTRACKED:
                 raise ValueError(f"{old!r} is not in {', '.join(names)}")
             texts = {name: text.replace(old, new) for name, text in texts.items()}
+        if not any("eth0" in old for old in edits or ()):
+            door = f"devices = {{ {(host or self.gateway).interface} }}"
+            texts = {name: text.replace("devices = { eth0 }", door) for name, text in texts.items()}
         return self.load_texts(texts, host)
 
     def load_texts(self, texts: Mapping[str, str], host: Host | None = None) -> str:

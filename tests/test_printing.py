@@ -214,6 +214,7 @@ def test_what_is_printed_loads(lab: Lab) -> None:
             ("b.sh", several, ("b", IPTABLES, *QUEUED, *EVERY, *MARKS, *NFT)),
             ("b-ipset.sh", several, ("b", IPTABLES, *QUEUED, *EVERY, *MARKS, "--ipset")),
             ("c", several, ("c", "-p", "nflog:7", *EVERY, *NFT, "-l", "port 25 or dst port 587")),
+            ("c.sh", several, ("c", IPTABLES, "-p", "nflog:7", *EVERY, "--ipset", "-l", "port 25 or dst port 587")),
             ("d", several, ("d", "-p", "nflog:8", *EVERY, *NFT, "--door", "eth0", "--door", ODD_DOOR)),
             ("d-v4", V4, ("d", *CAPTURED, *NFT, "--dry-run", "--door", "eth0")),
             ("d-raw", ("-f", FAKE6, "-r", REAL6), ("d", *CAPTURED, *EVERY, *NFT)),
@@ -241,6 +242,8 @@ def test_what_is_printed_loads(lab: Lab) -> None:
     assert "maxelem 6000000" in listing["b-ipset.sh"]
     assert "tcp dport { 25, 587 }" in listing["c"]
     assert "log group 7 " in listing["c"]
+    jump = "-m multiport --dports 25,587 -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j MXALLOWD\n"
+    assert listing["c.sh"].count(jump) == 2
     assert re.search(r"devices = \{ [^}]*eth0[^}]* \}", listing["d"])
     assert ODD_DOOR in listing["d"]
     assert "mx_refused" in listing["d-v4"]

@@ -21,4 +21,4 @@ def of_rules(nft: str, saved: Mapping[str, str], facts: Facts, version: int) -> 
     else:
         yield Finding(CHECK, WARNING, f"no rule leads hosts of {name} to the real server",
                       "their mail is lost, since they never try a second mail exchanger",
-                      "$EDITOR rulesets/...  # docs/direct.md says which lines to change; then load it again")
+                      "mxallowd --print-ruleset ...  # the letter of your way; docs/direct.md says what else it needs")

@@ -12,7 +12,7 @@ from mxallowd.settings.values import Address
 
 SYN = "--tcp-flags FIN,SYN,RST,ACK SYN"
 NFT_SYN = "tcp flags & (fin | syn | rst | ack) == syn"
-WAY_C = "nft -f rulesets/set.nft  # or rulesets/set-ipset.sh, with your addresses in it"
+WAY_C = "mxallowd --print-ruleset c | nft -f -  # or, with ipset: mxallowd --print-ruleset c --iptables | sh"
 
 
 class Mending:

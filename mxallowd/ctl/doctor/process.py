@@ -137,8 +137,8 @@ def _make_sets(settings: Mapping[str, Any]) -> str:
 def _network_lines(settings: Mapping[str, Any]) -> str:
     """How the ruleset gets the sets of --network-key, and the rules that ask them."""
     if settings["nft_table"] is None:
-        return "$EDITOR rulesets/set-ipset.sh  # key= as --network-key says (docs/senders.md); then run it again"
-    return "sed -i 's/#net //' rulesets/set.nft && nft -f rulesets/set.nft  # the masks as --network-key says"
+        return "mxallowd --print-ruleset c --iptables | sh"
+    return "mxallowd --print-ruleset c | nft -f -  # or d, at the door"
 
 
 def _make_list(target: str, name: str) -> str:

@@ -19,6 +19,7 @@ OPTIONAL: dict[str, Callable[[Wanted], bool]] = {
     "dry": lambda wanted: wanted.dry_run,
     "mark": lambda wanted: wanted.verdict_mark is not None,
 }
+BY_HAND = ("notrack", "syn")  # words that no option of mxallowd's stands for
 IN_PLACE = ("use", "dry")  # of as many rules above
 _OPTIONAL = re.compile(rf"(\t*)#({'|'.join(OPTIONAL)}) (.*)", re.DOTALL)
 # What the files say to who edits them, and what holds where it is done.
@@ -104,7 +105,8 @@ def _values(text: str, wanted: Wanted) -> str:
         edits[f"log group {OUTBOUND_GROUP} "] = f"log group {wanted.outbound} "
     else:
         edits[f"log group {GROUP} "] = f"log group {wanted.group} "
-        edits[f"tcp dport {PORT} "] = f"tcp dport {_set(tuple(map(str, wanted.ports)))} "
+        ports = _set(tuple(map(str, wanted.ports)))
+        edits |= {f"tcp {side} {PORT} ": f"tcp {side} {ports} " for side in ("dport", "sport")}
     for old, new in edits.items():
         text = text.replace(old, new)
     text = re.sub(r"\bsize (\d{7})\b", lambda found: f"size {wanted.grown(int(found[1]))}", text)

@@ -1,4 +1,6 @@
 """A ruleset file for iptables, a shell script, with the values that are wanted: its variables are set anew."""
+import re
+
 from mxallowd.firewall.nft import said
 from mxallowd.firewall.wanted import GROUP, OUTBOUND_GROUP, PORT, Wanted
 
@@ -11,9 +13,6 @@ def render(text: str, wanted: Wanted) -> str:
     first, last = wanted.queues[0], wanted.queues[-1]
     captures = "subchains=\"MXALLOWD_FAKE" in text  # way c): the rules themselves refuse
     refuse = "RETURN" if captures and wanted.dry_run else "REJECT" if wanted.reset and not wanted.dry_run else "DROP"
-    ports = f"--dport {PORT}" if wanted.ports == (PORT,) else (
-        f"--dport {wanted.ports[0]}" if len(wanted.ports) == 1 else
-        f"-m multiport --dports {','.join(map(str, wanted.ports))}")
     edits = [
         ('fake4="192.0.2.10" fake6="2001:db8::10"', _both("fake", wanted)),
         ('real4="192.0.2.20" real6="2001:db8::20"', _both("real", wanted)),
@@ -34,11 +33,18 @@ def render(text: str, wanted: Wanted) -> str:
         edits.append(('\nmark="" ', f'\nmark="{_mark(wanted.verdict_mark)}" '))
     if wanted.direct and "stay empty" not in text:
         edits.append(('\ndirect4="" direct6="" ', f"\n{_both('direct', wanted)} "))
-    if "\nfake4=" in text:
-        edits.append((f"--dport {PORT} ", f"{ports} "))
     for old, new in edits:
         text = text.replace(old, new)
+    if "\nfake4=" in text:
+        text = re.sub(rf"--([ds])port {PORT}\b", lambda found: _ports(found[1], wanted), text)
     return said(text, wanted)
+
+
+def _ports(side: str, wanted: Wanted) -> str:
+    """The match of iptables for the ports of destinations ("d") or sources ("s")."""
+    if len(wanted.ports) == 1:
+        return f"--{side}port {wanted.ports[0]}"
+    return f"-m multiport --{side}ports {','.join(map(str, wanted.ports))}"
 
 
 def _both(kind: str, wanted: Wanted) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from mxallowd.ctl.__main__ import main as ctl
+from mxallowd.firewall.wanted import Wanted
 from tests.control_client import ask
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
@@ -51,7 +52,7 @@ def becomes(client: Host, address: str, source: str, wanted: Attempt) -> bool:
 def test_the_first_attempt_comes_to_the_real_server(
         served: Lab, client: Host, way: Way, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By a line of trusted senders, and by hand; both families. Nobody else is led, and it is no contact."""
-    served.load_ruleset(*way.rulesets, edits=led(way))
+    served.load_texts(way.printed(Wanted(direct=True)))
     file = tmp_path / "trust"
     file.write_text(f"network {TRUSTED4} first-mx-only # scanner\nnetwork {TRUSTED6} first-mx-only\n", encoding="ascii")
     with start(served, way, "--trust", str(old(file)), *table(way)) as daemon:
@@ -96,7 +97,7 @@ def test_who_meets_the_fake_again_and_again_is_learned(served: Lab, client: Host
     """
     file = tmp_path / "trust"
     file.write_text("domain mx.example.com first-mx-only\ndnswl list.example first-mx-only\n", encoding="ascii")
-    served.load_ruleset(*way.rulesets, edits=led(way))
+    served.load_texts(way.printed(Wanted(direct=True)))
     arguments = ["-c", "/dev/null", *SERVERS, *way.arguments, *table(way), "--direct-after", "2/4s",
                  "--dns-server", "127.0.0.1:5353", "--state-dir", str(tmp_path / "state"),
                  "--trust", str(old(file))]

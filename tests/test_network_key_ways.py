@@ -4,6 +4,7 @@ import time
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from mxallowd.firewall.wanted import Wanted
 from tests.control_client import ask
 from tests.test_list_ways import wait_until
 from tests.ways import Way, all_ways, start
@@ -14,13 +15,13 @@ POOL6 = ("2001:db8::101", "2001:db8::102")
 FAR4 = "192.0.2.120"
 CLIENT = (*POOL4, *POOL6, FAR4)
 KEY = ("--network-key", "28/64")
-EDITS = {"nft": {"#net ": "", "255.255.255.0": "255.255.255.240"}, "ipset": {'key=""': 'key="28/64"'}}
+WANTED = Wanted(network_key=(28, 64))
 
 
 @all_ways
 def test_a_pool_comes_in_at_once(served: Lab, client: Host, way: Way) -> None:
     alone = way.sets if not way.queues else ""
-    served.load_ruleset(*way.rulesets, edits=EDITS.get(alone))
+    served.load_texts(way.printed(WANTED))
     with start(served, way, *KEY) as daemon:
         # Who comes before anybody has met the fake server is refused.
         assert client.attempt(REAL4, source=POOL4[4], timeout=0.3) is Attempt.DROPPED
@@ -68,7 +69,7 @@ def test_without_the_sets_the_second_syn_comes_in(served: Lab, client: Host, way
         daemon.wait_for(r"neighbour \[192.0.2.102\] network=192.0.2.96/28 ")
         assert daemon.counters()["kernel-table-failed"] == 0
         # They are there at the next look.
-        served.load_ruleset(*way.rulesets, edits=EDITS[way.sets])
+        served.load_texts(way.printed(WANTED))
         wait_until(served, way, "mx_net4", "192.0.2.96", limit_s=6)
         assert sum("kernel-networks-missing" in line for line in daemon.messages()) == 1
         assert daemon.stop() == 0

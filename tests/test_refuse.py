@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from mxallowd.firewall.wanted import Wanted
 from tests.daemon_process import QUEUE, SENDER4, SENDER6, serving
 from tests.ways import Way, all_ways, start
 
@@ -19,17 +20,11 @@ REJECTED = (*MARKED, "-j", "REJECT", "--reject-with", "tcp-reset")
 AGAIN_S = 2.5  # a SYN comes again after 1 s
 
 
-def edits(way: Way) -> dict[str, str]:
-    """Those for --refuse reset, as the rulesets say them."""
-    text = "".join(way.text())
-    return {old: new for old, new in (("refuse=DROP", "refuse=REJECT"), ("#reset ", "")) if old in text}
-
-
 @all_ways
 def test_who_is_refused_gets_a_rst(served: Lab, client: Host, way: Way) -> None:
     """In all ways and both families, also who is denied; a contact lets in as before."""
-    marks = {'mark=""': f'mark="{VERDICT_MARK}"'} if way.queues else {}
-    served.load_ruleset(*way.rulesets, edits=edits(way) | marks)
+    mark = (0x20000000, 0x20000000) if way.queues else None
+    served.load_texts(way.printed(Wanted(reset=True, verdict_mark=mark)))
     arguments = ("--refuse", "reset", "--verdict-mark", VERDICT_MARK) if way.queues else ()
     with start(served, way, "--deny", DENIED4, "--deny", DENIED6, *arguments) as daemon:
         if way.sets:

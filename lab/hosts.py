@@ -261,16 +261,11 @@ class Lab:
         return self.load_texts(texts, host)
 
     def load_texts(self, texts: Mapping[str, str], host: Host | None = None) -> str:
-        """Load rulesets by their text, each under its name (NAME.nft or NAME.sh); otherwise as load_ruleset().
-
-        Where one has a door as the files have it, that is the host's own interface.
-        """
+        """Load rulesets by their text, each under its name (NAME.nft or NAME.sh); otherwise as load_ruleset()."""
         said = ""
-        host = host or self.gateway
         for name, text in texts.items():
             program = ["nft", "-f"] if name.endswith(".nft") else ["sh"]
-            done = host.run([*program, "/dev/stdin"], capture_output=True, text=True,
-                            input=text.replace("devices = { eth0 }", f"devices = {{ {host.interface} }}"))
+            done = (host or self.gateway).run([*program, "/dev/stdin"], input=text, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"{name}: {done.stderr.strip()}")
             said += done.stderr

@@ -11,7 +11,7 @@ import pytest
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from lab.namespaces import visit
 from tests.daemon_process import SENDER4, SENDER6
-from tests.ways import Way, all_ways, start
+from tests.ways import Way, all_ways, all_ways_and_door, start
 
 FAMILIES = pytest.mark.parametrize(
     ("sender", "fake", "real"), [(SENDER4, FAKE4, REAL4), (SENDER6, FAKE6, REAL6)], ids=["ipv4", "ipv6"])
@@ -121,7 +121,7 @@ def answers(client: Host, source: str, destination: str, flags: int, port: int) 
     return False
 
 
-@all_ways
+@all_ways_and_door
 @FAMILIES
 def test_a_lone_segment_is_no_new_connection(
         guarded: Lab, client: Host, way: Way, sender: str, fake: str, real: str) -> None:
@@ -142,7 +142,7 @@ def test_a_lone_segment_is_no_new_connection(
         daemon.wait_for(rf"whitelisted \[{sender}\]")
 
 
-@all_ways
+@all_ways_and_door
 def test_a_completed_handshake_is_learned(guarded: Lab, client: Host, way: Way) -> None:
     """From the kernel, in every way, with the rulesets as they are: once for each host, however it got in later."""
     with start(guarded, way) as daemon:

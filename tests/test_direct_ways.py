@@ -14,7 +14,7 @@ from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.test_list_files import old
 from tests.test_special_networks import INNER4, inner  # noqa: F401  # a fixture
-from tests.ways import NFT, WAYS, Way, all_ways, start
+from tests.ways import NFT, WAYS, Way, all_ways_and_door, start
 
 TRUSTED4, TRUSTED6, HAND4, HAND6, LEARNED4, LINE4, NAMED4, LISTED4 = (
     "192.0.2.65", "2001:db8::65", "192.0.2.66", "2001:db8::66", *(f"192.0.2.{last}" for last in (67, 68, 69, 70)))
@@ -48,7 +48,7 @@ def becomes(client: Host, address: str, source: str, wanted: Attempt) -> bool:
     return True
 
 
-@all_ways
+@all_ways_and_door
 def test_the_first_attempt_comes_to_the_real_server(
         served: Lab, client: Host, way: Way, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By a line of trusted senders, and by hand; both families. Nobody else is led, and it is no contact."""

@@ -9,18 +9,18 @@ from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
 from mxallowd.firewall.wanted import Wanted
 from tests.control_client import ask
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, serving
-from tests.ways import WAYS, Way, all_ways, start
+from tests.ways import EVERY, Way, all_ways_and_door, start
 
 SPAMMER4, SPAMMER6, DENIED4 = "192.0.2.66", "2001:db8::66", "192.0.2.88"
 CLIENT = (SENDER4, SENDER6, SPAMMER4, SPAMMER6, DENIED4)
 # Where the rules decide, and a trial has rules of its own.
-RULES_DECIDE = ("set", "set-ipset")
+RULES_DECIDE = ("set", "set-ipset", "door")
 TRIAL = Wanted(dry_run=True)
 
 
-@all_ways
+@all_ways_and_door
 def test_nobody_is_refused_in_any_way(served: Lab, client: Host, way: Way) -> None:
-    name = next(name for name, one in WAYS.items() if one is way)
+    name = next(name for name, one in EVERY.items() if one is way)
     served.load_texts(way.printed(TRIAL))
     if not way.queues:
         # One that the kernel would let in: it has the denied networks as well, and shows whom they would keep out.
@@ -45,7 +45,7 @@ def test_nobody_is_refused_in_any_way(served: Lab, client: Host, way: Way) -> No
         assert (counters["would-refuse"], counters["blocked"]) == (3, 0)
         assert (counters["fake-new"], counters["real-first"]) == (2, 2)
         assert counters.get("verdict-drop", 0) == 0
-        assert counters.get("kernel-refused", 0) == (3 if name == "set" else 0)
+        assert counters.get("kernel-refused", 0) == (3 if name in ("set", "door") else 0)
         assert not [line for line in daemon.messages() if line.startswith(("refused ", "denied "))]
         assert daemon.stop() == 0
 
@@ -53,7 +53,7 @@ def test_nobody_is_refused_in_any_way(served: Lab, client: Host, way: Way) -> No
 @pytest.mark.parametrize("name", RULES_DECIDE)
 def test_the_variant_counts_what_the_ruleset_would_drop(served: Lab, client: Host, name: str) -> None:
     """Without the daemon: the kernel alone. Armed again, the same file drops."""
-    way = WAYS[name]
+    way = EVERY[name]
     served.load_texts(way.printed(TRIAL))
     assert client.attempt(REAL4, source=SPAMMER4) is Attempt.CONNECTED
     if way.sets == "nft":
@@ -105,7 +105,7 @@ def test_a_full_queue_drops_nothing_either(lab: Lab) -> None:
 
 def test_the_rulesets_say_how() -> None:
     for name in RULES_DECIDE:
-        assert "--dry-run" in "".join(WAYS[name].text())
+        assert "--dry-run" in "".join(EVERY[name].text())
     assert "mx-refused" in (RULESETS.parent / "docs" / "firewall.md").read_text(encoding="utf-8")
 
 

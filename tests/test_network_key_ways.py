@@ -7,7 +7,7 @@ from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from mxallowd.firewall.wanted import Wanted
 from tests.control_client import ask
 from tests.test_list_ways import wait_until
-from tests.ways import Way, all_ways, start
+from tests.ways import Way, all_ways_and_door, start
 
 # 192.0.2.96/28 and the next one; the servers are in neither. The network of the IPv6 ones has all of the lab.
 POOL4 = ("192.0.2.101", "192.0.2.102", "192.0.2.103", "192.0.2.104", "192.0.2.105")
@@ -18,7 +18,7 @@ KEY = ("--network-key", "28/64")
 WANTED = Wanted(network_key=(28, 64))
 
 
-@all_ways
+@all_ways_and_door
 def test_a_pool_comes_in_at_once(served: Lab, client: Host, way: Way) -> None:
     alone = way.sets if not way.queues else ""
     served.load_texts(way.printed(WANTED))

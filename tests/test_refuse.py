@@ -7,7 +7,7 @@ import pytest
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from mxallowd.firewall.wanted import Wanted
 from tests.daemon_process import QUEUE, SENDER4, SENDER6, serving
-from tests.ways import Way, all_ways, start
+from tests.ways import Way, all_ways_and_door, start
 
 DENIED4, DENIED6 = "192.0.2.66", "2001:db8::66"
 CLIENT = (SENDER4, SENDER6, DENIED4, DENIED6)
@@ -20,7 +20,7 @@ REJECTED = (*MARKED, "-j", "REJECT", "--reject-with", "tcp-reset")
 AGAIN_S = 2.5  # a SYN comes again after 1 s
 
 
-@all_ways
+@all_ways_and_door
 def test_who_is_refused_gets_a_rst(served: Lab, client: Host, way: Way) -> None:
     """In all ways and both families, also who is denied; a contact lets in as before."""
     mark = (0x20000000, 0x20000000) if way.queues else None

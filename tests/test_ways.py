@@ -10,10 +10,11 @@ from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
 from lab.namespaces import visit
 from mxallowd.dns.hostnames import reverse_name
 from mxallowd.mirrors.kernel.nfquery import NfQuery
+from mxallowd.mirrors.kernel.nftset import MET_S
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.name_server_process import NameServerProcess
 from tests.strategies import packed
-from tests.ways import NFT, WAYS, Way, all_ways, family, in_set, start, ways_with_set
+from tests.ways import NFT, WAYS, Way, all_ways_and_door, family, in_set, start, ways_with_set
 
 SPAMMER4, SPAMMER6 = "192.0.2.66", "2001:db8::66"
 CLIENT = (SENDER4, SENDER6, SPAMMER4, SPAMMER6)
@@ -31,7 +32,7 @@ def guarded(served: Lab, way: Way) -> Lab:
     return served
 
 
-@all_ways
+@all_ways_and_door
 @FAMILIES
 def test_the_sender_gets_in_and_the_spammer_does_not(
         guarded: Lab, client: Host, way: Way, sender: str, spammer: str, fake: str, real: str) -> None:
@@ -341,7 +342,7 @@ def test_children_go_into_the_set(lab: Lab) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("way", ["set"], indirect=True)
+@pytest.mark.parametrize("way", ["door"], indirect=True)
 def test_a_change_is_in_the_kernel_within_50_ms(guarded: Lab, client: Host, way: Way) -> None:
     """From the packet to the set, for 100 hosts, one by one: the kernel is asked all the time."""
     addresses = [f"192.0.2.{number}" for number in range(121, 221)]
@@ -354,7 +355,9 @@ def test_a_change_is_in_the_kernel_within_50_ms(guarded: Lab, client: Host, way:
             for address in addresses:
                 started = time.monotonic()
                 assert client.attempt(FAKE4, source=address) is Attempt.REFUSED
-                while not elements.get("mx_white4", [packed(address)[12:]]):
+                key = packed(address)[12:]
+                # At the door the kernel has entered it before, for two seconds.
+                while float(elements.get("mx_white4", [key]).get(key, 0)) <= MET_S:
                     assert time.monotonic() - started < 2
                 taken.append(time.monotonic() - started)
             assert daemon.stop() == 0

@@ -69,7 +69,7 @@ def test_the_variant_counts_what_the_ruleset_would_drop(served: Lab, client: Hos
 
 def test_a_ruleset_that_drops_in_a_dry_run_is_said(served: Lab, client: Host) -> None:
     """What only counts is none; that is looked at again while the daemon runs."""
-    way = WAYS["set"]
+    way = EVERY["set"]
     served.load_ruleset(*way.rulesets)
     with start(served, way, "--dry-run") as daemon:
         assert "unknown hosts are dropped by the ruleset of nft inet mxallowd" in daemon.wait_for("dry-run ")

@@ -37,7 +37,6 @@ class Way:
     patience_s: float
     after_stop: Attempt  # what becomes of the spammer then
     stop_says: str
-    edits: tuple[tuple[str, str], ...] = ()  # what an operator changes in the rulesets
 
 
 NFT_TABLE = "inet mxallowd"
@@ -52,7 +51,7 @@ WAYS = {
              "the kernel goes on with the set as it is"),
     "d": Way("at the door", ("door.nft",), ("-p", "nflog:5", "--nft-table", NFT_TABLE, "--door", BRIDGE),
              "The kernel decides where packets come in, and logs to mxallowd what it has to know",
-             0.6, Attempt.DROPPED, "the kernel goes on with the set as it is", (("{ eth0 }", f"{{ {BRIDGE} }}"),)),
+             0.6, Attempt.DROPPED, "the kernel goes on with the set as it is"),
 }
 
 
@@ -179,8 +178,8 @@ def play(account: Account, lab: Lab, mail: Path, way: Way) -> None:
 
     account.step(way.decides)
     for name in way.rulesets:
-        account.say(f"   rulesets/{name}" + "".join(f", with {new} for {old}" for old, new in way.edits))
-    lab.load_ruleset(*way.rulesets, edits=dict(way.edits))
+        account.say(f"   rulesets/{name}" + (f", with the interface {BRIDGE}" if name == "door.nft" else ""))
+    lab.load_ruleset(*way.rulesets)
 
     account.step("mxallowd starts")
     control = mail.parent / "control.sock"

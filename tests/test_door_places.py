@@ -93,7 +93,7 @@ def test_each_interface_that_the_chain_names(served: Lab, client: Host, far: Hos
 
 
 def test_an_interface_that_goes_and_one_that_comes(served: Lab, far: Host) -> None:
-    """The chain is bound to names since Linux 6.16; before, nft refuses a name that does not exist."""
+    """Newer kernels bind the chain to names; with older ones nft refuses a name that does not exist."""
     load(served, "eth0")
     ip(f"-n {served.gateway.name} link delete eth0")
     try:

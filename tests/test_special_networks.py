@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from lab.namespaces import visit
 from tests.daemon_process import SENDER4, SENDER6, DaemonProcess
 from tests.test_connections import connected, table_of_connections, talk
 from tests.test_rulesets import NOTRACK
-from tests.ways import NFT, WAYS, Way
+from tests.ways import DOORS, WAYS, Way
 
 INNER4, OTHER4 = "10.0.0.5", "192.0.2.102"
-DOOR = Way((), ("-p", "nflog:5", *NFT), "nft", queues=False)
 DOCUMENT = Path(__file__).parent.parent / "docs" / "firewall.md"
 AGAIN_S = 4.0
 MANGLE = {"table=filter chains=INPUT": "table=mangle chains=PREROUTING"}
@@ -94,16 +93,11 @@ def test_dnat_with_the_rules_in_front(
         assert client.attempt(REAL4, timeout=0.3) is Attempt.DROPPED
 
 
-DOORS = pytest.mark.parametrize(("name", "edits"), [
-    ("door.nft", {"{ eth0 }": f"{{ {BRIDGE} }}"}), ("door-raw.nft", {})], ids=["door", "door-raw"])
-
-
-@DOORS
-def test_dnat_behind_the_door(lab: Lab, client: Host, inner: Host, name: str, edits: dict[str, str]) -> None:
+@pytest.mark.parametrize("way", DOORS, indirect=True)
+def test_dnat_behind_the_door(lab: Lab, client: Host, inner: Host, way: Way) -> None:
     """mxallowd and the sets have the public addresses. What iptables drops later stays dropped."""
-    leading = {"\t#direct ": "\t", f"direct4 = {REAL4}": f"direct4 = {INNER4}"}
-    lab.load_ruleset(name, edits=edits | leading)
-    with start(lab, DOOR) as daemon:
+    lab.load_ruleset(*way.rulesets, edits={"\t#direct ": "\t", f"direct4 = {REAL4}": f"direct4 = {INNER4}"})
+    with start(lab, way) as daemon:
         assert client.attempt(REAL4, timeout=0.1) is Attempt.DROPPED
         assert client.attempt(FAKE4) is Attempt.REFUSED
         assert client.attempt(REAL4) is Attempt.CONNECTED
@@ -117,7 +111,7 @@ def test_dnat_behind_the_door(lab: Lab, client: Host, inner: Host, name: str, ed
     lab.gateway.run(["nft", "add", "element", "inet", "mxallowd", "mx_direct4", f"{{ {OTHER4} }}"], check=True)
     client.add_address(f"{OTHER4}/24")
     assert client.attempt(FAKE4, source=OTHER4) is Attempt.CONNECTED
-    assert OTHER4 not in DOOR.members(lab, "mx_white4")
+    assert OTHER4 not in way.members(lab, "mx_white4")
 
 
 @pytest.mark.parametrize("way", ["queue", "queue-set-ipset", "set-ipset"], indirect=True)
@@ -153,9 +147,7 @@ def test_without_connection_tracking(lab: Lab, client: Host, way: Way, edited: b
 def test_notrack_is_for_port_25_of_the_servers(lab: Lab, client: Host, name: str) -> None:
     """Others are tracked on, the host's own mail and what its programs send by lo among them. Nobody serves a queue."""
     lab.input_rule("-m", "conntrack", "--ctstate", "ESTABLISHED")
-    edits = {"queue.sh": {"track=yes": "track=notrack"}, "set.nft": NOTRACK,
-             "door.nft": NOTRACK | {"{ eth0 }": f"{{ {BRIDGE} }}"}}
-    lab.load_ruleset(name, edits=edits[name])
+    lab.load_ruleset(name, edits=NOTRACK if name.endswith(".nft") else {"track=yes": "track=notrack"})
     for fake, real, sender in ((FAKE4, REAL4, SENDER4), (FAKE6, REAL6, SENDER6)):
         assert client.attempt(fake, source=sender) is Attempt.REFUSED
         with connected(lab, client, real) as (near, far):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What connection tracking costs a SYN in the ways b), c) and d) (docs/firewall.md), in namespaces of its own.
 
-    python benchmarks/tracking.py [--packets N] [--entries N] [--rate N] [--repeat N] [--json]
+    python benchmarks/tracking.py [--ways b,c,d] [--packets N] [--entries N] [--rate N] [--repeat N] [--json]
 
 The same SYNs to the real server, from hosts that it refuses and from known ones, with the rulesets as they are, so that
 the kernel tracks connections, and with their option notrack. Cost: the processor time of the sender, of the kernel's
@@ -27,16 +27,16 @@ from typing import Any
 from benchmarks.command import BenchError, give, measured, parser, positive
 from benchmarks.gateway_site import DAEMON, KNOWN, UNKNOWN, Program, Site, listening, site
 from benchmarks.report import median, show
-from lab.hosts import BRIDGE, FAKE4, REAL4
+from lab.hosts import FAKE4, REAL4
 from lab.programs import Sources, flood, own_places
+from mxallowd.text import quoted
 
 TABLE = "inet mxallowd"
 MOST_PACKETS = 200_000  # below what the kernel tracks at most
 BACKLOG = 65_535
-AFTERWARDS_S = 0.3
+AFTERWARDS_S = 0.2
 LIFETIME_S = 86_400
 NOTRACK = {"track=yes": "track=notrack", "\t#notrack ": "\t", "\t\tct state established return\n": ""}
-DOOR = {"{ eth0 }": f"{{ {BRIDGE} }}"}
 GROUP = ("-p", "nflog:5", "--nft-table", TABLE)
 WAYS = {
     "b": (("queue-set-mark.nft", "queue-set-mark.sh"), ("-n", "23", "--queue-length", "65535", "--nft-table", TABLE)),
@@ -49,7 +49,7 @@ WAYS = {
 def guarded(place: Site, way: str, tracked: bool, entries: int) -> Iterator[Program]:
     """The gateway run in one way, with known hosts in its sets."""
     rulesets, arguments = WAYS[way]
-    edits = (DOOR if way == "d" else {}) | ({} if tracked else NOTRACK)
+    edits = {} if tracked else NOTRACK
     text = "".join((Path(__file__).parent.parent / "rulesets" / name).read_text(encoding="utf-8") for name in rulesets)
     place.lab.load_ruleset(*rulesets, edits={old: new for old, new in edits.items() if old in text})
     first = int.from_bytes(bytes(map(int, KNOWN.split("."))))
@@ -102,7 +102,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for costs, first in zip(found.values(), (UNKNOWN, KNOWN), strict=True):
             with site(1) as place, listening(place, BACKLOG):
                 costs.setdefault("no filter", []).append(cost(place, None, options, first))
-            for way, tracked in itertools.product(WAYS, (True, False)):
+            for way, tracked in itertools.product(options.ways, (True, False)):
                 with (site(1) as place, listening(place, BACKLOG),
                       guarded(place, way, tracked, options.entries) as program):
                     name = f"{way}, {'tracked' if tracked else 'notrack'}"
@@ -122,11 +122,20 @@ def print_figures(options: argparse.Namespace, found: dict[str, Any]) -> None:
         show(f"CPU ns of a {kind} SYN with its sender, {options.rate:,} SYNs/s, {options.entries:,} entries "
              f"(no filter: {median(costs['no filter']):,.0f})", ["", "tracked", "notrack", "difference"],
              [[way, *(f"{median(costs[f'{way}, {how}']):,.0f}" for how in ("tracked", "notrack")),
-               f"{price(costs, way):,.0f}"] for way in WAYS])
+               f"{price(costs, way):,.0f}"] for way in options.ways])
+
+
+def ways(text: str) -> list[str]:
+    """Some of the ways, for argparse."""
+    found = text.split(",")
+    if not set(found) <= set(WAYS):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not some of {','.join(WAYS)}")
+    return found
 
 
 def main() -> int:
     made = parser(__doc__, repeat=5)
+    made.add_argument("--ways", type=ways, default="b,c,d", help="some of these (default: %(default)s)")
     made.add_argument("--packets", type=positive, default=100_000, help="SYNs of one run (default: %(default)s)")
     made.add_argument("--entries", type=positive, default=100_000, help="hosts in the sets (default: %(default)s)")
     made.add_argument("--rate", type=positive, default=50_000, help="SYNs/s (default: %(default)s)")

@@ -53,6 +53,14 @@ def test_table() -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
+def test_tracking() -> None:
+    shown = run("tracking", "--ways", "d", "--packets", "200", "--entries", "100", "--repeat", "1", "--json")
+    for costs in shown["cost_ns"].values():
+        assert set(costs) == {"no filter", "d, tracked", "d, notrack"}
+        assert all(one > 0 for values in costs.values() for one in values)
+
+
+@pytest.mark.usefixtures("namespaces")
 def test_refusing() -> None:
     shown = run("refusing", "--part", "cost", "--rounds", "1", "--json")
     assert [row["setting"] for row in shown["cost"]] == ["drop", "reset", "reset, no rule"]
@@ -136,7 +144,7 @@ def test_the_workload_is_what_it_says(tmp_path: Path) -> None:
     ("table", ["--repeat", "0"]), ("rdns", ["--hosts", "8001"]),
     ("rdns", ["--rate", "x"]), ("kernel_queue", ["--rate", "0"]), ("kernel_queue", ["--queues", "65"]),
     ("soak", ["--minutes", "0"]), ("soak", ["--minutes", "nan"]), ("kernel_queue", ["--packets", "65536"]),
-    ("offload", ["--known", "50"]), ("offload", ["--entries", "1000001"]),
+    ("offload", ["--known", "50"]), ("tracking", ["--ways", "a"]), ("offload", ["--entries", "1000001"]),
     ("flooding", ["--seconds", "201"]), ("flooding", ["--ways", "e"]), ("flooding", ["--at", "both"]),
 ])
 def test_bad_arguments_are_said_before_anything_is_measured(name: str, arguments: list[str]) -> None:

@@ -36,8 +36,9 @@ class Way:
         return [(RULESETS / name).read_text(encoding="utf-8") for name in self.rulesets]
 
     def printed(self, wanted: Wanted) -> dict[str, str]:
-        """The rulesets by their names, as mxallowd prints them with these values; the door is the lab's bridge."""
-        return {name: file(name, replace(wanted, doors=(BRIDGE,))) for name in self.rulesets}
+        """The rulesets by their names, as mxallowd prints them; the door is the lab's bridge where none is wanted."""
+        wanted = replace(wanted, doors=(BRIDGE,)) if wanted.doors == Wanted().doors else wanted
+        return {name: file(name, wanted) for name in self.rulesets}
 
     def add(self, lab: Lab, name: str, address: str) -> None:
         """Put a host into a set of the gateway for a minute."""

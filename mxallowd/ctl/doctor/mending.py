@@ -13,6 +13,7 @@ from mxallowd.settings.values import Address
 SYN = "--tcp-flags FIN,SYN,RST,ACK SYN"
 NFT_SYN = "tcp flags & (fin | syn | rst | ack) == syn"
 WAY_C = "mxallowd --print-ruleset c | nft -f -  # or, with ipset: mxallowd --print-ruleset c --iptables | sh"
+WAY_D = "mxallowd --print-ruleset d | nft -f -  # or your copy of rulesets/door.nft"
 
 
 class Mending:
@@ -30,6 +31,7 @@ class Mending:
         self._version = version
         self._queues = queues
         self._mark = mark
+        self.load = WAY_C  # how a whole ruleset is loaded, where the kernel decides
         self._renumbered: set[int] = set()  # rules that are to feed other queues than they do
         self._paths = [one for step in feeding for one in rules.paths_to(step)]
         self._before: dict[int, Step] = {}  # by the rule that is to stand before it
@@ -54,7 +56,7 @@ class Mending:
         if chain is not None and not any(chain is base for base, _ in self._paths):
             return self.without(path) if path else self.let_through(chain)
         if not self._queues:
-            return self.without(path) if path else WAY_C
+            return self.without(path) if path else self.load
         return self.new([packet.destination for packet in packets], [path])
 
     def rejection(self, mark: str) -> str:

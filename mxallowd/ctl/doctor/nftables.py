@@ -41,9 +41,14 @@ _TESTS = tuple((re.compile(pattern), name) for pattern, name in (
     (r"(?:meta |ct )?mark set \S+", "statement"), (rf"(?P<k>ct )?(?:meta )?mark (?:& (?P<mask>\S+) )?{_VALUE}", "mark"),
     (r"counter(?: name \S+| packets \d+ bytes \d+)?", "statement"),
     (r"log(?: (?:prefix \"[^\"]*\"|(?:group|level|snaplen|queue-threshold) \S+|flags [a-z ]+?))*(?= |$)", "statement"),
+    (r"limit rate (?P<set>\d+)/second(?: burst \d+ packets)?(?= )", "limit"),
     (r"comment \"[^\"]*\"", "statement")))
+_HOOK = re.compile(r"type \w+ hook (\w+) (?:devices? (?:= )?(?:\{[^}]*\}|\S+) )?priority ([^;]+);"
+                   r"(?: policy (\w+);)?")
 _VERDICT = re.compile(
     r"(accept|drop|reject|return|continue|queue|dnat|redirect|tproxy|synproxy)\b.*|(jump|goto) (\S+)")
+# A limit that the contacts of a gateway do not reach.
+_MANY_A_SECOND = 1000
 _ACTIONS = {"accept": ACCEPT, "drop": DROP, "reject": DROP, "synproxy": DROP, "return": RETURN, "queue": QUEUE,
             "dnat": AWAY, "redirect": AWAY, "tproxy": AWAY, "jump": JUMP, "goto": GOTO}
 
@@ -66,7 +71,7 @@ def chains_of(listing: str, version: int, *, without: Collection[str] = ()) -> l
             found.append(Chain("nft", table, start[1], steps))
         elif line == "}" or re.match(r"(set|map|flowtable|counter \S+|quota|limit) \S* ?\{", line):
             steps = None
-        elif start := re.match(r"type \w+ hook (\w+) (?:device \S+ )?priority ([^;]+);(?: policy (\w+);)?", line):
+        elif start := _HOOK.match(line):
             if found and steps is not None:
                 last = found.pop()
                 found.append(Chain("nft", table, last.name, steps, start[1], _priority(start[2]),
@@ -128,7 +133,7 @@ def _test(name: str, parts: dict[str, str], packet: Packet) -> bool | None:
     return found if found is None or name == "flags" else found != ((parts.get("not") or "").strip() == "!=")
 
 
-def _plain(  # noqa: PLR0911  # a branch for each expression of nft
+def _plain(  # noqa: PLR0911, PLR0912  # a branch for each expression of nft
     name: str, parts: dict[str, str], packet: Packet,
 ) -> bool | None:
     values = [one.strip().strip('"') for one in parts["set"].strip("{} ").split(",")]
@@ -155,6 +160,8 @@ def _plain(  # noqa: PLR0911  # a branch for each expression of nft
                 return None
             return any(one == name or (one.endswith("*") and name.startswith(one[:-1]))
                        for one in values for name in packet.interfaces)
+        case "limit":
+            return True if int(values[0]) >= _MANY_A_SECOND else None
         case "protocol":
             return bool({"tcp", "6"} & set(values))
         case "local":

@@ -12,6 +12,7 @@ from typing import Any
 
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
+from mxallowd.ctl.doctor.mending import WAY_D
 
 LEAST_FREE = 64 << 20
 
@@ -105,7 +106,7 @@ def _doors(daemon: Mapping[str, Any]) -> Iterator[Finding]:
                           "mail comes in by another one, unfiltered, or not at all" if missing else
                           "what comes in by it is not filtered",
                           "ip -brief link  # mend --door and rulesets/door.nft after it" if missing else
-                          "nft -f rulesets/door.nft  # your copy of it")
+                          WAY_D)
 
 
 def _trust(daemon: Mapping[str, Any]) -> Iterator[Finding]:
@@ -128,7 +129,7 @@ def _make_sets(settings: Mapping[str, Any]) -> str:
         return "journalctl -t mxallowd -g kernel-table-broken"
     table = settings["nft_table"]
     if settings.get("door"):
-        return "nft -f rulesets/door.nft  # your copy of it"
+        return WAY_D
     sets = "".join(f"; add set {table} mx_white{version} {{ type ipv{version}_addr; flags timeout; }}"
                    for version in (4, 6))
     return f"nft 'add table {table}{sets}'  # and load the rules, as in rulesets/"

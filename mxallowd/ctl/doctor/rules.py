@@ -15,7 +15,7 @@ from mxallowd import surroundings
 from mxallowd.ctl.doctor import direct, iptables, networkkey, nftables, queues
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
-from mxallowd.ctl.doctor.mending import WAY_C, Mending, joined
+from mxallowd.ctl.doctor.mending import WAY_D, Mending, joined
 from mxallowd.ctl.doctor.walk import (
     ACCEPT,
     AWAY,
@@ -177,6 +177,8 @@ class _Look:
             if (fate := self._walk(replace(self._packet(server), mark=value))))]
         self._mending = Mending(rules, self.feeding, (path[0] for path in self._lone.values()), self._again, version,
                                 sorted(facts.queues), mark)
+        if facts.settings.get("door"):
+            self._mending.load = WAY_D
 
     def _packet(
         self, server: _Server, source: Address | None = None, flags: frozenset[str] = frozenset({"syn"}),
@@ -200,7 +202,7 @@ class _Look:
         what = (f"no rule of the firewall feeds {kind}{'s' if len(missing) > 1 else ''} {joined(missing)} with "
                 f"{self._name}")
         why = "mxallowd learns of no contact"
-        command = WAY_C
+        command = self._mending.load
         if self.queue and reached:
             what += f"; this one feeds but a part of mxallowd's queues: {reached[0]}"
             why = "what is to be shared among threads comes to some of them"
@@ -292,7 +294,7 @@ class _Look:
             what += f"; what feeds it is: {self.feeding[0]}"
         own = [] if self.queue else self._at_end(one)
         if one.check == "rule-dry-run":
-            command = self._mending.verdict(own, "drop", "accept") if one.path else WAY_C
+            command = self._mending.verdict(own, "drop", "accept") if one.path else self._mending.load
         elif own and own[0].action == ACCEPT:
             command = self._mending.verdict(own, "accept", "drop")
         elif one.check in ("rule-behind", "rule-away") and one.chain is not None:

@@ -126,7 +126,8 @@ class Ruleset:
 
     def walk(self, packet: Packet, ours: Feeds) -> Fate:
         """The way of a packet; `ours` are the queues that count."""
-        hooks = (("prerouting", "input") if packet.local else ("prerouting", "forward", "postrouting")) \
+        # By which interface mail comes in is not known: by one of those at which a chain stands, as --door has them.
+        hooks = ("ingress", "prerouting", *(("input",) if packet.local else ("forward", "postrouting"))) \
             if packet.comes else ("output", "postrouting")
         seen, queued, accepted = _Seen(), tuple[Step, ...](), dict[Chain, tuple[Step, ...]]()
         for chain in self.base(*hooks):

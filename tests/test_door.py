@@ -2,6 +2,7 @@
 import asyncio
 import json
 import signal
+import socket
 import sys
 import threading
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab, ip
+from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab, ip, ip_output
 from lab.programs import Sources, flood
 from mxallowd.firewall.wanted import Wanted
 from mxallowd.mirrors.door import LINES_AT_ONCE, Door, refills
@@ -21,6 +22,7 @@ from mxallowd.mirrors.kernel.nftdoor import NftDoor
 from mxallowd.mirrors.kernel.nftset import MET_S
 from tests.control_client import ask
 from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
+from tests.fragments import address, ipv4, segment
 from tests.recorder import Recorder
 from tests.test_settings import good
 from tests.ways import DOORS, EVERY, Way, in_set, start
@@ -178,6 +180,14 @@ def test_the_door_is_watched(lab: Lab, client: Host) -> None:
     def doors() -> dict[str, str | None]:
         return {one["interface"]: one["fault"] for one in ask(daemon.control, "GET", "/v1/status")[1]["door"]}
 
+    def doctor() -> dict[str, dict[str, str]]:
+        """By its check, the finding that is the worst."""
+        done = lab.gateway.run([sys.executable, "-m", "mxallowd.ctl", "--socket", str(daemon.control), "doctor",
+                                "--json"], capture_output=True, text=True)
+        order = ("ok", "warning", "broken")
+        return {one["check"]: one for one in sorted(
+            json.loads(done.stdout)["findings"], key=lambda one: order.index(one["state"]))}
+
     arguments = [*SERVERS, *DOOR.arguments, "--door", "d0"]
     check = [sys.executable, "-m", "mxallowd", "--check", "-c", "/dev/null", *arguments]
     both = DOOR.printed(Wanted(doors=(BRIDGE, "d0")))
@@ -198,19 +208,28 @@ def test_the_door_is_watched(lab: Lab, client: Host) -> None:
         daemon.wait_for("door-open interface=d0 ", times=2)
         assert daemon.wait_for("door-open interface=br0 ") == f'door-open interface=br0 reason="{reason}"'
         assert doors() == {"br0": reason, "d0": reason}
+        found = doctor()
+        assert (found["door"]["state"], found["rule-reached"]["state"]) == ("broken", "broken")
+        assert found["door"]["command"] == "mxallowd --print-ruleset d | nft -f -  # or your copy of rulesets/door.nft"
         assert "no chain stands at an interface of --door" in str(ask(daemon.control, "GET", "/readyz")[1]["warnings"])
         # In prerouting it sees what comes in by all of them.
-        lab.load_ruleset("door-raw.nft")
-        daemon.wait_for("door-closed interface=br0")
-        assert doors() == {"br0": None, "d0": None}
-        assert sum(line.startswith("door-") for line in daemon.messages()) == 6
+        for ruleset, said, state in (("door-raw.nft", "door-closed interface=br0", "ok"),
+                                     ("door.nft", "door-open interface=d0", "broken")):
+            before = sum(said in line for line in daemon.messages())
+            lab.load_ruleset(ruleset)
+            daemon.wait_for(said, times=before + 1)
+            found = doctor()
+            assert {found[check]["state"] for check in ("rule-present", "rule-reached", "rule-first")} == {"ok"}
+            assert found["door"]["state"] == state
+        assert sum(line.startswith("door-") for line in daemon.messages()) == 7
         assert daemon.stop() == 0
-    assert lab.gateway.run(check, capture_output=True, text=True).stdout == ""
+    assert lab.gateway.run(check, capture_output=True, text=True).stdout == (
+        f'system: warning: door "d0": {reason}; packets that come in by it are not filtered\n')
 
 
 def test_a_use_renews_at_the_door(served: Lab, client: Host) -> None:
     """With the lines of #use: one that may renew an entry is shown, and no other."""
-    served.load_texts(DOOR.printed(Wanted(renew="use")))
+    served.load_texts(DOOR.printed(Wanted(renew="use", doors=(BRIDGE,))))
     with start(served, DOOR, "--renew", "use", "-t", "16") as daemon:
         assert client.attempt(FAKE4, source=SENDER4) is Attempt.REFUSED
         assert client.attempt(REAL4, source=SENDER4) is Attempt.CONNECTED
@@ -237,7 +256,21 @@ def test_a_door_that_is_not_there_takes_nothing_down(served: Lab, client: Host) 
         assert client.attempt(FAKE4, source=SENDER4) is Attempt.REFUSED
         assert client.attempt(REAL4, source=SENDER4) is Attempt.CONNECTED
         daemon.wait_for(rf"accepted \[{SENDER4}\]")
+        # A frame with the tag of a VLAN comes by its interface, too, and is read like any.
+        tagged(served, client, NEWCOMER4, FAKE4)
+        daemon.wait_for(rf"whitelisted \[{NEWCOMER4}\]")
+        assert daemon.counters()["broken"] == 0
         assert daemon.stop() == 0
+
+
+def tagged(lab: Lab, client: Host, source: str, destination: str) -> None:
+    """Send the gateway a SYN in a frame of VLAN 7 (IEEE 802.1Q)."""
+    shown = ip_output(f"-n {lab.gateway.name} -o link show {BRIDGE}")
+    gateway = bytes.fromhex(shown.split("link/ether ")[1][:17].replace(":", ""))
+    ends = address(source), address(destination)
+    with client.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind((client.interface, 0))
+        raw.send(gateway + bytes.fromhex("020000000001 8100 0007 0800") + ipv4(*ends, segment(*ends, 4000)))
 
 
 class Slow(NftDoor):

@@ -129,6 +129,7 @@ def test_what_is_taken_for_granted_is_said() -> None:
             ("c", *CAPTURED, "--nft-table", "mx"): ['the rules replace all rules of the table "inet mx"'],
             ("a", *QUEUED, "--direct-after", "6/6h"): [
                 f'no direct-table is given: {start} --direct-table "inet mxallowd"'],
+            ("a", *QUEUED, "--ipset", *NFT, "--direct-after", "6/6h"): [],
             ("a", *QUEUED, IPTABLES, "--direct-after", "6/6h"): [
                 f"no direct-table is given: {start} --direct-table ipset"],
             ("a", *QUEUED, "--direct-table", "ipset"): [

@@ -6,6 +6,7 @@ place of the rules above them.
 import ipaddress
 import itertools
 import re
+import shlex
 from collections.abc import Callable
 
 from mxallowd.firewall.wanted import GROUP, OUTBOUND_GROUP, OUTBOUND_TABLE, PORT, QUEUE, TABLE, Wanted
@@ -126,7 +127,7 @@ def _match(mark: tuple[int, int]) -> str:
 def said(text: str, wanted: Wanted) -> str:
     """The text with the daemon's options in its comments, and with the name of the table everywhere."""
     first, last = wanted.queues[0], wanted.queues[-1]
-    doors = " ".join(f"--door {name}" for name in wanted.doors)
+    doors = " ".join(f"--door {shlex.quote(name)}" for name in wanted.doors)
     for old, new in (
             (f"mxallowd --queue-num {QUEUE} ", f"mxallowd --queue-num {first}{'' if first == last else f':{last}'} "),
             (f"--pflog-interface nflog:{GROUP} ", f"--pflog-interface nflog:{wanted.group} "),

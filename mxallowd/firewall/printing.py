@@ -25,7 +25,7 @@ from mxallowd.text import quoted
 WAYS = ("a", "b", "c", "d")
 # Where operators and their distributions have rules of their own, all of which a ruleset would replace.
 OF_OTHERS = ("filter", "nat", "mangle", "raw", "security", "firewalld", "fw4")
-_PORTS = re.compile(r"(?:tcp )?(?:dst )?port \d+(?: or (?:tcp )?(?:dst )?port \d+)*")
+_PORTS = re.compile(r"(?:tcp )?(?:dst )?port [0-9]{1,5}(?: or (?:tcp )?(?:dst )?port [0-9]{1,5})*")
 _BOTH = """\
 #!/bin/sh
 # Way b), queue plus set, where iptables has the queue rule. This loads both parts: first the table of nft, which marks
@@ -123,7 +123,9 @@ def _group(source: str | None) -> int | None:
 def _ports(expression: str, notes: list[str]) -> tuple[int, ...]:
     """The ports of a capture filter; of one that says more than ports, the default, and a note."""
     if _PORTS.fullmatch(expression):
-        return tuple(dict.fromkeys(int(one) for one in re.findall(r"\d+", expression)))
+        ports = tuple(dict.fromkeys(int(one) for one in re.findall(r"\d+", expression)))
+        if all(0 < port < 1 << 16 for port in ports):
+            return ports
     notes.append(f"the rules are for port {PORT}, whatever pcap-filter {quoted(expression)} says")
     return (PORT,)
 
@@ -167,7 +169,7 @@ def _leads(settings: Settings, notes: list[str]) -> bool:
 def _place(settings: Settings, way: str, table: str | None, notes: list[str]) -> bool:
     """Whether the daemon fills the sets of direct hosts where these rules ask for them: a table of nft, or ipset."""
     given, here = settings.direct_table, table or "ipset"
-    if given is None and way == "a" and here != ("ipset" if settings.ipset else settings.nft_table):
+    if given is None and way == "a" and here not in (settings.nft_table, "ipset" if settings.ipset else None):
         notes.append(f"no direct-table is given: start mxallowd with --direct-table {quoted(here) if table else here}")
     elif given is not None and given != here:
         notes.append(f"nobody is led from the fake server to the real one: direct-table is {quoted(given)}, and these "

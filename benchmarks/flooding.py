@@ -2,7 +2,7 @@
 """Whom a flood of made-up SYNs harms: each way to run (docs/firewall.md), beside no filter and beside hashlimit.
 
     python benchmarks/flooding.py [--ways WAY,...] [--at real,fake] [--family 4|6] [--seconds N] [--repeat N]
-                                  [--restart] [--max-entries N] [--pause SECONDS] [--json]
+                                  [--restart] [--one-queue] [--max-entries N] [--pause SECONDS] [--json]
 
 One core sends as many SYNs as it can, each of another source, to the real server or to the fake one. Meanwhile known
 senders connect to the real server, 20 a second of 250 addresses, and 5 newcomers a second meet the fake server and then
@@ -13,7 +13,8 @@ Needs root.
 The flood's sender is pinned to the first core, and what the kernel does with a packet of it is done there, too; so a
 way that costs less is flooded more. The good senders are pinned to the last core, where their packets are handled, as
 with an interface that has several queues. mxallowd and the mail server run where there is room. Each run has new
-namespaces with the kernel's own settings, which the command prints.
+namespaces with the kernel's own settings, which the command prints. --one-queue: the flood's core handles the packets
+of the good senders as well.
 """
 import runpy
 import sys
@@ -38,11 +39,10 @@ from benchmarks.command import BenchError, give, measured, parser, positive
 from benchmarks.gateway_site import DAEMON
 from benchmarks.good_senders import FIRST_SYN_S, NEWCOMER_RATE, NICENESS, GoodSenders
 from benchmarks.report import median, say, show
-from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, RULESETS, SMTP, Host, Lab
+from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, SMTP, Host, Lab
 from lab.namespaces import visit
 from lab.programs import ENDLESS, Sources, flood, own_places
 from lab.rules import WAYS as RULES
-from lab.rules import Rules
 from mxallowd.ctl.client import Client
 from mxallowd.text import quoted
 
@@ -59,9 +59,7 @@ HASHLIMIT = ("-p", "tcp", "--dport", str(SMTP), "--syn", "-m", "hashlimit", "--h
 TRACKED = ("-p", "tcp", "--dport", str(SMTP), "-m", "conntrack", "--ctstate", "ESTABLISHED")
 # Without a daemon: whether the kernel tracks connections, as with nearly every firewall, and what the rules count.
 BARE = {"no filter, no tracking": (), "no filter": (TRACKED,), "hashlimit": (HASHLIMIT, TRACKED)}
-_NFT = ("-p", "nflog:5", "--nft-table", "inet mxallowd")
-FILTERS = {"a": RULES["a"], "b": RULES["b"], "c": RULES["c"],
-           "d": Rules(("door.nft",), (*_NFT, "--door", BRIDGE)), "d-raw": Rules(("door-raw.nft",), _NFT)}
+FILTERS = {name: RULES[name] for name in ("a", "b", "c", "d", "d-raw")}
 NAMES = (*BARE, *FILTERS)
 AFTERWARDS_S = 0.3
 FIGURES = ("syns_per_s", "known", "known_first", "known_p50_ms", "known_p99_ms", "new", "new_first", "new_p99_ms",
@@ -145,8 +143,7 @@ def guarded(lab: Lab, way: str, options: argparse.Namespace) -> Iterator[Guard]:
         yield Guard(lab, [])
         return
     rules = FILTERS[way]
-    lab.load_texts({name: (RULESETS / name).read_text(encoding="utf-8").replace("{ eth0 }", f"{{ {BRIDGE} }}")
-                    for name in rules.rulesets})
+    lab.load_ruleset(*rules.rulesets)
     with tempfile.TemporaryDirectory(prefix="mxallowd-bench-") as directory:
         places = own_places(directory)
         servers = SERVERS[options.family]
@@ -181,6 +178,8 @@ def under_flood(options: argparse.Namespace, way: str, at: str) -> dict[str, flo
         lab = stack.enter_context(Lab("bench"))
         flooder = flood_host(lab, family)
         good = GoodSenders(lab, family, last_core, options.seconds * NEWCOMER_RATE)
+        if options.one_queue:
+            one_queue(lab, first_core)
         guard = stack.enter_context(guarded(lab, way, options))
         stack.enter_context(lab.gateway.serve(servers["real"]))
         good.introduce(servers["fake"], servers["real"])
@@ -225,6 +224,13 @@ def flood_host(lab: Lab, family: int) -> Host:
                   ["route", "add", NETWORKS[family], "via", via]):
         lab.gateway.run(["ip", *words], check=True)
     return host
+
+
+def one_queue(lab: Lab, core: int) -> None:
+    """Let this core handle all packets that come in, those of the good senders behind those of the flood (RPS)."""
+    mask = f"{1 << core:x}"
+    lab.gateway.run(["sh", "-c", f"for one in /sys/class/net/c*/queues/rx-*/rps_cpus; do echo {mask} >$one; done"],
+                    check=True)
 
 
 def time_of(pid: int) -> float:
@@ -305,9 +311,12 @@ def main() -> int:
     made.add_argument("--max-entries", type=positive, default=1_000_000, help="of mxallowd (default: %(default)s)")
     made.add_argument("--pause", type=float, default=0.1,
                       help="seconds between the fake server and the real one (default: %(default)s)")
+    made.add_argument("--one-queue", action="store_true",
+                      help="the core of the flood handles the good senders' packets, too")
     made.add_argument("--restart", action="store_true", help="end and start mxallowd in the middle")
     options = made.parse_args()
     if options.seconds > 200:
         made.error(f"--seconds {options.seconds}: at most 200")
     found = measured(lambda: measure(options))
-    return give(options, "family seconds restart max_entries pause", found, lambda: print_figures(options, found))
+    return give(options, "family seconds restart one_queue max_entries pause", found,
+                lambda: print_figures(options, found))

@@ -11,10 +11,10 @@ since a SYN that gets no answer comes again after a second. --restart: mxallowd 
 Needs root.
 
 The flood's sender is pinned to the first core, and what the kernel does with a packet of it is done there, too; so a
-way that costs less is flooded more. The good senders are pinned to the last core, where their packets are handled, as
-with an interface that has several queues. mxallowd and the mail server run where there is room. Each run has new
-namespaces with the kernel's own settings, which the command prints. --one-queue: the flood's core handles the packets
-of the good senders as well.
+way that costs less is flooded more. (SYNs for a second of that core's time do not depend on who else uses it.) The good
+senders are pinned to the last core, where their packets are handled, as with an interface that has several queues;
+--one-queue: by the flood's core. mxallowd and the mail server run where there is room. Each run has new namespaces with
+the kernel's own settings, which the command prints.
 """
 import runpy
 import sys
@@ -62,8 +62,8 @@ BARE = {"no filter, no tracking": (), "no filter": (TRACKED,), "hashlimit": (HAS
 FILTERS = {name: RULES[name] for name in ("a", "b", "c", "d", "d-raw")}
 NAMES = (*BARE, *FILTERS)
 AFTERWARDS_S = 0.3
-FIGURES = ("syns_per_s", "known", "known_first", "known_p50_ms", "known_p99_ms", "new", "new_first", "new_p99_ms",
-           "machine_cores", "sender_cores", "daemon_cores", "tracked", "daemon_mib", "counted",
+FIGURES = ("syns_per_s", "syns_per_core_s", "known", "known_first", "known_p50_ms", "known_p99_ms", "new", "new_first",
+           "new_p99_ms", "machine_cores", "sender_cores", "daemon_cores", "tracked", "daemon_mib", "counted",
            "restart_s")
 
 
@@ -182,7 +182,9 @@ def under_flood(options: argparse.Namespace, way: str, at: str) -> dict[str, flo
             one_queue(lab, first_core)
         guard = stack.enter_context(guarded(lab, way, options))
         stack.enter_context(lab.gateway.serve(servers["real"]))
-        good.introduce(servers["fake"], servers["real"])
+        if guard.control:
+            # To hashlimit a sender is known for a minute. Good ones come more rarely, so here it has not seen them.
+            good.introduce(servers["fake"], servers["real"])
         own, busy, sent = guard.cpu_ns(), busy_s(), sent_packets(flooder)
         counted = guard.counted(at, way) or 0
         started = time.monotonic()
@@ -206,7 +208,8 @@ def under_flood(options: argparse.Namespace, way: str, at: str) -> dict[str, flo
         time.sleep(AFTERWARDS_S)
         after = guard.counted(at, way)
         return {
-            "syns_per_s": sent / taken, "known": known.share(), "known_first": known.share(FIRST_SYN_S),
+            "syns_per_s": sent / taken, "syns_per_core_s": sent / sender_s, "known": known.share(),
+            "known_first": known.share(FIRST_SYN_S),
             "known_p50_ms": known.quantile_ms(0.5), "known_p99_ms": known.quantile_ms(0.99), "new": new.share(),
             "new_first": new.share(FIRST_SYN_S), "new_p99_ms": new.quantile_ms(0.99), "machine_cores": busy / taken,
             "sender_cores": sender_s / taken, "daemon_cores": own / 1e9 / taken, "tracked": tracked,
@@ -272,11 +275,12 @@ def print_figures(options: argparse.Namespace, found: dict[str, Any]) -> None:
     for at in options.at:
         rows = [(way, found["runs"][f"{way}, flood at the {at} server"]) for way in options.ways]
         show(f"Good senders while the flood comes to the {at} server",
-             ["", "flood SYNs/s", "known % in 3 s", "at the first SYN", "p50 ms", "p99 ms", "newcomers % in 3 s",
-              "at the first SYN", "p99 ms"],
-             [[way, cell(row["syns_per_s"]), cell(row["known"], 1, 100), cell(row["known_first"], 1, 100),
-               cell(row["known_p50_ms"], 2), cell(row["known_p99_ms"], 2), cell(row["new"], 1, 100),
-               cell(row["new_first"], 1, 100), cell(row["new_p99_ms"], 2)] for way, row in rows])
+             ["", "flood SYNs/s", "a second of its core", "known % in 3 s", "at the first SYN", "p50 ms", "p99 ms",
+              "newcomers % in 3 s", "at the first SYN", "p99 ms"],
+             [[way, cell(row["syns_per_s"]), cell(row["syns_per_core_s"]), cell(row["known"], 1, 100),
+               cell(row["known_first"], 1, 100), cell(row["known_p50_ms"], 2), cell(row["known_p99_ms"], 2),
+               cell(row["new"], 1, 100), cell(row["new_first"], 1, 100), cell(row["new_p99_ms"], 2)]
+              for way, row in rows])
         show(f"The machine while the flood comes to the {at} server",
              ["", "cores busy", "of these the sender's", "mxallowd", "connections tracked", "mxallowd MiB",
               f"{'refused' if at == 'real' else 'contacts'} counted %", *["restart s"] * options.restart],

@@ -6,7 +6,7 @@ import pytest
 from lab.hosts import REAL4, REAL6, Attempt, Host, Lab
 from tests.daemon_process import SENDER4
 from tests.test_list_ways import held, wait_until
-from tests.ways import Way, start, ways_with_set
+from tests.ways import Way, start, ways_with_set_or_door
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def guarded(served: Lab, way: Way) -> Lab:
     return served
 
 
-@ways_with_set
+@ways_with_set_or_door
 def test_the_kernel_lets_in_who_was_refused_often(guarded: Lab, client: Host, way: Way) -> None:
     with start(guarded, way, "--patience", "2/2") as daemon:
         for real in (REAL4, REAL6):

@@ -9,7 +9,7 @@ from tests.large_senders import records
 from tests.name_server_process import NameServerProcess
 from tests.test_list_files import old
 from tests.test_list_ways import wait_until
-from tests.ways import Way, start, ways_with_set
+from tests.ways import Way, start, ways_with_set_or_door
 
 NETWORK4, SPF4, MX4, LISTED4, SPF6, STRANGER4 = CLIENT = (
     "192.0.2.65", "192.0.2.129", "192.0.2.99", "192.0.2.66", "2001:db8::65", "192.0.2.67")
@@ -23,7 +23,7 @@ def guarded(served: Lab, way: Way) -> Lab:
     return served
 
 
-@ways_with_set
+@ways_with_set_or_door
 def test_trusted_networks_are_in_the_kernel(guarded: Lab, client: Host, way: Way, tmp_path: Path) -> None:
     file = tmp_path / "trust"
     file.write_text(f"spf mailbox.example\nspf office.example\nspf letters.example first-mx-only\n"

@@ -18,10 +18,12 @@ from mxallowd.log import Log
 from mxallowd.mirrors import TargetError
 from mxallowd.mirrors.jobs import Jobs, guarded
 from mxallowd.mirrors.kernel.nftdoor import NftDoor
-from mxallowd.mirrors.mirror import CHECK_S, FINISH_S
+from mxallowd.mirrors.mirror import CHECK_S
 from mxallowd.settings import Settings
 from mxallowd.sinks.bucket import Bucket
 
+# Nothing is lost with a kernel that does not answer.
+FINISH_S = 1.0
 # An interface that comes and goes: so many lines an hour, and so many at once.
 LINES_AN_HOUR, LINES_AT_ONCE = 60, 20
 _OPEN = "no chain stands at an interface of --door, so nobody who comes in by it is refused (mxallowctl doctor)"

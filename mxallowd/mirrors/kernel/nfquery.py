@@ -156,20 +156,25 @@ class NfQuery:
         # Of all tables of the family: the kernel leaves none out.
         if not self._dump(GETCHAIN, NEWCHAIN, "chains",
                           lambda body: found.update(doors(body, self._family, self._name))):
-            raise TargetError(f"the chains are not told within {_RULES_S:.0f} s")
+            raise TargetError(f"the chains are not told within {_RULES_S:.0f} s, or change all the time")
         return found
 
     def _dump(self, kind: int, wanted: int, what: str, take: Callable[[memoryview], object]) -> bool:
-        """Let `take` have each message of the answer; False: not all came in time. Raises TargetError."""
+        """Let `take` have each message of the answer; False: not all came in time, or they changed meanwhile.
+
+        Raises TargetError.
+        """
         until = time.monotonic() + _RULES_S
+        whole = True
         self._netlink.send(self._netlink.message(kind, REQUEST | DUMP, self._table))
         while time.monotonic() < until:
-            for found, _, body in self._netlink.receive(self._netlink.sequence):
+            for found, flags, body in self._netlink.receive(self._netlink.sequence):
+                whole = whole and not flags & DUMP_INTERRUPTED
                 if found == DONE:
-                    return True
+                    return whole
                 if found == ERROR:
                     _check_error(body, what)
-                    return True
+                    return whole
                 if found == wanted:
                     take(body)
         # Nobody reads the rest of the answer.

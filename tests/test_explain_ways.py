@@ -114,6 +114,15 @@ def test_the_rules_of_a_way(way: str, sets: dict[str, bool], verdict: str | None
     assert (found["verdict"], found["outcome"]) == (verdict, outcome)
 
 
+@pytest.mark.parametrize(("way", "outcome"), [("c", "fake-led"), ("d", "fake-denied")])
+def test_who_is_direct_and_denied_at_the_fake(way: str, outcome: str) -> None:
+    """At the door he is rejected before a rule of NAT could lead him."""
+    kernel = Kernel({"mx_direct4": True, "mx_deny4": True, "mx_white4": True, "mx_fresh4": True}, 4)
+    assert meets(way, "fake", DECISION, kernel, dry_run=False)["outcome"] == outcome
+    led = Kernel({"mx_direct4": True, "mx_white4": True, "mx_fresh4": True}, 4)
+    assert meets(way, "fake", DECISION, led, dry_run=False)["outcome"] == "fake-led"
+
+
 def test_what_the_kernel_does_not_show_is_said() -> None:
     for way, name, unseen in (("b", "mx_deny4", True), ("c", "mx_deny4", False), ("d", "mx_deny4", False),
                               ("c", "mx_white4", False)):

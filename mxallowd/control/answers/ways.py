@@ -42,7 +42,7 @@ def meets(way: str, role: str, decision: Meets, kernel: Kernel | None, *, dry_ru
         return _pf(role, decision, kernel)
     if not kernel.sets:
         return _missing(way)
-    found = _fake(decision, kernel) if role == "fake" else _real(way, decision, kernel)
+    found = _fake(way, decision, kernel) if role == "fake" else _real(way, decision, kernel)
     if dry_run and found["verdict"] == "drop" and found["by"] == "kernel":
         found["reason"] = f"{found['reason']}; dry run: accepted where the ruleset counts only (docs/trial.md)"
     return found
@@ -73,13 +73,15 @@ def _pf(role: str, decision: Meets, kernel: Kernel) -> Meets:
             _by_kernel("drop", "not-in-set", f"the table {table} of pf does not hold it"))
 
 
-def _fake(decision: Meets, kernel: Kernel) -> Meets:
+def _fake(way: str, decision: Meets, kernel: Kernel) -> Meets:
     version = kernel.version
-    for names, outcome, why in (
-            (("mx_direct",), "fake-led", "it is led to the real server where the ruleset does so, and is no contact"),
-            (("mx_exempt",), "exempt", "mxallowd does not see it, so this contact does not whitelist it"),
-            (("mx_deny",), "fake-denied", "it is rejected there, and mxallowd does not see it"),
-            (("mx_white", "mx_fresh"), "fake-known", "it is rejected there, and mxallowd need not see it")):
+    steps = (
+        (("mx_direct",), "fake-led", "it is led to the real server where the ruleset does so, and is no contact"),
+        (("mx_exempt",), "exempt", "mxallowd does not see it, so this contact does not whitelist it"),
+        (("mx_deny",), "fake-denied", "it is rejected there, and mxallowd does not see it"),
+        (("mx_white", "mx_fresh"), "fake-known", "it is rejected there, and mxallowd need not see it"))
+    # The door stands in front of the rules that lead hosts elsewhere.
+    for names, outcome, why in sorted(steps, key=lambda one: way == "d" and one[1] != "fake-denied"):
         if kernel.held(*names):
             return _by_kernel("accept", outcome, f"in {' and '.join(f'{name}{version}' for name in names)}: {why}")
     return dict(decision)

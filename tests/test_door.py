@@ -97,7 +97,7 @@ def test_a_newcomer_never_waits(served: Lab, client: Host, way: Way) -> None:
         assert until(lambda: SENDER4 not in way.members(served, "mx_white4"))
         assert client.attempt(REAL4, source=SENDER4, timeout=0.3) is Attempt.DROPPED
         assert ask(daemon.control, "GET", f"/v1/explain/{SENDER6}")[1]["gets_in"]
-        # Without it, a contact is good for two seconds.
+        # Without it, a contact is good for five seconds.
         daemon.send(signal.SIGSTOP)
         for fake, real, newcomer in ((FAKE4, REAL4, NEWCOMER4), (FAKE6, REAL6, NEWCOMER6)):
             assert client.attempt(fake, source=newcomer) is Attempt.REFUSED

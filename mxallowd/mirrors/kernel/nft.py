@@ -21,6 +21,7 @@ like themselves, which are declared with the flag `dynamic`. Nobody is taken ove
 left: of a newcomer nothing is known yet but that he came, and an entry of ours that is about to end does.
 """
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -151,10 +152,12 @@ class NftTable(Connected[NfQuery]):
         used: set[bytes] = set()
         fresh: dict[bytes, int] = {}
         complete = True
-        for one in self._sets:
+        deadline = time.monotonic() + READ_S
+        # In way d) a flood fills the first of them, and not those of hosts that have been let in before.
+        for one in sorted(self._sets, key=lambda one: one.role in WHOLE):
             if not one.present:
                 continue
-            held, all_of_it = self._query.dump(one.name, READ_S)
+            held, all_of_it = self._query.dump(one.name, max(0.0, deadline - time.monotonic()))
             complete = complete and all_of_it
             one.own = {key: raw for key, raw in held.items() if isinstance(raw, bytes)}
             if one.role is Role.USED:

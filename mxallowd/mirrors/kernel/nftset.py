@@ -38,7 +38,7 @@ class Role(Enum):
 OF_HOSTS: tuple[Role, ...] = (Role.WHITE, Role.USED, Role.FRESH)
 OF_NETWORKS: tuple[Role, ...] = (Role.NETWORK,)
 # In way d) rules enter whoever met the fake server into the sets that let him in, for so many seconds.
-MET_S = 2
+MET_S = 5
 # All that are listed belong into these.
 WHOLE = (Role.WHITE, Role.NETWORK)
 

@@ -1,12 +1,13 @@
 """Whether newcomers get in while somebody fills the whitelist with made-up hosts.
 
-    python benchmarks/newcomers.py [--way a|b|c|c-ipset] [--family 4|6] [--pairs N] [--seconds N] [--senders N]
+    python benchmarks/newcomers.py [--way a|b|c|c-ipset|d|d-raw] [--family 4|6] [--pairs N] [--seconds N] [--senders N]
                                    [--max-entries N] [--filling SECONDS] [--pause SECONDS] [--restart] [--json]
 
 One core sends pairs of SYNs, each from another made-up source: one to the fake server, then one to the real one. Beside
 it, good senders come one after the other, each for the first time: it is refused by the fake server, pauses, and
 connects to the real one. It gets in at its first try if that connect succeeds, a SYN that is sent again after a second
-included: no sender gives up before. Way a) is the queue alone, b) the queue with a set, c) the set with NFLOG.
+included: no sender gives up before. Way a) is the queue alone, b) the queue with a set, c) the set with NFLOG,
+d) the door.
 """
 import argparse
 import subprocess
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.command import BenchError, give, measured, natural, parser, positive, run
 from benchmarks.gateway_site import DAEMON, another_machine
-from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
+from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from lab.programs import ENDLESS, Sources, flood, own_places
 
 SENDERS4, SENDERS6 = "9.1.{}.{}", "2001:db8::9:{:x}:{:x}"
@@ -33,9 +34,11 @@ SOURCES = 1 << 24
 PATIENCE_S = 2.5
 AT_ONCE = 32
 RULESETS = {"a": (), "b": ("queue-set-mark.nft", "queue-set-mark.sh"), "c": ("set.nft",),
-            "c-ipset": ("set-ipset.sh",)}
+            "c-ipset": ("set-ipset.sh",), "d": ("door.nft",), "d-raw": ("door-raw.nft",)}
 WORDS = {"a": ["-n", "23"], "b": ["-n", "23", "--nft-table", "inet mxallowd"],
-         "c": ["-p", "nflog:5", "--nft-table", "inet mxallowd"], "c-ipset": ["-p", "nflog:5", "--ipset"]}
+         "c": ["-p", "nflog:5", "--nft-table", "inet mxallowd"], "c-ipset": ["-p", "nflog:5", "--ipset"],
+         "d": ["-p", "nflog:5", "--nft-table", "inet mxallowd", "--door", BRIDGE],
+         "d-raw": ["-p", "nflog:5", "--nft-table", "inet mxallowd"]}
 TITLE = "newcomers beside {pairs} made-up pairs/s: way {way}, IPv{family}, --max-entries {max_entries}"
 
 

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""The three ways to run on Linux (docs/firewall.md): what a SYN costs the whole machine, in namespaces of its own.
+"""The ways to run on Linux (docs/firewall.md): what a SYN costs the whole machine, in namespaces of its own.
 
-    python benchmarks/offload.py [--packets N] [--entries N] [--rate N] [--repeat N] [--json]
+    python benchmarks/offload.py [--part ways,door] [--entries N,N] [--packets N] [--flood N] [--repeat N] [--json]
 
-The same SYNs in turn: with no filter at all, a) queue only, b) queue plus set, c) set plus NFLOG; none, half, and 99
-of 100 of them from hosts that have reached the real server before. Cost: the processor time of every task of the
-machine while SYNs come at a rate, the sender's included, a SYN each; what counts is how much it is beyond "no filter".
-Speed: as fast as the sender can, until all are settled. User space: the daemon's own time while known hosts alone come.
-Change: from a host's SYN at the fake server until the kernel's set has the host. Needs root.
+`ways`: the same SYNs in turn with no filter at all, a) queue only, b) queue plus set, c) set plus NFLOG, d) at the
+door; none, half, and 99 of 100 of them from hosts that have reached the real server before. Cost: the processor time of
+every task of the machine while SYNs come at a rate, the sender's included, a SYN each; what counts is how much it is
+beyond "no filter". Speed: as fast as the sender can, until all are settled. User space: the daemon's own time while
+known hosts alone come. Change: from a host's SYN at the fake server until the kernel's set has the host. The rules are
+those of rulesets/, but without connection tracking: it would cost the first three the same, and some hundred thousand
+made-up connections a second would fill it.
 
-The rules are those of rulesets/, but without connection tracking: it would cost all three the same, and some hundred
-thousand made-up connections a second would fill it.
+`door`: a flood by one processor, and what a SYN of it costs where it is dropped: way d) beside way c), plain rules of
+nft, and XDP as the physical limit (clang and libbpf-dev; else without); with all of connection tracking, IPv4 and IPv6,
+each number of entries (`ways` takes the first one). Needs root.
 """
 import runpy
 import sys
@@ -31,30 +34,28 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
-from benchmarks.command import BenchError, give, measured, parser, positive
+from benchmarks import door, door_report
+from benchmarks.command import BenchError, give, measured, parser, positive, sizes
+from benchmarks.door_site import LIFETIME_S, TABLE, fill
 from benchmarks.engine import packed
 from benchmarks.gateway_site import DAEMON, KNOWN, UNKNOWN, Program, Site, listening, site
 from benchmarks.report import median, say, show
 from benchmarks.workload import syn
-from lab.hosts import FAKE4, REAL4
+from lab.hosts import BRIDGE, FAKE4, REAL4
 from lab.namespaces import visit
 from lab.programs import ENDLESS, Sources, flood, own_places
-from mxallowd.mirrors import Listing
 from mxallowd.mirrors.kernel.nfquery import NfQuery
-from mxallowd.mirrors.kernel.nft import NftTable
 from mxallowd.text import quoted
-from mxallowd.whitelist import pack
 
-TABLE = "inet mxallowd"
 BACKLOG = 65_535
-LIFETIME_S = 86_400
-MOST_ENTRIES = 1_000_000
+MOST_ENTRIES = door.MOST_ENTRIES
 FILLED = 200_000  # entries of one filling
 CHANGE_LOAD = 500
 AFTERWARDS_S = 0.3
 READY_AFTER_S = 60.0
-SHARES = {0: 1, 50: 2, 99: 100}  # known of a hundred, and which source is left out of the known ones: every so many-th
-PLACES = ("no filter", "a", "b", "c")
+SHARES = door.SHARES  # known of a hundred, and which source is left out of the known ones: every so many-th
+PLACES = ("no filter", "a", "b", "c", "d")
+PARTS = ("ways", "door")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ WAYS = {
     "b": Way(("queue-set-mark.nft", "queue-set-mark.sh"),
              ("-n", "23", "--queue-length", "65535", "--nft-table", TABLE)),
     "c": Way(("set.nft",), ("-p", "nflog:5", "--nft-table", TABLE)),
+    "d": Way(("door.nft",), ("-p", "nflog:5", "--nft-table", TABLE, "--door", BRIDGE)),
 }
 
 
@@ -96,8 +98,7 @@ def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Progra
     way = WAYS[name]
     place.lab.load_ruleset(*way.rulesets, tracked=False)
     if name != "a":
-        with visit(place.lab.gateway.name):
-            fill(known_hosts(entries, share))
+        fill(place.lab.gateway, known_hosts(entries, share))
     process = place.lab.gateway.popen(
         [*DAEMON, "-F", "-s", "-c", "/dev/null", "-b", "-f", FAKE4, "-r", REAL4, "-t", str(LIFETIME_S),
          "--max-entries", str(4 * MOST_ENTRIES), *own_places(place.directory), *way.arguments],
@@ -118,18 +119,6 @@ def guarded(place: Site, name: str, entries: int, share: int) -> Iterator[Progra
     finally:
         place.end_programs()
         place.lab.gateway.run(["nft", "flush", "ruleset"], check=True)
-
-
-def fill(hosts: list[bytes]) -> float:
-    """Fill the sets with hosts that were used, in one transaction; the seconds that it took."""
-    table = NftTable(TABLE, setup=False, max_entries=1)
-    table.open()
-    try:
-        started = time.perf_counter()
-        table.refill(Listing([b"".join(pack(host, 1_000_000 * LIFETIME_S, used=True) for host in hosts)], 0))
-        return time.perf_counter() - started
-    finally:
-        table.close()
 
 
 def all_tasks_ns() -> dict[str, int]:
@@ -158,7 +147,7 @@ def flooded(place: Site, command: list[str]) -> tuple[float, float]:
 
 def cost(place: Site, program: Program | None, options: argparse.Namespace, share: int) -> tuple[float, float]:
     """CPU nanoseconds a SYN of the whole machine, and of the daemon alone, at a rate."""
-    command = flood(REAL4, sources(options.entries, share), count=options.packets, rate=options.rate)
+    command = flood(REAL4, sources(options.entries[0], share), count=options.packets, rate=options.rate)
     own = program.cpu_ns() if program else 0
     before = all_tasks_ns()
     _, sender_ns = flooded(place, command)
@@ -172,7 +161,7 @@ def cost(place: Site, program: Program | None, options: argparse.Namespace, shar
 def speed(place: Site, options: argparse.Namespace, share: int) -> tuple[float, float]:
     """SYNs a second, as fast as the sender can, those not counted that the kernel had to throw away; and their part."""
     lost = place.lost()
-    command = flood(REAL4, sources(options.entries, share), count=options.packets)
+    command = flood(REAL4, sources(options.entries[0], share), count=options.packets)
     started = time.perf_counter()
     flooded(place, command)
     place.settle()
@@ -183,7 +172,7 @@ def speed(place: Site, options: argparse.Namespace, share: int) -> tuple[float, 
 
 def user_space(place: Site, program: Program, options: argparse.Namespace) -> float:
     """CPU nanoseconds of the daemon for a SYN of a known host, what it takes without any SYN being taken off."""
-    known = Sources(KNOWN, options.entries, without=SHARES[99])
+    known = Sources(KNOWN, options.entries[0], without=SHARES[99])
     command = flood(REAL4, known, count=options.packets, rate=options.rate)
     before = program.cpu_ns()
     taken, _ = flooded(place, command)
@@ -230,7 +219,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(options.repeat):
             for share in options.known:
                 for name in PLACES:
-                    with guarded(place, name, options.entries, share) as program:
+                    with guarded(place, name, options.entries[0], share) as program:
                         total, own = cost(place, program, options, share)
                         note("cost_ns", name, share, total)
                         note("daemon_ns", name, share, own)
@@ -239,14 +228,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                         note("lost", name, share, lost)
                         if share == 99 and program and name != "a":
                             note("known_ns", name, 100, user_space(place, program, options))
-        for name in ("b", "c"):
+        for name in ("b", "c", "d"):
             with guarded(place, name, 1000, 50):
                 for load_rate in (0, CHANGE_LOAD):
                     found["changes_ms"][f"{name}, {load_rate} others/s"] = changes(
                         place, options.changes, load_rate)
         place.lab.load_ruleset("set.nft", tracked=False)
-        with visit(place.lab.gateway.name):
-            found["filling_s"] = [fill(known_hosts(FILLED, 50)) for _ in range(options.repeat)]
+        found["filling_s"] = [fill(place.lab.gateway, known_hosts(FILLED, 50)) for _ in range(options.repeat)]
     return found
 
 
@@ -268,8 +256,8 @@ def print_figures(options: argparse.Namespace, found: dict[str, Any]) -> None:
                          for share in options.known)] for name in PLACES]
 
     headers = ["", *(f"{share} % known" for share in options.known)]
-    show(f"CPU ns a SYN, whole machine with the sender, {options.rate:,} SYNs/s, {options.entries:,} entries", headers,
-         cells("cost_ns"))
+    show(f"CPU ns a SYN, whole machine with the sender, {options.rate:,} SYNs/s, {options.entries[0]:,} entries"
+         f" ({command_of(options, 'ways')})", headers, cells("cost_ns"))
     show("of these, the daemon", headers, cells("daemon_ns"))
     show("SYNs/s as fast as the sender can", headers, cells("speed"))
     show("% of those lost by the kernel", headers, cells("lost", 1, 100))
@@ -291,23 +279,54 @@ def shares(text: str) -> list[int]:
     return found
 
 
+def parts(text: str) -> list[str]:
+    """What is measured, for argparse."""
+    found = text.split(",")
+    if not set(found) <= set(PARTS):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is none of {'; '.join(PARTS)}; {','.join(PARTS)}")
+    return found
+
+
 def options_of() -> argparse.Namespace:
     made = parser(__doc__, repeat=5)
-    made.add_argument("--packets", type=positive, default=150_000, help="SYNs of one run (default: %(default)s)")
-    made.add_argument("--entries", type=positive, default=100_000, help="hosts in the set (default: %(default)s)")
+    made.add_argument("--part", type=parts, default=",".join(PARTS), help="what is measured (default: %(default)s)")
+    made.add_argument("--packets", type=positive, default=150_000,
+                      help="SYNs of a run of `ways` (default: %(default)s)")
+    made.add_argument("--flood", type=positive, default=100_000, help="SYNs of a run of `door` (default: %(default)s)")
+    made.add_argument("--entries", type=sizes, default="100000,1000000",
+                      help="hosts in the set, of `ways` the first number alone (default: %(default)s)")
     made.add_argument("--rate", type=positive, default=50_000, help="SYNs/s of the cost (default: %(default)s)")
     made.add_argument("--known", type=shares, default="0,50,99",
                       help="known hosts of a hundred, some of 0, 50 and 99, which must be one (default: %(default)s)")
     made.add_argument("--changes", type=positive, default=300, help="contacts that are timed (default: %(default)s)")
     options = made.parse_args()
-    if options.entries > MOST_ENTRIES:
-        made.error(f"--entries {options.entries}: at most {MOST_ENTRIES}")
+    if max(options.entries) > MOST_ENTRIES:
+        made.error(f"--entries {max(options.entries)}: at most {MOST_ENTRIES}")
+    if options.flood > door.MOST_PACKETS:
+        made.error(f"--flood {options.flood}: at most {door.MOST_PACKETS}")
     return options
+
+
+def command_of(options: argparse.Namespace, part: str) -> str:
+    """What repeats a table."""
+    own = f"--packets {options.packets} --rate {options.rate}" if part == "ways" else f"--flood {options.flood}"
+    return (f"offload.py --part {part} {own} --entries {','.join(map(str, options.entries))}"
+            f" --known {','.join(map(str, options.known))} --repeat {options.repeat}")
 
 
 def main() -> int:
     options = options_of()
-    found = measured(lambda: measure(options))
-    return give(options, "packets entries rate repeat",
-                {**found, "part_of_a": {name: part_of_a(found, name) for name in ("b", "c")}},
-                lambda: print_figures(options, found))
+    found: dict[str, Any] = {}
+    if "ways" in options.part:
+        found |= measured(lambda: measure(options))
+        found["part_of_a"] = {name: part_of_a(found, name) for name in ("b", "c", "d")}
+    if "door" in options.part:
+        found |= measured(lambda: door.measure(options))
+
+    def tables() -> None:
+        if "ways" in options.part:
+            print_figures(options, found)
+        if "door" in options.part:
+            door_report.print_tables(found, command_of(options, "door"))
+
+    return give(options, "packets flood entries rate repeat", found, tables)

@@ -51,6 +51,7 @@ BACKLOG = 65_535
 MOST_ENTRIES = door.MOST_ENTRIES
 FILLED = 200_000  # entries of one filling
 CHANGE_LOAD = 500
+KERNELS_OWN_S = 2
 AFTERWARDS_S = 0.3
 READY_AFTER_S = 60.0
 SHARES = door.SHARES  # known of a hundred, and which source is left out of the known ones: every so many-th
@@ -196,7 +197,9 @@ def changes(place: Site, count: int, load_rate: int) -> list[float]:
                 host = packed(IPv4Address(first + number + 100_000 * bool(load_rate)))
                 started = time.perf_counter()
                 sender.sendto(syn(host[12:], IPv4Address(FAKE4).packed), (FAKE4, 0))
-                while not query.get("mx_white4", [host[12:]]):
+                # At the door the kernel itself lets the host in at once, for two seconds; mxallowd's entry lasts.
+                while not any(left > KERNELS_OWN_S for left in query.get("mx_white4", [host[12:]]).values()
+                              if not isinstance(left, bytes)):
                     if time.perf_counter() - started > 5:
                         raise BenchError("a host did not come into the kernel's set")
                     time.sleep(0.0002)

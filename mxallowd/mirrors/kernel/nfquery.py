@@ -72,6 +72,10 @@ _OF_ELEMENTS = frozenset({
     errno.EADDRNOTAVAIL, errno.EOVERFLOW})
 
 
+class TargetEnded(TargetError):
+    """Something that the transaction names is not there: an element has ended, or the set or table is missing."""
+
+
 class NfQuery:
     """A netlink socket that asks about one table."""
 
@@ -282,7 +286,7 @@ class NfQuery:
     def commit(self, batch: Batch) -> bool:
         """Carry it out, in one transaction where it is not too long; whether it was one.
 
-        Raises TargetError, TargetFull, TargetRejects; nothing has changed then, or some of the parts.
+        Raises TargetError, TargetEnded, TargetFull, TargetRejects; nothing has changed then, or some of the parts.
         """
         size = batch.finish()
         room = self._netlink.room(size)
@@ -307,6 +311,8 @@ def _check_batch(body: memoryview) -> None:
     found = error_number(body)
     if found == errno.ENFILE:
         raise TargetFull("the set is full")
+    if found == errno.ENOENT:
+        raise TargetEnded(error_text(found))
     if found:
         raise (TargetRejects if found in _OF_ELEMENTS else TargetError)(error_text(found))
 

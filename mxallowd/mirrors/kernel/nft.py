@@ -41,9 +41,8 @@ from mxallowd.mirrors.kernel.nftset import (
     Role,
     met_of,
 )
+from mxallowd.mirrors.kernel.nfttakeout import READ_S, enter, exchange, take_out
 
-# Reading a set takes the kernel a time that grows with the square of its size: 400,000 elements in this one.
-READ_S = 5.0
 OWN_S = 1.5
 # What a listed time may be off before it is corrected.
 TOLERANCE_S = 2
@@ -241,47 +240,29 @@ class NftTable(Connected[NfQuery]):
     def refill(self, entries: Listing) -> int:
         """Enter all of these in one transaction; where there is no room, in place of all that is there."""
         self.inspect()
-        try:
-            return self._fill(entries, emptied=False)
-        except TargetFull:
-            return self._fill(entries, emptied=True)
-
-    def flush(self) -> None:
-        """Empty the sets, but for the operator's own."""
-        self.inspect()
-        self._fill(Listing((), 0), emptied=True)
-
-    def _fill(self, entries: Listing, *, emptied: bool) -> int:
         present = [one for one in self._sets if one.present]
         self._learn_own(present)
         filling = Filling(entries, present)
         batch = self._query.batch()
         for one in present:
-            if emptied or one.role is Role.FRESH:
+            # An own element of the operator's that was not read is lost here: contacts are shown that need not be.
+            if one.role is Role.FRESH and not one.dynamic:
                 batch.empty(one.name)
                 for raw in one.own.values():
                     batch.restore(one.name, raw)
-        for one, key, seconds in filling.places():
-            batch.enter(one.name, key, seconds)
-        size = batch.finish()
-        if emptied and len(entries) and size > self._query.room(size):
-            self._make_room(filling, present)
-            return self._fill(entries, emptied=False)
-        self._commit(batch)
+        enter(batch, filling)
+        try:
+            self._commit(batch)
+        except TargetFull:
+            exchange(self._query, self._commit, filling, present)
         return filling.left_out
 
-    def _make_room(self, filling: Filling, present: Sequence[NftSet]) -> None:
-        """Take out who is not to stay, where one transaction cannot exchange all: who stays is there meanwhile."""
-        stay: dict[str, set[bytes]] = {one.name: set() for one in present}
-        for one, key, _ in filling.places():
-            stay[one.name].add(key)
-        for one in present:
-            held, _ = self._query.dump(one.name, READ_S)
-            gone = [key for key in held if key not in stay[one.name] and key not in one.own]
-            batch = self._query.batch()
-            batch.remove(one.name, sorted(
-                key for key, left in self._query.get(one.name, gone).items() if not isinstance(left, bytes)))
-            self._commit(batch)
+    def flush(self) -> None:
+        """Take out all that ends, which is not the operator's own."""
+        self.inspect()
+        for one in self._sets:
+            if one.present:
+                take_out(self._query, self._commit, one)
 
     def _commit(self, batch: Batch) -> None:
         before = self._query.generation()
@@ -302,12 +283,10 @@ class NftTable(Connected[NfQuery]):
         for one in present:
             held, all_of_it = self._query.dump(one.name, OWN_S)
             found = {key: raw for key, raw in held.items() if isinstance(raw, bytes)}
-            if not all_of_it:
-                complete = False
-                # He may have removed some of the others since.
-                again = self._query.get(one.name, sorted(one.own.keys() - found.keys()))
-                found |= {key: raw for key, raw in again.items() if isinstance(raw, bytes)}
-            one.own = found
+            complete = complete and all_of_it
+            # A listing may lack some of them. He may have removed others since.
+            again = self._query.get(one.name, sorted(one.own.keys() - found.keys()))
+            one.own = found | {key: raw for key, raw in again.items() if isinstance(raw, bytes)}
         self._known_at = generation if complete else None
 
     def missing(self, hosts: Mapping[bytes, bool]) -> set[bytes]:

@@ -1,0 +1,61 @@
+"""Sets of nft whose listing lacks elements, as the kernel's does of a set that it rearranges meanwhile."""
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from lab.hosts import Lab
+from lab.namespaces import visit
+from mxallowd.mirrors import Listed
+from mxallowd.mirrors.kernel.nfmessages import Remaining
+from mxallowd.mirrors.kernel.nfquery import NfQuery
+from mxallowd.mirrors.kernel.nft import NftTable
+from tests.strategies import listing, packed
+from tests.test_kernel_nft import run
+
+OWN, UNSEEN, KNOWN, OTHER = (packed(f"192.0.2.{number}") for number in (7, 8, 1, 2))
+
+
+@pytest.fixture(params=["dynamic,timeout", "timeout"])
+def table(lab: Lab, request: pytest.FixtureRequest) -> Iterator[NftTable]:
+    """Sets that rules enter hosts into, and sets that they do not, with two elements of the operator's own."""
+    with visit(lab.gateway.name):
+        run("add table inet mx\n"
+            f"add set inet mx mx_white4 {{ type ipv4_addr; size 4; flags {request.param}; }}\n"
+            f"add set inet mx mx_white6 {{ type ipv6_addr; flags {request.param}; }}\n"
+            "add set inet mx mx_used4 { type ipv4_addr; flags timeout; }\n"
+            "add element inet mx mx_white4 { 192.0.2.7, 192.0.2.8 }\n")
+        made = NftTable("inet mx", setup=False, max_entries=1000)
+        made.open()
+        made.inspect()
+        yield made
+        made.close()
+
+
+def unseen(monkeypatch: pytest.MonkeyPatch, *hosts: bytes) -> None:
+    """From now on, every listing of a whitelist lacks these and says that it is complete."""
+    whole = NfQuery.dump
+
+    def lacking(query: NfQuery, name: str, limit_s: float) -> tuple[dict[bytes, Remaining], bool]:
+        held, complete = whole(query, name, limit_s)
+        return {key: left for key, left in held.items()
+                if not name.startswith("mx_white") or key not in {host[12:] for host in hosts}}, complete
+
+    monkeypatch.setattr(NfQuery, "dump", lacking)
+
+
+def white4() -> set[str]:
+    """What stands there, as nft itself lists it."""
+    shown = subprocess.run(["nft", "-j", "list", "set", "inet", "mx", "mx_white4"], capture_output=True, text=True)
+    return {word for word in shown.stdout.replace('"', " ").split() if word.startswith("192.0.2.")}
+
+
+def test_an_own_element_that_is_not_seen_is_not_lost(table: NftTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    table.change([Listed(KNOWN, 100, used=False), Listed(OTHER, 200, used=False)], [])
+    unseen(monkeypatch, UNSEEN)
+    # All have room but one, for whom another goes.
+    entries = listing(*(Listed(packed(f"192.0.2.{number}"), 100 * number, used=False) for number in (2, 3)))
+    assert table.refill(entries) == 0
+    assert white4() == {"192.0.2.7", "192.0.2.8", "192.0.2.2", "192.0.2.3"}
+    table.flush()
+    assert white4() == {"192.0.2.7", "192.0.2.8"}

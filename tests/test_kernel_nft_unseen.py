@@ -59,3 +59,28 @@ def test_an_own_element_that_is_not_seen_is_not_lost(table: NftTable, monkeypatc
     assert white4() == {"192.0.2.7", "192.0.2.8", "192.0.2.2", "192.0.2.3"}
     table.flush()
     assert white4() == {"192.0.2.7", "192.0.2.8"}
+
+
+def test_an_element_that_ends_under_a_change_is_no_fault(table: NftTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each question, the first of the hosts that have a short time left ends before the transaction comes."""
+    hosts = [packed(f"192.0.2.{number}") for number in (1, 2)]
+    asked, ended = NfQuery.get, []
+
+    def ends(query: NfQuery, name: str, keys: list[bytes]) -> dict[bytes, Remaining]:
+        held = asked(query, name, keys)
+        if name == "mx_used4":
+            white = asked(query, "mx_white4", keys)
+            for key in [key for key in keys if isinstance(left := white.get(key), float) and left <= 5][:1]:
+                batch = query.batch()
+                batch.remove("mx_white4", [key])
+                query.commit(batch)
+                ended.append(key)
+        return held
+
+    table.change([Listed(host, 5, used=False) for host in hosts], [])
+    monkeypatch.setattr(NfQuery, "get", ends)
+    table.change([Listed(host, 1000, used=True) for host in hosts], [])
+    assert len(ended) == 2
+    monkeypatch.undo()
+    assert {one.host: (one.remaining_s or 0) > 990 for one in table.read()[0] if one.host in hosts} == dict.fromkeys(
+        hosts, True)

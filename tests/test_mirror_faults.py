@@ -245,3 +245,32 @@ def test_those_of_a_filling_leave_a_target_without_times() -> None:
         scene.mirror.close()
 
     run(story)
+
+
+def test_who_is_listed_and_not_told_yet_is_not_missing() -> None:
+    """The packet path has entered a host, and the main loop has not come to its event within an inspection."""
+    async def story() -> None:
+        scene = Scene()
+        scene.open()
+        scene.contact(HOSTS[0])
+        await scene.until(lambda: scene.target.copied)
+        scene.target.calls.clear()
+        now = boottime_us()
+        scene.table.add(HOSTS[1], now + HOUR_US, now)
+        scene.later(4)
+        await scene.until(lambda: scene.target.calls.count("missing") == 2)
+        scene.tell(Kind.WHITELISTED, HOSTS[1], now + HOUR_US)
+        await scene.until(lambda: len(scene.target.copied) == 2)
+        scene.later(4)
+        await scene.until(lambda: scene.target.calls.count("missing") == 3)
+        assert scene.lines == []
+        # One that two inspections miss is missing.
+        del scene.target.copied[HOSTS[1]]
+        scene.later(4)
+        await scene.until(lambda: scene.target.calls.count("missing") == 5)
+        scene.later(4)
+        await scene.until(lambda: scene.target.copied.keys() == set(HOSTS[:2]))
+        assert "1 of 2 hosts that must be in it are not" in scene.lines[0]
+        scene.mirror.close()
+
+    run(story)

@@ -35,6 +35,7 @@ from mxallowd.mirrors.adoption import adopt
 from mxallowd.mirrors.dirty import Dirty
 from mxallowd.mirrors.expiry import Expiry
 from mxallowd.mirrors.jobs import Jobs, guarded
+from mxallowd.mirrors.suspects import Suspects
 from mxallowd.settings import Settings
 from mxallowd.whitelist import Change
 
@@ -75,6 +76,7 @@ class Mirror:
         self._totals: dict[str, int] = {}
         self._dirty = Dirty()
         self._expiry = Expiry()
+        self._suspects = Suspects()
         self._jobs: Jobs | None = None
         self._stale = False  # single changes will not do any more
         self._complete = True  # every host had room at the last filling
@@ -345,9 +347,10 @@ class Mirror:
     async def _check(self) -> None:
         self._checked_at = self._clock()
         soonest_us = self._whitelist.now_us() + int(ENDING_S * 1_000_000)
-        hosts = self._settled({
-            host: used for host, (until_us, used) in self._whitelist.sample(self._target.sample).items()
-            if until_us > soonest_us and host not in self._rejected})
+        listed = self._whitelist.sample(self._target.sample)
+        listed |= {host: found for host in self._suspects.hosts if (found := self._whitelist.find(host))}
+        hosts = self._settled({host: used for host, (until_us, used) in listed.items()
+                               if until_us > soonest_us and host not in self._rejected})
         faulty = bool(self._fault)
 
         def look() -> tuple[set[bytes], dict[str, int]]:
@@ -363,12 +366,14 @@ class Mirror:
         if not self._complete and self._checked_at - self._refilled_at >= WITHOUT_ROOM_S:
             self._stale = True
         # Where not all had room, some are missing rightly; never all.
-        if not missing or self._stale or (not self._complete and len(missing) < len(hosts)):
-            return
-        # A host that was used just now may be on its way: what is missing has to be so twice.
-        await asyncio.sleep(AGAIN_S)
-        again = self._settled({host: hosts[host] for host in missing})
-        missing = await self._do(lambda: self._target.missing(again))
+        if missing and not self._stale and (self._complete or len(missing) == len(hosts)):
+            # A host that was used just now may be on its way: what is missing has to be so twice.
+            await asyncio.sleep(AGAIN_S)
+            again = self._settled({host: hosts[host] for host in missing})
+            missing = await self._do(lambda: self._target.missing(again))
+        else:
+            missing = set()
+        missing = self._suspects.count(hosts, missing)
         if missing:
             self._stale = True
             self._log.warning("kernel-table-broken", None, table=self._target.name,

@@ -30,7 +30,7 @@ from mxallowd.mirrors import Copied, Listed, Listing, TargetError, TargetFull, T
 from mxallowd.mirrors.kernel.asked import in_nft
 from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.nfmessages import Batch, Remaining
-from mxallowd.mirrors.kernel.nfquery import NfQuery
+from mxallowd.mirrors.kernel.nfquery import NfQuery, TargetEnded
 from mxallowd.mirrors.kernel.nftset import (
     MET_S,
     OF_HOSTS,
@@ -53,6 +53,8 @@ LARGEST_SET = 1 << 24
 HOST_BYTES, BATCH_BYTES = 3 * (28 + 52), 4096
 PROBE_S = 1
 PROBES = 3
+# A change under which an element has ended is made in so many parts, and those that fail in parts again.
+PARTS = 8
 
 
 class NftTable(Connected[NfQuery]):
@@ -178,11 +180,29 @@ class NftTable(Connected[NfQuery]):
         listed = list({one.host: one for one in listed}.values())
         hosts = len(listed) + len(unlisted)
         most = max(1, (self._query.room(BATCH_BYTES + HOST_BYTES * hosts) - BATCH_BYTES) // HOST_BYTES)
-        for first in range(0, hosts, most):
+        self._change_parts(listed, unlisted, most)
+
+    def _change_parts(self, listed: Sequence[Listed], unlisted: Sequence[bytes], most: int) -> None:
+        for first in range(0, len(listed) + len(unlisted), most):
             from_unlisted = max(0, first - len(listed)), max(0, first + most - len(listed))
             self._change_some(listed[first : first + most], unlisted[slice(*from_unlisted)])
 
     def _change_some(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
+        hosts = len(listed) + len(unlisted)
+        for again in reversed(range(PROBES if hosts == 1 else 1)):
+            try:
+                self._change_or_less(listed, unlisted)
+                return
+            except TargetEnded:
+                # An element has ended between the question and the transaction. Where rules enter many that end soon,
+                # this is so each time, but for few hosts: the time in between is shorter. What is wrong with the set
+                # or the table fails for the first host as well.
+                if hosts > 1:
+                    self._change_parts(listed, unlisted, -(-hosts // PARTS))
+                elif not again:
+                    raise
+
+    def _change_or_less(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:
         try:
             self._change(listed, unlisted)
         except TargetFull:
@@ -190,10 +210,10 @@ class NftTable(Connected[NfQuery]):
             if not any(one.present for one in self._sets if one.role is Role.FRESH):
                 raise
             self._change([one._replace(fresh_s=0) for one in listed], unlisted)
-        except TargetRejects:
+        except (TargetRejects, TargetEnded):
             raise
         except TargetError:
-            # An element may have ended between the question and the transaction; what else is wrong fails again.
+            # What is wrong fails again.
             self._change(listed, unlisted)
 
     def _change(self, listed: Sequence[Listed], unlisted: Sequence[bytes]) -> None:

@@ -110,7 +110,7 @@ def _values(text: str, wanted: Wanted) -> str:
         edits |= {f"tcp {side} {PORT} ": f"tcp {side} {ports} " for side in ("dport", "sport")}
     for old, new in edits.items():
         text = text.replace(old, new)
-    text = re.sub(r"\bsize (\d{7})\b", lambda found: f"size {wanted.grown(int(found[1]))}", text)
+    text = re.sub(r"\bsize ([23]\d{6})\b", lambda found: f"size {wanted.grown(int(found[1]))}", text)
     return said(text, wanted)
 
 

@@ -1,7 +1,7 @@
 """Networks that contacts have let in, in the firewall: for the ways in which the kernel decides (--network-key).
 
     mx_net4, mx_net6        masked addresses, with the time that is left to the network
-    mx_metnet4, mx_metnet6  the kernel's own: those of the last two seconds' contacts, until mxallowd has entered them
+    mx_metnet4, mx_metnet6  the kernel's own: those of the last five seconds' contacts, until mxallowd has entered them
 
 The rules ask whether the masked source stands in them. A mirror keeps these sets as it keeps the whitelist's own. What
 it copies is the memory of networks (engine/_meetings.pxd) in the form of a whitelist. Nothing is adopted from a set:

@@ -21,7 +21,7 @@ table=filter chains=INPUT   # table=security: behind all rules of the table filt
 mark=""                     # nothing here sets a mark
 track=yes                   # no: where the kernel tracks no connections; notrack: not those to port 25 of these servers
 sets="mx_white mx_used mx_fresh mx_allow mx_deny mx_met" set_options="timeout 28800 maxelem 2000000"
-options_mx_met="timeout 2 maxelem 500000"
+options_mx_met="timeout 5 maxelem 1250000"
 options_mx_allow="maxelem 1000000" type_mx_allow=hash:net
 options_mx_deny="maxelem 1000000" type_mx_deny=hash:net
 subchains="MXALLOWD_FAKE MXALLOWD_REAL"
@@ -83,8 +83,8 @@ rules() {
     echo "-A MXALLOWD_FAKE $deny -p tcp $reject"
     echo "-A MXALLOWD_FAKE $white $fresh -p tcp $reject"
     # Until mxallowd has entered a newcomer, the kernel alone lets it in.
-    echo "-A MXALLOWD_FAKE -m set ! --match-set mx_white$1 src -j SET --add-set mx_met$1 src --exist --timeout 2"
-    [ -z "$key" ] || echo "-A MXALLOWD_FAKE -j SET --add-set mx_metnet$1 src --exist --timeout 2"
+    echo "-A MXALLOWD_FAKE -m set ! --match-set mx_white$1 src -j SET --add-set mx_met$1 src --exist --timeout 5"
+    [ -z "$key" ] || echo "-A MXALLOWD_FAKE -j SET --add-set mx_metnet$1 src --exist --timeout 5"
     echo "-A MXALLOWD_FAKE $log"
     echo "-A MXALLOWD_FAKE -p tcp $reject"
 }

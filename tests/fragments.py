@@ -137,3 +137,30 @@ def attempts6(source: str, server: str, port: int) -> dict[str, list[bytes]]:
         "flags within": [cut(0, 64, harmless), cut(8, 16), cut(64, 120)],
         "flags before": [cut(8, 16), cut(0, 64, harmless), cut(64, 120)],
     }
+
+
+def hidden6(source: str, server: str, port: int) -> dict[str, list[bytes]]:
+    """A SYN by IPv6 behind a fragment header that is not the first one.
+
+    Linux 6.18 with connection tracking takes that header away and reads what follows as a header of the kind of the
+    first one, while rules read it as what the fragment header, or the one before it, says that it is.
+    """
+    ends = address(source), address(server)
+    plain = segment(*ends, port)
+    ident = next(_idents)
+
+    def behind(following: int, what: bytes, first: bytes = padding(FRAGMENT), kind: int = DESTINATION) -> list[bytes]:
+        return [ipv6(*ends, kind, first + fragment_header(following, 0, False, ident) + what + plain)]
+
+    route = struct.pack("!BBBBI", FRAGMENT, 0, 0, 0, 0)
+    authentication = struct.pack("!BBHII", FRAGMENT, 1, 0, 0, 0)
+    # A TCP header with ACK to another port, and an option of 20 bytes in a header of 24 that asks to be skipped.
+    other = struct.pack("!BBHIIBBHHH", TCP, 2, 0x1e14, 0, 0, 5 << 4, ACK, 0, 0, 0) + bytes(4)
+    return {
+        **{f"destination, {number}": behind(number, padding(TCP)) for number in (17, 50, 58, 59, 135, 139, 140, 253)},
+        "routing": behind(50, struct.pack("!BBBBI", TCP, 0, 0, 0, 0), first=route, kind=ROUTING),
+        "hop by hop": behind(50, padding(TCP), first=padding(DESTINATION) + padding(FRAGMENT), kind=HOP_BY_HOP),
+        "authentication": behind(DESTINATION, padding(TCP), first=padding(51) + authentication),
+        "another segment": behind(TCP, other),
+        "a later fragment": behind(FRAGMENT, struct.pack("!BBHI", TCP, 0, 0x0104, 0)),
+    }

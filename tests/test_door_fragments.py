@@ -1,4 +1,4 @@
-"""At the door no unknown host's SYN gets in, however it is cut; a known host's does, unless no network cuts so."""
+"""No unknown host's SYN gets in, however it is cut or hidden; a known host's does, unless no network cuts so."""
 import itertools
 import socket
 import struct
@@ -9,7 +9,7 @@ import pytest
 
 from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab, ip_output
 from tests.daemon_process import SENDER4, SENDER6
-from tests.fragments import ACK, SYN, attempts4, attempts6
+from tests.fragments import ACK, SYN, attempts4, attempts6, hidden6
 
 Attempts = Callable[[str, str, int], dict[str, list[bytes]]]
 FAMILIES: dict[int, tuple[Attempts, str, str]] = {4: (attempts4, SENDER4, REAL4), 6: (attempts6, SENDER6, REAL6)}
@@ -26,9 +26,12 @@ TOO_SHORT = {4: {name for name in REACH[4] if name.startswith("8")}, 6: {"second
 _ports = itertools.count(20000)
 
 
-def answered(lab: Lab, client: Host, version: int, expected: set[str]) -> set[str]:
+def answered(
+    lab: Lab, client: Host, version: int, expected: set[str], attempts: Attempts | None = None,
+) -> set[str]:
     """The attempts that the server answers with SYN and ACK, all made at once."""
-    attempts, source, server = FAMILIES[version]
+    usual, source, server = FAMILIES[version]
+    attempts = attempts or usual
     kind = ETHERTYPES[version]
     [mac] = [line.split()[1] for line in ip_output(f"-n {lab.gateway.name} link show dev {BRIDGE}").splitlines()
              if "link/ether" in line]
@@ -68,7 +71,29 @@ def test_no_syn_gets_by_however_it_is_cut(served: Lab, client: Host, version: in
         served.load_ruleset(name, tracked=tracked)
         assert answered(served, client, version, set()) == set(), (name, tracked)
         served.gateway.run(["nft", "add", "element", "inet", "mxallowd", f"mx_white{version}", known], check=True)
-        whole = name == "door-raw.nft" and tracked
-        expected = REACH[version] - (set() if whole else TOO_SHORT[version])
+        expected = REACH[version]
+        if name == "door.nft" or not tracked:
+            expected = expected - TOO_SHORT[version]
+        if name == "door-raw.nft":
+            expected = expected - {"atomic between"}
         assert answered(served, client, version, expected) == expected, (name, tracked)
         served.gateway.run(["nft", "delete", "table", "inet", "mxallowd"], check=True)
+
+
+TRACKING = "table inet tracking { chain c { type filter hook input priority 0; ct state established accept; }; }"
+
+
+def test_no_header_of_ipv6_hides_a_syn(served: Lab, client: Host) -> None:
+    """Each ruleset that stands behind connection tracking, and the door at ingress in front of it."""
+    served.gateway.run(["nft", TRACKING], check=True)
+    assert client.attempt(REAL6) is Attempt.CONNECTED
+    every = set(hidden6(SENDER6, REAL6, 1))
+    # All of them reach the server where nothing filters.
+    assert answered(served, client, 6, every, hidden6) == every
+    for name in ("door.nft", "door-raw.nft", "set.nft", "set-ipset.sh"):
+        said = served.load_ruleset(name)
+        assert answered(served, client, 6, set(), hidden6) == set(), (name, said)
+        served.gateway.run(["sh", "-c", "nft delete table inet mxallowd; ip6tables -F; ip6tables -X"], check=False,
+                           capture_output=True)
+    # It was no shortage of memory for fragments.
+    assert answered(served, client, 6, every, hidden6) == every

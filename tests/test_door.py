@@ -31,7 +31,7 @@ NEWCOMER4, NEWCOMER6, SPAMMER4 = "192.0.2.102", "2001:db8::102", "192.0.2.66"
 ALLOWED4, DENIED4, DENIED6 = "192.0.2.65", "192.0.2.129", "2001:db8::129"
 CLIENT = (SENDER4, SENDER6, NEWCOMER4, NEWCOMER6, SPAMMER4, ALLOWED4, DENIED4, DENIED6)
 FLOOD = 20_000
-QUOTA = 64 << 10  # bytes, as the ruleset has it
+QUOTA = 256 << 10  # bytes, as the ruleset has it
 DOOR = EVERY["door"]
 # Nobody waits for looks: what they find is what counts.
 HURRIED = """

@@ -340,6 +340,7 @@ def chain(table: str, hook: int, priority: int, *devices: bytes) -> memoryview:
     (chain("other", 5, 0, text(1, "eth0")), 1, set()), (chain("mx", 5, 0), 1, set()),
     (chain("mx", 0, 0, text(1, "eth0")), 5, {"eth0"}), (chain("mx", 1, 0, text(1, "eth0")), 5, set()),
     (chain("mx", 0, -300), 1, {"*"}), (chain("mx", 0, -100), 1, set()), (chain("mx", 1, -300), 2, set()),
+    (chain("mx", 0, -450), 1, set()),
     (memoryview(bytes(4) + text(1, "mx") + text(3, "mx_track")), 1, set()),
     (memoryview(bytes(4) + text(1, "mx") + attribute.pack(200, 4)), 1, set()),
     (memoryview(bytes(4) + packed(4, b"") + text(1, "mx")), 1, set()), (memoryview(b""), 1, set())])

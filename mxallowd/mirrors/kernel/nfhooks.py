@@ -16,7 +16,9 @@ _DEVICE_NAME, _DEVICE_PREFIX = 1, 2
 # Of the family of a table (NFPROTO_INET, NFPROTO_NETDEV): the number of its ingress hook. No other one has any.
 _INGRESS = {1: 5, 5: 0}
 _IP_FAMILIES, _PREROUTING = (1, 2, 10), 0
-_TRACKING = -200  # NF_IP_PRI_CONNTRACK, linux/netfilter_ipv4.h
+# NF_IP_PRI_CONNTRACK_DEFRAG and _CONNTRACK, linux/netfilter_ipv4.h. In front of both the rulesets only drop packets
+# whose headers are out of order: that is no door.
+_DEFRAGMENTATION, _TRACKING = -400, -200
 
 
 def doors(body: memoryview, family: int, table: str) -> Iterator[str]:
@@ -27,7 +29,7 @@ def doors(body: memoryview, family: int, table: str) -> Iterator[str]:
     if number is None or _text(values.get(_TABLE, memoryview(b""))) != table:
         return
     priority = int.from_bytes(hook.get(_PRIORITY, b""), "big", signed=True)
-    if family in _IP_FAMILIES and number == _PREROUTING and priority < _TRACKING:
+    if family in _IP_FAMILIES and number == _PREROUTING and _DEFRAGMENTATION < priority < _TRACKING:
         yield "*"
     if number != _INGRESS.get(family):
         return

@@ -84,3 +84,31 @@ def test_an_element_that_ends_under_a_change_is_no_fault(table: NftTable, monkey
     monkeypatch.undo()
     assert {one.host: (one.remaining_s or 0) > 990 for one in table.read()[0] if one.host in hosts} == dict.fromkeys(
         hosts, True)
+
+
+def test_known_hosts_that_are_not_seen_are_read(table: NftTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert table.read()[1]
+    table.change([Listed(KNOWN, 100, used=True), Listed(OTHER, 100, used=False)], [])
+    assert table.read()[1]
+    unseen(monkeypatch, KNOWN)
+    held, complete = table.read()
+    assert {(one.host, one.used) for one in held} == {(KNOWN, True), (OTHER, False), (OWN, False), (UNSEEN, False)}
+    # Of hosts that have not been let in yet, some may not have been seen either.
+    assert not complete
+    # There is no time left to ask for each.
+    monkeypatch.setattr("mxallowd.mirrors.kernel.nft.READ_S", 0)
+    assert not table.read()[1]
+
+
+def test_a_set_that_grows_while_it_is_read_is_not_whole(table: NftTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = NfQuery.dump
+
+    def grows(query: NfQuery, name: str, limit_s: float) -> tuple[dict[bytes, Remaining], bool]:
+        if name == "mx_white4":
+            # As a rule enters a newcomer.
+            run("add element inet mx mx_white4 { 192.0.2.99 timeout 5s }")
+        return whole(query, name, limit_s)
+
+    monkeypatch.setattr(NfQuery, "dump", grows)
+    [white, *_] = table._sets
+    assert table.read()[1] is not white.dynamic

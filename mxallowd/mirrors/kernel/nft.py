@@ -31,6 +31,7 @@ from mxallowd.mirrors.kernel.asked import in_nft
 from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.nfmessages import Batch, Remaining
 from mxallowd.mirrors.kernel.nfquery import NfQuery, TargetEnded
+from mxallowd.mirrors.kernel.nftread import grew, look_up
 from mxallowd.mirrors.kernel.nftset import (
     MET_S,
     OF_HOSTS,
@@ -154,12 +155,20 @@ class NftTable(Connected[NfQuery]):
         fresh: dict[bytes, int] = {}
         complete = True
         deadline = time.monotonic() + READ_S
-        # In way d) a flood fills the first of them, and not those of hosts that have been let in before.
+        # In way d) a flood fills the last of them, and not those of hosts that have been let in before.
         for one in sorted(self._sets, key=lambda one: one.role in WHOLE):
             if not one.present:
                 continue
-            held, all_of_it = self._query.dump(one.name, max(0.0, deadline - time.monotonic()))
-            complete = complete and all_of_it
+            since = time.monotonic()
+            held, all_of_it = self._query.dump(one.name, max(0.0, deadline - since))
+            complete = complete and all_of_it and not (one.dynamic and grew(held, since))
+            if one.role is Role.WHITE:
+                # Who has been let in before is known from the sets of used hosts, which no rule changes.
+                unseen = sorted({one.key(host) for host in used if one.takes(host)} - held.keys())
+                more, all_of_it = look_up(self._query, one.name, unseen, deadline)
+                held |= more
+                # Where some were not seen, others may not have been either.
+                complete = complete and all_of_it and not more
             one.own = {key: raw for key, raw in held.items() if isinstance(raw, bytes)}
             if one.role is Role.USED:
                 used.update(map(one.host, held))

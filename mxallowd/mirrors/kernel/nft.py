@@ -160,15 +160,16 @@ class NftTable(Connected[NfQuery]):
             if not one.present:
                 continue
             since = time.monotonic()
-            held, all_of_it = self._query.dump(one.name, max(0.0, deadline - since))
+            known = {one.key(host) for host in used if one.takes(host)} if one.role is Role.WHITE else set()
+            # A flood must not leave them no time: half of it is theirs.
+            share = 0.5 if known and one.dynamic else 1.0
+            held, all_of_it = self._query.dump(one.name, max(0.0, share * (deadline - since)))
             complete = complete and all_of_it and not (one.dynamic and grew(held, since))
-            if one.role is Role.WHITE:
-                # Who has been let in before is known from the sets of used hosts, which no rule changes.
-                unseen = sorted({one.key(host) for host in used if one.takes(host)} - held.keys())
-                more, all_of_it = look_up(self._query, one.name, unseen, deadline)
-                held |= more
-                # Where some were not seen, others may not have been either.
-                complete = complete and all_of_it and not more
+            # Who has been let in before is known from the sets of used hosts, which no rule changes.
+            more, all_of_it = look_up(self._query, one.name, sorted(known - held.keys()), deadline)
+            held |= more
+            # Where some were not seen, others may not have been either.
+            complete = complete and all_of_it and not more
             one.own = {key: raw for key, raw in held.items() if isinstance(raw, bytes)}
             if one.role is Role.USED:
                 used.update(map(one.host, held))

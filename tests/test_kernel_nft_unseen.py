@@ -58,6 +58,9 @@ def test_an_own_element_that_is_not_seen_is_not_lost(table: NftTable, monkeypatc
     entries = listing(*(Listed(packed(f"192.0.2.{number}"), 100 * number, used=False) for number in (2, 3)))
     assert table.refill(entries) == 0
     assert white4() == {"192.0.2.7", "192.0.2.8", "192.0.2.2", "192.0.2.3"}
+    # Nor does a known host stay that is not seen.
+    table.change([Listed(OTHER, 200, used=True)], [])
+    unseen(monkeypatch, UNSEEN, OTHER)
     table.flush()
     assert white4() == {"192.0.2.7", "192.0.2.8"}
 

@@ -42,7 +42,7 @@ from mxallowd.mirrors.kernel.nftset import (
     Role,
     met_of,
 )
-from mxallowd.mirrors.kernel.nfttakeout import READ_S, enter, exchange, take_out
+from mxallowd.mirrors.kernel.nfttakeout import FLUSH_S, READ_S, Writing, enter, exchange, take_out
 
 OWN_S = 1.5
 # What a listed time may be off before it is corrected.
@@ -284,15 +284,20 @@ class NftTable(Connected[NfQuery]):
         try:
             self._commit(batch)
         except TargetFull:
-            exchange(self._query, self._commit, filling, present)
+            exchange(Writing(self._query, self._commit), filling, present)
         return filling.left_out
 
     def flush(self) -> None:
         """Take out all that ends, which is not the operator's own."""
         self.inspect()
-        for one in self._sets:
+        deadline = time.monotonic() + FLUSH_S
+        known: set[bytes] = set()
+        # As for reading: those that a flood fills come last, and whoever has been let in before is in the others.
+        for one in sorted(self._sets, key=lambda one: one.role in WHOLE):
             if one.present:
-                take_out(self._query, self._commit, one)
+                length = len(one.no_sources[0])
+                known |= take_out(Writing(self._query, self._commit), one, deadline,
+                                  known=[key for key in known if len(key) == length])
 
     def _commit(self, batch: Batch) -> None:
         before = self._query.generation()

@@ -25,7 +25,7 @@ def test_masks_of_the_ruleset(listed: str, key: tuple[int, int] | None, states: 
     assert [one.state for one in found] == states
     for one in found:
         if one.state == WARNING:
-            assert ("mask4 = 255.255.252.0" if key == (22, 64) else "mask6 = ffff:ffff:ffff:ff00::;") in one.command
+            assert ("mask4 = 255.255.252.0" if key == (22, 64) else "mask6 = ffff:ffff:ffff:ff00::") in one.command
 
 
 def test_rules_that_show_no_mask_are_passed_over() -> None:

@@ -197,29 +197,6 @@ def test_the_rules_of_network_key_are_well(lab: Lab) -> None:
         assert [one for one in found if one.state != OK] == []
 
 
-def test_the_projects_rulesets_of_way_c(lab: Lab) -> None:
-    """The real listing of a real ruleset; what is loaded before it is not its business."""
-    lab.load_ruleset("set.nft")
-    listing = lab.gateway.run(["nft", "-a", "-t", "list", "ruleset"], capture_output=True, text=True).stdout
-    counting = listing.replace(" drop # handle", " accept # handle")
-    for text, dry, wanted, verdict in (
-            (listing, False, [], ""), (counting, True, [], ""), (counting, False, ["rule-first"], "drop"),
-            (listing, True, ["rule-dry-run"], "accept")):
-        for version in (4, 6):
-            known = facts(queues=[], capture="nflog:5", dry_run=dry)
-            found = rules.of_ruleset(rules.read(text, {}, version), known, version, frozenset({"eth0"}), lambda _: True)
-            bad = [one for one in found if one.state != OK]
-            assert [one.check for one in bad] == wanted, found
-            # Unknown and denied hosts: one command for both.
-            assert all(one.command.count("nft replace rule inet mxallowd") == 2 for one in bad), bad
-            assert all(one.command.count(f" {verdict}'") == 2 for one in bad), bad
-    # The last command, on the real rules, which drop: they are well in a dry run after it.
-    lab.gateway.run(["sh", "-ec", bad[0].command], check=True)
-    listing = lab.gateway.run(["nft", "-a", "-t", "list", "ruleset"], capture_output=True, text=True).stdout
-    assert all(one.state == OK for one in rules.of_ruleset(
-        rules.read(listing, {}, 4), known, 4, frozenset({"eth0"}), lambda _: True))
-
-
 def one_of(lines: str, number: int, **more: Any) -> Finding:
     """The only thing that is not well, with rules of iptables for IPv4."""
     found = rules.of_ruleset(

@@ -210,7 +210,7 @@ def test_the_door_is_watched(lab: Lab, client: Host) -> None:
         assert doors() == {"br0": reason, "d0": reason}
         found = doctor()
         assert (found["door"]["state"], found["rule-reached"]["state"]) == ("broken", "broken")
-        assert found["door"]["command"] == "mxallowd --print-ruleset d | nft -f -  # or your copy of rulesets/door.nft"
+        assert "mxallowd -c /dev/null --print-ruleset d) && " in found["door"]["command"]
         assert "no chain stands at an interface of --door" in str(ask(daemon.control, "GET", "/readyz")[1]["warnings"])
         # In prerouting it sees what comes in by all of them.
         for ruleset, said, state in (("door-raw.nft", "door-closed interface=br0", "ok"),

@@ -21,6 +21,11 @@ class Facts(NamedTuple):
     daemon: Document | None  # all of /v1/doctor; None: it does not answer
 
     @property
+    def pid(self) -> int | None:
+        """The daemon's process; None: it does not answer."""
+        return self.daemon.get("pid") if self.daemon else None
+
+    @property
     def queues(self) -> list[int]:
         """Its queues; none in way c."""
         return list(self.settings["queues"])

@@ -147,7 +147,7 @@ def _test(  # noqa: PLR0911, PLR0912  # a branch for each test of iptables
         case "--ctstate" | "--state":
             return packet.state.upper() in value.split(",")
         case "--match-set":
-            return False if values[-1] == ("src" if packet.comes else "dst") else None
+            return packet.is_in(value) if values[-1] == ("src" if packet.comes else "dst") else None
         case "--mark":
             return marked(packet.mark, *value.partition("/")[::2])
         case "--src-type":

@@ -11,9 +11,8 @@ from mxallowd.ctl.doctor.walk import Chain, Packet, Ruleset, Step
 from mxallowd.settings.values import Address
 
 SYN = "--tcp-flags FIN,SYN,RST,ACK SYN"
+HOOKS = ("ingress", "prerouting", "input", "forward", "postrouting")  # of packets that come, in their order
 NFT_SYN = "tcp flags & (fin | syn | rst | ack) == syn"
-WAY_C = "mxallowd --print-ruleset c | nft -f -  # or, with ipset: mxallowd --print-ruleset c --iptables | sh"
-WAY_D = "mxallowd --print-ruleset d | nft -f -  # or your copy of rulesets/door.nft"
 
 
 class Mending:
@@ -21,9 +20,12 @@ class Mending:
 
     def __init__(  # noqa: PLR0913, PLR0917  # the rules, what is wrong with them, and what they should be
         self, rules: Ruleset, feeding: Sequence[Step], entries: Iterable[Step], marked: Iterable[Step], version: int,
-        queues: Sequence[int], mark: str | None,
+        queues: Sequence[int], mark: str | None, load: str,
     ) -> None:
-        """`queues` has none in way c; `mark` is that of --verdict-mark, VALUE/MASK. `marked` take packets with it."""
+        """`queues` has none in way c; `mark` is that of --verdict-mark, VALUE/MASK. `marked` take packets with it.
+
+        `load` loads a whole ruleset, where the kernel decides.
+        """
         self._rules = rules
         self._feeding = feeding
         self._entries = set(map(id, entries))
@@ -31,7 +33,7 @@ class Mending:
         self._version = version
         self._queues = queues
         self._mark = mark
-        self.load = WAY_C  # how a whole ruleset is loaded, where the kernel decides
+        self.load = load
         self._renumbered: set[int] = set()  # rules that are to feed other queues than they do
         self._paths = [one for step in feeding for one in rules.paths_to(step)]
         self._before: dict[int, Step] = {}  # by the rule that is to stand before it
@@ -56,7 +58,7 @@ class Mending:
         if chain is not None and not any(chain is base for base, _ in self._paths):
             return self.without(path) if path else self.let_through(chain)
         if not self._queues:
-            return self.without(path) if path else self.load
+            return self.without(path) if path else self.let_through(chain) if chain else self.load
         return self.new([packet.destination for packet in packets], [path])
 
     def rejection(self, mark: str) -> str:
@@ -116,19 +118,19 @@ class Mending:
         value, _, mask = (self._mark or "").partition("/")
         return f"meta mark & {mask} != {value} " if value else ""
 
-    def verdict(self, steps: Sequence[Step], old: str, new: str) -> str:
-        """Give these rules another verdict (accept, drop)."""
-        commands = []
-        for step in steps:
-            if step.program == "nft":
-                text = re.sub(rf"\b{old}\b(?!.*\b{old}\b)", new, step.text)
-                commands.append(f"nft replace rule {step.table} {step.chain} handle {step.place} {shlex.quote(text)}")
-                continue
-            text = re.sub(rf" -j {old.upper()}\b", f" -j {new.upper()}", f" {step.text}").strip()
-            own = f"{step.program} -t {step.table}"
-            commands.append(f"{own} -D {step.chain} {_safe(step.text)} && {own} -I {step.chain} {step.place} "
-                            f"{_safe(text)}")
-        return " && ".join(commands)
+    def verdict(self, step: Step, old: str, new: str) -> str:
+        """Give a rule another verdict (accept, drop)."""
+        if step.program == "nft":
+            text = re.sub(rf"\b{old}\b(?!.*\b{old}\b)", new, step.text)
+            return f"nft replace rule {step.table} {step.chain} handle {step.place} {shlex.quote(text)}"
+        text = re.sub(rf" -j {old.upper()}\b", f" -j {new.upper()}", f" {step.text}").strip()
+        own = f"{step.program} -t {step.table}"
+        return f"{own} -D {step.chain} {_safe(step.text)} && {own} -I {step.chain} {step.place} {_safe(text)}"
+
+    def behind(self, chain: Chain) -> bool:
+        """Whether a base chain comes behind one from which packets come to mxallowd."""
+        order = {id(one): at for at, one in enumerate(self._rules.base(*HOOKS))}
+        return any(order[id(base)] < order[id(chain)] for base, _ in self._paths)
 
     def form(self, path: tuple[Step, ...], *, syns: bool) -> str:
         """Mend the rule at the entry, where it is to take SYNs alone, or the one that feeds."""

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import OK, WARNING, Finding
+from mxallowd.ctl.doctor.shipped import load
 
 CHECK = "network-mask"
 
@@ -22,9 +23,10 @@ def of_rules(nft: str, facts: Facts, version: int) -> Iterator[Finding]:
     masks = set(re.findall(rf"\bip6? saddr & ([0-9a-f.:]+) (?:== )?@mx_net{version}\b", nft))
     # nft writes addresses in their usual form, as ipaddress does.
     wrong = sorted(masks - {wanted})
+    way = "d" if facts.settings.get("door") or "quota mx_flood" in nft else "c"
     if wrong:
         yield Finding(CHECK, WARNING, f"a rule asks mx_net{version} with the mask {wrong[0]}, and --network-key has "
                       f"{bits} bits", "neighbours of a contact are not found there, and come in one by one",
-                      f"mxallowd --print-ruleset c | nft -f -  # it has mask{version} = {wanted}; or d, at the door")
+                      f"{load(facts.settings, facts.pid, way)}  # it has mask{version} = {wanted}")
     elif masks:
         yield Finding(CHECK, OK, f"rules ask mx_net{version} with the mask of --network-key")

@@ -1,7 +1,7 @@
 """Rules of nft as `nft -a -t list ruleset` writes them, as chains for walk.py.
 
 A statement that is not known here makes a rule one that takes some packets. Named sets are not in that listing: a
-stranger is in no set of sources, and of the others it is not known.
+stranger is in no set of sources, a known host in mxallowd's, and of the others it is not known.
 """
 import ipaddress
 import re
@@ -42,6 +42,7 @@ _TESTS = tuple((re.compile(pattern), name) for pattern, name in (
     (r"counter(?: name \S+| packets \d+ bytes \d+)?", "statement"),
     (r"log(?: (?:prefix \"[^\"]*\"|(?:group|level|snaplen|queue-threshold) \S+|flags [a-z ]+?))*(?= |$)", "statement"),
     (r"limit rate (?P<set>\d+)/second(?: burst \d+ packets)?(?= )", "limit"),
+    (r"quota name \"?(?P<set>mx_flood)\"?(?= |$)", "flood"), (r"notrack\b", "statement"),
     (r"comment \"[^\"]*\"", "statement")))
 _HOOK = re.compile(r"type \w+ hook (\w+) (?:devices? (?:= )?(?:\{[^}]*\}|\S+) )?priority ([^;]+);"
                    r"(?: policy (\w+);)?")
@@ -143,7 +144,7 @@ def _plain(  # noqa: PLR0911, PLR0912  # a branch for each expression of nft
             if ("ip" if packet.version == 4 else "ip6") != parts["v"]:
                 return (parts.get("not") or "").strip() == "!="  # no packet of the other version is taken
             if values[0].startswith("@"):
-                return False if key == "saddr" and packet.comes else None
+                return packet.is_in(values[0][1:]) if key == "saddr" and packet.comes else None
             networks = _networks(parts["set"])
             return any((packet.source if key == "saddr" else packet.destination) in one for one in networks)
         case "port":
@@ -162,6 +163,8 @@ def _plain(  # noqa: PLR0911, PLR0912  # a branch for each expression of nft
                        for one in values for name in packet.interfaces)
         case "limit":
             return True if int(values[0]) >= _MANY_A_SECOND else None
+        case "flood":
+            return packet.flood
         case "protocol":
             return bool({"tcp", "6"} & set(values))
         case "local":

@@ -12,7 +12,7 @@ from typing import Any
 
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
-from mxallowd.ctl.doctor.mending import WAY_D
+from mxallowd.ctl.doctor.shipped import load
 
 LEAST_FREE = 64 << 20
 
@@ -78,10 +78,11 @@ def _sets(daemon: Mapping[str, Any]) -> Iterator[Finding]:
         if fault and one.get("decides") is False:
             yield Finding("sets-networks", WARNING, f"{one['name']}: {fault}",
                           "neighbours of a contact come in one by one, each a second after its first SYN",
-                          _network_lines(daemon["settings"]))
+                          _network_lines(daemon["settings"], daemon.get("pid")))
         elif fault:
             yield Finding("sets", BROKEN, f"{one['name']}: {fault}", "the kernel does not know who is whitelisted",
-                          (remedy[1] or f"nft '{remedy[2]}'") if remedy else _make_sets(daemon["settings"]))
+                          (remedy[1] or f"nft '{remedy[2]}'") if remedy else _make_sets(
+                              daemon["settings"], daemon.get("pid")))
         elif not one["in_step"]:
             yield Finding("sets", WARNING, f"{one['name']} is not in step with the daemon yet",
                           "it is filled again within 10 seconds; if this stays, the log says why",
@@ -106,7 +107,7 @@ def _doors(daemon: Mapping[str, Any]) -> Iterator[Finding]:
                           "mail comes in by another one, unfiltered, or not at all" if missing else
                           "what comes in by it is not filtered",
                           "ip -brief link  # mend --door and rulesets/door.nft after it" if missing else
-                          WAY_D)
+                          load(daemon["settings"], daemon.get("pid"), "d"))
 
 
 def _trust(daemon: Mapping[str, Any]) -> Iterator[Finding]:
@@ -123,23 +124,23 @@ def _lists(daemon: Mapping[str, Any]) -> Iterator[Finding]:
                       "mxallowctl reload  # once the file is mended")
 
 
-def _make_sets(settings: Mapping[str, Any]) -> str:
+def _make_sets(settings: Mapping[str, Any], pid: int | None = None) -> str:
     """The command that makes what the daemon needs at least."""
     if settings["nft_table"] is None:
         return "journalctl -t mxallowd -g kernel-table-broken"
     table = settings["nft_table"]
     if settings.get("door"):
-        return WAY_D
+        return load(settings, pid, "d")
     sets = "".join(f"; add set {table} mx_white{version} {{ type ipv{version}_addr; flags timeout; }}"
                    for version in (4, 6))
     return f"nft 'add table {table}{sets}'  # and load the rules, as in rulesets/"
 
 
-def _network_lines(settings: Mapping[str, Any]) -> str:
+def _network_lines(settings: Mapping[str, Any], pid: int | None) -> str:
     """How the ruleset gets the sets of --network-key, and the rules that ask them."""
     if settings["nft_table"] is None:
-        return "mxallowd --print-ruleset c --iptables | sh"
-    return "mxallowd --print-ruleset c | nft -f -  # or d, at the door"
+        return load({**settings, "ipset": True}, pid, "c")
+    return load(settings, pid, "d") if settings.get("door") else f"{load(settings, pid, 'c')}  # or d, at the door"
 
 
 def _make_list(target: str, name: str) -> str:

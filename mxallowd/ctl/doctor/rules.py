@@ -5,24 +5,25 @@ one host in each large network that a rule names. It has to come to the queue; i
 the group, and the real server's must be dropped. So do a lone ACK, which is not to come to the queue, and the RST of
 the fake server, which has to get out. A finding names all servers that it concerns.
 """
+import re
 import socket
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from mxallowd import surroundings
-from mxallowd.ctl.doctor import direct, iptables, networkkey, nftables, queues
+from mxallowd.ctl.doctor import direct, iptables, networkkey, nftables, queues, shipped
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
-from mxallowd.ctl.doctor.mending import WAY_D, Mending, joined
+from mxallowd.ctl.doctor.mending import Mending, joined
 from mxallowd.ctl.doctor.walk import (
     ACCEPT,
     AWAY,
     DROP,
     QUEUE,
     RESET,
-    Chain,
+    USED,
+    WHITELISTED,
     Fate,
     Feeds,
     Packet,
@@ -30,6 +31,7 @@ from mxallowd.ctl.doctor.walk import (
     Step,
     stranger,
 )
+from mxallowd.ctl.doctor.wrongs import DRY_RUN, FILES, Server, Wrong, what
 from mxallowd.settings.values import Address
 
 NAMES = {4: "IPv4", 6: "IPv6"}
@@ -39,8 +41,6 @@ LARGE = {4: 16, 6: 32}
 MOST_NETWORKS = 64
 
 _NO_BYPASS = "while mxallowd does not run, the kernel drops every new connection to port 25"
-_DRY_RUN = ("in a dry run nobody is to be refused: mxallowd says these hosts are accepted; take the lines `#dry` of "
-            "set.nft, or refuse=RETURN in set-ipset.sh")
 _NOT_SYN = ("packets in the middle of connections wait for mxallowd, too, and a lone ACK can be refused "
             "(docs/firewall.md)")
 
@@ -65,7 +65,8 @@ def check(facts: Facts) -> list[Finding]:
             if text is None:
                 return [*findings, _unseen(f"{program}-save")]
             saved[program] = text
-        findings += of_ruleset(read(nft, saved, version), facts, version, outside(version), served=served)
+        found = read(nft, saved, version)
+        findings += of_ruleset(found, facts, version, outside(version), served=served)
         findings += direct.of_rules(nft, saved, facts, version)
         findings += networkkey.of_rules(nft, facts, version)
     return findings
@@ -98,15 +99,6 @@ def _unseen(command: str) -> Finding:
                    "whether anything feeds mxallowd is not known", AS_ROOT)
 
 
-class _Server(NamedTuple):
-    role: str
-    address: Address
-    local: bool
-
-    def __str__(self) -> str:
-        return f"{self.role} {self.address}"
-
-
 def is_here(server: Address) -> bool:
     """Whether packets to it end here; those to others are forwarded."""
     return surroundings.is_here(server) is not False or not surroundings.forwards()
@@ -120,7 +112,7 @@ def of_ruleset(  # noqa: PLR0913  # the rules, and what of this host decides on 
 
     `served` are the queues of all programs; None: not known.
     """
-    servers = [_Server(role, one, here(one)) for role, some in (("fake", facts.fake), ("real", facts.real))
+    servers = [Server(role, one, here(one)) for role, some in (("fake", facts.fake), ("real", facts.real))
                for one in some if one.version == version]
     look = _Look(rules, facts, servers, interfaces, served)
     found = [*look.present()]
@@ -131,23 +123,11 @@ def of_ruleset(  # noqa: PLR0913  # the rules, and what of this host decides on 
     return [*found, *look.answers()]
 
 
-class _Wrong(NamedTuple):
-    """What happens to a packet in place of what should."""
-
-    check: str
-    state: str
-    why: str
-    path: tuple[Step, ...]  # the rules that led to its end; () none did
-    chain: Chain | None  # whose drop it was
-    packet: Packet
-    server: _Server
-
-
 class _Look:
     """A look at one version's rules."""
 
     def __init__(
-        self, rules: Ruleset, facts: Facts, servers: Sequence[_Server], interfaces: frozenset[str],
+        self, rules: Ruleset, facts: Facts, servers: Sequence[Server], interfaces: frozenset[str],
         served: Container[int] | None,
     ) -> None:
         """At least one server, all of one version of IP."""
@@ -157,6 +137,8 @@ class _Look:
             ("group", facts.group or 0)})
         self.feeding = [step for step in rules.steps() if step.feeds & self._ours]
         self._rules = rules
+        # Without a rule that asks who is known, a known host cannot be told from a stranger.
+        self._asked = {name for step in rules.steps() for name in USED if f"{name}{version}" in step.text}
         self._servers = servers
         self._named = sorted({net for step in rules.steps() for net in step.networks if net.version == version},
                              key=lambda net: (net.prefixlen, int(net.network_address)))
@@ -165,6 +147,7 @@ class _Look:
         self._served = served
         self._dry_run = bool(facts.settings.get("dry_run"))
         self._version, self._name = version, NAMES[version]
+        self._way = shipped.way(rules, facts.settings)
         self._refuse_mark = str(facts.settings["refuse_mark"]) if facts.settings.get("refuse") == "reset" else ""
         # A lone ACK in a connection that the kernel does not know is new to it.
         self._lone = {id(fate.queued[-1]): fate.queued for server in self._servers
@@ -176,12 +159,10 @@ class _Look:
             fate.queued and fate.queued[-1] is step for server in servers
             if (fate := self._walk(replace(self._packet(server), mark=value))))]
         self._mending = Mending(rules, self.feeding, (path[0] for path in self._lone.values()), self._again, version,
-                                sorted(facts.queues), mark)
-        if facts.settings.get("door"):
-            self._mending.load = WAY_D
+                                sorted(facts.queues), mark, shipped.load(facts.settings, facts.pid, self._way))
 
     def _packet(
-        self, server: _Server, source: Address | None = None, flags: frozenset[str] = frozenset({"syn"}),
+        self, server: Server, source: Address | None = None, flags: frozenset[str] = frozenset({"syn"}),
     ) -> Packet:
         return Packet(source or self._source, server.address, flags, local=server.local, interfaces=self._interfaces)
 
@@ -236,11 +217,12 @@ class _Look:
 
     def strangers(self) -> Iterator[Finding]:
         """A stranger's SYN comes to where it has to come, one finding for all servers that the same rule concerns."""
-        groups: dict[tuple[str, tuple[int, ...]], list[_Wrong]] = {}
+        groups: dict[tuple[str, tuple[int, ...]], list[Wrong]] = {}
         for server in self._servers:
-            packet = self._packet(server)
-            if wrong := self._wrong(server, packet, self._walk(packet)):
-                groups.setdefault((wrong.check, tuple(map(id, wrong.path))), []).append(wrong)
+            for packet in self._hosts(server):
+                if wrong := self._wrong(server, packet, self._walk(packet)):
+                    groups.setdefault((wrong.check, tuple(map(id, wrong.path))), []).append(wrong)
+                    break
         # One rule may have to be moved before those of several groups: its command is told when all of them are known.
         for some in groups.values():
             self._finding(some)
@@ -252,67 +234,62 @@ class _Look:
                 f"packets to {joined(fake)} come to mxallowd, those of strangers to {joined(real)} are dropped")
             yield Finding("rule-first", OK, f"nothing before it accepts or drops mail ({self._name})")
 
-    def _wrong(self, server: _Server, packet: Packet, fate: Fate) -> _Wrong | None:
+    def _hosts(self, server: Server) -> Iterator[Packet]:
+        """A stranger's packet; where the kernel decides, also in a flood, and those of hosts that have to come in."""
+        packet = self._packet(server)
+        yield packet
+        if not self.queue and server.role == "real":
+            yield replace(packet, flood=True)
+            yield from (replace(packet, known=sets) for sets in (WHITELISTED, USED) if self._asked.issuperset(sets))
+
+    def _wrong(self, server: Server, packet: Packet, fate: Fate) -> Wrong | None:  # noqa: PLR0911  # one for each end
         fed = bool(fate.queued) if self.queue else bool(fate.logged & self._ours)
         real = server.role == "real"
         no_mail = "nobody can deliver mail" if real else "senders get no RST there, and wait for minutes"
         if fate.end == AWAY:
-            return _Wrong("rule-away", WARNING, "what becomes of them there is not looked at", fate.path, fate.chain,
+            return Wrong("rule-away", WARNING, "what becomes of them there is not looked at", fate.path, fate.chain,
                           packet, server)
         dropped = fate.end in (DROP, RESET)
+        if packet.known:
+            return Wrong("rule-behind" if fate.chain and self._mending.behind(fate.chain) else "rule-first", BROKEN,
+                         no_mail, fate.path, fate.chain, packet, server) if dropped else None
         if fed and fate.end == RESET and not real:
             return None  # the firewall answers in the fake server's place
         if dropped and (self.queue or not real):
-            return _Wrong("rule-behind" if fed else "rule-first", BROKEN, no_mail, fate.path, fate.chain, packet,
+            return Wrong("rule-behind" if fed else "rule-first", BROKEN, no_mail, fate.path, fate.chain, packet,
                           server)
         if dropped and self._dry_run:
-            return _Wrong("rule-dry-run", BROKEN, _DRY_RUN, fate.path, fate.chain, packet, server)
+            return Wrong("rule-dry-run", BROKEN, DRY_RUN.format(FILES[self._way]), fate.path, fate.chain, packet,
+                         server)
         if fed if self.queue or not real else dropped or self._dry_run:
             return None
         path = self._mending.nearest(fate.accepted) or ()
-        return _Wrong("rule-first" if path else "rule-reached", BROKEN,
+        return Wrong("rule-first" if path else "rule-reached", BROKEN,
                       "unknown hosts reach the real server" if real else "nobody is let in by a contact there", path,
                       None, packet, server)
 
-    def _finding(self, some: Sequence[_Wrong]) -> Finding:
-        one = some[0]
-        whose = f"packets to {joined(wrong.server for wrong in some)}"
-        by = f" by {one.path[-1]}" if one.path else \
-            f" by the policy of {one.chain.program} {one.chain.table} {one.chain.name}" if one.chain else ""
-        if one.check == "rule-behind":
-            what = f"{whose} are dropped behind mxallowd,{by}"
+    def _finding(self, some: Sequence[Wrong]) -> Finding:
+        one, last = some[0], some[0].path[-1] if some[0].path else None
+        mending = self._mending
+        if not self.queue and any(shipped.holds(self._rules, each) for each in (last, one.chain) if each):
+            command = mending.load
         elif one.check == "rule-dry-run":
-            what = f"{whose} are dropped in a dry run,{by}"
-        elif one.check == "rule-away":
-            what = f"{whose} are led elsewhere,{by}"
-        elif one.chain is not None:
-            what = f"{whose} are dropped before mxallowd sees them,{by}"
-        elif one.path:
-            what = f"{whose} are accepted before mxallowd sees them,{by}"
-        else:
-            what = f"{whose} are accepted, and no rule {'sends them to mxallowd' if self.queue else 'drops strangers'}"
-            what += f"; what feeds it is: {self.feeding[0]}"
-        own = [] if self.queue else self._at_end(one)
-        if one.check == "rule-dry-run":
-            command = self._mending.verdict(own, "drop", "accept") if one.path else self._mending.load
-        elif own and own[0].action == ACCEPT:
-            command = self._mending.verdict(own, "accept", "drop")
+            command = mending.let_through(one.chain) if one.chain and not last else mending.verdict(
+                last, "drop", "accept") if last and re.search(r"\bdrop\b|-j DROP\b", last.text) else mending.without(
+                    one.path)
+        elif not self.queue and last and last.action == ACCEPT and self._logs(last):
+            command = mending.verdict(last, "accept", "drop")
         elif one.check in ("rule-behind", "rule-away") and one.chain is not None:
-            command = self._mending.without(one.path) if one.path else self._mending.let_through(one.chain)
+            command = mending.without(one.path) if one.path else mending.let_through(one.chain)
         else:
-            command = self._mending.feed([wrong.packet for wrong in some], one.path, one.chain)
-        return Finding(one.check, one.state, what, "; ".join(dict.fromkeys(wrong.why for wrong in some)), command)
+            command = mending.feed([wrong.packet for wrong in some], one.path, one.chain)
+        return Finding(one.check, one.state, what(some, self.feeding[0], queue=self.queue),
+                       "; ".join(dict.fromkeys(wrong.why for wrong in some)), command)
 
-    def _at_end(self, wrong: _Wrong) -> list[Step]:
-        """In way c: the rules that decide on all who come to the end of the ruleset's chains, denied hosts included."""
-        last = wrong.path[-1] if wrong.path else None
-        logging = {(step.program, step.table, step.chain) for step in self.feeding}
-        if last is None or last.action not in (ACCEPT, DROP):
-            return []
-        if (last.program, last.table, last.chain) not in logging:
-            return [last] if last.action == DROP else []
-        return [step for step in self._rules.steps() if (step.program, step.table, step.chain) in logging
-                and step.action == last.action and step.takes(wrong.packet)]
+    def _logs(self, step: Step) -> bool:
+        """Whether a rule stands in a chain that feeds mxallowd: who comes to its end is decided there."""
+        return any((one.program, one.table, one.chain) == (step.program, step.table, step.chain)
+                   for one in self.feeding)
 
     def exempt(self) -> Iterator[Finding]:
         """Hosts of large networks that pass mxallowd by, where strangers do not."""

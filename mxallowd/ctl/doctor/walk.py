@@ -15,6 +15,8 @@ DEEPEST = 16  # jumps; the kernel allows as many in nft
 STRANGERS = {4: ("198.51.100.77", "100.66.77.88", "9.8.7.6", "77.66.55.44", "185.99.88.77"),
              6: ("2001:db8:7777::77", "2a01:7777::77", "2606:7777::77")}
 ACCEPT, DROP, RESET, QUEUE, AWAY = "accept", "drop", "reset", "queue", "away"  # RESET: rejected with a RST
+# The sets that hold a host which was let in, and one that was at the real server since.
+WHITELISTED, USED = ("mx_white",), ("mx_white", "mx_used", "mx_fresh")
 RETURN, JUMP, GOTO, NEXT = "return", "jump", "goto", "next"
 
 Feeds = frozenset[tuple[str, int]]  # queues and groups, by number
@@ -32,11 +34,17 @@ class Packet:
     local: bool = True  # the server is this host
     interfaces: frozenset[str] = frozenset()  # by which it may come or go, never lo
     mark: int = 0
+    known: tuple[str, ...] = ()  # the sets of mxallowd that hold its source, without 4 or 6
+    flood: bool = False  # the quota mx_flood of way d is used up
 
     @property
     def version(self) -> int:
         """Of IP."""
         return self.source.version
+
+    def is_in(self, name: str) -> bool:
+        """Whether a set of this name holds the source."""
+        return name.rstrip("46") in self.known
 
 
 Takes = Callable[[Packet], bool | None]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.hosts import REAL4, RULESETS, Lab
-from mxallowd.ctl.doctor import rules, shipped
-from mxallowd.ctl.doctor.findings import BROKEN, OK, Finding
+from lab.hosts import FAKE4, REAL4, RULESETS, Lab
+from mxallowd.ctl.doctor import direct, rules, shipped
+from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
 from tests.test_doctor_rules import facts
 
 FILES = {"set.nft": "c", "door.nft": "d", "door-raw.nft": "d"}
@@ -127,3 +127,22 @@ def test_the_command_prints_for_the_daemon_as_it_runs(lab: Lab, tmp_path: Path) 
     done = lab.gateway.run(["sh", "-c", command.replace("$(mxallowd", f"$({sys.executable} -m mxallowd")],
                            capture_output=True, text=True)
     assert (done.returncode != 0, "/nowhere" in done.stderr) == (True, True)
+
+
+@pytest.mark.parametrize("name", ["set.nft", "door.nft"])
+def test_direct_hosts_need_connection_tracking(name: str, lab: Lab) -> None:
+    daemon = facts(queues=[])._replace(daemon={"lists": {"direct": 1}})
+    states = []
+    for words in (("#direct ",), ("#direct ", "#notrack ")):
+        text = (RULESETS / name).read_text(encoding="utf-8").replace("eth0", lab.gateway.interface)
+        for word in words:
+            text = text.replace(word, "")
+        lab.load_texts({name: text})
+        nft = lab.gateway.run(["nft", "-a", "-t", "list", "ruleset"], capture_output=True, text=True).stdout
+        states += [[one.state for one in direct.of_rules(nft, {}, daemon, version, rules.read(nft, {}, version))]
+                   for version in (4, 6)]
+    assert states == [[OK], [OK], [WARNING], [WARNING]]
+    saved = {"iptables": f"*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d {FAKE4}/32 -p tcp --dport 25 -j CT "
+             "--notrack\nCOMMIT\n*nat\n-A MX_DIRECT -m set --match-set mx_direct4 src -j DNAT\nCOMMIT\n"}
+    [one] = direct.of_rules("", saved, daemon, 4, rules.read("", saved, 4))
+    assert (one.state, "not tracked, by iptables -t raw" in one.what) == (WARNING, True)

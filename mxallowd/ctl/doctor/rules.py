@@ -67,7 +67,7 @@ def check(facts: Facts) -> list[Finding]:
             saved[program] = text
         found = read(nft, saved, version)
         findings += of_ruleset(found, facts, version, outside(version), served=served)
-        findings += direct.of_rules(nft, saved, facts, version)
+        findings += direct.of_rules(nft, saved, facts, version, found)
         findings += networkkey.of_rules(nft, facts, version)
     return findings
 

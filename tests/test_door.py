@@ -96,7 +96,8 @@ def test_a_newcomer_never_waits(served: Lab, client: Host, way: Way) -> None:
         assert ask(daemon.control, "DELETE", f"/v1/entries/{SENDER4}")[0] == 200
         assert until(lambda: SENDER4 not in way.members(served, "mx_white4"))
         assert client.attempt(REAL4, source=SENDER4, timeout=0.3) is Attempt.DROPPED
-        assert ask(daemon.control, "GET", f"/v1/explain/{SENDER6}")[1]["gets_in"]
+        found = ask(daemon.control, "GET", f"/v1/explain/{SENDER6}")[1]
+        assert (found["gets_in"], found["way"]) == (True, "d")
         # Without it, a contact is good for five seconds.
         daemon.send(signal.SIGSTOP)
         for fake, real, newcomer in ((FAKE4, REAL4, NEWCOMER4), (FAKE6, REAL6, NEWCOMER6)):

@@ -114,6 +114,11 @@ def test_the_rules_of_a_way(way: str, sets: dict[str, bool], verdict: str | None
     assert (found["verdict"], found["outcome"]) == (verdict, outcome)
 
 
+def test_way_d_is_seen_by_the_sets() -> None:
+    sets = {"mx_white4": True, "mx_fresh4": False}
+    assert [Kernel(one, 4).at_door() for one in (sets, sets | {"mx_met4": False}, {})] == [True, False, False]
+
+
 @pytest.mark.parametrize(("way", "outcome"), [("c", "fake-led"), ("d", "fake-denied")])
 def test_who_is_direct_and_denied_at_the_fake(way: str, outcome: str) -> None:
     """At the door he is rejected before a rule of NAT could lead him."""

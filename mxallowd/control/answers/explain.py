@@ -151,7 +151,8 @@ class Explain:
         # In a dry run with a queue the kernel gets no network that is denied.
         denies = not (settings.dry_run and settings.queue_num)
         kernel = [table(name, one, entry, match, denies=denies) for name, one in tables]
-        following = self._next(host, together([one for _, one in tables]), now_us)
+        merged = together([one for _, one in tables])
+        following = self._next(host, merged, now_us)
         real = [one["verdict"] for one in following if one["role"] == "real"]
         strange = no_sender(host, [packed(str(one)) for one in (
             *settings.fake_mailserver, *settings.real_mailserver)])
@@ -175,7 +176,7 @@ class Explain:
                 sources.patience(), settings, host, now_us, now_s),
             "last": self._last(host, happened, wall, dry_run=settings.dry_run),
             "remembered_since": timestamp(wall + sources.history.since_s),
-            "way": self._way(), "next": following, "kernel": kernel,
+            "way": self._way(merged), "next": following, "kernel": kernel,
             "known": None not in real, "not_asked": self._not_asked(),
             "do": [] if strange else what_to_do(
                 address_text(host), match, gets_in=gets_in, has_server=bool(real), kernel=kernel)}
@@ -208,14 +209,17 @@ class Explain:
                 "last": timestamp(now_s - (now_us - found.last_us) / 1_000_000), "times": found.times,
                 "server": None if found.server is None else address_text(found.server)}
 
-    def _way(self) -> str:
+    def _way(self, kernel: Kernel | None) -> str:
         settings = self._sources.settings()
         if settings.queue_num:
             return "b" if self._sources.mirrors else "a"
-        return "pf" if settings.pf_table else "d" if settings.door else "c"
+        if settings.pf_table:
+            return "pf"
+        # The sets that --nft-setup makes are of no ruleset.
+        return "d" if settings.door or (kernel and kernel.at_door() and not settings.nft_setup) else "c"
 
     def _next(self, host: bytes, kernel: Kernel | None, now_us: int) -> list[dict[str, object]]:
-        settings, way = self._sources.settings(), self._way()
+        settings, way = self._sources.settings(), self._way(kernel)
         direct = self._sources.lists().find_direct(host) is not None
         four = host.startswith(MAPPED)
         following: list[dict[str, object]] = []

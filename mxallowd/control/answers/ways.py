@@ -26,6 +26,10 @@ class Kernel:
         """Whether all of these hold the host."""
         return all(self.sets.get(f"{name}{self.version}") for name in names)
 
+    def at_door(self) -> bool:
+        """Whether the sets are those of way d, which has no mx_met; door-raw.nft needs no --door."""
+        return f"mx_fresh{self.version}" in self.sets and f"mx_met{self.version}" not in self.sets
+
     def exempts(self) -> bool:
         """Whether the rules pass it by, whoever it is."""
         return self.held("mx_exempt")

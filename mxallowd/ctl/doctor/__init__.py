@@ -4,7 +4,8 @@
     facts       what the daemon says of itself; where it does not run, what its configuration says
     outbound    whether a rule tells of outgoing connections
     networkkey  whether rules have the masks of --network-key
-    rules       the firewall: what becomes of a SYN to each server (walk), as iptables and nftables read it; mending
+    rules       the firewall: what becomes of a SYN to each server (walk), as iptables and nftables read it; mending,
+                wrongs (its words), shipped (rulesets of the project, which are loaded again as a whole)
     queues      the kernel's queues: bound, their fill, what was lost
     servers     addresses and listeners of both servers, and connections to those elsewhere
     records     MX records of a domain against the configured servers

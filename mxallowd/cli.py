@@ -89,7 +89,9 @@ def _check(loaded: Loaded) -> int:
     if loaded.settings:
         if loaded.settings.direct_after and not has_direct(loaded.settings):
             lines.append(f"settings: warning: direct-after leads nobody: {NO_DIRECT}")
-        lines += [f"system: warning: {warning}" for warning in lacking(loaded.settings.door, loaded.settings.nft_table)]
+        servers = (*loaded.settings.fake_mailserver, *loaded.settings.real_mailserver)
+        lines += [f"system: warning: {warning}"
+                  for warning in lacking(loaded.settings.door, loaded.settings.nft_table, servers)]
         lines += [f"system: warning: {warning}" for warning in surroundings.warnings(loaded.settings)]
     streams.write(sys.stdout, "".join(f"{line}\n" for line in lines))
     return 1 if loaded.settings is None or reasons or faults else 0

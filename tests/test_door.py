@@ -288,6 +288,9 @@ class Slow(NftDoor):
         self.asked += 1
         assert self.answers.wait(10)
 
+    def beside(self, interfaces: object, servers: object) -> dict[str, str]:
+        return {}
+
     def faults(self, interfaces: object) -> dict[str, str]:
         self.fault = not self.fault
         return {"eth0": "gone"} if self.fault else {}

@@ -130,6 +130,9 @@ LINES: tuple[Line, ...] = (
     Line("door-open interface= reason=", WARNING,
          "an interface of `--door` is not there, or no chain of the table stands at its ingress: what comes in by it "
          "is not filtered. Said once, until `door-closed`"),
+    Line("door-beside interface= reason=", WARNING,
+         "an address of a server, or the default route, is at an interface that is no `--door`, nor above or below one "
+         "(its bridge, its bond, its VLAN): mail that comes in by it is not filtered. Said once for each interface"),
     Line("door-closed interface=", INFO, "a chain of the table stands at the interface again"),
     Line("kernel-table-filled table= entries= left-out=N", ("info", "warning"),
          "mxallowd entered all whitelisted hosts into the kernel table again, in one step; N hosts found no room"),

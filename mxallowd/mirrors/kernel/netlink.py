@@ -1,7 +1,7 @@
-"""Netlink to netfilter: a socket, its messages and their attributes (linux/netlink.h, linux/netfilter/nfnetlink.h).
+"""Netlink: a socket, its messages and their attributes (linux/netlink.h, linux/netfilter/nfnetlink.h).
 
-What nf_tables and ipset have in common. The kernel's answers are read as if they came from the network: each length is
-checked against the bytes that are there.
+What nf_tables, ipset and rtnetlink have in common. The kernel's answers are read as if they came from the network: each
+length is checked against the bytes that are there.
 """
 import os
 import socket
@@ -67,15 +67,16 @@ def error_text(number: int) -> str:
 class Netlink:
     """A socket. Its messages are numbered, so that a late answer is not taken for that of the next question."""
 
-    def __init__(self, name: str) -> None:
-        """`name` says in errors who was asked. Raises OSError."""
+    def __init__(self, name: str, protocol: int = _NETLINK_NETFILTER) -> None:
+        """`name` says in errors who was asked; `protocol` is a NETLINK_ of linux/netlink.h. Raises OSError."""
         self._name = name
+        self._protocol = protocol
         self.sequence = 0
         self.open()
 
     def open(self) -> None:
         """A new socket. Raises OSError."""
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self._protocol)
         self._socket.settimeout(_TIMEOUT_S)
         # An error need not bring back the message that caused it.
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)

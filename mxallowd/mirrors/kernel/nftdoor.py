@@ -10,8 +10,10 @@ from mxallowd.errors import StartError
 from mxallowd.mirrors import TargetError
 from mxallowd.mirrors.jobs import guarded
 from mxallowd.mirrors.kernel.connected import Connected
+from mxallowd.mirrors.kernel.links import Links
 from mxallowd.mirrors.kernel.nfhooks import stands_at
 from mxallowd.mirrors.kernel.nfquery import NfQuery
+from mxallowd.settings.values import Address
 from mxallowd.text import quoted
 
 QUOTA = "mx_flood"
@@ -41,6 +43,10 @@ class NftDoor(Connected[NfQuery]):
                 faults[interface] = f"no chain of table {self._table} stands at its ingress: load door.nft"
         return faults
 
+    def beside(self, interfaces: Iterable[str], servers: Iterable[Address]) -> dict[str, str]:
+        """Of each interface by which mail may come in that is none of these, why that is so. Raises TargetError."""
+        return Links(servers).beside((*interfaces, *self._query.doors()))
+
     def refill(self) -> None:
         """Let the quota of the flood rule begin anew, where there is one. Raises TargetError."""
         self._query.refill(QUOTA)
@@ -54,18 +60,22 @@ def exists(interface: str) -> bool:
         return False
 
 
-def lacking(interfaces: Iterable[str], table: str | None) -> list[str]:
+def lacking(interfaces: Iterable[str], table: str | None, servers: Iterable[Address] = ()) -> list[str]:
     """For --check: what is wrong with the interfaces of --door, a line each. What may not be asked is not said."""
     interfaces = list(interfaces)
+    beside: dict[str, str] = {}
     faults = {one: NO_INTERFACE for one in interfaces if not exists(one)}
     if table is not None and interfaces:
         door = NftDoor(table)
         try:
             guarded(door.open)
             faults = guarded(lambda: door.faults(interfaces))
+            beside = guarded(lambda: door.beside(interfaces, servers))
         except (TargetError, StartError):
             pass
         finally:
             door.close()
-    return [f"door {quoted(interface)}: {fault}; packets that come in by it are not filtered"
-            for interface, fault in faults.items()]
+    return [*(f"door {quoted(interface)}: {fault}; packets that come in by it are not filtered"
+              for interface, fault in faults.items()),
+            *(f"door: no --door is {quoted(interface)}, but {why}; mail that comes in by it is not filtered"
+              for interface, why in beside.items())]

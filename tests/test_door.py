@@ -204,8 +204,8 @@ def test_the_door_is_watched(lab: Lab, client: Host) -> None:
         add()
         lab.load_texts(both)
         assert daemon.wait_for("door-closed ") == "door-closed interface=d0"
-        lab.gateway.run(["nft", "delete chain inet mxallowd door"], check=True)
-        reason = "no chain of table inet mxallowd stands at its ingress: load door.nft"
+        lab.gateway.run(["nft", "flush chain inet mxallowd door"], check=True)
+        reason = "no chain of table inet mxallowd with a rule stands at its ingress: load door.nft"
         daemon.wait_for("door-open interface=d0 ", times=2)
         assert daemon.wait_for("door-open interface=br0 ") == f'door-open interface=br0 reason="{reason}"'
         assert doors() == {"br0": reason, "d0": reason}
@@ -222,10 +222,18 @@ def test_the_door_is_watched(lab: Lab, client: Host) -> None:
             found = doctor()
             assert {found[check]["state"] for check in ("rule-present", "rule-reached", "rule-first")} == {"ok"}
             assert found["door"]["state"] == state
+            assert ("in prerouting" in found["door"]["what"]) is (state == "ok")
         assert sum(line.startswith("door-") for line in daemon.messages()) == 7
         assert daemon.stop() == 0
     assert lab.gateway.run(check, capture_output=True, text=True).stdout == (
         f'system: warning: door "d0": {reason}; packets that come in by it are not filtered\n')
+    # With way c) in its place, they are filtered later.
+    lab.gateway.run(["nft", "delete table inet mxallowd"], check=True)
+    lab.load_ruleset("set.nft")
+    found = lab.gateway.run(check, capture_output=True, text=True).stdout.splitlines()
+    assert len(found) == 2
+    assert all(line.endswith("; its rules behind it filter what comes in: load door.nft, or leave out --door")
+               for line in found)
 
 
 def test_a_use_renews_at_the_door(served: Lab, client: Host) -> None:
@@ -333,17 +341,18 @@ def test_only_where_the_kernel_decides_a_quota_is_refilled(more: str, refilled: 
     assert refills(good(f"-f 192.0.2.10 -r 192.0.2.20 {more}")) is refilled
 
 
-def chain(table: str, hook: int, priority: int, *devices: bytes) -> memoryview:
+def chain(table: str, hook: int, priority: int, *devices: bytes, empty: bool = False) -> memoryview:
     """A NEWCHAIN."""
     parts = [number(1, hook), number(2, priority & 0xFFFFFFFF), *([nested(4, *devices)] if devices else [])]
-    return memoryview(bytes(4) + text(1, table) + text(3, "door") + nested(4, *parts))
+    return memoryview(bytes(4) + text(1, table) + text(3, "door") + nested(4, *parts) + number(6, not empty))
 
 
 @pytest.mark.parametrize(("body", "family", "found"), [
     (chain("mx", 5, 0, text(1, "eth0"), text(2, "vlan")), 1, {"eth0", "vlan*"}),
     (chain("other", 5, 0, text(1, "eth0")), 1, set()), (chain("mx", 5, 0), 1, set()),
     (chain("mx", 0, 0, text(1, "eth0")), 5, {"eth0"}), (chain("mx", 1, 0, text(1, "eth0")), 5, set()),
-    (chain("mx", 0, -300), 1, {"*"}), (chain("mx", 0, -100), 1, set()), (chain("mx", 1, -300), 2, set()),
+    (chain("mx", 0, -300), 1, {"*"}), (chain("mx", 0, -100), 1, set()), (chain("mx", 1, -300), 2, {"/"}),
+    (chain("mx", 0, -300, empty=True), 1, set()), (chain("mx", 5, 0, text(1, "eth0"), empty=True), 1, set()),
     (chain("mx", 0, -450), 1, set()),
     (memoryview(bytes(4) + text(1, "mx") + text(3, "mx_track")), 1, set()),
     (memoryview(bytes(4) + text(1, "mx") + attribute.pack(200, 4)), 1, set()),

@@ -128,8 +128,8 @@ LINES: tuple[Line, ...] = (
     Line("kernel-networks-missing table= reason=", WARNING,
          "with `--network-key` in a way without a queue: the firewall has no sets for networks of contacts. Once"),
     Line("door-open interface= reason=", WARNING,
-         "an interface of `--door` is not there, or no chain of the table stands at its ingress: what comes in by it "
-         "is not filtered. Said once, until `door-closed`"),
+         "an interface of `--door` is not there, or no chain of the table with a rule stands at its ingress: what "
+         "comes in by it is not filtered there. Said once, until `door-closed`"),
     Line("door-beside interface= reason=", WARNING,
          "an address of a server, or the default route, is at an interface that is no `--door`, nor above or below one "
          "(its bridge, its bond, its VLAN): mail that comes in by it is not filtered. Said once for each interface"),

@@ -29,7 +29,7 @@ FINISH_S = 1.0
 LINES_AN_HOUR, LINES_AT_ONCE = 60, 20
 MOST_BESIDE = 100  # names of interfaces that door-beside has told of
 _Found = tuple[Mapping[str, str], Mapping[str, str] | None]  # faults of doors, and what stands beside them if known
-_OPEN = "no chain stands at an interface of --door, so nobody who comes in by it is refused (mxallowctl doctor)"
+_OPEN = "no chain stands at an interface of --door, so nobody who comes in by it is refused there (mxallowctl doctor)"
 
 
 class Door:
@@ -134,9 +134,11 @@ class Door:
 
     def status(self) -> list[dict[str, object]]:
         """Each interface, and why what comes in by it is not decided, where that is so."""
+        place = "prerouting" if self._door.everywhere else "ingress"
         found: list[dict[str, object]] = [
-            {"interface": one, "fault": self._faults.get(one), "beside": False} for one in self._interfaces]
-        return found + [{"interface": one, "fault": f"it is no --door, but {why}", "beside": True}
+            {"interface": one, "fault": self._faults.get(one), "beside": False, "place": place}
+            for one in self._interfaces]
+        return found + [{"interface": one, "fault": f"it is no --door, but {why}", "beside": True, "place": None}
                         for one, why in sorted(self._beside.items())]
 
     def warnings(self) -> list[str]:

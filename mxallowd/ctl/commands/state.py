@@ -55,7 +55,9 @@ def _lines(status: object) -> list[tuple[str, str]]:
         state = "in step" if value(table, "in_step") else "not in step"
         lines.append(("table", f"{value(table, 'name')}, {state}" + (f": {fault}" if fault else "")))
     doors = get("door")
-    lines += [("door", f"{value(door, 'interface')}: {value(door, 'fault') or 'a chain of the table stands there'}")
+    there = "a chain of the table stands"
+    lines += [("door", f"{value(door, 'interface')}: " + str(value(door, "fault") or (
+        f"{there} in prerouting" if value(door, "place") == "prerouting" else f"{there} there")))
               for door in (doors if isinstance(doors, list) else ())]
     if get("dry_run"):
         lines.append(("dry run", "mxallowd refuses nobody" + (

@@ -100,7 +100,8 @@ def _doors(daemon: Mapping[str, Any]) -> Iterator[Finding]:
     for one in daemon.get("door") or ():
         interface, fault = one["interface"], one["fault"]
         if not fault:
-            yield Finding("door", OK, f"a chain of {daemon['settings']['nft_table']} stands at {interface}")
+            yield Finding("door", OK, f"a chain of {daemon['settings']['nft_table']} stands " + (
+                "in prerouting, for all interfaces" if one.get("place") == "prerouting" else f"at {interface}"))
         else:
             if one.get("beside"):
                 yield Finding("door", WARNING, f"{interface}: {fault}", "mail that comes in by it is not filtered",
@@ -109,7 +110,8 @@ def _doors(daemon: Mapping[str, Any]) -> Iterator[Finding]:
             missing = "no such interface" in fault
             yield Finding("door", BROKEN, f"door {interface}: {fault}",
                           "mail comes in by another one, unfiltered, or not at all" if missing else
-                          "what comes in by it is not filtered",
+                          "it is decided behind connection tracking, as in way c)" if "filter what comes in" in fault
+                          else "what comes in by it is not filtered",
                           "ip -brief link  # mend --door and rulesets/door.nft after it" if missing else
                           load(daemon["settings"], daemon.get("pid"), "d"))
 

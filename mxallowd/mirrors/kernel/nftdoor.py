@@ -11,12 +11,13 @@ from mxallowd.mirrors import TargetError
 from mxallowd.mirrors.jobs import guarded
 from mxallowd.mirrors.kernel.connected import Connected
 from mxallowd.mirrors.kernel.links import Links
-from mxallowd.mirrors.kernel.nfhooks import stands_at
+from mxallowd.mirrors.kernel.nfhooks import BEHIND, EVERYWHERE, stands_at
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.settings.values import Address
 from mxallowd.text import quoted
 
 QUOTA = "mx_flood"
+FILTERED = "its rules behind it filter what comes in"  # those of way c)
 NO_INTERFACE = "there is no such interface"
 
 
@@ -26,6 +27,7 @@ class NftDoor(Connected[NfQuery]):
     def __init__(self, table: str) -> None:
         self.name = f"nft {table}"
         self._table = table
+        self.everywhere = False  # when it was asked last, a chain stood in prerouting, where all interfaces have it
 
     def _connect(self) -> NfQuery:
         return NfQuery(*self._table.split())
@@ -40,7 +42,11 @@ class NftDoor(Connected[NfQuery]):
                 continue
             found = self._query.doors() if found is None else found
             if not stands_at(found, interface):
-                faults[interface] = f"no chain of table {self._table} stands at its ingress: load door.nft"
+                faults[interface] = (
+                    f"no chain of table {self._table} stands at its ingress; {FILTERED}: load door.nft, or leave out "
+                    "--door" if BEHIND in found else
+                    f"no chain of table {self._table} with a rule stands at its ingress: load door.nft")
+        self.everywhere = found is not None and EVERYWHERE in found
         return faults
 
     def beside(self, interfaces: Iterable[str], servers: Iterable[Address]) -> dict[str, str]:
@@ -75,7 +81,8 @@ def lacking(interfaces: Iterable[str], table: str | None, servers: Iterable[Addr
             pass
         finally:
             door.close()
-    return [*(f"door {quoted(interface)}: {fault}; packets that come in by it are not filtered"
+    return [*(f"door {quoted(interface)}: {fault}" + "; packets that come in by it are not filtered" * (
+                  FILTERED not in fault)
               for interface, fault in faults.items()),
             *(f"door: no --door is {quoted(interface)}, but {why}; mail that comes in by it is not filtered"
               for interface, why in beside.items())]

@@ -4,7 +4,7 @@
 input causes one line on standard error that quotes it; if a server or queue number is missing, the usage follows.
 """
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from mxallowd import __version__, backends, surroundings
@@ -21,7 +21,7 @@ from mxallowd.settings.options import BY_NAME
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default) and return the exit status."""
-    streams.open_standard()
+    closed = streams.open_standard()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         assignments, actions = arguments.parse(words)
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print(arguments.help_text() if "help" in actions else f"mxallowd {__version__}\n")
 
     if "print-ruleset" in actions or "iptables" in actions:
-        return _print_ruleset(assignments, actions)
+        return _print_ruleset(assignments, actions, closed)
 
     def load_again() -> Loaded:
         return load(assignments, bare=not words)
@@ -52,10 +52,12 @@ def _print(text: str) -> int:
     return 0 if streams.write(sys.stdout, text) else 1
 
 
-def _print_ruleset(assignments: Sequence[Assignment], actions: Mapping[str, str]) -> int:
+def _print_ruleset(assignments: Sequence[Assignment], actions: Mapping[str, str], closed: Container[int]) -> int:
     if "print-ruleset" not in actions or "check" in actions:
         return streams.fail("--print-ruleset and --check are two commands: give one of them"
                             if "print-ruleset" in actions else "--iptables needs --print-ruleset")
+    if 1 in closed:
+        return streams.fail("print-ruleset: standard output is closed")
     # No daemon needs it.
     from mxallowd.firewall.printing import ruleset  # noqa: PLC0415
     from mxallowd.firewall.wanted import QUEUE  # noqa: PLC0415
@@ -72,9 +74,14 @@ def _print_ruleset(assignments: Sequence[Assignment], actions: Mapping[str, str]
         printed = ruleset(actions["print-ruleset"], settings, iptables="iptables" in actions)
     except ConfigError as error:
         return streams.fail(str(error))
-    for line in (*map(str, loaded.warnings), *printed.notes):
+    # What stands in the rules does something here.
+    warnings = [str(one) for one in loaded.warnings if not one.message.startswith("door does nothing")]
+    for line in (*warnings, *printed.notes):
         streams.fail(line)
-    return _print(printed.text)
+    # Who loads it must not take a part of it for all.
+    if not streams.write(sys.stdout, printed.text):
+        return streams.fail("print-ruleset: the rules could not be written to standard output")
+    return 0
 
 
 def _check(loaded: Loaded) -> int:

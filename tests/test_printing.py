@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
+from mxallowd.errors import ConfigError
 from mxallowd.firewall import nft
 from mxallowd.firewall.printing import Printed, file, ruleset
 from mxallowd.firewall.wanted import Wanted
@@ -262,3 +263,27 @@ def test_a_gateway_with_ipv4_alone_works(served: Lab, client: Host) -> None:
         assert client.attempt(REAL6, source=SENDER6) is Attempt.CONNECTED
         assert client.attempt(FAKE4, source=SENDER4) is Attempt.REFUSED
         assert client.attempt(REAL4, source=SENDER4) is Attempt.CONNECTED
+
+
+def test_what_cannot_be_written_is_said() -> None:
+    """A full disk, and a closed output: one line, and a status with which nobody loads a part of it."""
+    words = ["-c", "/dev/null", *SERVERS, "--print-ruleset", "d", *CAPTURED, *NFT]
+    argv = [sys.executable, "-m", "mxallowd", *words]
+    for to, said in ((">/dev/full", "the rules could not be written to standard output"),
+                     (">&-", "standard output is closed")):
+        done = subprocess.run(["sh", "-c", f'exec "$@" {to}', "sh", *argv], capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stderr) == (1, f"mxallowd: print-ruleset: {said}\n")
+
+
+def test_words_of_nft_are_no_tables() -> None:
+    for name in ("queue", "table", "drop", "ip", "counter", "flush", "set", "map", "chain", "rule"):
+        with pytest.raises(ConfigError, match=f'"{name}" is a word of nft'):
+            printed("c", *CAPTURED, "--nft-table", name)
+
+
+def test_a_door_without_a_table_is_in_the_rules() -> None:
+    """The table of the documents is taken, so nobody may say that the door does nothing."""
+    done = command(*SERVERS, "--print-ruleset", "d", "-p", "nflog:5", "--door", "eth7")
+    assert done.returncode == 0
+    assert "devices = { eth7 }" in done.stdout
+    assert [line for line in done.stderr.splitlines() if "no nft-table is given" not in line] == []

@@ -25,6 +25,18 @@ from mxallowd.text import quoted
 WAYS = ("a", "b", "c", "d")
 # Where operators and their distributions have rules of their own, all of which a ruleset would replace.
 OF_OTHERS = ("filter", "nat", "mangle", "raw", "security", "firewalld", "fw4")
+# What nft 1.0.6 takes for a word of its own, and not for a table's name; found by trying.
+KEYWORDS = """
+    accept add ah all and arp auto-merge bridge cgroup chain comment comp constant continue counter cpu create ct
+    day dccp define delete describe device devices dnat drop dst dup dynamic ecn element elements eq esp ether
+    exists expires export exthdr fib flags flow flowtable flush frag fwd gc-interval ge get goto gt handle hbh
+    hook hour ibriport ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include index inet insert
+    interval ip ip6 ipsec jhash jump le limit list log lshift lt map mark masquerade meta meter mh missing monitor
+    ne netdev nftrace not notrack numgen obriport obrname offload oif oifgroup oifname oiftype or osf pkttype
+    policy position priority queue quota random redefine redirect reject rename replace reset return rshift rt rt0
+    rt2 rtclassid rule ruleset sctp secmark set size skgid skuid snat socket srh symhash synproxy table tcp th
+    time timeout tproxy type typeof udp udplite undefine update vlan vmap xor xt
+"""
 _PORTS = re.compile(r"(?:tcp )?(?:dst )?port [0-9]{1,5}(?: or (?:tcp )?(?:dst )?port [0-9]{1,5})*")
 _BOTH = """\
 #!/bin/sh
@@ -143,6 +155,9 @@ def _table(settings: Settings, way: str, notes: list[str]) -> str:
     if family != "inet":
         raise ConfigError(f'print-ruleset: {quoted(table)} is no table for these rules, which need one of the family '
                           f'inet, such as "{TABLE}"')
+    if name in KEYWORDS.split():
+        raise ConfigError(f"print-ruleset: {quoted(name)} is a word of nft's language, and no name of a table; "
+                          f'give mxallowd one such as "{TABLE}"')
     if name in OF_OTHERS or table == OUTBOUND_TABLE:
         raise ConfigError(f"print-ruleset: the rules replace all that {quoted(table)} has; give mxallowd a table of "
                           f'its own, such as "{TABLE}"')

@@ -228,8 +228,13 @@ def capture(text: str) -> str:
 
 def interface(text: str) -> str:
     """The name of a network interface as the kernel takes one (net/core/dev.c, dev_valid_name)."""
-    if not text or text in (".", "..") or len(text.encode("utf-8", "surrogateescape")) > MAX_INTERFACE_NAME:
+    if text in (".", ".."):
+        raise ValueError("is not the name of an interface: no interface may have it")
+    if not text or len(text.encode("utf-8", "surrogateescape")) > MAX_INTERFACE_NAME:
         raise ValueError(f"is not the name of an interface: 1 to {MAX_INTERFACE_NAME} bytes")
+    if "@" in text:
+        raise ValueError(f"is not the name of an interface: ip shows NAME@OTHER, and NAME is {text.partition('@')[0]!r}"
+                         if text.partition("@")[0] else "is not the name of an interface: it has an @")
     # The kernel refuses the first two. The others could not be written, or not safely, in a ruleset.
     if any(char in '/:"\\{};,*#$' or char.isspace() or not char.isprintable() for char in text):
         raise ValueError("is not the name of an interface: it has a blank, or a character that none should have")

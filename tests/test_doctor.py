@@ -362,9 +362,12 @@ def test_queues_that_are_full_or_lost_packets() -> None:
 
 
 def test_sets_of_nft_are_made_by_the_command(lab: Lab) -> None:
-    settings = {"nft_table": "inet mx_other", "ipset": False}
+    settings = {"nft_table": "inet mx_other", "ipset": False, "queues": [23]}
     for command in (process._make_sets(settings), process._make_list("lists in nft inet mx_other", "mx_deny6")):
         lab.gateway.run(["sh", "-ec", command], check=True)
+    # Sets of way c) would keep door-raw.nft from being loaded, which goes without --door.
+    assert process._make_sets({**settings, "queues": []}) == (
+        "mxallowd --print-ruleset c | nft -f -  # or d, at the door")
     listed = lab.gateway.run(["nft", "list", "table", "inet", "mx_other"], capture_output=True, text=True).stdout
     assert [word in listed for word in ("mx_white4", "mx_white6", "mx_deny6")] == [True] * 3
 

@@ -137,6 +137,9 @@ def _make_sets(settings: Mapping[str, Any], pid: int | None = None) -> str:
     table = settings["nft_table"]
     if settings.get("door"):
         return load(settings, pid, "d")
+    if not settings.get("queues"):
+        # Ways c) and d) need other flags, and nothing tells which of them it is: door-raw.nft goes without --door.
+        return f"{load(settings, pid, 'c')}  # or d, at the door"
     sets = "".join(f"; add set {table} mx_white{version} {{ type ipv{version}_addr; flags timeout; }}"
                    for version in (4, 6))
     return f"nft 'add table {table}{sets}'  # and load the rules, as in rulesets/"

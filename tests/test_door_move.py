@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, RULESETS, Attempt, Host, Lab
+from mxallowd.firewall.wanted import Wanted
 from tests.daemon_process import SENDER4, SENDER6
 from tests.test_special_networks import rules
 from tests.ways import WAYS, start
@@ -13,6 +14,7 @@ CLIENT = (SENDER4, SENDER6, OTHER4)
 def move(lab: Lab, directory: Path, name: str) -> None:
     """Run what stands there, for this file."""
     text = (RULESETS / name).read_text(encoding="utf-8").replace("{ eth0 }", f"{{ {BRIDGE} }}")
+    text = text.replace("#net ", "")
     (directory / name).write_text(text, encoding="utf-8")
     commands = "\n".join(rules("From c) to d)")).replace("file=door.nft", f"file={name}")
     assert f"file={name} " in commands
@@ -21,7 +23,9 @@ def move(lab: Lab, directory: Path, name: str) -> None:
 
 def test_no_sender_notices_the_move(served: Lab, client: Host, tmp_path: Path) -> None:
     way = WAYS["set"]
-    served.load_ruleset(*way.rulesets)
+    served.load_texts(way.printed(Wanted(network_key=(24, 64))))
+    # Of --network-key, which mxallowd would have filled.
+    served.gateway.run(["nft", "add element inet mxallowd mx_net4 { 198.51.100.0 timeout 1h }"], check=True)
     with start(served, way, "--allow", "203.0.113.0/24") as daemon:
         for fake, real, sender in ((FAKE4, REAL4, SENDER4), (FAKE6, REAL6, SENDER6)):
             assert client.attempt(fake, source=sender) is Attempt.REFUSED
@@ -37,6 +41,7 @@ def test_no_sender_notices_the_move(served: Lab, client: Host, tmp_path: Path) -
             listing = served.gateway.run(["nft", "list", "table", "inet", "mxallowd"], capture_output=True, text=True)
             assert chain in listing.stdout
             assert "203.0.113.0/24" in listing.stdout
+            assert "198.51.100.0" in way.members(served, "mx_net4")
             if name == "door.nft":
                 # mxallowd goes on with what the door shows it.
                 assert client.attempt(FAKE4, source=OTHER4) is Attempt.REFUSED

@@ -215,7 +215,7 @@ headers=yes
 for version in $versions; do
     why=$(restore $version --test) && continue
     if [ $version = 6 ] && headers=no && restore 6 --test >/dev/null; then
-        say "the match ipv6header is missing ($why): IPv6 headers may hide a SYN to the real server"
+        say "the match ipv6header is missing ($(echo "$why" | head -n 1)): IPv6 headers may hide a SYN from the rules"
         continue
     fi
     headers=yes

@@ -24,7 +24,8 @@ def one_lab() -> Iterator[Lab]:
 @pytest.fixture
 def lab(one_lab: Lab) -> Iterator[Lab]:
     yield one_lab
-    for command in ("nft flush ruleset", "iptables -P INPUT ACCEPT", "iptables -F", "iptables -t raw -F"):
+    for command in ("nft flush ruleset", "iptables -P INPUT ACCEPT", "iptables -F", "iptables -t raw -F", "iptables -X",
+                    "ip6tables -F; ip6tables -X; ipset destroy"):
         one_lab.gateway.run(["sh", "-c", command], check=True)
 
 
@@ -39,11 +40,12 @@ def load(lab: Lab, name: str, *, dry: str = "") -> None:
     lab.load_texts({name: DROPS.sub(changed, text) if dry else text})
 
 
-def wrong(lab: Lab, version: int = 4, *, dry: bool = False) -> list[Finding]:
+def wrong(lab: Lab, version: int = 4, *, dry: bool = False, ipset: bool = False) -> list[Finding]:
     nft = lab.gateway.run(["nft", "-a", "-t", "list", "ruleset"], capture_output=True, text=True).stdout
     saved = {name: lab.gateway.run([f"{name}-save"], capture_output=True, text=True).stdout
              for name in rules.PROGRAMS[version]}
-    known = facts(queues=[], capture="nflog:5", dry_run=dry, nft_table="inet mxallowd", config="/etc/a b.conf")
+    known = facts(queues=[], capture="nflog:5", dry_run=dry, ipset=ipset, config="/etc/a b.conf",
+                  nft_table=None if ipset else "inet mxallowd")
     return [one for one in rules.of_ruleset(
         rules.read(nft, saved, version), known, version, frozenset({lab.gateway.interface}), lambda _: True)
         if one.state != OK]
@@ -94,6 +96,27 @@ def test_drops_around_the_kernels_decision_are_found(name: str, command: str, la
     assert wrong(lab) == []
 
 
+def test_nat_behind_the_door_is_no_harm(lab: Lab) -> None:
+    load(lab, "door-raw.nft")
+    lab.gateway.run(["nft", "add table ip o; add chain ip o n { type nat hook prerouting priority dstnat; }; "
+                     f"add rule ip o n ip daddr {REAL4} tcp dport 25 dnat to 10.0.0.1"], check=True)
+    assert wrong(lab) == []
+
+
+def test_those_of_iptables_are_loaded_by_the_shell(lab: Lab) -> None:
+    lab.load_ruleset("set-ipset.sh")
+    for version in (4, 6):
+        assert wrong(lab, version, ipset=True) == []
+        [found] = wrong(lab, version, dry=True, ipset=True)
+        assert found.check == "rule-dry-run"
+        assert found.command.endswith(" --print-ruleset c --iptables) && printf '%s\\n' \"$rules\" | sh")
+    # A rule of the operator's in front of it is not the ruleset's: it alone is removed.
+    lab.gateway.run(["iptables", "-I", "INPUT", "-p", "tcp", "--dport", "25", "-j", "DROP"], check=True)
+    [found] = wrong(lab, ipset=True)
+    lab.gateway.run(["sh", "-ec", found.command], check=True)
+    assert wrong(lab, ipset=True) == []
+
+
 def test_of_an_operators_rules_the_faulty_one_is_changed(lab: Lab) -> None:
     lab.gateway.run(["nft", "add table inet own; add chain inet own in { type filter hook input priority 50; }; "
                      "add set inet own mx_white4 { type ipv4_addr; flags timeout; }; "
@@ -142,6 +165,9 @@ def test_direct_hosts_need_connection_tracking(name: str, lab: Lab) -> None:
         states += [[one.state for one in direct.of_rules(nft, {}, daemon, version, rules.read(nft, {}, version))]
                    for version in (4, 6)]
     assert states == [[OK], [OK], [WARNING], [WARNING]]
+    at_door = daemon._replace(settings={"queues": [], "door": ["eth0"]})
+    [one] = direct.of_rules("", {}, at_door, 4, rules.read("", {}, 4))
+    assert "mxallowd --print-ruleset d) && " in one.command
     saved = {"iptables": f"*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d {FAKE4}/32 -p tcp --dport 25 -j CT "
              "--notrack\nCOMMIT\n*nat\n-A MX_DIRECT -m set --match-set mx_direct4 src -j DNAT\nCOMMIT\n"}
     [one] = direct.of_rules("", saved, daemon, 4, rules.read("", saved, 4))

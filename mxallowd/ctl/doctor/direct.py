@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import OK, WARNING, Finding
+from mxallowd.ctl.doctor.shipped import load, way
 from mxallowd.ctl.doctor.walk import Packet, Ruleset, Step, stranger
 
 CHECK = "direct-rule"
@@ -29,7 +30,9 @@ def of_rules(
     else:
         yield Finding(CHECK, WARNING, f"no rule leads hosts of {name} to the real server",
                       "their mail is lost, since they never try a second mail exchanger",
-                      "mxallowd --print-ruleset ...  # the letter of your way; docs/direct.md says what else it needs")
+                      "mxallowd --print-ruleset ...  # the letter of your way; docs/direct.md says what else it needs"
+                      if facts.queues else f"{load(facts.settings, facts.pid, way(rules, facts.settings))}"
+                      "  # docs/direct.md says what else it needs")
 
 
 def _untracks(step: Step, rules: Ruleset, facts: Facts, version: int) -> bool:

@@ -246,13 +246,14 @@ class _Look:
         fed = bool(fate.queued) if self.queue else bool(fate.logged & self._ours)
         real = server.role == "real"
         no_mail = "nobody can deliver mail" if real else "senders get no RST there, and wait for minutes"
-        if fate.end == AWAY:
-            return Wrong("rule-away", WARNING, "what becomes of them there is not looked at", fate.path, fate.chain,
-                          packet, server)
         dropped = fate.end in (DROP, RESET)
+        # NAT behind the door leads mail on to where the server stands.
         if packet.known:
             return Wrong("rule-behind" if fate.chain and self._mending.behind(fate.chain) else "rule-first", BROKEN,
                          no_mail, fate.path, fate.chain, packet, server) if dropped else None
+        if fate.end == AWAY:
+            return Wrong("rule-away", WARNING, "what becomes of them there is not looked at", fate.path, fate.chain,
+                          packet, server)
         if fed and fate.end == RESET and not real:
             return None  # the firewall answers in the fake server's place
         if dropped and (self.queue or not real):

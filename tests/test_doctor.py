@@ -367,7 +367,7 @@ def test_sets_of_nft_are_made_by_the_command(lab: Lab) -> None:
         lab.gateway.run(["sh", "-ec", command], check=True)
     # Sets of way c) would keep door-raw.nft from being loaded, which goes without --door.
     assert process._make_sets({**settings, "queues": []}) == (
-        "mxallowd --print-ruleset c | nft -f -  # or d, at the door")
+        "rules=$(mxallowd --print-ruleset c) && printf '%s\\n' \"$rules\" | nft -f -  # or d, at the door")
     listed = lab.gateway.run(["nft", "list", "table", "inet", "mx_other"], capture_output=True, text=True).stdout
     assert [word in listed for word in ("mx_white4", "mx_white6", "mx_deny6")] == [True] * 3
 

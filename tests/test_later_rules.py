@@ -217,7 +217,7 @@ def test_the_rules_of_readme(others: Lab, client: Host) -> None:
     """As they stand there: what they let in, what they refuse, and what they leave alone."""
     commands = [line.split() for line in README.read_text(encoding="utf-8").splitlines()
                 if line.startswith(("    iptables ", "    ip6tables "))]
-    assert len(commands) == 4
+    assert len(commands) == 6
     for command in commands:
         others.gateway.run(command, check=True, capture_output=True)
     with others.gateway.serve(BOTH[0].other), serving(others) as daemon:

@@ -88,8 +88,9 @@ def test_the_kernel_forgets_by_itself(
         assert in_set(guarded, way, family("mx_white", sender), sender)
         assert client.attempt(real, source=sender, timeout=AGAIN_S) is Attempt.CONNECTED
         assert in_set(guarded, way, family("mx_used", sender), sender)
-        # Its time in the kernel is rounded up to a whole second.
-        time.sleep(max(0.0, contact + 4.2 - time.monotonic()))
+        # Its time in the kernel is rounded up to a whole second; and for five the kernel lets in a contact by itself.
+        ends = 4.2 if way.queues else MET_S + 0.3
+        time.sleep(max(0.0, contact + ends - time.monotonic()))
         assert client.attempt(real, source=sender) is Attempt.DROPPED
         assert not way.members(guarded, family("mx_white", sender))
         assert not way.members(guarded, family("mx_used", sender))

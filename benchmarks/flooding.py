@@ -31,7 +31,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,9 +89,10 @@ class Guard:
 
     @staticmethod
     def _read(output: Any) -> None:
-        # Its log: nobody may make it wait.
-        while output.read(1 << 16):
-            pass
+        # Its log: nobody may make it wait. At the end it is closed.
+        with suppress(ValueError):
+            while output.read(1 << 16):
+                pass
 
     def end(self) -> None:
         """End mxallowd in order."""

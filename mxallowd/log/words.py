@@ -117,9 +117,8 @@ LINES: tuple[Line, ...] = (
     # kernel tables
     Line("kernel-table-read table= entries= adopted= complete=", ("info", "warning"),
          "at the start, the kernel table held `entries` hosts, and mxallowd whitelisted `adopted` of them again. "
-         "`complete=no`: the table was too large to be read in 5 seconds, or changed meanwhile; its other "
-            "hosts stay in the kernel until "
-         "their time is over"),
+         "`complete=no`: the table was too large to be read in 5 seconds, or changed meanwhile; its other hosts stay "
+         "in the kernel until their time is over"),
     Line("kernel-table-broken table= reason=", ("error", "warning"),
          "a kernel table is missing, has the wrong type, is full, cannot be written, or lacks hosts that must be in "
          "it. The same reason is logged at most once a minute"),

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from documents.completions import FILES, PLACE, completion
+from documents.tables import README, RENEW
 from mxallowd.ctl import commands, registry
 from mxallowd.ctl.__main__ import main
 from mxallowd.ctl.parser import build
-from tests.completions import FILES, PLACE, RENEW, completion
 from tests.control_standin import Standin, document, stream
-from tests.readme import README
 
 NAMES = [command.name for command in registry.every()]
 CTL = (sys.executable, "-m", "mxallowd.ctl")

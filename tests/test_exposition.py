@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import parser as plain
 from prometheus_client.openmetrics import parser as openmetrics
 
+from documents.tables import METRICS, RENEW, renewed_metrics
 from mxallowd.metrics.counters import COUNTERS
 from mxallowd.metrics.exposition import render, wants_openmetrics
 from mxallowd.metrics.series import (
@@ -22,7 +23,6 @@ from mxallowd.metrics.series import (
     Value,
     of_counters,
 )
-from tests.readme import METRICS, RENEW, renewed_metrics
 
 numbers = st.integers(0, 1 << 53) | st.floats(0, 1e15)
 labels = st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=9), numbers, min_size=1, max_size=5)

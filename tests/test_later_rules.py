@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import pytest
 
+from documents.tables import README
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from mxallowd.firewall.wanted import Wanted
 from tests.daemon_process import SENDER4, SENDER6, serving
-from tests.readme import README
 from tests.ways import Way, all_ways, start, ways_with_set
 
 

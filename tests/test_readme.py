@@ -1,7 +1,7 @@
 """What README says in tables is what the package's tables say."""
 import pytest
 
-from tests.readme import README, RENEW, renewed
+from documents.tables import README, RENEW, renewed
 
 
 def test_the_tables_are_those_of_the_package() -> None:

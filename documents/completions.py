@@ -1,4 +1,4 @@
-"""The completion files in packaging/completion, made from mxallowctl's parser. As a program it writes them anew."""
+"""The completion files in packaging/completion, made from mxallowctl's parser."""
 from pathlib import Path
 
 import shtab
@@ -7,7 +7,6 @@ from mxallowd.ctl import registry
 from mxallowd.ctl.parser import build
 
 PLACE = Path(__file__).parent.parent / "packaging" / "completion"
-RENEW = ".venv/bin/python -m tests.completions"
 # The names by which the shells find them.
 FILES = {"bash": "mxallowctl", "zsh": "_mxallowctl", "fish": "mxallowctl.fish"}
 
@@ -17,7 +16,8 @@ def completion(shell: str) -> str:
     return str(shtab.complete(build(registry.every()), shell=shell))
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Writes them anew."""
     PLACE.mkdir(exist_ok=True)
     for name, file in FILES.items():
         (PLACE / file).write_text(completion(name), encoding="utf-8")

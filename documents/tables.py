@@ -1,4 +1,4 @@
-"""Tables of documents that are made from tables of the package. python -m tests.readme writes them anew."""
+"""Tables in README and docs/, made from tables of the package."""
 from pathlib import Path
 
 from mxallowd.log import words
@@ -6,7 +6,7 @@ from mxallowd.metrics import counters, series
 
 README = Path(__file__).parent.parent / "README.md"
 METRICS = README.parent / "docs" / "metrics.md"
-RENEW = ".venv/bin/python -m tests.readme"
+RENEW = ".venv/bin/python -m documents"
 
 
 def renewed(readme: str) -> str:
@@ -33,6 +33,7 @@ def _with(readme: str, table: str) -> str:
     return before + "\n" + table + "".join(lines)
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Writes the tables anew where they stand."""
     README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
     METRICS.write_text(renewed_metrics(METRICS.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,6 @@
+"""python -m documents: writes anew all that is made from tables of the package."""
+from documents import completions, tables
+
+if __name__ == "__main__":
+    tables.write()
+    completions.write()

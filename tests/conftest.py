@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import REAL4, REAL6, Host, Lab, supported
+from tests.again import CRASHED
 from tests.daemon_process import QUEUE, SENDER4, SENDER6
 from tests.ways import EVERY, Way
 
@@ -31,6 +32,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         del rest[:more]
     if workers:
         items[:] = ordered
+
+
+def pytest_handlecrashitem(crashitem: str) -> None:
+    """Remember that a process of the run crashed: such a failure is never run once more (again.py)."""
+    CRASHED.parent.mkdir(parents=True, exist_ok=True)
+    CRASHED.write_text(crashitem + "\n", encoding="utf-8")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from tests.daemon_process import SENDER4, SENDER6, SERVERS, DaemonProcess
 from tests.fragments import address, ipv4, segment
 from tests.recorder import Recorder
 from tests.test_settings import good
+from tests.until import until
 from tests.ways import DOORS, EVERY, Way, in_set, start
 
 NEWCOMER4, NEWCOMER6, SPAMMER4 = "192.0.2.102", "2001:db8::102", "192.0.2.66"
@@ -43,15 +43,6 @@ mirror.REFILL_AGAIN_S = 0.3
 from mxallowd import cli
 sys.exit(cli.main(sys.argv[1:]))
 """
-
-
-def until(what: Callable[[], bool], limit_s: float = 5.0) -> bool:
-    deadline = time.monotonic() + limit_s
-    while not what():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def hurried(lab: Lab, *arguments: str) -> DaemonProcess:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from mxallowd.exporter import server
 from mxallowd.metrics.series import SERIES
 from mxallowd.process.libc import call
 from tests.daemon_process import QUEUE, SERVERS, DaemonProcess, serving
-from tests.test_log_faults import until
+from tests.until import until
 
 PORT = 9199
 WHERE = f"127.0.0.1:{PORT}"
@@ -126,7 +127,7 @@ def test_it_gives_what_the_daemon_counts(guarded: Lab, client: Host) -> None:
 
 def test_it_has_no_right_and_ends_with_the_daemon(guarded: Lab) -> None:
     with measured(guarded, "--user", "nobody") as daemon:
-        until(lambda: get("/healthz").status == 200)
+        assert until(lambda: get("/healthz").status == 200)
         process = exporters(daemon.process.pid)[0]
         status = status_of(process)
         assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
@@ -139,7 +140,7 @@ def test_it_has_no_right_and_ends_with_the_daemon(guarded: Lab) -> None:
         assert daemon.wait_for("metrics ") == 'metrics reason="the exporter has ended, status -9; it was started again"'
         process = exporters(daemon.process.pid)[0]
         daemon.process.kill()
-        until(lambda: not Path(f"/proc/{process}").exists() or status_of(process)["State"].startswith("Z"))
+        assert until(lambda: not Path(f"/proc/{process}").exists() or status_of(process)["State"].startswith("Z"))
 
 
 SHORT = """
@@ -155,7 +156,7 @@ def test_one_that_stands_still_is_replaced(guarded: Lab, client: Host) -> None:
     arguments = ["-c", "/dev/null", *SERVERS, "-n", QUEUE, "-b", "--metrics", WHERE, "--user", "nobody"]
     with DaemonProcess(guarded.gateway, arguments, script=SHORT) as daemon, within(guarded.gateway):
         daemon.wait_for("start ")
-        until(lambda: get("/healthz").status == 200)
+        assert until(lambda: get("/healthz").status == 200)
         first = exporters(daemon.process.pid)
         os.kill(first[0], signal.SIGSTOP)
         assert "has said nothing for 2 seconds; it was started again" in daemon.wait_for("metrics ", timeout=10)
@@ -163,12 +164,12 @@ def test_one_that_stands_still_is_replaced(guarded: Lab, client: Host) -> None:
         assert get("/healthz").status == 200
         assert client.attempt(FAKE4) is Attempt.REFUSED
         os.kill(first[0], signal.SIGCONT)
-        until(lambda: len(exporters(daemon.process.pid)) == 1)
+        assert until(lambda: len(exporters(daemon.process.pid)) == 1)
         # With a daemon that is killed each of them ends, whether it runs or not.
         [second] = exporters(daemon.process.pid)
         os.kill(second, signal.SIGSTOP)
         daemon.process.kill()
-        until(lambda: not Path(f"/proc/{second}").exists() or status_of(second)["State"].startswith("Z"))
+        assert until(lambda: not Path(f"/proc/{second}").exists() or status_of(second)["State"].startswith("Z"))
 
 
 def test_one_whose_loop_spins_ends_itself() -> None:
@@ -203,7 +204,11 @@ def one_daemon() -> Iterator[None]:
 
 
 def test_slow_clients_keep_nobody_out(one_daemon: None) -> None:
-    """More than there is room for, some silent and some that never end their head; and others that read nothing."""
+    """More than there is room for, some silent and some that never end their head; and others that read nothing.
+
+    Who had to wait for a silent one would wait for the end of its time.
+    """
+    took: list[float] = []
     with ExitStack() as stack:
         for number in range(5 * server.MOST):
             client = stack.enter_context(connected())
@@ -212,7 +217,9 @@ def test_slow_clients_keep_nobody_out(one_daemon: None) -> None:
             if number % 10 == 0:
                 begun = time.monotonic()
                 assert get("/metrics").status == 200
-                assert time.monotonic() - begun < 2
+                took.append(time.monotonic() - begun)
+    assert statistics.median(took) < 1
+    assert max(took) < server.HEAD_S
     samples = {sample.name: sample.value for family in read_text(get("/metrics").body) for sample in family.samples}
     assert samples["mxallowd_exporter_dropped_total"] >= 3 * server.MOST
 

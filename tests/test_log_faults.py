@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +17,7 @@ from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab, ip_output
 from lab.programs import Sources, flood
 from mxallowd.daemon.start import NO_SYSLOG
 from tests.daemon_process import SERVERS, STAMP
+from tests.until import until
 
 COMMAND = [sys.executable, "-m", "mxallowd", "-c", "/dev/null", *SERVERS, "-n", "23", "-b"]
 FIRST = "192.0.2.101"
@@ -59,14 +60,6 @@ def running(host: Host, command: Sequence[str], **streams: Any) -> Iterator["sub
         process.wait(5)
 
 
-def until(found: Callable[[], object]) -> None:
-    """Wait until it is there."""
-    deadline = time.monotonic() + 10
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def meet_the_fake_server(client: Host, senders: Sequence[str]) -> None:
     """As many lines of log; each sender is let in then."""
     for sender in senders:
@@ -93,19 +86,19 @@ def test_8_a_full_disk_costs_lines_that_are_counted(guarded: Lab, client: Host, 
             running(guarded.gateway, [*COMMAND, "-F", "-s", "--user", "nobody"], stdout=output,
                     stderr=subprocess.PIPE, text=True) as daemon:
         log = place / "log"
-        until(lambda: log.read_bytes().count(b"\n") >= GREETING)
+        assert until(lambda: log.read_bytes().count(b"\n") >= GREETING)
         greeting = messages_of(log)
         filler = fill(place)
         # The rest of the file's last page takes some lines, the last of them not whole.
         meet_the_fake_server(client, SENDERS[:-1])
         assert client.attempt(REAL4, source=SENDERS[0]) is Attempt.CONNECTED
         assert client.attempt(REAL4, source=SENDERS[-1]) is Attempt.DROPPED
-        until(lambda: log.stat().st_size == PAGE)
+        assert until(lambda: log.stat().st_size == PAGE)
         time.sleep(0.3)
         assert not log.read_bytes().endswith(b"\n")
         filler.unlink()
         meet_the_fake_server(client, SENDERS[-1:])
-        until(lambda: b"whitelisted [%s]" % SENDERS[-1].encode() in log.read_bytes())
+        assert until(lambda: b"whitelisted [%s]" % SENDERS[-1].encode() in log.read_bytes())
         messages = messages_of(log)[len(greeting):]
         assert messages[-1].startswith(f"whitelisted [{SENDERS[-1]}]")
         assert all(message.startswith("whitelisted ") for message in messages[:-2])
@@ -284,7 +277,7 @@ def test_8_a_pid_file_is_written_when_the_disk_has_room(
             if not before:
                 assert pid_file.read_bytes() == b""
                 filler.unlink()
-                until(lambda: b"pid-file written=" in log.read_bytes())
+                assert until(lambda: b"pid-file written=" in log.read_bytes())
             pid = pid_file.read_text(encoding="ascii")
             assert Path(f"/proc/{int(pid)}").exists()
             fill(place)
@@ -334,12 +327,12 @@ def started(
 
     try:
         assert (done.returncode, done.stderr) == (0, said)
-        until(alone)
+        assert until(alone)
         if pid_file:
             assert pid_file.read_text(encoding="ascii") == f"{daemons[0]}\n"
         yield
         os.kill(daemons[0], signal.SIGTERM)
-        until(lambda: not Path(f"/proc/{daemons[0]}").exists())
+        assert until(lambda: not Path(f"/proc/{daemons[0]}").exists())
     finally:
         for pid in daemons:
             with suppress(ProcessLookupError):

@@ -35,8 +35,9 @@ from tests.log_lines import log_through
 from tests.memory_target import MemoryTarget
 from tests.name_server_process import NameServerProcess
 from tests.strategies import FAKE, REAL, packets
-from tests.test_log_faults import meet_the_fake_server, until
+from tests.test_log_faults import meet_the_fake_server
 from tests.test_settings import MINIMUM, good
+from tests.until import until
 
 # Word, address, values; blanks, quotes and the equals sign in quotes alone.
 GRAMMAR = re.compile(r'[a-z-]+(?: \[[0-9a-f.:]+\])?(?: [a-z0-9-]+=(?:[^ "=]+|"(?:[^"\\]|\\.)*"))*')
@@ -235,7 +236,7 @@ def test_every_byte_of_a_name_is_one_line_of_the_whole_daemon(lab: Lab) -> None:
         for group in [*(sound[at:at + 20] for at in range(0, len(sound), 20)), list(broken), [last]]:
             meet_the_fake_server(client, group)
             asked += len(group)
-            until(partial(all_ended, daemon, asked))
+            assert until(partial(all_ended, daemon, asked))
         counters = daemon.counters()
         assert daemon.stop() == 0
         assert daemon.process.stderr

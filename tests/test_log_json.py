@@ -21,7 +21,7 @@ from mxallowd.log.handlers import StreamHandler, SyslogHandler
 from mxallowd.log.words import LINES
 from mxallowd.log.writer import Writer
 from tests.daemon_process import QUEUE, SENDER4, SERVERS
-from tests.test_log_faults import until
+from tests.until import until
 
 OWN = ("time", "level", "word", "address")
 LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
@@ -157,10 +157,10 @@ def test_the_daemon_in_the_background_and_its_guard(guarded: Lab, client: Host, 
         # The form of lines stays until a restart, and how many there may be holds at once.
         config.write_text("log-format text\nlog-hosts 7\n", encoding="ascii")
         os.kill(daemon, signal.SIGHUP)
-        until(lambda: b'"reloaded"' in log.read_bytes() and b'"counters"' in log.read_bytes())
+        assert until(lambda: b'"reloaded"' in log.read_bytes() and b'"counters"' in log.read_bytes())
         os.kill(daemon, signal.SIGSTOP)
         # One connection after the other, as mail comes: the guard looks for packets that wait.
-        until(lambda: client.attempt(REAL4, timeout=0.5) and b'"guard-killed"' in log.read_bytes())
+        assert until(lambda: client.attempt(REAL4, timeout=0.5) and b'"guard-killed"' in log.read_bytes())
     finally:
         if Path(f"/proc/{daemon}").exists():
             os.kill(daemon, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The completion files in packaging/completion, made from mxallowctl's parser."""
+"""The completion files in mxallowd/data/completion, made from mxallowctl's parser."""
 from pathlib import Path
 
 import shtab
@@ -6,7 +6,7 @@ import shtab
 from mxallowd.ctl import registry
 from mxallowd.ctl.parser import build
 
-PLACE = Path(__file__).parent.parent / "packaging" / "completion"
+PLACE = Path(__file__).parent.parent / "mxallowd" / "data" / "completion"
 # The names by which the shells find them.
 FILES = {"bash": "mxallowctl", "zsh": "_mxallowctl", "fish": "mxallowctl.fish"}
 

@@ -18,6 +18,8 @@ from mxallowd.settings import Assignment, arguments
 from mxallowd.settings.loading import Loaded, load
 from mxallowd.settings.options import BY_NAME
 
+SAMPLE = "print-config"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default) and return the exit status."""
@@ -33,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "help" in actions or "version" in actions:
         return _print(arguments.help_text() if "help" in actions else f"mxallowd {__version__}\n")
 
-    if "print-ruleset" in actions or "iptables" in actions:
-        return _print_ruleset(assignments, actions, closed)
+    if actions.keys() & {SAMPLE, "print-ruleset", "iptables"}:
+        printed = _print_config if SAMPLE in actions else _print_ruleset
+        return printed(assignments, actions, closed)
 
     def load_again() -> Loaded:
         return load(assignments, bare=not words)
@@ -50,6 +53,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _print(text: str) -> int:
     # Who asked for a text and did not get it is told so by the status.
     return 0 if streams.write(sys.stdout, text) else 1
+
+
+def _print_config(assignments: Sequence[Assignment], actions: Mapping[str, str], closed: Container[int]) -> int:
+    # Who gives options with it expects to find them in what is printed.
+    others = [*(assignment.option.name for assignment in assignments), *(name for name in actions if name != SAMPLE)]
+    if others:
+        return streams.fail(f"--{SAMPLE} stands alone, it prints a sample: leave --{others[0]} out")
+    if 1 in closed:
+        return streams.fail(f"{SAMPLE}: standard output is closed")
+    # No daemon needs it.
+    from mxallowd.settings.sample import text  # noqa: PLC0415
+
+    if not streams.write(sys.stdout, text()):
+        return streams.fail(f"{SAMPLE}: the sample could not be written to standard output")
+    return 0
 
 
 def _print_ruleset(assignments: Sequence[Assignment], actions: Mapping[str, str], closed: Container[int]) -> int:

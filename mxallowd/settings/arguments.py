@@ -35,10 +35,9 @@ def _flags(option: Option) -> list[str]:
 
 
 def _help(option: Option) -> str:
-    default = option.default
     notes = [option.values] if option.values else []
-    if option.kind is Kind.SINGLE and default is not None:
-        notes.append(f"default: {default}")
+    if option.default_text:
+        notes.append(f"default: {option.default_text}")
     text = f"{option.help} ({'; '.join(notes)})" if notes else option.help
     return text.replace("%", "%%")
 

@@ -70,6 +70,15 @@ class Option:
         return self.name.replace("-", "_")
 
     @property
+    def default_text(self) -> str:
+        """The default as the configuration file has it; empty of a flag, of a list, and where there is none."""
+        if self.kind in (Kind.FLAG, Kind.LIST) or self.default is None:
+            return ""
+        if isinstance(self.default, tuple):
+            return "/".join(f"{part:#x}" for part in self.default)  # a mark and its mask
+        return str(self.default)
+
+    @property
     def stands_alone(self) -> bool:
         """Whether it takes no value."""
         return self.kind is Kind.FLAG or (self.kind is Kind.ACTION and not self.metavar)
@@ -190,6 +199,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("check", (), Kind.ACTION, "read and validate everything, print each problem, start nothing", in_file=False),
     Option("print-ruleset", (), Kind.ACTION, "print the firewall's rules for this configuration, change nothing", "WAY",
            values="a: queue only, b: queue plus set, c: set plus NFLOG, d: at the door", in_file=False),
+    Option("print-config", (), Kind.ACTION, "print a sample configuration: every option, none of them set",
+           in_file=False),
     Option("iptables", (), Kind.ACTION, "with print-ruleset: rules for iptables, not for nft", in_file=False),
     Option("version", (), Kind.ACTION, "print the version", in_file=False),
     Option("help", ("h",), Kind.ACTION, "print this text", in_file=False),

@@ -1,6 +1,7 @@
 """python -m documents: writes anew all that is made from tables of the package."""
-from documents import completions, tables
+from documents import completions, reference, tables
 
 if __name__ == "__main__":
     tables.write()
     completions.write()
+    reference.write()

@@ -1,11 +1,13 @@
 """The command: from argv to an exit status.
 
-0 after a clean stop, --help, --version, or a --check without errors; 1 otherwise. A mistake in the
-input causes one line on standard error that quotes it; if a server or queue number is missing, the usage follows.
+0 after a clean stop, --help, --version, or a --check without errors; 78 where nothing is set up yet; 1 otherwise. A
+mistake in the input causes one line on standard error that quotes it; if a server or queue number is missing, the usage
+follows.
 """
 import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from mxallowd import __version__, backends, surroundings
 from mxallowd.daemon import start
@@ -17,6 +19,10 @@ from mxallowd.process import signals, streams
 from mxallowd.settings import Assignment, arguments
 from mxallowd.settings.loading import Loaded, load
 from mxallowd.settings.options import BY_NAME
+from mxallowd.text import quoted
+
+# EX_CONFIG of sysexits.h. The unit of systemd skips the service then, and does not start it again and again.
+NOT_SET_UP = 78
 
 SAMPLE = "print-config"
 
@@ -109,6 +115,9 @@ def _check(loaded: Loaded) -> int:
         # It reads the list of public suffixes, which takes a while.
         from mxallowd.trust.lines import problems  # noqa: PLC0415
         faults += problems(loaded.settings.trust)
+    if loaded.unfilled:
+        streams.write(sys.stdout, "".join(f"{one}\n" for one in (*loaded.warnings, _first_steps(loaded.unfilled))))
+        return NOT_SET_UP
     lines = [*map(str, loaded.problems), *(f"{fault.where}: {fault.reason}" for fault in faults),
              *(f"system: {reason}" for reason in reasons)]
     if loaded.settings:
@@ -122,7 +131,14 @@ def _check(loaded: Loaded) -> int:
     return 1 if loaded.settings is None or reasons or faults else 0
 
 
+def _first_steps(file: Path) -> str:
+    return (f"nothing is set up in {quoted(str(file))} yet: write fake-mailserver, real-mailserver and queue-num "
+            "there; see mxallowd.conf(5)")
+
+
 def _refuse(loaded: Loaded) -> int:
+    if loaded.unfilled:
+        return streams.fail(_first_steps(loaded.unfilled), NOT_SET_UP)
     first, *others = loaded.fatal
     more = f" (and {len(others)} more: --check shows all)" if others else ""
     place = "" if first.where in ("configuration", "settings") else f"{first.where}: "

@@ -71,6 +71,26 @@ def test_what_is_missing_is_said_with_the_usage(arguments: list[str]) -> None:
     assert rest[0].startswith("usage: mxallowd [-c FILE]")
 
 
+NOT_YET = 'nothing is set up in "{}" yet: write fake-mailserver, real-mailserver and queue-num there; ' \
+          "see mxallowd.conf(5)\n"
+
+
+def test_what_is_not_set_up_yet_has_its_own_status(tmp_path: Path) -> None:
+    """Who has filled in nothing made no mistake. A part, or a file that is gone, is one."""
+    file = tmp_path / "mx.conf"
+    file.write_text("# fake-mailserver 192.0.2.10\nrenew both\n")
+    said = NOT_YET.format(file)
+    assert run("-c", str(file)) == run("-c", str(file), "--print-ruleset", "a") == (78, "", f"mxallowd: {said}")
+    assert run("--check", "-c", str(file)) == (78, said, "")
+    file.write_text("whitelist-color 5\n")
+    assert run("--check", "-c", str(file)) == (
+        78, f'{file}:1: warning: unknown option "whitelist-color", skipped\n{said}', "")
+    for line in ("renew ever", "fake-mailserver", "fake-mailserver 192.0.2.10", "queue-num 23", "real_mailserver ::1"):
+        file.write_text(f"{line}\n")
+        assert run("--check", "-c", str(file))[0] == run("-c", str(file))[0] == 1, line
+    assert run("-c", str(tmp_path / "none"))[0] == 1
+
+
 def test_check_says_that_there_is_no_default_file(tmp_path: Path) -> None:
     script = "import sys; from mxallowd import cli\nfrom mxallowd.settings import loading\n" \
              "loading.DEFAULT_CONFIG = sys.argv[1]; sys.exit(cli.main(['--check']))"

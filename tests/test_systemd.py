@@ -41,8 +41,21 @@ def test_the_unit_starts_what_the_readme_installs() -> None:
     assert link
     assert not link[1].startswith(("/root/", "/home/"))
     assert f"    python3 -m venv {Path(link[1]).parent.parent}\n" in readme
-    started = re.findall(r"^Exec(?:StartPre|Start)=(\S+)", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
+    started = re.findall(r"^Exec(?:Condition=/bin/sh -c '|Start=)(\S+)", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
     assert started == [link[2]] * 2
+
+
+@pytest.mark.parametrize(("configuration", "status"), [
+    ("-n 23 " + " ".join(SERVERS), 0),
+    ("-c /dev/null", 1),  # systemd skips the service, and does not start it again
+    ("-c /dev/null -f 192.0.2.10", 255),  # a failure: it is started again
+    ("-c /none.conf", 255),
+])
+def test_only_what_is_not_set_up_is_skipped(configuration: str, status: int) -> None:
+    [command] = re.findall(r"^ExecCondition=/bin/sh -c '(.*)'$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
+    command = command.replace("/usr/local/bin/mxallowd", f"{sys.executable} -m mxallowd").replace("$$", "$")
+    done = subprocess.run(["sh", "-c", command.replace("--check", f"--check {configuration}")], capture_output=True)
+    assert done.returncode == status, (done.stdout, done.stderr)
 
 
 def test_the_default_places_are_writable() -> None:

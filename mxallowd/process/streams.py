@@ -43,7 +43,7 @@ def write(stream: TextIO, text: str) -> bool:
     return True
 
 
-def fail(message: str) -> int:
+def fail(message: str, status: int = 1) -> int:
     """Say on standard error why the command fails; its exit status."""
     write(sys.stderr, f"mxallowd: {message}\n")
-    return 1
+    return status

@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mxallowd.errors import ConfigError
-from mxallowd.settings import Assignment, Problem, Settings, build, configfile
+from mxallowd.settings import SERVERS, Assignment, Problem, Settings, build, configfile
 from mxallowd.settings.options import DEFAULT_CONFIG
 from mxallowd.text import quoted
+
+# Who gave none of these has not set up mxallowd yet. Without the rest of them it is a mistake.
+FIRST_STEPS = frozenset({*SERVERS, "queue-num", "pflog-interface"})
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Loaded:
 
     settings: Settings | None
     problems: tuple[Problem, ...]
+    unfilled: Path | None = None  # the configuration file, where nobody has set up anything in it or beside it
 
     @property
     def fatal(self) -> list[Problem]:
@@ -62,8 +66,10 @@ def load(command_line: Sequence[Assignment], *, bare: bool, assumed: Sequence[As
                     if problem.missing else problem for problem in problems]
     # In the order of the file; what is of no line stands behind.
     problems.sort(key=lambda problem: problem.line or sys.maxsize)
-    fatal = any(problem.fatal for problem in problems)
-    return Loaded(None if fatal else settings, tuple(problems))
+    fatal = [problem for problem in problems if problem.fatal]
+    given = {assignment.option.name for assignment in (*from_file, *command_line)}
+    untouched = path_exists and not given & FIRST_STEPS and all(problem.missing for problem in fatal)
+    return Loaded(None if fatal else settings, tuple(problems), path if fatal and untouched else None)
 
 
 def _path(assignment: Assignment) -> Path | None:

@@ -122,6 +122,11 @@ def _joined(text: str) -> str:
     return " ".join(text.split())
 
 
+def plain(text: str) -> str:
+    """A text without its marks, for an example."""
+    return re.sub(r"`([^`]+)`|\*([^*]+)\*", r"\1\2", text)
+
+
 def section(title: str, *blocks: Block, level: int = 2) -> tuple[Block, ...]:
     """A heading and what stands below it."""
     return Heading(level, title), *blocks

@@ -1,9 +1,12 @@
 """The commands of mxallowctl as documents show them, from its parser."""
 import argparse
+import re
 from dataclasses import dataclass
 
 from mxallowd.ctl import registry
 from mxallowd.ctl.command import Command
+
+_OPTION = re.compile(r"(?<![\w`-])--[a-z][a-z-]*")
 
 
 @dataclass(frozen=True)
@@ -61,5 +64,5 @@ def _option(action: argparse.Action, flag: str = "") -> str:
 
 
 def _help(action: argparse.Action) -> str:
-    text = (action.help or "") % {"default": action.default}
+    text = _OPTION.sub(r"`\g<0>`", (action.help or "") % {"default": action.default})
     return f"{text[:1].upper()}{text[1:]}."

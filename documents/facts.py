@@ -13,7 +13,7 @@ SIGNALS = (
 )
 
 STATUSES = (
-    (0, "a clean stop; or `--help`, `--version`, `--print-ruleset`, or a `--check` without errors"),
+    (0, "a clean stop; or `--help`, `--version`, `--print-ruleset`, `--print-config`, or a `--check` without errors"),
     (1, "a mistake in the command line or the configuration, a start that failed (`start-failed`), a queue, a capture "
         "or a stop that failed (`queue-failed`, `capture-failed`, `stop-failed`)"),
     (70, "packets waited and a queue thread did not take them, so the process ended itself (`watchdog-exit`); start it "
@@ -52,4 +52,9 @@ ENVIRONMENT = (
 CTL_ENVIRONMENT = (
     ("NO_COLOR", "`mxallowctl top` does without colours."),
     ("TERM", "On a terminal that cannot move its cursor (`dumb`), `mxallowctl top` prints one look after the other."),
+)
+# What the configuration may name, besides.
+CONFIGURED = (
+    ("/etc/mxallowd/trusted-senders", "A file of trusted senders, where `trust` names it. `packaging/trusted-senders` "
+                                      "of the source is one to begin with."),
 )

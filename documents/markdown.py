@@ -26,7 +26,7 @@ def write(blocks: Iterable[Block], *, about: str) -> str:
 def _block(block: Block) -> str:
     match block:
         case Heading():
-            return f"{'#' * block.level} {linked(block.text)}\n"
+            return f"{'#' * block.level} {block.text}\n"
         case Paragraph():
             return _wrapped(linked(block.text))
         case Example():
@@ -47,7 +47,7 @@ def _cell(text: str) -> str:
 def _term(term: str, blocks: tuple[Block, ...]) -> str:
     """A term of a list of definitions, as the extension def_list has it."""
     inner = textwrap.indent("\n".join(_block(block) for block in blocks), "    ", lambda line: bool(line.strip()))
-    return f"{linked(term)}\n:   {inner[4:]}"
+    return f"{linked(term).strip()}\n:   {inner[4:]}"
 
 
 def _wrapped(text: str, first: str = "", others: str = "") -> str:
@@ -59,9 +59,4 @@ def linked(text: str) -> str:
     """The text with links."""
     text = _DOCUMENT.sub(lambda found: f"[docs/{found[1]}](../{found[1]})" if (DOCS / found[1]).exists() else found[0],
                          text)
-    return _PAGE.sub(lambda found: _to_page(found[1]), text)
-
-
-def _to_page(name: str) -> str:
-    file = f"{MANUAL[name]}.md"
-    return f"[{name}]({file})" if (DOCS / "reference" / file).exists() else name
+    return _PAGE.sub(lambda found: f"[{found[1]}]({MANUAL[found[1]]}.md)", text)

@@ -1,15 +1,17 @@
-"""The options as documents show them: the package's table, and the longer texts of prose/options.md in its groups.
+"""The options as documents show them: the package's table, and the longer texts of prose/options.md.
 
-Name, letters, value, default and range come from mxallowd/settings/options.py. The file has the order, an example of
-each that a configuration can have, and a default where the table has none (what the daemon finds out by itself).
+Name, letters, value, default and range come from mxallowd/settings/options.py. The file has an example of each that
+a configuration can have, and a default where the table has none (what the daemon finds out by itself).
 """
 from dataclasses import dataclass
 from pathlib import Path
 
 from documents.blocks import Bullets, Heading, Paragraph, read
-from mxallowd.settings.options import BY_NAME, Kind, Option
+from mxallowd.settings.options import BY_NAME, OPTIONS, Kind, Option
+from mxallowd.settings.sample import GROUPS
 
 PROSE = Path(__file__).parent / "prose"
+COMMAND_LINE_ONLY = "On the command line only"
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,21 @@ class Described:
         return f"`{self.option.name}`" + (f" *{self.option.metavar}*" if self.option.metavar else "")
 
     @property
+    def shown(self) -> str:
+        """The example, where it shows more than the name."""
+        return self.example if self.option.metavar else ""
+
+    @property
     def facts(self) -> str:
         """Default and range, as sentences."""
         facts = []
         if self.default:
             facts.append(f"Required{self.default[8:]}." if self.default.startswith("required") else
                          f"Default: {self.default}.")
-        if self.option.values:
-            facts.append(f"Value: {self.option.values}.")
+        # What holds without it is the default, which stands there already.
+        values = [part for part in self.option.values.split("; ") if "without it" not in part]
+        if values and values != [""]:
+            facts.append(f"Value: {'; '.join(values)}.")
         if self.option.live:
             facts.append("Follows SIGHUP.")
         return " ".join(facts)
@@ -56,33 +65,30 @@ class Group:
 
 
 def groups() -> tuple[Group, ...]:
-    """All groups. Raises ValueError where the file and the table do not have the same options."""
-    found: list[tuple[str, list[Described]]] = []
-    name, heads, texts = "", "", list[str]()
+    """All options, in the groups of the sample configuration. Raises ValueError where the file lacks one."""
+    texts: dict[str, Described] = {}
+    name, heads, words = "", "", list[str]()
 
     def end() -> None:
         if name:
-            found[-1][1].append(_described(name, heads, " ".join(texts)))
-        texts.clear()
+            texts[name] = _described(name, heads, " ".join(words))
+        words.clear()
 
     for block in read((PROSE / "options.md").read_text(encoding="utf-8")):
         match block:
-            case Heading(1, title):
-                end()
-                name = ""
-                found.append((title, []))
             case Heading(_, title):
                 end()
                 name, heads = title, ""
             case Bullets(facts):
                 heads = "\n".join(facts)
             case Paragraph(text):
-                texts.append(text)
+                words.append(text)
     end()
-    missing = BY_NAME.keys() - {one.option.name for _, options in found for one in options}
-    if missing:
+    if missing := BY_NAME.keys() - texts.keys():
         raise ValueError(f"prose/options.md lacks {', '.join(sorted(missing))}")
-    return tuple(Group(title, tuple(options)) for title, options in found)
+    alone = tuple(option.name for option in OPTIONS if not option.in_file)
+    return tuple(Group(title, tuple(texts[name] for name in names))
+                 for title, names in (*GROUPS, (COMMAND_LINE_ONLY, alone)))
 
 
 def _described(name: str, heads: str, text: str) -> Described:
@@ -98,6 +104,6 @@ def _described(name: str, heads: str, text: str) -> Described:
 def _default(option: Option) -> str:
     if option.kind is Kind.ACTION:
         return ""
-    if option.kind is Kind.FLAG or option.default is None:
+    if not option.default_text:
         return "off"
-    return f"`{option.default}`"
+    return option.default_text if isinstance(option.default, int) else f"`{option.default_text}`"

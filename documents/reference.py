@@ -42,8 +42,8 @@ def options() -> tuple[Block, ...]:
             blocks += section(one.option.name, Paragraph(one.flags), Paragraph(one.text), level=3)
             if one.facts:
                 blocks.append(Paragraph(one.facts))
-            if one.example:
-                blocks.append(Example(one.example))
+            if one.shown:
+                blocks.append(Example(one.shown))
     return tuple(blocks)
 
 
@@ -84,7 +84,7 @@ def mxallowctl() -> tuple[Block, ...]:
                  Paragraph("`doctor` has its own:"), Table(("status", "meaning"), _statuses(facts.DOCTOR_STATUSES))),
         *section("Environment", Table(("variable", "meaning"), _coded(facts.CTL_ENVIRONMENT)))]
     for one in ctl.commands():
-        blocks += section(one.name, Paragraph(one.help), Paragraph(f"`mxallowctl {one.name}` {one.synopsis}"),
+        blocks += section(one.name, Paragraph(one.help), Paragraph(f"`mxallowctl {one.name}` {one.synopsis}".strip()),
                           Example(one.example))
         if one.arguments:
             blocks.append(Table(("argument", "meaning"), tuple((arg.form, arg.help) for arg in one.arguments)))

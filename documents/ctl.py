@@ -48,7 +48,7 @@ def _shown(command: Command) -> Shown:
 
 
 def _value(action: argparse.Action) -> str:
-    if action.choices:
+    if action.choices and not action.option_strings:
         return " | ".join(f"`{choice}`" for choice in action.choices)
     return " | ".join(f"*{word}*" for word in str(action.metavar or action.dest.upper()).split("|"))
 
@@ -65,4 +65,8 @@ def _option(action: argparse.Action, flag: str = "") -> str:
 
 def _help(action: argparse.Action) -> str:
     text = _OPTION.sub(r"`\g<0>`", (action.help or "") % {"default": action.default})
-    return f"{text[:1].upper()}{text[1:]}."
+    text = f"{text[:1].upper()}{text[1:]}."
+    if action.choices and action.option_strings:
+        *others, last = (f"`{choice}`" for choice in action.choices)
+        text += f" One of {', '.join(others)} and {last}."
+    return text

@@ -1,5 +1,6 @@
 """The three pages: what their heads say, and which of the package's tables stand where in their prose."""
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -43,13 +44,13 @@ class Page:
 def pages() -> tuple[Page, ...]:
     """All three."""
     return (
-        Page("mxallowd", 8, "nolisting for mail gateways: lets a host reach the mail server after it met a fake one",
+        Page("mxallowd", 8, "nolisting daemon for mail gateways",
              ("[`-F`] [`-s`] [`-q`] [`-b`] [`-c` *FILE*] [`-f` *ADDRESS* ...] [`-r` *ADDRESS* ...] [`-n` *N[:M]*] "
               "[`-p` *INTERFACE*] [`-l` *EXPRESSION*] [`-t` *SECONDS*] [`--`*OPTION* ...]",
               "`--check` [*OPTION* ...]",
               "`--print-ruleset` `a` | `b` | `c` | `d` [`--iptables`] [*OPTION* ...]",
               "`--print-config` | `--help` | `--version`"), _page("mxallowd.8", _daemon())),
-        Page("mxallowd.conf", 5, "configuration of mxallowd, a nolisting daemon for mail gateways",
+        Page("mxallowd.conf", 5, "configuration of the nolisting daemon mxallowd",
              (), _page("mxallowd.conf.5", _configuration())),
         Page("mxallowctl", 8, "ask and change a running mxallowd",
              ("[`--json`] [`--socket` *PATH*] *COMMAND* [*ARGUMENT* ...]", "*COMMAND* `--help`",
@@ -83,9 +84,10 @@ def _call(call: str) -> list[str]:
 
 def as_blocks(page: Page) -> tuple[Block, ...]:
     """The page for the site, without its own links to itself."""
-    head: tuple[Block, ...] = (Heading(1, page.title), Paragraph(f"{page.name}: {page.purpose}."))
+    head: tuple[Block, ...] = (Heading(1, page.title), Paragraph(f"{page.purpose[0].upper()}{page.purpose[1:]}."))
     if page.synopsis:
-        calls = "\n".join(f"{page.name} {plain(call)}" for call in page.synopsis)
+        calls = "\n".join(textwrap.fill(f"{page.name} {plain(call)}", 72, subsequent_indent=" " * len(f"{page.name} "))
+                          for call in page.synopsis)
         head += section("Synopsis", Example(calls))
     return *head, *page.blocks
 

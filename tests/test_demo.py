@@ -1,28 +1,44 @@
-"""The demo ends well in each of its ways."""
+"""The demo ends well in each of its ways, and its picture shows what it prints."""
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from documents import picture
 from lab.demo import WAYS
 
 ROOT = Path(__file__).parent.parent
 
 
+def shows_what_is_printed(text: str) -> None:
+    """docs/demo.svg has no other lines than the demo of today, and all that it takes from there."""
+    printed = {line.strip() for line in picture.plain(text)}
+    drawn = [line.strip().removeprefix("$ ") for line in picture.texts(picture.PICTURE.read_text(encoding="utf-8"))]
+    again = "python -m documents.picture draws it anew"
+    assert drawn[0] == picture.COMMAND.removeprefix("$ ")
+    assert set(drawn[1:]) <= printed, again
+    # On a machine with much to do, lines of the daemon may come late, in a step that is not shown.
+    assert {line.strip().removeprefix("$ ") for line in picture.chosen(text)} - {""} <= set(drawn), again
+
+
 @pytest.mark.usefixtures("namespaces")
 def test_the_demo() -> None:
     # Side by side: most of it waits for what does not come.
+    ways = sorted(WAYS)
     running = [subprocess.Popen([sys.executable, "-m", "lab.demo", way], cwd=ROOT, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True) for way in sorted(WAYS)]
+                                stderr=subprocess.STDOUT, text=True) for way in ways]
     try:
-        for one in running:
+        for way, one in zip(ways, running, strict=True):
             text, _ = one.communicate(timeout=60)
             assert one.returncode == 0, text
             # Its last steps are the questions of an operator, and their answers.
             assert "192.0.2.66: is refused\n" in text
             assert "192.0.2.101: gets in\n" in text
             assert text.endswith("\nEverything was as expected.\n")
+            if way == "a":
+                shows_what_is_printed(text)
     finally:
         for one in running:
             one.kill()
@@ -33,3 +49,13 @@ def test_a_way_that_is_none() -> None:
     done = subprocess.run([sys.executable, "-m", "lab.demo", "e"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "invalid choice: 'e'" in done.stderr
+
+
+def test_the_picture_is_drawn_by_the_script() -> None:
+    """It is small, names no other host, and is what the script makes of its lines."""
+    text = picture.PICTURE.read_text(encoding="utf-8")
+    assert len(text) < 60 * 1024
+    assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]
+    assert not re.search(r"url\(|@import|href|<script", text)
+    made = picture.draw(picture.texts(text))
+    assert re.findall(r"<tspan.*", text) == re.findall(r"<tspan.*", made)

@@ -335,6 +335,12 @@ def test_mx_records_that_do_not_fit() -> None:
              {"mx"}),
             ([Exchange(10, "f", (fake4,)), Exchange(11, "g", (fake6,)), Exchange(20, "r", (real4, real6))], {"mx"})):
         assert {one.check for one in compare(facts(), "example.org", exchanges)} == wanted
+    # A second pair on this gateway, which is that of another domain.
+    exchanges = [Exchange(10, "f", (fake4,)), Exchange(20, "r", (real4,))]
+    two = facts()._replace(fake=(fake4, ipaddress.ip_address("192.0.2.11")), real=(real4, real6))
+    assert [one.check for one in compare(two, "example.org", exchanges)] == ["mx-real"]
+    found = compare(two._replace(real=(real4,)), "example.org", exchanges)
+    assert [(one.check, "of other domains: 192.0.2.11" in one.what) for one in found] == [("mx", True)]
 
 
 def test_a_name_of_the_dns_is_no_command() -> None:

@@ -80,7 +80,10 @@ def compare(facts: Facts, domain: str, exchanges: Sequence[Exchange]) -> list[Fi
              if known or finding.check not in ("mx-fake", "mx-real", "mx-families")]
     if not found:
         order = ", ".join(f"{one.preference} {one.name}" for one in exchanges)
-        found.append(Finding("mx", OK, f"the MX records of {domain} fit the servers: {order}"))
+        led = {address for one in exchanges for address in one.addresses}
+        left = ", ".join(str(server) for server in (*facts.fake, *facts.real) if server not in led)
+        found.append(Finding("mx", OK, f"the MX records of {domain} fit the servers: {order}"
+                             + (f" (not among them, maybe of other domains: {left})" if left else "")))
     return found
 
 
@@ -96,8 +99,10 @@ def _lacking(facts: Facts, domain: str, exchanges: Sequence[Exchange]) -> Iterat
     for servers, role, why in (
             (facts.fake, "fake", "no sender tries it, so nobody is let in by it"),
             (facts.real, "real", "mail does not come there")):
-        for server in servers:
-            if not any(server in one.addresses for one in exchanges):
+        led = {address for one in exchanges for address in one.addresses} & set(servers)
+        for server in (one for one in servers if one not in led):
+            # Where the records have another one of its role and family, this one may be there for other domains.
+            if server.version not in {one.version for one in led}:
                 yield Finding(
                     f"mx-{role}", BROKEN, f"no MX record of {domain} leads to the {role} address {server}", why,
                     f"{_look(domain)}  # add its name to the zone, or correct the configuration")

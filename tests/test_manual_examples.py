@@ -107,7 +107,8 @@ def operator(lab: Lab, tmp_path: Path) -> Iterator[Operator]:
         found.stops()
 
 
-def test_the_examples_of_the_daemon_run(operator: Operator, tmp_path: Path) -> None:
+def test_the_examples_of_both_programs_run(operator: Operator, tmp_path: Path) -> None:
+    """Those of mxallowd(8) start a daemon, and in the end one in a dry run, which mxallowctl asks."""
     with PcapWriter(str(tmp_path / "monday.pcap")) as capture:
         capture.write(IP(src="192.0.2.101", dst=FAKE4) / TCP(sport=4000, dport=25, flags="S"))
     printed = {}
@@ -120,9 +121,6 @@ def test_the_examples_of_the_daemon_run(operator: Operator, tmp_path: Path) -> N
     assert "mxallowd 2" in next(text for example, text in printed.items() if example.startswith("mxallowctl status"))
     assert "tcp dport 25" in operator.types("nft list table inet mx")
 
-
-def test_the_examples_of_mxallowctl_run(operator: Operator) -> None:
-    operator.types("mxallowd --print-ruleset a | nft -f - && mxallowd")
     typed = set[str]()
     for example in examples(PAGES["mxallowctl(8)"], "Examples"):
         operator.types(example)

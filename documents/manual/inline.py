@@ -14,6 +14,7 @@ from mxallowd.settings.options import BY_NAME
 
 WIDTH = 78
 CLOSING = ".,:;)]?!"
+PROGRAMS = ("mxallowd", "mxallowctl", "systemctl", "journalctl")
 # Options and commands, which stand bold without quotes.
 KEYWORDS = frozenset((*BY_NAME, *registry.names()))
 _MARK = re.compile(r"`(?P<code>[^`]+)`|\*(?P<arg>[^*\s](?:[^*]*[^*\s])?)\*|(?P<page>[a-z][\w.-]*)\((?P<section>\d)\)")
@@ -58,7 +59,7 @@ def _macros(code: str, *, term: bool) -> tuple[Piece, ...]:
         return (flag, Piece("Cm", rest)) if rest else (flag,)
     if _PATH.fullmatch(code):
         return (Piece("Pa", (argument(code, code=True),)),)
-    macro = "Cm" if term or words[0] in KEYWORDS else "Ic" if words[0] in ("mxallowd", "mxallowctl") else "Ql"
+    macro = "Cm" if term or words[0] in KEYWORDS else "Ic" if words[0] in PROGRAMS else "Ql"
     parts = (code,) if macro == "Ql" else tuple(words)
     return (Piece(macro, tuple(argument(part, code=True) for part in parts)),)
 

@@ -8,6 +8,7 @@ import pytest
 from documents import blocks, ctl, facts, reference
 from documents.options import groups
 from documents.tables import RENEW
+from mxallowd import cli
 from mxallowd.ctl import command, registry
 from mxallowd.ctl.client import DEFAULT_SOCKET
 from mxallowd.ctl.doctor import findings
@@ -66,7 +67,7 @@ def test_the_signals_are_those_that_the_daemon_handles() -> None:
 
 
 def test_the_statuses_are_those_of_the_programs() -> None:
-    assert {0, 1, SILENT_STATUS} <= {status for status, _ in facts.STATUSES}
+    assert {0, 1, SILENT_STATUS, cli.NOT_SET_UP} == {status for status, _ in facts.STATUSES}
     assert {status for status, _ in facts.CTL_STATUSES} == {
         command.OK, command.NO, command.USAGE, command.UNREACHABLE, 128 + signal.SIGINT, 128 + signal.SIGPIPE}
     assert {status for status, _ in facts.DOCTOR_STATUSES} == set(findings.STATUS.values())

@@ -63,6 +63,9 @@ def test_from_the_sdist_with_the_command(sdist: Path, checkout: Path, tmp_path: 
     run(environment / "bin" / "pip", "install", "--disable-pip-version-check", sdist, cwd=tmp_path)
     assert run(environment / "bin" / "mxallowd", "--version", cwd=tmp_path) == f"mxallowd {__version__}\n"
     assert run(environment / "bin" / "mxallowctl", "--version", cwd=tmp_path) == f"mxallowctl {__version__}\n"
+    # Where man-db looks for the pages of programs in this bin/.
+    pages = {path.relative_to(environment / "share" / "man").as_posix() for path in environment.glob("share/man/*/*")}
+    assert {"man5/mxallowd.conf.5", "man8/mxallowd.8", "man8/mxallowctl.8"} <= pages
     assert run(environment / "bin" / "mxallowd", "--check", "-f", "::1", "-r", "::2", "-n", "1", cwd=tmp_path).replace(
         "system: warning: ::2 is no address of this host: no packet to it comes here\n", "") in ("", NO_RULE)
     where = run(

@@ -10,7 +10,8 @@ from mxallowd.ctl.command import Command
 from mxallowd.ctl.output import safe
 
 STATUSES = ("Exit status: 0 all is well; 1 what was asked for is not so (an unknown address), or cannot be done; "
-            "2 a mistake in the command line; 3 the daemon cannot be reached or does not answer.")
+            "2 a mistake in the command line; 3 the daemon cannot be reached or does not answer. "
+            "mxallowctl(8) says more.")
 # What shtab (which is not imported for it) takes for an argument that is a file.
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "fish": "(__fish_complete_path (commandline -ct))"}
 

@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Nolisting: lets a host reach the real mail server only after it met the fake one.",
         epilog="Signals: HUP reads the configuration again, USR1 logs the counters, TERM and INT stop. "
-        "Exit status: 0 after a stop, 1 where something is wrong, 78 where nothing is set up yet.",
+        "Exit status: 0 after a stop, 1 where something is wrong, 78 where nothing is set up yet. "
+        "mxallowd(8) and mxallowd.conf(5) say more.",
     )
     for option in OPTIONS:
         keywords: dict[str, Any] = {"dest": option.field, "help": _help(option)}

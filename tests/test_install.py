@@ -98,7 +98,8 @@ def test_the_sdist_holds_the_sources_and_nothing_that_was_built(sdist: Path) -> 
         names = {name.partition("/")[2] for name in archive.getnames()}
     tracked = run("git", "ls-files", cwd=ROOT).split() if (ROOT / ".git").exists() else []
     shipped = (
-        "mxallowd/", "documents/", "lab/", "tests/", "scripts/", "benchmarks/", "rulesets/", "docs/", "packaging/")
+        "mxallowd/", "documents/", "lab/", "tests/", "scripts/", "benchmarks/", "rulesets/", "docs/", "packaging/",
+        "release/")
     assert {name for name in tracked if name.startswith(shipped)} <= names
     assert {"README.md", "SECURITY.md", "LICENSE", "CHANGES.md", "setup.py", "pyproject.toml", "scripts/demo"} <= names
     assert not [name for name in names if name.endswith((".so", ".o", ".pyc"))]

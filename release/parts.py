@@ -1,0 +1,101 @@
+"""What is bundled: the Python distributions in a wheel or a directory of packages, and the libraries in their wheels.
+
+A distribution tells of itself in its dist-info (METADATA, licenses/). What libraries a wheel has within, auditwheel
+tells in sboms/ of its dist-info, with the package of the system that each came from.
+"""
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.parser import HeaderParser
+from pathlib import Path
+from urllib.parse import unquote
+
+TEXTS = re.compile(r"(?i)^(licen[cs]e|copying|notice|authors)")
+LICENCE_CLASSIFIER = "License :: OSI Approved :: "
+PURL = re.compile(r"pkg:(deb|rpm|apk)/(?:[^/]+/)?([^@]+)@([^?#]+)")
+DOCUMENTED = Path("/usr/share/doc")
+COMMON = Path("/usr/share/common-licenses")
+NAMED_COMMON = re.compile(rf"{COMMON}/([A-Za-z0-9.-]*[A-Za-z0-9])")
+
+Place = Path | zipfile.Path
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that is bundled. `texts`: its licences, by their file names."""
+
+    name: str
+    version: str
+    kind: str  # pypi, deb, rpm, apk
+    purl: str
+    licence: str = ""
+    within: str = ""  # the distribution that carries it
+    texts: dict[str, bytes] = field(default_factory=dict, compare=False)
+
+
+def of(path: Path) -> list[Part]:
+    """The parts of a wheel, or of all distributions in a directory, in the order of their names.
+
+    Raises ValueError where there is none.
+    """
+    place: Place = zipfile.Path(path) if path.is_file() else path
+    found = [part for info in place.iterdir() if info.name.endswith(".dist-info") for part in _distribution(info)]
+    if not found:
+        raise ValueError(f"{path} holds no distribution of Python")
+    return sorted(found, key=lambda part: (part.within or part.name, part.within != "", part.name))
+
+
+def _distribution(info: Place) -> Iterator[Part]:
+    metadata = HeaderParser().parsestr((info / "METADATA").read_text(encoding="utf-8"))
+    name, version = metadata["Name"], metadata["Version"]
+    named = [value.removeprefix(LICENCE_CLASSIFIER) for value in metadata.get_all("Classifier", ())
+             if value.startswith(LICENCE_CLASSIFIER)]
+    # Some have the whole text where its name belongs.
+    licence = metadata["License-Expression"] or (metadata["License"] or "").strip()
+    if not licence or "\n" in licence or len(licence) > 80:
+        licence = " AND ".join(named)
+    texts = {str(path.name): path.read_bytes() for path in info.iterdir() if path.is_file() and TEXTS.match(path.name)}
+    if (info / "licenses").is_dir():
+        texts |= dict(_below(info / "licenses", ""))
+    if (info / "license_files").is_dir():
+        texts |= dict(_below(info / "license_files", ""))
+    plain = re.sub(r"[-_.]+", "-", name).lower()
+    yield Part(name, version, "pypi", f"pkg:pypi/{plain}@{version}", licence, texts=texts)
+    if (info / "sboms").is_dir():
+        for sbom in (info / "sboms").iterdir():
+            yield from _libraries(json.loads(sbom.read_bytes()), name)
+
+
+def _below(place: Place, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for path in place.iterdir():
+        if path.is_dir():
+            yield from _below(path, f"{prefix}{path.name}/")
+        else:
+            yield f"{prefix}{path.name}", path.read_bytes()
+
+
+def _libraries(sbom: dict[str, object], within: str) -> Iterator[Part]:
+    components = sbom.get("components", ())
+    assert isinstance(components, list | tuple)
+    for component in components:
+        purl = str(component.get("purl", "")).partition("#")[0]
+        if found := PURL.match(purl):
+            kind, name, version = found[1], unquote(found[2]), unquote(found[3])
+            yield Part(name, version, kind, purl, within=within)
+
+
+def system_texts(part: Part) -> dict[str, bytes]:
+    """The licences of a library of this Debian system: its copyright file, and the common ones that this names.
+
+    Raises ValueError where the system has none.
+    """
+    path = DOCUMENTED / part.name / "copyright"
+    if not path.exists():
+        raise ValueError(f"{path} is missing: the licence of {part.name} cannot be put beside it")
+    copyright_ = path.read_bytes()
+    texts = {f"{part.name}/copyright": copyright_}
+    for name in NAMED_COMMON.findall(copyright_.decode("utf-8", "replace")):
+        texts[f"common/{name}"] = (COMMON / name).read_bytes()
+    return texts

@@ -69,6 +69,7 @@ def test_nothing_is_set_and_the_fewest_lines_serve(tmp_path: Path) -> None:
     command = arguments.parse(["-c", str(path)])[0]
     path.write_text(sample.text(), encoding="ascii")
     assert [problem.missing for problem in load(command, bare=False).problems] == [True] * 3
+    assert cli.main(["-c", str(path), "--check"]) == cli.NOT_SET_UP == 78
     for wanted in (FEWEST, (*FEWEST, *(line.partition(" ")[0] for line in recommended()))):
         active = LINE.sub(lambda found: found[1] if found[1].partition(" ")[0] in wanted else found[0],  # noqa: B023
                           sample.text())

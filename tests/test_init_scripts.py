@@ -59,29 +59,30 @@ def test_the_header_of_the_standard_base() -> None:
 
 
 @pytest.mark.parametrize("system", ["freebsd", "netbsd", "openbsd"])
-@pytest.mark.parametrize("broken", [False, True], ids=["good", "broken"])
-def test_nothing_starts_with_a_broken_configuration(tmp_path: Path, system: str, broken: bool) -> None:
+@pytest.mark.parametrize(("more", "said"), [
+    ("", ""), ("whitelist-time never", '"never"'), (None, "nothing is set up in")], ids=["good", "broken", "unfilled"])
+def test_nothing_starts_with_a_broken_configuration(tmp_path: Path, system: str, more: str | None, said: str) -> None:
     program, config, rc = tmp_path / "mxallowd", tmp_path / "mxallowd.conf", tmp_path / "rc.subr"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mxallowd "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     # A file is the source here, since no machine of the tests has pflog0.
     (tmp_path / "empty.pcap").write_bytes(bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000"))
-    config.write_text(f"{GOOD}pflog-interface file:{tmp_path}/empty.pcap\n" + "whitelist-time never\n" * broken,
-                      encoding="utf-8")
+    config.write_text("# Nothing yet.\n" if more is None else
+                      f"{GOOD}pflog-interface file:{tmp_path}/empty.pcap\n{more}\n", encoding="utf-8")
     rc.write_text(STAND_IN, encoding="utf-8")
     script = tmp_path / "script"
     script.write_text((PACKAGING / "bsd" / system).read_text(encoding="utf-8").replace("$_rc_subr_loaded .", ".")
                       .replace(". /etc/rc.subr", f". {rc}").replace(". /etc/rc.d/rc.subr", f". {rc}")
                       .replace("/usr/pkg/bin/mxallowd", str(program)).replace("/usr/local/bin/mxallowd", str(program))
                       .replace("/usr/pkg/etc/mxallowd.conf", str(config)), encoding="utf-8")
-    for word in ("start", "reload") if broken else ("start",):
+    for word in ("start", "reload") if more else ("start",):
         done = subprocess.run(
             ["ksh" if system == "openbsd" and shutil.which("ksh") else "sh", script, word], capture_output=True,
             text=True, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PACKAGING.parent),
                             "mxallowd_config": str(config), "daemon_flags": f"-c {config}"})
-        if broken:
+        if said:
             assert done.returncode == 1
-            assert '"never"' in done.stdout + done.stderr
+            assert said in done.stdout + done.stderr
             assert f"{word}: " not in done.stdout
         else:
             assert done.returncode == 0, done.stdout + done.stderr

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -68,15 +68,16 @@ def release() -> str:
     return found[0].partition("=")[2]
 
 
-def root(name: str, *packages: str) -> Path:
-    """A bare root with these packages beside those that mxallowd needs."""
+def root(name: str, packages: Sequence[str], suite: str = "") -> Path:
+    """A bare root with these packages, of this release of Debian, else of the one that runs here."""
     place = PLACE / name
-    wanted = ",".join((*PACKAGES, *packages))
+    wanted = ",".join(packages)
     stamp = place / "made"
     if not stamp.exists() or stamp.read_text(encoding="ascii") != wanted:
         shutil.rmtree(place, ignore_errors=True)
         PLACE.mkdir(parents=True, exist_ok=True)
-        _said(["debootstrap", "--variant=minbase", f"--include={wanted}", release(), place])
+        _said(["debootstrap", "--variant=minbase", *([f"--include={wanted}"] if wanted else []), suite or release(),
+               place])
         stamp.write_text(wanted, encoding="ascii")
     return place
 
@@ -104,12 +105,15 @@ def program() -> Path:
 class Machine:
     """A root that runs: its first process in the gateway's network. A context manager."""
 
-    def __init__(self, lab: Lab, layers: Sequence[Path]) -> None:
+    def __init__(self, lab: Lab | None, layers: Sequence[Path], binds: Mapping[str, Path] | None = None) -> None:
+        """`layers` from the lowest on; `binds`: directories of ours to be seen there; without a lab, our network."""
         self._lab = lab
         self._layers = layers
+        self._binds = binds or {}
         self._directory = Path(tempfile.mkdtemp(prefix="mxmachine"))
         self._process: subprocess.Popen[bytes] | None = None
         self._mounted = False
+        self._shown: list[Path] = []
         self.path = self._directory / "root"
 
     def __enter__(self) -> "Machine":
@@ -123,6 +127,11 @@ class Machine:
         lower = ":".join(str(layer) for layer in reversed(self._layers))
         _said(["mount", "-t", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", "overlay",
                self.path])
+        for target, source in self._binds.items():
+            place = self.path / target[1:]
+            place.mkdir(parents=True, exist_ok=True)
+            _said(["mount", "--bind", source, place])
+            self._shown.append(place)
         self.write("/etc/passwd", self.read("/etc/passwd") + "mxallowd:x:998:998::/nonexistent:/usr/sbin/nologin\n")
         self.write("/etc/group", self.read("/etc/group") + "mxallowd:x:998:\n")
         return self
@@ -134,10 +143,22 @@ class Machine:
             # Every process there ends with the first one, and their mounts with them.
             os.kill(self.first(), signal.SIGKILL)
             self._process.wait(10)
-        for place in (self.path, self._directory / "layer"):
+        for place in (*self._shown, self.path, self._directory / "layer"):
             if self._mounted:
                 subprocess.run(["umount", str(place)], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(self._directory)
+
+    def show(self, path: Path) -> Path:
+        """Let a file or directory of this machine be seen there, before the start; where."""
+        target = Path("/shown") / path.relative_to("/")
+        place = self.path / target.relative_to("/")
+        if path.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+            _said(["mount", "--bind", path, place])
+            self._shown.append(place)
+        else:
+            self.write(str(target), path.read_text(encoding="utf-8"))
+        return target
 
     def install(self, source: str, target: str, mode: int = 0o755) -> None:
         """Copy a file of the checkout."""
@@ -167,9 +188,9 @@ class Machine:
 
     def start(self, *first: str) -> None:
         """Run its first process."""
-        self._process = self._lab.gateway.popen(
-            ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "sh", "-c", _ENTER, "sh",
-             str(self.path), *first])
+        command = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "sh", "-c", _ENTER, "sh",
+                   str(self.path), *first]
+        self._process = self._lab.gateway.popen(command) if self._lab else subprocess.Popen(command)
         deadline = time.monotonic() + 20
         while not self._is_inside():
             assert time.monotonic() < deadline, self._process.poll()
@@ -189,12 +210,12 @@ class Machine:
         text = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text(encoding="ascii")
         return int(text.split()[0])
 
-    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *command: str, seconds: float = 60) -> "subprocess.CompletedProcess[str]":
         """Run a program there to its end."""
         return subprocess.run(
             ["nsenter", "--target", str(self.first()), "--mount", "--pid", "--uts", "--ipc", "--net", "env", "-i",
              "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *command],
-            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+            capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
 
     def log(self) -> str:
         """What its syslog daemon has taken."""

@@ -7,7 +7,7 @@ import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Lab
 from tests.daemon_process import SENDER4
-from tests.systems.machine import CONFIGURATION, Machine, root
+from tests.systems.machine import CONFIGURATION, PACKAGES, Machine, root
 
 pytestmark = pytest.mark.timeout(900)
 CONFIG = "/etc/mxallowd.conf"
@@ -17,7 +17,7 @@ BROKEN = CONFIGURATION + "whitelist-time never\n"
 @pytest.fixture(scope="module")
 def base(program: Path) -> list[Path]:
     """The layers of a root with OpenRC."""
-    return [root("openrc", "openrc"), program]
+    return [root("openrc", (*PACKAGES, "openrc")), program]
 
 
 @pytest.fixture
@@ -106,5 +106,5 @@ def test_nothing_is_set_up_yet(lab: Lab, machine: Machine) -> None:
         time.sleep(0.1)
     status, said = service(machine, "start")
     assert status == 1
-    assert "not set up yet" in said
+    assert "nothing is set up in" in said
     assert lab.queues() == []

@@ -7,7 +7,7 @@ import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Lab
 from tests.daemon_process import SENDER4
-from tests.systems.machine import CHECKOUT, CONFIGURATION, Machine, root
+from tests.systems.machine import CHECKOUT, CONFIGURATION, PACKAGES, Machine, root
 
 pytestmark = pytest.mark.timeout(900)
 SCRIPT = "/etc/init.d/mxallowd"
@@ -18,7 +18,7 @@ BROKEN = CONFIGURATION + "whitelist-time never\n"
 @pytest.fixture(scope="module")
 def base(program: Path) -> list[Path]:
     """The layers of a root with sysvinit."""
-    return [root("sysv", "sysvinit-core", "sysv-rc", "insserv"), program]
+    return [root("sysv", (*PACKAGES, "sysvinit-core", "sysv-rc", "insserv")), program]
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_nothing_is_set_up_yet(lab: Lab, machine: Machine) -> None:
         done = machine.run(SCRIPT, word)
         assert done.returncode == 0
         assert (done.stdout + done.stderr).count("\n") == 1
-        assert "not set up yet" in done.stdout + done.stderr
+        assert "nothing is set up in" in done.stdout + done.stderr
     assert statuses(machine, "status", "stop") == [3, 0]
     # What runs goes on, though its configuration was emptied.
     machine.put(CONFIG, CONFIGURATION)

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from documents.completions import FILES, PLACE, completion
-from documents.tables import README, RENEW
+from documents.tables import RENEW
 from mxallowd.ctl import commands, registry
 from mxallowd.ctl.__main__ import main
 from mxallowd.ctl.parser import build
 from tests.control_standin import Standin, document, stream
 
+ROOT = Path(__file__).parent.parent
 NAMES = [command.name for command in registry.every()]
 CTL = (sys.executable, "-m", "mxallowd.ctl")
 STATUS = json.dumps({"version": "2", "pid": 1, "servers": {"fake": ["192.0.2.1"]}, "whitelist": None})
@@ -58,10 +59,15 @@ def test_the_help_of_all_has_each_and_the_statuses() -> None:
 
 
 def documented() -> list[str]:
-    """The command lines of mxallowctl in README and in the help."""
-    readme = README.read_text(encoding="utf-8")
-    found = [command.example for command in registry.every()]
-    found += [line for line in re.findall(r"`(mxallowctl [^`]+)`", readme) if "\n" not in line]
+    """The command lines of mxallowctl in the help, in blocks of README and docs/, and for an operator's questions."""
+    found = {command.example: None for command in registry.every()}
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text(encoding="utf-8")
+        lines = re.findall(r"^    (mxallowctl [^|]+?)$", text, re.MULTILINE)
+        found |= dict.fromkeys(line.partition("  #")[0] for line in lines)
+        if path.name == "mxallowctl.md":
+            rows = text.partition("\n## ")[0].partition("\n| --- ")[2]
+            found |= dict.fromkeys(re.findall(r"`(mxallowctl [^`]+)`", rows))
     missing = set(registry.names()) - set(NAMES)
     return [line for line in found if line.split()[1] not in missing]
 

@@ -1,10 +1,10 @@
 """The rulesets beside other rules of the operator: bans, bounds, programs of the host and monitors."""
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from documents.tables import README
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab
 from mxallowd.firewall.wanted import Wanted
 from tests.daemon_process import SENDER4, SENDER6, serving
@@ -28,6 +28,7 @@ BOTH = (
     Family("iptables", "4", SENDER4, "192.0.2.66", FAKE4, REAL4, "192.0.2.30", "127.0.0.1"),
     Family("ip6tables", "6", SENDER6, "2001:db8::66", FAKE6, REAL6, "2001:db8::30", "::1"))
 CLIENT = tuple(host for family in BOTH for host in (family.sender, family.banned))
+SETUP = Path(__file__).parent.parent / "docs" / "setup.md"
 SECURITY = {"table=filter": "table=security"}
 # The mark of --verdict-mark, and what the ways have to be given for it.
 MARK = "0x20000000/0x20000000"
@@ -213,9 +214,9 @@ def test_uses_are_shown_where_they_may_renew(served: Lab, client: Host, way: Way
                 assert way.seen(daemon) == before + (renew == "both" and not fresh)
 
 
-def test_the_rules_of_readme(others: Lab, client: Host) -> None:
+def test_the_rules_of_the_page_on_setting_up(others: Lab, client: Host) -> None:
     """As they stand there: what they let in, what they refuse, and what they leave alone."""
-    commands = [line.split() for line in README.read_text(encoding="utf-8").splitlines()
+    commands = [line.split() for line in SETUP.read_text(encoding="utf-8").splitlines()
                 if line.startswith(("    iptables ", "    ip6tables "))]
     assert len(commands) == 6
     for command in commands:

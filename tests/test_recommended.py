@@ -54,11 +54,11 @@ def test_each_line_is_an_option(line: str) -> None:
         option.convert(value)
 
 
-def test_readme_quotes_it() -> None:
-    """The sample configuration in README is this file, without its comments."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_setting_up_quotes_it() -> None:
+    """What docs/setup.md recommends is this file, without its comments."""
+    page = (ROOT / "docs" / "setup.md").read_text(encoding="utf-8")
     quoted = "".join(f"    {line}\n" for line in lines())
-    assert readme.count(f"\n\n{quoted}\n") == 1, f"README has to quote:\n{quoted}"
+    assert page.count(f"\n\n{quoted}\n") == 1, f"it has to quote:\n{quoted}"
 
 
 @pytest.mark.parametrize("document", sorted(path.name for path in (ROOT / "docs").glob("*.md")))

@@ -34,13 +34,13 @@ def test_the_unit_is_clean(unit: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_unit_starts_what_the_readme_installs() -> None:
-    """The link that "Install" makes, and a place that the daemon's user can read: not below /root or /home."""
-    readme = (UNIT.parent.parent.parent / "README.md").read_text(encoding="utf-8")
-    link = re.search(r"^    ln -sf (\S+) (\S+)$", readme, re.MULTILINE)
+def test_the_unit_starts_what_is_installed() -> None:
+    """The link that docs/install.md makes, and a place that the daemon's user can read: not below /root or /home."""
+    page = (UNIT.parent.parent.parent / "docs" / "install.md").read_text(encoding="utf-8")
+    link = re.search(r"^    ln -sf (\S+) (\S+)$", page, re.MULTILINE)
     assert link
     assert not link[1].startswith(("/root/", "/home/"))
-    assert f"    python3 -m venv {Path(link[1]).parent.parent}\n" in readme
+    assert f"    python3 -m venv {Path(link[1]).parent.parent}\n" in page
     started = re.findall(r"^Exec(?:Condition=/bin/sh -c '|Start=)(\S+)", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
     assert started == [link[2]] * 2
 

@@ -1,7 +1,7 @@
 """The lines of the log: one table with word, address, keys, levels and meaning of each.
 
-README's table is made from it, and a test compares it with every call that writes a line. The daemon does not read it
-while it runs. A word means one thing, and the same thing everywhere: programs of operators read the log.
+docs/reference/log.md is made from it, and a test compares it with every call that writes a line. The daemon does not
+read it while it runs. A word means one thing, and the same thing everywhere: programs of operators read the log.
 """
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ INFO, WARNING, ERROR = ("info",), ("warning",), ("error",)
 
 @dataclass(frozen=True)
 class Line:
-    """One line, as README shows it: word, [A] where it is about a host, each key with an equals sign.
+    """One line, as the documents show it: word, [A] where it is about a host, each key with an equals sign.
 
     Behind the equals sign stands what the meaning speaks of. A key that some such lines lack is there as well. Where a
     form ends in …, another table has its keys: metrics/counters.py.
@@ -287,9 +287,3 @@ LINES: tuple[Line, ...] = (
          "the guard ended or did not run any more; it was started again, or could not be started. An error "
          "if it could not, or never watched"),
 )
-
-
-def markdown() -> str:
-    """The table as README has it."""
-    rows = [f"| `{line.form}` | {', '.join(line.levels)} | {line.help} |\n" for line in LINES]
-    return "| line | level | meaning |\n| --- | --- | --- |\n" + "".join(rows)

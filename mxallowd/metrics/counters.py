@@ -1,7 +1,7 @@
 """The counters: one table with name, part and meaning of each, and the report that is made from it.
 
-README's table is made from it, and parts that count in Python take their names from here. This module imports nothing
-of the package, so every module may import it.
+docs/reference/counters.md is made from it, and parts that count in Python take their names from here. This module
+imports nothing of the package, so every module may import it.
 
 Which way it fails: a counter whose name is not in the table is still reported, after all others; a counter that no part
 gives is not reported, like those of a part that does not run. Neither stops the daemon; both fail the tests.
@@ -226,9 +226,3 @@ def collect(parts: Iterable[Mapping[str, int]], *, dry_run: bool = False) -> dic
     sums["blocked"], sums["would-refuse"] = (0, refused) if dry_run else (refused, 0)
     report = {counter.name: sums.pop(counter.name) for counter in COUNTERS if counter.name in sums}
     return report | sums
-
-
-def markdown() -> str:
-    """The table as README has it."""
-    rows = [f"| `{counter.name}` | {counter.part.value} | {counter.help} |\n" for counter in COUNTERS]
-    return "| counter | counted by | meaning |\n| --- | --- | --- |\n" + "".join(rows)

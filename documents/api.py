@@ -48,8 +48,10 @@ def page() -> str:
     schemas = document["components"]["schemas"]
     common = found[0][2]["responses"]
     parts = [HEAD + "".join(f"| {status} | {common[status]['description']} |\n" for status in COMMON)]
+    parts.append("Who may: `root` is root and the daemon's user, `group` these and members of the socket's group.\n")
     parts.append("| request | what it does | who may |\n| --- | --- | --- |\n" + "".join(
-        f"| [`{method} {path}`](#{_anchor(method, path)}) | {operation['summary']} | {_who(method)} |\n"
+        f"| [`{method} {path}`](#{_anchor(method, path)}) | {operation['summary']} "
+        f"| {'group' if method == 'GET' else 'root'} |\n"
         for method, path, operation in found))
     parts += [_section(method, path, operation) for method, path, operation in found]
     parts.append("## Objects\n\nWhat several answers have in common.\n")

@@ -20,6 +20,7 @@ PAGES = {"CHANGES.md": "changes.md", "CONTRIBUTING.md": "contributing.md", "SECU
 _LINK = re.compile(r"\[([^\[\]]*)\]\(([^()\s:#]+)((?:#[^()\s]+)?)\)")
 _NAMED = re.compile(r"(?<!\[)`(docs/[\w/-]+\.md|[A-Z]+\.md)`")
 _FILE = re.compile(r"`?[\w./-]+\.md`?")
+_WORD = re.compile(r"<code>([^<\s]{1,32})</code>")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
@@ -59,6 +60,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"[{_title(file)}]({posixpath.relpath(file.src_uri, posixpath.dirname(place) or '.')})"
 
     return _NAMED.sub(named, _LINK.sub(linked, markdown))
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Names of options and counters stay in one piece: a browser would break a line behind each hyphen."""
+    return _WORD.sub(r'<code class="word">\1</code>', html)
 
 
 def _title(file: File) -> str:

@@ -12,7 +12,7 @@ from documents.blocks import Example, Heading, Paragraph, Terms
 from documents.manual import mdoc
 from documents.manual.pages import DATE, as_mdoc, pages
 from documents.options import groups
-from documents.tables import README, RENEW
+from documents.tables import RENEW
 from mxallowd import __version__
 from mxallowd.ctl import dumps, registry
 from mxallowd.log.words import LINES
@@ -77,7 +77,7 @@ def test_the_head_of_a_page_says_what_it_is() -> None:
 
 
 def test_the_date_is_that_of_the_release() -> None:
-    changes = (README.parent / "CHANGES.md").read_text(encoding="utf-8")
+    changes = (Path(__file__).parent.parent / "CHANGES.md").read_text(encoding="utf-8")
     released = re.search(r"^## \[?(\d+\.\d+\.\d+)\]? - (\d{4})-(\d\d)-(\d\d)$", changes, re.MULTILINE)
     if released is None or released[1] != __version__:
         assert re.fullmatch(r"[A-Z][a-z]+ [1-9]\d?, 20\d\d", DATE)

@@ -21,7 +21,7 @@ _LINK = re.compile(r"\[([^\[\]]*)\]\(([^()\s:#]+)((?:#[^()\s]+)?)\)")
 _NAMED = re.compile(r"(?<!\[)`(docs/[\w/-]+\.md|[A-Z]+\.md)`")
 _FILE = re.compile(r"`?[\w./-]+\.md`?")
 _WORD = re.compile(r"<code>([^<\s]{1,32})</code>")
-_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -50,7 +50,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if file is None:
             return match[0]
         if _FILE.fullmatch(text):
-            text = _title(file)
+            text = _title(file, anchor[1:])
         return f"[{text}]({posixpath.relpath(file.src_uri, posixpath.dirname(place) or '.')}{anchor})"
 
     def named(match: re.Match[str]) -> str:
@@ -67,7 +67,8 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     return _WORD.sub(r'<code class="word">\1</code>', html)
 
 
-def _title(file: File) -> str:
-    """The heading of a page, or its name."""
-    match = _TITLE.search(file.content_string)
-    return match[1] if match else file.name
+def _title(file: File, anchor: str = "") -> str:
+    """The heading of a page, or of a part of it; where there is none, the name of the file."""
+    headings = _HEADING.findall(file.content_string)
+    parts = [one for one in headings if anchor and re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") == anchor]
+    return next(iter(parts + headings), file.name)

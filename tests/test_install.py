@@ -55,7 +55,7 @@ def checkout(tmp_path: Path) -> Path:
 NO_RULE = "system: warning: no rule of the firewall feeds queue 1 with IPv6\n"
 
 
-@pytest.mark.long
+@pytest.mark.install
 @pytest.mark.timeout(600)
 def test_from_the_sdist_with_the_command(sdist: Path, checkout: Path, tmp_path: Path) -> None:
     environment = tmp_path / "venv"
@@ -79,7 +79,7 @@ def test_from_the_sdist_with_the_command(sdist: Path, checkout: Path, tmp_path: 
         assert json.loads(found)["candidates"] == 2
 
 
-@pytest.mark.long
+@pytest.mark.install
 @pytest.mark.timeout(600)
 def test_the_command_that_is_named_builds_a_clean_checkout(checkout: Path, tmp_path: Path) -> None:
     python = environments.python(tmp_path / "venv")

@@ -44,6 +44,7 @@ mknod -m 666 dev/zero c 1 5
 mknod -m 666 dev/full c 1 7
 mknod -m 666 dev/random c 1 8
 mknod -m 666 dev/urandom c 1 9
+mknod -m 666 dev/tty c 5 0
 ln -s /proc/self/fd dev/fd
 mkdir dev/shm
 mount -t tmpfs -o mode=1777 shm dev/shm

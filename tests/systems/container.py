@@ -194,7 +194,8 @@ def test_a_user_namespace_is_not_enough(lab: Lab, machine: Machine) -> None:
     done = machine.run("podman", *words[:-1], *inside, words[-1])
     assert done.returncode == 1
     assert "belongs to the user with id 65534" in done.stderr
-    done = machine.run("podman", *words[:-1], *inside, words[-1], "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "23")
+    options = ["-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "23"]
+    done = machine.run("podman", *words[:-1], *inside, words[-1], *options)
     assert done.returncode == 1
     assert "cannot bind queue 23" in done.stderr
 

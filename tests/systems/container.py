@@ -1,12 +1,6 @@
-"""packaging/container: the image is built by Podman in a bare root, and runs as the unit for quadlet says.
-
-The base image comes from no registry: it is what debootstrap makes, under the name that the Containerfile asks for.
-"""
-import resource
+"""The image of packaging/container under Podman, with the options that quadlet makes of the unit."""
 import shlex
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,75 +9,18 @@ import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Lab
 from tests.daemon_process import SENDER4
-from tests.systems.machine import CHECKOUT, CONFIGURATION, PLACE, Machine, root
+from tests.systems.image import CONFIG, LIMITS, UNIT, daemon, layers, podman
+from tests.systems.machine import CHECKOUT, CONFIGURATION, Machine
 
 pytestmark = pytest.mark.timeout(1800)
-SUITE = "trixie"  # its Podman knows quadlet
-BASE = "docker.io/library/debian:trixie-slim"
-CONFIG = "/etc/mxallowd/mxallowd.conf"
-UNIT = "packaging/container/mxallowd.container"
 QUADLET = "/usr/libexec/podman/quadlet"
-# What a machine of tests may not raise, and what it has no groups for.
-LIMITS = [f"--ulimit={name}={number}:{number}" for name, number in (
-    ("nofile", resource.getrlimit(resource.RLIMIT_NOFILE)[1]), ("nproc", resource.getrlimit(resource.RLIMIT_NPROC)[1]))]
 NET_ADMIN = "0000000000001000"
 
 
-@pytest.fixture(scope="module")
-def layers() -> list[Path]:
-    """A root with Podman."""
-    return [root("podman", ("podman", "buildah", "crun", "iproute2", "procps", "ca-certificates"), SUITE)]
-
-
-def pip_options(machine: Machine) -> list[str]:
-    """Options of `podman build` that give pip there the configuration of this machine's pip, whatever that is."""
-    lines = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True,
-                           check=True).stdout.splitlines()
-    found = dict(line.partition(".")[2].split("=", 1) for line in lines)
-    settings = {name: value.strip("'") for name, value in found.items()}
-    options = []
-    if certificate := settings.pop("cert", ""):
-        machine.write("/pip.crt", Path(certificate).read_text(encoding="utf-8"))
-        settings["cert"] = "/pip.crt"
-        options.append("--volume=/pip.crt:/pip.crt:ro")
-    for word in " ".join(settings.values()).split():
-        # The files of an index may lie beside it.
-        path = Path(word.removeprefix("file://")).parent if word.startswith("file://") else Path(word)
-        if path.is_absolute() and path.exists() and word != "/pip.crt":
-            options.append(f"--volume={machine.show(path)}:{path}:ro")
-    machine.write("/pip.conf", "[global]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
-    return [*options, "--volume=/pip.conf:/etc/pip.conf:ro"]
-
-
-def podman(machine: Machine, *words: str, seconds: float = 60) -> str:
-    done = machine.run("env", "PODMAN_IGNORE_CGROUPSV1_WARNING=1", "podman", *words, seconds=seconds)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def storage(layers: list[Path]) -> Path:
-    """Where Podman keeps its images, the one of mxallowd among them."""
-    place = PLACE / "containers"
-    place.mkdir(exist_ok=True)
-    slim = root("slim", (), SUITE)
-    with Machine(None, layers, {"/var/lib/containers": place, "/source": CHECKOUT, "/slim": slim}) as machine:
-        machine.write("/etc/resolv.conf", Path("/etc/resolv.conf").read_text(encoding="utf-8"))
-        options = pip_options(machine)
-        machine.start("sleep", "infinity")
-        # What was built from the same base and the same files is not built again.
-        done = machine.run("sh", "-c", f"podman image exists {BASE} || tar -C /slim -c --exclude=./proc "
-                                       f"--exclude=./sys --exclude=./dev . | podman import - {BASE}")
-        assert done.returncode == 0, done.stderr
-        podman(machine, "build", "--format=docker", "--network=host", "--isolation=chroot", *LIMITS, *options,
-               "--file=/source/packaging/container/Containerfile", "--tag=mxallowd", "/source", seconds=1500)
-    return place
-
-
 @pytest.fixture
-def machine(lab: Lab, layers: list[Path], storage: Path) -> Iterator[Machine]:
+def machine(lab: Lab, storage: Path) -> Iterator[Machine]:
     """A machine with the image, and a configuration."""
-    with Machine(lab, layers, {"/var/lib/containers": storage}) as made:
+    with Machine(lab, layers(), {"/var/lib/containers": storage}) as made:
         made.write(CONFIG, CONFIGURATION)
         made.install(UNIT, "/etc/containers/systemd/mxallowd.container", 0o644)
         made.start("sleep", "infinity")
@@ -135,7 +72,7 @@ def test_it_serves_with_one_capability(lab: Lab, machine: Machine) -> None:
         assert client.attempt(FAKE4) is Attempt.REFUSED
         assert client.attempt(REAL4) is Attempt.CONNECTED
         # The daemon is the child of process 1.
-        said = podman(machine, "exec", "mxallowd", "cat", "/proc/2/status")
+        said = podman(machine, "exec", "mxallowd", "cat", f"/proc/{daemon(machine)}/status")
         fields = {line.partition(":")[0]: line.split()[1:] for line in said.splitlines()}
         assert (fields["Uid"], fields["CapEff"], fields["CapBnd"], fields["NoNewPrivs"]) == (
             ["998"] * 4, [NET_ADMIN], [NET_ADMIN], ["1"])
@@ -163,7 +100,7 @@ def test_one_that_hangs_ends_its_container(lab: Lab, machine: Machine) -> None:
     client = lab.client("client", SENDER4)
     lab.queue_rule("23", bypass=True)
     start(machine)
-    podman(machine, "exec", "mxallowd", "sh", "-c", "kill -STOP 2")
+    podman(machine, "exec", "mxallowd", "sh", "-c", f"kill -STOP {daemon(machine)}")
     with lab.gateway.serve(REAL4):
         deadline = time.monotonic() + 5
         while client.attempt(REAL4) is not Attempt.CONNECTED:
@@ -211,7 +148,7 @@ def test_what_docker_can_give_is_enough(lab: Lab, machine: Machine) -> None:
     log = podman(machine, "logs", "mxallowd")
     assert not [word for word in ("degraded", "privileges", "state-off", "control") if f" {word} " in log], log
     assert podman(machine, "exec", "--user", "root", "mxallowd", "mxallowctl", "status").startswith("mxallowd ")
-    said = podman(machine, "exec", "mxallowd", "cat", "/proc/2/status")
+    said = podman(machine, "exec", "mxallowd", "cat", f"/proc/{daemon(machine)}/status")
     assert f"CapEff:\t{NET_ADMIN}\n" in said and "Uid:\t998\t998\t998\t998\n" in said
 
 

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 import mxallowd
+from mxallowd.settings.options import BY_NAME
 
 CHANGES = (Path(__file__).parent.parent / "CHANGES.md").read_text(encoding="utf-8")
 SECTIONS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]  # in this order
+# The options of mxallowd 1.9.
+OLD = {"config", "fake-mailserver", "real-mailserver", "queue-num", "whitelist-time", "no-rdns-whitelist", "stdout",
+       "quiet", "foreground", "pflog-interface", "pcap-filter", "help"}
 VERSION = re.compile(r"\[(\d+)\.(\d+)\.(\d+)\] - (unreleased|\d{4}-\d\d-\d\d)")
 
 
@@ -48,3 +52,8 @@ GOOD = "# Changes\n\n## [Unreleased]\n\n### Added\n\n- b\n\n## [1.1.0] - 2026-01
     ("[1.1.0] - 2026-01-02", "[1.1.0] - unreleased"), ("- b", "- b\n\n### Added\n\n- c")])
 def test_a_fault_of_form_is_found(old: str, new: str) -> None:
     assert bool(list(faults(GOOD.replace(old, new), "1.1.0"))) == bool(old)
+
+
+def test_each_new_option_is_in_the_list_of_them() -> None:
+    listed = re.search(r"^- New options: (.*?)\n- ", CHANGES, re.MULTILINE | re.DOTALL)
+    assert listed and set(re.findall(r"`--([a-z-]+)`", listed[1])) == set(BY_NAME) - OLD

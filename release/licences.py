@@ -17,8 +17,6 @@ BROUGHT = {
     "libnl3": "LGPL-2.1-only",
     "libpcap": "BSD-3-Clause",
 }
-# What is linked into a module of a wheel, so that no tool tells of it.
-LINKED = {"pycares": ("c-ares", "MIT"), "cffi": ("libffi", "MIT")}
 
 
 def licence(part: Part) -> str:
@@ -34,9 +32,8 @@ def text(parts: Iterable[Part]) -> str:
     texts: dict[str, str] = {}
     for part in parts:
         within = f", within {part.within}" if part.within else ""
-        lines.append(f"{part.name} {part.version} ({part.kind}{within}): {licence(part) or 'see its text'}")
-        if part.name in LINKED:
-            lines.append(f"{LINKED[part.name][0]} (linked into {part.name}): {LINKED[part.name][1]}")
+        lines.append(f"{' '.join((part.name, part.version)).rstrip()} ({part.kind}{within}): "
+                     f"{licence(part) or 'see its text'}")
         for name, content in sorted(part.texts.items()):
             key = hashlib.sha256(content).hexdigest()
             texts[key] = content.decode("utf-8", "replace").strip("\n")

@@ -15,6 +15,8 @@ from urllib.parse import unquote
 TEXTS = re.compile(r"(?i)^(licen[cs]e|copying|notice|authors)")
 LICENCE_CLASSIFIER = "License :: OSI Approved :: "
 PURL = re.compile(r"pkg:(deb|rpm|apk)/(?:[^/]+/)?([^@]+)@([^?#]+)")
+# What wheels from elsewhere have linked into a module, which no tool tells of; a module that loads it names this file.
+LINKED = {"pycares": ("c-ares", "MIT", b"libcares.so")}
 DOCUMENTED = Path("/usr/share/doc")
 COMMON = Path("/usr/share/common-licenses")
 NAMED_COMMON = re.compile(rf"{COMMON}/([A-Za-z0-9.-]*[A-Za-z0-9])")
@@ -28,8 +30,8 @@ class Part:
 
     name: str
     version: str
-    kind: str  # pypi, deb, rpm, apk
-    purl: str
+    kind: str  # pypi, deb, rpm, apk, linked
+    purl: str  # empty of what is linked
     licence: str = ""
     within: str = ""  # the distribution that carries it
     texts: dict[str, bytes] = field(default_factory=dict, compare=False)
@@ -41,13 +43,14 @@ def of(path: Path) -> list[Part]:
     Raises ValueError where there is none.
     """
     place: Place = zipfile.Path(path) if path.is_file() else path
-    found = [part for info in place.iterdir() if info.name.endswith(".dist-info") for part in _distribution(info)]
+    infos = [one for one in place.iterdir() if one.name.endswith(".dist-info")]
+    found = [part for info in infos for part in _distribution(place, info)]
     if not found:
         raise ValueError(f"{path} holds no distribution of Python")
     return sorted(found, key=lambda part: (part.within or part.name, part.within != "", part.name))
 
 
-def _distribution(info: Place) -> Iterator[Part]:
+def _distribution(place: Place, info: Place) -> Iterator[Part]:
     metadata = HeaderParser().parsestr((info / "METADATA").read_text(encoding="utf-8"))
     name, version = metadata["Name"], metadata["Version"]
     named = [value.removeprefix(LICENCE_CLASSIFIER) for value in metadata.get_all("Classifier", ())
@@ -63,6 +66,11 @@ def _distribution(info: Place) -> Iterator[Part]:
         texts |= dict(_below(info / "license_files", ""))
     plain = re.sub(r"[-_.]+", "-", name).lower()
     yield Part(name, version, "pypi", f"pkg:pypi/{plain}@{version}", licence, texts=texts)
+    if name in LINKED:
+        library, terms, loaded = LINKED[name]
+        modules = [path.read_bytes() for path in (place / name).iterdir() if path.name.endswith(".so")]
+        if not any(loaded in module for module in modules):
+            yield Part(library, "", "linked", "", terms, within=name)
     if (info / "sboms").is_dir():
         for sbom in (info / "sboms").iterdir():
             yield from _libraries(json.loads(sbom.read_bytes()), name)

@@ -16,7 +16,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from release.licences import LINKED, licence
+from release.licences import licence
 from release.parts import Part
 
 
@@ -33,19 +33,14 @@ def document(subject: str, version: str, parts: Sequence[Part], epoch: int) -> s
     bom = Bom(metadata=BomMetaData(component=whole, timestamp=datetime.fromtimestamp(epoch, UTC)))
     named: dict[str, Component] = {}
     for part in parts:
-        component = _component(part.name, part.version, part.purl, licence(part))
-        bom.components.add(component)
-        named[part.name] = component
+        named[part.name] = _component(part)
+        bom.components.add(named[part.name])
     for part in parts:
-        if part.name in LINKED:
-            name, terms = LINKED[part.name]
-            within = _component(name, None, "", terms)
-            bom.components.add(within)
-            bom.register_dependency(named[part.name], [within])
         if part.within:
             bom.register_dependency(named[part.within], [named[part.name]])
     bom.register_dependency(whole, [named[part.name] for part in parts if not part.within])
-    content = "\n".join([subject, version, *(f"{part.purl} {licence(part)} {part.within}" for part in parts)])
+    told = [f"{part.name} {part.purl} {licence(part)} {part.within}" for part in parts]
+    content = "\n".join([subject, version, *told])
     bom.serial_number = uuid.UUID(bytes=hashlib.sha256(content.encode()).digest()[:16], version=5)
     text: str = JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
     if fault := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
@@ -53,8 +48,9 @@ def document(subject: str, version: str, parts: Sequence[Part], epoch: int) -> s
     return text
 
 
-def _component(name: str, version: str | None, purl: str, terms: str) -> Component:
+def _component(part: Part) -> Component:
+    terms = licence(part)
     return Component(
-        name=name, version=version, type=ComponentType.LIBRARY, bom_ref=purl or name,
-        purl=PackageURL.from_string(purl) if purl else None,
+        name=part.name, version=part.version or None, type=ComponentType.LIBRARY, bom_ref=part.purl or part.name,
+        purl=PackageURL.from_string(part.purl) if part.purl else None,
         licenses=[LicenseFactory().make_from_string(terms)] if terms else ())

@@ -26,6 +26,8 @@ def bundle(tmp_path: Path) -> Path:
         (place / f"{name}.dist-info" / "METADATA").write_text(text, encoding="ascii")
         (deep / "COPYING").write_text("The same words.\n", encoding="ascii")
     (place / "one-1.0.dist-info" / "LICENSE").write_text("Words of One.\n", encoding="ascii")
+    (place / "pycares").mkdir()
+    (place / "pycares" / "_cares.abi3.so").write_bytes(b"no other library")
     component = {"purl": "pkg:deb/debian/libmnl0@1.0.4-3#5c09", "name": "libmnl0"}
     (place / "one-1.0.dist-info" / "sboms").mkdir()
     (place / "one-1.0.dist-info" / "sboms" / "auditwheel.cdx.json").write_text(
@@ -34,18 +36,24 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_what_is_bundled_and_its_licences(bundle: Path) -> None:
-    one, library, two = parts.of(bundle)
+    one, library, two, linked = parts.of(bundle)
     assert (one.name, one.version, one.purl, one.licence) == ("One_", "1.0", "pkg:pypi/one-@1.0", "MIT")
     assert set(one.texts) == {"LICENSE", "deep/COPYING"}
     assert (library.name, library.within, library.purl) == ("libmnl0", "One_", "pkg:deb/debian/libmnl0@1.0.4-3")
     assert licences.licence(library) == "LGPL-2.1-or-later"
     assert two.licence == "BSD License"
-    text = licences.text([one, library, two])
+    assert (linked.name, linked.kind, linked.within) == ("c-ares", "linked", "pycares")
+    text = licences.text([one, library, two, linked])
     assert "libmnl0 1.0.4-3 (deb, within One_): LGPL-2.1-or-later\n" in text
-    assert "c-ares (linked into pycares): MIT\n" in text
+    assert "\nc-ares (linked, within pycares): MIT\n" in text
     assert text.count("The same words.") == 1
     assert "\nOne_: deep/COPYING\npycares: deep/COPYING\n====" in text
     assert text.endswith("\n")
+
+
+def test_what_is_loaded_is_not_bundled(bundle: Path) -> None:
+    (bundle / "pycares" / "_cares.abi3.so").write_bytes(b"\0libcares.so.2\0")
+    assert [part.name for part in parts.of(bundle)] == ["One_", "libmnl0", "pycares"]
 
 
 def test_the_command_needs_no_other_package(bundle: Path) -> None:
@@ -64,6 +72,7 @@ def test_the_bill_is_valid_and_equal_each_time(bundle: Path) -> None:
     needed = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
     assert needed["thing.deb@1.0"] == ["pkg:pypi/one-@1.0", "pkg:pypi/pycares@2.0"]
     assert needed["pkg:pypi/one-@1.0"] == ["pkg:deb/debian/libmnl0@1.0.4-3"]
+    assert needed["pkg:pypi/pycares@2.0"] == ["c-ares"]
     other = json.loads(sbom.document("thing.deb", "1.1", found, EPOCH))
     assert other["serialNumber"] != bill["serialNumber"]
 

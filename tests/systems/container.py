@@ -149,6 +149,8 @@ def test_what_docker_can_give_is_enough(lab: Lab, machine: Machine) -> None:
     assert not [word for word in ("degraded", "privileges", "state-off", "control") if f" {word} " in log], log
     assert podman(machine, "exec", "--user", "root", "mxallowd", "mxallowctl", "status").startswith("mxallowd ")
     said = podman(machine, "exec", "mxallowd", "cat", f"/proc/{daemon(machine)}/status")
+    first = podman(machine, "exec", "--user", "root", "mxallowd", "cat", "/proc/1/status")
+    assert "CapEff:\t00000000000010c3\n" in first
     assert f"CapEff:\t{NET_ADMIN}\n" in said and "Uid:\t998\t998\t998\t998\n" in said
 
 

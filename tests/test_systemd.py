@@ -17,7 +17,7 @@ from mxallowd.settings.options import OPTIONS
 from tests.daemon_process import SERVERS, DaemonProcess
 
 UNIT = Path(__file__).parent.parent / "packaging" / "systemd" / "mxallowd.service"
-WORST_EXPOSURE = 1.5
+WORST_EXPOSURE = 1.7  # 0.2 of it for capset, which takes capabilities away: no new one can be had
 
 
 @pytest.fixture

@@ -1,0 +1,59 @@
+# shellcheck shell=sh
+# What the steps have in common. Each of them runs in the machine that scripts/test-packages has started.
+# The gateway's addresses and two hosts outside.
+FAKE=192.0.2.10 REAL=192.0.2.20 SENDER=192.0.2.7 SPAMMER=192.0.2.66
+
+# Whether a command fails. (A "!" before it would hide a success: the shell does not end there.)
+not() {
+    if "$@"; then
+        echo "succeeded: $*"
+        return 1
+    fi
+}
+
+make_network() {
+    ip netns add outside
+    ip link add mail0 type veth peer name eth0 netns outside
+    ip address add $FAKE/24 dev mail0
+    ip address add $REAL/24 dev mail0
+    ip link set mail0 up
+    ip netns exec outside ip address add $SENDER/24 dev eth0
+    ip netns exec outside ip address add $SPAMMER/24 dev eth0
+    ip netns exec outside ip link set eth0 up
+    systemd-run --quiet --unit=mail-server python3 -c "
+import socketserver
+class Greeting(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.sendall(b'220 mail')
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(('$REAL', 25), Greeting).serve_forever()"
+    until connect $SPAMMER $REAL greeting; do sleep 0.1; done
+}
+
+# connect FROM TO greeting|refused|silence: whether a host outside gets just that.
+connect() {
+    ip netns exec outside python3 -c "
+import socket, sys
+try:
+    with socket.create_connection((sys.argv[2], 25), 2, (sys.argv[1], 0)) as open:
+        found = 'greeting' if open.recv(99) == b'220 mail' else 'nothing'
+except ConnectionRefusedError:
+    found = 'refused'
+except TimeoutError:
+    found = 'silence'
+print(sys.argv[1:], found)
+sys.exit(found != sys.argv[3])" "$@"
+}
+
+# Until a command succeeds, for 10 seconds.
+wait_for() {
+    tries=0
+    until "$@" >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || {
+            echo "in vain: $*"
+            return 1
+        }
+        sleep 0.1
+    done
+}

@@ -1,0 +1,66 @@
+"""The Debian package's own tables against the project's: what it bundles, what it says of that, and its unit.
+
+The package itself is built by scripts/package and tried by scripts/test-packages.
+"""
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+DEBIAN = ROOT / "packaging" / "debian"
+
+
+def pins(name: str) -> dict[str, str]:
+    """The versions of a file of requirements with hashes."""
+    lines = [line for line in (DEBIAN / name).read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    found = [re.fullmatch(r"(\S+)==(\S+) --hash=sha256:[0-9a-f]{64}", line) for line in lines]
+    assert all(found), lines
+    return {canonicalize_name(match[1]): match[2] for match in found if match}
+
+
+def asked_for(*keys: str) -> list[Requirement]:
+    """The requirements at this place of pyproject.toml."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return [Requirement(line) for line in table[keys[0]][keys[1]]]
+
+
+@pytest.mark.parametrize(("file", "keys", "elsewhere"), [
+    ("bundled.txt", ("project", "dependencies"), {"rich"}),  # of Debian 12 and 13, which is new enough
+    ("tools.txt", ("build-system", "requires"), set()),
+])
+def test_what_is_pinned_will_do(file: str, keys: tuple[str, str], elsewhere: set[str]) -> None:
+    pinned = pins(file)
+    wanted = {canonicalize_name(one.name): one for one in asked_for(*keys)}
+    assert wanted.keys() - pinned.keys() == elsewhere
+    for name, requirement in wanted.items():
+        assert name in elsewhere or requirement.specifier.contains(pinned[name]), requirement
+
+
+def test_each_bundled_one_has_its_licence() -> None:
+    text = (DEBIAN / "copyright").read_text(encoding="utf-8")
+    named = re.findall(r"^Comment: ([^;,\n]+)", text, re.MULTILINE)
+    assert {canonicalize_name(name) for name in named} - {"decorator"} == pins("bundled.txt").keys()
+    used = set(re.findall(r"^License: (\S+)$", text, re.MULTILINE))
+    told = {name for name in used if re.search(rf"^License: {re.escape(name)}\n ", text, re.MULTILINE)}
+    assert used == told
+
+
+def test_the_unit_of_the_package(tmp_path: Path) -> None:
+    """It is the one unit, with the places and the user of the package."""
+    rules = (DEBIAN / "rules").read_text(encoding="utf-8")
+    [recipe] = re.findall(r"^\t(sed (?:.*\\\n)*.*>debian/mxallowd\.service)$", rules, re.MULTILINE)
+    (tmp_path / "debian").mkdir()
+    command = recipe.replace("$(DATA)", str(ROOT / "mxallowd" / "data")).replace("$$", "$")
+    subprocess.run(["sh", "-euc", command], cwd=tmp_path, check=True)
+    made = (tmp_path / "debian" / "mxallowd.service").read_text(encoding="utf-8").splitlines()
+    ours = (ROOT / "mxallowd" / "data" / "mxallowd.service").read_text(encoding="utf-8").splitlines()
+    changed = {line for line in made if line not in ours}
+    assert changed == {line.replace("/usr/local/bin/", "/usr/sbin/") for line in ours if "/usr/local" in line
+                       and line.startswith("Exec")} | {"Group=mxallowd"}
+    lost = {line for line in ours if line not in made and not line.startswith("#")}
+    assert lost == {line for line in ours if line.startswith("Exec") and "/usr/local" in line} | {"DynamicUser=yes"}

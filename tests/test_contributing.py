@@ -7,7 +7,7 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "mxallowd"
 # What needs no word: the package's own files, and the compiled module beside the decision that it foretells.
 SMALL = {"__init__", "_foresight", "py.typed"}
-PATTERNS = {"tests/test_X.py", "benchmarks/NAME.py", "scripts/package", "scripts/test-packages"}
+PATTERNS = {"tests/test_X.py", "benchmarks/NAME.py"}
 
 
 def test_the_map_has_every_room_and_nothing_else() -> None:

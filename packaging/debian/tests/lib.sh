@@ -57,3 +57,23 @@ wait_for() {
         sleep 0.1
     done
 }
+
+# Whether daemon, broker and guard run, and nothing of the service without -I: the environment, the current directory and a
+# user's own packages say nothing of what is loaded.
+whole() {
+    for process in $(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup mxallowd)/cgroup.procs"); do
+        { tr '\0' ' ' <"/proc/$process/cmdline" && echo; } 2>/dev/null || continue
+    done | grep . >/tmp/processes
+    cat /tmp/processes
+    grep -q ' /usr/sbin/mxallowd --foreground ' /tmp/processes
+    grep -q ' mxallowd\.lists\.broker ' /tmp/processes
+    grep -q ' mxallowd\.watchdog\.guard ' /tmp/processes
+    not grep -v '^[^ ]*/python3[^ ]* -I /usr/' /tmp/processes
+    mxallowctl status >/tmp/status
+    not grep broker /tmp/status
+}
+
+# logged PATTERN: whether the journal has a line of mxallowd with it that came by syslog.
+logged() {
+    journalctl --quiet --no-pager --output=cat --unit=mxallowd _TRANSPORT=syslog --grep="$1"
+}

@@ -45,12 +45,12 @@ print(sys.argv[1:], found)
 sys.exit(found != sys.argv[3])" "$@"
 }
 
-# Until a command succeeds, for 10 seconds.
+# Until a command succeeds, for half a minute.
 wait_for() {
     tries=0
     until "$@" >/dev/null 2>&1; do
         tries=$((tries + 1))
-        [ $tries -lt 100 ] || {
+        [ $tries -lt 300 ] || {
             echo "in vain: $*"
             return 1
         }

@@ -167,8 +167,11 @@ def test_what_a_list_decides_otherwise_is_said(ctl: Operator, tmp_path: Path) ->
     assert ctl("import", str(file))[0] == 1
     assert ctl.errors == "".join(f'mxallowctl: {file}:{line}: "{what}" stays refused: {undo}'
                                  for line, what in ((2, HOST), (3, "203.0.112.0/23")))
-    file.write_text(f"{NET} permit\n{HOST} reject\n")
-    assert ctl("import", str(file))[0] == 0
+    file.write_text(f"{HOST} reject\n{NET} permit\n198.18.0.7 permit\n198.18.0.0/24 reject\n198.18.0.8 permit\n")
+    assert ctl("import", str(file)) == (0, (
+        "entered 0 addresses and 2 networks (format postscreen)\n2 were known: they end no earlier than before\n"
+        "1 lines were passed over: lines before them decide otherwise, and the first one counts\n"))
+    assert (ctl("explain", "198.18.0.7")[0], ctl("explain", "198.18.0.8")[0]) == (0, 1)
     assert (ctl("remove", HOST), ctl("show", HOST)[0]) == ((0, "removed 1\n"), 1)
     assert "denied" not in ctl.errors
     assert ctl("remove", HOST)[0] == 1  # the deny is no entry
@@ -267,7 +270,7 @@ def test_from_standard_input_as_a_process(ctl: Operator) -> None:
 
 def test_networks_are_imported_exported_and_removed(ctl: Operator, tmp_path: Path) -> None:
     file = tmp_path / "postscreen_access.cidr"
-    file.write_text(f"{NET} permit\n203.0.113.9 reject\n{HOST} permit\n2001:db8::/32 reject\nmail.example.org permit\n")
+    file.write_text(f"203.0.113.9 reject\n{HOST} permit\n{NET} permit\n2001:db8::/32 reject\nmail.example.org permit\n")
     assert ctl("import", str(file)) == (
         1, "entered 1 addresses and 3 networks (format postscreen)\n1 lines could not be taken\n")
     assert ctl.errors == f'mxallowctl: {file}:5: "mail.example.org" is neither an address nor a network\n'

@@ -2,8 +2,8 @@
 
     list        an address or a network on each line; behind # a note
     spamdb      the output of OpenBSD's spamdb(8): WHITE entries, with the time at which they end
-    postscreen  a CIDR table of Postfix (cidr_table(5)) for postscreen_access_list, as postwhite writes them: permit and
-                reject; what ends in neither decides nothing
+    postscreen  a CIDR table of Postfix (cidr_table(5)) for postscreen_access_list, as postwhite writes them: permit,
+                reject and dunno; firstmatch.py has what becomes of them
     postgrey    whitelist_clients of postgrey: addresses, beginnings of addresses, networks, names, expressions
     export      what mxallowctl export printed
 
@@ -27,7 +27,7 @@ class Item(NamedTuple):
     """An address that becomes an entry, or a network."""
 
     what: str
-    verdict: str = ""  # of a network: allow or deny, of an export also direct or learned; "" of an address
+    verdict: str = ""  # of a network: allow or deny, of an export also direct or learned, or DUNNO; "" of an address
     until_s: int | None = None  # seconds since 1970; None: the dump does not say
     note: str = ""
     kept: Mapping[str, object] = {}  # of an export: what else an entry keeps
@@ -68,7 +68,8 @@ def _list(line: str) -> Item | Left | None:
 
 
 EXPORTED = ("allow", "deny", "direct", "learned")
-_VERDICTS = {"permit": "allow", "reject": "deny"}
+DUNNO = "dunno"  # of a line of postscreen: no later line decides about it
+_VERDICTS = {"permit": "allow", "reject": "deny", "dunno": DUNNO}
 _OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,2}\.?", re.ASCII)
 
 
@@ -120,10 +121,8 @@ class _Postscreen:
         if line[:1].isspace():
             return Left(f"{quoted(text)} continues the line before it")
         action = actions[0].lower() if actions else ""
-        if action == "dunno":
-            return Left("dunno decides nothing", expected=True)
         if action not in _VERDICTS or len(actions) > 1:
-            return Left(f"{quoted(text)} says neither permit nor reject")
+            return Left(f"{quoted(text)} says neither permit nor reject nor dunno")
         # Brackets may stand around an address, or around all of a network (cidr_table(5)).
         inner = _BRACKETS.fullmatch(pattern)
         return _item(inner[1] + (inner[2] or "") if inner else pattern, _VERDICTS[action])

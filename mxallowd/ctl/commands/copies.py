@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Answer, Command, Context
-from mxallowd.ctl.dumps import FORMATS, MAX_NOTE, Item, Left, reader, recognize
+from mxallowd.ctl.dumps import FORMATS, MAX_NOTE, Item, Left, Reader, reader, recognize
 from mxallowd.ctl.output import BAD_REQUEST, failed, held, reason, refuse, show, show_json, value, warn
 from mxallowd.ctl.parser import FILES
 from mxallowd.text import printable, quoted
@@ -84,17 +84,17 @@ class _Import:
     def judge(self, lines: Iterable[tuple[int, str | None]], format_: str) -> Iterator[tuple[int, Item, int | None]]:
         """Line, what it is and its time in seconds (None: for good) of what can be taken."""
         read = reader(format_)
-        for number, line in lines:
-            found = Left(f"it is longer than {LONGEST_LINE} bytes") if line is None else read(line)
+        items = ((number, found) for number, line in lines if (found := _read(read, line)) is not None)
+        for number, found in _settled(items) if format_ == "postscreen" else items:
             if isinstance(found, Item):
                 seconds = self._seconds(found)
                 if seconds is None or seconds > 0:
                     yield number, found, seconds
                 else:
                     self.passed_over["its time is over"] += 1
-            elif found and found.expected:
+            elif found.expected:
                 self.passed_over[found.reason] += 1
-            elif found:
+            else:
                 self.fault(number, found.reason)
 
     def _seconds(self, item: Item) -> int | None:
@@ -242,6 +242,17 @@ def _report(work: _Import, context: Context, format_: str) -> None:
         show(context, f"{count} lines were passed over: {why}")
     if work.faults > MOST_NAMED:
         warn(context, f"{work.faults - MOST_NAMED} further lines could not be taken; --json names all")
+
+
+def _read(read: Reader, line: str | None) -> Item | Left | None:
+    return Left(f"it is longer than {LONGEST_LINE} bytes") if line is None else read(line)
+
+
+def _settled(items: Iterable[tuple[int, Item | Left]]) -> Iterator[tuple[int, Item | Left]]:
+    # No other format needs it, and it takes its time.
+    from mxallowd.ctl.firstmatch import settled  # noqa: PLC0415
+
+    return settled(items)
 
 
 def _both(first: Iterable[tuple[int, str | None]], others: Iterable[tuple[int, str | None]],

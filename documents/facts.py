@@ -18,7 +18,8 @@ STATUSES = (
         "or a stop that failed (`queue-failed`, `capture-failed`, `stop-failed`)"),
     (70, "packets waited and a queue thread did not take them, so the process ended itself (`watchdog-exit`); start it "
          "under a supervisor"),
-    (78, "nothing is set up yet: neither the configuration nor the command line names a server, a queue or a capture. "
+    (78, "nothing is set up yet: the configuration has no line but comments, and the command line names no server, "
+         "queue or capture. "
          "One line says what to write; the unit of systemd skips the service, and does not start it again and again"),
 )
 KILLED = ("A daemon that does not run at all while packets wait is ended by its guard with SIGKILL (`guard-killed`): "

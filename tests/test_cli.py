@@ -76,16 +76,17 @@ NOT_YET = 'nothing is set up in "{}" yet: write fake-mailserver, real-mailserver
 
 
 def test_what_is_not_set_up_yet_has_its_own_status(tmp_path: Path) -> None:
-    """Who has filled in nothing made no mistake. A part, or a file that is gone, is one."""
+    """Who has filled in nothing made no mistake. Any line without the rest, or a file that is gone, is one."""
     file = tmp_path / "mx.conf"
-    file.write_text("# fake-mailserver 192.0.2.10\nrenew both\n")
+    file.write_text("# fake-mailserver 192.0.2.10\n\n  \t\n")
     said = NOT_YET.format(file)
     assert run("-c", str(file)) == run("-c", str(file), "--print-ruleset", "a") == (78, "", f"mxallowd: {said}")
     assert run("--check", "-c", str(file)) == (78, said, "")
-    file.write_text("whitelist-color 5\n")
-    assert run("--check", "-c", str(file)) == (
-        78, f'{file}:1: warning: unknown option "whitelist-color", skipped\n{said}', "")
-    for line in ("renew ever", "fake-mailserver", "fake-mailserver 192.0.2.10", "queue-num 23", "real_mailserver ::1"):
+    assert run("--check", "-c", str(file), "--renew", "both")[0] == 78
+    assert run("--check", "-c", str(file), "-f", "192.0.2.10")[0] == 1
+    for line in ("renew ever", "fake-mailserver", "fake-mailserver 192.0.2.10", "queue-num 23", "real_mailserver ::1",
+                 "fakeserver 192.0.2.10", "nfqueue 23", ";fake-mailserver 192.0.2.10", "//fake-mailserver",
+                 "[mxallowd]", "\0\0", "x 5", "dry-run", "pf-table mx", "renew both", "whitelist-color 5"):
         file.write_text(f"{line}\n")
         assert run("--check", "-c", str(file))[0] == run("-c", str(file))[0] == 1, line
     assert run("-c", str(tmp_path / "none"))[0] == 1

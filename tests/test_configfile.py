@@ -11,7 +11,7 @@ from mxallowd.settings import configfile
 
 
 def read(content: bytes) -> tuple[list[tuple[str, str, str]], list[str]]:
-    assignments, problems = configfile.parse(content, "conf")
+    assignments, problems, _ = configfile.parse(content, "conf")
     return [(a.option.name, a.text, a.where) for a in assignments], [str(problem) for problem in problems]
 
 
@@ -131,7 +131,7 @@ def test_who_may_write_it_matters(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f'will not read "{path}": everybody may write "{file}"; take that away'):
             configfile.read(path)
     # What is no file has no content of its own to be written.
-    assert configfile.read(Path("/dev/null")) == ([], [])
+    assert configfile.read(Path("/dev/null")) == ([], [], False)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")

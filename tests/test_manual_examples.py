@@ -138,7 +138,7 @@ def test_the_daemon_takes_the_configurations(tmp_path: Path, capsys: pytest.Capt
     files = {"allow": examples(page, "List files")[0], "trust": examples(page, "Trusted senders")[0]}
     whole = [required, f"{required}\n{configurations[0]}", *configurations[1:]]
     for configuration in whole:
-        assignments, problems = configfile.parse(configuration.encode(), "example")
+        assignments, problems, _ = configfile.parse(configuration.encode(), "example")
         settings, more = build(assignments)
         assert settings and [*problems, *more] == [], configuration
     text = required

@@ -25,7 +25,7 @@ def value_of(name: str) -> str:
 
 def read(line: str) -> tuple[list[tuple[str, str]], list[str], bool]:
     """Assignments, messages, and whether one is fatal."""
-    assignments, problems = configfile.parse(line.encode("utf-8", "surrogateescape"), "conf")
+    assignments, problems, _ = configfile.parse(line.encode("utf-8", "surrogateescape"), "conf")
     return ([(one.option.name, one.text) for one in assignments], [str(problem) for problem in problems],
             any(problem.fatal for problem in problems))
 

@@ -54,7 +54,7 @@ def test_the_daemon_takes_the_example_of_each_option() -> None:
     assert len(examples) == sum(option.in_file for option in OPTIONS)
     # Of those that exclude each other: dns lookups, and what needs them.
     lines = [line for line in examples if line != "no-rdns-whitelist"]
-    assignments, problems = configfile.parse("\n".join(lines).encode(), "examples")
+    assignments, problems, _ = configfile.parse("\n".join(lines).encode(), "examples")
     settings, more = build(assignments)
     assert settings
     assert [*problems, *more] == []

@@ -39,7 +39,7 @@ def test_every_option_is_in_it_once_and_in_no_other_form() -> None:
 
 @pytest.mark.parametrize("line", LINES)
 def test_each_line_is_valid_without_the_mark(line: str) -> None:
-    assignments, problems = configfile.parse(line.encode(), "sample")
+    assignments, problems, _ = configfile.parse(line.encode(), "sample")
     assert (len(assignments), problems) == (1, [])
     assert not [problem for problem in build(assignments)[1] if problem.where == "sample"]
 

@@ -11,7 +11,7 @@ MINIMUM = "-f 192.0.2.1 -r 192.0.2.2 -n 23"
 
 def settings_of(command_line: str, file: str = "") -> tuple[Settings | None, list[Problem]]:
     assignments, _ = arguments.parse(command_line.split())
-    from_file, problems = configfile.parse(file.encode(), "conf")
+    from_file, problems, _ = configfile.parse(file.encode(), "conf")
     settings, more = build([*from_file, *assignments])
     return settings, problems + more
 

@@ -24,7 +24,7 @@ def named(config: Path) -> Set[str]:
     """The paths of list files in that configuration file, as it is now."""
     found = set[str]()
     try:
-        assignments, _ = configfile.read(config)
+        assignments = configfile.read(config).assignments
     except (OSError, ConfigError):
         return found
     for assignment in assignments:

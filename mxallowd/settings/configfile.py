@@ -15,6 +15,7 @@ import re
 import stat
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from mxallowd.errors import ConfigError
 from mxallowd.process import broker
@@ -34,8 +35,16 @@ _IN_FILE = tuple(option for option in OPTIONS if option.in_file)
 STARTED_BY = os.geteuid()  # which is not who reads it again at SIGHUP
 
 
-def read(path: Path) -> tuple[list[Assignment], list[Problem]]:
-    """The assignments of a file and what is wrong with its lines.
+class Content(NamedTuple):
+    """What a configuration file says."""
+
+    assignments: list[Assignment]
+    problems: list[Problem]  # with its lines
+    active: bool  # it has a line that is neither empty nor a comment, whatever that line is
+
+
+def read(path: Path) -> Content:
+    """What a file says.
 
     Raises FileNotFoundError where there is none, and ConfigError where it cannot be read.
     """
@@ -79,13 +88,15 @@ def being_written(path: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def parse(content: bytes, name: str) -> tuple[list[Assignment], list[Problem]]:
+def parse(content: bytes, name: str) -> Content:
     """The same for the content of a file that is called `name`."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return [], [Problem(f"{name}:1", "is text in UTF-16; save the file in UTF-8", line=1)]
+        return Content([], [Problem(f"{name}:1", "is text in UTF-16; save the file in UTF-8", line=1)], active=True)
     assignments: list[Assignment] = []
     problems: list[Problem] = []
+    active = False
     for line, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+        active = active or raw.strip()[:1] not in (b"", b"#")
         found = _read_line(raw.strip(), f"{name}:{line}", line)
         if isinstance(found, Assignment):
             assignments.append(found)
@@ -93,7 +104,7 @@ def parse(content: bytes, name: str) -> tuple[list[Assignment], list[Problem]]:
             problems.append(found)
             if found.passed_over is not None:
                 assignments.append(Assignment(found.passed_over, "", found.where, line))
-    return assignments, problems
+    return Content(assignments, problems, active)
 
 
 def _read_line(raw: bytes, where: str, line: int) -> Assignment | Problem | None:

@@ -12,7 +12,8 @@ from mxallowd.settings import SERVERS, Assignment, Problem, Settings, build, con
 from mxallowd.settings.options import DEFAULT_CONFIG
 from mxallowd.text import quoted
 
-# Who gave none of these has not set up mxallowd yet. Without the rest of them it is a mistake.
+# Who gave none of these, and has no line in the file, has not set up mxallowd yet. All else is a mistake: a line that
+# is nearly one of these must not look as if nobody had written it.
 FIRST_STEPS = frozenset({*SERVERS, "queue-num", "pflog-interface"})
 
 
@@ -22,7 +23,7 @@ class Loaded:
 
     settings: Settings | None
     problems: tuple[Problem, ...]
-    unfilled: Path | None = None  # the configuration file, where nobody has set up anything in it or beside it
+    unfilled: Path | None = None  # the configuration file, where no line of it and nothing beside it sets anything up
 
     @property
     def fatal(self) -> list[Problem]:
@@ -45,9 +46,10 @@ def load(command_line: Sequence[Assignment], *, bare: bool, assumed: Sequence[As
     problems: list[Problem] = []
     path_exists = True
     from_file: list[Assignment] = []
+    active = False
     try:
         if path is not None:
-            from_file, problems = configfile.read(path)
+            from_file, problems, active = configfile.read(path)
     except FileNotFoundError:
         path_exists = False
         # Without the default file the command line may say it all; one that was asked for must be there.
@@ -67,8 +69,8 @@ def load(command_line: Sequence[Assignment], *, bare: bool, assumed: Sequence[As
     # In the order of the file; what is of no line stands behind.
     problems.sort(key=lambda problem: problem.line or sys.maxsize)
     fatal = [problem for problem in problems if problem.fatal]
-    given = {assignment.option.name for assignment in (*from_file, *command_line)}
-    untouched = path_exists and not given & FIRST_STEPS and all(problem.missing for problem in fatal)
+    given = {assignment.option.name for assignment in command_line}
+    untouched = path_exists and not active and not given & FIRST_STEPS and all(problem.missing for problem in fatal)
     return Loaded(None if fatal else settings, tuple(problems), path if fatal and untouched else None)
 
 

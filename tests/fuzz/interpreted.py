@@ -38,7 +38,7 @@ def _check_built(assignments: list[settings.Assignment], problems: list[settings
 
 def configuration(data: bytes) -> None:
     """Any file is assignments and printable problems with their lines, and these are settings or a fatal problem."""
-    assignments, problems = configfile.parse(data, "fuzz.conf")
+    assignments, problems, _ = configfile.parse(data, "fuzz.conf")
     lines = data.count(b"\n") + 1
     assert all(1 <= line <= lines for line in [*(one.line for one in assignments), *(one.line for one in problems)])
     assert len(assignments) + sum(problem.passed_over is None for problem in problems) <= lines

@@ -1,9 +1,10 @@
 """Provenance: since when hosts are listed that did not come in by a contact of their own, and what is noted about them.
 
-A contact says all about itself: the host met the fake server. Of a child it is the name that counts, of what an
-operator let in his note. The table has no room for text, so it stands here, for a bounded number of hosts; the oldest
-note goes first. Notes without a text say since when alone. They have a bound of their own, so that however many hosts
-come in by patience, which takes no more than SYNs, no text is lost for them. A note that is lost lets nobody in.
+A contact says all about itself: the host met the fake server. Of a child it is the name, the pool or the network that
+counts, which stays when an operator notes something of it: his note stands behind it. Of all others the text is his.
+The table has no room for text, so it stands here, for a bounded number of hosts; the oldest note goes first. Notes
+without a text say since when alone. They have a bound of their own, so that however many hosts come in by patience,
+which takes no more than SYNs, no text is lost for them. A note that is lost lets nobody in.
 """
 import re
 from collections.abc import Mapping, Set
@@ -13,6 +14,7 @@ MAX_NOTES = 131_072  # some 250 bytes each
 MAX_WITHOUT = 65_536  # notes without a text, some 150 bytes each
 MAX_TEXT = 200  # characters of a note
 LONGEST_POOL = 120  # characters of a pool's domain: its note has room for an address and the beginning of a name
+BEHIND = "# "  # an operator's note stands behind this, in the text of a child; it is in no name, pool or network
 CUT = "..."  # no name of the DNS has an empty label
 _POOL = re.compile(r"pool ([^ ]+) by ([^ ]+) as ([^ ]+)")
 
@@ -21,7 +23,22 @@ class Note(NamedTuple):
     """What is noted of a host."""
 
     since_s: int  # seconds since 1970
-    text: str  # the name of a child, an operator's note; may be empty
+    text: str  # how a child came in, an operator's note; may be empty
+
+
+def way_in(text: str) -> str:
+    """How a child came in, as its text says: its name, its pool or its network. Only of a child."""
+    return text.partition(BEHIND)[0].rstrip()
+
+
+def with_note(text: str, note: str) -> str:
+    """The text of a child with this note of an operator."""
+    return f"{way_in(text)} {BEHIND}{note}".lstrip() if note else way_in(text)
+
+
+def with_way(text: str, way: str) -> str:
+    """The text of a child that counts as come in this way from now on; an operator's note stays."""
+    return with_note(way, text.partition(BEHIND)[2])
 
 
 class Pool(NamedTuple):
@@ -39,8 +56,8 @@ class Pool(NamedTuple):
 
 
 def pool_of(text: str) -> Pool | None:
-    """What the note of a child says of its pool; None: it came in by a name."""
-    found = _POOL.fullmatch(text)
+    """What the text of a child says of its pool; None: it came in by a name."""
+    found = _POOL.fullmatch(way_in(text))
     return Pool(*found.groups()) if found else None
 
 

@@ -14,7 +14,7 @@ from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, RESTORED, Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 from mxallowd.engine.hosts import is_host
-from mxallowd.provenance import Note, Provenance
+from mxallowd.provenance import Note, Provenance, way_in, with_note, with_way
 
 # An entry as Table.entries gives it (_records.pxd): host, until_us, origin, used. This is the only place that knows the
 # layout; a field that nobody reads here is padding (x).
@@ -43,6 +43,8 @@ _OF_EVENT: dict[int, Change] = {
     Kind.WHITELISTED: Change.CONTACT, Kind.ACCEPTED: Change.USED, Kind.RENEWED: Change.RENEWED,
     Kind.EVICTED: Change.EVICTED, Kind.PATIENT: Change.ADMITTED}
 
+_CHILD = ORIGINS[CHILD]
+
 
 class Entry(NamedTuple):
     """What is known of a listed host."""
@@ -53,6 +55,11 @@ class Entry(NamedTuple):
     proven: bool  # it has completed a handshake with the real server
     origin: str  # one of ORIGINS
     note: Note | None  # of one that came in by a contact: what an operator noted, if he did
+
+    @property
+    def way(self) -> str:
+        """How a child came in: its name, its pool or its network. Empty of any other, and where it is not known."""
+        return way_in(self.note.text) if self.note and self.origin == _CHILD else ""
 
 
 class Follower(Protocol):
@@ -241,9 +248,21 @@ class Whitelist:
             self.prove(host)
 
     def annotate(self, host: bytes, note: str) -> None:
-        """Note this of a listed host, in place of what was noted before; since when it is listed stays."""
+        """Let an operator note this of a listed host, in place of what he noted before; the rest stays."""
+        entry = self.entry(host)
+        if entry is not None and entry.origin == _CHILD:
+            note = with_note(entry.note.text if entry.note else "", note)
+        self._renote(host, note)
+
+    def came(self, host: bytes, way: str) -> None:
+        """Let a child count as come in this way; what an operator noted of it stays."""
         found = self.provenance.find(host)
-        self.provenance.note(host, found.since_s if found else int(time.time()), note)
+        self._renote(host, with_way(found.text if found else "", way))
+
+    def _renote(self, host: bytes, text: str) -> None:
+        """Note this, in place of what was noted before; since when the host is listed stays."""
+        found = self.provenance.find(host)
+        self.provenance.note(host, found.since_s if found else int(time.time()), text)
         for copier in self._copiers:
             copier.touched([host])
 

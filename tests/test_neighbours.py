@@ -155,12 +155,19 @@ def test_a_restart_fills_it_from_the_entries(monkeypatch: pytest.MonkeyPatch) ->
     before = Scene()
     before.enter(packed("2001:db8:5::1"), 3)
     before.connect("198.51.100.8")
+    before.whitelist.annotate(NEIGHBOUR, "bank")
+    # Of a host that was let in by hand a note lets no network in, whatever it reads.
+    by_hand = packed("203.0.113.8")
+    before.whitelist.admit(by_hand, 9 * HOUR_US, HOUR_US, origin=BY_HAND, note="network people")
+    before.whitelist.prove(by_hand)
     after = Scene()
     asyncio.run(after.neighbours.flush())
     for records in before.whitelist.records():
         after.table.restore(records, after.now_us, shard=0)
-    after.whitelist.provenance.recall(dict(before.whitelist.provenance.noted({NEIGHBOUR})))
+    after.whitelist.provenance.recall(dict(before.whitelist.provenance.noted({NEIGHBOUR, by_hand})))
+    after.table.prove(by_hand, after.now_us)
     asyncio.run(after.neighbours.begin())
+    assert after.hours(by_hand) is None
     assert (after.hours(STRANGER), after.hours(packed("2001:db8:5::ffff"))) == (None, 3)
     # From when the neighbour came in, by whole seconds.
     assert 239.9 < (after.hours(NEIGHBOUR) or 0) <= 240

@@ -1,5 +1,8 @@
 """Notes are bounded, the oldest goes first, and a note that is made again is the youngest."""
-from mxallowd.provenance import MAX_TEXT, Note, Provenance
+from mxallowd.control.answers.judging import why
+from mxallowd.engine._table import BY_HAND, CONTACT, Table
+from mxallowd.provenance import MAX_TEXT, Note, Pool, Provenance, with_way
+from mxallowd.whitelist import Whitelist
 
 A, B, C = (bytes(15) + bytes([number]) for number in (1, 2, 3))
 
@@ -42,3 +45,31 @@ def test_notes_without_a_text_push_out_none_that_has_one() -> None:
     notes.recall({A: Note(3, "older"), B: Note(3, "b"), C: Note(3, "")})  # of those without there are enough
     assert notes.copy() == {A: (2, ""), B: (3, "b"), bytes(15) + bytes([19]): (19, "")}
     assert dict(notes.noted({A, B, C})) == {A: Note(2, ""), B: Note(3, "b")}
+
+
+def test_an_operators_note_leaves_how_a_child_came_in() -> None:
+    whitelist = Whitelist(Table(1016, main=1000), lambda: 5)
+    host = bytes(10) + b"\xff\xff\xcb\x00\x71\x08"
+    pool = Pool("example.org", "203.0.113.9", "a.example.org").text
+    for way in ("mx.example.org", "network 203.0.113.0/24", pool, ""):
+        assert whitelist.admit(host, 10**9, 5, note=way)
+        before = why(whitelist.entry(host), None, None, None)
+        for note in ("network of the bank, ticket 4711", "bank"):
+            whitelist.annotate(host, note)
+            entry = whitelist.entry(host)
+            assert entry and entry.note
+            assert (why(entry, None, None, None), entry.way) == (before, way)
+            assert entry.note.text == f"{way} # {note}".strip()
+        whitelist.annotate(host, "")
+        assert (found := whitelist.entry(host)) and found.note and found.note.text == way
+        assert whitelist.end(host)
+    assert with_way("network 203.0.113.0/24 # bank", "former network 203.0.113.0/24") == (
+        "former network 203.0.113.0/24 # bank")
+    # What an operator notes of any other host says nothing of how it came in.
+    for origin in (BY_HAND, CONTACT):
+        assert whitelist.admit(host, 10**9, 5, origin=origin)
+        whitelist.annotate(host, "network people # two")
+        entry = whitelist.entry(host)
+        assert entry and entry.note
+        assert (entry.note.text, entry.way) == ("network people # two", "")
+        assert whitelist.end(host)

@@ -19,7 +19,7 @@ from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, ORIGINS
 from mxallowd.engine.events import Event, Kind, packed
 from mxallowd.errors import StartError
 from mxallowd.lists.beside import beside
-from mxallowd.provenance import MAX_TEXT, pool_of
+from mxallowd.provenance import MAX_TEXT, pool_of, way_in
 from mxallowd.settings import Settings
 from mxallowd.sinks.grants import Grant, Grants
 from mxallowd.sinks.hostlog import HostLog
@@ -169,7 +169,7 @@ class Founding:
                 if entry.proven:
                     self.found(host, pool.domain)
             # Of a longer name the end is missing, which is what counts.
-            elif len(text) < MAX_TEXT and (name := normal_name(text)):
+            elif len(way := way_in(text)) < MAX_TEXT and (name := normal_name(way)):
                 self.found(host, name)
 
     async def _look_up(self) -> None:

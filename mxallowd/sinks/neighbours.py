@@ -5,8 +5,8 @@ The packet path notes the network of each contact and lets unknown hosts of it r
 here:
 
 - Who has completed a handshake gets an entry of his own, which does not depend on the network any more. Its origin is
-  `child`, its note names the network. In a way without a queue the kernel decides, so there the first SYN makes the
-  entry, for --whitelist-time at most: the kernel knows the host when the SYN comes again.
+  `child`, its note begins with the network. In a way without a queue the kernel decides, so there the first SYN makes
+  the entry, for --whitelist-time at most: the kernel knows the host when the SYN comes again.
 - A network is let in until the latest end of an entry of a contact in it. What the main thread does to such an entry is
   passed on from here; after a restart all of them fill the memory again.
 - The first handshake of a neighbour is the proof of the contact, which another host of the pool may have made, and lets
@@ -103,8 +103,8 @@ class Neighbours:
             follower.missed()
 
     def _is_neighbour(self, host: bytes) -> bool:
-        note = self._whitelist.provenance.find(host)
-        return note is not None and note.text.startswith(NOTED)
+        entry = self._whitelist.entry(host)
+        return entry is not None and entry.way.startswith(NOTED)
 
     def _note(self, host: bytes) -> bool:
         """Let the network in as long as this entry lasts, if it is one of those that count."""
@@ -125,7 +125,7 @@ class Neighbours:
         removed = {self._meetings.network(host) for host in self._whitelist.barred()}
         for number, (host, (since_s, text)) in enumerate(self._whitelist.provenance.copy().items(), 1):
             network = self._meetings.network(host) if text.startswith((NOTED, FORMER)) else None
-            if network and (entry := self._whitelist.entry(host)):
+            if network and (entry := self._whitelist.entry(host)) and entry.way:
                 self._remember(network, host, _Neighbour(entry.until_us, entry.proven))
                 now_us, ago_us = self._whitelist.now_us(), max(0, int((time.time() - since_s) * 1e6))
                 noted = entry.proven and text.startswith(NOTED) and network not in removed
@@ -223,7 +223,7 @@ class Neighbours:
         self._rewrites -= len(self._known[network])
         for neighbour in self._known[network]:
             if self._is_neighbour(neighbour):
-                self._whitelist.annotate(neighbour, f"{FORMER}{self.network_text(neighbour)}")
+                self._whitelist.came(neighbour, f"{FORMER}{self.network_text(neighbour)}")
         self._disarmed.add(network)
 
     def _has_room(self, network: bytes, now_us: int, *, proven: bool) -> bool:

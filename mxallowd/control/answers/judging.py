@@ -41,7 +41,7 @@ def why(
         return (f"a contact of another host let in its network {network['network']} until {network['until']}" if network
                 else f"it is not in the whitelist{f': {ended}' if ended else ''}")
     if entry.origin == "child":
-        name = entry.note.text if entry.note else ""
+        name = entry.way
         if (pool := pool_of(name)) is not None:
             return (f"pool {pool.domain}: its name {pool.name} is below this domain, as a name of {pool.founder} is, "
                     "which was whitelisted before")

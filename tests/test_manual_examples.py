@@ -136,7 +136,8 @@ def test_the_daemon_takes_the_configurations(tmp_path: Path, capsys: pytest.Capt
     configurations = examples(page, "Examples")
     assert configurations[0] == "\n".join(" ".join(pair).rstrip() for pair in sample.recommended().items())
     files = {"allow": examples(page, "List files")[0], "trust": examples(page, "Trusted senders")[0]}
-    whole = [required, f"{required}\n{configurations[0]}", *configurations[1:]]
+    # The second example is the line that the first one needs in way a).
+    whole = [required, *("\n".join([required, *configurations[:count]]) for count in (1, 2)), *configurations[2:]]
     for configuration in whole:
         assignments, problems, _ = configfile.parse(configuration.encode(), "example")
         settings, more = build(assignments)

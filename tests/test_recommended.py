@@ -61,6 +61,27 @@ def test_the_page_on_setting_up_quotes_it() -> None:
     assert page.count(f"\n\n{quoted}\n") == 1, f"it has to quote:\n{quoted}"
 
 
+@pytest.mark.parametrize("nft", [False, True], ids=["iptables", "nft"])
+def test_who_follows_the_page_has_all_of_it(tmp_path: Path, nft: bool) -> None:
+    """The three blocks of docs/setup.md: nothing does nothing, and the rules lead whom direct-after finds."""
+    page = (ROOT / "docs" / "setup.md").read_text(encoding="utf-8")
+    step = page.partition("## 3. Configuration")[2].partition("## 4.")[0]
+    blocks = [block for block in re.findall(r"(?:^ {4}\S.*\n)+", step, re.MULTILINE) if "--check" not in block]
+    assert [block.split()[0] for block in blocks] == ["fake-mailserver", "proven-time", "direct-table"]
+    if nft:
+        blocks[2] = re.findall("`(direct-table inet [^`]+)`", step)[0]
+    path = tmp_path / "mxallowd.conf"
+    path.write_text("".join(blocks).replace("    ", "") + "\n", encoding="ascii")
+    done = check(path)
+    assert (done.returncode, "leads nobody" in done.stdout + done.stderr) == (0, False), done.stdout
+    assert "dry-run" in path.read_text(encoding="ascii")
+    way = ["a"] if nft else ["a", "--iptables"]
+    printed = subprocess.run([sys.executable, "-m", "mxallowd", "-c", str(path), "--print-ruleset", *way], cwd=ROOT,
+                             capture_output=True, text=True, timeout=60)
+    assert (printed.returncode, printed.stderr) == (0, ""), printed.stderr
+    assert ("\tchain direct {" if nft else 'direct4="192.0.2.20" direct6="2001:db8::20"') in printed.stdout
+
+
 @pytest.mark.parametrize("document", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
 def test_documents_recommend_the_same(document: str) -> None:
     """Wherever a document says `--option VALUE` (recommended: X), X is the value of the file."""

@@ -50,7 +50,6 @@ EXAMPLES = {
     "real-mailserver": ("192.0.2.20", "2001:db8::20"),
     "queue-num": ("23",),
     "pflog-interface": ("nflog:5",),
-    "direct-table": ("ipset",),
     "learn-outbound": ("nflog:6",),
     "allow": ("203.0.113.0/24",),
     "deny": ("198.51.100.0/24",),
@@ -62,6 +61,11 @@ EXAMPLES = {
     "dns-server": ("127.0.0.1",),
     "metrics": ("127.0.0.1:9199",),
     "user": ("mxallowd",),
+}
+# What is recommended in one case alone: its value, and the case.
+IN_A_CASE = {
+    "direct-table": ("ipset", "in way a), where direct-after leads nobody without it, with rules of iptables (with "
+                              "rules of nft: inet mxallowd). In the other ways leave it out"),
 }
 
 
@@ -95,6 +99,9 @@ def _option(option: Option, advised: str | None) -> str:
         values, said = ("",), f"{said} Default: off."
     elif default:
         values, said = (default,), f"{said} Default:"
+    elif option.name in IN_A_CASE:
+        value, case = IN_A_CASE[option.name]
+        values, said = (value,), f"{said} Recommended {case}:"
     else:
         values, said = EXAMPLES[option.name], f"{said} Example:"
     return _comment(said) + "".join(f"#{option.name} {value}".rstrip() + "\n" for value in values)

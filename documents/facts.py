@@ -44,7 +44,8 @@ FILES = (
     ("/var/lib/mxallowd", "The state directory: whitelist, refused hosts, what a trial has gathered, what was added by "
                           "hand, what was learned of trusted senders. `--state-dir` names another one."),
     ("/var/run/mxallowd.pid", "The process id of a daemon in the background. `FILE.lock` beside it is its lock. "
-                              "`--pid-file` names another one."),
+                              "At the end both are removed; in a directory that the daemon's user may not change, as "
+                              "here, the file is emptied, and the lock stays. `--pid-file` names another one."),
     ("/dev/log", "The log goes here, with facility `daemon`, without `--stdout`."),
     ("/etc/resolv.conf", "The name servers that are asked, without `dns-server`. It is read again when it changes."),
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mxallowd.ctl import registry
+from mxallowd.engine._table import ORIGINS
 from mxallowd.log.words import LINES
 from mxallowd.metrics.counters import COUNTERS
 from mxallowd.settings.options import OPTIONS
@@ -25,6 +26,19 @@ def test_what_is_quoted_is_said(page: str) -> None:
     for one in quoted:
         for part in re.split(r" ?…|\b(?:of )?example\.org|\b2[35]\b", one):
             assert part.strip().lower() in SENTENCES, one
+
+
+def test_each_word_for_trouble_has_what_to_do() -> None:
+    rows = re.findall(r"^\| (.+?) \| .{20}", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+    words = {word for row in rows for word in re.findall(r"`([a-z-]+)", row)}
+    assert {line.word for line in LINES if {"warning", "error"} & set(line.levels)} - words == set()
+
+
+def test_each_origin_is_explained() -> None:
+    page = (DOCS / "good-mail.md").read_text(encoding="utf-8").partition("| `--origin` |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
+    named = [word for row in rows for word in re.findall("`([a-z-]+)`", row)]
+    assert sorted(named) == sorted(ORIGINS)
 
 
 def test_each_word_for_trouble_is_one_of_the_program() -> None:

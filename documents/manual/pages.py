@@ -9,7 +9,6 @@ from documents.blocks import Block, Example, Heading, Paragraph, Terms, plain, r
 from documents.manual import mdoc
 from documents.manual.inline import macro_line
 from documents.options import COMMAND_LINE_ONLY, PROSE, Described, groups
-from mxallowd import __version__
 from mxallowd.log.words import LINES
 from mxallowd.metrics.counters import COUNTERS, Part
 from mxallowd.settings import sample
@@ -65,7 +64,7 @@ def as_mdoc(page: Page) -> str:
     """The text of a page in mdoc(7)."""
     lines = [
         '.\\" Made by python -m documents; change the tables of the package or documents/prose, not this file.',
-        f".Dd {DATE}", f".Dt {page.name.upper()} {page.section}", f'.Os "mxallowd {__version__}"',
+        f".Dd {DATE}", f".Dt {page.name.upper()} {page.section}", ".Os",
         ".Sh NAME", f".Nm {page.name}", f".Nd {page.purpose}"]
     if page.synopsis:
         lines.append(".Sh SYNOPSIS")

@@ -33,7 +33,12 @@ POSTSCREEN = """192.0.2.101\t1795890333;1;1798395933;1798395933;1798395933
 _LAST_CACHE_CLEANUP_COMPLETED_\t1795803931
 """
 NAMES = "# notes\ndebconf.org\n/^mail\\d+\\.telekom\\.de$/\n66.216.126.174\n195.235.39\nmx1.a-b.example\n192.0.2.0/24\n"
-TABLE = "# partners\n203.0.113.0/24   permit\n198.51.100.7 reject\n2001:db8:7::/48 permit\n0.0.0.0/0 dunno\n"
+# Of a table of postscreen: lines that count, with words in capitals; and what is left out, with its line.
+TABLE = ("# partners\n203.0.113.0/24   permit\n198.51.100.7 REJECT\n2001:db8:7::/48 Permit as agreed\n"
+         "!10.0.0.0/8 reject\n192.0.2.9 dunno\n  192.0.2.9 permit\nIF 192.0.2.0/24\nif !192.0.2.3\n192.0.2.4 reject\n"
+         "endif\n192.0.2.5 permit\nendif\n[2001:db8::]/32 reject\n0.0.0.0/0 dunno\n")
+TABLE_LEFT = ["5:!10.0.0.0/8 reject", "7:  192.0.2.9 permit", "8:IF 192.0.2.0/24", "9:if !192.0.2.3", "11:endif",
+              "13:endif", "14:[2001:db8::]/32 reject"]
 TRAPPED = "WHITE|203.0.113.20|||1|2|3|3|14\nTRAPPED|198.51.100.31|1795890333\nSPAMTRAP|trap@example.org\n"
 
 
@@ -42,6 +47,13 @@ def words(part: str) -> str:
     found = re.findall(r"'((?:" + re.escape(part) + r")[^']*)'", GREYLISTING)
     assert len(found) == 1, found
     return str(found[0])
+
+
+def script(part: str) -> str:
+    """The one script that the page writes to a file and that has this word."""
+    scripts = re.findall(r"<<'END'\n(.+?)^ {4}END$", GREYLISTING, re.MULTILINE | re.DOTALL)
+    [found] = [one for one in scripts if part in one]
+    return str(found)
 
 
 def run(argv: list[str], text: str) -> list[str]:
@@ -53,14 +65,15 @@ def run(argv: list[str], text: str) -> list[str]:
     (["awk", words("/^ / {")], POSTGREY, ["2001:DB8:5:0:0:0:0:25", "203.0.113.7"]),
     (["awk", "-F", "[\t;]", words("NF > 2")], POSTSCREEN, ["192.0.2.101", "2001:db8::101"]),
     (["grep", "-Ei", words("^[a-z0-9-]+")], NAMES, ["debconf.org", "mx1.a-b.example"]),
-    (["awk", words('$2 == "permit"')], TABLE, ["203.0.113.0/24", "2001:db8:7::/48"]),
-    (["awk", words('$2 == "reject"')], TABLE, ["198.51.100.7"]),
+    (["awk", "-v", "word=permit", script("word")], TABLE, ["203.0.113.0/24", "2001:db8:7::/48"]),
+    (["awk", "-v", "word=reject", script("word")], TABLE, ["198.51.100.7"]),
+    (["grep", "-inE", words("^(!")], TABLE, TABLE_LEFT),
     (["awk", "-F", "|", words('$1 == "TRAPPED"')], TRAPPED, ["198.51.100.31"])])
 def test_commands_take_what_they_are_to_take(argv: list[str], text: str, expected: list[str]) -> None:
     found = run(argv, text)
     assert found == expected
     # What goes to the import is a list to it, and to no other format.
-    assert expected[0][0].isalpha() or recognize(found) == "list"
+    assert expected[0][0].isalpha() or argv[0] == "grep" or recognize(found) == "list"
 
 
 def test_the_files_themselves_are_recognized() -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from mxallowd.control.answers.judging import IN_A_DRY_RUN
 from mxallowd.ctl import registry
 from mxallowd.engine._table import ORIGINS
+from mxallowd.history.hosts import WHAT
 from mxallowd.log.words import LINES
 from mxallowd.metrics.counters import COUNTERS
 from mxallowd.settings.options import OPTIONS
@@ -32,6 +34,13 @@ def test_each_word_for_trouble_has_what_to_do() -> None:
     rows = re.findall(r"^\| (.+?) \| .{20}", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
     words = {word for row in rows for word in re.findall(r"`([a-z-]+)", row)}
     assert {line.word for line in LINES if {"warning", "error"} & set(line.levels)} - words == set()
+
+
+def test_each_word_of_explain_is_explained() -> None:
+    page = (DOCS / "where-is-my-mail.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z-]+ at`.*?) \| ", page, re.MULTILINE)
+    named = [word for row in rows for word in re.findall("`([a-z-]+) at`", row)]
+    assert sorted(named) == sorted((*WHAT, *IN_A_DRY_RUN.values()))
 
 
 def test_each_origin_is_explained() -> None:

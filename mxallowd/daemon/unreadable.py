@@ -17,6 +17,9 @@ from mxallowd.process.paths import obstacle
 from mxallowd.settings import Settings
 from mxallowd.text import quoted
 
+# Now, since it imports a module, which the daemon's user may be unable to read.
+LIBRARY = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+
 
 def find_unreadable(settings: Settings) -> list[tuple[Path, str]]:
     """What cannot be entered or read, once each, and what will not work with the remedy. To be called as the user."""
@@ -66,7 +69,7 @@ def _exporters() -> Iterator[Path]:
     for name in NEEDED:
         found = find_spec(name)
         yield from map(Path, (found.submodule_search_locations or ()) if found else ())
-    yield from (Path(place) for place in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+    yield from map(Path, LIBRARY)
 
 
 def _program(directory: Path) -> Iterator[tuple[Path, bool]]:

@@ -5,6 +5,8 @@ firewall's sets through their mirrors. Nothing is changed by a question. A name 
 resolver, for RESOLVE_S at most; MOST_ADDRESSES of it are explained, of a network MOST_SHOWN hosts are named.
 """
 import asyncio
+import encodings.idna
+import encodings.punycode  # noqa: F401  # both now: later the daemon's user may be unable to read them
 import heapq
 import re
 import struct

@@ -1,8 +1,9 @@
 """The import: many entries and networks at once. What cannot be taken is named; it keeps nothing else out."""
-import calendar
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from mxallowd.control.answers.bodies import bad, fields_of, host_of, network_of, no_parameters, note_of, seconds_of
@@ -20,6 +21,7 @@ Enter = Callable[[bytes], Awaitable[Sequence[int]]]
 """Enters records of entries: how many were entered, known and left out."""
 # Origins whose entries last no longer than --whitelist-time; who is proven, and outbound, no longer than --proven-time.
 OF_LIFETIME = (CONTACT, CHILD, RESTORED, PATIENCE)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 MOST = MOST_PARTS  # entries and networks of a request
 
 
@@ -207,7 +209,10 @@ def _since(value: object) -> int:
     if value is None:
         return now_s
     try:
-        return max(0, min(now_s, calendar.timegm(time.strptime(str(value), "%Y-%m-%dT%H:%M:%SZ"))))
+        # strptime() would import a module, which the daemon's user may be unable to read by now.
+        if not _TIME.fullmatch(str(value)):
+            raise ValueError
+        return max(0, min(now_s, int(datetime.fromisoformat(str(value)).timestamp())))
     except ValueError:
         raise bad(f"since {quoted(str(value)[:LONGEST_QUOTED])} is no time") from None
 

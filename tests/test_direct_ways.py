@@ -64,7 +64,7 @@ def test_the_first_attempt_comes_to_the_real_server(
             assert client.attempt(fake, source=trusted) is Attempt.CONNECTED
             assert client.attempt(fake, source=stranger) is Attempt.REFUSED
             socket = ("--socket", str(daemon.control))
-            assert ctl([*socket, "direct", "add", hand, "--for", "60", "--note", "scanner"]) == 0
+            assert ctl([*socket, "direct", "add", hand, "--time", "60", "--note", "scanner"]) == 0
             assert becomes(client, fake, hand, Attempt.CONNECTED)
             # The set that leads it may be filled before the one that lets it in.
             asked = partial(ask, daemon.control, "GET", f"/v1/explain/{hand}")

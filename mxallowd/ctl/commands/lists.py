@@ -21,8 +21,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _direct_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("add", "remove", "list"), help="what to do with NETWORK; list shows all")
     parser.add_argument("network", nargs="?", metavar="NETWORK", help="a host, or a network")
-    parser.add_argument("--time", "--for", type=checks.seconds, metavar="SECONDS",
-                        help="until it ends; default: it stays")
+    parser.add_argument("--time", type=checks.seconds, metavar="SECONDS", help="until it ends; default: it stays")
+    # As it was called at first.
+    parser.add_argument("--for", dest="time", type=checks.seconds, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--note", metavar="TEXT", help="kept with it, and shown by explain")
 
 
@@ -94,5 +95,5 @@ COMMANDS: tuple[Command, ...] = (
     Command("deny", "refuse a network at the real server, whatever the whitelist says",
             "mxallowctl deny add 198.51.100.0/24 --time 86400", _arguments, _run("deny")),
     Command("direct", "lead a host that tries the first MX alone from the fake server to the real one",
-            "mxallowctl direct add 192.0.2.7 --for 2592000 --note 'their scanner'", _direct_arguments, _run("direct")),
+            "mxallowctl direct add 192.0.2.7 --time 2592000 --note 'their scanner'", _direct_arguments, _run("direct")),
 )

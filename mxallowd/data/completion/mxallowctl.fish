@@ -51,7 +51,7 @@ function _shtab_mxallowctl_using
 end
 
 set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny direct trust explain doctor top forecast first-mx-only export import reload log-level
-set -g _shtab_mxallowctl_opts_with_value --config --for --format --interval --limit --network --note --origin --socket --time -c
+set -g _shtab_mxallowctl_opts_with_value --config --format --interval --limit --network --note --origin --socket --time -c
 
 complete -c mxallowctl -e
 complete -c mxallowctl -f
@@ -117,7 +117,7 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_
 complete -c mxallowctl -n '_shtab_mxallowctl_using direct' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using direct' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using direct' -l json -d 'print the answer as JSON, with keys that stay'
-complete -c mxallowctl -n '_shtab_mxallowctl_using direct' -l time -l for -x -d 'until it ends; default: it stays'
+complete -c mxallowctl -n '_shtab_mxallowctl_using direct' -l time -x -d 'until it ends; default: it stays'
 complete -c mxallowctl -n '_shtab_mxallowctl_using direct' -l note -x -d 'kept with it, and shown by explain'
 complete -c mxallowctl -n '_shtab_mxallowctl_using direct; and test $_shtab_mxallowctl_npos -eq 0' -ka "add remove list" -d 'what to do with NETWORK; list shows all'
 complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a trust -d 'Show what is known of each line of trusted senders, or ask for their SPF records now.'

@@ -186,3 +186,12 @@ def test_addresses_that_no_host_has(address: str) -> None:
 def test_a_long_value_is_quoted_in_part() -> None:
     assert run("--check", *GOOD, "-t", "9" * 1000)[1] == \
         f'command line: whitelist-time: "{"9" * 256}..." (1000 characters) is out of range: 1 to 315360000\n'
+
+
+@pytest.mark.parametrize("action", ["help", "version", "check", "print-config"])
+@pytest.mark.parametrize("behind", ["=", "=yes", "=2", " yes"])
+def test_what_only_prints_takes_no_value(action: str, behind: str) -> None:
+    """A "yes" that 1.9 passed over stood behind a flag."""
+    status, output, errors = run(*f"--{action}{behind}".split())
+    assert (status, output) == (1, "")
+    assert "ignored explicit argument" in errors or '"yes" belongs to no option' in errors

@@ -5,7 +5,7 @@ settings/__init__.py makes both into settings by the same rules.
 
 Long names may be shortened, as getopt_long had it: what was unambiguous among the options of mxallowd 1.9 still means
 the same one. A word that belongs to no option is an error: it may be an address that would stay unprotected. Only a
-"yes" behind a flag is passed over, as 1.9 did.
+"yes" behind a flag is passed over, as 1.9 did; not behind what asks for a text or a check.
 """
 import argparse
 from collections.abc import Sequence
@@ -116,14 +116,14 @@ def _as_getopt_took_them(words: Sequence[str]) -> list[str]:
         if word.startswith("--"):
             name, equals, value = word.partition("=")
             option = _long(name)
-            if option and option.stands_alone:
+            if option:
+                full = f"--{option.name}{equals}{value}"
+            if option and option.kind is Kind.FLAG:
                 flag = f"--{option.name}"
                 if equals and value.lower() in SWITCHED_OFF:
                     raise ConfigError(f"{flag} stands alone, but {quoted(word)} has a value; leave {flag} out to "
                                       "switch it off")
-                full = flag if value.lower() in SWITCHED_ON else f"{flag}{equals}{value}"
-            elif option:
-                full = f"--{option.name}{equals}{value}"
+                full = flag if value.lower() in SWITCHED_ON else full
         elif word.startswith("-") and word[1:].partition("=")[0] in BY_NAME:
             raise ConfigError(f"unknown option {quoted(word)}; did you mean {quoted(f'-{word}')}?")
         elif len(word) > 1 and word[0] == "-" and set(word[1:]) <= _FLAG_LETTERS:

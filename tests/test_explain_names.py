@@ -40,6 +40,7 @@ from mxallowd.whitelist import Whitelist
 from tests.control_standin import Standin
 from tests.name_server_process import NameServerProcess
 from tests.strategies import FAKE, HOSTS, REAL, ipv4, syn
+from tests.test_patience_decision import syn as syn_from
 from tests.test_refused import tcp
 from tests.test_settings import good
 
@@ -88,8 +89,9 @@ class Bench:
             FAKE, REAL, 3600, patience=self.patience, patience_times=self.settings.patience[0],
             patience_us=self.settings.patience[1] * 1_000_000, patience_networks=self.settings.patience_network))
 
-    def meet(self, host: str, server: bytes) -> None:
-        self.path.decide([syn(packed(host), server)], self.now_us)
+    def meet(self, host: str, server: bytes, port: int | None = None) -> None:
+        packet = syn(packed(host), server) if port is None else syn_from(packed(host), server, port)
+        self.path.decide([packet], self.now_us)
         self.history.handle(decode(self.ring.drain(4096)))
 
     def ask(self, what: str, addresses: Addresses | None = None) -> dict[str, Any]:
@@ -258,6 +260,8 @@ def test_a_dry_run_and_a_moment_of_leniency() -> None:
     assert real() == ("drop", "real-denied", False)
     bench.settings = good(f"{bench.servers} -n 23 --dry-run")
     assert real() == ("accept", "real-denied", True)
+    assert bench.ask(host)["why"].startswith("dry run, would-deny: ")
+    assert bench.ask("203.0.113.77")["why"] == "dry run, would-refuse: it is not in the whitelist"
     assert "dry run: accepted all the same" in json.dumps(bench.ask(host))
 
 
@@ -288,12 +292,24 @@ def test_an_entry_that_ended_and_the_last_refusal() -> None:
     # One event a minute; the last attempt is known all the same.
     bench.meet("198.51.100.2", REAL[0])
     bench.now_us += 20_000_000
-    bench.meet("198.51.100.2", REAL[0])
+    bench.meet("198.51.100.2", REAL[0], 2000)
     found = bench.ask("198.51.100.2")
     assert [one["what"] for one in found["last"]] == ["refused", "refused"]
     assert found["last"][-1]["time"] == found["refused"]["last"]
     bench.settings = good(f"{bench.servers} -n 23 --dry-run")
     assert {one["what"] for one in bench.ask("198.51.100.2")["last"]} == {"would-refuse"}
+
+
+@pytest.mark.parametrize("at_us", [7_340_031, 7_340_032, 7_999_999, 8_000_000, 8_388_607, 8_388_608])
+def test_one_attempt_has_one_time(at_us: int) -> None:
+    """Also where its packet comes again a second later; the record of refusals has steps of 1.05 s."""
+    bench = Bench()
+    for bench.now_us in (at_us, at_us + 1_000_000):
+        bench.meet("198.51.100.2", REAL[0])
+    bench.now_us += 5_300_000
+    found = bench.ask("198.51.100.2")
+    assert found["refused"]["times"] == 1
+    assert {found["refused"]["first"], found["refused"]["last"]} == {one["time"] for one in found["last"]}
 
 
 def test_what_refusals_come_to() -> None:

@@ -20,10 +20,12 @@ from mxallowd._foresight import Foresight
 from mxallowd.control.answers.bodies import bad, host_of, network_of, no_parameters
 from mxallowd.control.answers.judging import (
     IN_A_DRY_RUN,
+    attempts_s,
     ended,
     listed,
     no_sender,
     of_network,
+    rehearsed,
     table,
     together,
     what_to_do,
@@ -162,17 +164,18 @@ class Explain:
         exempt = next((name for name, one in tables if one.exempts()), None)
         happened, wall = sources.history.find(host), now_s - now_us / 1_000_000
         let_in = sources.network(host)
-        network = let_in and {"network": let_in[0], "until": timestamp(now_s + (let_in[1] - now_us) / 1_000_000)}
+        network = let_in and {"network": let_in[0], "until": timestamp(wall + let_in[1] / 1_000_000)}
         end = None if entry else ended(happened, settings.whitelist_time, now_us // 1_000_000, wall)
         return {
             "kind": "address", "address": address_text(host), "gets_in": gets_in,
             "entry": None if entry is None else shown(entry, now_us, now_s, self._since),
-            "why": strange or why(entry, match, exempt, end, network),
+            "why": strange or rehearsed(why(entry, match, exempt, end, network), [
+                str(one["outcome"]) for one in following if one["role"] == "real"] if settings.dry_run else []),
             "sender": strange is None, "network": network,
             "list": None if match is None else listed(match),
             "direct": None if (direct := sources.lists().find_direct(host)) is None else (
                 listed(direct) | {"not_led": sources.not_led(host)}),
-            "refused": self._refused(host, now_us, now_s),
+            "refused": self._refused(host, happened, wall),
             # A deny holds whatever its refusals come to.
             "patience": None if match is not None and match.verdict == DENY else of_host(
                 sources.patience(), settings, host, now_us, now_s),
@@ -187,7 +190,8 @@ class Explain:
         """What its last connections met. A refused host has one event a minute; its last attempt is known, too."""
         refused = self._sources.refused.find(host)
         last = max((one.time_s for one in happened if one.what in ("refused", "denied")), default=0)
-        if refused is not None and refused.last_us // 1_000_000 > last + STEP_US // 1_000_000:
+        # Of one attempt the packet that was sent again is no other one.
+        if refused is not None and refused.times > 1 and refused.last_us // 1_000_000 > last + STEP_US // 1_000_000:
             happened = sorted([*happened, Happening(
                 refused.last_us // 1_000_000, "refused", refused.server, refused.times)], key=lambda one: one.time_s)
         names = IN_A_DRY_RUN if dry_run else {}
@@ -203,12 +207,12 @@ class Explain:
         rules = "pf.conf" if settings.pf_table else "the firewall's rules"
         return f"{rules} may exempt hosts before mxallowd is asked; that is not looked at here"
 
-    def _refused(self, host: bytes, now_us: int, now_s: float) -> dict[str, object] | None:
+    def _refused(self, host: bytes, happened: Sequence[Happening], wall: float) -> dict[str, object] | None:
         found = self._sources.refused.find(host)
         if found is None:
             return None
-        return {"first": timestamp(now_s - (now_us - found.first_us) / 1_000_000),
-                "last": timestamp(now_s - (now_us - found.last_us) / 1_000_000), "times": found.times,
+        first, last = attempts_s(found.first_us, found.last_us, found.times, happened)
+        return {"first": timestamp(wall + first), "last": timestamp(wall + last), "times": found.times,
                 "server": None if found.server is None else address_text(found.server)}
 
     def _way(self, kernel: Kernel | None) -> str:

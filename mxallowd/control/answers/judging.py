@@ -3,6 +3,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from mxallowd.control.answers.ways import Kernel, differences
 from mxallowd.control.exchange import timestamp
+from mxallowd.engine._refused import STEP_US
 from mxallowd.engine.hosts import is_host
 from mxallowd.history.hosts import Happening
 from mxallowd.lists.composition import ALLOW, DENY, Match
@@ -17,6 +18,7 @@ WHY = {
     "patience": "it was refused as often as --patience asks for",
     "outbound": "our own mail server connects to it",
 }
+SAME_S = 2 * STEP_US / 1_000_000  # between an event and the record of the same attempt
 # What happened, in the words of a dry run's log.
 IN_A_DRY_RUN = {"refused": "would-refuse", "denied": "would-deny"}
 
@@ -50,6 +52,25 @@ def why(
             f"child of {name}: another host of this name contacted the fake server" if name else
             "child: another host of its name contacted the fake server")
     return WHY.get(entry.origin, entry.origin)
+
+
+def rehearsed(reason: str, outcomes: Collection[str]) -> str:
+    """Why, in the words of a dry run where it would be refused; `outcomes` are those at the real servers in one."""
+    words = [word for outcome, word in (("real-denied", "would-deny"), ("real-refused", "would-refuse"))
+             if outcome in outcomes]
+    return f"dry run, {words[0]}: {reason}" if words else reason
+
+
+def attempts_s(first_us: int, last_us: int, times: int, happened: Sequence[Happening]) -> tuple[int, int]:
+    """When the first and the last attempt of a refused host were, in whole seconds of the packet path's clock.
+
+    Its record has steps of STEP_US, and counts a packet that is sent again, too; an event of the same attempt has its
+    own second, which counts. Of one attempt the two are the same.
+    """
+    events = [one.time_s for one in happened if one.what in ("refused", "denied")]
+    first, last = (next((at for at in order if abs(at - us / 1_000_000) < SAME_S), us // 1_000_000)
+                   for us, order in ((first_us, events), (last_us, events[::-1])))
+    return first, max(first, last) if times > 1 else first
 
 
 def ended(happened: Sequence[Happening], lasts_s: int, now_s: int, wall: float) -> str | None:

@@ -77,7 +77,9 @@ def _address(context: Context, found: Any) -> None:
                       f"{', until ' + one['until'] if one['until'] else ''}{': ' + one['note'] if one['note'] else ''}")
     if found["refused"]:
         one = found["refused"]
-        show(context, f"  refused {one['times']} times since {one['first']}, last {one['last']}")
+        word = "would-refuse" if any(each["what"] == "would-refuse" for each in found["last"]) else "refused"
+        show(context, f"  {word} once, at {one['first']}" if one["times"] == 1 else
+             f"  {word} {one['times']} times since {one['first']}, last {one['last']}")
     _patience(context, found.get("patience"))
     _last(context, found)
     for one in found["next"]:

@@ -143,6 +143,20 @@ def test_rules_that_keep_nolisting_from_working(lines: str, check: str, words: l
     assert [word for word in words if word not in found[check].what] == [], found
 
 
+def test_the_old_rule_beside_others_that_do_its_work_is_removed() -> None:
+    """Whichever comes first; where the others are no better, or miss a server, it is mended."""
+    old = "-p tcp -m tcp --dport 25 -m state --state NEW -j NFQUEUE --queue-num 23"
+    chain = f"-A INPUT -p tcp -m tcp --dport 25 {SYN} -j mail\n{BOTH.replace('INPUT', 'mail')}"
+    for lines in (f"-A INPUT {old}\n{chain}", f"{chain}-A INPUT {old}\n", f"-A INPUT {old}\n{BOTH}"):
+        found = of_iptables(lines, CHAINS + ":mail - [0:0]\n")
+        assert {check: one.command for check, one in found.items()} == dict.fromkeys(
+            ("syn", "bypass"), f"iptables -t filter -D INPUT {old}")
+    for lines in (f"-A INPUT {old}\n", f"-A INPUT {old}\n{BOTH.splitlines()[0]}\n"):
+        assert all(" -I INPUT 1 " in one.command for one in of_iptables(lines).values())
+    twice = of_iptables(f"-A INPUT {old}\n{BOTH.replace(' --queue-bypass', '')}")
+    assert " -I INPUT 1 " in twice["syn"].command
+
+
 @pytest.mark.parametrize("lines", [
     BOTH, f"-A INPUT -i lo -j ACCEPT\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n{BOTH}",
     f"-A INPUT -p udp -j ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -f -j DROP\n{BOTH}",

@@ -324,9 +324,11 @@ class _Look:
             lone = self._lone.get(id(step))
             if lone:
                 yield Finding("syn", WARNING, f"the rule takes other packets than SYNs: {lone[0]}", _NOT_SYN,
+                              self._mending.without(lone[:1]) if self._spare(lone[0]) else
                               self._mending.form(lone, syns=True))
             if "bypass" not in step.text:
                 yield Finding("bypass", WARNING, f"the rule has no bypass: {step}", _NO_BYPASS,
+                              self._mending.without((step,)) if self._spare(step) else
                               self._mending.form(paths[0], syns=False))
             if any(step is one for one in self._again):
                 yield Finding("mark", WARNING, f"the rule takes packets with the mark of --verdict-mark: {step}",
@@ -336,6 +338,15 @@ class _Look:
             yield Finding("syn", OK, f"the rules take SYNs alone ({self._name})")
         if all("bypass" in step.text for step in self.feeding):
             yield Finding("bypass", OK, f"without mxallowd mail goes on ({self._name})")
+
+    def _spare(self, step: Step) -> bool:
+        """Whether other rules feed what this one does, as they should: then it is enough to remove it."""
+        rest = self._rules.without(step)
+        syns = [rest.walk(self._packet(server), self._ours).queued for server in self._servers]
+        lone = [rest.walk(self._packet(server, flags=frozenset({"ack"})), self._ours).queued
+                for server in self._servers]
+        return self.queue and not any(lone) and all(
+            path and "bypass" in path[-1].text and step.feeds & self._ours <= path[-1].feeds for path in syns)
 
     def rejects(self) -> Iterator[Finding]:
         """With --refuse reset: a rule rejects what mxallowd has refused and marked, before the queue's takes it."""

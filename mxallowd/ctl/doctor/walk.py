@@ -6,7 +6,7 @@ the next one still judges; a drop is final; a queued packet goes on with the nex
 """
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mxallowd.settings.values import Address, Network
@@ -108,6 +108,10 @@ class Ruleset:
     def __init__(self, chains: Iterable[Chain]) -> None:
         self.chains = list(chains)
         self._by_name = {(one.program, one.table, one.name): one for one in self.chains}
+
+    def without(self, step: Step) -> "Ruleset":
+        """The same, once this rule is removed."""
+        return Ruleset(replace(chain, steps=[one for one in chain.steps if one is not step]) for chain in self.chains)
 
     def steps(self) -> Iterator[Step]:
         """All rules."""

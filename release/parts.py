@@ -17,6 +17,15 @@ LICENCE_CLASSIFIER = "License :: OSI Approved :: "
 PURL = re.compile(r"pkg:(deb|rpm|apk)/(?:[^/]+/)?([^@]+)@([^?#]+)")
 # What wheels from elsewhere have linked into a module, which no tool tells of; a module that loads it names this file.
 LINKED = {"pycares": ("c-ares", "MIT", b"libcares.so")}
+# The version that such a library has compiled in. That of c-ares may follow the last byte of another constant.
+VERSIONS = {"c-ares": re.compile(rb"(?<![0-9.])(1\.[0-9]{1,3}\.[0-9]{1,3})\0")}
+# Licences that metadata name wrongly, or not exactly: name, what they say; what it is, a text of the distribution's.
+CORRECTED = {
+    # Its LICENSE is that of Pcapy; the metadata of 2.1.0 say 2.0.
+    ("pcapy-ng", "Apache-2.0"): ("Apache-1.1", b"The Apache Software License, Version 1.1"),
+    # Its licence has no version there; the text is LICENSE.ASF-2.
+    ("python-daemon", "Apache Software License"): ("Apache-2.0", b"Version 2.0, January 2004"),
+}
 DOCUMENTED = Path("/usr/share/doc")
 COMMON = Path("/usr/share/common-licenses")
 NAMED_COMMON = re.compile(rf"{COMMON}/([A-Za-z0-9.-]*[A-Za-z0-9])")
@@ -31,7 +40,7 @@ class Part:
     name: str
     version: str
     kind: str  # pypi, deb, rpm, apk, linked
-    purl: str  # empty of what is linked
+    purl: str
     licence: str = ""
     within: str = ""  # the distribution that carries it
     texts: dict[str, bytes] = field(default_factory=dict, compare=False)
@@ -65,12 +74,18 @@ def _distribution(place: Place, info: Place) -> Iterator[Part]:
     if (info / "license_files").is_dir():
         texts |= dict(_below(info / "license_files", ""))
     plain = re.sub(r"[-_.]+", "-", name).lower()
+    corrected, beginning = CORRECTED.get((plain, licence), (licence, b""))
+    if any(beginning in content for content in texts.values()):
+        licence = corrected
     yield Part(name, version, "pypi", f"pkg:pypi/{plain}@{version}", licence, texts=texts)
     if name in LINKED:
         library, terms, loaded = LINKED[name]
         modules = [path.read_bytes() for path in (place / name).iterdir() if path.name.endswith(".so")]
         if not any(loaded in module for module in modules):
-            yield Part(library, "", "linked", "", terms, within=name)
+            told = {one.decode() for module in modules for one in VERSIONS[library].findall(module)}
+            of_library = told.pop() if len(told) == 1 else ""
+            purl = f"pkg:generic/{library}@{of_library}" if of_library else f"pkg:generic/{library}"
+            yield Part(library, of_library, "linked", purl, terms, within=name)
     if (info / "sboms").is_dir():
         for sbom in (info / "sboms").iterdir():
             yield from _libraries(json.loads(sbom.read_bytes()), name)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pycares
 import pytest
 
 from release import licences, parts, sbom
@@ -27,7 +28,7 @@ def bundle(tmp_path: Path) -> Path:
         (deep / "COPYING").write_text("The same words.\n", encoding="ascii")
     (place / "one-1.0.dist-info" / "LICENSE").write_text("Words of One.\n", encoding="ascii")
     (place / "pycares").mkdir()
-    (place / "pycares" / "_cares.abi3.so").write_bytes(b"no other library")
+    (place / "pycares" / "_cares.abi3.so").write_bytes(b"GLIBC_2.2.5\0127.0.0.1\0.-1.34.9\0")
     component = {"purl": "pkg:deb/debian/libmnl0@1.0.4-3#5c09", "name": "libmnl0"}
     (place / "one-1.0.dist-info" / "sboms").mkdir()
     (place / "one-1.0.dist-info" / "sboms" / "auditwheel.cdx.json").write_text(
@@ -43,9 +44,10 @@ def test_what_is_bundled_and_its_licences(bundle: Path) -> None:
     assert licences.licence(library) == "LGPL-2.1-or-later"
     assert two.licence == "BSD License"
     assert (linked.name, linked.kind, linked.within) == ("c-ares", "linked", "pycares")
+    assert (linked.version, linked.purl) == ("1.34.9", "pkg:generic/c-ares@1.34.9")
     text = licences.text([one, library, two, linked])
     assert "libmnl0 1.0.4-3 (deb, within One_): LGPL-2.1-or-later\n" in text
-    assert "\nc-ares (linked, within pycares): MIT\n" in text
+    assert "\nc-ares 1.34.9 (linked, within pycares): MIT\n" in text
     assert text.count("The same words.") == 1
     assert "\nOne_: deep/COPYING\npycares: deep/COPYING\n====" in text
     assert text.endswith("\n")
@@ -54,6 +56,26 @@ def test_what_is_bundled_and_its_licences(bundle: Path) -> None:
 def test_what_is_loaded_is_not_bundled(bundle: Path) -> None:
     (bundle / "pycares" / "_cares.abi3.so").write_bytes(b"\0libcares.so.2\0")
     assert [part.name for part in parts.of(bundle)] == ["One_", "libmnl0", "pycares"]
+
+
+def test_the_version_in_the_real_one() -> None:
+    """pycares as PyPI has it carries one c-ares, and tells of it itself."""
+    modules = Path(pycares.__file__).parent.glob("*.so")
+    found = {one.decode() for module in modules for one in parts.VERSIONS["c-ares"].findall(module.read_bytes())}
+    assert found == {pycares.ARES_VERSION}
+
+
+@pytest.mark.parametrize(("text", "licence"), [
+    ("The Apache Software License, Version 1.1\n", "Apache-1.1"),
+    ("Apache License, Version 2.0\n", "Apache-2.0"),  # where a later one has changed its text
+])
+def test_a_licence_that_metadata_name_wrongly(tmp_path: Path, text: str, licence: str) -> None:
+    place = tmp_path / "pcapy_ng-2.1.0.dist-info"
+    (place / "licenses").mkdir(parents=True)
+    (place / "METADATA").write_text("Name: pcapy-ng\nVersion: 2.1.0\nLicense: Apache-2.0\n", encoding="ascii")
+    (place / "licenses" / "LICENSE").write_text(text, encoding="ascii")
+    [part] = parts.of(tmp_path)
+    assert part.licence == licence
 
 
 def test_the_command_needs_no_other_package(bundle: Path) -> None:
@@ -72,7 +94,7 @@ def test_the_bill_is_valid_and_equal_each_time(bundle: Path) -> None:
     needed = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
     assert needed["thing.deb@1.0"] == ["pkg:pypi/one-@1.0", "pkg:pypi/pycares@2.0"]
     assert needed["pkg:pypi/one-@1.0"] == ["pkg:deb/debian/libmnl0@1.0.4-3"]
-    assert needed["pkg:pypi/pycares@2.0"] == ["c-ares"]
+    assert needed["pkg:pypi/pycares@2.0"] == ["pkg:generic/c-ares@1.34.9"]
     other = json.loads(sbom.document("thing.deb", "1.1", found, EPOCH))
     assert other["serialNumber"] != bill["serialNumber"]
 

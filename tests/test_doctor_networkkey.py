@@ -2,6 +2,7 @@
 import pytest
 
 from lab.hosts import Lab
+from mxallowd.ctl.doctor import direct
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import OK, WARNING
 from mxallowd.ctl.doctor.networkkey import of_rules
@@ -30,3 +31,20 @@ def test_masks_of_the_ruleset(listed: str, key: tuple[int, int] | None, states: 
 
 def test_rules_that_show_no_mask_are_passed_over() -> None:
     assert not list(of_rules("ip saddr @mx_net4 accept", facts((22, 56)), 4))
+
+
+@pytest.mark.parametrize(("settings", "lists", "broken"), [
+    ({"direct_after": True, "direct_sets": False}, {}, True), ({"direct_after": True, "direct_sets": True}, {}, False),
+    ({"direct_after": False, "direct_sets": False}, {"direct": 3}, True),
+    ({"direct_sets": False}, {"direct": 0}, False),
+    # Of an older daemon it is not known.
+    ({}, {"direct": 3}, False)])
+def test_nobody_can_be_led_without_a_place_for_the_sets(
+    settings: dict[str, object], lists: dict[str, object], broken: bool,
+) -> None:
+    known = Facts((), (), {"config": "/etc/mx a.conf", **settings}, {"lists": lists})
+    found = list(direct.of_settings(known))
+    assert len(found) == broken
+    for one in found:
+        assert (one.check, one.state) == ("direct-rule", "broken")
+        assert one.command.startswith("echo 'direct-table inet mxallowd' >>'/etc/mx a.conf' && ")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mxallowd import __version__
 from mxallowd.control.answers.bodies import no_parameters
 from mxallowd.control.exchange import Request, Response, Route, timestamp
+from mxallowd.mirrors.kernel import has_direct
 from mxallowd.settings import Settings
 
 
@@ -53,6 +54,7 @@ def told(settings: Settings) -> dict[str, object]:
         "refuse": settings.refuse, "refuse_mark": "{:#x}/{:#x}".format(*settings.refuse_mark),
         "network_key": list(settings.network_key) if settings.network_key else None,
         "learn_outbound": settings.learn_outbound,
+        "direct_after": settings.direct_after is not None, "direct_sets": has_direct(settings),
         "queue_length": settings.queue_length, "rdns": not settings.no_rdns_whitelist,
         "dns_servers": list(settings.dns_server), "sandbox": not settings.no_sandbox,
         "watchdog": not settings.no_watchdog, "dry_run": settings.dry_run, "config": str(settings.config),

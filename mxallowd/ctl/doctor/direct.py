@@ -1,21 +1,37 @@
 """Whether a rule leads hosts of mx_direct4 and mx_direct6 from the fake server to the real one, where there are any."""
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 
 from mxallowd.ctl.doctor.facts import Facts
-from mxallowd.ctl.doctor.findings import OK, WARNING, Finding
+from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
 from mxallowd.ctl.doctor.shipped import load, way
 from mxallowd.ctl.doctor.walk import Packet, Ruleset, Step, stranger
+from mxallowd.mirrors.kernel import NO_DIRECT
 
 CHECK = "direct-rule"
+
+
+def of_settings(facts: Facts) -> Iterator[Finding]:
+    """Whether there is a place for the sets of these hosts, where there are any, or are to be learned."""
+    if _wanted(facts) and not facts.settings.get("direct_sets", True):
+        yield Finding(CHECK, BROKEN, f"nobody can be led from the fake server to the real one: {NO_DIRECT}",
+                      "mail of hosts that try the first mail exchanger alone is lost, those with direct-after, "
+                      "first-mx-only or by hand",
+                      f"echo 'direct-table inet mxallowd' >>{shlex.quote(str(facts.settings['config']))} && systemctl "
+                      "restart mxallowd  # the table with the sets; docs/direct.md says what it needs")
+
+
+def _wanted(facts: Facts) -> bool:
+    lists = facts.daemon.get("lists") if facts.daemon else None
+    return bool(facts.settings.get("direct_after")) or (isinstance(lists, dict) and bool(lists.get("direct")))
 
 
 def of_rules(
     nft: str, saved: Mapping[str, str], facts: Facts, version: int, rules: Ruleset,
 ) -> Iterator[Finding]:
     """Findings for a version of IP; the rules as the programs list them, and as chains."""
-    lists = facts.daemon.get("lists") if facts.daemon else None
-    if not isinstance(lists, dict) or not lists.get("direct"):
+    if not _wanted(facts) or not facts.settings.get("direct_sets", True):
         return
     name = f"mx_direct{version}"
     leads = re.search(rf"@{name}\b.* dnat ", nft) or any(

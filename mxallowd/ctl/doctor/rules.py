@@ -57,7 +57,7 @@ def check(facts: Facts) -> list[Finding]:
     if nft is None:
         return [_unseen("nft list ruleset")]
     served = queues.served()
-    findings: list[Finding] = []
+    findings = [*direct.of_settings(facts)]
     for version in facts.versions:
         saved: dict[str, str] = {}
         for program in PROGRAMS[version]:

@@ -13,7 +13,6 @@ NUMBER = r"[0-9]+\.[0-9]+\.[0-9]+"
 FORMS = (
     ("CHANGES.md", rf"^## \[?({NUMBER})\b"),
     ("packaging/debian/changelog", rf"^mxallowd \(({NUMBER})\b"),
-    ("mxallowd/data/man/*.[58]", rf"\bmxallowd ({NUMBER})\b"),
 )
 PLACES = [(path, form) for pattern, form in FORMS for path in sorted(ROOT.glob(pattern))]
 

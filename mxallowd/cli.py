@@ -16,12 +16,13 @@ from mxallowd.lists import lists
 from mxallowd.mirrors.kernel import NO_DIRECT, has_direct
 from mxallowd.mirrors.kernel.nftdoor import lacking
 from mxallowd.process import signals, streams
+from mxallowd.process.supervisor import Supervisor
 from mxallowd.settings import Assignment, arguments
 from mxallowd.settings.loading import Loaded, load
 from mxallowd.settings.options import BY_NAME
 from mxallowd.text import quoted
 
-# EX_CONFIG of sysexits.h. The unit of systemd skips the service then, and does not start it again and again.
+# EX_CONFIG of sysexits.h. The unit of systemd does not start it again then (RestartPreventExitStatus).
 NOT_SET_UP = 78
 
 SAMPLE = "print-config"
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         assignments, actions = arguments.parse(words)
     except ConfigError as error:
-        return streams.fail(str(error))
+        return Supervisor().fail(str(error))
     if actions:
         # These only print something, and who reads it may have seen enough.
         signals.end_at_once()
@@ -138,11 +139,13 @@ def _first_steps(file: Path) -> str:
 
 def _refuse(loaded: Loaded) -> int:
     if loaded.unfilled:
-        return streams.fail(_first_steps(loaded.unfilled), NOT_SET_UP)
+        return Supervisor().fail(_first_steps(loaded.unfilled), NOT_SET_UP)
     first, *others = loaded.fatal
     more = f" (and {len(others)} more: --check shows all)" if others else ""
     place = "" if first.where in ("configuration", "settings") else f"{first.where}: "
-    streams.fail(f"{place}{first.message}{more}")
-    if first.missing:
+    supervisor = Supervisor()
+    status = supervisor.fail(f"{place}{first.message}{more}")
+    # A supervisor that starts it again and again would have the usage in the log each time.
+    if first.missing and not supervisor.listens:
         streams.write(sys.stderr, arguments.usage())
-    return 1
+    return status

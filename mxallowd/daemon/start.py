@@ -22,6 +22,7 @@ from mxallowd.process import init, memory, privileges, sandbox, signals, streams
 from mxallowd.process.background import run_detached
 from mxallowd.process.broker import Broker, remove
 from mxallowd.process.pidfile import PidFile
+from mxallowd.process.supervisor import Supervisor
 from mxallowd.settings import Settings
 from mxallowd.settings.loading import Loaded
 from mxallowd.text import LONGEST_QUOTED, quoted
@@ -50,7 +51,7 @@ def serve(loaded: Loaded, load_again: Callable[[], Loaded]) -> int:
         if not settings.foreground:
             return run_detached(process.serve, keep_stdout=settings.stdout)
     except StartError as error:
-        return streams.fail(str(error))
+        return Supervisor().fail(str(error))
     return process.serve_here()
 
 
@@ -80,6 +81,8 @@ class _Process:
 
     def serve(self, ready: Ready) -> int:
         """Take the pid file and run; the exit status. What forbids the start is said on standard error."""
+        # Not before: who goes to the background has closed all that it had.
+        supervisor = Supervisor()
         try:
             if self._pid_file:
                 self._pid_file.acquire()
@@ -88,9 +91,9 @@ class _Process:
                     streams.write(sys.stderr, f"mxallowd: {self._pid_file.fault}; it starts without\n")
             return self._run(ready)
         except MxallowdError as error:
-            return streams.fail(str(error))
+            return supervisor.fail(str(error))
         except Exception as error:  # noqa: BLE001  # whatever the system refused, it is one line
-            return streams.fail(f"ended by an error: {error!r}" if self._serves else one_line(error))
+            return supervisor.fail(f"ended by an error: {error!r}" if self._serves else one_line(error))
         finally:
             if self._pid_file:
                 self._pid_file.release()

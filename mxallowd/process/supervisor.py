@@ -4,6 +4,8 @@ import socket
 import time
 from contextlib import suppress
 
+from mxallowd.process import streams
+
 
 class Supervisor:
     """The socket of NOTIFY_SOCKET, opened at once, since later it may be out of reach; without one nothing happens."""
@@ -21,11 +23,16 @@ class Supervisor:
             self._socket.close()
             self._socket = None
 
+    @property
+    def listens(self) -> bool:
+        """Whether a supervisor asked for messages."""
+        return self._socket is not None
+
     def _tell(self, text: str) -> None:
         if self._socket is not None:
             # A supervisor that does not take it cannot be told otherwise.
             with suppress(OSError):
-                self._socket.send(text.encode())
+                self._socket.send(text.encode("utf-8", "backslashreplace"))
 
     def ready(self) -> None:
         """Verdicts are given."""
@@ -38,6 +45,14 @@ class Supervisor:
     def stopping(self) -> None:
         """It ends."""
         self._tell("STOPPING=1")
+
+    def fail(self, reason: str, status: int = 1) -> int:
+        """Say why the daemon ends, here and on standard error; its exit status.
+
+        `systemctl status` shows it until the next start.
+        """
+        self._tell(f"STATUS={' '.join(reason.splitlines())}")
+        return streams.fail(reason, status)
 
     def alive(self) -> None:
         """The main loop runs and verdicts are given: once a second."""

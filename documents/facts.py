@@ -20,7 +20,7 @@ STATUSES = (
          "under a supervisor"),
     (78, "nothing is set up yet: the configuration has no line but comments, and the command line names no server, "
          "queue or capture. "
-         "One line says what to write; the unit of systemd skips the service, and does not start it again and again"),
+         "One line says what to write; the unit of systemd then fails once, and does not start it again and again"),
 )
 KILLED = ("A daemon that does not run at all while packets wait is ended by its guard with SIGKILL (`guard-killed`): "
           "status 137 for a shell.")

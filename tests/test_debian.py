@@ -5,6 +5,7 @@ The package itself is built by scripts/package and tried by scripts/test-package
 import re
 import subprocess
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,24 @@ def test_each_bundled_one_has_its_licence() -> None:
     assert "c-ares" in used
     told = {name for name in used if re.search(rf"^License: {re.escape(name)}\n ", text, re.MULTILINE)}
     assert used == told
+
+
+def test_what_a_bundled_one_says_of_itself_is_under_its_licence() -> None:
+    text = (DEBIAN / "copyright").read_text(encoding="utf-8")
+    paragraphs = [(found[1].split(), found[2]) for found in
+                  re.finditer(r"^Files: ((?:.+\n)+?)Copyright: (?:.+\n)+?License: (.+)$", text, re.MULTILINE)]
+    assert len(paragraphs) == text.count("\nFiles: ")
+    for name, version in pins("bundled.txt").items():
+        path = f"usr/lib/mxallowd/{name.replace('-', '_')}-{version}.dist-info/METADATA"
+        licence = [terms for patterns, terms in paragraphs if any(fnmatch(path, one) for one in patterns)][-1]
+        assert licence != "GPL-2+", path
+
+
+def test_readme_leads_to_what_the_package_has() -> None:
+    documents = {*(DEBIAN / "mxallowd.docs").read_text(encoding="utf-8").split(),
+                 *(line.split()[0] for line in (DEBIAN / "mxallowd.install").read_text(encoding="utf-8").splitlines())}
+    linked = re.findall(r"\]\(([A-Za-z][^):#]*)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert linked and {one for one in linked if one not in documents and one.split("/")[0] not in documents} == set()
 
 
 def test_the_unit_of_the_package(tmp_path: Path) -> None:

@@ -4,35 +4,19 @@
 # They lie in .venv/roots and stay there; with `rm -r .venv/roots` they are made anew. What a command changes in one is
 # thrown away after it. The servers are those of DEBIAN_MIRROR; proxies of this machine's apt, and what pip is told here
 # by its configuration and its variables, hold inside as well.
-ROOTS=$PWD/.venv/roots
+# shellcheck source=packaging/shared.sh
+. ./packaging/shared.sh
 DEBIAN_MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
-fail() {
-    echo "${0##*/}: $1" >&2
-    exit 1
-}
-
-# Shows the output of a command only where it fails.
-quietly() {
-    log=$(mktemp)
-    if ! "$@" >"$log" 2>&1; then
-        cat "$log" >&2
-        rm -f "$log"
-        fail "this failed: $*"
-    fi
-    rm -f "$log"
-}
-
-# What has to be on this machine. Called first.
+# What has to be on this machine.
 need_roots() {
-    [ "$(id -u)" = 0 ] || fail "run it as root: it makes bare roots, and mounts"
     command -v dpkg-query >/dev/null || fail "this is not Debian"
-    command -v debootstrap >/dev/null || {
-        echo "${0##*/}: installing debootstrap"
+    for program in debootstrap git; do
+        ! command -v "$program" >/dev/null || continue
+        say "installing $program"
         quietly apt-get update
-        DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends debootstrap
-    }
-    mkdir -p "$ROOTS"
+        DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends "$program"
+    done
 }
 
 # make_root RELEASE KIND PACKAGE...: the root RELEASE-KIND with these packages, from a bare one; a root to build in has
@@ -46,7 +30,7 @@ make_root() {
     [ "$(cat "$root.made" 2>/dev/null)" != "$wanted" ] || return 0
     bare=$ROOTS/$release
     if [ ! -f "$bare.made" ]; then
-        echo "${0##*/}: making a bare root of $release"
+        say "making a bare root of $release"
         rm -rf "$bare"
         quietly debootstrap --variant=minbase --include=ca-certificates "$release" "$bare" "$DEBIAN_MIRROR"
         # Nothing starts in there.
@@ -58,12 +42,12 @@ make_root() {
         } >"$bare/etc/apt/sources.list"
         date >"$bare.made"
     fi
-    echo "${0##*/}: making the root ${root##*/}"
+    say "making the root ${root##*/}"
     rm -rf "$root" "$root.made"
     cp -a "$bare" "$root"
     configure "$root"
     [ "$kind" != build ] || install -D -m 644 packaging/debian/control "$root/build-deps/debian/control"
-    quietly unshare --mount --pid --fork chroot "$root" sh -euc '
+    quietly unshare --mount --pid --kill-child env -u TMPDIR chroot "$root" sh -euc '
         mount -t proc proc /proc
         export DEBIAN_FRONTEND=noninteractive
         apt-get update
@@ -91,12 +75,14 @@ in_root() {
     layer=$(mktemp -d "$ROOTS/layer.XXXXXX")
     status=0
     # shellcheck disable=SC2016  # the inner shell's words
-    unshare --mount --pid --fork sh -euc '
+    unshare --mount --pid --kill-child sh -euc '
         lower=$1 layer=$2 out=$3
         shift 3
         mkdir "$layer/upper" "$layer/work" "$layer/root"
-        mount -t overlay -o "lowerdir=$lower,upperdir=$layer/upper,workdir=$layer/work" bare-root "$layer/root"
-        cd "$layer/root"
+        # These options have no safe way to write a path with a colon or a comma.
+        cd "$layer"
+        mount -t overlay -o "lowerdir=../${lower##*/},upperdir=upper,workdir=work" bare-root root
+        cd root
         mount -t proc proc proc
         mount --rbind /dev dev
         mount --rbind /sys sys

@@ -102,6 +102,9 @@ def test_the_time_of_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True, env=os.environ | {
             "GIT_COMMITTER_DATE": "@7000 +0000"})
     assert epoch.seconds(tmp_path) == 7000
+    (tmp_path / ".git" / "HEAD").unlink()
+    with pytest.raises(ValueError, match="git does not tell the time of the last commit: fatal: not a git repository"):
+        epoch.seconds(tmp_path)
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:

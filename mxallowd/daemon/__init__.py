@@ -393,6 +393,7 @@ class Daemon:
             # A rehearsal has come to the end of its file, or to where it is damaged: this is what it was for.
             await self._report.write()
         if failed:
-            return self._supervisor.fail("a queue or the capture failed, as the log says")
+            self._supervisor.ends("a queue or the capture failed, as the log says")
+            return 1
         self._log.info("stop", signal=self._stopped_by or "none", received=self._backend.counters()["received"])
         return 0

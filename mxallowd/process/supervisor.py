@@ -46,12 +46,13 @@ class Supervisor:
         """It ends."""
         self._tell("STOPPING=1")
 
-    def fail(self, reason: str, status: int = 1) -> int:
-        """Say why the daemon ends, here and on standard error; its exit status.
-
-        `systemctl status` shows it until the next start.
-        """
+    def ends(self, reason: str) -> None:
+        """Why the daemon ends: `systemctl status` shows it until the next start."""
         self._tell(f"STATUS={' '.join(reason.splitlines())}")
+
+    def fail(self, reason: str, status: int = 1) -> int:
+        """Say why the daemon ends, here and on standard error; its exit status."""
+        self.ends(reason)
         return streams.fail(reason, status)
 
     def alive(self) -> None:

@@ -23,10 +23,12 @@ from mxallowd.mirrors.kernel.ipsetquery import DELETE, IpsetQuery, about, entrie
 from mxallowd.mirrors.kernel.netlink import Netlink
 from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.settings import arguments, configfile
+from mxallowd.settings.options import OPTIONS, Kind
 from mxallowd.watchdog import procnetlink
 
 RAW = 101
 UNTIL_ERROR = re.compile(r"(has|ends) ")
+ACTIONS = {option.name for option in OPTIONS if option.kind is Kind.ACTION}
 
 
 def _check_built(assignments: list[settings.Assignment], problems: list[settings.Problem]) -> None:
@@ -167,7 +169,7 @@ def command_line(data: bytes) -> None:
     except ConfigError as error:
         assert str(error).isprintable()
         return
-    assert set(actions) <= {"check", "print-ruleset", "iptables", "version", "help"}
+    assert set(actions) <= ACTIONS
     _check_built(assignments, [])
 
 

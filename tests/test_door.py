@@ -76,6 +76,7 @@ def test_a_newcomer_never_waits(served: Lab, client: Host, way: Way) -> None:
             assert client.attempt(real, source=denied, timeout=0.3) is Attempt.DROPPED
         assert client.attempt(REAL4, source=ALLOWED4) is Attempt.CONNECTED
         # One that meets the fake server first, and one that came to the real one first.
+        assert until(lambda: daemon.counters()["kernel-accepted"] == 3)
         counters = daemon.counters()
         assert (counters["entries"], counters["fake-new"], counters["real-first"]) == (2, 2, 2)
         # Two that came too early, and two denied hosts; two first uses, and an allowed host.

@@ -18,7 +18,7 @@ COMPILED = sorted(
 ROOMS = (
     "__init__", "errors", "text", "built", "metrics", "engine", "_fastpath", "_foresight", "process", "log", "captures",
     "settings", "surroundings", "provenance", "whitelist", "lists", "dns", "trust", "watchdog", "backends", "sinks",
-    "history", "mirrors", "firewall", "control", "exporter", "ctl", "daemon", "cli", "__main__")
+    "history", "mirrors", "fleet", "firewall", "control", "exporter", "ctl", "daemon", "cli", "__main__")
 
 
 def run(*command: str) -> None:

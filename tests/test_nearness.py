@@ -14,6 +14,7 @@ IN_FILE = [option for option in OPTIONS if option.in_file]
 VALUES = {
     "fake-mailserver": "192.0.2.3", "real-mailserver": "2001:db8::5", "queue-num": "23", "whitelist-time": "60",
     "renew": "use", "patience": "2/9", "network-key": "24/64",
+    "fleet": "redis://192.0.2.53",
     "dns-server": "192.0.2.53", "pflog-interface": "nflog:5", "pcap-filter": "port 25",
     "pf-table": "mx", "nft-table": "inet mx", "on-overload": "drop", "user": "mail", "pid-file": "/run/x.pid"}
 

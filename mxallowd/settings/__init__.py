@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mxallowd.captures.filters import compile_filter
+from mxallowd.settings.fleet import Engine, Secret
 from mxallowd.settings.options import OPTIONS, Kind, Option
 from mxallowd.settings.values import Address, Network
 from mxallowd.text import quoted
@@ -75,6 +76,14 @@ class Settings:
     state_dir: Path
     control: Path
     metrics: tuple[Address, int] | None  # address and port; None: by the control socket alone
+    fleet: Engine | None  # None: the whitelist is this gateway's alone
+    fleet_site: str | None
+    fleet_key_file: Path | None
+    fleet_origin: str | None  # None: the host's name
+    fleet_login_file: Path | None
+    fleet_ca_file: Path | None
+    fleet_cert_file: Path | None
+    fleet_cert_key_file: Path | None
     dns_zone_rate: int  # queries a second to one zone
     dns_query_rate: int  # queries a second in all
     rdns_max_children: int  # of one contact
@@ -127,8 +136,8 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
         try:
             value = option.convert(assignment.text)
         except ValueError as error:
-            problems.append(Problem(assignment.where, f"{option.name}: {quoted(assignment.text)} {error}",
-                                    line=assignment.line))
+            shown = error.shown if isinstance(error, Secret) else assignment.text
+            problems.append(Problem(assignment.where, f"{option.name}: {quoted(shown)} {error}", line=assignment.line))
             continue
         collected = values[option.field]
         if not isinstance(collected, dict):
@@ -145,6 +154,7 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
     problems += _names(values)
     problems += _door(values)
     problems += _missing(given, values)
+    problems += _fleet(values)
     problems += _filter_problems(str(values["pflog_interface"] or ""), str(values["pcap_filter"]))
     if any(problem.fatal for problem in problems):
         return None, problems
@@ -196,6 +206,22 @@ def _door(values: dict[str, object]) -> list[Problem]:
     if not values["door"] or values["nft_table"] is not None:
         return []
     return [Problem("settings", "door does nothing without nft-table, whose chain stands there", fatal=False)]
+
+
+def _fleet(values: dict[str, object]) -> list[Problem]:
+    """What the fleet needs, and what does nothing without it."""
+    names = [option.name for option in OPTIONS if option.name.startswith("fleet-") and values[option.field] is not None]
+    engine = values["fleet"]
+    if not isinstance(engine, Engine):
+        return [Problem("settings", f"{name} does nothing without fleet", fatal=False) for name in names]
+    problems = [Problem("settings", f"fleet needs {name}") for name in ("fleet-site", "fleet-key-file")
+                if name not in names]
+    if "fleet-cert-key-file" in names and "fleet-cert-file" not in names:
+        problems.append(Problem("settings", "fleet-cert-key-file needs fleet-cert-file, the certificate of that key"))
+    if not engine.tls:
+        problems += [Problem("settings", f"{name} does nothing: {engine} is without TLS (rediss)", fatal=False)
+                     for name in names if name in ("fleet-ca-file", "fleet-cert-file", "fleet-cert-key-file")]
+    return problems
 
 
 def _missing(given: set[str], values: dict[str, object]) -> list[Problem]:

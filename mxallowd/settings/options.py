@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from mxallowd.settings import fleet
 from mxallowd.settings.values import (
     MAX_PF_TABLE_NAME,
     MAX_QUEUES,
@@ -153,6 +154,22 @@ OPTIONS: tuple[Option, ...] = (
            "SOCKET", path, Path("/run/mxallowd/control.sock")),
     Option("metrics", (), Kind.SINGLE, "address at which metrics are given by HTTP; without it by the control socket",
            "ADDRESS:PORT", listener, values="IPv4 or [IPv6], and a port from 1 to 65535"),
+    Option("fleet", (), Kind.SINGLE, "share the whitelist with the other gateways of a site by this Redis or Valkey",
+           "URL", fleet.engine, values="redis://HOST:PORT, rediss://HOST:PORT with TLS, unix:///PATH; Sentinels: "
+           "redis://HOST,HOST/MASTER"),
+    Option("fleet-site", (), Kind.SINGLE, "name of the site; gateways of one site share one whitelist", "NAME",
+           fleet.site, values=f"1 to {fleet.LONGEST_SITE} letters, digits and . _ -; needed by fleet"),
+    Option("fleet-key-file", (), Kind.SINGLE, "file with the key of the site, or with two while it is changed", "FILE",
+           path, values="mxallowctl fleet key makes a key; needed by fleet"),
+    Option("fleet-origin", (), Kind.SINGLE, "name of this gateway, another one on each", "NAME", fleet.origin,
+           values=f"1 to {fleet.LONGEST_ORIGIN} letters, digits and . _ -; without it the host's name"),
+    Option("fleet-login-file", (), Kind.SINGLE, "file with the user and the password for the engine", "FILE", path,
+           values="one line, USER PASSWORD; a second line is for Sentinels"),
+    Option("fleet-ca-file", (), Kind.SINGLE, "certificates that sign the engine's, for rediss", "FILE", path,
+           values="PEM; without it those of the system"),
+    Option("fleet-cert-file", (), Kind.SINGLE, "certificate that this gateway shows to the engine, for rediss", "FILE",
+           path, values="PEM, with its key or with fleet-cert-key-file"),
+    Option("fleet-cert-key-file", (), Kind.SINGLE, "key of fleet-cert-file", "FILE", path, values="PEM"),
     Option("stdout", ("s",), Kind.FLAG, "log to standard output, not to syslog", default=False),
     Option("quiet", ("q",), Kind.FLAG, "log errors only", default=False, live=True),
     Option("foreground", ("F",), Kind.FLAG, "stay in the foreground; no pid file is written", default=False),

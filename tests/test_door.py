@@ -36,9 +36,9 @@ DOOR = EVERY["door"]
 # Nobody waits for looks: what they find is what counts.
 HURRIED = """
 import sys
-from mxallowd import daemon
+from mxallowd.daemon import ticking
 from mxallowd.mirrors import door, mirror
-daemon.TICK_S = door.CHECK_S = mirror.CHECK_S = 0.1
+ticking.TICK_S = door.CHECK_S = mirror.CHECK_S = 0.1
 mirror.REFILL_AGAIN_S = 0.3
 from mxallowd import cli
 sys.exit(cli.main(sys.argv[1:]))

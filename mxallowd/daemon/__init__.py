@@ -1,6 +1,8 @@
 """The daemon: it connects back ends, whitelist, sinks, mirrors and signals, from the start to the clean stop.
 
     pump        takes events from the rings of the queue threads and hands them to the whitelist and to every sink
+    namelookups lets names be looked up
+    ticking     calls all parts once a second
     absence     logs that nobody contacts the fake server
     greeting    says at the start what serves
     looking     looks for what around it defeats nolisting
@@ -18,7 +20,7 @@ lost.
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -30,16 +32,17 @@ from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.place import NoPlace, Place
 from mxallowd.control.server import Server
 from mxallowd.daemon import dryrun
-from mxallowd.daemon.absence import Absence, Bypass
 from mxallowd.daemon.answers import Parts, all_routes
 from mxallowd.daemon.direct import Direct, network_sets
 from mxallowd.daemon.greeting import greet
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.measures import Measures
+from mxallowd.daemon.namelookups import look_up_names
 from mxallowd.daemon.pump import Pump
 from mxallowd.daemon.reloading import Reloading, settled
 from mxallowd.daemon.report import Report
 from mxallowd.daemon.restoring import Shares, restore, share
+from mxallowd.daemon.ticking import Ticks
 from mxallowd.daemon.trusted import create_trusted
 from mxallowd.engine.events import packed
 from mxallowd.engine.wake import Wake
@@ -69,10 +72,8 @@ from mxallowd.sinks.neighbours import Neighbours
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
 
-TICK_S = 1.0
 # How long a stop may take before we say that it did not end.
 STOP_TIMEOUT_S = 5.0
-LIBRARY_START_S = 5.0
 
 
 class Daemon:
@@ -83,7 +84,6 @@ class Daemon:
     ) -> None:
         self._log = log
         self._writer = writer
-        self._broker = broker
         self._supervisor = Supervisor()
         self._ending = asyncio.Event()
         self._stopped_by = ""
@@ -107,7 +107,8 @@ class Daemon:
         self._history = Hosts(self._backend.clock_us)
         self._trial = Trial(settings, whitelist, self._backend.refused, self._backend.contacts)
         self._sinks += [self._neighbours, self._history, self._trial]
-        waiting, addresses = (None, None) if settings.no_rdns_whitelist else self._look_up_names(settings, hostlog)
+        waiting, addresses = look_up_names(
+            settings, self._sinks, log, hostlog=hostlog, whitelist=whitelist, stress=self._stress, trial=self._trial)
         self._direct = Direct(settings, self._lists, log).learn(settings, hostlog, self._sinks, self._trial)
         self._trusted = create_trusted(settings, self._lists, lambda: self._state, self._sinks, log)
         self._reloading.settle = partial(settled, self._lists, self._trusted)
@@ -146,7 +147,7 @@ class Daemon:
                                          *self._measures.warnings()])
         self._exporters = [Exporter(settings, self._metrics.answer, log)] if settings.metrics else []
         self._losses = Losses(self._backend, whitelist.missed, log, settings.on_overload)
-        self._absence, self._bypass = Absence(self._backend, log), Bypass(log)
+        self._ticks = Ticks(self._backend, self._losses, self._supervisor, broker, log)
         # The whitelist before the sinks: one of them may change it because of an event, and followers hear of a change
         # after those that led to it. No copy depends on that order, since a mirror asks what is true by then.
         self._pump = Pump(
@@ -165,22 +166,6 @@ class Daemon:
         self._handshakes.append(heard)
         self._direct.hear_of(self._handshakes)
         return [*self._handshakes, *create_outbound(settings, self._whitelist, self._log, hostlog)]
-
-    def _look_up_names(self, settings: Settings, hostlog: HostLog) -> tuple[
-            Callable[[], float], Callable[[str], Awaitable[list[bytes]]]]:
-        """Let a sink look up names; how full its longest queue is, and how to ask for the addresses of a name."""
-        # Imported where it is wanted: with -b no query leaves the host, and c-ares is not even there.
-        from mxallowd.dns import resolver  # noqa: PLC0415
-        from mxallowd.sinks.rdns import RdnsSink  # noqa: PLC0415
-
-        resolver.check()
-        with signals.within(LIBRARY_START_S, "the resolver"):
-            asking = resolver.Resolver(asyncio.get_running_loop(), settings.dns_server, self._log)
-        rdns = RdnsSink(settings, hostlog, self._whitelist, asking)
-        self._stress.watch("lookups-waiting", rdns.fill)
-        self._sinks.append(rdns)
-        rdns.named = self._trial.named
-        return rdns.fill, rdns.addresses
 
     def open(self) -> None:
         """Get hold of packets and of what mirrors keep. Raises StartError."""
@@ -254,7 +239,8 @@ class Daemon:
                 await self._abandon()
                 raise
             self._pump.take()
-            ticker = asyncio.create_task(self._tick())
+            ticker = asyncio.create_task(self._ticks.run(
+                [*self._parts, *self._exporters], self._handshakes, [self._lists.tick, self._stress.look]))
             await self._ending.wait()
             ticker.cancel()
             return await self._finish()
@@ -321,29 +307,6 @@ class Daemon:
     def ended(self) -> bool:
         """Whether every thread of the back end has ended."""
         return self._backend.ended()
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            safely(self._tick_backend)
-            for part in [*self._parts, *self._exporters]:
-                safely(part.tick)
-            safely(self._lists.tick)
-            safely(self._stress.look)
-            self._losses.look()
-            safely(self._absence.look)
-            safely(self._look_for_bypass)
-
-    def _look_for_bypass(self) -> None:
-        came = [host for handshakes in self._handshakes for host in handshakes.take_unlisted()]
-        self._bypass.look(self._backend.counters().get("received", 0), came)
-
-    def _tick_backend(self) -> None:
-        self._backend.tick()
-        if self._broker is not None and (fault := self._broker.fault()):
-            self._log.error("broker", reason=fault)
-        if not self._backend.failed():
-            self._supervisor.alive()
 
     def _set_servers(self, settings: Settings) -> None:
         servers = [*settings.fake_mailserver, *settings.real_mailserver]

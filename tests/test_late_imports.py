@@ -48,7 +48,8 @@ REQUESTS: tuple[tuple[str, str, object], ...] = (
     ("GET", "/v1/explain/b%C3%A4nk.example", None), ("GET", "/v1/explain/mx.example.org", None),
     ("GET", "/v1/explain/%C3%BCber%FF", None), ("GET", "/v1/export", None), ("GET", "/v1/doctor", None),
     ("GET", "/v1/top", None), ("GET", "/v1/forecast", None), ("GET", "/v1/first-mx-only", None),
-    ("GET", "/v1/trust", None), ("POST", "/v1/trust/refresh", {}), ("POST", "/v1/reload", {}), ("GET", "/none", None),
+    ("GET", "/v1/trust", None), ("GET", "/v1/fleet", None), ("POST", "/v1/trust/refresh", {}),
+    ("POST", "/v1/reload", {}), ("GET", "/none", None),
     ("GET", "/healthz", None), ("DELETE", "/v1/entries/203.0.113.0%2F24", None), ("DELETE", "/v1/entries", None))
 
 

@@ -10,6 +10,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "entries": ("list", "show", "add", "remove", "flush"),
     "lists": ("allow", "deny", "direct"),
     "trust": ("trust",),
+    "fleet": ("fleet",),
     "explain": ("explain",),
     "doctor": ("doctor",),
     "top": ("top",),

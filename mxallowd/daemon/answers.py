@@ -14,6 +14,7 @@ from mxallowd.control.answers.document import Document
 from mxallowd.control.answers.entries import Entries
 from mxallowd.control.answers.explain import Explain, Sources
 from mxallowd.control.answers.export import Export
+from mxallowd.control.answers.fleet import Fleet, FleetAnswers, summary
 from mxallowd.control.answers.importing import Import
 from mxallowd.control.answers.lists import ListAnswers
 from mxallowd.control.answers.loglevel import LogLevel
@@ -74,6 +75,7 @@ class Parts:
     broker: Callable[[], str]  # why the broker of the sandbox does not run; empty: it does, or there is none
     trusted: Sequence[Trusting]  # one, or none
     doors: Sequence[Door]  # one, or none
+    fleets: Sequence[Fleet] = ()  # one, or none
 
 
 def all_routes(parts: Parts) -> list[Route]:
@@ -92,6 +94,7 @@ def all_routes(parts: Parts) -> list[Route]:
         *ListAnswers(parts.lists, parts.whitelist.why_no_entry,
                      lambda: "" if has_direct(parts.settings()) else NO_DIRECT).routes(),
         *TrustAnswers(parts.trusted).routes(),
+        *FleetAnswers(parts.fleets).routes(),
         *TrialAnswers(parts.trial, parts.report.recent).routes(),
         *Export(parts.whitelist, since, networks).routes(),
         *Import(parts.whitelist, networks, lambda: (parts.settings().whitelist_time, parts.settings().longest_time),
@@ -111,7 +114,8 @@ def _doctor(parts: Parts) -> Doctor:
         parts.settings, lambda: [mirror.status() for mirror in parts.mirrors],
         lambda: [one.status() for one in parts.network_sets], parts.backend.counters,
         lambda: {"state": _state(parts), "lists": _lists(parts), "broker": parts.broker() or None,
-                 "trust": _trust(parts), "door": _door(parts)})
+                 "trust": _trust(parts), "door": _door(parts),
+                 "fleet": next((dict(one.status()) for one in parts.fleets), None)})
 
 
 def _state(parts: Parts) -> dict[str, object] | None:
@@ -131,7 +135,8 @@ def _status(parts: Parts) -> Status:
          **({"networks": meetings.status} if (meetings := backend.meetings) is not None else {})},
         lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,
         lambda: _lists(parts), lambda: _state(parts), parts.broker, lambda: _trust(parts),
-        lambda: fill(backend.patience, parts.settings()), lambda: _door(parts)))
+        lambda: fill(backend.patience, parts.settings()),
+        lambda: next((summary(one.status()) for one in parts.fleets), None), lambda: _door(parts)))
 
 
 def _trust(parts: Parts) -> dict[str, object] | None:

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from mxallowd import __version__
 from mxallowd.backends import Backends
 from mxallowd.backends.procqueues import ProcQueues
+from mxallowd.control.answers.fleet import Fleet
 from mxallowd.daemon import trusted
 from mxallowd.daemon.report import Report
 from mxallowd.daemon.trusted import Trusting
 from mxallowd.log.periodic import Pace
 from mxallowd.log.writer import Writer
+from mxallowd.metrics import fleet as of_fleet
 from mxallowd.metrics.series import Histogram, Value, of_counters
 from mxallowd.mirrors.mirror import Mirror
 from mxallowd.settings import Settings
@@ -44,6 +46,7 @@ class Measures:
     restoring: Callable[[], bool] | None = None  # whether the state of the disk is still being entered
     broker: Callable[[], str] | None = None  # why the broker of the sandbox does not run; None: there is none
     trusted: Sequence[Trusting] = ()  # one, or none
+    fleets: Sequence[Fleet] = ()  # one, or none
     serves: bool = False  # between the start and the end
 
     def __post_init__(self) -> None:
@@ -105,6 +108,8 @@ class Measures:
             found["refused_later_passed"] = self.refused_later_passed()
         for one in self.trusted:
             found |= one.values()
+        for fleet in self.fleets:
+            found |= of_fleet.values(fleet.status())
         if self.fake_to_real is not None:
             found["fake_to_real_seconds"] = self.fake_to_real()
         return found
@@ -117,7 +122,8 @@ class Measures:
         """What is wrong while mail is decided all the same."""
         ended = ["the broker of the sandbox has ended: neither reload nor a new syslog until mxallowd is restarted"
                  ] if self.broker is not None and self.broker() else []
-        return [*ended, *trusted.warnings(self.trusted)]
+        return [*ended, *trusted.warnings(self.trusted),
+                *(text for fleet in self.fleets for text in of_fleet.faults(fleet.status()))]
 
     def unready(self) -> list[str]:
         """Why it is not ready, besides."""

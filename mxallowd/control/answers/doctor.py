@@ -17,7 +17,7 @@ class Doctor:
         self, settings: Callable[[], Settings], kernel_tables: Callable[[], Sequence[Mapping[str, object]]],
         network_sets: Callable[[], Sequence[Mapping[str, object]]], counters: Callable[[], Mapping[str, int]],
         kept: Callable[[], Mapping[str, object]] = lambda: {
-            "state": None, "lists": None, "broker": None, "trust": None, "door": []},
+            "state": None, "lists": None, "broker": None, "trust": None, "door": [], "fleet": None},
     ) -> None:
         """Both kinds of tables as objects of `name`, `in_step`, `fault`; `kept`: what else the status has as well."""
         self._settings = settings
@@ -58,4 +58,14 @@ def told(settings: Settings) -> dict[str, object]:
         "queue_length": settings.queue_length, "rdns": not settings.no_rdns_whitelist,
         "dns_servers": list(settings.dns_server), "sandbox": not settings.no_sandbox,
         "watchdog": not settings.no_watchdog, "dry_run": settings.dry_run, "config": str(settings.config),
-        "state_dir": str(settings.state_dir), "control": str(settings.control)}
+        "state_dir": str(settings.state_dir), "control": str(settings.control), "fleet": _fleet(settings)}
+
+
+def _fleet(settings: Settings) -> dict[str, object] | None:
+    """Where its engine is, and the files by which it is asked."""
+    if settings.fleet is None:
+        return None
+    files = {"login_file": settings.fleet_login_file, "ca_file": settings.fleet_ca_file,
+             "cert_file": settings.fleet_cert_file, "cert_key_file": settings.fleet_cert_key_file}
+    return {"engine": str(settings.fleet), "site": settings.fleet_site,
+            **{key: None if path is None else str(path) for key, path in files.items()}}

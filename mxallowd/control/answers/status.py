@@ -28,6 +28,7 @@ class Looks:
     broker: Callable[[], str] = str  # why the process that opens files for the sandbox does not run; empty: it does
     trust: Callable[[], object] = lambda: None  # None: there is no --trust
     patience: Callable[[], object] = lambda: None  # None: there is no --patience
+    fleet: Callable[[], object] = lambda: None  # None: there is no --fleet
     door: Callable[[], object] = list  # the interfaces of --door
 
 
@@ -56,6 +57,7 @@ class Status:
                         "real": list(map(str, settings.real_mailserver))},
             **{key: dict(fill()) for key, fill in looks.fills.items()},
             "lists": looks.lists(), "trust": looks.trust(), "patience": looks.patience(), "state": looks.state(),
+            "fleet": looks.fleet(),
             "kernel_tables": list(looks.kernel_tables()), "door": looks.door(),
             "whitelist_time": settings.whitelist_time, "dry_run": settings.dry_run, "stress": looks.stress(),
             "broker": looks.broker() or None,

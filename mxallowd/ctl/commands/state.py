@@ -45,6 +45,7 @@ def _lines(status: object) -> list[tuple[str, str]]:
         lines += [("trust", str(fault)) for fault in (faults if isinstance(faults, list) else ())]
         if get("trust", "more_faults"):
             lines.append(("trust", f"and {get('trust', 'more_faults')} further faults; mxallowctl trust shows them"))
+    lines += _fleet(value(status, "fleet"))
     if get("state") is not None:
         fault, age = get("state", "fault"), get("state", "age_seconds")
         written = f", written {duration(age)} ago" if age is not None else ""
@@ -71,6 +72,14 @@ def _lines(status: object) -> list[tuple[str, str]]:
         outcome = "done" if get("reload", "ok") else f"failed: {get('reload', 'reason')}"
         lines.append(("reload", f"{get('reload', 'at')}, {outcome}"))
     return lines
+
+
+def _fleet(found: object) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    site, engine, peers, told, fault = (value(found, key) for key in ("site", "engine", "peers", "told", "fault"))
+    lines = [("fleet", f"{site} at {engine}: {peers} other gateways, {told} entries of theirs")]
+    return lines if fault is None else [*lines, ("fleet", str(fault))]
 
 
 def _listed(items: object) -> str:

@@ -50,7 +50,7 @@ function _shtab_mxallowctl_using
   test "$_shtab_mxallowctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny direct trust explain doctor top forecast first-mx-only export import reload log-level
+set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny direct trust fleet explain doctor top forecast first-mx-only export import reload log-level
 set -g _shtab_mxallowctl_opts_with_value --config --format --interval --limit --network --note --origin --socket --time -c
 
 complete -c mxallowctl -e
@@ -125,6 +125,11 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using trust' -s h -l help -d 'show 
 complete -c mxallowctl -n '_shtab_mxallowctl_using trust' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using trust' -l json -d 'print the answer as JSON, with keys that stay'
 complete -c mxallowctl -n '_shtab_mxallowctl_using trust; and test $_shtab_mxallowctl_npos -eq 0' -ka "list refresh" -d 'list shows all lines (the default); refresh asks for SPF records now'
+complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a fleet -d 'Show the fleet: the engine and the other gateways.'
+complete -c mxallowctl -n '_shtab_mxallowctl_using fleet' -s h -l help -d 'show this help message and exit'
+complete -c mxallowctl -n '_shtab_mxallowctl_using fleet' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
+complete -c mxallowctl -n '_shtab_mxallowctl_using fleet' -l json -d 'print the answer as JSON, with keys that stay'
+complete -c mxallowctl -n '_shtab_mxallowctl_using fleet; and test $_shtab_mxallowctl_npos -eq 0' -ka "status" -d 'status shows the engine and each other gateway (the default)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a explain -d 'Why a host gets in or not, what comes next, and what to do.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using explain' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using explain' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'

@@ -161,7 +161,7 @@ cdef void note_meeting(
     """A contact lets in the network of the host as well."""
     meetings_note(
         &path.rules.meetings, meetings_key(&path.rules.meetings, &path.lookups.host[at]), until_us, proven,
-        packet.now_us)
+        packet.now_us, False)
     # Its neighbours may be in this very batch.
     memset(path.known_networks, 1, sizeof(path.known_networks))
 

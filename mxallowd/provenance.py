@@ -4,7 +4,7 @@ A contact says all about itself: the host met the fake server. Of a child it is 
 counts, which stays when an operator notes something of it: his note stands behind it. Of all others the text is his.
 The table has no room for text, so it stands here, for a bounded number of hosts; the oldest note goes first. Notes
 without a text say since when alone. They have a bound of their own, so that however many hosts come in by patience,
-which takes no more than SYNs, no text is lost for them. A note that is lost lets nobody in.
+which takes no more than SYNs, no text is lost for them. So have notes of other gateways. A lost note lets nobody in.
 """
 import re
 from collections.abc import Mapping, Set
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 MAX_NOTES = 131_072  # some 250 bytes each
 MAX_WITHOUT = 65_536  # notes without a text, some 150 bytes each
+MAX_TOLD = 131_072  # notes of hosts that other gateways told of, as they told them
 MAX_TEXT = 200  # characters of a note
 LONGEST_POOL = 120  # characters of a pool's domain: its note has room for an address and the beginning of a name
 BEHIND = "# "  # an operator's note stands behind this, in the text of a child; it is in no name, pool or network
@@ -64,7 +65,9 @@ def pool_of(text: str) -> Pool | None:
 class Provenance:
     """The notes, by host (16 bytes). The main thread's."""
 
-    def __init__(self, most: int = MAX_NOTES, most_without: int = MAX_WITHOUT) -> None:
+    def __init__(
+        self, most: int = MAX_NOTES, most_without: int = MAX_WITHOUT, most_told: int = MAX_TOLD,
+    ) -> None:
         # Plain tuples of plain values: the collector of garbage passes them over, and would stop everything for 40 ms.
         self._notes: dict[bytes, tuple[int, str]] = {}
         # Those without a text, in halves: to find the oldest one of a dict takes long. A host is in one of the three.
@@ -72,6 +75,8 @@ class Provenance:
         self._old: dict[bytes, tuple[int, str]] = {}
         self._most = most
         self._half = most_without // 2
+        self._told: dict[bytes, tuple[int, str]] = {}
+        self._most_told = most_told
 
     def note(self, host: bytes, since_s: int, text: str) -> None:
         """Note this of a host that has come in, in place of what was noted before."""
@@ -85,9 +90,16 @@ class Provenance:
             self._old, self._young = self._young, {}
         self._young[host] = (since_s, "")
 
+    def note_told(self, host: bytes, since_s: int, text: str) -> None:
+        """Another gateway has noted this. No note of this one makes room for it."""
+        self.forget(host)
+        while len(self._told) >= self._most_told:
+            del self._told[next(iter(self._told))]
+        self._told[host] = (since_s, text[:MAX_TEXT])
+
     def find(self, host: bytes) -> Note | None:
         """What is noted of a host."""
-        found = self._notes.get(host) or self._young.get(host) or self._old.get(host)
+        found = self._notes.get(host) or self._young.get(host) or self._old.get(host) or self._told.get(host)
         return None if found is None else Note._make(found)
 
     def recall(self, notes: Mapping[bytes, Note]) -> None:
@@ -99,17 +111,17 @@ class Provenance:
 
     def noted(self, hosts: Set[bytes]) -> list[tuple[bytes, Note]]:
         """Those of these hosts of which there is a note. Any thread may ask."""
-        return [(host, Note._make(note)) for notes in (self._notes, self._young, self._old)
+        return [(host, Note._make(note)) for notes in (self._notes, self._young, self._old, self._told)
                 for host in notes.keys() & hosts if (note := notes.get(host))]
 
     def copy(self) -> dict[bytes, tuple[int, str]]:
         """The fields of all notes. Any thread may ask."""
-        return self._old.copy() | self._young.copy() | self._notes.copy()
+        return self._told.copy() | self._old.copy() | self._young.copy() | self._notes.copy()
 
     def forget(self, host: bytes) -> None:
         """The host is not listed any more."""
-        for notes in (self._notes, self._young, self._old):
+        for notes in (self._notes, self._young, self._old, self._told):
             notes.pop(host, None)
 
     def __len__(self) -> int:
-        return len(self._notes) + len(self._young) + len(self._old)
+        return len(self._notes) + len(self._young) + len(self._old) + len(self._told)

@@ -4,17 +4,22 @@ It is based on the table that the packet path reads and writes. A mirror keeps a
 the whitelist: it gets one call for each change, whether the change came from the packet path, a sink or another copy.
 Hosts are 16 bytes in network order, IPv4 in IPv4-mapped form; times are microseconds of the packet path's clock.
 """
+import asyncio
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from enum import Enum
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NamedTuple
 
-from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, RESTORED, Table
+from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, PEER, RESTORED, Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 from mxallowd.engine.hosts import is_host
+from mxallowd.following import GONE, Change, Copier, Followed, Follower, raise_it
 from mxallowd.provenance import Note, Provenance, way_in, with_note, with_way
+from mxallowd.telling import FLUSH_SLICE, Tellings, Told, changes_of, entered_of, met_of
+
+__all__ = [
+    "ALL", "GONE", "RECORD_SIZE", "Change", "Copier", "Entry", "Follower", "Told", "Whitelist", "pack", "unpack"]
 
 # An entry as Table.entries gives it (_records.pxd): host, until_us, origin, used. This is the only place that knows the
 # layout; a field that nobody reads here is padding (x).
@@ -24,25 +29,12 @@ RECORD_SIZE = _RECORD.size
 ALL = bytes(16)  # no host has this address
 ROUNDED_US = 2_000_000  # times of a copy may be rounded
 READ_ENTRIES = 1 << 14  # entries looked at between two chances for other threads: less than a millisecond
-
-
-class Change(Enum):
-    """What happened to the entry of a host. That its time is over is no change: everybody knows when that is."""
-
-    CONTACT = 1  # entered by the packet path: it met a fake server
-    ADMITTED = 2  # entered by a sink, or by the packet path for its patience
-    ADOPTED = 3  # entered at the start: another copy has it from before
-    USED = 4  # it reached a real server for the first time
-    RENEWED = 5  # it ends later than it would have
-    ENDED = 6  # ended by the main thread, before its time
-    EVICTED = 7  # taken out to make room for another
-    PROVEN = 8  # it has completed a handshake with a real server for the first time
-
-
 _OF_EVENT: dict[int, Change] = {
     Kind.WHITELISTED: Change.CONTACT, Kind.ACCEPTED: Change.USED, Kind.RENEWED: Change.RENEWED,
     Kind.EVICTED: Change.EVICTED, Kind.PATIENT: Change.ADMITTED}
-
+_TOUCHING = frozenset(map(int, _OF_EVENT))
+_PATIENT, _WHITELISTED = int(Kind.PATIENT), int(Kind.WHITELISTED)
+_MEETING = frozenset(map(int, (Kind.RENEWED, Kind.MET)))
 _CHILD = ORIGINS[CHILD]
 
 
@@ -55,32 +47,12 @@ class Entry(NamedTuple):
     proven: bool  # it has completed a handshake with the real server
     origin: str  # one of ORIGINS
     note: Note | None  # of one that came in by a contact: what an operator noted, if he did
+    gateway: str = ""  # of one that another gateway told of: its name; empty where that is not known
 
     @property
     def way(self) -> str:
         """How a child came in: its name, its pool or its network. Empty of any other, and where it is not known."""
         return way_in(self.note.text) if self.note and self.origin == _CHILD else ""
-
-
-class Follower(Protocol):
-    """Somebody who is told of every change, on the main thread, after it happened. Must not block."""
-
-    def changed(self, host: bytes, change: Change) -> None:
-        """This happened to the entry of the host; more may have happened to it since, so ask the whitelist."""
-
-    def missed(self) -> None:
-        """Changes have happened of which nobody can tell: look at the whole whitelist."""
-
-
-class Copier(Follower, Protocol):
-    """A follower that need not know what the packet path did, only to whom: 20,000 changes a second cost it little."""
-
-    def touched(self, hosts: list[bytes]) -> None:
-        """Something happened to the entries of these hosts. It is not told of them by changed()."""
-
-
-_TOUCHING = frozenset(map(int, _OF_EVENT))
-_PATIENT, _WHITELISTED = int(Kind.PATIENT), int(Kind.WHITELISTED)
 
 
 def unpack(records: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -93,38 +65,46 @@ def pack(host: bytes, until_us: int, *, used: bool, origin: int = CONTACT) -> by
     return _WHOLE.pack(host, until_us, origin, used)
 
 
-def _raise(error: Exception) -> NoReturn:
-    raise error
-
-
-class Whitelist:
+class Whitelist(Followed):
     """The table with a clock and followers. All calls come from the main thread, but for records()."""
 
     def __init__(
         self, table: Table, clock_us: Callable[[], int] = boottime_us, *, threads: int = 1,
-        defect: Callable[[Exception], object] = _raise,
+        defect: Callable[[Exception], object] = raise_it,
     ) -> None:
         """`threads` is the number of queue threads; `defect` is told of errors of followers."""
+        super().__init__(defect)
         self._table = table
         self._threads = threads
-        self._defect = defect
-        self._followers: list[Follower] = []
-        self._copiers: list[Copier] = []
         self.servers: frozenset[bytes] = frozenset()
+        self._fakes: frozenset[bytes] = frozenset()
         self.hears_handshakes = False
         """Whether somebody calls prove() for all hosts that connect to a real server."""
         self._no_hosts = 0
         self._barred: Mapping[bytes, int] = {}
         self._all_barred_us = 0
+        self._barred_at_us = 0
         self.ended_until_us = 0  # until when the entry that was ended last would have been there
         self.provenance = Provenance()
+        self.tellings = Tellings(table, self.provenance)
         self.now_us = clock_us
         self.before_end: Callable[[bytes], object] = lambda host: None
         """Called with each host before its entry is ended, if it has one."""
+        self.before_flush: Callable[[], object] = lambda: None
+        """Called before an operator's flush ends all entries."""
+        self.gateway_name: Callable[[int], str] = lambda gateway: ""
+        """The name of a gateway by its number; empty where there is none."""
+        self.named: Callable[[bytes, Sequence[str]], object] = lambda host, names: None
+        """Told of a contact's names that a lookup has confirmed."""
 
-    def set_servers(self, servers: Iterable[bytes]) -> None:
-        """From now on these addresses, our own fake and real servers, are never entered."""
+    def set_servers(self, servers: Iterable[bytes], fakes: Iterable[bytes] = ()) -> None:
+        """From now on these addresses, our own fake and real servers, are never entered; `fakes` are some of them."""
         self.servers = frozenset(servers)
+        self._fakes = frozenset(fakes)
+
+    def set_lifetimes(self, lifetime_us: int, proven_us: int) -> None:
+        """So long an entry lasts at most from now on, and that of a proven host."""
+        self.tellings.lifetimes_us = (lifetime_us, max(lifetime_us, proven_us))
 
     def may_enter(self, host: bytes) -> bool:
         """Whether this can be an entry: the address of a host that is none of our servers. What cannot is counted."""
@@ -144,7 +124,7 @@ class Whitelist:
 
         What ends later was entered afterwards. Under ALL stands a time for every host.
         """
-        self._barred = hosts
+        self._barred, self._barred_at_us = hosts, self.now_us()
         self._all_barred_us = hosts.get(ALL, 0)
 
     def is_barred(self, host: bytes, until_us: int | None) -> bool:
@@ -160,15 +140,7 @@ class Whitelist:
         """Its counters, since the start; those of the table are the table's."""
         return {"no-hosts": self._no_hosts}
 
-    # ---- who follows, and what is told
-
-    def follow(self, follower: Follower) -> None:
-        """Tell this one of every change from now on."""
-        self._followers.append(follower)
-
-    def follow_as_copier(self, copier: Copier) -> None:
-        """Tell this one of every change from now on, and of those of the packet path by their hosts."""
-        self._copiers.append(copier)
+    # ---- what the packet path has done
 
     def take(self, events: Sequence[Event]) -> None:
         """Tell what the packet path has done, by its events, in their order."""
@@ -180,34 +152,72 @@ class Whitelist:
                 # A note is about the entry that was, not about the next one of that host.
                 self.provenance.forget(event.source)
         # The source is the sixth field.
-        hosts = [event[5] for event in events if event[0] in _TOUCHING] if self._copiers else []
-        for copier in self._copiers if hosts else ():
-            copier.touched(hosts)
+        self._touch([event[5] for event in events if event[0] in _TOUCHING] if self._copiers else [])
         if self._followers:
-            self._tell([(event.source, _OF_EVENT[kind]) for event in events if (kind := event.kind) in _OF_EVENT],
-                       self._followers)
+            self._tell_followers(
+                [(event.source, _OF_EVENT[kind]) for event in events if (kind := event.kind) in _OF_EVENT],
+                self._followers)
+        if self._table.told:
+            self._take_met(events)
 
-    def missed(self) -> None:
-        """Events of the packet path are lost that tell of changes."""
-        for follower in (*self._followers, *self._copiers):
-            self._tell_missed(follower)
+    def _take_met(self, events: Sequence[Event]) -> None:
+        """Whom another gateway told of, and who meets a fake server here, is a contact of this one from now on."""
+        for event in events:
+            if event[0] in _MEETING and event[6] in self._fakes and self._table.met(event[5], self.now_us()):
+                self.provenance.forget(event[5])
+                self._tell([(event[5], Change.RENEWED)])
 
-    def _tell(self, changes: Sequence[tuple[bytes, Change]], followers: Sequence[Follower] | None = None) -> None:
-        # A mistake of one follower harms neither the others nor the sink that made the change.
-        for follower in (*self._followers, *self._copiers) if followers is None else followers:
-            try:
-                for host, change in changes:
-                    follower.changed(host, change)
-            except Exception as error:  # noqa: BLE001
-                self._defect(error)
-                # It does not know what it could not take, nor what came after it.
-                self._tell_missed(follower)
+    # ---- what other gateways tell
 
-    def _tell_missed(self, follower: Follower) -> None:
-        try:
-            follower.missed()
-        except Exception as error:  # noqa: BLE001
-            self._defect(error)
+    def told(  # noqa: PLR0913  # what the teller says of all records
+        self, records: bytes, *, age_us: int, longest_us: int, gateway: int, teller: Follower | None,
+        notes: Mapping[bytes, str] = {}, quiet: bool = False,
+    ) -> Told:
+        """Enter what a gateway tells: records of _told.pyi, which were said `age_us` ago.
+
+        No entry lasts longer than `longest_us` from then on, nor than set_lifetimes() has it. `gateway` is its number,
+        0 where nobody knows it. `notes` are of hosts that are among the records, or were before. `teller` is not told
+        of the changes; with `quiet` nobody is, and who has told all calls missed(). Raises ValueError where the bytes
+        are no records, or the table has no told places.
+        """
+        now_us = self.now_us()
+        barred = self._barred and now_us - age_us < self._barred_at_us
+        told, taken = self.tellings.take(
+            records, now_us, age_us=age_us, longest_us=longest_us, gateway=gateway,
+            servers=b"".join(self.servers), is_barred=self.is_barred if barred else None)
+        hosts = [taken.hosts[at : at + 16] for at in range(0, len(taken.hosts), 16)]
+        self.tellings.note(notes, entered_of(hosts, taken.became), now_us, age_us)
+        if not quiet and hosts:
+            self._touch(hosts, teller)
+            self._tell_followers(changes_of(hosts, taken.became), self._followers, teller)
+            if met := met_of(hosts, taken.became):
+                self.tellings.met(met)
+        return told
+
+    def told_end(self, host: bytes, before_us: int, *, teller: Follower | None) -> bool:
+        """End an entry because another gateway did, if it was told, or entered here before that time."""
+        return self.tellings.is_older(host, before_us, self.now_us()) and self.end(host, teller=teller)
+
+    async def told_flush(self, gateway: int, before_us: int, *, teller: Follower | None) -> int:
+        """End all that this gateway alone has told before that time; how many. Turns of the loop pass meanwhile."""
+        ended, start = 0, -1
+        while start and gateway:
+            hosts, start = self.tellings.told_by(gateway, before_us, self.now_us(), max(start, 0))
+            for number, host in enumerate(hosts, 1):
+                ended += self.end(host, teller=teller, flush=True)
+                if number % FLUSH_SLICE == 0:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        return ended
+
+    def told_names(self, host: bytes, names: Sequence[str]) -> None:
+        """Another gateway has confirmed these names of a host; they count if it is listed."""
+        if self.find(host) is not None:
+            self.tellings.named(host, names)
+
+    def told_by(self, gateway: int) -> int:
+        """How many entries there are of which this gateway told first."""
+        return self._table.told_by(gateway) if gateway else 0
 
     # ---- changes by the main thread
 
@@ -263,11 +273,13 @@ class Whitelist:
         """Note this, in place of what was noted before; since when the host is listed stays."""
         found = self.provenance.find(host)
         self.provenance.note(host, found.since_s if found else int(time.time()), text)
-        for copier in self._copiers:
-            copier.touched([host])
+        self._touch([host])
 
-    def end(self, host: bytes) -> bool:
-        """Let a listed host's entry end now, whoever entered it. False: it is not listed."""
+    def end(self, host: bytes, *, flush: bool = False, teller: Follower | None = None) -> bool:
+        """Let a listed host's entry end now, whoever entered it. False: it is not listed.
+
+        `flush`: so do all others. `teller` is not told of it.
+        """
         now_us = self.now_us()
         found = self._table.find(host, now_us)
         # Else its next SYN would find what let it in before.
@@ -276,7 +288,8 @@ class Whitelist:
             return False
         self.ended_until_us = found[0] if found else 0
         self.provenance.forget(host)
-        self._tell([(host, Change.ENDED)])
+        self.tellings.note_end(host, now_us)
+        self._tell([(host, Change.FLUSHED if flush else Change.ENDED)], teller)
         return True
 
     def adopt(self, host: bytes, until_us: int, *, used: bool) -> bool:
@@ -339,8 +352,9 @@ class Whitelist:
         if found is None:
             return None
         until_us, used, origin = found
-        note = self.provenance.find(host)
-        return Entry(host, until_us, used, self._table.is_proven(host, now_us), ORIGINS[origin], note)
+        gateway = self.gateway_name(self._table.gateway(host, now_us)) if origin == PEER else ""
+        return Entry(host, until_us, used, self._table.is_proven(host, now_us), ORIGINS[origin],
+                     self.provenance.find(host), gateway)
 
     def sample(self, count: int) -> dict[bytes, tuple[int, bool]]:
         """Some listed hosts, at most `count`, chosen at random: until when, whether they reached the real server."""

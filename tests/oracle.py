@@ -31,7 +31,7 @@ def addresses(packet: bytes) -> tuple[bytes, bytes]:
     return MAPPED + packet[12:16], MAPPED + packet[16:20]
 
 
-CONTACT, RESTORED = 0, 3
+CONTACT, RESTORED, PEER = 0, 3, 4
 COUNTED = (CONTACT, RESTORED)
 
 
@@ -247,7 +247,7 @@ class Whitelist:
         if listed:
             listed.used |= used
             listed.proven |= proven
-            if listed.origin == RESTORED:
+            if listed.origin == RESTORED or (listed.origin == PEER and origin not in (PEER, RESTORED)):
                 listed.origin = origin
             self.renew(host, until_us, now_us)
             return "known"

@@ -17,8 +17,9 @@ COMPILED = sorted(
 # A room is a folder, or a module at the top of the package.
 ROOMS = (
     "__init__", "errors", "text", "built", "metrics", "engine", "_fastpath", "_foresight", "process", "log", "captures",
-    "settings", "surroundings", "provenance", "whitelist", "lists", "dns", "trust", "watchdog", "backends", "sinks",
-    "history", "mirrors", "fleet", "firewall", "control", "exporter", "ctl", "daemon", "cli", "__main__")
+    "settings", "surroundings", "provenance", "following", "telling", "whitelist", "lists", "dns", "trust", "watchdog",
+    "backends", "sinks", "history", "mirrors", "fleet", "firewall", "control", "exporter", "ctl", "daemon", "cli",
+    "__main__")
 
 
 def run(*command: str) -> None:

@@ -59,3 +59,22 @@ def test_the_rules_are_the_servers_and_the_lifetime() -> None:
     found = made.table.find(packed("198.51.100.7"), 1)
     assert found is not None
     assert found[0] == 60_000_001
+
+
+FLEET = "--fleet redis://192.0.2.9 --fleet-site example --fleet-key-file /etc/mxallowd/fleet.key"
+
+
+def test_what_other_gateways_tell_has_as_many_places() -> None:
+    made = Memories(good(f"{SERVERS} {FLEET}"), 3)
+    assert made.table.most_told == 1000
+    assert sum(made.table.free(shard) for shard in range(3)) == 1000
+    assert made.table.free(3) == 250
+
+
+def test_memory_for_what_is_told_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, str]] = []
+    monkeypatch.setattr("mxallowd.process.memory.require", lambda *wanted: asked.append(wanted))
+    Memories(good(SERVERS), 3)
+    Memories(good(f"{SERVERS} {FLEET}"), 3)
+    assert asked[1][0] - asked[0][0] > 1000 * 38
+    assert "twice" in asked[1][1] and "twice" not in asked[0][1]

@@ -1,6 +1,7 @@
 """What all back ends share: the whitelist, the memory of refused hosts, and the decisions over them.
 
 Both are cut into shards, one for each thread that decides; the whitelist has one more, which the main thread writes.
+With --fleet that one has as many places again as all others, for what other gateways tell.
 All of their memory is taken here, at the start, or the start fails.
 """
 from mxallowd._fastpath import Fastpath
@@ -32,18 +33,21 @@ class Memories:
 
     def __init__(self, settings: Settings, threads: int) -> None:
         """Raises StartError."""
-        what = f"max-entries {settings.max_entries} and max-refused {settings.max_refused}"
+        told = settings.max_entries if settings.fleet else 0
+        what = f"max-entries {settings.max_entries}{' (twice, for fleet)' if told else ''} and " \
+               f"max-refused {settings.max_refused}"
         # Besides: a newcomer who contacts the fake server never competes with hosts that were let in otherwise.
         main = settings.max_entries // (MAIN_SHARE_WITHOUT_NAMES if settings.no_rdns_whitelist else MAIN_SHARE)
+        main += told
         entries = settings.max_entries + main
         refused = settings.max_refused + LISTED_HOSTS + CONTACT_HOSTS
         waiting = settings.max_refused if settings.patience else 0
         key = settings.network_key
-        memory.require(table_bytes(entries) + refused * HOST_BYTES + waiting * WAITING_BYTES
+        memory.require(table_bytes(entries, told, main) + refused * HOST_BYTES + waiting * WAITING_BYTES
                        + (settings.max_entries * NETWORK_BYTES if key else 0)
                        + threads * (RING_EVENTS * EVENT_SIZE + THREAD_BYTES) + OTHER_BYTES, what)
         try:
-            self.table = Table(entries, threads, main=main)
+            self.table = Table(entries, threads, main=main, told=told)
             self.refused = Refused(settings.max_refused, threads, self.table)
             self.listed = Refused(LISTED_HOSTS, threads, self.table)
             self.contacts = Refused(CONTACT_HOSTS, threads, self.table)

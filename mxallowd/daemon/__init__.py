@@ -309,8 +309,10 @@ class Daemon:
         return self._backend.ended()
 
     def _set_servers(self, settings: Settings) -> None:
-        servers = [*settings.fake_mailserver, *settings.real_mailserver]
-        self._whitelist.set_servers(packed(str(server)) for server in servers)
+        fakes, reals = ([packed(str(server)) for server in servers] for servers in (
+            settings.fake_mailserver, settings.real_mailserver))
+        self._whitelist.set_servers([*fakes, *reals], fakes)
+        self._whitelist.set_lifetimes(settings.whitelist_time * 1_000_000, settings.longest_time * 1_000_000)
 
     def _hold_lists(self, composition: Composition) -> None:
         self._backend.list_networks(composition.networks, self._reloading.settings)

@@ -21,7 +21,8 @@ the filter anew all the time, in a second array that the threads set their bits 
 
 Who makes room. A network has its place in one line of four, chosen by a keyed hash. First goes who is over; then, of
 those of which no host has completed a handshake, the one that ends first; then the same of the others. A newcomer
-always finds room, and a flood of made-up contacts takes from networks of proven hosts one place of four at most.
+always finds room, and a flood of made-up contacts takes from networks of proven hosts one place of four at most. What
+other gateways tell takes places that are free or over, and no others.
 """
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -72,9 +73,10 @@ cdef void meetings_look_up(
 cdef uint64_t meetings_until(const Meetings_ *rule, uint64_t key) noexcept nogil
 # Any thread: whether a contact has let in the network of what may be no host at all.
 cdef bint meetings_let_in(const Meetings_ *rule, const Address *address, uint64_t now_us) noexcept nogil
-# Any thread: it is let in until then at least. `proven`: a host of it has completed a handshake.
+# Any thread: it is let in until then at least. `proven`: a host of it has completed a handshake. `told`: no other
+# network makes room for it.
 cdef void meetings_note(
-    const Meetings_ *rule, uint64_t key, uint64_t until_us, bint proven, uint64_t now_us) noexcept nogil
+    const Meetings_ *rule, uint64_t key, uint64_t until_us, bint proven, uint64_t now_us, bint told) noexcept nogil
 
 
 cdef class Meetings:

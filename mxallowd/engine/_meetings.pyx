@@ -81,7 +81,8 @@ cdef inline uint64_t claim_of(uint64_t until, uint64_t now_us) noexcept nogil:
 
 
 cdef void meetings_note(
-        const Meetings_ *rule, uint64_t key, uint64_t until_us, bint proven, uint64_t now_us) noexcept nogil:
+        const Meetings_ *rule, uint64_t key, uint64_t until_us, bint proven, uint64_t now_us,
+        bint told) noexcept nogil:
     cdef uint64_t hash = meetings_hash(rule, key)
     cdef Meeting *line = meetings_line(rule, hash)
     cdef Meeting *chosen
@@ -111,6 +112,8 @@ cdef void meetings_note(
             if claim < least:
                 chosen, least, before = &line[i], claim, until
         else:
+            if told and least:
+                return
             if chosen == NULL or not exchange_if64(&chosen.until, &before, BUSY, False, ACQUIRE, RELAXED):
                 continue
             # A reader that sees the new key must not find the old end again.
@@ -239,7 +242,7 @@ cdef class Meetings:
         return (<const uint8_t *> &first)[:16]
 
     def note(self, host, until_us, now_us, *, proven=False):
-        meetings_note(&self.rule, host_key(&self.rule, host), min(until_us, LATEST_US), proven, now_us)
+        meetings_note(&self.rule, host_key(&self.rule, host), min(until_us, LATEST_US), proven, now_us, False)
 
     def forget(self, host):
         cdef uint64_t key = host_key(&self.rule, host)
@@ -254,7 +257,7 @@ cdef class Meetings:
             for i in range(total):
                 if source[i].origin == CONTACT and is_host(&source[i].host):
                     meetings_note(&self.rule, meetings_key(&self.rule, &source[i].host), source[i].until_us,
-                                  source[i].proven, now)
+                                  source[i].proven, now, False)
 
     def clear(self, start, budget):
         cdef uint64_t at = start, end = min(<uint64_t> start + <uint64_t> budget, self.max_networks), until

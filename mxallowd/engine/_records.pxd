@@ -4,7 +4,7 @@ A record leaves the process and comes back: a target of a mirror keeps it, and i
 generations. Listing runs beside the threads that write. Restoring is for the thread that writes the shard, some hundred
 records at a time, between batches of packets.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._shard cimport Shard
@@ -15,7 +15,9 @@ cdef struct Record:             # 32 bytes; RECORD in whitelist.py has the same 
     uint8_t origin
     uint8_t used
     uint8_t proven
-    uint8_t reserved[5]
+    uint8_t reserved
+    uint16_t gateway            # who told of it first, as this process numbers gateways; no copy needs it
+    uint8_t unused[2]
 
 cdef struct Restored:           # what became of records
     uint64_t entered
@@ -28,7 +30,8 @@ cdef uint32_t list_records(
     Shard *shards, int count, uint64_t now_us, int *at, uint32_t *number, uint32_t budget,
     Record *target) noexcept nogil
 
-# Enter records into shard `own`, in their order, which becomes the order of age. The shard's thread only.
+# Enter records into shard `own`, in their order, which becomes the order of age. The shard's thread only. Where it has
+# told places, told entries go there and nowhere else.
 cdef void restore_records(
     Shard *shards, int count, int own, const Record *records, uint32_t total, uint64_t now_us,
     Restored *result) noexcept nogil

@@ -1,12 +1,11 @@
 """Entries of the whitelist as records: see _records.pxd."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
 
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._shard cimport (
-    KINDS_OF_ORIGIN, LATEST_US, PROVEN, RESTORED, USED, Lookups, Shard, entry_read, flags_of, origin_of,
-    shard_attribute, shard_find, shard_has_room, shard_hash_all, shard_insert, shard_mark, shard_prefetch_all,
-    shard_renew, until_of)
+    KINDS_OF_ORIGIN, LATEST_US, NOT_TOLD, PEER, PROVEN, RESTORED, UNKNOWN_GATEWAY, USED, Lookups, Shard, entry_read,
+    flags_of, is_taken, origin_of, shard_attribute, shard_find, shard_has_room, shard_has_told_room, shard_hash_all,
+    shard_insert, shard_make_told_room, shard_mark, shard_prefetch_all, shard_renew, shard_tell, told_first, until_of)
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32
 
 RECORD_SIZE = sizeof(Record)
@@ -32,7 +31,8 @@ cdef uint32_t list_records(
                 target[taken].origin = <uint8_t> origin_of(state)
                 target[taken].used = 1 if state & USED else 0
                 target[taken].proven = 1 if state & PROVEN else 0
-                memset(target[taken].reserved, 0, sizeof(target[taken].reserved))
+                target[taken].reserved = target[taken].unused[0] = target[taken].unused[1] = 0
+                target[taken].gateway = told_first(shard, number[0]) if origin_of(state) == PEER else 0
                 taken += 1
         if number[0] >= load32(&shard.highest, RELAXED):
             at[0] += 1
@@ -40,15 +40,28 @@ cdef uint32_t list_records(
     return taken
 
 
+cdef inline bint has_room(Shard *shard, uint32_t expired, bint told, uint64_t now_us) noexcept nogil:
+    """Whether a record finds a place of its kind; its host has an expired entry, or 0."""
+    if told:
+        return shard_has_told_room(shard, expired)
+    if not expired:
+        return shard_has_room(shard, now_us, EXPIRY_STEPS)
+    # The place of its expired entry may be of the other kind.
+    return shard.gateways == NULL or shard.gateways[expired] == NOT_TOLD or not is_taken(shard)
+
+
 cdef void restore_one(
         Shard *shards, int count, int own, const Record *record, uint64_t hash, uint64_t now_us,
         Restored *result) noexcept nogil:
     cdef uint64_t until_us = min(record.until_us, LATEST_US), state = 0
     cdef uint32_t number, expired = 0
+    cdef bint told = record.origin == PEER and shards[own].gateways != NULL
     cdef int i
     if until_us <= now_us or record.origin >= KINDS_OF_ORIGIN:
         count_up(&result.ended, 1)
         return
+    if told:
+        shard_make_told_room(&shards[own], now_us)
     for i in range(count):
         number = shard_find(&shards[i], &record.host, hash, &state)
         if number and until_of(state) > now_us:
@@ -60,8 +73,10 @@ cdef void restore_one(
             if record.used or record.proven:
                 # Its state has changed by that, so it is read again.
                 number = shard_find(&shards[i], &record.host, hash, &state)
-            if number and origin_of(state) == RESTORED and record.origin != RESTORED:
-                # A copy elsewhere had it, and did not know how it came in.
+            if number and (
+                    (origin_of(state) == RESTORED and record.origin != RESTORED)
+                    or (origin_of(state) == PEER and record.origin != PEER and record.origin != RESTORED)):
+                # A copy elsewhere had it, and did not know how it came in; or another gateway has it as well.
                 shard_attribute(&shards[i], number, state, record.origin)
                 number = shard_find(&shards[i], &record.host, hash, &state)
             if number and until_of(state) < until_us:
@@ -70,12 +85,14 @@ cdef void restore_one(
             return
         if number and i == own:
             expired = number
-    if not expired and not shard_has_room(&shards[own], now_us, EXPIRY_STEPS):
+    if not has_room(&shards[own], expired, told, now_us):
         count_up(&result.left_out, 1)
         return
-    shard_insert(
+    number = shard_insert(
         &shards[own], expired, &record.host, hash, until_us,
         flags_of(record.origin, (USED if record.used else 0) | (PROVEN if record.proven else 0)), now_us)
+    if told:
+        shard_tell(&shards[own], number, UNKNOWN_GATEWAY)
     count_up(&result.entered, 1)
 
 

@@ -13,7 +13,7 @@ from mxallowd.engine._records cimport Record
 from mxallowd.engine._refused cimport (
     SERVER_SHIFT, SET_SLOTS, STEP_SHIFT, TIMES_SHIFT, Refusal, Refused, RefusedRecord, refused_find, refused_read)
 from mxallowd.engine._shard cimport (
-    KINDS_OF_ORIGIN, LATEST_US, PROVEN, USED, origin_of, shard_find, shard_hash, until_of)
+    KINDS_OF_ORIGIN, LATEST_US, PEER, PROVEN, USED, origin_of, shard_find, shard_hash, told_first, until_of)
 from mxallowd.engine._siphash cimport HashKey, hash_addresses
 from mxallowd.engine._table cimport Table
 from mxallowd.engine.c_atomic cimport RELAXED, load64, prefetch
@@ -53,6 +53,7 @@ def look_up(Table table not None, bytes hosts not None, now_us):
                     found[i].origin = <uint8_t> origin_of(state)
                     found[i].used = 1 if state & USED else 0
                     found[i].proven = 1 if state & PROVEN else 0
+                    found[i].gateway = told_first(&table.shards[shard], number) if origin_of(state) == PEER else 0
                     break
     return records
 

@@ -26,13 +26,17 @@ No search is needed. The owner moves its entries when it renews or touches them.
 the flags PROVEN and TOUCHED until the entry is the oldest; then it is moved where it belongs. Entries that expired
 behind a living one, because they had another lifetime, are removed when they become the oldest, or by a sweep. (For one
 that was ended before its time, a full shard looks through its entries, 256 at each eviction.)
+
+**What other gateways tell has places of its own** in the main thread's shard, where there are any (--fleet): neither
+do told entries take places of others, nor others theirs. Beside such a shard stands for each entry which gateway told
+of it first. Its place stays a told one when the host meets a fake server here, although the entry is a contact's then.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._siphash cimport HashKey
-from mxallowd.engine.c_atomic cimport RELAXED, load64
+from mxallowd.engine.c_atomic cimport RELAXED, load16, load64
 
 # Flags in the low bits of Entry.state.
 cdef enum:
@@ -54,6 +58,13 @@ cdef enum Origin:
     PATIENCE        # was refused at a real server often enough
     OUTBOUND        # our own mail server connects to it
     KINDS_OF_ORIGIN
+
+# What stands beside an entry in a told place: the number of a gateway, and whether another one has told of it as well.
+cdef enum:
+    NOT_TOLD = 0
+    UNKNOWN_GATEWAY = 0x7fff    # told before a restart
+    SEVERAL_GATEWAYS = 0x8000
+    GATEWAYS = 0x8000           # numbers that there are
 
 cdef enum:
     ORIGIN_SHIFT = 5
@@ -101,6 +112,12 @@ cdef struct Shard:
     uint64_t direct_to_fake  # expired contact entries that never were
     uint64_t evicted         # live entries that made room
     uint64_t ended_gone      # entries that were ended and have been removed since
+    # What other gateways told: NULL and 0 where nothing can be. Written by the main thread, the shard's own.
+    uint16_t *gateways       # of each entry
+    uint32_t *told_by        # entries in told places, by gateway
+    uint32_t told            # entries in told places
+    uint32_t most_told       # of `capacity`; the rest is for all others
+    uint32_t told_at         # entry from which expired ones are looked for when these places are full
 
 cdef struct Lookups:        # the sources of a batch, and what was found
     Address host[<int> BATCH]
@@ -122,6 +139,18 @@ cdef inline int origin_of(uint64_t state) noexcept nogil:
 # The flags of an entry that is to be added; `flags` may be USED and PROVEN.
 cdef inline uint64_t flags_of(int origin, uint64_t flags) noexcept nogil:
     return <uint64_t> origin << ORIGIN_SHIFT | flags
+
+# Whether what nobody told has no place left.
+cdef inline bint is_taken(const Shard *shard) noexcept nogil:
+    return load64(&shard.size, RELAXED) - shard.told >= shard.capacity - shard.most_told
+
+# Any thread: which gateway told first of this entry, as far as it is known; 0: none did, or nobody knows.
+cdef inline uint16_t told_first(const Shard *shard, uint32_t number) noexcept nogil:
+    cdef uint16_t gateway
+    if shard.gateways == NULL:
+        return 0
+    gateway = load16(&shard.gateways[number], RELAXED) & ~<uint16_t> SEVERAL_GATEWAYS
+    return 0 if gateway == UNKNOWN_GATEWAY else gateway
 
 cdef inline bint is_full(const Shard *shard) noexcept nogil:
     return load64(&shard.size, RELAXED) >= shard.capacity
@@ -151,12 +180,22 @@ cdef void shard_add(
 cdef void shard_touch(Shard *shard, uint32_t number) noexcept nogil
 # Whether an entry can be added without giving a living one away, after `budget` steps of shard_expire().
 cdef bint shard_has_room(Shard *shard, uint64_t now_us, int budget) noexcept nogil
-cdef void shard_insert(
+cdef uint32_t shard_insert(
     Shard *shard, uint32_t expired, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
     uint64_t now_us) noexcept nogil
 cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil
+# The same for a told entry; `expired` is what the host has, as shard_insert() takes it.
+cdef bint shard_has_told_room(const Shard *shard, uint32_t expired) noexcept nogil
+# Where no told entry has room, look for expired ones; an entry that was found before may be gone then.
+cdef void shard_make_told_room(Shard *shard, uint64_t now_us) noexcept nogil
+# This entry has a told place from now on; `gateway` is its number, not 0.
+cdef void shard_tell(Shard *shard, uint32_t number, uint16_t gateway) noexcept nogil
 cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_t budget) noexcept nogil
 
 # The main thread, before any other one runs and after all have ended. Raises MemoryError.
 cdef int map_shard(Shard *shard, uint32_t capacity, const char *key, uint64_t hash_mask) except -1
+# So many of its places are for what other gateways tell. Raises MemoryError.
+cdef int map_told(Shard *shard, uint32_t most_told) except -1
+# Bytes that this takes.
+cdef size_t told_bytes(uint32_t capacity) noexcept
 cdef void unmap_shard(Shard *shard) noexcept

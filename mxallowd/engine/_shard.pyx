@@ -1,6 +1,6 @@
 """A shard of the whitelist: see _shard.pxd for the idea and the rules of sharing."""
 from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from mxallowd.engine._address cimport Address
@@ -8,7 +8,7 @@ from mxallowd.engine._pages cimport map_pages, unmap_pages
 from mxallowd.engine._siphash cimport hash_address, hash_addresses
 from mxallowd.engine.c_atomic cimport (
     ACQUIRE, RELAXED, RELEASE, count_up, exchange_if64, fence, fetch_and64, fetch_or64, load32, load64, prefetch,
-    prefetch_to, store32, store64)
+    prefetch_to, store16, store32, store64)
 
 cdef extern from * nogil:
     """
@@ -52,6 +52,8 @@ cdef enum:
     EVICTION_STEPS = 4096
     # Entries that an eviction looks through for ended ones: a microsecond or two, as long as there may be any.
     ENDED_STEPS = 256
+    # Entries that are looked at for each told one that finds no room.
+    TOLD_STEPS = 64
     READ_TRIES = 8
 
 
@@ -311,6 +313,38 @@ cdef void index_remove(Shard *shard, uint64_t hash, uint32_t number) noexcept no
 
 # ---- writing: the shard's thread only
 
+cdef inline uint16_t gateway_at(const Shard *shard, uint32_t number) noexcept nogil:
+    return shard.gateways[number] & ~<uint16_t> SEVERAL_GATEWAYS
+
+
+cdef void leave_told(Shard *shard, uint32_t number) noexcept nogil:
+    if gateway_at(shard, number) != NOT_TOLD:
+        shard.told -= 1
+        shard.told_by[gateway_at(shard, number)] -= 1
+        store16(&shard.gateways[number], NOT_TOLD, RELAXED)
+
+
+cdef void shard_tell(Shard *shard, uint32_t number, uint16_t gateway) noexcept nogil:
+    leave_told(shard, number)
+    shard.told += 1
+    shard.told_by[gateway & ~<uint16_t> SEVERAL_GATEWAYS] += 1
+    store16(&shard.gateways[number], gateway, RELAXED)
+
+
+cdef bint shard_has_told_room(const Shard *shard, uint32_t expired) noexcept nogil:
+    if expired and gateway_at(shard, expired) != NOT_TOLD:
+        return True
+    return shard.told < shard.most_told and (expired != 0 or not is_full(shard))
+
+
+cdef void shard_make_told_room(Shard *shard, uint64_t now_us) noexcept nogil:
+    if shard.told < shard.most_told:
+        return
+    shard_expire(shard, now_us, 2)
+    # Others may stand before them in the lists, which are in the order of coming.
+    shard.told_at = shard_sweep(shard, now_us, max(shard.told_at, <uint32_t> 1), TOLD_STEPS)
+
+
 cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
     """Give the entry back; an expired contact entry ends in one of the two counters of the contract."""
     cdef Entry *entry = &shard.entries[number]
@@ -328,6 +362,8 @@ cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
     if until_of(state) == 0:
         count_up(&shard.ended_gone, 1)
     count_up(&shard.size, ~<uint64_t> 0)
+    if shard.gateways != NULL:
+        leave_told(shard, number)
     entry.newer = shard.free
     shard.free = number
 
@@ -375,11 +411,11 @@ cdef void evict(Shard *shard, uint64_t now_us) noexcept nogil:
 
 
 cdef bint shard_has_room(Shard *shard, uint64_t now_us, int budget) noexcept nogil:
-    if shard.free == 0 and shard.highest == shard.capacity:
+    if is_taken(shard):
         shard_expire(shard, now_us, budget)
-        if shard.free == 0:
+        if is_taken(shard):
             sweep_ended(shard, now_us)
-    return shard.free != 0 or shard.highest < shard.capacity
+    return not is_taken(shard)
 
 
 cdef void shard_add(
@@ -392,10 +428,10 @@ cdef void shard_add(
         shard_insert(shard, number, host, hash, until_us, flags, now_us)
 
 
-cdef void shard_insert(
+cdef uint32_t shard_insert(
         Shard *shard, uint32_t expired, const Address *host, uint64_t hash, uint64_t until_us, uint64_t flags,
         uint64_t now_us) noexcept nogil:
-    """Add a host that has no entry but an expired one (0: none at all)."""
+    """Add a host that has no entry but an expired one (0: none at all); the number of its entry."""
     cdef uint64_t state
     cdef uint32_t number
     cdef Entry *entry
@@ -421,6 +457,7 @@ cdef void shard_insert(
     index_insert(shard, hash, number)
     count_up(&shard.size, 1)
     count_up(&shard.added, 1)
+    return number
 
 
 cdef int expire_some(Shard *shard, Order *order, uint64_t now_us, int budget) noexcept nogil:
@@ -486,6 +523,18 @@ cdef int map_shard(Shard *shard, uint32_t capacity, const char *key, uint64_t ha
     return 0
 
 
+cdef size_t told_bytes(uint32_t capacity) noexcept:
+    return (<size_t> capacity + 1) * sizeof(uint16_t) + <size_t> GATEWAYS * sizeof(uint32_t)
+
+
+cdef int map_told(Shard *shard, uint32_t most_told) except -1:
+    shard.told_by = <uint32_t *> map_pages(told_bytes(shard.capacity))
+    shard.gateways = <uint16_t *> (shard.told_by + <size_t> GATEWAYS)
+    shard.most_told = most_told
+    return 0
+
+
 cdef void unmap_shard(Shard *shard) noexcept:
     unmap_pages(shard.entries, entry_bytes(shard.capacity))
     unmap_pages(shard.lines, shard.line_count * sizeof(Line))
+    unmap_pages(shard.told_by, told_bytes(shard.capacity))

@@ -17,8 +17,8 @@ OUTBOUND: Final[int]
 """Numbers of origins: met a fake server; by another host's reverse name; by the operator; there before a restart; told
 of by another gateway; let in for what it is known to be; refused often enough; our own server connects to it."""
 
-def table_bytes(max_entries: int) -> int:
-    """Bytes of memory that a table of so many entries takes, but for rounding."""
+def table_bytes(max_entries: int, told: int = 0, main: int = 0) -> int:
+    """Bytes of memory that a table of so many entries takes, but for rounding; the others as Table has them."""
 
 @final
 class Table:
@@ -29,11 +29,13 @@ class Table:
     """
 
     def __new__(
-        cls, max_entries: int, shards: int = 1, key: bytes | None = None, *, main: int = 0, collide: bool = False
+        cls, max_entries: int, shards: int = 1, key: bytes | None = None, *, main: int = 0, told: int = 0,
+        collide: bool = False,
     ) -> Table:
         """`max_entries` is shared evenly by `shards`, one for each queue thread, but for `main` of them.
 
-        Those make a further shard, the last one, which the main thread writes by admit().
+        Those make a further shard, the last one, which the main thread writes by admit(). `told` of them are for what
+        other gateways tell (_told), and for nothing else.
         `key` is the 16-byte key of the hash, random where None. `collide` gives every host the same hash (for tests).
         Raises ValueError on sizes out of range or another length of the key, MemoryError.
         """
@@ -89,7 +91,13 @@ class Table:
     def refuse_nobody(self, nobody: bool) -> None:
         """All threads refuse nobody from now on, or no longer. Main thread only."""
     def free(self, shard: int) -> int:
-        """Entries that the shard can take without giving any away. Raises IndexError."""
+        """Entries that the shard can take without giving any away, but for told ones. Raises IndexError."""
+    def told_by(self, gateway: int) -> int:
+        """Entries in told places of which this gateway told first. Raises ValueError where none has that number."""
+    def gateway(self, host: bytes, now_us: int) -> int:
+        """The number of the gateway that told of a listed host first; 0: none did, or nobody knows which."""
+    def met(self, host: bytes, now_us: int) -> bool:
+        """A told host has met a fake server here: its entry is a contact's from now on. False: it is not a told one."""
     def sweep_main(self, now_us: int) -> None:
         """Remove all expired entries of the main thread's shard."""
     def sweep_shard(self, now_us: int, shard: int) -> None:
@@ -101,6 +109,12 @@ class Table:
     def counters(self) -> dict[str, int]:
         """Those of Part.WHITELIST in metrics/counters.py, summed over the shards."""
     def __len__(self) -> int: ...
+    @property
+    def told(self) -> int:
+        """Entries in told places, those included that have expired and not been removed yet."""
+    @property
+    def most_told(self) -> int:
+        """How many told places there are."""
     @property
     def shard_count(self) -> int: ...
     @property

@@ -11,10 +11,12 @@ from libc.string cimport memcpy, memset
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._records cimport Record, Restored, list_records, restore_records
 from mxallowd.engine._shard cimport LATEST_US as LATEST
+from mxallowd.engine._shard cimport CONTACT as MET_HERE
+from mxallowd.engine._shard cimport PEER as TOLD
 from mxallowd.engine._shard cimport (
-    KINDS_OF_ORIGIN, PROVEN, USED, Entry, Line, Shard, entry_read, flags_of, is_full, map_shard, origin_of, shard_add,
-    shard_end, shard_expire, shard_find, shard_has_room, shard_hash, shard_mark, shard_renew, shard_sweep, unmap_shard,
-    until_of)
+    GATEWAYS, KINDS_OF_ORIGIN, PROVEN, USED, Entry, Line, Shard, entry_read, flags_of, is_taken, map_shard, map_told,
+    origin_of, shard_add, shard_attribute, shard_end, shard_expire, shard_find, shard_has_room, shard_hash, shard_mark,
+    shard_renew, shard_sweep, told_bytes, told_first, unmap_shard, until_of)
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, exchange_if64, load32, load64, store64
 
 cdef extern from "<stdlib.h>" nogil:
@@ -29,8 +31,9 @@ if len(ORIGINS) != KINDS_OF_ORIGIN:
     raise ImportError("the origins differ between _shard.pxd and _table.pyx")
 
 
-def table_bytes(max_entries):
-    return max_entries * sizeof(Entry) + max_entries // 10 * sizeof(Line)
+def table_bytes(max_entries, told=0, main=0):
+    beside = told_bytes(main) if told else 0
+    return max_entries * sizeof(Entry) + max_entries // 10 * sizeof(Line) + beside
 
 
 cdef uint64_t checked_flags(origin) except? 0:
@@ -71,10 +74,12 @@ cdef inline uint64_t listed_in(Shard *shard) noexcept:
 
 @cython.final
 cdef class Table:
-    def __cinit__(self, max_entries, shards=1, key=None, *, main=0, collide=False):
+    def __cinit__(self, max_entries, shards=1, key=None, *, main=0, told=0, collide=False):
         cdef int i
         if not (1 <= shards <= max_entries - main and main >= 0 and max_entries <= MAX_ENTRIES_LIMIT):
             raise ValueError(f"{max_entries} entries cannot be shared by {shards} threads")
+        if not 0 <= told <= main:
+            raise ValueError(f"of {main} places there are none for {told} told entries")
         shared = max_entries - main
         # Neither a comprehension nor [...] * shards: where there is no memory for the list, Cython 3.3.1 gives an item
         # back twice.
@@ -98,6 +103,8 @@ cdef class Table:
         self.main = shards if main else -1
         for i in range(self.shard_count):
             map_shard(&self.shards[i], capacities[i], secret, 0 if collide else ~<uint64_t> 0)
+        if told:
+            map_told(&self.shards[self.main], told)
 
     def __dealloc__(self):
         cdef int i
@@ -169,7 +176,7 @@ cdef class Table:
         if self.find(host, now_us) is not None:
             return False
         self.expire(now_us, 2, shard=self.main)
-        if is_full(own) and not shard_has_room(own, now_us, 2):
+        if is_taken(own) and not shard_has_room(own, now_us, 2):
             return False
         self.add(host, until_us, now_us, origin=origin, shard=self.main)
         return True
@@ -262,7 +269,38 @@ cdef class Table:
 
     def free(self, shard):
         cdef Shard *own = self.shard_at(shard)
-        return own.capacity - load64(&own.size, RELAXED)
+        cdef uint64_t taken = load64(&own.size, RELAXED) - own.told, most = own.capacity - own.most_told
+        return most - taken if most > taken else 0
+
+    @property
+    def told(self):
+        return self.shards[self.main].told if self.main >= 0 else 0
+
+    @property
+    def most_told(self):
+        return self.shards[self.main].most_told if self.main >= 0 else 0
+
+    def told_by(self, gateway):
+        if not 0 < gateway < <int> GATEWAYS:
+            raise ValueError(f"no gateway has the number {gateway}")
+        return self.shards[self.main].told_by[<uint64_t> gateway] if self.most_told else 0
+
+    def gateway(self, host, now_us):
+        cdef uint64_t state = 0
+        cdef uint32_t number = 0
+        cdef Shard *shard = self.find_live(host, now_us, &number, &state)
+        return told_first(shard, number) if shard != NULL and origin_of(state) == TOLD else 0
+
+    def met(self, host, now_us):
+        cdef uint64_t state = 0
+        cdef uint32_t number = 0
+        cdef Shard *shard
+        while True:
+            shard = self.find_live(host, now_us, &number, &state)
+            if shard == NULL or origin_of(state) != TOLD:
+                return False
+            if shard_attribute(shard, number, state, MET_HERE):
+                return True
 
     def sweep_main(self, now_us):
         if self.main >= 0:

@@ -2,7 +2,7 @@
 
 They are type-generic: a declaration here fixes the width by its pointer's type.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 cdef extern from * nogil:
     const int RELAXED "__ATOMIC_RELAXED"
@@ -10,6 +10,9 @@ cdef extern from * nogil:
     const int RELEASE "__ATOMIC_RELEASE"
     const int ACQ_REL "__ATOMIC_ACQ_REL"
     const int SEQ_CST "__ATOMIC_SEQ_CST"
+
+    uint16_t load16 "__atomic_load_n"(const uint16_t *where, int order) noexcept
+    void store16 "__atomic_store_n"(uint16_t *where, uint16_t value, int order) noexcept
 
     uint32_t load32 "__atomic_load_n"(const uint32_t *where, int order) noexcept
     void store32 "__atomic_store_n"(uint32_t *where, uint32_t value, int order) noexcept

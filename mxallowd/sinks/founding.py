@@ -25,7 +25,7 @@ from mxallowd.sinks.grants import Grant, Grants
 from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.lookups import Lookup, Lookups
 from mxallowd.sinks.pools import Pools
-from mxallowd.whitelist import Change, Whitelist, unpack
+from mxallowd.whitelist import GONE, Change, Whitelist, unpack
 
 MOST_LOOKED_UP = 65_536  # hosts; at the default --dns-rate some five minutes
 SLICE = 128  # hosts between two turns of the main loop: less than a millisecond
@@ -125,7 +125,7 @@ class Founding:
 
     def changed(self, host: bytes, change: Change) -> None:
         """Somebody else let a host in, or ended its entry."""
-        if not self.pools.on or change not in (Change.ADMITTED, Change.ENDED, Change.PROVEN):
+        if not self.pools.on or change not in (Change.ADMITTED, *GONE, Change.PROVEN):
             return
         if change is Change.PROVEN:
             grant = self._grants.find(host)

@@ -31,7 +31,7 @@ from mxallowd.engine._table import CHILD, CONTACT, ORIGINS
 from mxallowd.engine.events import MAPPED, Event, Kind
 from mxallowd.settings import Settings
 from mxallowd.sinks.hostlog import HostLog
-from mxallowd.whitelist import Change, Follower, Whitelist
+from mxallowd.whitelist import GONE, Change, Follower, Whitelist
 
 MOST_PROVEN, MOST_UNPROVEN = 256, 64
 MOST_COUNTED = 65_536  # neighbours, some 15 MB; of more, those of the network whose first one came first are forgotten
@@ -67,6 +67,8 @@ class Neighbours:
         self.reload(settings)
         if meetings is not None:
             whitelist.follow(self)
+            whitelist.tellings.meetings = meetings
+            whitelist.tellings.met = self._met_elsewhere
 
     # ---- what is told
 
@@ -78,7 +80,7 @@ class Neighbours:
         """An entry has changed, and with it, perhaps, until when its network is let in."""
         if self._meetings is None:
             return
-        if change is Change.ENDED:
+        if change in GONE:
             self._meetings.forget(host)
             self._leave(host)
             self._disarm(host)
@@ -96,6 +98,11 @@ class Neighbours:
         if self._followers and self._meetings and (network := self._meetings.network(host)):
             for follower in self._followers:
                 follower.changed(network, change)
+
+    def _met_elsewhere(self, hosts: list[bytes]) -> None:
+        """Contacts of another gateway have let in their networks."""
+        for host in hosts if self._followers else ():
+            self._tell(host, Change.CONTACT)
 
     def missed(self) -> None:
         """The packet path has noted its contacts by itself; who keeps a copy does not know them."""

@@ -25,7 +25,7 @@ from mxallowd.sinks.hostlog import HostLog
 from mxallowd.sinks.lookups import Lookup, Lookups
 from mxallowd.sinks.members import Members
 from mxallowd.sinks.waiting import Bounded
-from mxallowd.whitelist import Change, Whitelist
+from mxallowd.whitelist import GONE, Change, Whitelist
 
 MAX_KNOWN_NAMES = 65536
 # Contacts of hosts that are listed already, for which the packet path has restarted the time.
@@ -133,7 +133,7 @@ class RdnsSink:
 
     def changed(self, host: bytes, change: Change) -> None:
         """The names of a host whose entry is ended let nobody in any more, the host itself and its children least."""
-        if change is Change.ENDED and self._ended.note(host, self._number):
+        if change in GONE and self._ended.note(host, self._number):
             # Too many to remember: then all names go.
             self._names.clear()
             self._ended.clear()

@@ -131,7 +131,9 @@ class Entries:
 
     async def _flush(self, request: Request) -> Response:
         no_parameters(request)
+        self._whitelist.before_flush()
         removed = await self._end(None)
+        self._whitelist.tellings.note_all_ended(self._whitelist.now_us())
         if self._networks is not None:
             removed += await self._networks.flush()
         self._log.notice("removed", None, user=request.user, what="all", count=removed)
@@ -142,7 +144,7 @@ class Entries:
             return int(self._whitelist.end(bounds(network)[0]))
         removed = 0
         async for some in hosts(self._whitelist, bounds(network) if network else None):
-            removed += sum(self._whitelist.end(host) for host in some)
+            removed += sum(self._whitelist.end(host, flush=network is None) for host in some)
         return removed
 
     def _deciding(self, network: Network, verdict: str) -> list[Match]:

@@ -38,7 +38,7 @@ from mxallowd.mirrors.jobs import Jobs
 from mxallowd.process.privileges import account_of
 from mxallowd.settings import Settings
 from mxallowd.settings.options import OPTIONS
-from mxallowd.whitelist import ALL, Change, Whitelist
+from mxallowd.whitelist import ALL, GONE, Change, Whitelist
 
 INTERVAL_S = 0.4
 # Nothing changes: a block that says how late it is, for a start whose wall clock went back.
@@ -203,7 +203,7 @@ class State:
     def changed(self, host: bytes, change: Change) -> None:
         """Note it: what is true of it is asked later."""
         self.touched([host])
-        if change is Change.ENDED:
+        if change in GONE:
             self._new_ended.append((host, self._whitelist.ended_until_us))
 
     def touched(self, hosts: list[bytes]) -> None:

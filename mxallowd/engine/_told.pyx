@@ -1,0 +1,219 @@
+"""What other gateways tell: see _told.pxd."""
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from mxallowd.engine._address cimport Address, is_host
+from mxallowd.engine._meetings cimport Meetings, meetings_key, meetings_note
+from mxallowd.engine._packet cimport BATCH
+from mxallowd.engine._shard cimport (
+    CONTACT, LATEST_US, PEER, PROVEN, SEVERAL_GATEWAYS, UNKNOWN_GATEWAY, USED, Lookups, Shard, entry_read, flags_of,
+    origin_of, shard_find, shard_has_told_room, shard_hash_all, shard_insert, shard_make_told_room, shard_mark,
+    shard_prefetch_all, shard_renew, shard_tell, until_of)
+from mxallowd.engine._table cimport Table
+from mxallowd.engine.c_atomic cimport RELAXED, load32, store16
+
+TOLD_SIZE = sizeof(Telling)
+MOST_GATEWAY = <int> UNKNOWN_GATEWAY - 1
+SAID_USED, SAID_PROVEN = <int> SAYS_USED, <int> SAYS_PROVEN
+WAS_ENTERED, WAS_RENEWED = <int> ENTERED, <int> RENEWED
+WAS_USED, WAS_PROVEN, HAS_MET = <int> USED_NOW, <int> PROVEN_NOW, <int> MET_THERE
+
+
+cdef inline bint is_server(const Terms *terms, const Address *host) noexcept nogil:
+    cdef int i
+    for i in range(terms.server_count):
+        if terms.servers[i].low == host.low and terms.servers[i].high == host.high:
+            return True
+    return False
+
+
+cdef void note_gateway(Shard *shard, uint32_t number, const Telling *one, uint16_t gateway) noexcept nogil:
+    """One more gateway tells of this entry, which may be in a told place or not."""
+    cdef uint16_t first = shard.gateways[number]
+    if first == UNKNOWN_GATEWAY:
+        shard_tell(shard, number, gateway)
+    # Who says again what he was told is no second one who knows it.
+    elif first and first & ~<uint16_t> SEVERAL_GATEWAYS != gateway and one.origin != PEER:
+        store16(&shard.gateways[number], first | SEVERAL_GATEWAYS, RELAXED)
+
+
+cdef uint8_t tell_known(
+        Shard *shard, uint32_t number, uint64_t state, const Telling *one, uint64_t hash, uint64_t until_us,
+        Outcomes *outcomes) noexcept nogil:
+    cdef uint8_t became = 0
+    if one.flags & SAYS_USED and shard_mark(shard, number, state, USED):
+        became |= USED_NOW
+    if one.flags & SAYS_PROVEN and shard_mark(shard, number, state, PROVEN):
+        became |= PROVEN_NOW
+    if until_us > until_of(state) + LATER_US:
+        if became:
+            # Its state has changed by that, so it is read again.
+            number = shard_find(shard, &one.host, hash, &state)
+        # Where another thread changes it at the same time, what that one wants holds.
+        if number and shard_renew(shard, number, state, until_us):
+            became |= RENEWED
+    if became:
+        outcomes.renewed += 1
+    else:
+        outcomes.known += 1
+    return became
+
+
+cdef uint8_t tell_one(
+        Shard *shards, int count, int own, const Telling *one, uint64_t hash, const Terms *terms,
+        Outcomes *outcomes) noexcept nogil:
+    cdef uint64_t left_us, until_us, state = 0
+    cdef uint32_t number, expired = 0
+    cdef uint8_t became
+    cdef int i
+    if one.flags & SAYS_MORE or not is_host(&one.host) or is_server(terms, &one.host):
+        outcomes.no_hosts += 1
+        return 0
+    left_us = (<uint64_t> one.left_s[0] << 24 | <uint64_t> one.left_s[1] << 16 | <uint64_t> one.left_s[2] << 8
+               | one.left_s[3]) * 1000000
+    left_us = min(left_us, max(terms.longest_us, terms.proven_us) if one.flags & SAYS_PROVEN else terms.longest_us)
+    if left_us <= terms.age_us:
+        outcomes.over += 1
+        return 0
+    until_us = min(terms.now_us + left_us - terms.age_us, LATEST_US)
+    shard_make_told_room(&shards[own], terms.now_us)
+    for i in range(count):
+        number = shard_find(&shards[i], &one.host, hash, &state)
+        if number and until_of(state) > terms.now_us:
+            became = tell_known(&shards[i], number, state, one, hash, until_us, outcomes)
+            if i == own:
+                note_gateway(&shards[i], number, one, terms.gateway)
+            break
+        if number and i == own:
+            expired = number
+    else:
+        if not shard_has_told_room(&shards[own], expired):
+            outcomes.left_out += 1
+            return 0
+        number = shard_insert(
+            &shards[own], expired, &one.host, hash, until_us,
+            flags_of(PEER, (USED if one.flags & SAYS_USED else 0) | (PROVEN if one.flags & SAYS_PROVEN else 0)),
+            terms.now_us)
+        shard_tell(&shards[own], number, terms.gateway)
+        outcomes.entered += 1
+        became = ENTERED
+    if one.origin == CONTACT and terms.meetings != NULL:
+        meetings_note(terms.meetings, meetings_key(terms.meetings, &one.host), until_us,
+                      (one.flags & SAYS_PROVEN) != 0, terms.now_us, True)
+    return became | MET_THERE if became and one.origin == CONTACT else became
+
+
+cdef Py_ssize_t tell_all(
+        Shard *shards, int count, int own, const Telling *records, Py_ssize_t total, const Terms *terms,
+        Outcomes *outcomes, Address *hosts, uint8_t *became) noexcept nogil:
+    """How many hosts have changed."""
+    cdef Lookups lookups
+    cdef Py_ssize_t first = 0, changed = 0
+    cdef uint8_t what
+    cdef int some, i
+    while first < total:
+        some = <int> min(total - first, <Py_ssize_t> BATCH)
+        for i in range(some):
+            lookups.host[i] = records[first + i].host
+        # As for a batch of packets: memory is fetched for many at a time.
+        shard_hash_all(&shards[own], &lookups, some)
+        for i in range(count):
+            if i != own:
+                shard_prefetch_all(&shards[i], &lookups, some)
+        for i in range(some):
+            what = tell_one(shards, count, own, &records[first + i], lookups.hash[i], terms, outcomes)
+            if what:
+                hosts[changed] = lookups.host[i]
+                became[changed] = what
+                changed += 1
+        first += some
+    return changed
+
+
+@cython.final
+cdef class Taken:
+    def __cinit__(self):
+        memset(&self.counts, 0, sizeof(self.counts))
+        self.hosts = self.became = b""
+
+    @property
+    def entered(self):
+        return self.counts.entered
+
+    @property
+    def renewed(self):
+        return self.counts.renewed
+
+    @property
+    def known(self):
+        return self.counts.known
+
+    @property
+    def left_out(self):
+        return self.counts.left_out
+
+    @property
+    def over(self):
+        return self.counts.over
+
+    @property
+    def no_hosts(self):
+        return self.counts.no_hosts
+
+
+cdef int checked(Table table, gateway) except -1:
+    """The number of the main thread's shard."""
+    if table.main < 0 or table.shards[table.main].gateways == NULL:
+        raise ValueError("the table has no places for what is told")
+    if not 0 <= gateway < <int> UNKNOWN_GATEWAY:
+        raise ValueError(f"no gateway has the number {gateway}")
+    return table.main
+
+
+def take(
+        Table table not None, bytes records not None, now_us, *, age_us, longest_us, proven_us=0, gateway=0,
+        bytes servers not None=b"", Meetings meetings=None):
+    cdef Py_ssize_t total = len(records) // <Py_ssize_t> sizeof(Telling), changed
+    cdef Taken taken = Taken()
+    cdef Terms terms
+    cdef int main = checked(table, gateway)
+    cdef bytes hosts, became
+    cdef const Telling *source = <const Telling *> <const char *> records
+    cdef Address *target
+    cdef uint8_t *what
+    if len(records) % <Py_ssize_t> sizeof(Telling) or len(servers) % <Py_ssize_t> sizeof(Address):
+        raise ValueError("these are no records")
+    terms.now_us, terms.age_us, terms.longest_us, terms.proven_us = now_us, age_us, longest_us, proven_us
+    terms.gateway = gateway if gateway else UNKNOWN_GATEWAY
+    terms.servers = <const Address *> <const char *> servers
+    terms.server_count = <int> (len(servers) // <Py_ssize_t> sizeof(Address))
+    terms.meetings = &meetings.rule if meetings is not None else NULL
+    hosts = PyBytes_FromStringAndSize(NULL, total * <Py_ssize_t> sizeof(Address))
+    became = PyBytes_FromStringAndSize(NULL, total)
+    target, what = <Address *> PyBytes_AS_STRING(hosts), <uint8_t *> PyBytes_AS_STRING(became)
+    with nogil:
+        changed = tell_all(table.shards, table.shard_count, main, source, total, &terms, &taken.counts, target, what)
+    taken.hosts, taken.became = hosts[:changed * <Py_ssize_t> sizeof(Address)], became[:changed]
+    return taken
+
+
+def end_told(Table table not None, gateway, before_us, now_us, longest_us, start, budget):
+    cdef Shard *own = &table.shards[checked(table, gateway)]
+    cdef uint32_t number = start, most = budget
+    cdef uint64_t now = now_us, latest = max(0, before_us + longest_us), state = 0
+    cdef uint16_t teller = gateway
+    cdef Py_ssize_t found = 0
+    cdef bytes hosts = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> most * <Py_ssize_t> sizeof(Address))
+    cdef Address *target = <Address *> PyBytes_AS_STRING(hosts)
+    cdef Address host
+    with nogil:
+        while number < load32(&own.highest, RELAXED) and most > 0:
+            number += 1
+            most -= 1
+            if (own.gateways[number] == teller and teller and entry_read(&own.entries[number], &host, &state)
+                    and origin_of(state) == PEER and now < until_of(state) <= latest):
+                memcpy(&target[found], &host, sizeof(Address))
+                found += 1
+    return hosts[:found * <Py_ssize_t> sizeof(Address)], (number if number < own.highest else 0)

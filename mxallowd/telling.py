@@ -1,0 +1,154 @@
+"""What other gateways tell of their hosts, as the whitelist takes it (--fleet).
+
+The compiled part (engine/_told.pxd) enters the records. Here stands what decides which of them may be entered at all:
+who was ended here must not come back by what was said before that, whenever it arrives. And what else a told host
+brings: a note, and names for the reverse DNS sink.
+"""
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from mxallowd.engine._meetings import Meetings
+from mxallowd.engine._table import LATEST_US, PEER, Table
+from mxallowd.engine._told import (
+    HAS_MET,
+    TOLD_SIZE,
+    WAS_ENTERED,
+    WAS_PROVEN,
+    WAS_RENEWED,
+    WAS_USED,
+    Taken,
+    end_told,
+    take,
+)
+from mxallowd.following import Change
+from mxallowd.provenance import Provenance
+
+MOST_ENDED = 65_536  # hosts that were ended of late; of more, nothing comes back that was said before the last one
+FLUSH_STEP, FLUSH_SLICE = 4096, 100  # places looked at, and entries ended, between two turns of the loop
+_CHANGES = ((WAS_ENTERED, Change.ADMITTED), (WAS_RENEWED, Change.RENEWED), (WAS_USED, Change.USED),
+            (WAS_PROVEN, Change.PROVEN))
+
+
+class Told(NamedTuple):
+    """What became of a batch, in numbers of records."""
+
+    entered: int
+    renewed: int  # listed already; the entry ends later, or is used or proven by now
+    known: int  # listed already, and that was all
+    left_out: int  # no told place was free
+    over: int  # their time was over, or their entry was ended here after this was said
+    no_hosts: int  # no address of a host, or one of our own servers
+
+
+class Tellings:
+    """The told places of the table. The main thread's. Times are microseconds of the packet path's clock."""
+
+    def __init__(self, table: Table, provenance: Provenance) -> None:
+        self._table = table
+        self._provenance = provenance
+        self._ended: dict[bytes, int] = {}  # when
+        self._last_ended_us = self._all_ended_us = -(1 << 62)
+        self.lifetimes_us = (LATEST_US, LATEST_US)
+        """The longest time of an entry here: of any host, and of a proven one."""
+        self.meetings: Meetings | None = None
+        """Where contacts that are told let in their networks."""
+        self.met: Callable[[list[bytes]], object] = lambda hosts: None
+        """Told of hosts that met a fake server of another gateway, after they were entered."""
+        self.named: Callable[[bytes, Sequence[str]], object] = lambda host, names: None
+        """Told of names of a listed host that its gateway has confirmed (Whitelist.told_names)."""
+
+    # ---- what was ended here
+
+    def note_end(self, host: bytes, now_us: int) -> None:
+        """Somebody has ended this entry."""
+        if not self._table.most_told:
+            return
+        self._last_ended_us = now_us
+        self._ended.pop(host, None)
+        self._ended[host] = now_us
+        if len(self._ended) > MOST_ENDED:
+            self.note_all_ended(now_us)
+
+    def note_all_ended(self, now_us: int) -> None:
+        """The whole whitelist was emptied here."""
+        self._last_ended_us = self._all_ended_us = now_us
+        self._ended.clear()
+
+    def _kept(self, records: bytes, said_us: int, is_barred: Callable[[bytes, int], bool] | None) -> bytes:
+        """Those that may be entered."""
+        if said_us <= self._all_ended_us:
+            return b""
+        if said_us > self._last_ended_us and is_barred is None:
+            return records
+        kept = []
+        for at in range(0, len(records), TOLD_SIZE):
+            record = records[at : at + TOLD_SIZE]
+            host = record[:16]
+            left_us = int.from_bytes(record[16:20], "big") * 1_000_000
+            if self._ended.get(host, said_us - 1) < said_us and not (is_barred and is_barred(host, said_us + left_us)):
+                kept.append(record)
+        return b"".join(kept)
+
+    # ---- what comes in
+
+    def take(  # noqa: PLR0913  # what the teller says of all records
+        self, records: bytes, now_us: int, *, age_us: int, longest_us: int, gateway: int, servers: bytes,
+        is_barred: Callable[[bytes, int], bool] | None,
+    ) -> tuple[Told, Taken]:
+        """As Whitelist.told(), but that nobody is told of it; and which hosts have changed."""
+        kept = self._kept(records, now_us - age_us, is_barred)
+        lifetime_us, proven_us = self.lifetimes_us
+        taken = take(self._table, kept, now_us, age_us=age_us, longest_us=min(longest_us, lifetime_us),
+                     proven_us=min(longest_us, proven_us), gateway=gateway, servers=servers, meetings=self.meetings)
+        ended = (len(records) - len(kept)) // TOLD_SIZE
+        return Told(taken.entered, taken.renewed, taken.known, taken.left_out, taken.over + ended,
+                    taken.no_hosts), taken
+
+    def note(self, notes: Mapping[bytes, str], entered: Sequence[bytes], now_us: int, age_us: int) -> None:
+        """These are noted of hosts that are told; a note of an entry before this one goes."""
+        for host, _ in self._provenance.noted(set(entered)):
+            self._provenance.forget(host)
+        since_s = int(time.time() - age_us / 1e6)
+        for host, text in notes.items():
+            found = self._table.find(host, now_us)
+            if found is not None and found[2] == PEER:
+                self._provenance.note_told(host, since_s, text)
+
+    # ---- what goes
+
+    def is_older(self, host: bytes, before_us: int, now_us: int) -> bool:
+        """Whether a listed host's entry was told, or entered before that time as far as that can be known."""
+        found = self._table.find(host, now_us)
+        if found is None:
+            return False
+        if found[2] == PEER:
+            return True
+        entered_us = found[0] - self.lifetimes_us[self._table.is_proven(host, now_us)]
+        note = self._provenance.find(host)
+        if note is not None:
+            # One that was let in by hand may last for any time.
+            since_us = now_us - int((time.time() - note.since_s) * 1e6)
+            entered_us = since_us if entered_us > now_us else max(entered_us, since_us)
+        return entered_us <= before_us or entered_us > now_us
+
+    def told_by(self, gateway: int, before_us: int, now_us: int, start: int) -> tuple[list[bytes], int]:
+        """Some hosts that this gateway alone has told of before then, and the next start; 0 at the end."""
+        hosts, start = end_told(
+            self._table, gateway, before_us, now_us, max(self.lifetimes_us), start, FLUSH_STEP)
+        return [hosts[at : at + 16] for at in range(0, len(hosts), 16)], start
+
+
+def changes_of(hosts: Sequence[bytes], became: bytes) -> list[tuple[bytes, Change]]:
+    """What followers are told of these hosts."""
+    return [(host, change) for host, what in zip(hosts, became, strict=True) for bit, change in _CHANGES if what & bit]
+
+
+def met_of(hosts: Sequence[bytes], became: bytes) -> list[bytes]:
+    """Those that met a fake server of their gateway."""
+    return [host for host, what in zip(hosts, became, strict=True) if what & HAS_MET]
+
+
+def entered_of(hosts: Sequence[bytes], became: bytes) -> list[bytes]:
+    """Those that were not listed before."""
+    return [host for host, what in zip(hosts, became, strict=True) if what & WAS_ENTERED]

@@ -63,7 +63,7 @@ def test_a_key_shows_itself_nowhere() -> None:
     ([], "example"), ([b"x" * 31], "example"), ([b"x" * 32, b"y" * 32, b"z" * 32], "example"),
     ([b"x" * 32], ""), ([b"x" * 32], "a" * 33), ([b"x" * 32], "a b"), ([b"x" * 32] * 2, "example")])
 def test_what_is_no_key_of_a_site(secrets: list[bytes], site: str) -> None:
-    with pytest.raises(ValueError, match="a site|once more"):
+    with pytest.raises(ValueError, match=r"a site|once more"):
         Keys(secrets, site)
 
 

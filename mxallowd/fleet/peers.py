@@ -1,0 +1,214 @@
+"""What is known of each gateway of the site that was heard: how far, how much, and what of it was refused.
+
+All bounds of a gateway are counted on the clock of the stream's IDs, which is that of the engine: what is loaded in one
+second is judged as when it was said. That clock never goes back here.
+
+A batch is known by (origin, epoch, sequence). A gateway takes a new epoch at each start, and counts its batches up. The
+last WINDOW sequences of an epoch are remembered one by one, since a batch that was given up by its gateway may come
+behind a later one; what is older is known. MOST_EPOCHS epochs of an origin are remembered.
+
+Two gateways of one name are told by their epochs: an epoch that was left comes back, again and again.
+"""
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+REASONS = (
+    "broken", "version", "key", "forged", "replayed", "too-fast", "too-many", "late", "no-host", "left-out")
+"""Why something that was heard was not taken, or (`late`) not as it was said. The first four are counted in messages,
+all others in records."""
+
+MOST_PEERS = 1024
+MOST_EPOCHS = 8
+MOST_STRANGERS = 32
+WINDOW = 64
+RECORDS_PER_S, MOST_RECORDS = 25_000, 50_000
+REMOVALS_PER_S, MOST_REMOVALS = 100, 1000
+FLUSHES_PER_S, MOST_FLUSHES = 1 / 60, 2
+# Epochs that take turns so often within that time are two gateways. (One batch of a run that has ended may come late.)
+RETURNS, RETURNED_MS = 8, 600_000
+LAST_NUMBER = (1 << 15) - 2  # MOST_GATEWAY of engine/_told.pyi
+_WINDOW_BITS = (1 << WINDOW) - 1
+
+
+class Spent:
+    """A token bucket on a clock that its caller has, in milliseconds: `per_s` come in a second, at most `most` stay."""
+
+    __slots__ = ("_at_ms", "_most", "_per_ms", "_tokens")
+
+    def __init__(self, per_s: float, most: float, now_ms: int) -> None:
+        self._per_ms, self._most = per_s / 1000, most
+        self._tokens, self._at_ms = float(most), now_ms
+
+    def take(self, count: int, now_ms: int) -> bool:
+        """Take so many. False: there are not so many; none is taken then."""
+        if self._fill(now_ms) < count:
+            return False
+        self._tokens -= count
+        return True
+
+    def some(self, count: int, now_ms: int) -> int:
+        """Take as many as there are, at most so many; how many."""
+        taken = min(count, int(self._fill(now_ms)))
+        self._tokens -= taken
+        return taken
+
+    def give(self, count: int) -> None:
+        """Put so many back."""
+        self._tokens = min(self._most, self._tokens + count)
+
+    def _fill(self, now_ms: int) -> float:
+        if now_ms > self._at_ms:
+            self._tokens = min(self._most, self._tokens + (now_ms - self._at_ms) * self._per_ms)
+            self._at_ms = now_ms
+        return self._tokens
+
+
+class _Epoch:
+    """One run of a gateway."""
+
+    __slots__ = ("highest", "last_id", "seen")
+
+    def __init__(self) -> None:
+        self.highest, self.seen, self.last_id = -1, 0, (0, 0)
+
+
+Id = tuple[int, int]
+"""A place in the stream: milliseconds of the engine's clock, and a number."""
+
+
+class Peer:
+    """One gateway."""
+
+    def __init__(self, name: str, number: int, now_ms: int) -> None:
+        self.name = name
+        self.number = number
+        """By which the whitelist knows it, in this process."""
+        self.epoch = -1
+        """That of the last new batch."""
+        self.heard_ms = 0
+        """When its last batch came into the stream, on the clock of IDs."""
+        self.lag_ms = 0
+        """How old its last batch was when it was heard."""
+        self.time_s = 0
+        """Its whitelist-time."""
+        self.batches = 0
+        self.records = self.entered = self.renewed = self.known = self.over = 0
+        self.removals = self.flushes = 0
+        self.refused = dict.fromkeys(REASONS, 0)
+        self.told = 0  # records that were taken since its last flush
+        self.rate = Spent(RECORDS_PER_S, MOST_RECORDS, now_ms)
+        self.removal_rate = Spent(REMOVALS_PER_S, MOST_REMOVALS, now_ms)
+        self.flush_rate = Spent(FLUSHES_PER_S, MOST_FLUSHES, now_ms)
+        self._epochs: OrderedDict[int, _Epoch] = OrderedDict()
+        self._turns: deque[int] = deque(maxlen=RETURNS)
+
+    def is_new(self, epoch: int, sequence: int, id_: Id) -> bool | None:
+        """Whether it has not said this batch before, which is noted; None: it has, at an earlier place: a replay."""
+        one = self._epochs.get(epoch)
+        if one is None:
+            if len(self._epochs) >= MOST_EPOCHS:
+                self._epochs.popitem(last=False)
+            one = self._epochs[epoch] = _Epoch()
+        ahead = sequence - one.highest
+        if ahead > 0:
+            one.seen = (one.seen << ahead | 1) & _WINDOW_BITS if ahead < WINDOW else 1
+            one.highest = sequence
+        elif ahead <= -WINDOW or one.seen >> -ahead & 1:
+            return None if id_ > one.last_id else False
+        else:
+            one.seen |= 1 << -ahead
+        if epoch != self.epoch:
+            if ahead <= sequence and id_ > one.last_id:
+                # It was heard before, so it has not just begun.
+                self._turns.append(id_[0])
+            self.epoch = epoch
+            self._epochs.move_to_end(epoch)
+        one.last_id = max(one.last_id, id_)
+        return True
+
+    def is_shared(self, now_ms: int) -> bool:
+        """Whether two gateways have this name now."""
+        return len(self._turns) == RETURNS and now_ms - self._turns[0] <= RETURNED_MS
+
+
+class Stranger(NamedTuple):
+    """Who says in this name what is sealed with no key of ours, or forged. Anybody who can write the stream can."""
+
+    reason: str
+    messages: int
+    heard_ms: int
+
+
+class Peers:
+    """All gateways that were heard, at most `most`; of more, the one that was heard longest ago is forgotten."""
+
+    def __init__(self, most: int = MOST_PEERS) -> None:
+        self.most = most
+        self.now_ms = 0
+        """The clock of IDs: the latest one that was heard."""
+        self.refused = dict.fromkeys(REASONS, 0)
+        """Of all, those included that are forgotten or have no name."""
+        self.forgotten = 0
+        self._peers: OrderedDict[str, Peer] = OrderedDict()
+        self._names: dict[int, str] = {}
+        self._number = 0
+        self._strangers: OrderedDict[str, Stranger] = OrderedDict()
+
+    def clock(self, id_ms: int) -> int:
+        """The clock of IDs, after this one."""
+        self.now_ms = max(self.now_ms, id_ms)
+        return self.now_ms
+
+    def get(self, name: str) -> Peer:
+        """The gateway of that name, which is the last one to be forgotten from now on."""
+        found = self._peers.get(name)
+        if found is not None:
+            self._peers.move_to_end(name)
+            return found
+        while len(self._peers) >= self.most:
+            _, gone = self._peers.popitem(last=False)
+            del self._names[gone.number]
+            self.forgotten += 1
+        self._peers[name] = made = Peer(name, self._free_number(), self.now_ms)
+        self._names[made.number] = name
+        return made
+
+    def _free_number(self) -> int:
+        # Entries of a gateway that is forgotten may have its number still, so it comes back last.
+        while True:
+            self._number = self._number % LAST_NUMBER + 1
+            if self._number not in self._names:
+                return self._number
+
+    def gateway_name(self, number: int) -> str:
+        """The name of the gateway with this number of the whitelist; empty: it is not known."""
+        return self._names.get(number, "")
+
+    def refuse(self, peer: Peer | None, reason: str, count: int = 1) -> None:
+        """Count what was not taken, or not as it was said."""
+        self.refused[reason] += count
+        if peer is not None:
+            peer.refused[reason] += count
+
+    def strange(self, name: str, reason: str) -> None:
+        """Note a message that a key has not sealed, by the name that it claims."""
+        before = self._strangers.pop(name, None)
+        if before is None and len(self._strangers) >= MOST_STRANGERS:
+            self._strangers.popitem(last=False)
+        self._strangers[name] = Stranger(reason, before.messages + 1 if before else 1, self.now_ms)
+
+    def strangers(self) -> dict[str, Stranger]:
+        """Names that such messages claimed; the last ones."""
+        return dict(self._strangers)
+
+    def others(self, own: str) -> int:
+        """How many are known, but for this name."""
+        return len(self._peers) - (own in self._peers)
+
+    def __iter__(self) -> Iterator[Peer]:
+        """Those that are known, the one heard longest ago first."""
+        return iter(self._peers.values())
+
+    def __len__(self) -> int:
+        return len(self._peers)

@@ -1,0 +1,178 @@
+"""What is known of other gateways: what is new, what is a replay, whose name two have, and how much each may say."""
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mxallowd.fleet.peers import LAST_NUMBER as MOST_GATEWAY
+from mxallowd.fleet.peers import MOST_EPOCHS, MOST_STRANGERS, REASONS, RETURNED_MS, RETURNS, WINDOW, Peer, Peers, Spent
+
+
+def peer() -> Peer:
+    return Peers().get("mx1")
+
+
+def test_a_bucket_goes_by_the_clock_of_its_caller() -> None:
+    bucket = Spent(100, 1000, 5_000)
+    assert bucket.take(1000, 5_000)
+    assert not bucket.take(1, 5_009)
+    assert bucket.take(1, 5_010)
+    # A clock that goes back brings nothing.
+    assert not bucket.take(1, 4_000)
+    assert not bucket.take(2, 5_020)
+    assert bucket.take(1, 5_020)
+    assert bucket.some(300, 6_020) == 100
+    bucket.give(40)
+    assert bucket.some(300, 6_020) == 40
+    bucket.give(10**9)
+    assert bucket.some(10**9, 6_020) == 1000
+
+
+def test_a_batch_is_new_once() -> None:
+    one = peer()
+    assert one.is_new(7, 0, (1000, 0))
+    assert one.is_new(7, 1, (1000, 1))
+    # Read again, after the connection was lost: the same places.
+    assert one.is_new(7, 0, (1000, 0)) is False
+    assert one.is_new(7, 1, (1000, 1)) is False
+    # At a later place it is a replay.
+    assert one.is_new(7, 1, (1000, 2)) is None
+    assert one.is_new(7, 0, (2000, 0)) is None
+    assert one.is_new(7, 2, (2000, 1))
+    # Another run counts anew.
+    assert one.is_new(8, 0, (2001, 0))
+    assert one.epoch == 8
+
+
+def test_a_batch_that_was_overtaken_is_new() -> None:
+    """One that its gateway gave up waits in an engine that was stopped, and comes behind the next ones."""
+    one = peer()
+    assert one.is_new(7, 10, (1000, 0))
+    assert one.is_new(7, 12, (1001, 0))
+    assert one.is_new(7, 11, (1002, 0))
+    assert one.is_new(7, 11, (1003, 0)) is None
+    assert one.is_new(7, 11, (1002, 0)) is False
+
+
+@given(st.lists(st.integers(0, 200), max_size=80))
+def test_a_sequence_is_taken_at_most_once(sequences: list[int]) -> None:
+    """The oracle remembers all of them; what is older than the window is never new."""
+    one, seen, highest = peer(), set[int](), -1
+    for at, sequence in enumerate(sequences):
+        expected = sequence not in seen and sequence > highest - WINDOW
+        assert (one.is_new(7, sequence, (1000 + at, 0)) is True) == expected
+        if expected:
+            seen.add(sequence)
+            highest = max(highest, sequence)
+
+
+def test_runs_are_remembered_and_not_too_many() -> None:
+    one = peer()
+    for epoch in range(MOST_EPOCHS + 1):
+        assert one.is_new(epoch, 5, (1000 + epoch, 0))
+    assert one.is_new(1, 5, (2000, 0)) is None
+    assert one.is_new(0, 5, (2001, 0))
+
+
+def test_sequences_may_be_as_large_as_they_can() -> None:
+    one = peer()
+    assert one.is_new((1 << 64) - 1, (1 << 64) - 1, ((1 << 64) - 1, 0))
+    assert one.is_new((1 << 64) - 1, (1 << 64) - 2, ((1 << 64) - 1, 1))
+    assert one.is_new((1 << 64) - 1, 0, ((1 << 64) - 1, 2)) is None
+
+
+def turns(one: Peer, count: int, step_ms: int = 1000) -> int:
+    """Two gateways speak in turn; until when."""
+    for at in range(count):
+        assert one.is_new(7 + at % 2, at, (1000 + step_ms * at, 0))
+    return 1000 + step_ms * count
+
+
+def test_two_gateways_of_one_name_are_seen() -> None:
+    one = peer()
+    now_ms = turns(one, RETURNS + 2)
+    assert one.is_shared(now_ms)
+    # One of them has another name by now.
+    assert not one.is_shared(now_ms + RETURNED_MS)
+
+
+def test_a_gateway_that_starts_again_shares_its_name_with_nobody() -> None:
+    one = peer()
+    for epoch in range(40):
+        for sequence in range(5):
+            assert one.is_new(epoch, sequence, (10_000 + 1000 * epoch + 10 * sequence, 0))
+        # A last one of the run before comes late, and all of it is read again.
+        if epoch:
+            assert one.is_new(epoch - 1, 4, (9040 + 1000 * epoch, 0)) is False
+        if epoch % 6 == 5:
+            assert one.is_new(epoch - 1, 5, (10_060 + 1000 * epoch, 0))
+        assert not one.is_shared(10_000 + 1000 * epoch)
+    assert one.is_new(38, 4, (60_000, 0)) is None
+
+
+def test_a_replay_of_an_earlier_run_is_no_second_gateway() -> None:
+    one = peer()
+    turns(one, 2)
+    for at in range(50):
+        assert one.is_new(7, 0, (10_000 + 2 * at, 0)) is None
+        assert one.is_new(8, 10 + at, (10_001 + 2 * at, 0))
+    assert not one.is_shared(10_100)
+
+
+def test_the_gateway_heard_longest_ago_is_forgotten_first() -> None:
+    peers = Peers(most=3)
+    first = {name: peers.get(name) for name in "abc"}
+    assert [one.name for one in peers] == ["a", "b", "c"]
+    assert peers.get("a") is first["a"]
+    peers.get("d")
+    assert [one.name for one in peers] == ["c", "a", "d"]
+    assert (len(peers), peers.forgotten, peers.others("x"), peers.others("a")) == (3, 1, 3, 2)
+    assert peers.gateway_name(first["b"].number) == ""
+    assert peers.gateway_name(first["a"].number) == "a"
+    assert peers.get("b") is not first["b"]
+
+
+def test_numbers_are_those_of_the_whitelist_and_come_back_last() -> None:
+    peers = Peers(most=2)
+    peers.get("kept")
+    numbers = []
+    for at in range(MOST_GATEWAY + 5):
+        numbers.append(peers.get(f"mx{at}").number)
+        peers.get("kept")
+    assert min(numbers) == 2
+    assert max(numbers) == MOST_GATEWAY
+    assert peers.get("kept").number == 1
+    assert numbers[:3] == [2, 3, 4]
+    assert numbers[MOST_GATEWAY - 2:MOST_GATEWAY + 1] == [MOST_GATEWAY, 2, 3]
+
+
+def test_what_is_refused_is_counted_by_reason() -> None:
+    peers = Peers(most=1)
+    one = peers.get("mx1")
+    peers.refuse(one, "too-fast", 256)
+    peers.refuse(None, "forged")
+    assert one.refused["too-fast"] == 256
+    peers.get("mx2")
+    assert {reason: count for reason, count in peers.refused.items() if count} == {"too-fast": 256, "forged": 1}
+    assert set(peers.refused) == set(REASONS)
+    with pytest.raises(KeyError):
+        peers.refuse(None, "nonsense")
+
+
+def test_names_without_a_key_are_kept_apart_and_are_few() -> None:
+    peers = Peers()
+    peers.clock(5000)
+    for _ in range(3):
+        peers.strange("mx1", "key")
+    for at in random.Random(1).sample(range(1000), MOST_STRANGERS - 1):
+        peers.strange(f"evil{at}", "forged")
+    assert peers.strangers()["mx1"] == ("key", 3, 5000)
+    peers.clock(4000)
+    peers.strange("mx1", "forged")
+    assert peers.strangers()["mx1"] == ("forged", 4, 5000)
+    for at in range(2000, 2000 + MOST_STRANGERS):
+        peers.strange(f"evil{at}", "forged")
+    assert len(peers.strangers()) == MOST_STRANGERS
+    assert "mx1" not in peers.strangers()
+    assert len(peers) == 0

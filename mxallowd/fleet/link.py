@@ -1,0 +1,313 @@
+"""One connection to the engine of the fleet, Redis or Valkey, on the main loop: what is asked there, and how it fails.
+
+The one rule: every failure is a LinkError with one line that says what is wrong, and after it the connection is closed.
+Nothing is tried again here, since a command that is sent twice is done twice; who opens it anew decides when. What the
+engine says is from outside: replies are as long as opening.MOST_REPLY allows, and of the form that is expected, or an
+error. It is the only module that knows redis-py.
+"""
+import asyncio
+import inspect
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from redis.asyncio.connection import AbstractConnection, Connection
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from mxallowd.fleet.login import Login
+from mxallowd.fleet.opening import LinkError, Reader, Way, reason_of
+from mxallowd.text import printable
+
+REPLY_S = 3.0  # for a reply; BLOCK_MS is less
+BLOCK_MS = 1000
+LONGEST_REASON = 200  # characters of an error of the engine
+FIELD = b"d"
+# What redis-py calls errors of the engine, and the word by which the engine begins them.
+CODES = {"OutOfMemoryError": "OOM", "NoPermissionError": "NOPERM", "ReadOnlyError": "READONLY",
+         "BusyLoadingError": "LOADING", "MasterDownError": "MASTERDOWN"}
+MEANINGS = {
+    "OOM": "it has no memory left (maxmemory), and takes no entries",
+    "READONLY": "it is a replica, and takes no entries",
+    "LOADING": "it still loads what it has on its disk",
+    "MISCONF": "it cannot write to its disk, and takes no entries",
+    "MASTERDOWN": "it is a replica without a master",
+    "NOAUTH": "it wants a login (fleet-login-file)",
+    "WRONGPASS": "it refuses user or password (fleet-login-file)",
+}
+# ValueError: redis-py takes what it cannot read for that.
+_ERRORS = (RedisError, OSError, ValueError, MemoryError)
+
+
+class Id(NamedTuple):
+    """The ID of a message of the stream: milliseconds of the engine's clock, and a number within them."""
+
+    ms: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.number}"
+
+
+def id_of(raw: object) -> Id:
+    """An ID as the engine writes it. Raises ValueError."""
+    if not isinstance(raw, bytes):
+        raise ValueError("is no ID")
+    ms, _, number = raw.partition(b"-")
+    found = Id(int(ms), int(number))
+    if not FIRST <= found <= Id(LARGEST, LARGEST):
+        raise ValueError("is no ID")
+    return found
+
+
+FIRST = Id(0, 0)
+LARGEST = 2**64 - 1
+
+
+class Stream(NamedTuple):
+    """What stands in the stream."""
+
+    length: int
+    last: Id  # that was ever added
+    first: Id | None  # None: it is empty
+
+
+class About(NamedTuple):
+    """What the engine says of itself."""
+
+    version: str
+    master: bool
+    policy: str  # what it does where its memory ends (maxmemory-policy); empty: it does not say
+
+
+class _Connection(Connection):
+    """redis-py's, over a stream that somebody else has opened."""
+
+    def __init__(self, reader: Reader, writer: asyncio.StreamWriter, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._opened = reader, writer
+
+    async def _connect(self) -> None:
+        self._reader, self._writer = self._opened
+
+    def expect_reply(self) -> None:
+        self._opened[0].expect_reply()
+
+    def abandon(self) -> None:
+        """Close it at once, whatever waits to be sent."""
+        self._reader = self._writer = None
+        self._parser.on_disconnect()  # type: ignore[no-untyped-call]
+        # One with TLS that the other side has ended is no transport any more (CPython 3.11).
+        with suppress(AttributeError):
+            self._opened[1].transport.abort()
+
+
+def _arguments(login: Login, database: int) -> dict[str, Any]:
+    """Of a connection, as this version of redis-py takes them."""
+    wanted: dict[str, Any] = {
+        "db": database, "username": login.user, "password": login.password, "socket_timeout": REPLY_S,
+        "socket_connect_timeout": REPLY_S,  # the way has its own
+        "health_check_interval": 0,
+        # Replies differ by it.
+        "protocol": 2,
+        # Else it says which client it is, which the rights of the user need not allow.
+        "driver_info": None, "lib_name": None, "lib_version": None}
+    taken = inspect.signature(AbstractConnection.__init__).parameters
+    if "driver_info" in taken:
+        # Then these two are deprecated.
+        wanted.pop("lib_name"), wanted.pop("lib_version")
+    return {name: value for name, value in wanted.items() if name in taken}
+
+
+class Link:
+    """A connection: open it, ask one thing after the other, close it."""
+
+    def __init__(self, way: Way, login: Login, *, database: int = 0, name: str = "") -> None:
+        """`name` is what the engine shows of us to whoever looks after it (CLIENT LIST)."""
+        self.way = way
+        self._login = login
+        self._database = database
+        self._name = name
+        self._connection: _Connection | None = None
+
+    async def open(self) -> None:
+        """Connect and log in. Raises LinkError."""
+        self.close()
+        self._connection = _Connection(*await self.way.open(), **_arguments(self._login, self._database))
+        try:
+            await self._connection.connect()  # type: ignore[no-untyped-call]
+        except _ERRORS as error:
+            failed = self._failed(error, entering=True)
+            self.close()
+            raise failed from None
+        except BaseException:
+            self.close()
+            raise
+        if self._name:
+            try:
+                await self.call("CLIENT", "SETNAME", self._name)
+            except LinkError as error:
+                if not error.code:
+                    raise
+
+    def close(self) -> None:
+        """Close it, whatever is under way."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+
+    async def call(self, *words: str | bytes | int) -> Any:
+        """What the engine replies. Raises LinkError; one with a code leaves the connection open."""
+        connection = self._connection
+        if connection is None:
+            raise LinkError(f"{self.way}: there is no connection")
+        connection.expect_reply()
+        try:
+            await connection.send_command(*words)
+            return await connection.read_response()
+        except _ERRORS as error:
+            failed = self._failed(error)
+            if not failed.code:
+                self.close()
+            raise failed from None
+        except BaseException:
+            # An answer that still comes must not be taken for that of the next question.
+            self.close()
+            raise
+
+    def _failed(self, error: Exception, *, entering: bool = False) -> LinkError:
+        """The error as it is told."""
+        if isinstance(error, AuthenticationError):
+            # What it says may be what we sent.
+            code = "NOAUTH" if "required" in str(error) else "WRONGPASS"
+            return LinkError(f"{self.way}: {MEANINGS[code]}", code)
+        code = CODES.get(type(error).__name__, "")
+        text = str(error)
+        if isinstance(error, ResponseError):
+            # Versions differ in whether the word is still there.
+            first = text.partition(" ")[0]
+            code = code or (first if first.isalpha() and first.isupper() else "ERR")
+        if code:
+            said = MEANINGS.get(code) or printable(text)[:LONGEST_REASON]
+            return LinkError(f"{self.way}: {'it refuses us' if entering and code == 'ERR' else said}", code)
+        if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
+            return LinkError(f"{self.way}: no answer within {REPLY_S:g} s")
+        return LinkError(f"{self.way}: the connection is lost: {_told(error)}")
+
+    # ---- what is asked
+
+    async def add(self, key: str, data: bytes, least_ms: int) -> Id:
+        """Add a message, and let the engine drop those that are older; its ID. Raises LinkError."""
+        return self._id(await self.call("XADD", key, "MINID", "~", max(0, least_ms), "*", FIELD, data))
+
+    async def trim(self, key: str, least_ms: int) -> None:
+        """Drop messages that are older, where one of them cannot be added any more. Raises LinkError."""
+        await self.call("XTRIM", key, "MINID", max(0, least_ms))
+
+    async def read(self, key: str, after: Id, count: int, *, wait: bool = True) -> list[tuple[bytes, bytes | None]]:
+        """At most `count` messages behind that ID: each one's ID and what it has under `d` (None: nothing).
+
+        With `wait`, once there are some; none after BLOCK_MS. Raises LinkError.
+        """
+        blocking = ("BLOCK", BLOCK_MS) if wait else ()
+        reply = await self.call("XREAD", "COUNT", count, *blocking, "STREAMS", key, str(after))
+        if reply is None:
+            return []
+        try:
+            (_, messages), = reply
+            found = [(number, _data(fields)) for number, fields in messages]
+            id_of(found[-1][0])
+        except (TypeError, ValueError, IndexError):
+            raise self._strange() from None
+        return found
+
+    async def stream(self, key: str) -> Stream:
+        """What stands there; as an empty one where there is none. Raises LinkError."""
+        try:
+            reply = await self.call("XINFO", "STREAM", key)
+        except LinkError as error:
+            if "no such key" in str(error):
+                return Stream(0, FIRST, None)
+            raise
+        try:
+            found = dict(zip(reply[::2], reply[1::2], strict=True))
+            first = found[b"first-entry"]
+            return Stream(int(found[b"length"]), self._id(found[b"last-generated-id"]),
+                          self._id(first[0]) if first else None)
+        except (TypeError, ValueError, KeyError, IndexError):
+            raise self._strange() from None
+
+    async def time_us(self) -> int:
+        """The engine's clock. Raises LinkError."""
+        reply = await self.call("TIME")
+        try:
+            seconds, microseconds = reply
+            return int(seconds) * 1_000_000 + int(microseconds)
+        except (TypeError, ValueError):
+            raise self._strange() from None
+
+    async def about(self) -> About:
+        """What it says of itself. Raises LinkError."""
+        reply = await self.call("INFO")
+        if not isinstance(reply, bytes):
+            raise self._strange()
+        pairs = (line.partition(":")[::2] for line in reply.decode("utf-8", "replace").splitlines())
+        found = {name: printable(value)[:LONGEST_REASON] for name, value in pairs}
+        version = found.get("valkey_version") or found.get("redis_version", "")
+        return About(version, found.get("role", "master") == "master", found.get("maxmemory_policy", ""))
+
+    async def master(self, name: str) -> tuple[str, int] | None:
+        """Of a Sentinel: host and port of that master; None: it knows none. Raises LinkError."""
+        reply = await self.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+        if reply is None:
+            return None
+        try:
+            host, port = reply
+            return printable(host.decode("ascii")), int(port)
+        except (TypeError, ValueError, AttributeError):
+            raise self._strange() from None
+
+    def _id(self, raw: object) -> Id:
+        try:
+            return id_of(raw)
+        except ValueError:
+            raise self._strange() from None
+
+    def _strange(self) -> LinkError:
+        self.close()
+        return LinkError(f"{self.way}: it does not answer as Redis does")
+
+
+def _data(fields: Sequence[bytes]) -> bytes | None:
+    """What a message has under our field; None: nothing."""
+    if len(fields) == 2 and fields[0] == FIELD:
+        found: object = fields[1]
+    else:
+        found = dict(zip(fields[::2], fields[1::2], strict=True)).get(FIELD)
+    return found if isinstance(found, bytes) else None
+
+
+def _told(error: Exception) -> str:
+    """What an error of the system says, without what redis-py adds."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return reason_of(cause) if cause is not None else printable(str(error) or type(error).__name__)[:LONGEST_REASON]
+
+
+async def find_master(ways: Sequence[Way], name: str, login: Login) -> Way:
+    """The way to the master of that name, as the first of these Sentinels that knows it says. Raises LinkError."""
+    reasons = []
+    for way in ways:
+        link = Link(way, login)
+        try:
+            await link.open()
+            found = await link.master(name)
+        except LinkError as error:
+            reasons.append(str(error))
+        else:
+            if found:
+                return way._replace(host=found[0], port=found[1])
+            reasons.append(f"{way}: it knows no such master")
+        finally:
+            link.close()
+    raise LinkError(f"no Sentinel tells where the master {name} is: {'; '.join(reasons)[:LONGEST_REASON]}")

@@ -1,0 +1,150 @@
+"""Ways to the engine: a socket by TCP, with or without TLS, or a UNIX socket.
+
+Names are looked up by whoever made this, and a UNIX socket is connected by the broker of the sandbox, since neither can
+be done here once the sandbox holds. Certificates are read once, at the start, with the rights of then.
+"""
+import asyncio
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mxallowd.errors import MxallowdError, StartError
+from mxallowd.process import broker
+from mxallowd.settings.fleet import Engine
+from mxallowd.text import printable, quoted
+
+CONNECT_S = 1.0
+LIMIT = 1 << 20  # bytes that wait to be read, until the engine is not listened to any more
+MOST_REPLY = 8 << 20  # bytes; 400 batches are 3.3 MB
+
+Names = Callable[[str], Awaitable[Sequence[str]]]
+"""The addresses of a name, as texts. Raises LinkError."""
+
+
+class LinkError(MxallowdError):
+    """The engine cannot be used; the text says why, in one line.
+
+    `code` is the first word of what it replied, such as OOM; empty: the connection is lost.
+    """
+
+    def __init__(self, reason: str, code: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """What the engine has to show (signed by `ca`, or by those of the system), and what we show. Raises StartError."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        _load(ca, "fleet-ca-file", lambda: context.load_verify_locations(ca))
+    if certificate is not None:
+        # A key with a passphrase would ask the terminal for it.
+        _load(certificate, "fleet-cert-file",
+              lambda: context.load_cert_chain(certificate, key, password=_no_passphrase))
+    return context
+
+
+def _no_passphrase() -> str:
+    raise StartError("its key has a passphrase, which nobody can enter here")
+
+
+def _load(path: Path, option: str, load: Callable[[], object]) -> None:
+    try:
+        load()
+    except (OSError, ValueError, StartError) as error:
+        # ssl.SSLError is an OSError, whose strerror has the name of a function.
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+        raise StartError(f"{option}: {quoted(str(path))} cannot be used: {printable(str(reason))}") from None
+
+
+class Reader(asyncio.StreamReader):
+    """What comes from the engine. One that was taken over may send without an end: a reply has at most MOST_REPLY."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=LIMIT, loop=loop)
+        self._left = MOST_REPLY
+
+    def expect_reply(self) -> None:
+        """Count its bytes from here on."""
+        self._left = MOST_REPLY
+
+    async def read(self, n: int = -1) -> bytes:
+        """As that of any stream, and ends a reply that is too long."""
+        data = await super().read(n)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ConnectionError(f"a reply is longer than {MOST_REPLY >> 20} MiB")
+        return data
+
+
+class Way(NamedTuple):
+    """Leads to one engine or Sentinel."""
+
+    host: str  # a name or an address; empty: a UNIX socket
+    port: int
+    path: Path | None
+    tls: ssl.SSLContext | None
+    names: Names
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return printable(str(self.path))
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    async def open(self) -> tuple[Reader, asyncio.StreamWriter]:
+        """A connection. Raises LinkError."""
+        if self.path is not None:
+            return await self._open_socket(self.path)
+        reason = "it has no address"
+        for address in await self.names(self.host):
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    return await self._open(host=address, port=self.port, **(
+                        {"ssl": self.tls, "server_hostname": self.host} if self.tls else {}))
+            except TimeoutError:
+                reason = f"no connection within {CONNECT_S:g} s"
+            except OSError as error:
+                reason = reason_of(error)
+        raise LinkError(f"{self}: {reason}")
+
+    async def _open_socket(self, path: Path) -> tuple[Reader, asyncio.StreamWriter]:
+        try:
+            # It waits for the broker, or for whoever listens there.
+            made = await asyncio.get_running_loop().run_in_executor(None, broker.connect, str(path))
+        except OSError as error:
+            raise LinkError(f"{self}: {reason_of(error)}") from None
+        try:
+            made.setblocking(False)
+            return await self._open(sock=made)
+        except (OSError, ValueError) as error:
+            made.close()
+            raise LinkError(f"{self}: {error}") from None
+
+    async def _open(self, **where: object) -> tuple[Reader, asyncio.StreamWriter]:
+        loop = asyncio.get_running_loop()
+        reader = Reader(loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.create_connection(lambda: protocol, **where)  # type: ignore[call-overload]
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def ways(engine: Engine, tls: ssl.SSLContext | None, names: Names) -> list[Way]:
+    """To the engine, or to its Sentinels."""
+    if engine.socket is not None:
+        return [Way("", 0, engine.socket, None, names)]
+    return [Way(host, port, None, tls, names) for host, port in engine.hosts]
+
+
+def reason_of(error: OSError) -> str:
+    """What the system, or TLS, says about a connection."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate does not count: {printable(error.verify_message)}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {printable((error.reason or str(error)).replace('_', ' ').lower())}"
+    # asyncio says in other words what the system says.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else printable(str(error))

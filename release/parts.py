@@ -16,9 +16,9 @@ TEXTS = re.compile(r"(?i)^(licen[cs]e|copying|notice|authors)")
 LICENCE_CLASSIFIER = "License :: OSI Approved :: "
 PURL = re.compile(r"pkg:(deb|rpm|apk)/(?:[^/]+/)?([^@]+)@([^?#]+)")
 # What wheels from elsewhere have linked into a module, which no tool tells of; a module that loads it names this file.
-LINKED = {"pycares": ("c-ares", "MIT", b"libcares.so")}
+LINKED = {"pycares": ("c-ares", "MIT", b"libcares.so"), "hiredis": ("libhiredis", "BSD-3-Clause", b"libhiredis.so")}
 # The version that such a library has compiled in. That of c-ares may follow the last byte of another constant.
-VERSIONS = {"c-ares": re.compile(rb"(?<![0-9.])(1\.[0-9]{1,3}\.[0-9]{1,3})\0")}
+VERSIONS = {"c-ares": re.compile(rb"(?<![0-9.])(1\.[0-9]{1,3}\.[0-9]{1,3})\0")}  # libhiredis has none
 # Licences that metadata name wrongly, or not exactly: name, what they say; what it is, a text of the distribution's.
 CORRECTED = {
     # Its LICENSE is that of Pcapy; the metadata of 2.1.0 say 2.0.
@@ -82,7 +82,8 @@ def _distribution(place: Place, info: Place) -> Iterator[Part]:
         library, terms, loaded = LINKED[name]
         modules = [path.read_bytes() for path in (place / name).iterdir() if path.name.endswith(".so")]
         if not any(loaded in module for module in modules):
-            told = {one.decode() for module in modules for one in VERSIONS[library].findall(module)}
+            told = {one.decode() for module in modules for one in VERSIONS[library].findall(module)
+                    } if library in VERSIONS else set()
             of_library = told.pop() if len(told) == 1 else ""
             purl = f"pkg:generic/{library}@{of_library}" if of_library else f"pkg:generic/{library}"
             yield Part(library, of_library, "linked", purl, terms, within=name)

@@ -28,6 +28,7 @@ def _run(context: Context) -> int:
     # It needs parts of the daemon, which no other command imports.
     from mxallowd.ctl.doctor import (  # noqa: PLC0415
         facts,
+        fleet,
         outbound,
         process,
         queues,
@@ -40,7 +41,7 @@ def _run(context: Context) -> int:
 
     known, findings = facts.gather(context.daemon, context.arguments.config)
     if known is not None:
-        for module in (servers, rules, outbound, queues, process, system):
+        for module in (servers, rules, outbound, queues, process, fleet, system):
             findings += module.check(known)
         if context.arguments.domain:
             from mxallowd.ctl.doctor import records  # noqa: PLC0415

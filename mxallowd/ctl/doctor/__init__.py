@@ -2,6 +2,7 @@
 
     findings    what a finding is
     facts       what the daemon says of itself; where it does not run, what its configuration says
+    fleet       the engine of --fleet, and the other gateways
     outbound    whether a rule tells of outgoing connections
     networkkey  whether rules have the masks of --network-key
     rules       the firewall: what becomes of a SYN to each server (walk), as iptables and nftables read it; mending,

@@ -1,0 +1,212 @@
+"""The fleet (`--fleet`): the engine as this process reaches it and as the daemon does, and each other gateway."""
+import asyncio
+import shlex
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mxallowd.ctl.doctor.facts import Facts
+from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
+from mxallowd.errors import MxallowdError
+from mxallowd.settings.fleet import Engine, engine
+from mxallowd.text import printable
+
+LONGEST_S = 8.0  # of all that the engine is asked
+AHEAD_MS = 60_000  # of the engine's clock, which no ID of its own is
+APART_S = 600.0  # of clocks; from 15 minutes on a gateway's entries are shortened
+SILENT_S, GONE_S = 3600, 86_400  # since the last batch: it may be down; it was taken out of service
+LARGEST = 2**64 - 1
+# Reasons for which records of a gateway were not taken: what it means, and what mends it.
+REASONS = {
+    "too-fast": ("it says more than a gateway may, and a part of it was not taken",
+                 "mxallowctl stats  # there: what lets in so many; change the key of the site if it was taken over"),
+    "too-many": ("it has more entries than a gateway may have here, and the others were not taken",
+                 "mxallowctl list --origin peer  # then raise max-entries on this gateway"),
+    "left-out": ("this gateway has no room for its entries", "mxallowctl status  # then raise max-entries here"),
+    "late": ("its clock and the engine's are more than 15 minutes apart, so its entries end too early",
+             "timedatectl set-ntp true  # there"),
+    "replayed": ("somebody puts old batches of it into the stream",
+                 "redis-cli ACL LIST  # on the engine's host: who may write there (docs/fleet.md)"),
+    "version": ("its mxallowd is newer than this one", "mxallowctl --version  # there and here"),
+}
+# By the word of the engine's error.
+MENDS = {
+    "import": "apt-get install python3-redis python3-hiredis  # or: pip install 'mxallowd[fleet]'",
+    "NOAUTH": "mxallowd --print-config | grep -A 4 'and the password for'  # it wants a login: fleet-login-file",
+    "NOPERM": "redis-cli ACL LIST  # on the engine's host; docs/fleet.md has the rights that a gateway needs",
+    "OOM": "redis-cli INFO memory  # on the engine's host; raise its maxmemory",
+}
+ALONE = "entries of other gateways do not come in; this one decides by what it has"
+
+
+class Seen(NamedTuple):
+    """What the engine said to this process."""
+
+    policy: str
+    ahead_ms: int  # the last ID of the stream before the engine's clock
+    largest: bool  # the last ID is the last that can be
+    apart_s: float  # the engine's clock before this host's
+
+
+class Failed(NamedTuple):
+    """What it did not say, and why."""
+
+    reason: str
+    code: str  # of the engine's error; empty: there is no connection
+    unseen: bool = False  # this user may not read what it takes to ask
+
+
+def check(facts: Facts) -> Iterator[Finding]:
+    """All of it; nothing where the option is not given."""
+    told = facts.settings.get("fleet")
+    if not told:
+        return
+    seen = look(told)
+    daemon = facts.daemon.get("fleet") if facts.daemon else None
+    yield from _reached(told, seen, daemon)
+    if isinstance(seen, Seen):
+        yield from _engine(told, seen)
+    if daemon:
+        yield from _names(daemon, str(facts.settings["config"]))
+        yield from _peers(daemon)
+
+
+def look(told: Mapping[str, Any]) -> Seen | Failed:
+    """Ask the engine, as this process, with the files of the settings."""
+    try:
+        from mxallowd.fleet import link, login, opening  # noqa: PLC0415  # the client is an extra
+    except ImportError as error:
+        return Failed(f"its client cannot be imported: {error}", "import")
+    files = {key: None if told[key] is None else Path(told[key])
+             for key in ("login_file", "ca_file", "cert_file", "cert_key_file")}
+    where = engine(str(told["engine"]))
+
+    async def ask() -> Seen:
+        given = login.read(files["login_file"]) if files["login_file"] else login.Logins()
+        tls = opening.tls_context(files["ca_file"], files["cert_file"], files["cert_key_file"]) if where.tls else None
+        ways = opening.ways(where, tls, _addresses)
+        way = await link.find_master(ways, where.master, given.sentinels) if where.master else ways[0]
+        one = link.Link(way, given.engine, database=where.database)
+        try:
+            await one.open()
+            about, us = await one.about(), await one.time_us()
+            last = (await one.stream(_key(told))).last
+        finally:
+            one.close()
+        return Seen(about.policy, last.ms - us // 1000, last.ms == LARGEST, us / 1e6 - time.time())
+
+    try:
+        return asyncio.run(asyncio.wait_for(ask(), LONGEST_S))
+    except MxallowdError as error:
+        unseen = "Permission denied" in str(error)
+        return Failed(str(error), getattr(error, "code", ""), unseen)
+    except TimeoutError:
+        return Failed(f"{where}: no answer within {LONGEST_S:g} s", "")
+
+
+async def _addresses(host: str) -> Sequence[str]:
+    from mxallowd.fleet.opening import LinkError  # noqa: PLC0415
+
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise LinkError(f"the name {host} has no address: {printable(str(error.strerror))}") from None
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _key(told: Mapping[str, Any]) -> str:
+    return f"mxallowd:{told['site']}:log"
+
+
+def _reached(told: Mapping[str, Any], seen: Seen | Failed, daemon: Mapping[str, Any] | None) -> Iterator[Finding]:
+    where = told["engine"]
+    if isinstance(seen, Failed) and seen.unseen:
+        yield Finding("fleet-engine", WARNING, f"this user cannot ask the engine {where}: {seen.reason}",
+                      "whether it can be reached from this host is not known", AS_ROOT)
+        if daemon and not daemon["connected"]:
+            yield Finding("fleet-daemon", BROKEN, f"mxallowd cannot use the engine: {daemon['fault']}", ALONE, AS_ROOT)
+    elif isinstance(seen, Failed):
+        yield Finding("fleet-engine", BROKEN, f"the engine {where} cannot be used from this host: {seen.reason}", ALONE,
+                      _mend(seen, told, engine(where)))
+    elif daemon and not daemon["connected"]:
+        yield Finding(
+            "fleet-daemon", BROKEN, f"this command reaches the engine {where}, and mxallowd does not: "
+            f"{daemon['fault'] or 'no connection'}", ALONE, daemon["remedy"] or "systemctl restart mxallowd")
+    elif daemon:
+        yield Finding("fleet-engine", OK, f"the engine {where} answers, and mxallowd had its last answer "
+                      f"{daemon['read_seconds'] or 0} s ago")
+    else:
+        yield Finding("fleet-engine", OK, f"the engine {where} answers")
+
+
+def _mend(failed: Failed, told: Mapping[str, Any], where: Engine) -> str:
+    """The command that mends it, or shows what does."""
+    if failed.code in ("WRONGPASS", "NOAUTH") and told["login_file"]:
+        return f"mxallowctl reload  # once {shlex.quote(told['login_file'])} has the right user and password"
+    if failed.code:
+        return MENDS.get(failed.code, "redis-cli INFO  # on the engine's host")
+    if where.socket is not None:
+        return f"ls -l {shlex.quote(str(where.socket))}; systemctl restart redis-server"
+    host, port = where.hosts[0]
+    if "certificate" in failed.reason or "TLS" in failed.reason:
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"openssl s_client -connect {shown} </dev/null | openssl x509 -noout -subject -issuer -dates"
+    return f"nc -vz -w 3 {host} {port}  # refused: start redis-server there; no answer: the way there, or a firewall"
+
+
+def _engine(told: Mapping[str, Any], seen: Seen) -> Iterator[Finding]:
+    """What is wrong with an engine that answers."""
+    if seen.policy and seen.policy != "noeviction":
+        yield Finding(
+            "fleet-policy", WARNING, f"the engine throws away what it has when its memory is full ({seen.policy})",
+            "the whole stream of the site goes at once", "redis-cli CONFIG SET maxmemory-policy noeviction  # on its "
+            "host, and the same in its redis.conf")
+    if seen.ahead_ms > AHEAD_MS:
+        yield Finding(
+            "fleet-stream", BROKEN, "the last ID of the stream " + (
+                "is the largest that can be: nothing can be added any more" if seen.largest else
+                f"is {seen.ahead_ms // 1000} s ahead of the engine's clock"),
+            "gateways hear nothing new; somebody wrote it who may write to the engine, or its clock went back",
+            f"redis-cli DEL {shlex.quote(_key(told))}  # on its host; the gateways say all of their entries again")
+    if abs(seen.apart_s) > APART_S:
+        yield Finding(
+            "fleet-clock", WARNING, f"the clocks of this host and of the engine are {abs(seen.apart_s):.0f} s apart",
+            "from 15 minutes on what this gateway says ends too early elsewhere", "timedatectl set-ntp true")
+
+
+def _names(daemon: Mapping[str, Any], config: str) -> Iterator[Finding]:
+    """Who speaks in a name that is not his, or that two have."""
+    mend = (f"echo 'fleet-origin NAME' >>{shlex.quote(config)} && systemctl restart mxallowd  # on one of them, with "
+            "another name")
+    shared = [daemon["origin"]] if daemon["origin_shared"] else []
+    shared += [one["origin"] for one in daemon["peers"] if one["shared"]]
+    for origin in shared:
+        yield Finding("fleet-origin", WARNING, f"two gateways have the name {origin}",
+                      "a part of what they say is taken for replayed, and refused", mend)
+    for one in daemon["strangers"]:
+        how = "signed with a key that is not this site's" if one["reason"] == "key" else "with a forged signature"
+        yield Finding(
+            "fleet-key", WARNING, f"{one['messages']} batches of {one['origin']} were {how}, the last "
+            f"{one['heard_seconds']} s ago", "they are refused: that gateway shares nothing, or it is somebody else",
+            f"mxallowctl fleet status  # on {one['origin']}: both need the same fleet-key-file and fleet-site")
+
+
+def _peers(daemon: Mapping[str, Any]) -> Iterator[Finding]:
+    peers = daemon["peers"]
+    if not peers:
+        yield Finding("fleet-peers", WARNING, "no other gateway of the site was heard yet",
+                      "nothing is shared", "mxallowctl doctor  # on the other gateways; fleet-site has to be the same")
+    else:
+        yield Finding("fleet-peers", OK, f"{len(peers) + daemon['peers_left_out']} other gateways were heard, the last "
+                      f"{daemon['heard_seconds'] or 0} s ago")
+    for one in peers:
+        if SILENT_S < (one["heard_seconds"] or 0) < GONE_S:
+            yield Finding("fleet-silent", WARNING, f"{one['origin']} was not heard for {one['heard_seconds']} s",
+                          "it has no mail, it does not run, or it does not reach the engine",
+                          f"mxallowctl fleet status  # on {one['origin']}")
+        for reason, (why, mend) in REASONS.items():
+            if count := one["refused"].get(reason):
+                yield Finding("fleet-refused", WARNING, f"{count} records of {one['origin']} were refused: {reason}",
+                              why, mend)

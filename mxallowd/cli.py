@@ -116,6 +116,10 @@ def _check(loaded: Loaded) -> int:
         # It reads the list of public suffixes, which takes a while.
         from mxallowd.trust.lines import problems  # noqa: PLC0415
         faults += problems(loaded.settings.trust)
+    if loaded.settings and loaded.settings.fleet:
+        # Only who has a fleet needs the package of its client.
+        from mxallowd.fleet import checking  # noqa: PLC0415
+        faults += checking.problems(loaded.settings)
     if loaded.unfilled:
         streams.write(sys.stdout, "".join(f"{one}\n" for one in (*loaded.warnings, _first_steps(loaded.unfilled))))
         return NOT_SET_UP

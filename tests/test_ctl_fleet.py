@@ -11,6 +11,7 @@ import pytest
 from mxallowd.control.answers.document import FILE
 from mxallowd.control.answers.fleet import summary
 from mxallowd.ctl.__main__ import main
+from mxallowd.fleet.keys import parse
 from mxallowd.metrics import fleet
 from mxallowd.metrics.exposition import render
 from tests.control_standin import Standin, document
@@ -129,3 +130,13 @@ def test_the_number_of_series_has_a_bound() -> None:
         of_peers = found[f"fleet_peer_{name}"]
         assert isinstance(of_peers, dict)
         assert list(of_peers) == [f"mx{number:04}" for number in range(fleet.MOST_PEERS)]
+
+
+def test_a_key_is_made_without_a_daemon() -> None:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert main(["--socket", "/nonexistent", "fleet", "key"]) == 0
+        assert main(["--socket", "/nonexistent", "fleet", "key", "--json"]) == 0
+    first, second = out.getvalue().splitlines()
+    both = f"{first}\n{json.loads(second)['key']}\n".encode()
+    assert len(parse(both, "fleet.key", "example").numbers()) == 2

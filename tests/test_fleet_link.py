@@ -222,6 +222,7 @@ def test_tls_and_certificates_of_both_sides(site: tuple[Site, Place], tmp_path: 
 def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     authority, empty = Authority(tmp_path / "ca"), tmp_path / "empty.pem"
     empty.write_text("", encoding="ascii")
+    empty.chmod(0o600)
     known = authority.own
     for files, says in (
             ((tmp_path / "none", None, None), f'fleet-ca-file: "{tmp_path}/none" cannot be used: No such file'),

@@ -6,7 +6,9 @@ be done here once the sandbox holds. Certificates are read once, at the start, w
 import asyncio
 import os
 import ssl
+import stat
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,9 @@ from mxallowd.text import printable, quoted
 
 CONNECT_S = 1.0
 LIMIT = 1 << 20  # bytes that wait to be read, until the engine is not listened to any more
+# Of a file of certificates, by OpenSSL's words.
+FAULTS = {"NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in PEM in it",
+          "KEY_VALUES_MISMATCH": "the key is not that of the certificate"}
 MOST_REPLY = 8 << 20  # bytes; 400 batches are 3.3 MB
 
 Names = Callable[[str], Awaitable[Sequence[str]]]
@@ -43,10 +48,17 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         _load(ca, "fleet-ca-file", lambda: context.load_verify_locations(ca))
     if certificate is not None:
+        _check_secret(key or certificate, "fleet-cert-file" if key is None else "fleet-cert-key-file")
         # A key with a passphrase would ask the terminal for it.
         _load(certificate, "fleet-cert-file",
               lambda: context.load_cert_chain(certificate, key, password=_no_passphrase))
     return context
+
+
+def _check_secret(path: Path, option: str) -> None:
+    with suppress(OSError):  # says the one who opens it
+        if path.stat().st_mode & stat.S_IROTH:
+            raise StartError(f"{option}: {quoted(str(path))} is not read: everybody may read this secret (chmod o-r)")
 
 
 def _no_passphrase() -> str:
@@ -57,9 +69,12 @@ def _load(path: Path, option: str, load: Callable[[], object]) -> None:
     try:
         load()
     except (OSError, ValueError, StartError) as error:
-        # ssl.SSLError is an OSError, whose strerror has the name of a function.
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-        raise StartError(f"{option}: {quoted(str(path))} cannot be used: {printable(str(reason))}") from None
+        if isinstance(error, ssl.SSLError):
+            # Of a file that is no PEM, OpenSSL does not say more.
+            reason = FAULTS.get(error.reason or "", "there is no certificate in PEM in it, or no private key with it")
+        else:
+            reason = getattr(error, "strerror", None) or str(error)
+        raise StartError(f"{option}: {quoted(str(path))} cannot be used: {printable(reason)}") from None
 
 
 class Reader(asyncio.StreamReader):

@@ -1,4 +1,4 @@
-"""`mxallowctl fleet`: the fleet as this gateway sees it."""
+"""`mxallowctl fleet`: the fleet as this gateway sees it, and a new key for its site."""
 import argparse
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,14 @@ from mxallowd.ctl.output import columns, duration, failed, show, show_json
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", choices=("status",), default="status",
-                        help="status shows the engine and each other gateway (the default)")
+    parser.add_argument("action", nargs="?", choices=("status", "key"), default="status",
+                        help="status shows the engine and each other gateway (the default); key prints a new key for a "
+                             "site, and asks no daemon")
 
 
 def _run(context: Context) -> int:
+    if context.arguments.action == "key":
+        return _key(context)
     answer = context.daemon.ask("GET", "/v1/fleet")
     if failed(context, answer):
         return NO
@@ -22,6 +25,18 @@ def _run(context: Context) -> int:
         _show(context, answer.body)
     found: Any = answer.body
     return OK if found["connected"] else NO
+
+
+def _key(context: Context) -> int:
+    # It needs parts of the daemon, which no other command imports.
+    from mxallowd.fleet.keys import new_key  # noqa: PLC0415
+
+    key = new_key()
+    if context.arguments.json:
+        show_json(context, {"key": key})
+    else:
+        show(context, key)
+    return OK
 
 
 def _show(context: Context, found: Any) -> None:
@@ -76,6 +91,6 @@ def _refused(reasons: Mapping[str, int]) -> str:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("fleet", "show the fleet: the engine and the other gateways",
+    Command("fleet", "show the fleet: the engine and the other gateways; or make a key for a site",
             "mxallowctl fleet status", _arguments, _run),
 )

@@ -16,7 +16,7 @@ from mxallowd.metrics import fleet
 from mxallowd.metrics.exposition import render
 from tests.control_standin import Standin, document
 
-FORGED = {"forged": 3, "too-fast": 0}
+FORGED = {"forged": 3, "too-fast": 0, "over": 9}
 PEERS: list[dict[str, Any]] = [
     {"origin": "mx2", "shared": False, "heard_seconds": 0, "lag_ms": 12, "entries": 1204, "records": 90_000,
      "epoch": "1f", "refused": {}},
@@ -31,7 +31,7 @@ DOCUMENT: dict[str, Any] = {
     "peers": PEERS, "peers_left_out": 0,
     "strangers": [{"origin": "mx9", "reason": "key", "messages": 2, "heard_seconds": 60}]}
 BROKEN = {**DOCUMENT, "connected": False, "since_seconds": 12, "fault": "192.0.2.53:6379: no \x1b[2J answer",
-          "remedy": "systemctl restart redis-server", "warnings": ["its maxmemory-policy is allkeys-lru"],
+          "remedy": "raise maxmemory of the engine", "warnings": ["its maxmemory-policy is allkeys-lru"],
           "said_seconds": None, "stream": None, "peers": [], "refused": {}, "strangers": [], "origin_shared": True}
 
 
@@ -79,7 +79,7 @@ warning   another gateway is mx1, too: give each a fleet-origin of its own
 keys      0a1b2c3d signs
 engine    rediss://192.0.2.53
           no connection for 12 s: 192.0.2.53:6379: no \\x1b[2J answer
-          mend: systemctl restart redis-server
+          mend: raise maxmemory of the engine
 warning   its maxmemory-policy is allkeys-lru
 last      heard 0 s ago, said never, the engine answered 0 s ago
 waiting   7 hosts to be said

@@ -53,7 +53,7 @@ def test_a_daemon_that_does_not_reach_it(engine: Engine, tmp_path: Path) -> None
     assert "fleet-engine" not in found
     assert found["fleet-daemon"].state == BROKEN
     assert found["fleet-daemon"].what.startswith("this command reaches the engine ")
-    assert found["fleet-daemon"].command == "systemctl restart redis-server"
+    assert found["fleet-daemon"].command == "journalctl -t mxallowd -g fleet-  # raise maxmemory of the engine"
 
 
 @pytest.mark.parametrize(("login", "port", "mend"), [

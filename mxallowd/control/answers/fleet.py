@@ -15,7 +15,7 @@ class Fleet(Protocol):
         site, origin, engine: names and the address, without a secret; origin_shared: another gateway has that name
         keys: their numbers (Keys.numbers())
         connected, since_seconds: of the connection, or of the fault
-        fault, remedy: texts or null; warnings: texts about an engine that works all the same
+        fault, remedy: texts for people, or null; warnings: texts about an engine that works all the same
         heard_seconds, said_seconds, read_seconds: since the last batch of another gateway, the last own one, and the
             last answer of the engine
         waiting: hosts that are to be said; told, told_room: entries of others now, and how many have room

@@ -87,7 +87,8 @@ def _ago(seconds: object) -> str:
 
 
 def _refused(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in reasons.items() if count) or "-"
+    # Whose time was over when they were heard was not refused: a gateway that was away hears many of these.
+    return ", ".join(f"{reason} {count}" for reason, count in reasons.items() if count and reason != "over") or "-"
 
 
 COMMANDS: tuple[Command, ...] = (

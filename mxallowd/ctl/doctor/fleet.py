@@ -131,9 +131,10 @@ def _reached(told: Mapping[str, Any], seen: Seen | Failed, daemon: Mapping[str, 
         yield Finding("fleet-engine", BROKEN, f"the engine {where} cannot be used from this host: {seen.reason}", ALONE,
                       _mend(seen, told, engine(where)))
     elif daemon and not daemon["connected"]:
+        remedy = f"  # {daemon['remedy']}" if daemon["remedy"] else ""
         yield Finding(
             "fleet-daemon", BROKEN, f"this command reaches the engine {where}, and mxallowd does not: "
-            f"{daemon['fault'] or 'no connection'}", ALONE, daemon["remedy"] or "systemctl restart mxallowd")
+            f"{daemon['fault'] or 'no connection'}", ALONE, f"journalctl -t mxallowd -g fleet-{remedy}")
     elif daemon:
         yield Finding("fleet-engine", OK, f"the engine {where} answers, and mxallowd had its last answer "
                       f"{daemon['read_seconds'] or 0} s ago")

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -47,7 +48,8 @@ class Server:
     """A process of the engine in a directory of its own; a context manager. `lines` are those of its configuration."""
 
     def __init__(
-        self, host: Host, lines: Sequence[str], *, program: str | None = None, words: Sequence[str] = ()
+        self, host: Host, lines: Sequence[str], *, program: str | None = None, prefix: Sequence[str] = (),
+        words: Sequence[str] = (),
     ) -> None:
         path = program or next(iter(programs().values()), None)
         if path is None:
@@ -59,7 +61,7 @@ class Server:
         self._data = self.directory / "data"
         self._data.mkdir()
         self._file = self.directory / "engine.conf"
-        self._command = [path, str(self._file), *words]
+        self._prefix, self._command = prefix, [path, str(self._file), *words]
         own = (f"dir {self._data}", f"unixsocket {self._socket}", f"logfile {self.directory}/log")
         self._file.write_text("\n".join([*own, *lines, ""]), encoding="utf-8")
         self.process: subprocess.Popen[Any] | None = None
@@ -69,8 +71,8 @@ class Server:
         libraries = ":".join(map(str, (Path(self._command[0]).parents[1] / "lib").glob("*-linux-*")))
         self._socket.unlink(missing_ok=True)
         self.process = self.host.popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, "LD_LIBRARY_PATH": libraries})
+            [*self._prefix, *self._command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, env={**os.environ, "LD_LIBRARY_PATH": libraries})
         deadline = time.monotonic() + READY_AFTER_S
         while not self._answers():
             if time.monotonic() > deadline or self.process.poll() is not None:
@@ -87,9 +89,22 @@ class Server:
 
     def do(self, *words: str | bytes | int | float) -> Any:
         """The engine's answer to a command of the lab's own user, whatever the network does."""
-        with redis.Redis(unix_socket_path=str(self._socket), username=LAB_USER, password="any", protocol=2,
-                         socket_timeout=READY_AFTER_S) as client:
+        with self._client() as client:
             return client.execute_command(*words)
+
+    def pour(self, commands: Iterable[Sequence[str | bytes | int | float]]) -> None:
+        """Many commands, whose answers nobody needs, as fast as it takes them. Raises redis.ResponseError."""
+        waiting = iter(commands)
+        with self._client() as client:
+            while some := list(islice(waiting, 500)):
+                pipeline = client.pipeline(transaction=False)
+                for words in some:
+                    pipeline.execute_command(*words)
+                pipeline.execute()
+
+    def _client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self._socket), username=LAB_USER, password="any", protocol=2,
+                           socket_timeout=READY_AFTER_S)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to it."""
@@ -136,7 +151,7 @@ class Setup:
     `users` are lines of its access control list behind the word `user`: where nothing is said, everybody may do
     everything. `tls` makes its port one of TLS, with a certificate for its address; `ask_certificates`: it wants one of
     each client, too. `replica_of` is the address of another one. `keep`: it writes each second (appendonly). `lines`
-    are more of its configuration, and `program` is its path.
+    are more of its configuration, `program` is its path, and `prefix` the words before it.
     """
 
     lines: tuple[str, ...] = ()
@@ -146,6 +161,7 @@ class Setup:
     replica_of: str = ""
     keep: bool = False
     program: str | None = None
+    prefix: tuple[str, ...] = ()
 
     def text(self, address: str) -> list[str]:
         """The lines of the configuration."""
@@ -165,12 +181,15 @@ class Setup:
         return [*lines, *self.lines]
 
 
+PLAIN = Setup()
+
+
 class Engine(Server):
     """The server on a host's address."""
 
-    def __init__(self, place: Place, setup: Setup = Setup()) -> None:
+    def __init__(self, place: Place, setup: Setup = PLAIN) -> None:
         self.address = place.address
-        super().__init__(place.host, setup.text(place.address), program=setup.program)
+        super().__init__(place.host, setup.text(place.address), program=setup.program, prefix=setup.prefix)
 
     def restart(self, *, empty: bool = False) -> None:
         """Start it again after kill(); `empty`: without anything that it had."""

@@ -34,8 +34,12 @@ EVERYBODY = "default on nopass ~* &* +@all"
 
 
 def programs() -> dict[str, str]:
-    """The engines of this machine, by name, each with its path; the first one is what tests use."""
-    found = {}
+    """The engines of this machine, by name, each with its path; the first one is what tests use.
+
+    MXALLOWD_ENGINE, a path, comes before all of them.
+    """
+    wanted = os.environ.get("MXALLOWD_ENGINE")
+    found = {Path(wanted).name: wanted} if wanted else {}
     for name in ("redis", "valkey"):
         own = unpacked(name) / "usr" / "bin" / f"{name}-server"
         path = str(own) if own.exists() else shutil.which(f"{name}-server")

@@ -87,7 +87,7 @@ def known(sentinel: "redis.Redis") -> dict[str, str]:
 
 def connect(site: Path, address: str, files: str, port: int = 6379, **more: Any) -> "redis.Redis":
     """A client that trusts the site's authority, with the certificate of a gateway; it tries once."""
-    pem = f"{site}/{files}/gateway.pem" if files else None
+    pem = f"{site}/{files}/fleet-cert.pem" if files else None
     return redis.Redis(host=address, port=port, protocol=2, ssl=True, ssl_ca_certs=f"{site}/private/ca.pem",
                        ssl_min_version=ssl.TLSVersion.TLSv1_3, decode_responses=True, socket_timeout=5,
                        ssl_certfile=pem, ssl_keyfile=pem, retry=Retry(NoBackoff(), 0), **more)
@@ -128,7 +128,7 @@ def test_one_engine_lets_a_gateway_do_its_work_alone(lab: Lab, tmp_path: Path) -
         admin = logged_in(host, site, ENGINES[0], "admin")
         assert admin.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert admin.config_get("appendonly") == {"appendonly": "yes"}
-        other = (site / "gateway-mx2" / "login").read_text(encoding="ascii").split()[1]
+        other = (site / "gateway-mx2" / "fleet.login").read_text(encoding="ascii").split()[1]
         for wrong in (connect(site, ENGINES[0], "gateway-mx1", username="mx1", password=other),
                       connect(site, ENGINES[0], "gateway-mx1")):
             with pytest.raises(redis.AuthenticationError), visit(host.name):
@@ -174,7 +174,7 @@ def test_another_call_adds_a_gateway_and_keeps_the_rest(tmp_path: Path) -> None:
     assert changed == {"engine-2001:db8::1/users.acl", "private/ca.srl"}
     assert "fleet rediss://[2001:db8::1]\n" in (site / "gateway-mx2" / "fleet.conf").read_text(encoding="ascii")
     assert all(path.stat().st_mode & 0o077 == 0 for path in site.rglob("*"))
-    for files in ("gateway-mx1/gateway.pem", "gateway-mx2/gateway.pem", "engine-2001:db8::1/engine.pem"):
+    for files in ("gateway-mx1/fleet-cert.pem", "gateway-mx2/fleet-cert.pem", "engine-2001:db8::1/engine.pem"):
         done = subprocess.run(["openssl", "verify", "-x509_strict", "-CAfile", "private/ca.pem", files], cwd=site,
                               capture_output=True, text=True, check=False)
         assert done.stdout == f"{files}: OK\n"

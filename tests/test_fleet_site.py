@@ -48,7 +48,11 @@ def started(host: Host, files: Path, configuration: str, *words: str) -> Iterato
             (place / path[1:]).mkdir(parents=True, exist_ok=True)
             text = text.replace(path, str(place / path[1:]))
         file.write_text(text, encoding="utf-8")
-        process = host.popen([programs()["redis"], str(file), *words], stdout=subprocess.DEVNULL)
+        program = programs()["redis"]
+        # It may be one that is unpacked.
+        libraries = ":".join(map(str, (Path(program).parents[1] / "lib").glob("*-linux-*")))
+        process = host.popen([program, str(file), *words], stdout=subprocess.DEVNULL,
+                             env={**os.environ, "LD_LIBRARY_PATH": libraries})
         try:
             yield
         finally:

@@ -70,9 +70,9 @@ class Zone:
 class Scene:
     """A sink with its table, zone and clock."""
 
-    def __init__(self, words: str = "") -> None:
+    def __init__(self, words: str = "", told: int = 0) -> None:
         self.zone = Zone()
-        self.table = Table(1000, 1, main=500)
+        self.table = Table(1000 + told, 1, main=500 + told, told=told)
         self.now = 0.0
         self.suppressed = 0
         self.settings: Settings = good(f"-f 192.0.2.10 -r 192.0.2.20 -n 1 {words}")

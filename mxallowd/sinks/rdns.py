@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
+from mxallowd.dns.hostnames import MAX_NAMES, normal_name
 from mxallowd.dns.resolver import Resolver
 from mxallowd.dns.zones import registered_domain
 from mxallowd.engine.events import Event, Kind, address_text
@@ -22,6 +23,7 @@ from mxallowd.settings import Settings
 from mxallowd.sinks.founding import Founding
 from mxallowd.sinks.grants import Grant, Grants
 from mxallowd.sinks.hostlog import HostLog
+from mxallowd.sinks.knownnames import Known, KnownNames
 from mxallowd.sinks.lookups import Lookup, Lookups
 from mxallowd.sinks.members import Members
 from mxallowd.sinks.waiting import Bounded
@@ -43,8 +45,8 @@ class RdnsSink:
         self._hostlog = hostlog
         self._whitelist = whitelist
         self._resolver = resolver
-        # Whitelisted names: until when, who met the fake server, and a number that grows.
-        self._names: Bounded[str, tuple[int, bytes, int]] = Bounded(MAX_KNOWN_NAMES)
+        # Whitelisted names, and those of hosts that met the fake server of another gateway: they push out none of ours.
+        self._names, self._told_names = KnownNames(MAX_KNOWN_NAMES), KnownNames(MAX_KNOWN_NAMES)
         self._number = 0
         # Whose entries were ended, at which number: what they brought before are names of no whitelisted host.
         self._ended: Bounded[bytes, int] = Bounded(MAX_KNOWN_NAMES)
@@ -64,6 +66,7 @@ class RdnsSink:
         self.limits, self.queries = self._lookups.limits, self._lookups.queries  # for others who ask as well
         self.reload(settings)
         whitelist.follow_as_copier(self)
+        whitelist.tellings.named = self._take_told
 
     # ---- what the main loop calls
 
@@ -133,9 +136,11 @@ class RdnsSink:
 
     def changed(self, host: bytes, change: Change) -> None:
         """The names of a host whose entry is ended let nobody in any more, the host itself and its children least."""
-        if change in GONE and self._ended.note(host, self._number):
+        known = change in GONE and (self._names.has(host) or self._told_names.has(host))
+        if known and self._ended.note(host, self._number):
             # Too many to remember: then all names go.
             self._names.clear()
+            self._told_names.clear()
             self._ended.clear()
 
     def touched(self, hosts: list[bytes]) -> None:
@@ -143,6 +148,20 @@ class RdnsSink:
 
     def missed(self) -> None:
         """What was ended is told without fail."""
+
+    def _take_told(self, host: bytes, names: Sequence[str]) -> None:
+        """Another gateway has confirmed these names of a contact of its own."""
+        found = self._whitelist.find(host)
+        # As with a contact here: nobody may come in by a name, or the host is not listed any more.
+        if found is None or not self._grants.most_of_a_contact:
+            return
+        self._number += 1
+        for name in filter(None, map(normal_name, names[:MAX_NAMES])):
+            self._told_names.note(name, Known(found[0], host, self._number))
+            for member in self._members.take(name):
+                # Its addresses are not known here.
+                self._waiting.queue_refused(member)
+        self._lookups.start()
 
     # ---- what a lookup comes to
 
@@ -160,14 +179,14 @@ class RdnsSink:
         Connections may have prolonged the entry of the host that met the fake server, or of one of its children. The
         name then lets in for as long as any other contact.
         """
-        until_us, source, number = self._names.get(name, (0, b"", 0))
-        if number <= self._ended.get(source, -1):
-            return 0
         now_us = self._whitelist.now_us()
-        if until_us > now_us or not source:
-            return until_us
-        if self._whitelist.find(source) or self._grants.of_name(name):
-            return now_us + self._lifetime_us
+        for known in filter(None, (self._names.find(name), self._told_names.find(name))):
+            if known.number <= self._ended.get(known.source, -1):
+                continue
+            if known.until_us > now_us:
+                return known.until_us
+            if self._whitelist.find(known.source) or self._grants.of_name(name):
+                return now_us + self._lifetime_us
         return 0
 
     def done(self, lookup: Lookup) -> None:
@@ -199,7 +218,8 @@ class RdnsSink:
             return
         self._number += 1
         for name in found:
-            self._names.note(name, (until_us, source, self._number))
+            self._names.note(name, Known(until_us, source, self._number))
+        self._whitelist.named(source, list(found))
         # In turn, so that each name has a share. First those who came in so before: they keep their places.
         pairs = [(address, name) for row in zip_longest(*([(one, name) for one in addresses] for name, addresses
                                                           in found.items())) for address, name in filter(None, row)]

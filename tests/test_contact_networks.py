@@ -6,6 +6,7 @@ import pytest
 
 from lab.hosts import Lab
 from lab.namespaces import visit
+from mxallowd.engine._table import CHILD
 from mxallowd.engine.clock import boottime_us
 from mxallowd.mirrors import Listed, TargetError, TargetLacking, TargetWrong
 from mxallowd.mirrors.contactnetworks import ContactNetworks, NetworkMirror
@@ -17,6 +18,7 @@ from tests.recorder import Recorder
 from tests.strategies import listing, packed
 from tests.test_neighbours import CAPTURE, HOST, NETWORK, Scene
 from tests.test_settings import good
+from tests.test_told import wire
 
 STALE = packed("203.0.113.0")
 
@@ -132,3 +134,27 @@ def test_sets_of_another_kind_are_named(lab: Lab) -> None:
         nft.close()
 
 
+
+
+def test_a_contact_of_another_gateway_lets_in_its_network() -> None:
+    async def story() -> None:
+        copied = Copied()
+        scene = copied.scene = Scene(CAPTURE, told=100)
+        scene.now_us = boottime_us()
+        networks = ContactNetworks(scene.neighbours, scene.meetings, lambda: scene.now_us)
+        copied.mirror = NetworkMirror(copied.target, networks, copied.recorder.log, good(CAPTURE))
+        copied.mirror.open()
+        copied.mirror.start()
+        elsewhere = packed("203.0.113.9")
+        scene.whitelist.told(wire(elsewhere) + wire(packed("203.0.112.9"), origin=CHILD), age_us=0, longest_us=HOUR_US,
+                             gateway=1, teller=None)
+        assert scene.neighbours.let_in(packed("203.0.113.77")) == ("203.0.113.0/24", scene.now_us + HOUR_US)
+        await copied.until(STALE)
+        assert copied.target.copied[STALE] == (3600, False)
+        # What is removed there takes its network along here, as it does there.
+        scene.whitelist.told_end(elsewhere, scene.now_us, teller=None)
+        assert scene.neighbours.let_in(packed("203.0.113.77")) is None
+        await copied.until()
+        copied.mirror.close()
+
+    asyncio.run(story())

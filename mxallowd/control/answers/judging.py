@@ -51,7 +51,7 @@ def why(
         return f"child of its {name}, which a contact of another host let in" if " " in name else (
             f"child of {name}: another host of this name contacted the fake server" if name else
             "child: another host of its name contacted the fake server")
-    return WHY.get(entry.origin, entry.origin)
+    return f"the gateway {entry.gateway} told of it" if entry.gateway else WHY.get(entry.origin, entry.origin)
 
 
 def rehearsed(reason: str, outcomes: Collection[str]) -> str:

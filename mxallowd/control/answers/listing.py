@@ -51,7 +51,8 @@ def shown(entry: Entry, now_us: int, now_s: float, since: Since) -> dict[str, ob
         "address": address_text(entry.host), "origin": entry.origin,
         "since": since.of(entry, now_us, now_s),
         "until": timestamp(now_s + left_us / 1_000_000), "seconds_left": max(0, -(-left_us // 1_000_000)),
-        "used": entry.used, "proven": entry.proven, "note": (note.text or None) if note else None}
+        "used": entry.used, "proven": entry.proven, "note": (note.text or None) if note else None,
+        **({"gateway": entry.gateway} if entry.gateway else {})}
 
 
 def line(value: object) -> bytes:

@@ -44,9 +44,10 @@ def _list(context: Context) -> int:
 
 def _row(entry: Mapping[str, object]) -> str:
     state = "proven" if entry.get("proven") else "used" if entry.get("used") else "-"
-    note = entry.get("note")
+    note, gateway = entry.get("note"), entry.get("gateway")
+    told = f"  told by {gateway}" if gateway else ""
     return (f"{entry.get('address')!s:<39} {entry.get('origin')!s:<8} {state:<6} "
-            f"{duration(entry.get('seconds_left')):>12}{f'  {note}' if note else ''}")
+            f"{duration(entry.get('seconds_left')):>12}{told}{f'  {note}' if note else ''}")
 
 
 def _show_arguments(parser: argparse.ArgumentParser) -> None:

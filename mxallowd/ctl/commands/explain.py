@@ -131,7 +131,8 @@ def _network(context: Context, found: Any) -> None:
     if found["more_lists"]:
         show(context, "  and further networks of the lists")
     for entry in found["some"]:
-        show(context, f"  {entry['address']} {entry['origin']} {duration(entry['seconds_left'])} left")
+        told = f" of {entry['gateway']}" if entry.get("gateway") else ""
+        show(context, f"  {entry['address']} {entry['origin']}{told} {duration(entry['seconds_left'])} left")
     for one in found["busiest"]:
         show(context, f"  {one['address']} refused {one['times']} times, last {one['last']}")
     for command in found["do"]:

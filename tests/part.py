@@ -93,13 +93,13 @@ class Part:
         return dict(self.counted)
 
 
-def memories(threads: int) -> Memories:
+def memories(threads: int, words: str = "") -> Memories:
     """Small ones."""
-    return Memories(good(f"{MINIMUM} --max-entries 1000 --max-refused 1024"), threads)
+    return Memories(good(f"{MINIMUM} --max-entries 1000 --max-refused 1024 {words}"), threads)
 
 
-def alone(*, wake_fd: int = -1) -> tuple[Backends, Part]:
+def alone(words: str = "", *, wake_fd: int = -1) -> tuple[Backends, Part]:
     """One of them as the daemon has it."""
-    shared = memories(1)
+    shared = memories(1, words)
     part = Part(shared.table, wake_fd=wake_fd)
     return Backends(shared, [part], lambda: 1), part

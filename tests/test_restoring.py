@@ -15,13 +15,16 @@ from lab.namespaces import visit
 from mxallowd import backends
 from mxallowd.backends import Backends
 from mxallowd.daemon.restoring import Restored, deal, restore, share
+from mxallowd.engine._table import CONTACT, PEER
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.wake import Wake
 from mxallowd.whitelist import RECORD_SIZE, Change, Whitelist
 from tests.part import alone
 from tests.recorder import Recorder
 from tests.strategies import HOSTS, record
+from tests.test_memories import FLEET
 from tests.test_settings import good
+from tests.test_told import wire
 
 HOUR_US = 3_600_000_000
 MILLION = 1_000_000
@@ -79,6 +82,27 @@ def test_what_falls_to_the_main_thread_is_entered_in_slices() -> None:
         again = share(made, record(HOSTS[0], 2 * HOUR_US, 0, True))
         assert await restore(made, whitelist, again) == Restored(0, 1, 0, 0)
         assert whitelist.find(HOSTS[0]) == (2 * HOUR_US, True)
+
+    asyncio.run(story())
+
+
+def test_what_was_told_comes_back_to_told_places() -> None:
+    """Else a restart would fill the places of contacts and children with it; nobody knows who told it."""
+    async def story() -> None:
+        made, _ = alone(FLEET)
+        whitelist = Whitelist(made.table, made.clock_us)
+        records = b"".join(record(b"\x20" + number.to_bytes(15, "big"), HOUR_US, PEER if number % 2 else CONTACT)
+                           for number in range(2200))
+        shares = share(made, records)
+        # Of 1,100 that were told the first ones are left out; of the others none is, since 1,250 places are theirs.
+        assert await restore(made, whitelist, shares) == Restored(2100, 0, 100, 0)
+        assert (made.table.told, [made.table.free(shard) for shard in (0, 1)]) == (1000, [120, 30])
+        assert whitelist.find(b"\x20" + (199).to_bytes(15, "big")) is None
+        entry = whitelist.entry(b"\x20" + (201).to_bytes(15, "big"))
+        assert entry is not None and (entry.origin, entry.gateway) == ("peer", "")
+        # What the stream says again gives it its gateway back.
+        whitelist.told(wire(entry.host), age_us=0, longest_us=HOUR_US, gateway=3, teller=None)
+        assert (whitelist.told_by(3), made.table.gateway(entry.host, made.clock_us())) == (1, 3)
 
     asyncio.run(story())
 

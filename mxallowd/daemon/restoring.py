@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from mxallowd.backends import Backends
+from mxallowd.engine._told import told_apart
 from mxallowd.whitelist import RECORD_SIZE, Whitelist
 
 SLICE = 4096 * RECORD_SIZE  # a millisecond of the main loop
@@ -50,7 +51,11 @@ def share(backends: Backends, records: bytes) -> Shares:
     where there may be no room for all.
     """
     table = backends.table
-    parts = deal(records, [table.free(shard) for shard in range(table.shard_count)])
+    # What other gateways told has places in the main thread's shard alone; of more the last ones matter most.
+    others, told = told_apart(records) if table.most_told else (records, b"")
+    kept = told[-RECORD_SIZE * (table.most_told - table.told):] if table.told < table.most_told else b""
+    parts = deal(others, [table.free(shard) for shard in range(table.shard_count)])
+    parts[-1] += kept
     return Shares(parts, (len(records) - sum(map(len, parts))) // RECORD_SIZE)
 
 

@@ -58,6 +58,12 @@ def take(
     whole number of records or servers; OverflowError where a time is none.
     """
 
+def told_apart(records: bytes) -> tuple[bytes, bytes]:
+    """Entries (_records) that no other gateway told of, and those that one did, in their order.
+
+    Raises ValueError where the bytes are no whole number of records.
+    """
+
 def end_told(
     table: Table, gateway: int, before_us: int, now_us: int, longest_us: int, start: int, budget: int
 ) -> tuple[bytes, int]:

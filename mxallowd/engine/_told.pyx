@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset
 from mxallowd.engine._address cimport Address, is_host
 from mxallowd.engine._meetings cimport Meetings, meetings_key, meetings_note
 from mxallowd.engine._packet cimport BATCH
+from mxallowd.engine._records cimport Record
 from mxallowd.engine._shard cimport (
     CONTACT, LATEST_US, PEER, PROVEN, SEVERAL_GATEWAYS, UNKNOWN_GATEWAY, USED, Lookups, Shard, entry_read, flags_of,
     origin_of, shard_find, shard_has_told_room, shard_hash_all, shard_insert, shard_make_told_room, shard_mark,
@@ -197,6 +198,32 @@ def take(
         changed = tell_all(table.shards, table.shard_count, main, source, total, &terms, &taken.counts, target, what)
     taken.hosts, taken.became = hosts[:changed * <Py_ssize_t> sizeof(Address)], became[:changed]
     return taken
+
+
+def told_apart(bytes records not None):
+    cdef Py_ssize_t total = len(records) // <Py_ssize_t> sizeof(Record), i, told = 0, others = 0
+    cdef const Record *source = <const Record *> <const char *> records
+    cdef Record *first
+    cdef Record *second
+    cdef bytes one, two
+    if len(records) % <Py_ssize_t> sizeof(Record):
+        raise ValueError("these are no records")
+    for i in range(total):
+        told += source[i].origin == PEER
+    if told == 0:
+        return records, b""
+    one = PyBytes_FromStringAndSize(NULL, (total - told) * <Py_ssize_t> sizeof(Record))
+    two = PyBytes_FromStringAndSize(NULL, told * <Py_ssize_t> sizeof(Record))
+    first, second = <Record *> PyBytes_AS_STRING(one), <Record *> PyBytes_AS_STRING(two)
+    told = 0
+    for i in range(total):
+        if source[i].origin == PEER:
+            second[told] = source[i]
+            told += 1
+        else:
+            first[others] = source[i]
+            others += 1
+    return one, two
 
 
 def end_told(Table table not None, gateway, before_us, now_us, longest_us, start, budget):

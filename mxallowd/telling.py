@@ -75,7 +75,7 @@ class Tellings:
         self._last_ended_us = self._all_ended_us = now_us
         self._ended.clear()
 
-    def _kept(self, records: bytes, said_us: int, is_barred: Callable[[bytes, int], bool] | None) -> bytes:
+    def _kept(self, records: bytes, said_us: int, is_barred: Callable[[bytes, int, int], bool] | None) -> bytes:
         """Those that may be entered."""
         if said_us <= self._all_ended_us:
             return b""
@@ -86,7 +86,8 @@ class Tellings:
             record = records[at : at + TOLD_SIZE]
             host = record[:16]
             left_us = int.from_bytes(record[16:20], "big") * 1_000_000
-            if self._ended.get(host, said_us - 1) < said_us and not (is_barred and is_barred(host, said_us + left_us)):
+            if self._ended.get(host, said_us - 1) < said_us and not (
+                    is_barred and is_barred(host, said_us, said_us + left_us)):
                 kept.append(record)
         return b"".join(kept)
 
@@ -94,7 +95,7 @@ class Tellings:
 
     def take(  # noqa: PLR0913  # what the teller says of all records
         self, records: bytes, now_us: int, *, age_us: int, longest_us: int, gateway: int, servers: bytes,
-        is_barred: Callable[[bytes, int], bool] | None,
+        is_barred: Callable[[bytes, int, int], bool] | None,
     ) -> tuple[Told, Taken]:
         """As Whitelist.told(), but that nobody is told of it; and which hosts have changed."""
         kept = self._kept(records, now_us - age_us, is_barred)

@@ -85,6 +85,7 @@ class Whitelist(Followed):
         self._all_barred_us = 0
         self._barred_at_us = 0
         self.ended_until_us = 0  # until when the entry that was ended last would have been there
+        self.ended_elsewhere = False  # whether it was another gateway that ended it
         self.provenance = Provenance()
         self.tellings = Tellings(table, self.provenance)
         self.now_us = clock_us
@@ -132,6 +133,15 @@ class Whitelist(Followed):
         barred_us = max(self._barred.get(host, 0), self._all_barred_us)
         return barred_us > 0 and (until_us is None or until_us <= barred_us + ROUNDED_US)
 
+    def _was_barred(self, host: bytes, said_us: int, until_us: int) -> bool:
+        """Whether another gateway said this before the host was ended here, in an earlier run."""
+        barred_us = max(self._barred.get(host, 0), self._all_barred_us)
+        # A bar lasts as long as any entry that was there (mirrors/disk/state.py), but for those that were let in by
+        # hand for a longer time: of these nobody knows when they were ended.
+        ended_us = barred_us - self.tellings.lifetimes_us[1]
+        return barred_us > 0 and (
+            said_us <= ended_us if ended_us < self._barred_at_us else self.is_barred(host, until_us))
+
     def barred(self) -> list[bytes]:
         """The hosts that were ended before this start."""
         return [host for host in list(self._barred) if host != ALL]
@@ -163,7 +173,7 @@ class Whitelist(Followed):
     def _take_met(self, events: Sequence[Event]) -> None:
         """Whom another gateway told of, and who meets a fake server here, is a contact of this one from now on."""
         for event in events:
-            if event[0] in _MEETING and event[6] in self._fakes and self._table.met(event[5], self.now_us()):
+            if event[0] in _MEETING and event[6] in self._fakes and self._table.claim(event[5], self.now_us()):
                 self.provenance.forget(event[5])
                 self._tell([(event[5], Change.RENEWED)])
 
@@ -184,7 +194,9 @@ class Whitelist(Followed):
         barred = self._barred and now_us - age_us < self._barred_at_us
         told, taken = self.tellings.take(
             records, now_us, age_us=age_us, longest_us=longest_us, gateway=gateway,
-            servers=b"".join(self.servers), is_barred=self.is_barred if barred else None)
+            servers=b"".join(self.servers), is_barred=self._was_barred if barred else None)
+        if quiet and not notes and not self.provenance:
+            return told
         hosts = [taken.hosts[at : at + 16] for at in range(0, len(taken.hosts), 16)]
         self.tellings.note(notes, entered_of(hosts, taken.became), now_us, age_us)
         if not quiet and hosts:
@@ -249,6 +261,14 @@ class Whitelist(Followed):
         self._tell([(host, Change.RENEWED)])
         return True
 
+    def claim(self, host: bytes, origin: int) -> bool:
+        """Let a listed host that another gateway told of count as come in here, too, in this way. False: it is none."""
+        if not self._table.told or not self._table.claim(host, self.now_us(), origin):
+            return False
+        self.provenance.note(host, int(time.time()), "")
+        self._tell([(host, Change.RENEWED)])
+        return True
+
     def entered(self, host: bytes, note: Note | None, *, proven: bool) -> None:
         """The entry of a host is there again, as it was elsewhere. What is noted of it here already stays."""
         if note is not None:
@@ -287,6 +307,7 @@ class Whitelist(Followed):
         if not self._table.end(host, now_us):
             return False
         self.ended_until_us = found[0] if found else 0
+        self.ended_elsewhere = teller is not None
         self.provenance.forget(host)
         self.tellings.note_end(host, now_us)
         self._tell([(host, Change.FLUSHED if flush else Change.ENDED)], teller)

@@ -97,3 +97,24 @@ def test_many_that_are_ended_at_once_are_written_at_once(tmp_path: Path, monkeyp
     killed(life, SOME, 0.3)
     assert life.state.counters()["state-changes"] >= 2 * len(SOME) - 200
     assert Life(tmp_path / "state").begin() == b""
+
+
+def test_what_another_gateway_ends_bars_nobody(tmp_path: Path) -> None:
+    """It may end any number: one bar for all would keep out what others tell at the next start."""
+    more = f"--whitelist-time {LIFETIME_S}"
+    life = Life(tmp_path / "state", more)
+
+    async def story() -> None:
+        life.begin()
+        life.state.start()
+        for host in SOME[:3]:
+            life.add(host, LIFETIME_S)
+        life.whitelist.end(SOME[0])
+        life.whitelist.end(SOME[1], teller=life.state)
+        await asyncio.sleep(1.0)
+
+    asyncio.run(story())
+    life.state._directory.close()  # type: ignore[union-attr]
+    after = Life(tmp_path / "state", more)
+    assert after.begin().count(SOME[2]) == 1
+    assert after.whitelist.barred() == [SOME[0]]

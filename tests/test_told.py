@@ -161,7 +161,7 @@ class ToldMachine(RuleBasedStateMachine):
     def meet(self, number: int) -> None:
         known = self.live().get(host(number))
         told = known is not None and known.origin == PEER
-        assert self.table.met(host(number), self.now) == told
+        assert self.table.claim(host(number), self.now) == told
         if known and told:
             known.origin = CONTACT
 
@@ -269,8 +269,8 @@ def test_a_contact_keeps_its_told_place() -> None:
     """Else contacts of told hosts would fill the places of children."""
     table = told_table(told=2, local=1)
     tell(table, wire(host(1)), wire(host(2)))
-    assert table.met(host(1), NOW) and table.met(host(2), NOW)
-    assert not table.met(host(1), NOW)
+    assert table.claim(host(1), NOW) and table.claim(host(2), NOW)
+    assert not table.claim(host(1), NOW)
     assert table.find(host(1), NOW) == (NOW + HOUR_S * SECOND, False, CONTACT)
     assert table.gateway(host(1), NOW) == 0
     assert table.free(1) == 1

@@ -73,6 +73,15 @@ def test_explain_names_the_gateway(host: bytes, text: str) -> None:
     assert why(Told().whitelist.entry(host), None, None, None) == text
 
 
+def test_who_is_added_here_as_well_is_let_in_by_hand() -> None:
+    told = Told()
+    handler = next(one.handler for one in told.entries.routes() if one.method == "POST")
+    request = Request("POST", "/v1/entries", body={"address": "198.51.100.1", "note": "bank"})
+    found = asyncio.run(handler(request)).body  # type: ignore[arg-type,var-annotated]
+    assert isinstance(found, dict)
+    assert (found["origin"], found["note"], found.get("gateway")) == ("by-hand", "bank", None)
+
+
 def test_a_flush_is_said_before_it_begins_and_ends_all() -> None:
     told, seen = Told(), []
     told.whitelist.before_flush = lambda: seen.append(told.listed(A, B, C))

@@ -96,8 +96,11 @@ class Table:
         """Entries in told places of which this gateway told first. Raises ValueError where none has that number."""
     def gateway(self, host: bytes, now_us: int) -> int:
         """The number of the gateway that told of a listed host first; 0: none did, or nobody knows which."""
-    def met(self, host: bytes, now_us: int) -> bool:
-        """A told host has met a fake server here: its entry is a contact's from now on. False: it is not a told one."""
+    def claim(self, host: bytes, now_us: int, origin: int = ...) -> bool:
+        """A told host comes in here as well: its entry has this origin from now on (default: a contact's).
+
+        It keeps its place. False: it is no told one. Raises ValueError where there is no such origin.
+        """
     def sweep_main(self, now_us: int) -> None:
         """Remove all expired entries of the main thread's shard."""
     def sweep_shard(self, now_us: int, shard: int) -> None:

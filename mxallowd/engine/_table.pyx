@@ -11,7 +11,6 @@ from libc.string cimport memcpy, memset
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._records cimport Record, Restored, list_records, restore_records
 from mxallowd.engine._shard cimport LATEST_US as LATEST
-from mxallowd.engine._shard cimport CONTACT as MET_HERE
 from mxallowd.engine._shard cimport PEER as TOLD
 from mxallowd.engine._shard cimport (
     GATEWAYS, KINDS_OF_ORIGIN, PROVEN, USED, Entry, Line, Shard, entry_read, flags_of, is_taken, map_shard, map_told,
@@ -291,15 +290,15 @@ cdef class Table:
         cdef Shard *shard = self.find_live(host, now_us, &number, &state)
         return told_first(shard, number) if shard != NULL and origin_of(state) == TOLD else 0
 
-    def met(self, host, now_us):
-        cdef uint64_t state = 0
+    def claim(self, host, now_us, origin=CONTACT):
+        cdef uint64_t state = 0, flags = checked_flags(origin)
         cdef uint32_t number = 0
         cdef Shard *shard
         while True:
             shard = self.find_live(host, now_us, &number, &state)
             if shard == NULL or origin_of(state) != TOLD:
                 return False
-            if shard_attribute(shard, number, state, MET_HERE):
+            if shard_attribute(shard, number, state, origin_of(flags)):
                 return True
 
     def sweep_main(self, now_us):

@@ -98,6 +98,7 @@ class Entries:
         until_us = now_us + 1_000_000 * seconds
         if not whitelist.admit(host, until_us, now_us, origin=BY_HAND, note=note):
             renewed = whitelist.renew(host, until_us, now_us)
+            whitelist.claim(host, BY_HAND)
             if not renewed and whitelist.find(host) is None:
                 raise RequestError(409, "no-room", f"there is no room for {address_text(host)}: the part of the "
                                    "whitelist for hosts let in by hand or by a name is full (--max-entries), and "

@@ -125,6 +125,7 @@ class Import:
         if self._whitelist.admit(host, until_us, now_us, origin=BY_HAND, note=note):
             return "entered"
         known = self._whitelist.renew(host, until_us, now_us) or self._whitelist.find(host) is not None
+        self._whitelist.claim(host, BY_HAND)
         if known and note:
             self._whitelist.annotate(host, note)
         return "known" if known else "left_out"

@@ -203,7 +203,8 @@ class State:
     def changed(self, host: bytes, change: Change) -> None:
         """Note it: what is true of it is asked later."""
         self.touched([host])
-        if change in GONE:
+        # Of those that another gateway ended there may be any number, and its stream says it again.
+        if change in GONE and not self._whitelist.ended_elsewhere:
             self._new_ended.append((host, self._whitelist.ended_until_us))
 
     def touched(self, hosts: list[bytes]) -> None:

@@ -3,15 +3,18 @@
 All bounds of a gateway are counted on the clock of the stream's IDs, which is that of the engine: what is loaded in one
 second is judged as when it was said. That clock never goes back here.
 
-A batch is known by (origin, epoch, sequence). A gateway takes a new epoch at each start, and counts its batches up. The
-last WINDOW sequences of an epoch are remembered one by one, since a batch that was given up by its gateway may come
-behind a later one; what is older is known. MOST_EPOCHS epochs of an origin are remembered.
+A batch is known by (origin, epoch, sequence). A gateway takes a new epoch at each start, and counts its batches up. One
+that its gateway gave up, and that waited in an engine that was stopped, may come behind later ones: it is passed over,
+since the later ones say the same as it was by then. So that this is told from a replay, the last WINDOW sequences are
+remembered one by one. MOST_EPOCHS epochs of an origin are remembered.
 
 Two gateways of one name are told by their epochs: an epoch that was left comes back, again and again.
 """
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from mxallowd.engine._told import MOST_GATEWAY
 
 REASONS = (
     "broken", "version", "key", "forged", "replayed", "too-fast", "too-many", "late", "no-host", "left-out")
@@ -27,7 +30,6 @@ REMOVALS_PER_S, MOST_REMOVALS = 100, 1000
 FLUSHES_PER_S, MOST_FLUSHES = 1 / 60, 2
 # Epochs that take turns so often within that time are two gateways. (One batch of a run that has ended may come late.)
 RETURNS, RETURNED_MS = 8, 600_000
-LAST_NUMBER = (1 << 15) - 2  # MOST_GATEWAY of engine/_told.pyi
 _WINDOW_BITS = (1 << WINDOW) - 1
 
 
@@ -104,7 +106,11 @@ class Peer:
         self._turns: deque[int] = deque(maxlen=RETURNS)
 
     def is_new(self, epoch: int, sequence: int, id_: Id) -> bool | None:
-        """Whether it has not said this batch before, which is noted; None: it has, at an earlier place: a replay."""
+        """Whether to take this batch, which is noted then. None: it is a replay, at another place of the stream.
+
+        False: it was taken when it was read before; or it was overtaken, so its gateway has said it again meanwhile,
+        and what it says may not be true any more.
+        """
         one = self._epochs.get(epoch)
         if one is None:
             if len(self._epochs) >= MOST_EPOCHS:
@@ -118,13 +124,15 @@ class Peer:
             return None if id_ > one.last_id else False
         else:
             one.seen |= 1 << -ahead
+        before, one.last_id = one.last_id, max(one.last_id, id_)
+        if ahead <= 0:
+            return False
         if epoch != self.epoch:
-            if ahead <= sequence and id_ > one.last_id:
-                # It was heard before, so it has not just begun.
-                self._turns.append(id_[0])
             self.epoch = epoch
             self._epochs.move_to_end(epoch)
-        one.last_id = max(one.last_id, id_)
+            if (0, 0) < before < id_:
+                # It was heard before, so it has not just begun.
+                self._turns.append(id_[0])
         return True
 
     def is_shared(self, now_ms: int) -> bool:
@@ -177,7 +185,7 @@ class Peers:
     def _free_number(self) -> int:
         # Entries of a gateway that is forgotten may have its number still, so it comes back last.
         while True:
-            self._number = self._number % LAST_NUMBER + 1
+            self._number = self._number % MOST_GATEWAY + 1
             if self._number not in self._names:
                 return self._number
 

@@ -1,0 +1,186 @@
+"""Rounds: whatever the stream has lost of what a gateway relies on, it says again, and nothing that is there."""
+import itertools
+
+from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, PEER
+from mxallowd.fleet.rounds import SCANNED, Round
+from mxallowd.fleet.saying import LATEST_START_US, MARGIN_US, MAX_DIRTY, MOST_PER_S, ROUND_S
+from mxallowd.whitelist import Change
+from tests.test_fleet_saying import LONGEST_S, Gateway, S, host
+
+
+def hosts(gateway: Gateway) -> list[int]:
+    return [number for number, _ in gateway.all()]
+
+
+def loaded(entries: int = 4096) -> Gateway:
+    made = Gateway(entries)
+    made.load()
+    return made
+
+
+def ms(gateway: Gateway) -> int:
+    """The engine's clock: the same here, which is not needed anywhere."""
+    return gateway.now_us // 1000
+
+
+def test_a_piece_of_the_table_at_a_time() -> None:
+    gateway = loaded(4 * SCANNED)
+    gateway.contact(*range(3 * SCANNED))
+    one = Round(gateway.table, LONGEST_S * S, entered_before_us=None, lasting=True)
+    found: list[bytes] = []
+    takes = 0
+    while not one.over:
+        some = one.take(256, gateway.now_us)
+        assert len(some) <= 256
+        found += some
+        takes += 1
+    assert sorted(found) == sorted(host(number) for number in range(3 * SCANNED))
+    assert takes < 3 * SCANNED / 256 + 8
+
+
+def test_only_own_entries_from_before_the_stream() -> None:
+    gateway = loaded()
+    gateway.contact(1)
+    gateway.contact(2, origin=PEER)
+    gateway.pass_s(100)
+    first_ms = ms(gateway)
+    gateway.contact(3)
+    gateway.contact(4, origin=CHILD)
+    gateway.all()
+    gateway.pass_s(60)
+    # The stream begins after the first contact: it was trimmed, or its engine came back empty.
+    assert gateway.saying.check(first_ms + 3000, ms(gateway))
+    assert hosts(gateway) == [1, 3, 4]
+    assert not gateway.saying.check(first_ms + 3000, ms(gateway))
+
+
+def test_an_empty_stream_gets_all_own_entries_and_only_once() -> None:
+    gateway = loaded()
+    gateway.contact(*range(300))
+    gateway.all()
+    gateway.pass_s(60)
+    assert gateway.saying.check(None, ms(gateway))
+    began_ms = ms(gateway)
+    assert sorted(hosts(gateway)) == list(range(300))
+    # The first one that is in it now is one of this round, or one that another gateway said before it.
+    for first_ms in (began_ms + 1, gateway.saying._relied_ms):
+        gateway.pass_s(60)
+        assert not gateway.saying.check(first_ms, ms(gateway))
+    assert hosts(gateway) == []
+
+
+def test_a_stream_that_is_emptied_again_in_a_round() -> None:
+    gateway = loaded()
+    gateway.contact(*range(2000))
+    gateway.all()
+    gateway.pass_s(60)
+    assert gateway.saying.check(None, ms(gateway))
+    gateway.pass_s(LATEST_START_US / S)
+    for _ in range(3):
+        gateway.say()
+        gateway.pass_s(0.02)
+    gateway.pass_s(5)
+    assert gateway.saying.check(ms(gateway), ms(gateway))
+    assert set(hosts(gateway)) == set(range(2000))
+
+
+def test_a_stream_that_is_trimmed_as_it_should_be_costs_nothing() -> None:
+    """What came before its beginning is over: no round looks through the table each minute."""
+    gateway = loaded()
+    rounds = gateway.saying.counters()["rounds"]
+    for minute in range(1, 181):
+        gateway.contact(minute)
+        gateway.all()
+        gateway.pass_s(60)
+        first_ms = ms(gateway) - LONGEST_S * 1000 if minute > 60 else 0
+        gateway.saying.check(first_ms, ms(gateway))
+    # But those that look for what lasts longer than the others.
+    assert gateway.saying.counters()["rounds"] - rounds <= 180 * 60 / (LONGEST_S / 2)
+
+
+def test_what_lasts_longer_than_the_stream_is_said_again() -> None:
+    gateway = loaded()
+    gateway.contact(1, left_s=10 * LONGEST_S, origin=BY_HAND)
+    gateway.contact(2, left_s=3 * LONGEST_S)
+    said: dict[int, list[float]] = {1: [], 2: []}
+    start_us = gateway.now_us
+    while gateway.now_us - start_us < 9 * LONGEST_S * S:
+        gateway.saying.check(max(0, ms(gateway) - LONGEST_S * 1000), ms(gateway))
+        for number in hosts(gateway):
+            said[number].append((gateway.now_us - start_us) / S)
+        gateway.pass_s(60)
+    for number, lasts_s in ((1, 9 * LONGEST_S), (2, 2 * LONGEST_S)):
+        times = [0.0, *(at for at in said[number] if at < lasts_s), lasts_s]
+        # So whoever comes meets it in the stream.
+        assert max(after - before for before, after in itertools.pairwise(times)) < LONGEST_S * 0.6
+
+
+def test_lost_changes_bring_all_own_entries() -> None:
+    gateway = loaded()
+    gateway.contact(*range(50))
+    gateway.all()
+    gateway.saying.missed()
+    assert sorted(hosts(gateway)) == list(range(50))
+
+
+def test_the_start_says_what_the_load_did_not_show() -> None:
+    gateway = Gateway()
+    gateway.contact(*range(20))
+    gateway.contact(20, origin=PEER)
+    gateway.saying.missed()
+    gateway.saying.changed(host(21), Change.ADOPTED)
+    gateway.saying._dirty.clear()  # they are from before the start
+    gateway.saying.loaded({host(number) for number in range(5, 15)}, 0, ms(gateway))
+    assert hosts(gateway) == [*range(5), *range(15, 20)]
+
+
+def test_before_the_load_there_is_no_round() -> None:
+    gateway = Gateway()
+    gateway.contact(1)
+    assert not gateway.saying.check(None, ms(gateway))
+    gateway.saying.missed()
+    gateway.pass_s(5)
+    assert hosts(gateway) == [1]
+
+
+def test_a_shorter_lifetime_forgets_nobody() -> None:
+    """Entries of the longer one live on, and their ends say too late a beginning otherwise."""
+    gateway = loaded()
+    gateway.contact(1)
+    gateway.all()
+    gateway.saying.reload(LONGEST_S // 6)
+    gateway.pass_s(60)
+    assert gateway.saying.check(ms(gateway), ms(gateway))
+    assert hosts(gateway) == [1]
+    gateway.pass_s(LONGEST_S)
+    assert gateway.saying._longest(gateway.now_us) == LONGEST_S // 6 * S
+
+
+def test_the_pace_of_a_round_is_a_tenth_a_second() -> None:
+    gateway = loaded(MAX_DIRTY)
+    gateway.contact(*range(40_000))
+    gateway.all(most=10**6)
+    gateway.pass_s(60)
+    start_us = gateway.now_us
+    assert gateway.saying.check(None, ms(gateway))
+    assert len(hosts(gateway)) == 40_000
+    took_s = (gateway.now_us - start_us) / S
+    assert ROUND_S * 0.8 < took_s < ROUND_S * 1.3 + LATEST_START_US / S
+    assert MOST_PER_S < 22_000
+
+
+def test_clocks_may_differ_a_little() -> None:
+    """An entry that came in at the beginning of the stream by this clock may be missing in it."""
+    gateway = loaded()
+    gateway.contact(1)
+    gateway.all()
+    assert gateway.saying.check(ms(gateway) - MARGIN_US // 2000, ms(gateway))
+    assert hosts(gateway) == [1]
+
+
+def test_what_comes_in_by_a_contact_is_no_round() -> None:
+    gateway = loaded()
+    gateway.contact(1, origin=CONTACT)
+    before = gateway.saying.counters()["rounds"]
+    assert hosts(gateway) == [1]
+    assert gateway.saying.counters()["rounds"] == before

@@ -59,7 +59,8 @@ def parse(content: bytes, name: str) -> Logins:
             words = line.decode("utf-8").split()
         except UnicodeDecodeError:
             raise ListError([Fault(where, "is no text in UTF-8")]) from None
-        if len(words) > 2:
+        if not 1 <= len(words) <= 2:
+            # None: blanks of Unicode alone.
             raise ListError([Fault(where, f"has {len(words)} words; a login is USER PASSWORD, or PASSWORD")])
         if len(found) == 2:
             raise ListError([Fault(where, "is one line too many: the first is for the engine, the second for Sentinels"

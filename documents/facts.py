@@ -59,6 +59,8 @@ CTL_ENVIRONMENT = (
 )
 # What the configuration may name, besides.
 CONFIGURED = (
+    ("/etc/mxallowd/fleet.key", "The key of the site, where `fleet-key-file` names it. A secret."),
+    ("/etc/mxallowd/fleet.login", "User and password for the engine of the fleet, where `fleet-login-file` names it."),
     ("/etc/mxallowd/trusted-senders", "A file of trusted senders, where `trust` names it. `packaging/trusted-senders` "
                                       "of the source is one to begin with."),
 )

@@ -22,8 +22,8 @@ def prose(name: str) -> tuple[Block, ...]:
 def live() -> str:
     """Which options follow SIGHUP, as a sentence."""
     names = [f"`{option.name}`" for option in OPTIONS if option.live]
-    return (f"These options change with SIGHUP: {', '.join(names[:-1])} and {names[-1]}. Files of `allow`, `deny` and "
-            "`trust` are read again as well.")
+    return (f"These options change with SIGHUP: {', '.join(names[:-1])} and {names[-1]}. Files of `allow`, `deny`, "
+            "`trust`, `fleet-key-file` and `fleet-login-file` are read again as well.")
 
 
 def options() -> tuple[Block, ...]:

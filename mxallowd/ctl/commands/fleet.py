@@ -93,5 +93,5 @@ def _refused(reasons: Mapping[str, int]) -> str:
 
 COMMANDS: tuple[Command, ...] = (
     Command("fleet", "show the fleet: the engine and the other gateways; or make a key for a site",
-            "mxallowctl fleet status", _arguments, _run),
+            "mxallowctl fleet key", _arguments, _run),
 )

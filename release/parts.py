@@ -21,6 +21,7 @@ LINKED = {"pycares": ("c-ares", "MIT", b"libcares.so"), "hiredis": ("libhiredis"
 VERSIONS = {"c-ares": re.compile(rb"(?<![0-9.])(1\.[0-9]{1,3}\.[0-9]{1,3})\0")}  # libhiredis has none
 # Licences that metadata name wrongly, or not exactly: name, what they say; what it is, a text of the distribution's.
 CORRECTED = {
+    ("async-timeout", "Apache 2"): ("Apache-2.0", b"Apache License, Version 2.0"),
     # Its LICENSE is that of Pcapy; the metadata of 2.1.0 say 2.0.
     ("pcapy-ng", "Apache-2.0"): ("Apache-1.1", b"The Apache Software License, Version 1.1"),
     # Its licence has no version there; the text is LICENSE.ASF-2.

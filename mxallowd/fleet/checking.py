@@ -8,8 +8,8 @@ from mxallowd.lists.files import Fault, ListError
 from mxallowd.settings import Settings
 from mxallowd.text import printable
 
-NO_CLIENT = ("fleet needs the Python package redis, 6.0 or later: pip install 'mxallowd[fleet]', or python3-redis of "
-             "Debian 13")
+NO_CLIENT = ("fleet needs the Python package redis, 6.0 or later: pip install 'redis[hiredis]>=6.0', or "
+             "python3-redis of Debian 13")
 
 
 def problems(settings: Settings) -> list[Fault]:

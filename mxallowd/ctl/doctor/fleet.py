@@ -33,7 +33,7 @@ REASONS = {
 }
 # By the word of the engine's error.
 MENDS = {
-    "import": "apt-get install python3-redis python3-hiredis  # or: pip install 'mxallowd[fleet]'",
+    "import": "apt-get install python3-redis  # of Debian 13; else pip install 'redis[hiredis]>=6.0' where mxallowd is",
     "NOAUTH": "mxallowd --print-config | grep -A 4 'and the password for'  # it wants a login: fleet-login-file",
     "NOPERM": "redis-cli ACL LIST  # on the engine's host; docs/fleet.md has the rights that a gateway needs",
     "OOM": "redis-cli INFO memory  # on the engine's host; raise its maxmemory",

@@ -76,6 +76,15 @@ def test_an_engine_that_throws_away_what_it_has(engine: Engine, tmp_path: Path) 
     assert found.command.startswith("redis-cli CONFIG SET maxmemory-policy noeviction")
 
 
+def test_a_replica(engine: Engine, tmp_path: Path) -> None:
+    engine.do("REPLICAOF", "192.0.2.1", "6379")
+    try:
+        found = findings(engine, tmp_path, fleet=DOCUMENT)["fleet-replica"]
+    finally:
+        engine.do("REPLICAOF", "NO", "ONE")
+    assert (found.state, found.command.partition("  #")[0]) == (BROKEN, "redis-cli INFO replication")
+
+
 @pytest.mark.parametrize(("id_", "said"), [("18446744073709551615-18446744073709551615", "largest"),
                                            ("9999999999999-0", "ahead of the engine's clock")])
 def test_a_stream_that_nothing_can_be_added_to(engine: Engine, tmp_path: Path, id_: str, said: str) -> None:

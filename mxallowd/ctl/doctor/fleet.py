@@ -44,6 +44,7 @@ ALONE = "entries of other gateways do not come in; this one decides by what it h
 class Seen(NamedTuple):
     """What the engine said to this process."""
 
+    master: bool
     policy: str
     ahead_ms: int  # the last ID of the stream before the engine's clock
     largest: bool  # the last ID is the last that can be
@@ -95,7 +96,7 @@ def look(told: Mapping[str, Any]) -> Seen | Failed:
             last = (await one.stream(_key(told))).last
         finally:
             one.close()
-        return Seen(about.policy, last.ms - us // 1000, last.ms == LARGEST, us / 1e6 - time.time())
+        return Seen(about.master, about.policy, last.ms - us // 1000, last.ms == LARGEST, us / 1e6 - time.time())
 
     try:
         return asyncio.run(asyncio.wait_for(ask(), LONGEST_S))
@@ -159,6 +160,12 @@ def _mend(failed: Failed, told: Mapping[str, Any], where: Engine) -> str:
 
 def _engine(told: Mapping[str, Any], seen: Seen) -> Iterator[Finding]:
     """What is wrong with an engine that answers."""
+    if not seen.master:
+        yield Finding(
+            "fleet-replica", BROKEN, f"the engine {told['engine']} is a replica, which takes no entries",
+            "what this gateway lets in is refused at the others",
+            "redis-cli INFO replication  # on its host: name the master there in fleet, or its Sentinels and the "
+            "master's name")
     if seen.policy and seen.policy != "noeviction":
         yield Finding(
             "fleet-policy", WARNING, f"the engine throws away what it has when its memory is full ({seen.policy})",

@@ -15,6 +15,8 @@ from mxallowd.firewall.wanted import Wanted
 from mxallowd.settings import arguments
 from mxallowd.settings.loading import load
 from tests.daemon_process import SENDER4, SENDER6, SERVERS
+from tests.test_memories import FLEET
+from tests.test_settings import good
 
 NFT = ("--nft-table", "inet mxallowd")
 QUEUED, CAPTURED = ("-n", "23"), ("-p", "nflog:5")
@@ -64,6 +66,14 @@ def test_the_files_are_what_is_printed() -> None:
         else:
             assert found.text == "\n".join(texts)
     assert {name for names in PRINTED.values() for name in names} == {path.name for path in RULESETS.iterdir()}
+
+
+def test_sets_have_room_for_what_other_gateways_tell() -> None:
+    """As many hosts again as the whitelist's own, twice, as of those."""
+    words = " ".join((*SERVERS, "-p", "nflog:5"))
+    alone, fleet = (ruleset("c", good(f"{words} {more}")).text for more in ("", FLEET))
+    assert "size 2000000" in alone and "size 2000000" not in fleet
+    assert fleet.replace("size 4000000", "size 2000000").replace("size 5000000", "size 3000000") == alone
 
 
 def test_the_command_prints_and_changes_nothing(lab: Lab, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from mxallowd.engine.c_atomic cimport RELAXED, count_up, exchange_if64, load32, 
 cdef extern from "<stdlib.h>" nogil:
     long random()
 
-MAX_ENTRIES_LIMIT = 125_000_000
+# 100 million contacts, as many hosts that other gateways tell of, and the main thread's own quarter.
+MAX_ENTRIES_LIMIT = 225_000_000
 LATEST_US = LATEST
 ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted", "patience", "outbound")
 CONTACT, CHILD, BY_HAND, RESTORED, PEER, TRUSTED, PATIENCE, OUTBOUND = range(len(ORIGINS))

@@ -120,7 +120,7 @@ def _wanted(settings: Settings, way: str, notes: list[str]) -> Wanted:
         outbound=OUTBOUND_GROUP if outbound is None else outbound,
         verdict_mark=settings.verdict_mark, refuse_mark=settings.refuse_mark, reset=settings.refuse == "reset",
         renew=settings.renew, network_key=settings.network_key, dry_run=settings.dry_run, doors=settings.door,
-        entries=settings.max_entries)
+        entries=settings.copied_entries)
 
 
 def _of(version: int, addresses: tuple[Address, ...]) -> tuple[str, ...]:

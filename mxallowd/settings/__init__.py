@@ -112,6 +112,11 @@ class Settings:
 
 
     @property
+    def copied_entries(self) -> int:
+        """For so many hosts of the whitelist, twice, a set of the firewall needs room: with what a fleet tells."""
+        return 2 * self.max_entries if self.fleet else self.max_entries
+
+    @property
     def longest_time(self) -> int:
         """Seconds that an entry nobody else gave a time of its own can last, from now on."""
         return max(self.whitelist_time, self.proven_time or 0)

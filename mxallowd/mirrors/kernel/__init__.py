@@ -23,7 +23,7 @@ def create(settings: "Settings") -> list[Target]:
         from mxallowd.mirrors.kernel.nft import NftTable  # noqa: PLC0415
 
         table = NftTable(
-            settings.nft_table, setup=settings.nft_setup, max_entries=settings.max_entries,
+            settings.nft_table, setup=settings.nft_setup, max_entries=settings.copied_entries,
             ipv6=6 in versions, counts_only=settings.dry_run and not settings.queue_num)
         table.network_key, table.at_door = settings.network_key, bool(settings.door)
         targets.append(table)

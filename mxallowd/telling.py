@@ -25,6 +25,8 @@ from mxallowd.following import Change
 from mxallowd.provenance import Provenance
 
 MOST_ENDED = 65_536  # hosts that were ended of late; of more, nothing comes back that was said before the last one
+# What a gateway says with a removal, or right behind it, comes at the same millisecond of the stream.
+ENDED_US = 1000
 FLUSH_STEP, FLUSH_SLICE = 4096, 100  # places looked at, and entries ended, between two turns of the loop
 _CHANGES = ((WAS_ENTERED, Change.ADMITTED), (WAS_RENEWED, Change.RENEWED), (WAS_USED, Change.USED),
             (WAS_PROVEN, Change.PROVEN))
@@ -60,15 +62,14 @@ class Tellings:
 
     # ---- what was ended here
 
-    def note_end(self, host: bytes, now_us: int) -> None:
-        """Somebody has ended this entry."""
+    def note_end(self, host: bytes, at_us: int) -> None:
+        """Somebody has ended this entry then; what was said later holds, also where it is heard in the same turn."""
         if not self._table.most_told:
             return
-        self._last_ended_us = now_us
-        self._ended.pop(host, None)
-        self._ended[host] = now_us
+        self._last_ended_us = max(self._last_ended_us, at_us)
+        self._ended[host] = max(self._ended.pop(host, at_us), at_us)
         if len(self._ended) > MOST_ENDED:
-            self.note_all_ended(now_us)
+            self.note_all_ended(self._last_ended_us)
 
     def note_all_ended(self, now_us: int) -> None:
         """The whole whitelist was emptied here."""

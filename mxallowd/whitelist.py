@@ -16,7 +16,7 @@ from mxallowd.engine.events import Event, Kind
 from mxallowd.engine.hosts import is_host
 from mxallowd.following import GONE, Change, Copier, Followed, Follower, raise_it
 from mxallowd.provenance import Note, Provenance, way_in, with_note, with_way
-from mxallowd.telling import FLUSH_SLICE, Tellings, Told, changes_of, entered_of, met_of
+from mxallowd.telling import ENDED_US, FLUSH_SLICE, Tellings, Told, changes_of, entered_of, met_of
 
 __all__ = [
     "ALL", "GONE", "RECORD_SIZE", "Change", "Copier", "Entry", "Follower", "Told", "Whitelist", "pack", "unpack"]
@@ -208,7 +208,8 @@ class Whitelist(Followed):
 
     def told_end(self, host: bytes, before_us: int, *, teller: Follower | None) -> bool:
         """End an entry because another gateway did, if it was told, or entered here before that time."""
-        return self.tellings.is_older(host, before_us, self.now_us()) and self.end(host, teller=teller)
+        return self.tellings.is_older(host, before_us, self.now_us()) and self.end(
+            host, teller=teller, ended_us=before_us)
 
     async def told_flush(self, gateway: int, before_us: int, *, teller: Follower | None) -> int:
         """End all that this gateway alone has told before that time; how many. Turns of the loop pass meanwhile."""
@@ -216,7 +217,7 @@ class Whitelist(Followed):
         while start and gateway:
             hosts, start = self.tellings.told_by(gateway, before_us, self.now_us(), max(start, 0))
             for number, host in enumerate(hosts, 1):
-                ended += self.end(host, teller=teller, flush=True)
+                ended += self.end(host, teller=teller, flush=True, ended_us=before_us)
                 if number % FLUSH_SLICE == 0:
                     await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -295,10 +296,12 @@ class Whitelist(Followed):
         self.provenance.note(host, found.since_s if found else int(time.time()), text)
         self._touch([host])
 
-    def end(self, host: bytes, *, flush: bool = False, teller: Follower | None = None) -> bool:
+    def end(
+        self, host: bytes, *, flush: bool = False, teller: Follower | None = None, ended_us: int | None = None,
+    ) -> bool:
         """Let a listed host's entry end now, whoever entered it. False: it is not listed.
 
-        `flush`: so do all others. `teller` is not told of it.
+        `flush`: so do all others. `teller` is not told of it. `ended_us`: when another gateway has ended it.
         """
         now_us = self.now_us()
         found = self._table.find(host, now_us)
@@ -309,7 +312,7 @@ class Whitelist(Followed):
         self.ended_until_us = found[0] if found else 0
         self.ended_elsewhere = teller is not None
         self.provenance.forget(host)
-        self.tellings.note_end(host, now_us)
+        self.tellings.note_end(host, now_us if ended_us is None else min(now_us, ended_us - ENDED_US))
         self._tell([(host, Change.FLUSHED if flush else Change.ENDED)], teller)
         return True
 

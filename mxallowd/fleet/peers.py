@@ -44,7 +44,11 @@ class Spent:
 
     def take(self, count: int, now_ms: int) -> bool:
         """Take so many. False: there are not so many; none is taken then."""
-        if self._fill(now_ms) < count:
+        # As _fill(): of each batch there is one call less.
+        if now_ms > self._at_ms:
+            self._tokens = min(self._most, self._tokens + (now_ms - self._at_ms) * self._per_ms)
+            self._at_ms = now_ms
+        if self._tokens < count:
             return False
         self._tokens -= count
         return True
@@ -162,11 +166,6 @@ class Peers:
         self._names: dict[int, str] = {}
         self._number = 0
         self._strangers: OrderedDict[str, Stranger] = OrderedDict()
-
-    def clock(self, id_ms: int) -> int:
-        """The clock of IDs, after this one."""
-        self.now_ms = max(self.now_ms, id_ms)
-        return self.now_ms
 
     def get(self, name: str) -> Peer:
         """The gateway of that name, which is the last one to be forgotten from now on."""

@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from mxallowd.engine._saved import look_up
-from mxallowd.engine._table import CONTACT, Table
+from mxallowd.engine._table import CONTACT, PEER, Table
 from mxallowd.fleet import batch
 from mxallowd.fleet.batch import MOST_BYTES, MOST_RECORDS, NAME, PROVEN, RECORD_SIZE, USED, WAY, Batch, Note
 from mxallowd.fleet.keys import Keys
@@ -230,7 +230,8 @@ class Saying:
         return list(hosts)
 
     def _notes_of(self, host: bytes, origin: int, record: int) -> list[Note]:
-        found = self._whitelist.provenance.find(host)
+        # What another gateway told, it has noted.
+        found = None if origin == PEER else self._whitelist.provenance.find(host)
         notes = [Note(record, WAY, found.text)] if found and found.text else []
         if origin == CONTACT:
             names = self._names.get(host) or self._old_names.get(host, ())

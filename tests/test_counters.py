@@ -10,10 +10,19 @@ from mxallowd._fastpath import OUTCOME_NAMES, Fastpath
 from mxallowd.engine._ring import Ring
 from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
+from mxallowd.fleet.keys import new_key
 from mxallowd.metrics.counters import COUNTERS, Kind, Part, collect, names
 from tests.daemon_process import SERVERS, DaemonProcess
 from tests.strategies import FAKE, REAL
 
+# Nobody waits for an engine that is not there.
+HURRIED = """
+import sys
+from mxallowd.fleet import member
+member.LOADING_S = 0.1
+from mxallowd import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
 ALL = [counter.name for counter in COUNTERS]
 
 
@@ -24,7 +33,8 @@ def test_each_counter_has_one_name_and_a_meaning() -> None:
         assert counter.help
         assert "|" not in counter.help
     assert [counter.name for counter in COUNTERS if counter.kind is Kind.GAUGE] == [
-        "entries", "refused-hosts", "patience-waiting", "trust-networks", "trust-hosts", "trust-faults"]
+        "entries", "refused-hosts", "patience-waiting", "trust-networks", "trust-hosts", "trust-faults",
+        "fleet-waiting", "fleet-gateways"]
 
 
 def test_a_family_is_told_apart_by_one_label() -> None:
@@ -75,11 +85,14 @@ def test_a_counter_that_the_table_lacks_is_shown_behind_all() -> None:
 def test_a_daemon_with_all_parts_shows_just_the_table(lab: Lab, tmp_path: Path) -> None:
     """A counter that the table has and nobody counts, or the other way round, fails here."""
     lab.queue_rule("23")
-    trust = tmp_path / "trust"
+    trust, key = tmp_path / "trust", tmp_path / "key"
     trust.write_text("network 192.0.2.0/24\n", encoding="ascii")
+    key.write_text(f"{new_key()}\n", encoding="ascii")
+    key.chmod(0o600)
     arguments = ["--trust", str(trust), "-n", "23", "-p", "nflog:5", "--nft-table", "inet mxallowd", "--nft-setup",
-                 "--learn-outbound", "nflog:6"]
-    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, *arguments]) as daemon:
+                 "--learn-outbound", "nflog:6", "--fleet", "redis://127.0.0.1:1", "--fleet-site", "example",
+                 "--fleet-key-file", str(key)]
+    with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, *arguments], script=HURRIED) as daemon:
         daemon.wait_for("start ")
         assert list(daemon.counters()) == ALL
         assert daemon.stop() == 0
@@ -88,7 +101,8 @@ def test_a_daemon_with_all_parts_shows_just_the_table(lab: Lab, tmp_path: Path) 
 def test_a_part_that_does_not_run_shows_nothing(lab: Lab) -> None:
     with DaemonProcess(lab.gateway, ["-c", "/dev/null", *SERVERS, "-n", "23", "-b"]) as daemon:
         daemon.wait_for("start ")
-        parts = (Part.RDNS, Part.DIRECT, Part.KERNEL_TABLE, Part.KERNEL_LISTS, Part.TRUST, Part.OUTBOUND)
+        parts = (Part.RDNS, Part.DIRECT, Part.KERNEL_TABLE, Part.KERNEL_LISTS, Part.TRUST, Part.OUTBOUND,
+                 Part.FLEET)
         absent = {name for part in parts for name in names(part)}
         assert list(daemon.counters()) == [name for name in ALL if name not in absent]
         assert daemon.stop() == 0

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.engine import Engine
+from lab.gateways import Place
 from lab.hosts import Lab
+from mxallowd.fleet.keys import new_key
 from tests.control_client import ask
 from tests.daemon_process import QUEUE, SERVERS, DaemonProcess
 
@@ -22,6 +25,8 @@ def hook(event, arguments):
 
 def watched(user):
     found = give_up(user)
+    # The start need not wait for an engine that does not come.
+    sys.modules["mxallowd.fleet.member"].LOADING_S = 0.1
     sys.addaudithook(hook)
     return found
 
@@ -55,16 +60,23 @@ REQUESTS: tuple[tuple[str, str, object], ...] = (
 
 @pytest.mark.parametrize("way", ["queue", "capture", "reload"])
 def test_no_module_is_loaded_once_the_privileges_are_gone(guarded: Lab, tmp_path: Path, way: str) -> None:
-    config, networks, trusted = (tmp_path / name for name in ("mxallowd.conf", "some.list", "trusted"))
+    config, networks, trusted, key = (tmp_path / name for name in ("mxallowd.conf", "some.list", "trusted", "key"))
     networks.write_text("198.51.100.0/24 # some\n", encoding="ascii")
     trusted.write_text("spf example.org\nnetwork 198.18.0.0/24\n", encoding="ascii")
     lines = (f"allow {networks}\ntrust {trusted}\npool-domain\npatience 3/60\ndns-server 127.0.0.1\n"
              "proven-time 90000\ndirect-after 3/6h\n")
     config.write_text("no-rdns-whitelist\n" if way == "reload" else lines, encoding="ascii")
+    key.write_text(f"{new_key()}\n", encoding="ascii")
+    key.chmod(0o600)
+    # By a name that is looked up, by a socket, and by one that nobody listens at.
+    engine = {"queue": "redis://localhost", "capture": f"unix://{tmp_path}/none", "reload": "redis://127.0.0.1:1/0"}[way]
+    fleet = ("--fleet", engine, "--fleet-site", "example", "--fleet-key-file", str(key))
     packets = ("-p", "nflog:5") if way == "capture" else ("-n", QUEUE, "--network-key", "24/64")
-    with DaemonProcess(guarded.gateway, ["-c", str(config), *SERVERS, *packets, "--metrics", "127.0.0.1:9199"],
-                       script=WATCHED) as daemon:
+    with Engine(Place(guarded.gateway, "127.0.0.1")), DaemonProcess(
+            guarded.gateway, ["-c", str(config), *SERVERS, *packets, *fleet, "--metrics", "127.0.0.1:9199"],
+            script=WATCHED) as daemon:
         daemon.wait_for("start ")
+        daemon.wait_for("fleet-joined " if way == "queue" else "fleet-broken ")
         if way == "reload":
             config.write_text(lines, encoding="ascii")
         for method, target, body in (("POST", "/v1/reload", {}), *REQUESTS):

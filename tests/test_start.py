@@ -97,10 +97,10 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
     class Broker:
         def __init__(
-            self, _: object, user: str | None, opened: list[Path], removed: list[Path], connected: str,
+            self, _: object, user: str | None, opened: list[Path], removed: list[Path], connected: list[str],
         ) -> None:
             made.removed = removed
-            assert (opened[1:], connected) == ([Path("/etc/resolv.conf")], "/dev/log")
+            assert (opened[1:], connected) == ([Path("/etc/resolv.conf")], ["/dev/log"])
 
         def start(self) -> None:
             made.step("broker")

@@ -32,7 +32,7 @@ from mxallowd.process import broker, privileges, sandbox
 
 user, other, listening, place, file = sys.argv[1], int(sys.argv[2]), *sys.argv[3:6]
 inherited = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-asked = broker.Broker(("mxallowd.lists.broker", file), user, [Path(file)], [Path(place, "removed")], listening)
+asked = broker.Broker(("mxallowd.lists.broker", file), user, [Path(file)], [Path(place, "removed")], [listening])
 asked.start()
 sandbox.load()
 privileges.give_up(user)

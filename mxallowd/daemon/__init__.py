@@ -34,6 +34,7 @@ from mxallowd.control.server import Server
 from mxallowd.daemon import dryrun
 from mxallowd.daemon.answers import Parts, all_routes
 from mxallowd.daemon.direct import Direct, network_sets
+from mxallowd.daemon.fleet import Fleet, create_fleet
 from mxallowd.daemon.greeting import greet
 from mxallowd.daemon.losses import Losses, defect, safely
 from mxallowd.daemon.measures import Measures
@@ -111,7 +112,6 @@ class Daemon:
             settings, self._sinks, log, hostlog=hostlog, whitelist=whitelist, stress=self._stress, trial=self._trial)
         self._direct = Direct(settings, self._lists, log).learn(settings, hostlog, self._sinks, self._trial)
         self._trusted = create_trusted(settings, self._lists, lambda: self._state, self._sinks, log)
-        self._reloading.settle = partial(settled, self._lists, self._trusted)
         # In this order they adopt at the start, and who comes first knows best: a disk knows where an entry came from
         # and when it ends, the kernel what stood there until now, other hosts of a fleet only what they were told.
         self._mirrors = [Mirror(target, whitelist, log, settings) for target in kernel.create(settings)]
@@ -124,11 +124,13 @@ class Daemon:
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
         self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
         self._shares = Shares([], 0)
+        self._fleet = create_fleet(settings, self._backend, whitelist, self._enter_again, log)
+        self._reloading.settle = partial(settled, self._lists, self._trusted, self._fleet)
         self._handshakes: list[Handshakes] = []
         self._listeners = [] if self._rehearses else self._listen(settings, hostlog)
-        self._parts: list[Sink | Mirror | Networks | Door | Handshakes | Outbound | State | TrialFile] = [
+        self._parts: list[Sink | Mirror | Networks | Door | Handshakes | Outbound | State | TrialFile | Fleet] = [
             *self._sinks, *filter(None, [self._state]), *self._mirrors, *self._contact_networks,
-            *self._network_sets, *self._doors, *self._listeners]
+            *self._network_sets, *self._doors, *self._listeners, *self._fleet]
         self._report = Report(
             self._backend, [whitelist.counters, *(part.counters for part in self._parts)],
             [mirror.refresh for mirror in self._mirrors], self._stress, log)
@@ -140,7 +142,7 @@ class Daemon:
             state_age=self._state.age_s if self._state else None,
             fake_to_real=self._trial.to_real.histogram.measured,
             refused_later_passed=lambda: self._trial.forecast.later_passed, restoring=lambda: any(self._shares.parts),
-            broker=broker.ended if broker else None, trusted=self._trusted)
+            broker=broker.ended if broker else None, trusted=self._trusted, fleets=self._fleet)
         self._metrics = Metrics(self._measures.values, self._measures.unhealthy, self._measures.unready,
                                 lambda: [*self._lists.warnings(), *dryrun.warnings(self._mirrors),
                                          *(one for door in self._doors for one in door.warnings()),
@@ -158,7 +160,8 @@ class Daemon:
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._measures.queues,
             [*self._contact_networks, *self._network_sets], self._lists, self._history, self._trial, self._state,
-            addresses, self._neighbours, self._measures.broker or str, self._trusted, self._doors)), defect)
+            addresses, self._neighbours, self._measures.broker or str, self._trusted, self._doors, self._fleet)),
+            defect)
 
     def _listen(self, settings: Settings, hostlog: HostLog) -> list[Handshakes | Outbound]:
         """Who hears of connections beside the packets that are decided; a capture file has none."""
@@ -176,6 +179,8 @@ class Daemon:
         self._trial_file.open()
         for trusted in self._trusted:
             trusted.open()
+        for fleet in self._fleet:
+            fleet.open()
         # Some of them are in its directory.
         self._lists.load()
         for mirror in (*self._mirrors, *self._contact_networks):
@@ -195,7 +200,7 @@ class Daemon:
             exporter.open()
         if self._state:
             self._shares = share(self._backend, self._state.take_records())
-        if any(self._shares.parts):
+        if any(self._shares.parts) or self._fleet:
             self._backend.table.refuse_nobody(True)
 
     def _open_control(self) -> None:
@@ -273,20 +278,29 @@ class Daemon:
         self._trial_file.start()
 
     async def _restore(self) -> None:
-        """Enter what was saved, while verdicts are given; until then nobody is refused who may be among it."""
-        if self._state is None:
-            return
+        """Enter what was saved, then what the fleet has, while verdicts are given.
+
+        Until then nobody is refused who may be among it.
+        """
         shares, self._shares = self._shares, Shares([], 0)
         try:
-            if any(shares.parts):
+            if self._state and any(shares.parts):
                 found = await restore(self._backend, self._whitelist, shares)
                 self._state.restored(found.entered, found.known, found.left_out)
                 await self._neighbours.begin()
-        except Exception as error:  # noqa: BLE001  # mail goes on without what was saved
+            for fleet in self._fleet:
+                await fleet.start(self._ending)
+        except Exception as error:  # noqa: BLE001  # mail goes on without it
             defect(error)
         finally:
-            self._backend.table.refuse_nobody(False)
-            self._state.settled()
+            if self._state or self._fleet:
+                self._backend.table.refuse_nobody(False)
+            if self._state:
+                self._state.settled()
+
+    async def _enter_again(self, records: bytes) -> None:
+        """Enter own entries that the fleet has and this gateway has lost."""
+        await restore(self._backend, self._whitelist, share(self._backend, records))
 
     async def _abandon(self) -> None:
         """A start that failed half way leaves nothing behind: threads end, what waits is answered, queues go."""

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from mxallowd.control.answers.reload import Outcome, Reread
+from mxallowd.daemon.fleet import Fleet
 from mxallowd.daemon.trusted import Trusting
 from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
@@ -159,12 +160,15 @@ def _tell(asked: list[asyncio.Future[Outcome | None]], outcome: Outcome | None) 
             answer.set_result(outcome)
 
 
-async def settled(lists: Lists, trusted: Sequence[Trusting], outcome: Outcome) -> Outcome:
-    """The outcome with what came of each list file and that of trusted senders, once they have been read."""
+async def settled(
+    lists: Lists, trusted: Sequence[Trusting], fleets: Sequence[Fleet], outcome: Outcome,
+) -> Outcome:
+    """The outcome with what came of each file of lists, of trusted senders and of the fleet, once they were read."""
     found = [*await lists.settled(), *[one for part in trusted if (one := await part.settled())]]
     waiting = [one.verdict for one in found if one.restart]
     return replace(
         outcome, restart_needed=tuple(dict.fromkeys([*outcome.restart_needed, *waiting])),
         lists=tuple(Reread(one.verdict, one.source, one.networks, one.before, one.changed, one.fault or None)
                     for one in found),
-        failed=(*lists.faults.values(), *(one.fault for one in found if one.verdict == "trust" and one.fault)))
+        failed=(*lists.faults.values(), *(one.fault for one in found if one.verdict == "trust" and one.fault),
+                *[fault for fleet in fleets for fault in await fleet.settled()]))

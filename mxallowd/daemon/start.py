@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mxallowd.daemon import Daemon
+from mxallowd.daemon import Daemon, fleet
 from mxallowd.daemon.looking import Look
 from mxallowd.daemon.unreadable import find_unreadable
 from mxallowd.dns.resolvconf import RESOLV_CONF
@@ -183,8 +183,8 @@ class _Process:
             return None
         self._broker = Broker(
             ("mxallowd.lists.broker", str(self._settings.config)), self._settings.user,
-            [self._settings.config, RESOLV_CONF, *list_files(self._settings)],
-            self._pid_file.removable() if self._pid_file else [], SYSLOG_SOCKET)
+            [self._settings.config, RESOLV_CONF, *list_files(self._settings), *fleet.files(self._settings)],
+            self._pid_file.removable() if self._pid_file else [], [SYSLOG_SOCKET, *fleet.sockets(self._settings)])
         self._broker.start()
         if self._pid_file:
             self._pid_file.remove = remove

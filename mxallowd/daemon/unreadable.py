@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from mxallowd.daemon import fleet
 from mxallowd.exporter.process import NEEDED
 from mxallowd.lists.lists import list_files
 from mxallowd.process.child import PACKAGE
@@ -24,10 +25,12 @@ LIBRARY = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
 def find_unreadable(settings: Settings) -> list[tuple[Path, str]]:
     """What cannot be entered or read, once each, and what will not work with the remedy. To be called as the user."""
     found: dict[Path, str] = {}
+    secrets = fleet.secrets(settings)
     for what, file, execute in _needed(settings):
         place = obstacle(file, execute=execute)
         if place is not None and place not in found:
-            found[place] = f"the user with id {os.geteuid()} cannot {_verb(place)} it, so {what}{_remedy(place)}"
+            remedy = _remedy_of_secret(place) if place in secrets else _remedy(place)
+            found[place] = f"the user with id {os.geteuid()} cannot {_verb(place)} it, so {what}{remedy}"
     return list(found.items())
 
 
@@ -39,10 +42,16 @@ def _remedy(place: Path) -> str:
     return f", or: chmod o+{'x' if place.is_dir() else 'r'} {quoted(str(place))}"
 
 
+def _remedy_of_secret(place: Path) -> str:
+    """What nobody else may read."""
+    name = quoted(str(place))
+    return f", or: chgrp {os.getegid()} {name}; chmod 640 {name}"
+
+
 def _needed(settings: Settings) -> Iterator[tuple[str, Path, bool]]:
     config = settings.config
     yield f"SIGHUP will fail to read {quoted(str(config))}; put it where that user can read it", config, False
-    for file in list_files(settings):
+    for file in (*list_files(settings), *fleet.secrets(settings)):
         yield f"SIGHUP will fail to read {quoted(str(file))}; put it where that user can read it", file, False
     processes = []
     if not settings.no_watchdog and settings.queue_num is not None:

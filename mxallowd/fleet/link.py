@@ -104,8 +104,9 @@ class _Connection(Connection):
 def _arguments(login: Login, database: int) -> dict[str, Any]:
     """Of a connection, as this version of redis-py takes them."""
     wanted: dict[str, Any] = {
-        "db": database, "username": login.user, "password": login.password, "socket_timeout": REPLY_S,
-        "socket_connect_timeout": REPLY_S,  # the way has its own
+        "db": database, "username": login.user, "password": login.password,
+        # Ours hold: its own are asyncio.wait_for, which may lose a cancellation (CPython 3.11).
+        "socket_timeout": None, "socket_connect_timeout": REPLY_S,
         "health_check_interval": 0,
         # Replies differ by it.
         "protocol": 2,
@@ -134,7 +135,8 @@ class Link:
         self.close()
         self._connection = _Connection(*await self.way.open(), **_arguments(self._login, self._database))
         try:
-            await self._connection.connect()  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(REPLY_S):
+                await self._connection.connect()  # type: ignore[no-untyped-call]
         except _ERRORS as error:
             failed = self._failed(error, entering=True)
             self.close()
@@ -162,8 +164,9 @@ class Link:
             raise LinkError(f"{self.way}: there is no connection")
         connection.expect_reply()
         try:
-            await connection.send_command(*words)
-            return await connection.read_response()
+            async with asyncio.timeout(REPLY_S):
+                await connection.send_command(*words)
+                return await connection.read_response()
         except _ERRORS as error:
             failed = self._failed(error)
             if not failed.code:
@@ -291,7 +294,10 @@ def _told(error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
-    return reason_of(cause) if cause is not None else printable(str(error) or type(error).__name__)[:LONGEST_REASON]
+    if cause is not None:
+        return reason_of(cause)
+    # redis-py says "Connection closed by server."
+    return printable(str(error).rstrip(".") or type(error).__name__)[:LONGEST_REASON].lower()
 
 
 async def find_master(ways: Sequence[Way], name: str, login: Login) -> Way:

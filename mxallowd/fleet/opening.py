@@ -77,6 +77,11 @@ def _load(path: Path, option: str, load: Callable[[], object]) -> None:
         raise StartError(f"{option}: {quoted(str(path))} cannot be used: {printable(reason)}") from None
 
 
+async def literal(host: str) -> Sequence[str]:
+    """As names where only addresses are given."""
+    return [host]
+
+
 class Reader(asyncio.StreamReader):
     """What comes from the engine. One that was taken over may send without an end: a reply has at most MOST_REPLY."""
 

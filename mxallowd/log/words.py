@@ -211,12 +211,30 @@ LINES: tuple[Line, ...] = (
          "a list of the file of trusted senders answers as none may; for an hour it is not asked, and what it said is "
          "forgotten"),
     Line("list-failed where= reason=", ERROR,
-         "after SIGHUP: a list file is invalid, cannot be read, or is still being written. Its old content holds, and "
-         "all other files are read"),
+         "after SIGHUP: a list file, or the key or login of the fleet, is invalid, cannot be read, or is still being "
+         "written. Its old content holds, and all other files are read"),
     Line("restart-needed options=", WARNING,
          "after SIGHUP: these options have changed, but the old values hold until mxallowd is restarted"),
     Line("reload-failed where= reason=", ERROR,
          "after SIGHUP: the configuration is invalid, cannot be read, or is still being written. The old one holds"),
+    # the fleet
+    Line("fleet-joined site= origin= gateways=N entries= own= seconds=", INFO,
+         "with `--fleet`: the list of the site was read to its end, once at each start: of N other gateways, so many "
+         "`entries`; `own` are entries that this gateway had said and did not have any more"),
+    Line("fleet-keys numbers=", INFO,
+         "after SIGHUP: the key file of the fleet has other keys; of these numbers, the first one signs from now on"),
+    Line("fleet-broken reason=", ERROR,
+         "the engine of the fleet cannot be used, or takes no entries: mxallowd goes on with what it has, and tries "
+         "again all the time. Once when it begins; another reason is logged at most once a minute"),
+    Line("fleet-mended seconds=", INFO, "after such a line: all is well again, after these seconds"),
+    Line("fleet-engine reason=", WARNING,
+         "the engine throws away what it has when its memory is full (`maxmemory-policy`). At each connection, at most "
+         "one line a minute"),
+    Line("fleet-refused count=N reasons=", WARNING,
+         "N batches or entries that came from the engine were not taken, for these reasons: `mxallowctl fleet status` "
+         "shows whose they are. At most one line a minute"),
+    Line("fleet-origin-shared origin=", WARNING,
+         "another gateway has the name of this one. At most one line an hour"),
     # the control socket
     Line("control reason=", WARNING,
          "at the start: the control socket cannot be made, or another mxallowd serves it; mxallowd runs without one"),

@@ -26,6 +26,7 @@ class Part(Enum):
     KERNEL_LISTS = "kernel lists"
     STATE = "state directory"
     TRUST = "trusted senders"
+    FLEET = "fleet"
 
 
 class Kind(Enum):
@@ -206,6 +207,16 @@ COUNTERS: tuple[Counter, ...] = (
             "hosts of which such a list was not asked, since too many questions were under way or the day's were used "
             "up"),
     Counter("dnswl-distrusted", Part.TRUST, "times that such a list was distrusted"),
+    Counter("fleet-said", Part.FLEET, "with `--fleet`: entries that were said to the other gateways"),
+    Counter("fleet-rounds", Part.FLEET, "times that entries were said again, since the engine may have lost them"),
+    Counter("fleet-waiting", Part.FLEET, "hosts that are to be said now", Kind.GAUGE),
+    Counter("fleet-heard", Part.FLEET, "entries of other gateways that were heard, those said again included"),
+    Counter("fleet-entered", Part.FLEET, "entries that came in because another gateway told of them"),
+    Counter("fleet-removed", Part.FLEET, "entries that were ended because another gateway did"),
+    Counter("fleet-refused", Part.FLEET,
+            "batches and entries that were not taken; `mxallowctl fleet status` has the reasons"),
+    Counter("fleet-gateways", Part.FLEET, "other gateways that were heard", Kind.GAUGE),
+    Counter("fleet-broken", Part.FLEET, "times that the engine could not be used any more"),
     Counter("stress", Part.DAEMON, "times that stress mode started"),
 )
 

@@ -157,12 +157,14 @@ class Broker:
     """The process, from the daemon's side."""
 
     def __init__(
-        self, program: Sequence[str], user: str | None, opened: Iterable[Path], removed: Iterable[Path], connected: str,
+        self, program: Sequence[str], user: str | None, opened: Iterable[Path], removed: Iterable[Path],
+        connected: Iterable[str],
     ) -> None:
-        """`program` is the module that runs it, and what that takes first."""
+        """`program` is the module that runs it, and what that takes first. `connected`: syslog, and what else."""
         self._program = [*program, user or ""]
         # The first one is the guard's as well.
-        self.words = [f"{CONNECT}:{connected}", *dict.fromkeys(f"{OPEN}:{path}" for path in opened),
+        self.words = [*(f"{CONNECT}:{path}" for path in connected),
+                      *dict.fromkeys(f"{OPEN}:{path}" for path in opened),
                       *(f"{REMOVE}:{path}" for path in removed)]
         self._process: subprocess.Popen[bytes] | None = None
         self._said = False

@@ -1,0 +1,246 @@
+"""One connection of a gateway to its engine, from the first question to the first failure: it says, hears, and looks.
+
+Two links: what waits for what is new would hold up what is said. Three tasks run until one of them fails: the reader
+(XREAD, at most every PAUSE_S), the writer (XADD, likewise), and a look at the stream once a minute. The reader takes so
+many messages at once as make some thousands of records, so that the loop is not held.
+
+Which way it fails: any failure ends all of it (LinkError), and whoever runs it connects anew. Where the engine only
+takes nothing (no memory, no right, no disk), the reader goes on and the writer tries again; nothing of what was to be
+said is lost, since the whitelist has it.
+"""
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from mxallowd.fleet.hearing import Hearing
+from mxallowd.fleet.link import FIRST, LARGEST, Id, Link, Stream, id_of
+from mxallowd.fleet.opening import LinkError
+from mxallowd.fleet.saying import Saying
+from mxallowd.fleet.standing import ADDING, LINK, STREAM, Standing
+
+PAUSE_S = 0.01
+CHECK_S = 60.0
+STRANGE_S = 2.0  # until the next look, as long as something is wrong with the stream
+IDLE_S = 1.0  # the longest rest of the writer: there may be something that nobody woke it for
+AGAIN_S = (0.1, 0.5)  # until the next try, by chance between these
+BACK_MS = 10_000  # a new connection begins so much before what was heard last
+AHEAD_MS = 60_000  # the last ID may be ahead of the engine's clock
+FEW, MOST = 16, 256  # messages at once
+BYTES = 48_000  # of messages at once: 2,000 records
+TIME_MS = 86_400_000
+OTHERS_TIMES = 4  # as long as ours another whitelist-time counts for what is kept
+# Errors after which the engine may still be read, and tried again.
+REFUSALS = ("OOM", "NOPERM", "MISCONF", "ERR", "WRONGTYPE")
+
+
+def pause_s() -> float:
+    """Until the next try."""
+    return random.uniform(*AGAIN_S)  # noqa: S311  # so that gateways do not come all at once
+
+
+class EngineClock:
+    """The engine's clock, by what it said last and our own clock since."""
+
+    def __init__(self) -> None:
+        self._ahead_us = 0  # of our clock, which does not jump
+
+    def us(self) -> int:
+        """Its time now."""
+        return time.monotonic_ns() // 1000 + self._ahead_us
+
+    async def ask(self, link: Link) -> None:
+        """Ask it anew. Raises LinkError."""
+        before = time.monotonic_ns()
+        said_us = await link.time_us()
+        self._ahead_us = said_us - (before + time.monotonic_ns()) // 2000
+
+
+class Place:
+    """How far the stream was heard, over all sessions."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.after = FIRST
+        self.loaded = False
+        self.stream: Stream | None = None  # at the last look
+        self.read_s: float | None = None  # when the engine answered last, by time.monotonic
+        self.said_s: float | None = None
+
+
+class Session:
+    """One connection: run() it once."""
+
+    def __init__(  # noqa: PLR0913
+        self, reader: Link, writer: Link, place: Place, clock: EngineClock, *, saying: Saying, hearing: Hearing,
+        standing: Standing, kept_ms: Callable[[], int], loaded: Callable[[], Awaitable[None]], wake: asyncio.Event,
+    ) -> None:
+        """`kept_ms`: how long the stream keeps a message. `loaded` is called when it was read to its end.
+
+        `wake` is set when there is something to say.
+        """
+        self._reader, self._writer = reader, writer
+        self._place, self._clock = place, clock
+        self._saying, self._hearing = saying, hearing
+        self._standing = standing
+        self._kept_ms = kept_ms
+        self._loaded = loaded
+        self._wake = wake
+        self._count = FEW
+        # One question at a time.
+        self._writing = asyncio.Lock()
+        # Set where the stream is to be looked at now.
+        self._strange = asyncio.Event()
+
+    async def run(self) -> None:
+        """Go on until it fails. Raises LinkError."""
+        try:
+            await self._open()
+            await _until_one_fails([self._hear(), self._say(), self._look_again()])
+        finally:
+            self._reader.close()
+            self._writer.close()
+
+    async def _open(self) -> None:
+        await self._reader.open()
+        about = await self._reader.about()
+        if not about.master:
+            raise LinkError(f"{self._reader.way}: it is a replica, and takes no entries", "READONLY")
+        self._standing.judge(about.policy)
+        await self._writer.open()
+        self._place.after = Id(max(0, self._place.after.ms - BACK_MS), 0)
+        await self._look()
+
+    # ---- the stream itself
+
+    async def _look(self) -> None:
+        """Ask for the clock and the stream, and do what they call for."""
+        place = self._place
+        async with self._writing:
+            await self._clock.ask(self._writer)
+            stream = place.stream = await self._writer.stream(place.key)
+        if stream.last < place.after:
+            # One that came back without its end, or another one with its clock behind, would show us nothing.
+            place.after = FIRST
+        ahead_ms = stream.last.ms - self._clock.us() // 1000
+        if ahead_ms > AHEAD_MS:
+            far = ("the largest that there is, so nothing can be added any more" if stream.last.ms == LARGEST
+                   else f"{ahead_ms // 1000} s ahead of the engine's clock")
+            self._standing.fail(STREAM, LinkError(
+                f"the last ID of {place.key} is {far}; the remedy is redis-cli DEL {place.key}"),
+                f"redis-cli DEL {place.key}: each gateway says its entries again")
+        else:
+            self._standing.mend(STREAM)
+        if place.loaded:
+            self._saying.check(*self._bounds(stream))
+
+    def _bounds(self, stream: Stream) -> tuple[int | None, int]:
+        """The milliseconds of its first ID, and of now."""
+        return stream.first.ms if stream.first else None, self._clock.us() // 1000
+
+    async def _look_again(self) -> None:
+        while True:
+            await _wait(self._strange, CHECK_S)
+            self._strange.clear()
+            await self._look()
+            if self._standing.is_faulty(STREAM):
+                # Until somebody has mended it.
+                await asyncio.sleep(STRANGE_S)
+                self._strange.set()
+
+    # ---- hearing
+
+    async def _hear(self) -> None:
+        place = self._place
+        while True:
+            began = time.monotonic()
+            messages = await self._reader.read(place.key, place.after, self._count, wait=place.loaded)
+            place.read_s = time.monotonic()
+            self._standing.mend(LINK)
+            if messages:
+                await self._hearing.hear(messages)
+                place.after = id_of(messages[-1][0])
+                if place.after.ms - self._clock.us() // 1000 > AHEAD_MS:
+                    self._strange.set()
+            more = len(messages) == self._count
+            if messages:
+                average = sum(len(data or b"") for _, data in messages) / len(messages)
+                self._count = max(FEW // 2, min(MOST, int(BYTES / max(1.0, average)), 2 * self._count))
+            if not (place.loaded or more):
+                await self._end_load()
+            if not more:
+                await asyncio.sleep(max(0.0, began + PAUSE_S - time.monotonic()))
+
+    async def _end_load(self) -> None:
+        await self._loaded()
+        await self._look()
+        assert self._place.stream is not None
+        self._saying.loaded(await self._hearing.returned.shown(), *self._bounds(self._place.stream))
+        self._place.loaded = True
+
+    # ---- saying
+
+    async def _say(self) -> None:
+        while True:
+            began = time.monotonic()
+            # Cleared before it is asked, so that nothing that comes meanwhile is slept over.
+            self._wake.clear()
+            said = self._saying.take() if self._saying.due() else None
+            if said is not None:
+                try:
+                    data = self._saying.message(said, self._hearing.keys)
+                    least_ms = self._clock.us() // 1000 - self._kept_ms()
+                    async with self._writing:
+                        added = await self._writer.add(self._place.key, data, least_ms)
+                except LinkError as error:
+                    self._saying.failed(said)
+                    await self._refused(error)
+                    continue
+                except BaseException:
+                    self._saying.failed(said)
+                    raise
+                self._saying.done(said, added.ms)
+                if added < self._place.after:
+                    self._strange.set()
+                self._place.said_s = time.monotonic()
+                self._standing.mend(ADDING)
+            elif not self._saying.due():
+                await _wait(self._wake, IDLE_S)
+            await asyncio.sleep(max(0.0, began + PAUSE_S - time.monotonic()))
+
+    async def _refused(self, error: LinkError) -> None:
+        if error.code not in REFUSALS:
+            raise error
+        self._standing.fail(ADDING, error)
+        self._strange.set()
+        await asyncio.sleep(pause_s())
+        if error.code == "OOM":
+            # It drops nothing before it adds; who may do it here makes room of what is too old.
+            try:
+                async with self._writing:
+                    await self._writer.trim(self._place.key, self._clock.us() // 1000 - self._kept_ms())
+            except LinkError as refused:
+                if refused.code not in REFUSALS:
+                    raise
+
+
+async def _wait(event: asyncio.Event, longest_s: float) -> None:
+    try:
+        async with asyncio.timeout(longest_s):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+async def _until_one_fails(work: list[Coroutine[Any, Any, None]]) -> None:
+    """Run them side by side; the first failure ends all, and is raised once all have ended."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

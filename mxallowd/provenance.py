@@ -106,6 +106,9 @@ class Provenance:
         """Take over notes from before the start; what has been noted since holds."""
         for host, note in notes.items():
             known, most = (self._notes, self._most) if note.text else (self._old, self._half)
+            if note.text and len(known) >= most:
+                # Nobody knows which of them were told.
+                known, most = self._told, self._most_told
             if len(known) < most and self.find(host) is None:
                 known[host] = (note.since_s, note.text[:MAX_TEXT])
 
@@ -115,8 +118,8 @@ class Provenance:
                 for host in notes.keys() & hosts if (note := notes.get(host))]
 
     def copy(self) -> dict[bytes, tuple[int, str]]:
-        """The fields of all notes. Any thread may ask."""
-        return self._told.copy() | self._old.copy() | self._young.copy() | self._notes.copy()
+        """The fields of all notes, those that were told last. Any thread may ask."""
+        return self._old.copy() | self._young.copy() | self._notes.copy() | self._told.copy()
 
     def forget(self, host: bytes) -> None:
         """The host is not listed any more."""

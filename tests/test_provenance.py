@@ -73,3 +73,20 @@ def test_an_operators_note_leaves_how_a_child_came_in() -> None:
         assert entry and entry.note
         assert (entry.note.text, entry.way) == ("network people # two", "")
         assert whitelist.end(host)
+
+
+def test_notes_that_were_told_come_back_behind_ours() -> None:
+    notes = Provenance(2, 2, 2)
+    notes.note_told(C, 3, "theirs")
+    notes.note(A, 1, "a")
+    notes.note(B, 2, "b")
+    assert list(notes.copy()) == [A, B, C]
+    assert dict(notes.noted({A, C})) == {A: Note(1, "a"), C: Note(3, "theirs")}
+    after = Provenance(2, 2, 1)
+    after.recall({host: Note(*note) for host, note in notes.copy().items()} | {bytes(16): Note(4, "too many")})
+    assert [after.find(host) for host in (A, B, C, bytes(16))] == [
+        Note(1, "a"), Note(2, "b"), Note(3, "theirs"), None]
+    after.note(C, 5, "ours")
+    assert (after.find(C), len(after)) == (Note(5, "ours"), 2)
+    after.forget(C)
+    assert after.find(C) is None

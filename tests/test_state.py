@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mxallowd.backends import Backends
-from mxallowd.engine._table import BY_HAND
+from mxallowd.engine._table import BY_HAND, CHILD
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 from mxallowd.errors import StartError
@@ -22,7 +22,9 @@ from mxallowd.whitelist import Entry, Whitelist
 from tests.part import Part, memories
 from tests.recorder import Recorder
 from tests.strategies import HOSTS, REAL
+from tests.test_memories import FLEET
 from tests.test_settings import MINIMUM, good
+from tests.test_told import wire
 
 HOUR_US = 3_600_000_000
 
@@ -31,7 +33,7 @@ class Life:
     """One life of a daemon, without packets."""
 
     def __init__(self, path: Path, more: str = "") -> None:
-        shared = memories(1)
+        shared = memories(1, FLEET if FLEET in more else "")
         self.settings: Settings = good(f"{MINIMUM} --user root --state-dir {path} {more}")
         self.backends = Backends(shared, [Part(shared.table)], boottime_us)
         self.whitelist = Whitelist(shared.table)
@@ -367,3 +369,20 @@ def test_large_files_are_no_way_to_hold_up_a_start(place: Path) -> None:
     saved = after.state._saved
     assert saved
     assert saved.bytes < 256 << 20
+
+
+def test_what_another_gateway_told_is_kept_as_that(tmp_path: Path) -> None:
+    """Who told it is known again once he says it again: gateways have other numbers in each run."""
+    def work(life: Life) -> None:
+        life.whitelist.gateway_name = "mx{}".format
+        life.whitelist.told(wire(HOSTS[0], origin=CHILD), age_us=0, longest_us=HOUR_US, gateway=7, teller=None,
+                            notes={HOSTS[0]: "mail.example.org"})
+        assert life.entry(HOSTS[0]).gateway == "mx7"
+
+    Life(tmp_path / "state", FLEET).live(work)
+    after = Life(tmp_path / "state", FLEET)
+    after.begin()
+    entry = after.entry(HOSTS[0])
+    assert entry.note is not None
+    assert (entry.origin, entry.gateway, entry.note.text) == ("peer", "", "mail.example.org")
+    assert after.whitelist.find(HOSTS[0]) is not None

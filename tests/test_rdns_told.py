@@ -4,7 +4,7 @@ import pytest
 from mxallowd.dns.hostnames import LONGEST_NAME
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import packed
-from mxallowd.sinks import rdns
+from mxallowd.sinks import pools, rdns
 from tests.test_rdns_sink import Scene, run
 from tests.test_told import HOUR_S, SECOND, wire
 
@@ -105,4 +105,38 @@ def test_confirmed_names_of_a_contact_are_there_to_be_said() -> None:
         scene.contact(HERE)
         await scene.settle()
         assert said == [(packed(HERE), [NAME])]
+    run(story)
+
+
+@pytest.mark.parametrize(("words", "refused_first", "listed"), [
+    ("--pool-domain", False, True), ("--pool-domain", True, True), ("", False, False)])
+def test_a_told_contact_founds_its_pool(words: str, refused_first: bool, listed: bool) -> None:
+    async def story() -> None:
+        scene = Fleet(words)
+        if refused_first:
+            scene.refuse(HERE)
+            await scene.settle()
+        scene.hear("out7.example.org")
+        if not refused_first:
+            scene.refuse(HERE)
+        await scene.settle()
+        assert scene.listed(HERE) == listed
+        entry = scene.whitelist.entry(packed(HERE))
+        assert not listed or (entry is not None and entry.way == f"pool example.org by {ELSEWHERE} as {NAME}")
+    run(story)
+
+
+def test_told_pools_leave_room_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "MAX_DOMAINS", 8)
+
+    async def story() -> None:
+        scene = Fleet("--pool-domain")
+        for number in range(20):
+            scene.hear(f"out.n{number}.example", host=f"198.51.100.{number + 1}")
+        found = scene.sink._pools
+        assert len(found) == 4
+        scene.zone.add("192.0.2.9", "out.ours.example")
+        scene.contact("192.0.2.9")
+        await scene.settle()
+        assert found.founder(packed("203.0.113.1"), "mail.ours.example") == ("ours.example", packed("192.0.2.9"))
     run(story)

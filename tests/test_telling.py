@@ -5,13 +5,16 @@ import time
 
 import pytest
 
+from mxallowd.backends.memories import Memories
 from mxallowd.engine._meetings import Meetings
 from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, PEER, Table
-from mxallowd.engine.events import Event, Kind
+from mxallowd.engine.events import Event, Kind, decode
 from mxallowd.following import Change
 from mxallowd.telling import MOST_ENDED, Told
 from mxallowd.whitelist import ALL, Whitelist
-from tests.strategies import FAKE, HOSTS, REAL
+from tests.strategies import FAKE, HOSTS, REAL, packed, syn
+from tests.test_memories import FLEET, SERVERS
+from tests.test_settings import good
 from tests.test_told import HOUR_S, SECOND, host, wire
 
 NOW = 10**12
@@ -304,3 +307,17 @@ def test_without_told_places_nothing_is_told() -> None:
     with pytest.raises(ValueError, match="no places"):
         whitelist.told(wire(A), age_us=0, longest_us=LONGEST, gateway=1, teller=None)
     assert PEER not in {found[2] for one in HOSTS if (found := whitelist._table.find(one, NOW))}
+
+
+@pytest.mark.parametrize("renew", ["never", "both"])
+def test_the_packet_path_tells_of_a_contact_of_a_told_host(renew: str) -> None:
+    """Whether or not its time is renewed by that, and within the first minute."""
+    made = Memories(good(f"{SERVERS} {FLEET} --renew {renew}"), 1)
+    whitelist, now = Whitelist(made.table, lambda: NOW), NOW
+    whitelist.set_servers(map(packed, ("192.0.2.1", "192.0.2.2")), [packed("192.0.2.1")])
+    path = made.decision(0, -1)
+    whitelist.told(wire(A, 600) + wire(B, 600), age_us=0, longest_us=LONGEST, gateway=1, teller=None)
+    path.decide([syn(A, packed("192.0.2.1")), syn(B, packed("192.0.2.2"))], now)
+    assert [path.counters()[one] for one in ("fake-known", "real-first")] == [1, 1]
+    whitelist.take(decode(path.ring.drain(100)))
+    assert [entry.origin for one in (A, B) if (entry := whitelist.entry(one))] == ["contact", "peer"]

@@ -1,8 +1,9 @@
 """Founding: which whitelisted hosts found pools (pools.py), as events, changes, lookups and a restart tell it.
 
-A host founds if it met the fake server, was let in by hand, or has the name of a host that did or was. Who came in by a
-pool founds once it has completed a handshake with the real server: the contact of a pool is often made by another host
-than the connection. Any other that is listed founds as soon as it meets the fake server.
+A host founds if it met the fake server, was let in by hand, or has the name of a host that did or was; with --fleet the
+fake server may be that of another gateway. Who came in by a pool founds once it has completed a handshake with the real
+server: the contact of a pool is often made by another host than the connection. Any other that is listed founds as soon
+as it meets the fake server.
 
 After a start, and when --pool-domain is switched on, what the state directory has is read first: the note of a child is
 its name, which founds, or says by which pool it came in, which counts among those of its domain. The names of other
@@ -109,6 +110,12 @@ class Founding:
         """This child came in by the name of that contact: it founds if the contact does."""
         if contact is not None and self.pools.has(contact):
             self.found(child, name)
+
+    def found_elsewhere(self, host: bytes, name: str) -> None:
+        """This host met the fake server of another gateway, which has confirmed this name."""
+        if self.pools.on:
+            for waiting in self.pools.found(host, name, told=True):
+                self._waiting.queue_refused(waiting)
 
     def found(self, host: bytes, name: str) -> None:
         """This host, which may, founds with this confirmed name. Who was refused and waits for it is asked about."""

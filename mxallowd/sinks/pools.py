@@ -48,10 +48,13 @@ class Pools:
             return None
         return domain, founder
 
-    def found(self, host: bytes, name: str) -> list[bytes]:
-        """This host, whitelisted, has this confirmed name. The refused hosts that waited for it, to be looked up."""
+    def found(self, host: bytes, name: str, *, told: bool = False) -> list[bytes]:
+        """This host, whitelisted, has this confirmed name. The refused hosts that waited for it, to be looked up.
+
+        `told`: another gateway says so. The domains of such hosts are half of all at most.
+        """
         domain = self.domain_of(host, name)
-        if domain is None:
+        if domain is None or (told and domain not in self._founders and len(self._founders) >= MAX_DOMAINS // 2):
             return []
         founders = self._founders.get(domain, ())
         if host not in founders:

@@ -161,6 +161,7 @@ class RdnsSink:
             for member in self._members.take(name):
                 # Its addresses are not known here.
                 self._waiting.queue_refused(member)
+            self._founding.found_elsewhere(host, name)
         self._lookups.start()
 
     # ---- what a lookup comes to

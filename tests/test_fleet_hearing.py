@@ -352,5 +352,5 @@ def test_it_holds_the_loop_for_moments_only() -> None:
     receiver.engine_ms += 30_000
     asyncio.run(load())
     assert receiver.table.told == 25_000
-    assert len(held) > 3
+    assert len(held) >= 2
     assert max(held) < 0.015

@@ -3,6 +3,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from redis.retry import Retry
 from lab.engine import programs
 from lab.hosts import Host, Lab
 from lab.namespaces import visit
+from mxallowd.fleet import keys
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "mxallowd" / "data" / "fleet" / "make-site"
@@ -29,7 +31,7 @@ def make(place: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run it with an mxallowctl of this checkout."""
     command = place / "bin" / "mxallowctl"
     command.parent.mkdir(exist_ok=True)
-    command.write_text('#!/bin/sh\nopenssl rand -hex 32\n', encoding="utf-8")
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mxallowd.ctl "$@"\n', encoding="utf-8")
     command.chmod(0o755)
     path = f"{command.parent}:{os.environ['PATH']}"
     return subprocess.run(["sh", str(SCRIPT), *words], cwd=place, capture_output=True, text=True, check=False,
@@ -177,6 +179,7 @@ def test_another_call_adds_a_gateway_and_keeps_the_rest(tmp_path: Path) -> None:
     assert make(tmp_path, "example", "2001:db8::1", "mx2").returncode == 0
     changed = {str(path.relative_to(site)) for path, old in before.items() if path.read_bytes() != old}
     assert changed == {"engine-2001:db8::1/users.acl", "private/ca.srl"}
+    keys.parse((site / "gateway-mx2" / "fleet.key").read_bytes(), "fleet.key", "example")
     assert "fleet rediss://[2001:db8::1]\n" in (site / "gateway-mx2" / "fleet.conf").read_text(encoding="ascii")
     assert all(path.stat().st_mode & 0o077 == 0 for path in site.rglob("*"))
     for files in ("gateway-mx1/fleet-cert.pem", "gateway-mx2/fleet-cert.pem", "engine-2001:db8::1/engine.pem"):

@@ -92,6 +92,7 @@ class Member:
         """Follow the whitelist from now on, before the first packet comes."""
         self.saying.follow()
         self._whitelist.before_flush = self.saying.flushed
+        self._whitelist.named = self.saying.named
         self._whitelist.gateway_name = self.peers.gateway_name
 
     async def start(self, ending: asyncio.Event) -> None:

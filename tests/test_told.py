@@ -137,7 +137,7 @@ class ToldMachine(RuleBasedStateMachine):
         assert [taken.hosts[at : at + 16] for at in range(0, len(taken.hosts), 16)] == [one for one, _ in changed]
         assert list(taken.became) == [what for _, what in changed]
 
-    @rule(number=st.integers(1, KNOWN - 1), origin=st.sampled_from([CONTACT, CHILD]), shard=st.integers(0, 1))
+    @rule(number=st.integers(1, KNOWN - 1), origin=st.sampled_from([CONTACT, CHILD, RESTORED]), shard=st.integers(0, 1))
     def add(self, number: int, origin: int, shard: int) -> None:
         self.sweep()
         if host(number) not in self.model:
@@ -178,6 +178,8 @@ class ToldMachine(RuleBasedStateMachine):
             known = self.model.get(host(number))
             if known is not None:
                 known.until = max(known.until, until)
+                if known.origin == RESTORED and self.taken(told=True) < self.told:
+                    known.gateway, known.main = 0, True
                 known.origin = PEER if known.origin == RESTORED else known.origin
             elif self.taken(told=True) < self.told:
                 self.model[host(number)] = Known(until, PEER, main=True)
@@ -192,7 +194,7 @@ class ToldMachine(RuleBasedStateMachine):
         records, _ = self.table.entries(self.now, 0, 1000)
         assert sorted((one[0], one[1], one[2], bool(one[3]), bool(one[4])) for one in RECORD.iter_unpack(records)) \
             == sorted((one, known.until, known.origin, known.used, known.proven) for one, known in live.items())
-        gateways = {one: known.gateway if known.origin == PEER else 0 for one, known in live.items()}
+        gateways = {one: max(known.gateway, 0) if known.origin == PEER else 0 for one, known in live.items()}
         assert {one: self.table.gateway(one, self.now) for one in live} == gateways
         looked_up = look_up(self.table, b"".join(live), self.now)
         for found in (records, looked_up):
@@ -213,6 +215,7 @@ class ToldMachine(RuleBasedStateMachine):
                 one for one, known in self.model.items()
                 if known.gateway == gateway and not known.several and known.origin == PEER}
         assert self.table.free(2) == self.local - self.taken(told=False)
+        assert 64 - self.table.free(0) - self.table.free(1) == sum(not known.main for known in self.model.values())
 
 
 class CollidingToldMachine(ToldMachine):
@@ -275,6 +278,25 @@ def test_a_contact_keeps_its_told_place() -> None:
     assert table.gateway(host(1), NOW) == 0
     assert table.free(1) == 1
     assert counts(tell(table, wire(host(3)))) == {"left_out": 1}
+
+
+def test_what_the_firewall_brought_back_gives_its_place_to_contacts() -> None:
+    """The disk says later that it was told: where all places of contacts were full of such hosts, they are free then.
+    """
+    table = told_table(told=16, local=4, rest=8)
+    for number in range(8):
+        table.add(host(number), NOW + 100 * SECOND, NOW, origin=RESTORED)
+    table.mark_used(host(1), NOW)
+    assert table.free(0) == 0
+    records = b"".join(record(host(number), NOW + (50 + 20 * number) * SECOND, PEER, False, number == 2)
+                       for number in range(8))
+    assert table.restore(records, NOW, shard=1) == (0, 8, 0, 0)
+    assert [table.find(host(number), NOW) for number in (1, 2, 5)] == [
+        (NOW + 100 * SECOND, True, PEER), (NOW + 100 * SECOND, False, PEER), (NOW + 150 * SECOND, False, PEER)]
+    assert table.is_proven(host(2), NOW) and not table.is_proven(host(1), NOW)
+    assert len(table) == 8
+    table.sweep(NOW)
+    assert (table.told, table.free(0), len(table), table.counters()["evicted"]) == (8, 8, 8, 0)
 
 
 # ---- single records

@@ -31,7 +31,7 @@ cdef uint32_t list_records(
     Record *target) noexcept nogil
 
 # Enter records into shard `own`, in their order, which becomes the order of age. The shard's thread only. Where it has
-# told places, told entries go there and nowhere else.
+# told places, told entries go there and nowhere else; one that a set of the firewall has brought back is moved there.
 cdef void restore_records(
     Shard *shards, int count, int own, const Record *records, uint32_t total, uint64_t now_us,
     Restored *result) noexcept nogil

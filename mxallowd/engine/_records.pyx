@@ -4,8 +4,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._shard cimport (
     KINDS_OF_ORIGIN, LATEST_US, NOT_TOLD, PEER, PROVEN, RESTORED, UNKNOWN_GATEWAY, USED, Lookups, Shard, entry_read,
-    flags_of, is_taken, origin_of, shard_attribute, shard_find, shard_has_room, shard_has_told_room, shard_hash_all,
-    shard_insert, shard_make_told_room, shard_mark, shard_prefetch_all, shard_renew, shard_tell, told_first, until_of)
+    flags_of, is_taken, origin_of, shard_attribute, shard_end, shard_find, shard_has_room, shard_has_told_room,
+    shard_hash_all, shard_insert, shard_make_told_room, shard_mark, shard_prefetch_all, shard_renew, shard_tell,
+    told_first, until_of)
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32
 
 RECORD_SIZE = sizeof(Record)
@@ -50,6 +51,23 @@ cdef inline bint has_room(Shard *shard, uint32_t expired, bint told, uint64_t no
     return shard.gateways == NULL or shard.gateways[expired] == NOT_TOLD or not is_taken(shard)
 
 
+cdef void move_told(
+        Shard *from_, uint32_t number, uint64_t state, Shard *own, const Record *record, uint64_t hash,
+        uint64_t now_us) noexcept nogil:
+    """A set of the firewall had this host, and nobody knew then that it was told: give its place back.
+
+    It is listed in one of the two all the time. What another thread changes meanwhile leaves it in both.
+    """
+    cdef uint64_t ignored = 0
+    cdef uint64_t flags = (state & (USED | PROVEN)) | (USED if record.used else 0) | (PROVEN if record.proven else 0)
+    cdef uint32_t expired = shard_find(own, &record.host, hash, &ignored)
+    shard_tell(own, shard_insert(
+        own, expired, &record.host, hash, max(min(record.until_us, LATEST_US), until_of(state)),
+        flags_of(PEER, flags), now_us), UNKNOWN_GATEWAY)
+    if shard_end(from_, number, state):
+        count_up(&from_.ended, 1)
+
+
 cdef void restore_one(
         Shard *shards, int count, int own, const Record *record, uint64_t hash, uint64_t now_us,
         Restored *result) noexcept nogil:
@@ -66,6 +84,9 @@ cdef void restore_one(
         number = shard_find(&shards[i], &record.host, hash, &state)
         if number and until_of(state) > now_us:
             count_up(&result.known, 1)
+            if told and i != own and origin_of(state) == RESTORED and shard_has_told_room(&shards[own], 0):
+                move_told(&shards[i], number, state, &shards[own], record, hash, now_us)
+                return
             if record.used:
                 shard_mark(&shards[i], number, state, USED)
             if record.proven:

@@ -124,9 +124,10 @@ class Tellings:
         found = self._table.find(host, now_us)
         if found is None:
             return False
-        if found[2] == PEER:
-            return True
         entered_us = found[0] - self.lifetimes_us[self._table.is_proven(host, now_us)]
+        if found[2] == PEER:
+            # By its end it may be taken for older than it is, and never for younger.
+            return entered_us <= before_us
         note = self._provenance.find(host)
         if note is not None:
             # One that was let in by hand may last for any time.

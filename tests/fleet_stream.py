@@ -26,7 +26,7 @@ def host(number: int) -> bytes:
 
 
 def entries(*numbers: int, left_s: int = LONGEST_S, flags: int = 0, origin: int = CONTACT) -> bytes:
-    return b"".join(batch.entry(host(number), left_s, flags, origin) for number in numbers)
+    return b"".join(batch.entry(host(number), 1000 * left_s, flags, origin) for number in numbers)
 
 
 class Receiver:

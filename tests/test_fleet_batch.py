@@ -29,7 +29,7 @@ from mxallowd.fleet.keys import Keys
 SECRET, OTHER = bytes(range(32)), bytes(range(1, 33))
 KEYS = Keys([SECRET], "example")
 HOST = bytes(10) + b"\xff\xff" + bytes((192, 0, 2, 1))
-RECORD = batch.entry(HOST, 3600, USED, 0)
+RECORD = batch.entry(HOST, 3_600_789, USED, 0)
 PLAIN = Batch("mx1.example.org", 1 << 63, 7, 1_764_000_000_000, 3600, RECORD, ())
 U64 = st.integers(0, (1 << 64) - 1)
 NAMES = st.from_regex(batch.NAMES, fullmatch=True)
@@ -57,13 +57,13 @@ def test_the_layout_is_what_the_module_says() -> None:
     said = PLAIN._replace(notes=(Note(0, WAY, "näher"),))
     number = blake2b(key=SECRET, digest_size=4, person=b"mxallowd key id").digest()
     content = (b"\x01" + number + b"\x0f" + struct.pack(">HHQQQI", 1, 1, 1 << 63, 7, 1_764_000_000_000, 3600)
-               + b"mx1.example.org" + HOST + struct.pack(">IBB", 3600, 1, 0) + b"\0\0" + b"\x00\x00\x06n\xc3\xa4her")
+               + b"mx1.example.org" + HOST + struct.pack(">IBBH", 3600, 1, 0, 789) + b"\x00\x00\x06n\xc3\xa4her")
     own = blake2b(content, key=SECRET, digest_size=16, person=b"example".ljust(16, b"\0"), salt=bytes(16)).digest()
     assert seal(said, KEYS) == content + own
 
 
 def test_records_of_each_kind() -> None:
-    assert batch.entry(HOST, 1 << 40, PROVEN, 3) == HOST + b"\xff\xff\xff\xff\x02\x03\0\0"
+    assert batch.entry(HOST, 1 << 50, PROVEN, 3)[:22] == HOST + b"\xff\xff\xff\xff\x02\x03"
     assert batch.removal(HOST, -5) == HOST + bytes(4) + bytes((REMOVE, 0, 0, 0))
     assert batch.flush(1500) == bytes(16) + struct.pack(">I", 1500) + bytes((FLUSH, 0, 0, 0))
 

@@ -354,3 +354,42 @@ def test_it_holds_the_loop_for_moments_only() -> None:
     assert receiver.table.told == 25_000
     assert len(held) >= 2
     assert max(held) < 0.015
+
+
+# ---- a removal against what was said at the same time
+
+@pytest.mark.parametrize("flying", [False, True])
+def test_what_was_said_behind_a_removal_is_removed_again(receiver: Receiver, flying: bool) -> None:
+    """The contact was first, but its message came behind the removal: the others have let it in again."""
+    sender = Sender(receiver)
+    receiver.contact(1, 2)
+    receiver.engine_ms += 100
+    removal = sender.say(batch.removal(host(1), 0))
+    receiver.engine_ms += 5
+    receiver.saying.touched([host(1), host(2)])
+    said = receiver.saying.take()
+    assert said is not None
+    if not flying:
+        receiver.saying.done(said, receiver.engine_ms)
+    receiver.hear(removal, after_ms=5)
+    assert receiver.hosts() == [2]
+    again = receiver.saying.take()
+    assert again is not None
+    assert again.records == batch.removal(host(1), 10)
+    # Heard once more, it is no news.
+    receiver.saying.done(again, receiver.engine_ms)
+    receiver.hear(Sender(receiver, "mx3").say(batch.removal(host(1), 15)))
+    assert receiver.saying.waiting == 0
+
+
+def test_a_removal_that_is_said_twice_spares_who_came_between(receiver: Receiver) -> None:
+    """Within the same second: entries have their time to the millisecond."""
+    sender, other = Sender(receiver), Sender(receiver, "mx3")
+    receiver.hear(sender.say(entries(1, 2)))
+    receiver.engine_ms += 300
+    receiver.hear(sender.say([batch.removal(host(number), 0) for number in (1, 2)]))
+    receiver.engine_ms += 100
+    receiver.hear(other.say(entries(1)))
+    receiver.engine_ms += 100
+    receiver.hear(sender.say([batch.removal(host(number), 200) for number in (1, 2)]))
+    assert receiver.hosts() == [1]

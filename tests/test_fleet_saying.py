@@ -79,7 +79,7 @@ class Gateway:
 
 def records(said: Said) -> list[tuple[int, str]]:
     found = []
-    for one, left, flags, origin in RECORD.iter_unpack(said.records):
+    for one, left, flags, origin, left_ms in RECORD.iter_unpack(said.records):
         number = int.from_bytes(one[12:], "big") - 0x0A000000
         if flags & FLUSH:
             found.append((0, f"flush {left}"))
@@ -87,7 +87,7 @@ def records(said: Said) -> list[tuple[int, str]]:
             found.append((number, f"remove {left}"))
         else:
             marks = ("u" if flags & USED else "") + ("p" if flags & PROVEN else "")
-            found.append((number, f"{left} {origin} {marks}".strip()))
+            found.append((number, f"{left + left_ms / 1000:.10g} {origin} {marks}".strip()))
     return found
 
 
@@ -104,8 +104,7 @@ def test_a_contact_is_said_once_as_it_is_by_its_turn(gateway: Gateway) -> None:
     gateway.pass_s(0.5)
     gateway.table.mark_used(host(1), gateway.now_us)
     gateway.table.prove(host(1), gateway.now_us)
-    # The seconds are rounded down: an entry ends nowhere later than here.
-    assert gateway.all() == [(1, "3599 0 up")]
+    assert gateway.all() == [(1, "3599.5 0 up")]
 
 
 def test_each_change_of_its_own_is_said(gateway: Gateway) -> None:
@@ -132,10 +131,11 @@ def test_what_another_gateway_told_is_said_with_what_happened_here(gateway: Gate
 
 def test_what_is_over_or_pushed_out_is_not_said(gateway: Gateway) -> None:
     gateway.contact(1, left_s=1.5)
-    gateway.contact(2, left_s=0.9)
+    gateway.contact(2, left_s=0.0009)
     gateway.contact(3)
     gateway.table.end(host(3), gateway.now_us)
-    assert gateway.all() == [(1, "1 0")]
+    # Rounded down: an entry ends nowhere later than here.
+    assert gateway.all() == [(1, "1.5 0")]
 
 
 def test_confirmed_names_of_a_contact_are_said_with_it(gateway: Gateway) -> None:

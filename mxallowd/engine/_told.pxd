@@ -36,7 +36,7 @@ cdef struct Telling:            # 24 bytes
     uint8_t left_s[4]
     uint8_t flags
     uint8_t origin              # how it came in at the gateway that tells
-    uint8_t unused[2]
+    uint8_t left_ms[2]          # of a second, besides
 
 cdef struct Terms:              # of all records of a batch
     uint64_t now_us

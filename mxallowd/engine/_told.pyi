@@ -4,7 +4,7 @@ from mxallowd.engine._meetings import Meetings
 from mxallowd.engine._table import Table
 
 TOLD_SIZE: Final[int]
-"""Bytes of a record: host (16), seconds left (4, network order), flags (1), origin (1), 2 of zeros."""
+"""Bytes of a record: host (16), seconds left (4, network order), flags (1), origin (1), milliseconds besides (2)."""
 MOST_GATEWAY: Final[int]
 """The highest number that a gateway can have."""
 SAID_USED: Final[int]

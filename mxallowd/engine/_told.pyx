@@ -74,6 +74,7 @@ cdef uint8_t tell_one(
         return 0
     left_us = (<uint64_t> one.left_s[0] << 24 | <uint64_t> one.left_s[1] << 16 | <uint64_t> one.left_s[2] << 8
                | one.left_s[3]) * 1000000
+    left_us += (<uint64_t> one.left_ms[0] << 8 | one.left_ms[1]) * 1000
     left_us = min(left_us, max(terms.longest_us, terms.proven_us) if one.flags & SAYS_PROVEN else terms.longest_us)
     if left_us <= terms.age_us:
         outcomes.over += 1

@@ -3,11 +3,12 @@
     header   version 1 | key id 4 | length of the origin's name 1 | records 2 | notes 2 | epoch 8 | sequence 8 |
              wall clock in ms 8 | whitelist-time in s 4                                    (big-endian)
     name     of the origin
-    records  24 bytes each: host 16 | left 4 | flags 1 | origin 1 | zeros 2
+    records  24 bytes each: host 16 | left 4 | flags 1 | origin 1 | more 2
     notes    record 1 | kind 1 | length 1 | UTF-8
     seal     16 bytes: BLAKE2b, keyed, of all that; the site's name is part of its parameters
 
-`left` is the seconds that an entry has left, rounded down; of a removal or a flush, how many milliseconds ago it was.
+`left` is the seconds that an entry has left, and `more` milliseconds: by that, others know when it was entered, and so
+whether that was before a removal. Of a removal or a flush, `left` is how many milliseconds ago it was.
 Who has no key can make no batch, and a batch of another site is none of this one. The seal does not hide anything.
 """
 import re
@@ -30,7 +31,7 @@ WAY, NAME = 0, 1  # kinds of notes: how a child came in, or an operator's note; 
 
 NAMES = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """Names of gateways."""
-RECORD = struct.Struct(">16sIBB2x")
+RECORD = struct.Struct(">16sIBBH")
 _HEADER = struct.Struct(f">B{ID_SIZE}sBHHQQQI")
 _NOTE = struct.Struct(">BBB")
 _NO_HOST = bytes(16)
@@ -68,19 +69,19 @@ class Batch(NamedTuple):
     notes: Sequence[Note]
 
 
-def entry(host: bytes, left_s: int, flags: int, origin: int) -> bytes:
-    """The record of an entry; `left_s` at least 0, `origin` a number of the table's ORIGINS."""
-    return RECORD.pack(host, min(left_s, LONGEST_LEFT), flags, origin)
+def entry(host: bytes, left_ms: int, flags: int, origin: int) -> bytes:
+    """The record of an entry; `left_ms` at least 0, `origin` a number of the table's ORIGINS."""
+    return RECORD.pack(host, min(left_ms // 1000, LONGEST_LEFT), flags, origin, left_ms % 1000)
 
 
 def removal(host: bytes, ago_ms: int) -> bytes:
     """The record that says that somebody has ended the entry of a host, so many milliseconds ago."""
-    return RECORD.pack(host, min(max(ago_ms, 0), LONGEST_LEFT), REMOVE, 0)
+    return RECORD.pack(host, min(max(ago_ms, 0), LONGEST_LEFT), REMOVE, 0, 0)
 
 
 def flush(ago_ms: int) -> bytes:
     """The record that says that a gateway has ended all its entries."""
-    return RECORD.pack(_NO_HOST, min(max(ago_ms, 0), LONGEST_LEFT), FLUSH, 0)
+    return RECORD.pack(_NO_HOST, min(max(ago_ms, 0), LONGEST_LEFT), FLUSH, 0, 0)
 
 
 def size_of(origin: str, records: int) -> int:

@@ -21,9 +21,10 @@ from mxallowd.fleet.batch import FLUSH, NAME, RECORD, RECORD_SIZE, REMOVE, WAY, 
 from mxallowd.fleet.keys import Keys
 from mxallowd.fleet.peers import Id, Peer, Peers
 from mxallowd.fleet.returned import Returned
+from mxallowd.fleet.saying import Saying
 from mxallowd.provenance import MAX_TEXT
 from mxallowd.text import printable
-from mxallowd.whitelist import Follower, Whitelist
+from mxallowd.whitelist import Whitelist
 
 LATE_MS = 900_000
 NEAR_MS = 250  # in a load, messages so near to each other are given to the whitelist at once, as old as the oldest
@@ -68,9 +69,9 @@ class Hearing:
     """Of one gateway. All calls come from the main thread."""
 
     def __init__(  # noqa: PLR0913, PLR0917  # what it is between
-        self, whitelist: Whitelist, keys: Keys, peers: Peers, teller: Follower, terms: Terms, returned: Returned,
+        self, whitelist: Whitelist, keys: Keys, peers: Peers, saying: Saying, terms: Terms, returned: Returned,
     ) -> None:
-        """`teller` is who must not be told of what comes of it: Saying."""
+        """`saying` is not told of what comes of it, but for removals."""
         self.keys = keys
         """May be replaced at any time."""
         self.terms = terms
@@ -81,7 +82,7 @@ class Hearing:
         self.own_heard = 0
         """Messages of this run of this gateway."""
         self._whitelist = whitelist
-        self._teller = teller
+        self._saying = saying
         self._groups: dict[int, _Group] = {}
         self._loaded_ms: int | None = None  # when the load was complete, by the engine's clock
         self._twins: deque[int] = deque(maxlen=TWINS)
@@ -189,7 +190,7 @@ class Hearing:
         run = bytearray()
         for at in range(0, len(batch.records), RECORD_SIZE):
             record = batch.records[at:at + RECORD_SIZE]
-            host, ago_ms, flags, _ = RECORD.unpack(record)
+            host, ago_ms, flags, _, _ = RECORD.unpack(record)
             if flags < REMOVE:
                 run += record
                 continue
@@ -216,7 +217,8 @@ class Hearing:
             return
         peer.removals += 1
         self.returned.end(host)
-        self._whitelist.told_end(host, before_us, teller=self._teller)
+        if self._whitelist.told_end(host, before_us, teller=self._saying):
+            self._saying.ended_elsewhere(host, before_us)
 
     async def _flush(self, peer: Peer, before_us: int, *, back: bool) -> None:
         if back:
@@ -228,7 +230,7 @@ class Hearing:
             # It looks through the whole table, so not where there is nothing.
             if peer.told:
                 peer.told = 0
-                await self._whitelist.told_flush(peer.number, before_us, teller=self._teller)
+                await self._whitelist.told_flush(peer.number, before_us, teller=self._saying)
 
     def _take_entries(self, said: _Said, records: bytes) -> None:
         peer, _, at_ms, back = said
@@ -283,7 +285,7 @@ class Hearing:
         age_us = max(0, terms.engine_us() - 1000 * group.oldest_ms)
         found = self._whitelist.told(
             b"".join(group.parts), age_us=age_us, longest_us=terms.longest_us, gateway=peer.number,
-            teller=self._teller, notes=group.notes, quiet=self._loaded_ms is None)
+            teller=self._saying, notes=group.notes, quiet=self._loaded_ms is None)
         self._untold |= self._loaded_ms is None
         peer.told += group.count
         peer.entered += found.entered

@@ -39,8 +39,8 @@ class Returned:
     def take(self, records: bytes, age_us: int, now_us: int) -> None:
         """Records of a batch, whose message is so old."""
         append = self._records.extend
-        for host, left_s, flags, origin in batch.RECORD.iter_unpack(records):
-            until_us = now_us + 1_000_000 * left_s - age_us
+        for host, left_s, flags, origin, left_ms in batch.RECORD.iter_unpack(records):
+            until_us = now_us + 1_000_000 * left_s + 1000 * left_ms - age_us
             if until_us > now_us and origin != PEER and host not in self._servers and not self._is_barred(
                     host, until_us):
                 append(FOUND.pack(host, until_us, origin, flags & USED, (flags & PROVEN) > 0))
@@ -68,9 +68,11 @@ class Returned:
     async def merge(self, now_us: int) -> bytes:
         """All that is still listed, once each, as records of the whitelist in the order of restoring.
 
-        It is done in a thread, which holds no lock of Python for most of the time. Nothing may come in meanwhile.
+        Much is done in a thread, which holds no lock of Python for most of the time. Nothing may come in meanwhile.
         """
-        listed, _ = await asyncio.to_thread(settle, bytes(self._records), now_us, self._most_us)
+        records = bytes(self._records)
+        listed, _ = (settle(records, now_us, self._most_us) if len(records) <= SLICE
+                     else await asyncio.to_thread(settle, records, now_us, self._most_us))
         self._records = bytearray(listed)
         self._next_merge = len(listed) + MOST_PENDING
         return listed

@@ -88,6 +88,7 @@ class Saying:
         self._old_names: dict[bytes, Sequence[str]] = {}
         self._flushed_us = 0  # when; 0: nothing to say of it
         self._recent: deque[tuple[int, Said]] = deque()  # when it was said
+        self._flying: Said | None = None  # what was given by take() and not given back
         self._said_us = 0  # the last message
         self._loaded = False
         self._all_again = False  # marks were lost
@@ -134,6 +135,21 @@ class Saying:
             self._old_names, self._names = self._names, {}
         self._names[host] = tuple(names[:MOST_NAMES])
         self.touched([host])
+
+    def ended_elsewhere(self, host: bytes, at_us: int) -> None:
+        """Another gateway has ended this then, and so it was ended here.
+
+        What was said of it since came behind the removal in the stream, so others have let it in again: the removal
+        is said once more.
+        """
+        said = [self._flying] if self._flying else []
+        for said_us, one in reversed(self._recent):
+            if said_us < at_us:
+                break
+            said.append(one)
+        if any(host in one.hosts for one in said) and len(self._ended) < MAX_ENDED:
+            self._ended[host] = max(at_us, self._ended.get(host, 0))
+            self.wake()
 
     def missed(self) -> None:
         """Say all own entries; before loaded() this is nothing new."""
@@ -186,7 +202,8 @@ class Saying:
         hosts, notes = self._take_entries(records, now_us)
         if not records and now_us - self._said_us < HELLO_US:
             return None
-        return Said(b"".join(records), notes, hosts, ended, flushed_us)
+        self._flying = Said(b"".join(records), notes, hosts, ended, flushed_us)
+        return self._flying
 
     def _take_ended(self, most: int, now_ms: int) -> list[tuple[bytes, int]]:
         if not self._ended:
@@ -205,14 +222,14 @@ class Saying:
         said = 0
         found = look_up(self._table, b"".join(hosts), now_us)
         for host, until_us, origin, used, proven in FOUND.iter_unpack(found):
-            left_s = (until_us - now_us) // 1_000_000
+            left_ms = (until_us - now_us) // 1000
             # One whose removal waits is said behind that.
-            if left_s > 0 and host not in self._ended:
+            if left_ms > 0 and host not in self._ended:
                 own = self._notes_of(host, origin, len(records))
                 size += RECORD_SIZE + batch.notes_size(own)
                 if size > MOST_BYTES:
                     break
-                records.append(batch.entry(host, left_s, used * USED | proven * PROVEN, origin))
+                records.append(batch.entry(host, left_ms, used * USED | proven * PROVEN, origin))
                 notes += own
             said += 1
         self._turn.extendleft(reversed(hosts[said:]))
@@ -247,6 +264,7 @@ class Saying:
     def done(self, said: Said, id_ms: int) -> None:
         """It is in the stream, at this time of the engine."""
         now_us = self._said_us = self._whitelist.now_us()
+        self._flying = None
         if self._relied_ms is None and said.hosts:
             self._relied_ms = id_ms
         self._counters["said"] += len(said.records) // RECORD_SIZE
@@ -258,6 +276,7 @@ class Saying:
 
     def failed(self, said: Said) -> None:
         """It is not in the stream, or nobody knows: say it again."""
+        self._flying = None
         self._records.give(len(said.hosts))
         self._removals.give(len(said.ended))
         self._flushes.give(said.flushed_us > 0)

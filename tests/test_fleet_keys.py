@@ -46,8 +46,14 @@ def test_what_is_wrong_is_said_in_one_line_without_the_key(content: str, said: s
     assert A[1:] not in str(raised.value)
 
 
-@given(st.binary(max_size=200))
+@given(st.binary(max_size=200) | st.from_regex(rb"([0-9A-Fa-f]{64}|#.*|)(\n([0-9A-Fa-f]{64}|))*", fullmatch=True))
 def test_any_content_is_taken_or_refused_in_one_way(content: bytes) -> None:
+    try:
+        keys = parse(content, "k", "example")
+    except ListError as error:
+        assert str(error).isprintable()
+    else:
+        assert 1 <= len(keys.numbers()) <= 2
     with pytest.raises(ListError):
         parse(b"?" + content, "k", "example")
 

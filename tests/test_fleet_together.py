@@ -2,9 +2,6 @@
 
 The stream is what an engine makes of it, in a few lines; tests of the product on real engines are elsewhere.
 """
-from collections.abc import Coroutine
-from typing import Any
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -15,21 +12,12 @@ from mxallowd.fleet.peers import Peers
 from mxallowd.fleet.returned import Returned
 from mxallowd.fleet.saying import RECENT_US, Saying
 from mxallowd.whitelist import Whitelist, unpack
-from tests.fleet_stream import KEYS, LONGEST_S, START_MS, S, host, number_of
+from tests.fleet_stream import KEYS, LONGEST_S, START_MS, S, finished, host, number_of
 
 HOSTS = 12
 GATEWAYS = 3
 BACK_MS = 10_000
 NUMBERS, NAMES = st.integers(1, HOSTS), st.integers(0, GATEWAYS - 1)
-
-
-def finished(work: Coroutine[Any, Any, Any]) -> Any:
-    """What it returns; it waits for nothing but its turn, and a loop takes longer than all the rest."""
-    while True:
-        try:
-            work.send(None)
-        except StopIteration as end:
-            return end.value
 
 
 class Stream:

@@ -17,6 +17,8 @@ from mxallowd.captures.formats import RECORD, FormatError, Reader
 from mxallowd.engine._ring import EVENT_SIZE
 from mxallowd.engine.events import address_text, decode, packed
 from mxallowd.errors import ConfigError
+from mxallowd.fleet.batch import NAMES, RECORD_SIZE, BadBatch, unseal
+from mxallowd.fleet.peers import REASONS
 from mxallowd.mirrors import TargetError
 from mxallowd.mirrors.kernel.helper import ANSWER, Failed, Pf, serve
 from mxallowd.mirrors.kernel.ipsetquery import DELETE, IpsetQuery, about, entries_in, entry, own_in
@@ -25,9 +27,12 @@ from mxallowd.mirrors.kernel.nfquery import NfQuery
 from mxallowd.settings import arguments, configfile
 from mxallowd.settings.options import OPTIONS, Kind
 from mxallowd.watchdog import procnetlink
+from tests.fleet_stream import KEYS, MOST_TOLD, Receiver, finished
 
 RAW = 101
 UNTIL_ERROR = re.compile(r"(has|ends) ")
+# One that loads, and one that has loaded.
+_RECEIVERS = [Receiver(loading=loading) for loading in (True, False)]
 ACTIONS = {option.name for option in OPTIONS if option.kind is Kind.ACTION}
 
 
@@ -236,6 +241,33 @@ def helper(data: bytes) -> None:
         said = said[ANSWER.size + length :]
 
 
+def batch(data: bytes) -> None:
+    """Any message is counted for one known reason, or heard; whoever sealed it, and the loop is not waited for."""
+    if data[:1] == b"\0":
+        message = data[1:]
+    else:
+        # As a gateway that was taken over: it has the key.
+        content = data[:1] + KEYS.first.number + data[1:]
+        message = content + KEYS.first.seal_of(content)
+    receiver = _RECEIVERS[len(data) % 2]
+    before, heard = sum(receiver.peers.refused.values()), sum(peer.batches for peer in receiver.peers)
+    try:
+        said = unseal(message, KEYS)
+    except BadBatch as bad:
+        assert bad.reason in REASONS
+        assert data[:1] == b"\0" or bad.reason in ("broken", "version")
+        heard = -1
+    else:
+        assert NAMES.fullmatch(said.origin)
+        assert all(note.record < len(said.records) // RECORD_SIZE for note in said.notes)
+    receiver.engine_ms += 10
+    finished(receiver.hearing.hear([(b"%d-0" % receiver.engine_ms, message)]))
+    refused = sum(receiver.peers.refused.values()) - before
+    assert refused > 0 or heard >= 0
+    assert receiver.table.told <= MOST_TOLD
+    assert all(note.isprintable() for _, note in receiver.whitelist.provenance.copy().values())
+
+
 def defective(data: bytes) -> None:
     """Shows that an exception which is not documented is found: a kind of event is taken for granted."""
     for event in decode(data[: len(data) // EVENT_SIZE * EVENT_SIZE]):
@@ -245,6 +277,7 @@ def defective(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "configuration": configuration, "filter": filter_program, "nftables": nftables, "ipset": ipset,
     "arguments": command_line, "events": events, "proc": proc, "helper": helper, "capture-file": capture_file,
+    "batch": batch,
     "defective-interpreted": defective}
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mxallowd.engine._ring import EVENT_SIZE
+from mxallowd.fleet.batch import NAME, WAY, Note, flush, removal
 from mxallowd.mirrors.kernel.helper import RECORD, REQUEST
 from mxallowd.settings.options import OPTIONS
+from tests.fleet_stream import Receiver, Sender, entries
 from tests.links import LINKS, pcap, pcapng
 from tests.strategies import FAKE, HOP_BY_HOP, HOSTS, REAL, ROUTING, ipv4, ipv6, syn
 from tests.test_nfnetlink import NLMSG_ERROR, NLMSG_NOOP, attribute, message, queued
@@ -147,10 +149,22 @@ def _helper() -> list[bytes]:
     return [bytes([kind]) + one for kind in range(2) for one in (*verbs, b"".join(verbs), verbs[2][:-5])]
 
 
+def _batch() -> list[bytes]:
+    sender = Sender(Receiver())
+    way, name = Note(0, WAY, "mail.example.org"), Note(1, NAME, "a.example.org")
+    said = (entries(1), entries(1, 2, flags=1), entries(1) + removal(HOSTS[0], 5) + entries(3), flush(1), b"")
+    messages = [data for records in said if (data := sender.say(records)[1])]
+    messages += [data for data in (sender.say(entries(1, 2), [way, name])[1], Sender(
+        Receiver(), "mx1").say(entries(5))[1]) if data]
+    # Without the number of the key, and without the seal (interpreted.py).
+    return [one[:1] + one[5:-16] for one in messages] + [b"\0" + one for one in messages]
+
+
 SEEDS = {
     "headers": _headers, "nfnetlink": _nfnetlink, "capture": _capture, "configuration": _configuration,
     "filter": _filter, "nftables": _nftables, "ipset": _ipset, "arguments": _arguments,
-    "events": _events, "proc": _proc, "helper": _helper, "capture-file": _capture_file}
+    "events": _events, "proc": _proc, "helper": _helper, "capture-file": _capture_file,
+    "batch": _batch}
 _VALUES = (
     "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "nflog:5", "file:", "pflog0", "inet mx", "ip6", "port 25", "23:24")
 WORDS = {

@@ -80,6 +80,7 @@ class Member:
         self._session: asyncio.Task[None] | None = None
         self._twin = Pace(period_s=3600)
         self._refused = Pace()
+        self._refused_keys = 0  # messages, when the stream was read again for them
         self._refused_before: dict[str, int] = dict(self.peers.refused)
         self._began_s = 0.0
 
@@ -94,6 +95,7 @@ class Member:
         self._whitelist.before_flush = self.saying.flushed
         self._whitelist.named = self.saying.named
         self._whitelist.gateway_name = self.peers.gateway_name
+        self._whitelist.named = self.saying.named
 
     async def start(self, ending: asyncio.Event) -> None:
         """Connect and load; returns once that is complete, after LOADING_S, or when `ending` is set.
@@ -111,9 +113,7 @@ class Member:
     def reload(self, keys: Keys | None, logins: Logins | None, longest_s: int) -> None:
         """Go on with these; None: those that there are. Another login is tried at once."""
         if keys is not None:
-            if keys.numbers() != self.hearing.keys.numbers():
-                self._log.info("fleet-keys", None, numbers=",".join(keys.numbers()))
-            self.hearing.keys = keys
+            self._change_keys(keys)
         if longest_s != self._longest_s:
             self._longest_s = longest_s
             self.hearing.terms = self._terms()
@@ -122,6 +122,19 @@ class Member:
             self._logins = logins
             if self._session is not None:
                 self._session.cancel()
+
+    def _change_keys(self, keys: Keys) -> None:
+        before, self.hearing.keys = self.hearing.keys, keys
+        if keys.numbers() == before.numbers():
+            return
+        self._log.info("fleet-keys", None, numbers=",".join(keys.numbers()))
+        if keys.first.number != before.first.number:
+            # Who has this one alone could not hear anything of what was said before.
+            self.saying.missed()
+        if set(keys.by_number) - set(before.by_number) and self.peers.refused["key"] > self._refused_keys:
+            # What was refused may have been sealed with it.
+            self._refused_keys = self.peers.refused["key"]
+            self._place.rewind()
 
     def tick(self) -> None:
         """Called about once a second: say what was refused."""

@@ -68,6 +68,10 @@ class Place:
         self.read_s: float | None = None  # when the engine answered last, by time.monotonic
         self.said_s: float | None = None
 
+    def rewind(self) -> None:
+        """Read it again from its beginning; what was heard is passed over."""
+        self.after = FIRST
+
 
 class Session:
     """One connection: run() it once."""
@@ -122,7 +126,7 @@ class Session:
             stream = place.stream = await self._writer.stream(place.key)
         if stream.last < place.after:
             # One that came back without its end, or another one with its clock behind, would show us nothing.
-            place.after = FIRST
+            place.rewind()
         ahead_ms = stream.last.ms - self._clock.us() // 1000
         if ahead_ms > AHEAD_MS:
             far = ("the largest that there is, so nothing can be added any more" if stream.last.ms == LARGEST
@@ -155,13 +159,17 @@ class Session:
         place = self._place
         while True:
             began = time.monotonic()
-            messages = await self._reader.read(place.key, place.after, self._count, wait=place.loaded)
+            after = place.after
+            messages = await self._reader.read(place.key, after, self._count, wait=place.loaded)
             place.read_s = time.monotonic()
             self._standing.mend(LINK)
             if messages:
                 await self._hearing.hear(messages)
-                place.after = id_of(messages[-1][0])
-                if place.after.ms - self._clock.us() // 1000 > AHEAD_MS:
+                last = id_of(messages[-1][0])
+                if place.after == after:
+                    # Else somebody wants it to be read from its beginning meanwhile.
+                    place.after = last
+                if last.ms - self._clock.us() // 1000 > AHEAD_MS:
                     self._strange.set()
             more = len(messages) == self._count
             if messages:

@@ -1,7 +1,7 @@
 """One connection of a gateway to its engine, from the first question to the first failure: it says, hears, and looks.
 
 Two links: what waits for what is new would hold up what is said. Three tasks run until one of them fails: the reader
-(XREAD, at most every PAUSE_S), the writer (XADD, likewise), and a look at the stream once a minute. The reader takes so
+(XREAD, at most every PAUSE_S), the writer (XADD, likewise), and a look at the stream every CHECK_S. The reader takes so
 many messages at once as make some thousands of records, so that the loop is not held.
 
 Which way it fails: any failure ends all of it (LinkError), and whoever runs it connects anew. Where the engine only
@@ -21,7 +21,7 @@ from mxallowd.fleet.saying import Saying
 from mxallowd.fleet.standing import ADDING, LINK, STREAM, Standing
 
 PAUSE_S = 0.01
-CHECK_S = 60.0
+CHECK_S = 5.0  # between two looks at the stream: an engine that evicts does not end connections
 STRANGE_S = 2.0  # until the next look, as long as something is wrong with the stream
 IDLE_S = 1.0  # the longest rest of the writer: there may be something that nobody woke it for
 AGAIN_S = (0.1, 0.5)  # until the next try, by chance between these
@@ -29,8 +29,6 @@ BACK_MS = 10_000  # a new connection begins so much before what was heard last
 AHEAD_MS = 60_000  # the last ID may be ahead of the engine's clock
 FEW, MOST = 16, 256  # messages at once
 BYTES = 48_000  # of messages at once: 2,000 records
-TIME_MS = 86_400_000
-OTHERS_TIMES = 4  # as long as ours another whitelist-time counts for what is kept
 # Errors after which the engine may still be read, and tried again.
 REFUSALS = ("OOM", "NOPERM", "MISCONF", "ERR", "WRONGTYPE")
 

@@ -157,7 +157,8 @@ class Hearing:
                 peers.refuse(peer, "replayed", max(count, 1))
             return None
         peer.heard_ms = id_ms
-        peer.lag_ms = max(0, self._now_ms - id_ms)
+        if self._loaded_ms is not None:
+            peer.lag_ms = max(0, self._now_ms - id_ms)
         peer.time_s = batch.time_s
         peer.batches += 1
         back = own and self._loaded_ms is None

@@ -222,7 +222,8 @@ class Member:
         """All that an operator may want to know (control/answers/fleet.py has the form)."""
         standing, place, now_ms = self._standing, self._place, self._clock.us() // 1000
         stream = place.stream
-        peers = sorted(self.peers, key=lambda peer: -peer.heard_ms)
+        # What an earlier run of this gateway said is under its own name.
+        peers = sorted((peer for peer in self.peers if peer.name != self.site.origin), key=lambda peer: -peer.heard_ms)
         heard = max((peer.heard_ms for peer in peers), default=0)
         return {
             "site": self.site.name, "origin": self.site.origin, "engine": str(self.site.engine),

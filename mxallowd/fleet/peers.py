@@ -94,7 +94,7 @@ class Peer:
         """That of the last new batch."""
         self.heard_ms = 0
         """When its last batch came into the stream, on the clock of IDs."""
-        self.lag_ms = 0
+        self.lag_ms: int | None = None
         """How old its last batch was when it was heard."""
         self.time_s = 0
         """Its whitelist-time."""

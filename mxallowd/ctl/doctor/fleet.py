@@ -16,7 +16,7 @@ from mxallowd.text import printable
 LONGEST_S = 8.0  # of all that the engine is asked
 AHEAD_MS = 60_000  # of the engine's clock, which no ID of its own is
 APART_S = 600.0  # of clocks; from 15 minutes on a gateway's entries are shortened
-SILENT_S, GONE_S = 3600, 86_400  # since the last batch: it may be down; it was taken out of service
+SILENT_S, GONE_S = 300, 86_400  # since the last batch, of which there is one a minute: down; taken out of service
 LARGEST = 2**64 - 1
 # Reasons for which records of a gateway were not taken: what it means, and what mends it.
 REASONS = {
@@ -212,7 +212,7 @@ def _peers(daemon: Mapping[str, Any]) -> Iterator[Finding]:
     for one in peers:
         if SILENT_S < (one["heard_seconds"] or 0) < GONE_S:
             yield Finding("fleet-silent", WARNING, f"{one['origin']} was not heard for {one['heard_seconds']} s",
-                          "it has no mail, it does not run, or it does not reach the engine",
+                          "it does not run, or does not reach the engine: nothing is shared with it",
                           f"mxallowctl fleet status  # on {one['origin']}")
         for reason, (why, mend) in REASONS.items():
             if count := one["refused"].get(reason):

@@ -78,7 +78,7 @@ site      example, this gateway is mx1
 warning   another gateway is mx1, too: give each a fleet-origin of its own
 keys      0a1b2c3d signs
 engine    rediss://192.0.2.53
-          no connection for 12 s: 192.0.2.53:6379: no \\x1b[2J answer
+          cannot be used for 12 s: 192.0.2.53:6379: no \\x1b[2J answer
           mend: raise maxmemory of the engine
 warning   its maxmemory-policy is allkeys-lru
 last      heard 0 s ago, said never, the engine answered 0 s ago

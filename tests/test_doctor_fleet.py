@@ -52,7 +52,7 @@ def test_a_daemon_that_does_not_reach_it(engine: Engine, tmp_path: Path) -> None
     found = findings(engine, tmp_path, fleet=UNCONNECTED)
     assert "fleet-engine" not in found
     assert found["fleet-daemon"].state == BROKEN
-    assert found["fleet-daemon"].what.startswith("this command reaches the engine ")
+    assert found["fleet-daemon"].what.startswith("the engine redis://")
     assert found["fleet-daemon"].command == "journalctl -t mxallowd -g fleet-  # raise maxmemory of the engine"
 
 

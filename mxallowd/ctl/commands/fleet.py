@@ -41,7 +41,7 @@ def _key(context: Context) -> int:
 
 def _show(context: Context, found: Any) -> None:
     state = (f"connected for {duration(found['since_seconds'])}" if found["connected"]
-             else f"no connection for {duration(found['since_seconds'])}: {found['fault']}")
+             else f"cannot be used for {duration(found['since_seconds'])}: {found['fault']}")
     lines = [("site", f"{found['site']}, this gateway is {found['origin']}")]
     if found["origin_shared"]:
         lines.append(("warning", f"another gateway is {found['origin']}, too: give each a fleet-origin of its own"))

@@ -66,9 +66,11 @@ def check(facts: Facts) -> Iterator[Finding]:
         return
     seen = look(told)
     daemon = facts.daemon.get("fleet") if facts.daemon else None
-    yield from _reached(told, seen, daemon)
-    if isinstance(seen, Seen):
-        yield from _engine(told, seen)
+    wrong = list(_engine(told, seen)) if isinstance(seen, Seen) else []
+    # What is seen to be broken is why the daemon cannot use it.
+    if not any(one.state == BROKEN for one in wrong):
+        yield from _reached(told, seen, daemon)
+    yield from wrong
     if daemon:
         yield from _names(daemon, str(facts.settings["config"]))
         yield from _peers(daemon)
@@ -134,8 +136,8 @@ def _reached(told: Mapping[str, Any], seen: Seen | Failed, daemon: Mapping[str, 
     elif daemon and not daemon["connected"]:
         remedy = f"  # {daemon['remedy']}" if daemon["remedy"] else ""
         yield Finding(
-            "fleet-daemon", BROKEN, f"this command reaches the engine {where}, and mxallowd does not: "
-            f"{daemon['fault'] or 'no connection'}", ALONE, f"journalctl -t mxallowd -g fleet-{remedy}")
+            "fleet-daemon", BROKEN, f"the engine {where} answers this command, and mxallowd cannot use it: "
+            f"{daemon['fault'] or 'it has not reached it yet'}", ALONE, f"journalctl -t mxallowd -g fleet-{remedy}")
     elif daemon:
         yield Finding("fleet-engine", OK, f"the engine {where} answers, and mxallowd had its last answer "
                       f"{daemon['read_seconds'] or 0} s ago")

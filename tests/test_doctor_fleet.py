@@ -60,7 +60,8 @@ def test_a_daemon_that_does_not_reach_it(engine: Engine, tmp_path: Path) -> None
     ("gateway wrong", PORT, "mxallowctl reload  # once "), ("nobody pa55", PORT, "redis-cli ACL LIST"),
     ("gateway pa55", 9, "nc -vz -w 3 ")])
 def test_an_engine_that_cannot_be_used(engine: Engine, tmp_path: Path, login: str, port: int, mend: str) -> None:
-    found = findings(engine, tmp_path, login, DOCUMENT, port)
+    assert findings(engine, tmp_path, login, DOCUMENT, port)["fleet-engine"].state == WARNING
+    found = findings(engine, tmp_path, login, UNCONNECTED, port)
     assert found["fleet-engine"].state == BROKEN
     assert f"{engine.address}:{port}" in found["fleet-engine"].what
     assert found["fleet-engine"].command.startswith(mend)

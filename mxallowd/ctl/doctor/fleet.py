@@ -34,7 +34,7 @@ REASONS = {
 # By the word of the engine's error.
 MENDS = {
     "import": "apt-get install python3-redis  # of Debian 13; else pip install 'redis[hiredis]>=6.0' where mxallowd is",
-    "NOAUTH": "mxallowd --print-config | grep -A 4 'and the password for'  # it wants a login: fleet-login-file",
+    "NOAUTH": "mxallowd --check  # once fleet-login-file names a file with user and password",
     "NOPERM": "redis-cli ACL LIST  # on the engine's host; docs/fleet.md has the rights that a gateway needs",
     "OOM": "redis-cli INFO memory  # on the engine's host; raise its maxmemory",
 }
@@ -130,6 +130,11 @@ def _reached(told: Mapping[str, Any], seen: Seen | Failed, daemon: Mapping[str, 
                       "whether it can be reached from this host is not known", AS_ROOT)
         if daemon and not daemon["connected"]:
             yield Finding("fleet-daemon", BROKEN, f"mxallowd cannot use the engine: {daemon['fault']}", ALONE, AS_ROOT)
+    elif isinstance(seen, Failed) and daemon and daemon["connected"]:
+        yield Finding(
+            "fleet-engine", WARNING, f"mxallowd is connected to its engine, and this command cannot use {where}: "
+            f"{seen.reason}", "mxallowd may not come back once it loses this connection",
+            _mend(seen, told, engine(where)))
     elif isinstance(seen, Failed):
         yield Finding("fleet-engine", BROKEN, f"the engine {where} cannot be used from this host: {seen.reason}", ALONE,
                       _mend(seen, told, engine(where)))
@@ -154,9 +159,12 @@ def _mend(failed: Failed, told: Mapping[str, Any], where: Engine) -> str:
     if where.socket is not None:
         return f"ls -l {shlex.quote(str(where.socket))}; systemctl restart redis-server"
     host, port = where.hosts[0]
+    if "certificate required" in failed.reason:
+        return "mxallowd --check  # once fleet-cert-file names a certificate of an authority that the engine trusts"
     if "certificate" in failed.reason or "TLS" in failed.reason:
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return f"openssl s_client -connect {shown} </dev/null | openssl x509 -noout -subject -issuer -dates"
+        return (f"openssl s_client -connect {shown} </dev/null | openssl x509 -noout -subject -issuer -dates  # its "
+                "issuer belongs into fleet-ca-file")
     return f"nc -vz -w 3 {host} {port}  # refused: start redis-server there; no answer: the way there, or a firewall"
 
 

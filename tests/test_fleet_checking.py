@@ -1,10 +1,13 @@
 """The files of the fleet, as --check reads them: what is wrong is one line with the file, and no secret is in it."""
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from lab.authority import Authority
+from mxallowd.daemon.fleet import create_fleet
+from mxallowd.errors import StartError
 from mxallowd.fleet.checking import problems
 from mxallowd.fleet.keys import new_key
 from tests.test_cli import GOOD, run
@@ -65,6 +68,19 @@ def test_what_is_as_it_should_be(files: Files) -> None:
     settings, _ = settings_of(MINIMUM)
     assert settings is not None
     assert problems(settings) == []
+
+
+def test_a_client_that_is_not_there(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "mxallowd.fleet.link", raising=False)
+    for name in [one for one in sys.modules if one.partition(".")[0] == "redis"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    (line,) = files.problems()
+    assert line.startswith("system: fleet needs the Python package redis, 6.0 or later: pip install 'redis[")
+    settings, _ = settings_of(" ".join([MINIMUM, *files.words()]))
+    assert settings is not None
+    with pytest.raises(StartError, match=r"fleet needs the Python package redis, 6\.0 or later"):
+        create_fleet(settings, *[None] * 4)  # type: ignore[arg-type]  # none of them is asked
 
 
 @pytest.mark.parametrize(("which", "text", "mode", "said"), [

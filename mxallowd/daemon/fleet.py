@@ -6,7 +6,6 @@ those of the daemon's user or of the broker of the sandbox. What cannot be read 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
     # They need the client of the engine, which only who has a fleet has.
     from mxallowd.daemon.fleetnames import Names
     from mxallowd.fleet.member import Member
-
-NO_CLIENT = ("--fleet needs the Python package redis, which is not here: pip install 'mxallowd[fleet]', or Debian's "
-             "python3-redis and python3-hiredis")
-
 
 Content = TypeVar("Content")
 Restore = Callable[[bytes], Awaitable[object]]
@@ -176,6 +171,8 @@ def create_fleet(
     """
     if settings.fleet is None or (settings.pflog_interface or "").startswith("file:"):
         return []
-    if find_spec("redis") is None:
-        raise StartError(NO_CLIENT)
+    from mxallowd.fleet import checking  # noqa: PLC0415  # as above
+
+    if lacking := checking.no_client():
+        raise StartError(lacking)
     return [Fleet(settings, backend, whitelist, restore, log)]

@@ -12,16 +12,23 @@ NO_CLIENT = ("fleet needs the Python package redis, 6.0 or later: pip install 'r
              "python3-redis of Debian 13")
 
 
+def no_client() -> str:
+    """Why the client of the engine cannot be used; empty: it can. It is loaded then."""
+    try:
+        import_module("mxallowd.fleet.link")
+    except ImportError as error:
+        return f"{NO_CLIENT} ({printable(str(error))})"
+    return ""
+
+
 def problems(settings: Settings) -> list[Fault]:
     """What is wrong with the keys, the login and the certificates of --fleet; none without it."""
     engine = settings.fleet
     if engine is None or settings.fleet_site is None or settings.fleet_key_file is None:
         return []
     faults: list[Fault] = []
-    try:
-        import_module("mxallowd.fleet.link")
-    except ImportError as error:
-        faults.append(Fault("system", f"{NO_CLIENT} ({printable(str(error))})"))
+    if lacking := no_client():
+        faults.append(Fault("system", lacking))
     try:
         keys.read(settings.fleet_key_file, settings.fleet_site, as_we_are=True)
     except ListError as error:

@@ -312,7 +312,7 @@ class Saying:
         self._begin(None, shown or ())
 
     def check(self, first_ms: int | None, engine_ms: int) -> bool:
-        """Look whether the stream has what it has to; after each connect and once a minute. True: a round begins.
+        """Look whether the stream has what it has to; after each connect and every few seconds. True: a round begins.
 
         `first_ms`: the milliseconds of its first ID, None where it is empty; `engine_ms`: the engine's clock now.
         """

@@ -1,4 +1,4 @@
-"""The main job before the reader's eyes: `python -m lab.demo [a|b|c|d]`, the way to run (docs/firewall.md).
+"""The main job before the reader's eyes: `python -m lab.demo [a|b|c|d|fleet]`, the way to run (docs/firewall.md).
 
 A sender, a spammer and a gateway, each a host of its own; a real SMTP server behind the project's own rulesets; the
 real daemon. Each step says what is expected and what was seen, and the end says whether all was as expected.
@@ -7,16 +7,13 @@ import argparse
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.parser import BytesParser
 from pathlib import Path
 
+from lab import fleet_demo
+from lab.account import Account, Running, message, subjects
 from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab, supported
 from lab.mta import deliver
 
@@ -39,6 +36,7 @@ class Way:
     stop_says: str
 
 
+FLEET = "fleet"
 NFT_TABLE = "inet mxallowd"
 WAYS = {
     "a": Way("queue only", ("queue.sh",), ("-n", "23"), "The firewall puts new connections to port 25 before mxallowd",
@@ -53,83 +51,6 @@ WAYS = {
              "The kernel decides where packets come in, and logs to mxallowd what it has to know",
              0.6, Attempt.DROPPED, "the kernel goes on with the set as it is"),
 }
-
-
-class Account:
-    """What the reader sees: numbered steps, and the lines of the daemon among them."""
-
-    def __init__(self) -> None:
-        self._step = 0
-        self.failed = 0
-        self._writing = threading.Lock()
-
-    def say(self, text: str = "") -> None:
-        """A line of the account."""
-        with self._writing:
-            print(text, flush=True)
-
-    def step(self, text: str) -> None:
-        """Begin a step."""
-        self._step += 1
-        self.say(f"\n{self._step}. {text}")
-
-    def expect(self, what: str, expected: object, seen: object) -> None:
-        """Compare and say so."""
-        good = expected == seen
-        self.failed += not good
-        self.say(f"   {what}: {seen}" + ("  ok" if good else f"  FAILED: expected {expected}"))
-
-
-class Running:
-    """A program in the gateway whose lines go into the account."""
-
-    def __init__(self, account: Account, host: Host, argv: list[str], name: str) -> None:
-        self.lines: list[str] = []
-        self._account = account
-        self._name = name
-        self._came = threading.Condition()
-        self.process = host.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self._account.say(f"      {self._name} | {line.rstrip()}")
-            with self._came:
-                self.lines.append(line.rstrip())
-                self._came.notify_all()
-
-    def wait_for(self, word: str, timeout: float = 15.0) -> str:
-        """The newest line that has the word; an empty string where none comes."""
-        deadline = time.monotonic() + timeout
-        with self._came:
-            while not any(word in line for line in self.lines):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return ""
-                self._came.wait(left)
-            return [line for line in self.lines if word in line][-1]
-
-    def stop(self, number: signal.Signals) -> int:
-        """End it and read it to its end; its exit status."""
-        self.process.send_signal(number)
-        status = self.process.wait(10)
-        self._thread.join(5)
-        return status
-
-
-def message(subject: str) -> EmailMessage:
-    """A message to deliver."""
-    made = EmailMessage()
-    made["From"], made["To"], made["Subject"] = "alice@example.net", "bob@example.org", subject
-    made.set_content("Sent to the better MX first, as the standard says.\n")
-    return made
-
-
-def subjects(directory: Path) -> list[str]:
-    """The subjects of the messages that the server has accepted."""
-    return [str(BytesParser().parsebytes(file.read_bytes())["Subject"]) for file in sorted(directory.glob("*/*.eml"))]
 
 
 def show_kernel(account: Account, lab: Lab, sender: Host, daemon: Running) -> None:
@@ -229,18 +150,22 @@ def play(account: Account, lab: Lab, mail: Path, way: Way) -> None:
 def main() -> int:
     """Play it; 0 where everything was as expected."""
     parser = argparse.ArgumentParser(prog="demo", description="mxallowd at its main job, in hosts of its own.")
-    parser.add_argument("way", nargs="?", choices=sorted(WAYS), default="a", help="; ".join(
-        f"{name}: {way.title}" for name, way in WAYS.items()) + " (default: %(default)s)")
-    way = WAYS[parser.parse_args().way]
+    parser.add_argument("way", nargs="?", choices=[*sorted(WAYS), FLEET], default="a", help="; ".join(
+        f"{name}: {way.title}" for name, way in WAYS.items()) + f"; {FLEET}: {fleet_demo.TITLE} (default: %(default)s)")
+    chosen = parser.parse_args().way
     reason = supported()
     if reason:
         print(f"the demo needs network namespaces and the kernel's queue: {reason}", file=sys.stderr)
         return 1
     account = Account()
-    with tempfile.TemporaryDirectory() as directory, Lab("demo") as lab:
+    with tempfile.TemporaryDirectory() as directory:
         mail = Path(directory) / "mail"
         mail.mkdir()
-        play(account, lab, mail, way)
+        if chosen == FLEET:
+            fleet_demo.play(account, mail)
+        else:
+            with Lab("demo") as lab:
+                play(account, lab, mail, WAYS[chosen])
     account.say(f"\n{account.failed} steps FAILED" if account.failed else "\nEverything was as expected.")
     return 1 if account.failed else 0
 

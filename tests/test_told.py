@@ -260,6 +260,14 @@ def test_expired_told_entries_make_room_at_last() -> None:
     assert table.told == 200
 
 
+def test_the_room_is_that_of_who_may_come_here() -> None:
+    """Free told places are none for a contact: a whitelist is full without them."""
+    table = told_table(told=100, local=4, rest=8)
+    assert (table.room, table.max_entries) == (12, 112)
+    tell(table, *(wire(host(number)) for number in range(30)))
+    assert (table.room, len(table)) == (42, 30)
+
+
 def test_an_ended_entry_gives_its_place_back() -> None:
     table = told_table(told=2)
     tell(table, wire(host(1)), wire(host(2)))

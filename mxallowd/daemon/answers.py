@@ -130,7 +130,7 @@ def _status(parts: Parts) -> Status:
     backend = parts.backend
     return Status(Looks(
         parts.settings, parts.log,
-        {"whitelist": lambda: {"entries": len(parts.whitelist), "room": backend.table.max_entries},
+        {"whitelist": lambda: {"entries": len(parts.whitelist), "room": backend.table.room},
          "refused": lambda: {"hosts": len(backend.refused), "room": backend.refused.max_hosts},
          **({"networks": meetings.status} if (meetings := backend.meetings) is not None else {})},
         lambda: [mirror.status() for mirror in parts.mirrors], lambda: parts.stress.on, lambda: parts.reloading.last,

@@ -50,13 +50,11 @@ class Measures:
     serves: bool = False  # between the start and the end
 
     def __post_init__(self) -> None:
-        """What is opened while that is allowed, and what stays as it is."""
+        """What is opened while that is allowed."""
         self._collect = Pace(period_s=COLLECT_S)
         self._collecting: asyncio.Task[dict[str, int]] | None = None
         self._queues = ProcQueues()
         self._started = time.time()
-        table = self.backend.table
-        self._room = table.max_entries
 
     def close(self) -> None:
         """Read no more."""
@@ -85,7 +83,7 @@ class Measures:
             "resident_memory_bytes": _resident(),
             "dry_run": int(settings.dry_run),
             "stress_active": int(self.stress.on),
-            "entries_room": self._room,
+            "entries_room": self.backend.table.room,
             "refused_hosts_room": self.backend.refused.max_hosts,
             "event_ring_ratio": max((len(ring) / ring.capacity for ring in self.backend.rings), default=0.0),
             "log_queue_ratio": self.writer.fill(),

@@ -113,6 +113,9 @@ class Table:
         """Those of Part.WHITELIST in metrics/counters.py, summed over the shards."""
     def __len__(self) -> int: ...
     @property
+    def room(self) -> int:
+        """Places that entries have or can get; of told ones only those that are taken, since nobody else gets them."""
+    @property
     def told(self) -> int:
         """Entries in told places, those included that have expired and not been removed yet."""
     @property

@@ -280,6 +280,10 @@ cdef class Table:
     def most_told(self):
         return self.shards[self.main].most_told if self.main >= 0 else 0
 
+    @property
+    def room(self):
+        return self.max_entries - (self.most_told - self.told)
+
     def told_by(self, gateway):
         if not 0 < gateway < <int> GATEWAYS:
             raise ValueError(f"no gateway has the number {gateway}")

@@ -56,7 +56,7 @@ class Top:
         lookups = max((fill() for sink in self._sinks if (fill := getattr(sink, "fill", None))), default=None)
         return Response({
             "time": timestamp(now_s), "counters": dict(await self._counters()),
-            "fill": {"whitelist": {"entries": len(whitelist), "room": backend.table.max_entries},
+            "fill": {"whitelist": {"entries": len(whitelist), "room": backend.table.room},
                      "refused": {"hosts": len(backend.refused), "room": backend.refused.max_hosts},
                      "patience": self._patience(),
                      "event_ring": max((len(ring) / ring.capacity for ring in backend.rings), default=0.0),

@@ -24,6 +24,8 @@ from mxallowd.engine._told import (
 from mxallowd.following import Change
 from mxallowd.provenance import Provenance
 
+ALL = bytes(16)  # no host has this address
+ROUNDED_US = 2_000_000  # times of a copy may be rounded
 MOST_ENDED = 65_536  # hosts that were ended of late; of more, nothing comes back that was said before the last one
 # What a gateway says with a removal, or right behind it, comes at the same millisecond of the stream.
 ENDED_US = 1000
@@ -51,6 +53,8 @@ class Tellings:
         self._provenance = provenance
         self._ended: dict[bytes, int] = {}  # when
         self._last_ended_us = self._all_ended_us = -(1 << 62)
+        self._barred: Mapping[bytes, int] = {}
+        self._barred_at_us = -(1 << 62)
         self.lifetimes_us = (LATEST_US, LATEST_US)
         """The longest time of an entry here: of any host, and of a proven one."""
         self.meetings: Meetings | None = None
@@ -62,33 +66,57 @@ class Tellings:
 
     # ---- what was ended here
 
-    def note_end(self, host: bytes, at_us: int) -> None:
-        """Somebody has ended this entry then; what was said later holds, also where it is heard in the same turn."""
+    def note_end(self, host: bytes, at_us: int, *, elsewhere: bool = False) -> None:
+        """Somebody has ended this entry then; what was said later holds, also where it is heard in the same turn.
+
+        `elsewhere`: another gateway has. Of more than are remembered the first one is forgotten then: no number of
+        removals keeps out what a third one has said of other hosts.
+        """
         if not self._table.most_told:
             return
         self._last_ended_us = max(self._last_ended_us, at_us)
         self._ended[host] = max(self._ended.pop(host, at_us), at_us)
         if len(self._ended) > MOST_ENDED:
-            self.note_all_ended(self._last_ended_us)
+            if elsewhere:
+                del self._ended[next(iter(self._ended))]
+            else:
+                self.note_all_ended(self._last_ended_us)
 
     def note_all_ended(self, now_us: int) -> None:
         """The whole whitelist was emptied here."""
         self._last_ended_us = self._all_ended_us = now_us
         self._ended.clear()
 
-    def _kept(self, records: bytes, said_us: int, is_barred: Callable[[bytes, int, int], bool] | None) -> bytes:
+    def bar(self, hosts: Mapping[bytes, int], now_us: int) -> None:
+        """These were ended before this start (Whitelist.bar)."""
+        if hosts:
+            self._barred, self._barred_at_us = hosts, now_us
+
+    def _was_barred(self, host: bytes, said_us: int, until_us: int) -> bool:
+        """Whether this was said before the host was ended here, in an earlier run."""
+        barred_us = max(self._barred.get(host, 0), self._barred.get(ALL, 0))
+        # A bar lasts as long as any entry that was there (mirrors/disk/state.py), but for those that were let in by
+        # hand for a longer time: of these nobody knows when they were ended.
+        ended_us = barred_us - self.lifetimes_us[1]
+        return barred_us > 0 and (
+            said_us <= ended_us if ended_us < self._barred_at_us else until_us <= barred_us + ROUNDED_US)
+
+    def _kept(self, records: bytes, said_us: int) -> bytes:
         """Those that may be entered."""
         if said_us <= self._all_ended_us:
             return b""
-        if said_us > self._last_ended_us and is_barred is None:
+        hosts = () if said_us > max(self._last_ended_us, self._barred_at_us) else [
+            records[at : at + 16] for at in range(0, len(records), TOLD_SIZE)]
+        # Mostly none of them was ended: a load has a million, and a second.
+        barred = self._barred if said_us < self._barred_at_us else {}
+        if ALL not in barred and self._ended.keys().isdisjoint(hosts) and barred.keys().isdisjoint(hosts):
             return records
         kept = []
-        for at in range(0, len(records), TOLD_SIZE):
-            record = records[at : at + TOLD_SIZE]
-            host = record[:16]
+        for at, host in enumerate(hosts):
+            record = records[at * TOLD_SIZE : (at + 1) * TOLD_SIZE]
             left_us = int.from_bytes(record[16:20], "big") * 1_000_000
             if self._ended.get(host, said_us - 1) < said_us and not (
-                    is_barred and is_barred(host, said_us, said_us + left_us)):
+                    barred and self._was_barred(host, said_us, said_us + left_us)):
                 kept.append(record)
         return b"".join(kept)
 
@@ -96,10 +124,9 @@ class Tellings:
 
     def take(  # noqa: PLR0913  # what the teller says of all records
         self, records: bytes, now_us: int, *, age_us: int, longest_us: int, gateway: int, servers: bytes,
-        is_barred: Callable[[bytes, int, int], bool] | None,
     ) -> tuple[Told, Taken]:
         """As Whitelist.told(), but that nobody is told of it; and which hosts have changed."""
-        kept = self._kept(records, now_us - age_us, is_barred)
+        kept = self._kept(records, now_us - age_us)
         lifetime_us, proven_us = self.lifetimes_us
         taken = take(self._table, kept, now_us, age_us=age_us, longest_us=min(longest_us, lifetime_us),
                      proven_us=min(longest_us, proven_us), gateway=gateway, servers=servers, meetings=self.meetings)

@@ -16,7 +16,7 @@ from mxallowd.engine.events import Event, Kind
 from mxallowd.engine.hosts import is_host
 from mxallowd.following import GONE, Change, Copier, Followed, Follower, raise_it
 from mxallowd.provenance import Note, Provenance, way_in, with_note, with_way
-from mxallowd.telling import ENDED_US, FLUSH_SLICE, Tellings, Told, changes_of, entered_of, met_of
+from mxallowd.telling import ALL, ENDED_US, FLUSH_SLICE, ROUNDED_US, Tellings, Told, changes_of, entered_of, met_of
 
 __all__ = [
     "ALL", "GONE", "RECORD_SIZE", "Change", "Copier", "Entry", "Follower", "Told", "Whitelist", "pack", "unpack"]
@@ -26,8 +26,6 @@ __all__ = [
 _RECORD = struct.Struct("=16sQxB6x")
 _WHOLE = struct.Struct("=16sQBB6x")
 RECORD_SIZE = _RECORD.size
-ALL = bytes(16)  # no host has this address
-ROUNDED_US = 2_000_000  # times of a copy may be rounded
 READ_ENTRIES = 1 << 14  # entries looked at between two chances for other threads: less than a millisecond
 _OF_EVENT: dict[int, Change] = {
     Kind.WHITELISTED: Change.CONTACT, Kind.ACCEPTED: Change.USED, Kind.RENEWED: Change.RENEWED,
@@ -83,7 +81,6 @@ class Whitelist(Followed):
         self._no_hosts = 0
         self._barred: Mapping[bytes, int] = {}
         self._all_barred_us = 0
-        self._barred_at_us = 0
         self.ended_until_us = 0  # until when the entry that was ended last would have been there
         self.ended_elsewhere = False  # whether it was another gateway that ended it
         self.provenance = Provenance()
@@ -125,22 +122,14 @@ class Whitelist(Followed):
 
         What ends later was entered afterwards. Under ALL stands a time for every host.
         """
-        self._barred, self._barred_at_us = hosts, self.now_us()
+        self._barred = hosts
+        self.tellings.bar(hosts, self.now_us())
         self._all_barred_us = hosts.get(ALL, 0)
 
     def is_barred(self, host: bytes, until_us: int | None) -> bool:
         """Whether a copy must not bring this entry back; None: the copy does not know when it ends."""
         barred_us = max(self._barred.get(host, 0), self._all_barred_us)
         return barred_us > 0 and (until_us is None or until_us <= barred_us + ROUNDED_US)
-
-    def _was_barred(self, host: bytes, said_us: int, until_us: int) -> bool:
-        """Whether another gateway said this before the host was ended here, in an earlier run."""
-        barred_us = max(self._barred.get(host, 0), self._all_barred_us)
-        # A bar lasts as long as any entry that was there (mirrors/disk/state.py), but for those that were let in by
-        # hand for a longer time: of these nobody knows when they were ended.
-        ended_us = barred_us - self.tellings.lifetimes_us[1]
-        return barred_us > 0 and (
-            said_us <= ended_us if ended_us < self._barred_at_us else self.is_barred(host, until_us))
 
     def barred(self) -> list[bytes]:
         """The hosts that were ended before this start."""
@@ -191,10 +180,8 @@ class Whitelist(Followed):
         are no records, or the table has no told places.
         """
         now_us = self.now_us()
-        barred = self._barred and now_us - age_us < self._barred_at_us
         told, taken = self.tellings.take(
-            records, now_us, age_us=age_us, longest_us=longest_us, gateway=gateway,
-            servers=b"".join(self.servers), is_barred=self._was_barred if barred else None)
+            records, now_us, age_us=age_us, longest_us=longest_us, gateway=gateway, servers=b"".join(self.servers))
         if quiet and not notes and not self.provenance:
             return told
         hosts = [taken.hosts[at : at + 16] for at in range(0, len(taken.hosts), 16)]
@@ -312,7 +299,11 @@ class Whitelist(Followed):
         self.ended_until_us = found[0] if found else 0
         self.ended_elsewhere = teller is not None
         self.provenance.forget(host)
-        self.tellings.note_end(host, now_us if ended_us is None else min(now_us, ended_us - ENDED_US))
+        if ended_us is None:
+            self.tellings.note_end(host, now_us)
+        elif not flush:
+            # What a flush of another gateway ends it has told itself, in the order of its stream.
+            self.tellings.note_end(host, min(now_us, ended_us - ENDED_US), elsewhere=True)
         self._tell([(host, Change.FLUSHED if flush else Change.ENDED)], teller)
         return True
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from mxallowd import telling
 from mxallowd.backends.memories import Memories
 from mxallowd.engine._meetings import Meetings
 from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, PEER, Table
@@ -184,6 +185,18 @@ def test_of_more_removals_than_are_remembered_none_comes_back() -> None:
     assert site.tell(wire(A), ago_s=1).over == 1
 
 
+def test_removals_elsewhere_keep_out_nobody_else(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are, and a flush as well: what a third gateway said a moment before still holds."""
+    monkeypatch.setattr(telling, "MOST_ENDED", 10)
+    site.tell(*(wire(host(number)) for number in range(60)))
+    site.now += 10 * SECOND
+    for number in range(30):
+        assert site.whitelist.told_end(host(number), site.now, teller=site.teller)
+    assert site.flush() == 30
+    assert len(site.whitelist.tellings._ended) == 10
+    assert site.tell(wire(A), wire(host(29)), wire(host(59)), ago_s=1, gateway=2) == Told(2, 0, 0, 0, 1, 0)
+
+
 def test_a_load_brings_back_nobody_who_was_barred(site: Site) -> None:
     """Removed before the start: what others said before it may still be in the stream."""
     site.whitelist.bar({A: NOW - 50 * SECOND + 2 * LONGEST})
@@ -269,16 +282,17 @@ def test_the_loop_turns_while_a_flush_goes_on() -> None:
 
     async def story() -> tuple[int, float]:
         flushing = asyncio.create_task(site.whitelist.told_flush(1, site.now, teller=None))
-        turns, longest, before = 0, 0.0, time.perf_counter()
+        turns, longest, before = 0, 0.0, time.thread_time()
         while not flushing.done():
             await asyncio.sleep(0)
-            after = time.perf_counter()
+            after = time.thread_time()
             turns, longest, before = turns + 1, max(longest, after - before), after
         return turns, longest
 
     turns, longest = asyncio.run(story())
     assert turns >= 30
-    assert longest < 0.1
+    # Of the processor, since other programs run as well.
+    assert longest < 0.05
     assert site.table.counters()["ended"] == 3000
 
 

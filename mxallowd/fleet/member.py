@@ -95,7 +95,6 @@ class Member:
         self._whitelist.before_flush = self.saying.flushed
         self._whitelist.named = self.saying.named
         self._whitelist.gateway_name = self.peers.gateway_name
-        self._whitelist.named = self.saying.named
 
     async def start(self, ending: asyncio.Event) -> None:
         """Connect and load; returns once that is complete, after LOADING_S, or when `ending` is set.

@@ -38,7 +38,7 @@ def makers() -> dict[str, Callable[[], object]]:
     path, records = Fastpath(table, ring, rules), record(ip_network("10.0.0.0/8"), "deny")
     made: dict[str, Callable[[], object]] = {
         # Large enough for large pages, and with a shard for admissions.
-        "Table": lambda: Table(100_000, 3, KEY, main=1000), "Ring": lambda: Ring(1024, -1),
+        "Table": lambda: Table(100_000, 3, KEY, main=1000, told=900), "Ring": lambda: Ring(1024, -1),
         "Networks": lambda: Networks(records),
         "Refused": lambda: Refused(100_000, 3, table),
         "Rules": lambda: Rules(FAKE, REAL, 60), "Fastpath": lambda: Fastpath(table, ring, rules)}

@@ -7,11 +7,12 @@ entries away all the time, and all hosts have one hash, so that every lookup pas
 fake server must never be let in; the strangers here are made of the halves of two hosts that follow each other in
 one entry, which is what a torn read would find. Hosts that have proved themselves are never pushed out, so they must
 always be let in, in their own shard and seen from the other one. Beside them the main thread reads and lists the table,
-marks, renews, ends, admits and restores hosts, and drains the rings. It reads the memory of refused hosts as well: what
-it finds must be a host that was refused, with its own times. Prints what was counted, for a large and a small shard,
-as JSON.
+marks, renews, ends, admits, restores and is told of hosts, and drains the rings. It reads the memory of refused hosts
+as well: what it finds must be a host that was refused, with its own times. Prints what was counted, for a large and a
+small shard, as JSON.
 """
 import json
+import struct
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from mxallowd.engine._refused import LEAST_HOSTS, STEP_US, Refused
 from mxallowd.engine._ring import EVENT_SIZE, Ring
 from mxallowd.engine._rules import Rules
 from mxallowd.engine._table import Table
+from mxallowd.engine._told import end_told, take
 from tests.strategies import FAKE, REAL, packed, record, syn
 
 SHARDS = 2
@@ -32,6 +34,7 @@ LARGE, SMALL = (64, 9, 512), (3, 0, 8)
 STRETCH = 8192
 NOW_US = 3_000_000
 LIFETIME_US = 3600 * 1_000_000
+WIRE = struct.Struct(">16sIBB2x")  # as _told.pyi has a record
 STEP = NOW_US // STEP_US * STEP_US
 
 
@@ -61,7 +64,7 @@ def churning(shard: int, number: int, *, torn: bool) -> bytes:
 def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
     """Run for so long; what was counted. Wrong verdicts are `let-in` and `shut-out`."""
     capacity, proven_count, churning_count = shape
-    table = Table((capacity + 1) * SHARDS, SHARDS, main=SHARDS, collide=True)
+    table = Table((capacity + 2) * SHARDS, SHARDS, main=2 * SHARDS, told=SHARDS, collide=True)
     rings = [Ring(1024, -1) for _ in range(SHARDS)]
     rules = Rules(FAKE, REAL, 3600)
     # So few places that refused hosts push each other out all the time as well.
@@ -125,6 +128,13 @@ def main(seconds: float, shape: tuple[int, int, int]) -> dict[str, int]:
         table.admit(written[rounds % len(written)], NOW_US + LIFETIME_US, NOW_US)
         records, _ = table.entries(NOW_US, 0, 2 * capacity)
         table.restore(records + record(written[0], NOW_US + LIFETIME_US), NOW_US, shard=SHARDS)
+        # Another gateway tells of hosts that are there, that come and go, and of too many new ones.
+        take(table, b"".join(WIRE.pack(host, 3600 + rounds, rounds & 3, 0) for host in (
+            *proven[rounds % SHARDS][:2], churning(rounds % SHARDS, rounds % churning_count, torn=False),
+            *(packed(f"2001:db8:4::{(rounds + number) % 1000:x}") for number in range(4)))),
+             NOW_US, age_us=0, longest_us=2 * LIFETIME_US, gateway=1 + rounds % 3)
+        end_told(table, 1, NOW_US, NOW_US, 2 * LIFETIME_US, 0, 2 * SHARDS)
+        table.claim(churning(rounds % SHARDS, rounds % churning_count, torn=False), NOW_US)
         table.counters()
         # Whoever is found is a stranger that was refused, whole, and never before the clock's one time.
         refusals = refused.find(churning(rounds % SHARDS, rounds % churning_count, torn=True))

@@ -2,8 +2,8 @@
 import itertools
 
 from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, PEER
-from mxallowd.fleet.rounds import SCANNED, Round
-from mxallowd.fleet.saying import LATEST_START_US, MARGIN_US, MAX_DIRTY, MOST_PER_S, ROUND_S
+from mxallowd.fleet.rounds import ALL, MARGIN_US, SCANNED, TRIMMED_US, Round
+from mxallowd.fleet.saying import LATEST_START_US, MAX_DIRTY, MOST_PER_S, ROUND_S
 from mxallowd.whitelist import Change
 from tests.test_fleet_saying import LONGEST_S, Gateway, S, host
 
@@ -26,7 +26,7 @@ def ms(gateway: Gateway) -> int:
 def test_a_piece_of_the_table_at_a_time() -> None:
     gateway = loaded(4 * SCANNED)
     gateway.contact(*range(3 * SCANNED))
-    one = Round(gateway.table, LONGEST_S * S, entered_before_us=None, lasting=True)
+    one = Round(gateway.table, LONGEST_S * S, ALL, lasting=True)
     found: list[bytes] = []
     takes = 0
     while not one.over:
@@ -63,7 +63,7 @@ def test_an_empty_stream_gets_all_own_entries_and_only_once() -> None:
     began_ms = ms(gateway)
     assert sorted(hosts(gateway)) == list(range(300))
     # The first one that is in it now is one of this round, or one that another gateway said before it.
-    for first_ms in (began_ms + 1, gateway.saying._relied_ms):
+    for first_ms in (began_ms + 1, gateway.saying._reliance._since_ms):
         gateway.pass_s(60)
         assert not gateway.saying.check(first_ms, ms(gateway))
     assert hosts(gateway) == []
@@ -96,6 +96,33 @@ def test_a_stream_that_is_trimmed_as_it_should_be_costs_nothing() -> None:
         gateway.saying.check(first_ms, ms(gateway))
     # But those that look for what lasts longer than the others.
     assert gateway.saying.counters()["rounds"] - rounds <= 180 * 60 / (LONGEST_S / 2)
+
+
+def test_a_stream_that_others_trim_too_soon_is_filled_and_not_flooded() -> None:
+    """Their whitelist-time is a sixth of this one's. What is said stays in the stream for so long, and no more."""
+    gateway = loaded()
+    kept_s = LONGEST_S // 6
+    stream: list[tuple[int, int]] = []  # when, and which
+    said: dict[int, int] = {}
+    entered: dict[int, int] = {}
+    for turn in range(0, 2 * LONGEST_S, 5):
+        if turn % 60 == 0:
+            gateway.contact(turn // 60)
+            entered[turn // 60] = gateway.now_us
+        stream = [one for one in stream if one[0] >= gateway.now_us - kept_s * S]
+        gateway.saying.check(stream[0][0] // 1000 if stream else None, ms(gateway))
+        before_us = gateway.now_us
+        for number in hosts(gateway):
+            stream.append((gateway.now_us, number))
+            said[number] = said.get(number, 0) + 1
+        gateway.now_us = max(gateway.now_us, before_us + 5 * S)
+        # Whoever comes meets all of it, but for what was trimmed a moment ago.
+        there = {number for _, number in stream}
+        for number, at_us in entered.items():
+            age_s = (gateway.now_us - at_us) / S
+            if age_s < LONGEST_S - 10 and age_s % kept_s > 2 * TRIMMED_US / S + 10:
+                assert number in there, (number, age_s)
+    assert max(said.values()) <= LONGEST_S // kept_s + 2
 
 
 def test_what_lasts_longer_than_the_stream_is_said_again() -> None:

@@ -1,7 +1,12 @@
-"""A round: a look through the table for own entries that have to be said again, a piece at a time."""
+"""Rounds: when own entries have to be said again, and a look through the table for them, a piece at a time.
+
+All own entries are in the stream as long as it has what came since some time: that is what a gateway relies on. It is
+told by the first ID alone, whatever has happened to the stream.
+"""
 import struct
 from collections import deque
 from collections.abc import Collection
+from typing import NamedTuple
 
 from mxallowd.engine._table import BY_HAND, PEER, RESTORED, Table
 
@@ -9,25 +14,83 @@ SCANNED = 2048  # places of the table that are looked at for a piece: less than 
 
 FOUND = struct.Struct("=16sQBBB5x")
 """Host, until_us, origin, used, proven: Record of engine/_records.pxd."""
+LATEST_US = 1 << 62
+MARGIN_US = 2_000_000  # what may lie between a change and its place in the stream, for clocks and for its turn
+TRIMMED_US = 60_000_000  # between two rounds for what was trimmed
 # An operator says how long these last, or another copy that has them did.
 _OF_ANY_TIME = (BY_HAND, RESTORED)
+
+
+class Window(NamedTuple):
+    """Own entries, by when they were entered: since then, and before then."""
+
+    since_us: int
+    before_us: int
+
+
+ALL, NONE = Window(0, LATEST_US), Window(0, 0)
+
+
+class Reliance:
+    """What of the stream a gateway relies on. Times of the stream are the engine's, in milliseconds."""
+
+    def __init__(self) -> None:
+        self._since_ms: int | None = None  # it has to have what came since then; None: nothing is in it
+        self._full_ms: int | None = None  # since then all is in it that the last full round has said
+        self._covered_us = 0  # what was entered before then was said by that round, or by one after it
+        self._round_us = -TRIMMED_US
+
+    def loaded(self, first_ms: int | None) -> None:
+        """All own entries are in the stream, or are said now."""
+        self._since_ms = first_ms
+
+    def said(self, id_ms: int) -> None:
+        """Something was added then."""
+        if self._since_ms is None:
+            self._since_ms = id_ms
+
+    def lost(
+        self, first_ms: int | None, engine_ms: int, now_us: int, longest_us: int, *, busy: bool,
+    ) -> Window | None:
+        """What has to be said again, since the stream begins at `first_ms`, or is empty (None); None: nothing.
+
+        Where a round is under way (`busy`) it is one that takes its place.
+        """
+        if self._since_ms is None or (first_ms is not None and first_ms <= self._since_ms):
+            return None
+        if first_ms is None:
+            self._since_ms, self._full_ms, self._covered_us = None, engine_ms - MARGIN_US // 1000, now_us
+            return ALL
+        if first_ms <= engine_ms - longest_us // 1000:
+            # The time of all that came before is over.
+            self._since_ms = first_ms
+            return None
+        before_us, since_us = now_us - 1000 * (engine_ms - first_ms) + MARGIN_US, 0
+        if self._full_ms is not None and first_ms <= self._full_ms:
+            # A gateway with a shorter time trims it: what the last round has said is there, and what came since.
+            if busy or now_us - self._round_us < TRIMMED_US:
+                return None
+            since_us = self._covered_us - MARGIN_US
+        else:
+            self._full_ms = engine_ms - MARGIN_US // 1000
+        self._since_ms, self._covered_us, self._round_us = first_ms, before_us, now_us
+        return Window(since_us, before_us)
 
 
 class Round:
     """One round. What is entered while it goes on is said by its change, and may come here as well."""
 
     def __init__(
-        self, table: Table, longest_us: int, *, entered_before_us: int | None, lasting: bool,
-        without: Collection[bytes] = (),
+        self, table: Table, longest_us: int, window: Window, *, lasting: bool, without: Collection[bytes] = (),
     ) -> None:
-        """Own entries that were entered before then (None: whenever), `without` these hosts.
+        """Own entries of this window, `without` these hosts.
 
-        When that was, their end says: `longest_us` is how long an own entry lasts at most. `lasting`: also those that
-        last longer, whenever they were entered.
+        When an entry was entered, its end says: `longest_us` is how long an own one lasts at most. `lasting`: also
+        those that last longer, whenever they were entered.
         """
         self._table = table
         self._longest_us = longest_us
-        self._before_us = entered_before_us
+        self._window = window
         self._lasting = lasting
         self._without = without
         self._place = 0
@@ -52,10 +115,10 @@ class Round:
         return taken
 
     def _wanted(self, records: bytes, now_us: int) -> list[bytes]:
-        before_us = 1 << 63 if self._before_us is None else self._before_us + self._longest_us
+        since_us, before_us = (one + self._longest_us for one in self._window)
         lasting_us = now_us + self._longest_us if self._lasting else 1 << 63
         found = [
             host for host, until_us, origin, _, _ in FOUND.iter_unpack(records)
-            if origin != PEER and (until_us < before_us or until_us > lasting_us or (
+            if origin != PEER and (since_us <= until_us < before_us or until_us > lasting_us or (
                 self._lasting and origin in _OF_ANY_TIME))]
         return [host for host in found if host not in self._without] if self._without else found

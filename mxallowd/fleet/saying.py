@@ -29,7 +29,7 @@ from mxallowd.fleet import batch
 from mxallowd.fleet.batch import MOST_BYTES, MOST_RECORDS, NAME, PROVEN, RECORD_SIZE, USED, WAY, Batch, Note
 from mxallowd.fleet.keys import Keys
 from mxallowd.fleet.peers import Spent
-from mxallowd.fleet.rounds import FOUND, Round
+from mxallowd.fleet.rounds import ALL, FOUND, NONE, Reliance, Round, Window
 from mxallowd.whitelist import Change, Whitelist
 
 MAX_DIRTY = 65_536
@@ -45,7 +45,6 @@ FLUSHES_PER_S, FLUSHES_BURST = 1 / 61, 2
 ROUND_S, LEAST_PER_S, MOST_PER_S = 10, 2000, 20_000
 # After a fault of the engine all gateways of a site begin a round, so not all of them at once.
 LATEST_START_US = 1_000_000
-MARGIN_US = 2_000_000  # what may lie between a change and its place in the stream, for clocks and for its turn
 
 
 class Said(NamedTuple):
@@ -95,8 +94,7 @@ class Saying:
         self._round: Round | None = None
         self._round_us = 0  # when it begins
         self._lasting_us = whitelist.now_us()  # when those that last longer were said
-        # All own entries are in the stream, as long as it has what came at this time of the engine; None: not known.
-        self._relied_ms: int | None = None
+        self._reliance = Reliance()
         self._counters = dict.fromkeys(
             ("said", "removals-said", "flushes-said", "rounds", "dirty-overflows", "removals-lost"), 0)
 
@@ -265,8 +263,8 @@ class Saying:
         """It is in the stream, at this time of the engine."""
         now_us = self._said_us = self._whitelist.now_us()
         self._flying = None
-        if self._relied_ms is None and said.hosts:
-            self._relied_ms = id_ms
+        if said.hosts:
+            self._reliance.said(id_ms)
         self._counters["said"] += len(said.records) // RECORD_SIZE
         self._counters["removals-said"] += len(said.ended)
         self._counters["flushes-said"] += said.flushed_us > 0
@@ -302,14 +300,14 @@ class Saying:
     # ---- rounds
 
     def loaded(self, shown: Collection[bytes] | None, first_ms: int | None, engine_ms: int) -> None:
-        """The stream was read from its beginning: say all own entries but for these hosts, as Hearing.shown has them.
+        """The stream was read from its beginning: say all own entries but for these hosts, as Returned.shown has them.
 
         None: for none. `first_ms` as in check().
         """
         self._loaded = True
         self._all_again = False
-        self._relied_ms = first_ms
-        self._begin(None, shown or ())
+        self._reliance.loaded(first_ms)
+        self._begin(ALL, shown or ())
 
     def check(self, first_ms: int | None, engine_ms: int) -> bool:
         """Look whether the stream has what it has to; after each connect and every few seconds. True: a round begins.
@@ -320,32 +318,19 @@ class Saying:
             return False
         now_us = self._whitelist.now_us()
         longest_us = self._longest(now_us)
-        if first_ms is None:
-            lost = self._relied_ms is not None or self._round is None
-        else:
-            lost = self._relied_ms is not None and first_ms > self._relied_ms
-            if lost and first_ms <= engine_ms - longest_us // 1000:
-                # The time of all that came before is over.
-                self._relied_ms, lost = first_ms, False
+        busy = self._round is not None
+        window = self._reliance.lost(first_ms, engine_ms, now_us, longest_us, busy=busy)
         lasting = now_us - self._lasting_us >= longest_us // 2
-        if not lost and (not lasting or self._round is not None):
+        if window is None and (busy or not lasting):
             return False
-        before_us = None
-        if lost:
-            self._relied_ms = first_ms
-            if first_ms is not None:
-                before_us = now_us - 1000 * (engine_ms - first_ms) + MARGIN_US
-        else:
-            before_us = 0
         if lasting:
             self._lasting_us = now_us
-        self._begin(before_us, lasting=lasting)
+        self._begin(window or NONE, lasting=lasting)
         return True
 
-    def _begin(self, before_us: int | None, without: Collection[bytes] = (), *, lasting: bool = True) -> None:
+    def _begin(self, window: Window, without: Collection[bytes] = (), *, lasting: bool = True) -> None:
         now_us = self._whitelist.now_us()
-        self._round = Round(self._table, self._longest(now_us), entered_before_us=before_us, lasting=lasting,
-                            without=without)
+        self._round = Round(self._table, self._longest(now_us), window, lasting=lasting, without=without)
         self._round_us = now_us + random.randrange(LATEST_START_US)  # noqa: S311  # no secret
         pace = min(max(LEAST_PER_S, len(self._whitelist) / ROUND_S), MOST_PER_S)
         self._round_pace = Spent(pace, 2 * MOST_RECORDS, now_us // 1000)
@@ -355,7 +340,7 @@ class Saying:
     def _next_of_round(self, most: int, now_us: int) -> list[bytes]:
         if self._round is None and self._loaded and self._all_again:
             self._all_again = False
-            self._begin(None)
+            self._begin(ALL)
         if self._round is None or now_us < self._round_us:
             return []
         room = self._round_pace.some(most, now_us // 1000)

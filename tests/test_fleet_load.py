@@ -2,7 +2,7 @@
 import asyncio
 
 from mxallowd.engine._records import RECORD_SIZE
-from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, OUTBOUND, PEER
+from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, OUTBOUND, PEER, RESTORED
 from mxallowd.fleet import batch, returned
 from mxallowd.fleet.batch import PROVEN, USED, WAY, Note
 from mxallowd.fleet.returned import MOST_SHOWN, Returned
@@ -131,3 +131,20 @@ def test_equal_hosts_are_merged_while_it_loads() -> None:
     assert one._next_merge > returned_most
     assert len(one._records) <= 17 * 50 * RECORD_SIZE + returned_most
     assert len(back(receiver)) == 50
+
+
+def test_what_a_kernel_table_brought_back_is_said_where_nobody_tells_of_it() -> None:
+    """Without a disk a start has all from there, most of it told by others before: they have it in the stream."""
+    receiver = Receiver(loading=True)
+    now_us = receiver.whitelist.now_us()
+    for number in (1, 2, 3):
+        receiver.table.add(host(number), now_us + 1000 * S, now_us, origin=RESTORED)
+    receiver.hear(Sender(receiver).say(entries(1)), Sender(receiver, "mx1", epoch=1).say(entries(2)))
+    receiver.table.restore(asyncio.run(receiver.hearing.loaded()), receiver.whitelist.now_us(), shard=0)
+    receiver.saying.loaded(asyncio.run(receiver.returned.shown()), START_MS, receiver.engine_ms)
+    receiver.engine_ms += 5000
+    said = receiver.saying.take()
+    assert said is not None
+    assert list(said.hosts) == [host(3)]
+    origins = [one.origin for number in (1, 2, 3) if (one := receiver.whitelist.entry(host(number)))]
+    assert origins == ["peer", "contact", "restored"]

@@ -108,6 +108,8 @@ class ToldMachine(RuleBasedStateMachine):
                 until, PEER, bool(flags & SAID_USED), bool(flags & SAID_PROVEN), gateway, main=True)
             return "entered", WAS_ENTERED | met
         became = 0
+        if known.origin == RESTORED:
+            known.origin = PEER
         if flags & SAID_USED and not known.used:
             known.used, became = True, WAS_USED
         if flags & SAID_PROVEN and not known.proven:

@@ -9,9 +9,9 @@ from mxallowd.engine._meetings cimport Meetings, meetings_key, meetings_note
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._records cimport Record
 from mxallowd.engine._shard cimport (
-    CONTACT, LATEST_US, PEER, PROVEN, SEVERAL_GATEWAYS, UNKNOWN_GATEWAY, USED, Lookups, Shard, entry_read, flags_of,
-    origin_of, shard_find, shard_has_told_room, shard_hash_all, shard_insert, shard_make_told_room, shard_mark,
-    shard_prefetch_all, shard_renew, shard_tell, until_of)
+    CONTACT, LATEST_US, PEER, PROVEN, RESTORED, SEVERAL_GATEWAYS, UNKNOWN_GATEWAY, USED, Lookups, Shard, entry_read,
+    flags_of, origin_of, shard_attribute, shard_find, shard_has_told_room, shard_hash_all, shard_insert,
+    shard_make_told_room, shard_mark, shard_prefetch_all, shard_renew, shard_tell, until_of)
 from mxallowd.engine._table cimport Table
 from mxallowd.engine.c_atomic cimport RELAXED, load32, store16
 
@@ -44,6 +44,12 @@ cdef uint8_t tell_known(
         Shard *shard, uint32_t number, uint64_t state, const Telling *one, uint64_t hash, uint64_t until_us,
         Outcomes *outcomes) noexcept nogil:
     cdef uint8_t became = 0
+    if origin_of(state) == RESTORED and shard_attribute(shard, number, state, PEER):
+        # A copy elsewhere had it, and did not know how it came in: it need not be said again.
+        number = shard_find(shard, &one.host, hash, &state)
+        if not number:
+            outcomes.known += 1
+            return 0
     if one.flags & SAYS_USED and shard_mark(shard, number, state, USED):
         became |= USED_NOW
     if one.flags & SAYS_PROVEN and shard_mark(shard, number, state, PROVEN):

@@ -8,7 +8,7 @@ from mxallowd.fleet import batch
 from mxallowd.fleet.batch import Batch, Note, seal
 from mxallowd.fleet.hearing import Hearing, Terms
 from mxallowd.fleet.keys import Keys
-from mxallowd.fleet.peers import Peers
+from mxallowd.fleet.peers import Peer, Peers
 from mxallowd.fleet.returned import Returned
 from mxallowd.fleet.saying import Saying
 from mxallowd.whitelist import Change, Whitelist
@@ -71,6 +71,11 @@ class Receiver:
         places = [int(place.partition(b"-")[0]) for place, _ in messages if place[:1].isdigit()]
         self.engine_ms = max([self.engine_ms, *places]) + after_ms
         finished(self.hearing.hear(messages))
+
+    def peer(self, name: str) -> Peer:
+        found = self.peers.get(name)
+        assert found is not None
+        return found
 
     def contact(self, *numbers: int) -> None:
         for number in numbers:

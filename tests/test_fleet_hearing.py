@@ -11,7 +11,7 @@ from mxallowd.fleet import batch
 from mxallowd.fleet.batch import NAME, PROVEN, USED, WAY, Note
 from mxallowd.fleet.hearing import LATE_MS, TWIN_AFTER_MS
 from mxallowd.fleet.keys import Keys
-from mxallowd.fleet.peers import MOST_FLUSHES, MOST_RECORDS, MOST_REMOVALS, RETURNS
+from mxallowd.fleet.peers import MOST_FLUSHES, MOST_NEW, MOST_RECORDS, MOST_REMOVALS, RETURNS
 from mxallowd.whitelist import Change
 from tests.fleet_stream import LONGEST_S, MOST_TOLD, START_MS, Receiver, Sender, entries, host, later
 
@@ -28,7 +28,7 @@ def test_an_entry_has_what_it_had_left_less_the_age_of_its_message(receiver: Rec
     sender = Sender(receiver)
     receiver.hear(sender.say(entries(1) + entries(2, left_s=100) + entries(3, left_s=2)), after_ms=2500)
     assert receiver.listed() == {1: "3597.5 told", 2: "97.5 told"}
-    peer = receiver.peers.get("mx2")
+    peer = receiver.peer("mx2")
     assert (peer.records, peer.entered, peer.over, peer.lag_ms, peer.batches) == (3, 2, 1, 2500, 1)
     assert receiver.refused() == {}
     assert sorted(receiver.changes) == [(1, Change.ADMITTED), (2, Change.ADMITTED)]
@@ -95,7 +95,7 @@ def test_what_is_read_again_is_passed_over(receiver: Receiver) -> None:
     receiver.hear(first, second, after_ms=10)
     assert receiver.hosts() == [2]
     assert receiver.refused() == {}
-    assert receiver.peers.get("mx2").batches == 2
+    assert receiver.peer("mx2").batches == 2
 
 
 def test_a_replay_is_refused(receiver: Receiver) -> None:
@@ -107,7 +107,7 @@ def test_a_replay_is_refused(receiver: Receiver) -> None:
     receiver.hear(later(first, 1000), later(first, 2000))
     assert receiver.hosts() == []
     assert receiver.refused() == {"replayed": 4}
-    assert receiver.peers.get("mx2").refused["replayed"] == 4
+    assert receiver.peer("mx2").refused["replayed"] == 4
 
 
 def test_a_removal_ends_what_was_there_before_it(receiver: Receiver) -> None:
@@ -156,7 +156,7 @@ def test_a_flush_ends_what_its_gateway_told_and_nothing_else(receiver: Receiver)
     receiver.engine_ms += 1000
     receiver.hear(sender.say([batch.flush(0), entries(5)]), after_ms=20)
     assert receiver.hosts() == [1, 3, 4, 5]
-    assert receiver.peers.get("mx2").flushes == 1
+    assert receiver.peer("mx2").flushes == 1
 
 
 def test_a_flush_in_a_load_ends_what_came_before_it() -> None:
@@ -233,7 +233,7 @@ def test_who_says_too_much_is_held_to_the_clock_of_the_stream(receiver: Receiver
     some = entries(*range(1, 201))
     for at in range(0, 2000, 2):
         receiver.hear(sender.say(some, at_ms=START_MS + at))
-    peer = receiver.peers.get("mx2")
+    peer = receiver.peer("mx2")
     assert peer.records + peer.refused["too-fast"] == 200_000
     assert MOST_RECORDS + 25_000 * 1.9 < peer.records < MOST_RECORDS + 25_000 * 2.1
     receiver.hear(Sender(receiver, "mx3").say(entries(900)))
@@ -258,7 +258,7 @@ def test_who_flushes_in_a_loop_ends_nothing_of_others(receiver: Receiver) -> Non
         receiver.engine_ms += 10
         receiver.hear(sender.say(batch.flush(0)))
     assert receiver.hosts() == [1, 3]
-    assert receiver.peers.get("mx2").flushes == MOST_FLUSHES
+    assert receiver.peer("mx2").flushes == MOST_FLUSHES
     assert receiver.refused() == {"too-fast": 500 - MOST_FLUSHES}
 
 
@@ -325,7 +325,7 @@ def test_two_others_of_one_name_are_seen_and_all_of_both_is_taken(receiver: Rece
         receiver.engine_ms += 5000
         receiver.hear((one if number % 2 else two).say(entries(number)))
     assert receiver.hosts() == list(range(1, 2 * RETURNS + 1))
-    assert receiver.peers.get("mx2").is_shared(receiver.peers.now_ms)
+    assert receiver.peer("mx2").is_shared(receiver.peers.now_ms)
     assert receiver.refused() == {}
 
 
@@ -393,3 +393,29 @@ def test_a_removal_that_is_said_twice_spares_who_came_between(receiver: Receiver
     receiver.engine_ms += 100
     receiver.hear(sender.say([batch.removal(host(number), 200) for number in (1, 2)]))
     assert receiver.hosts() == [1]
+
+
+def test_a_flush_that_was_cut_off_goes_on_when_it_is_read_again(receiver: Receiver) -> None:
+    """The connection breaks meanwhile, and the message counts as known."""
+    sender = Sender(receiver)
+    receiver.hear(sender.say(entries(1, 2)))
+    receiver.engine_ms += 100
+    message = sender.say([batch.flush(0), entries(3)])
+
+    async def broken() -> None:
+        hearing = asyncio.ensure_future(receiver.hearing.hear([message]))
+        await asyncio.sleep(0)
+        hearing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hearing
+
+    asyncio.run(broken())
+    assert receiver.hosts() != [3]
+    receiver.hear(message)
+    assert receiver.hosts() == [3]
+
+
+def test_made_up_names_do_not_take_all_the_time(receiver: Receiver) -> None:
+    for number in range(MOST_NEW + 50):
+        receiver.hear(Sender(receiver, f"evil{number}").say(entries(1)))
+    assert receiver.refused() == {"too-many": 50}

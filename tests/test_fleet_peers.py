@@ -6,11 +6,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxallowd.engine._told import MOST_GATEWAY
-from mxallowd.fleet.peers import MOST_EPOCHS, MOST_STRANGERS, REASONS, RETURNED_MS, RETURNS, WINDOW, Peer, Peers, Spent
+from mxallowd.fleet.peers import (
+    MOST_EPOCHS,
+    MOST_NEW,
+    MOST_STRANGERS,
+    NEW_PER_S,
+    REASONS,
+    RETURNED_MS,
+    RETURNS,
+    WINDOW,
+    Peer,
+    Peers,
+    Spent,
+)
+
+
+def get(peers: Peers, name: str) -> Peer:
+    found = peers.get(name)
+    assert found is not None
+    return found
 
 
 def peer() -> Peer:
-    return Peers().get("mx1")
+    return get(Peers(), "mx1")
 
 
 def test_a_bucket_goes_by_the_clock_of_its_caller() -> None:
@@ -124,38 +142,39 @@ def test_a_replay_of_an_earlier_run_is_no_second_gateway() -> None:
 
 def test_the_gateway_heard_longest_ago_is_forgotten_first() -> None:
     peers = Peers(most=3)
-    first = {name: peers.get(name) for name in "abc"}
+    first = {name: get(peers, name) for name in "abc"}
     assert [one.name for one in peers] == ["a", "b", "c"]
-    assert peers.get("a") is first["a"]
-    peers.get("d")
+    assert get(peers, "a") is first["a"]
+    get(peers, "d")
     assert [one.name for one in peers] == ["c", "a", "d"]
     assert (len(peers), peers.forgotten, peers.others("x"), peers.others("a")) == (3, 1, 3, 2)
     assert peers.gateway_name(first["b"].number) == ""
     assert peers.gateway_name(first["a"].number) == "a"
-    assert peers.get("b") is not first["b"]
+    assert get(peers, "b") is not first["b"]
 
 
 def test_numbers_are_those_of_the_whitelist_and_come_back_last() -> None:
     peers = Peers(most=2)
-    peers.get("kept")
+    get(peers, "kept")
     numbers = []
     for at in range(MOST_GATEWAY + 5):
-        numbers.append(peers.get(f"mx{at}").number)
-        peers.get("kept")
+        peers.now_ms += 100
+        numbers.append(get(peers, f"mx{at}").number)
+        get(peers, "kept")
     assert min(numbers) == 2
     assert max(numbers) == MOST_GATEWAY
-    assert peers.get("kept").number == 1
+    assert get(peers, "kept").number == 1
     assert numbers[:3] == [2, 3, 4]
     assert numbers[MOST_GATEWAY - 2:MOST_GATEWAY + 1] == [MOST_GATEWAY, 2, 3]
 
 
 def test_what_is_refused_is_counted_by_reason() -> None:
     peers = Peers(most=1)
-    one = peers.get("mx1")
+    one = get(peers, "mx1")
     peers.refuse(one, "too-fast", 256)
     peers.refuse(None, "forged")
     assert one.refused["too-fast"] == 256
-    peers.get("mx2")
+    get(peers, "mx2")
     assert {reason: count for reason, count in peers.refused.items() if count} == {"too-fast": 256, "forged": 1}
     assert set(peers.refused) == set(REASONS)
     with pytest.raises(KeyError):
@@ -177,3 +196,29 @@ def test_names_without_a_key_are_kept_apart_and_are_few() -> None:
     assert len(peers.strangers()) == MOST_STRANGERS
     assert "mx1" not in peers.strangers()
     assert len(peers) == 0
+
+
+def test_made_up_names_are_too_many_after_some_time() -> None:
+    peers = Peers()
+    known = get(peers, "mx1")
+    assert sum(peers.get(f"evil{at}") is not None for at in range(3 * MOST_NEW)) == MOST_NEW - 1
+    peers.now_ms += 1000
+    assert sum(peers.get(f"evil{at}") is not None for at in range(10**5, 10**5 + 50)) == NEW_PER_S
+    # Who speaks is not forgotten for them.
+    for at in range(20):
+        peers.now_ms += 10_000
+        assert get(peers, "mx2")
+        peers.get(f"more{at}")
+    assert peers.gateway_name(known.number) in ("", "mx1")
+
+
+def test_a_batch_that_was_not_taken_to_its_end_is_new_again() -> None:
+    one = peer()
+    assert one.is_new(7, 4, (1000, 0))
+    assert one.is_new(7, 5, (1001, 0))
+    one.forget(7, 4)
+    one.forget(8, 5)
+    one.forget(7, 5)
+    assert one.is_new(7, 4, (1000, 0)) is False
+    assert one.is_new(7, 5, (1001, 0))
+    assert one.is_new(7, 5, (1001, 0)) is False

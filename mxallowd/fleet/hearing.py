@@ -99,7 +99,11 @@ class Hearing:
         for place, data in messages:
             said = self._new(place, data)
             if said is not None and not self._take(said):
-                await self._take_apart(said)
+                try:
+                    await self._take_apart(said)
+                except asyncio.CancelledError:
+                    said[0].forget(said[1].epoch, said[1].sequence)
+                    raise
             if self.returned.is_full:
                 await self.returned.merge(self._whitelist.now_us())
             if time.perf_counter() > until_s:
@@ -151,6 +155,9 @@ class Hearing:
             return None
         peer = peers.get(batch.origin)
         count = len(batch.records) // RECORD_SIZE
+        if peer is None:
+            peers.refuse(None, "too-many", max(count, 1))
+            return None
         new = peer.is_new(batch.epoch, batch.sequence, id_)
         if not new:
             if new is None:

@@ -22,6 +22,7 @@ REASONS = (
 all others in records."""
 
 MOST_PEERS = 1024
+NEW_PER_S, MOST_NEW = 10, 2 * MOST_PEERS  # names that were not known
 MOST_EPOCHS = 8
 MOST_STRANGERS = 32
 WINDOW = 64
@@ -139,6 +140,12 @@ class Peer:
                 self._turns.append(id_[0])
         return True
 
+    def forget(self, epoch: int, sequence: int) -> None:
+        """This batch, the last one, was not taken to its end: it is new when it is read again."""
+        one = self._epochs.get(epoch)
+        if one is not None and one.highest == sequence:
+            one.highest, one.seen = sequence - 1, one.seen >> 1
+
     def is_shared(self, now_ms: int) -> bool:
         """Whether two gateways have this name now."""
         return len(self._turns) == RETURNS and now_ms - self._turns[0] <= RETURNED_MS
@@ -165,14 +172,20 @@ class Peers:
         self._peers: OrderedDict[str, Peer] = OrderedDict()
         self._names: dict[int, str] = {}
         self._number = 0
+        self._new = Spent(NEW_PER_S, MOST_NEW, 0)
         self._strangers: OrderedDict[str, Stranger] = OrderedDict()
 
-    def get(self, name: str) -> Peer:
-        """The gateway of that name, which is the last one to be forgotten from now on."""
+    def get(self, name: str) -> Peer | None:
+        """The gateway of that name, which is the last one to be forgotten from now on.
+
+        None: it would be new, and too many were of late; names cost whoever has the key nothing.
+        """
         found = self._peers.get(name)
         if found is not None:
             self._peers.move_to_end(name)
             return found
+        if not self._new.take(1, self.now_ms):
+            return None
         while len(self._peers) >= self.most:
             _, gone = self._peers.popitem(last=False)
             del self._names[gone.number]

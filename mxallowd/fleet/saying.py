@@ -121,6 +121,9 @@ class Saying:
         if change is not Change.ENDED:
             self.touched([host])
             return
+        # They were those of this entry.
+        self._names.pop(host, None)
+        self._old_names.pop(host, None)
         if len(self._ended) < MAX_ENDED or host in self._ended:
             self._ended[host] = self._whitelist.now_us()
         else:

@@ -1,0 +1,64 @@
+"""What waits to be said stays within its bounds, and what finds no room is counted."""
+import pytest
+
+from mxallowd.fleet import saying
+from mxallowd.whitelist import Change
+from tests.test_fleet_saying import Gateway, S, host
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    made = Gateway()
+    made.load()
+    return made
+
+
+def test_removals_that_find_no_room_are_counted(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saying, "MAX_ENDED", 4)
+    gateway.contact(*range(8))
+    gateway.all()
+    for number in (0, 1, 2, 3, 4, 5, 0):
+        gateway.saying.changed(host(number), Change.ENDED)
+    assert gateway.saying.waiting == 4
+    assert gateway.saying.counters()["removals-lost"] == 2
+    # One that another gateway has ended finds none either.
+    gateway.saying.ended_elsewhere(host(6), gateway.now_us - 9 * S)
+    assert gateway.saying.waiting == 4
+
+
+def test_names_are_those_of_the_last_contacts(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saying, "MAX_NAMED", 8)
+    gateway.contact(*range(20))
+    for number in range(20):
+        gateway.saying.named(host(number), [f"mx{number}.example.org"])
+    said = gateway.say()
+    assert said is not None
+    # They stand in two halves, of which the older one goes at once.
+    assert {note.text for note in said.notes} == {f"mx{number}.example.org" for number in range(12, 20)}
+
+
+def test_a_contact_after_a_removal_has_no_names_yet(gateway: Gateway) -> None:
+    gateway.contact(1)
+    gateway.saying.named(host(1), ["mail.example.org"])
+    gateway.whitelist.end(host(1))
+    gateway.contact(1)
+    said = gateway.say()
+    assert said is not None
+    assert said.notes == []
+
+
+def test_a_flush_is_not_said_host_by_host(gateway: Gateway) -> None:
+    gateway.contact(*range(50))
+    gateway.all()
+    gateway.saying.flushed()
+    for number in range(50):
+        gateway.whitelist.end(host(number), flush=True)
+    assert gateway.all() == [(0, "flush 0")]
+
+
+def test_failures_beyond_the_bound_become_a_round(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway.contact(*range(300))
+    monkeypatch.setattr(saying, "MAX_DIRTY", 100)
+    gateway.say(fails=True)
+    assert gateway.saying.waiting <= 100
+    assert {number for number, _ in gateway.all()} == set(range(300))

@@ -130,6 +130,6 @@ def test_starts_that_cannot_succeed(place: Path) -> None:
         assert done.stderr.count("\n") == 1
         return done.stderr
 
-    assert "pip install 'mxallowd[fleet]'" in start("-c", WITHOUT_CLIENT)
+    assert "fleet needs the Python package redis" in start("-c", WITHOUT_CLIENT)
     key.write_text(f"{new_key()[:-1]}\n", encoding="ascii")
     assert f"{key}:1: is no key" in start("-m", "mxallowd")

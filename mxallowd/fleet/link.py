@@ -296,6 +296,8 @@ def _told(error: Exception) -> str:
         cause = cause.__cause__ or cause.__context__
     if cause is not None:
         return reason_of(cause)
+    if isinstance(error, MemoryError):
+        return "there is no memory for so long a reply"
     # redis-py says "Connection closed by server."
     return printable(str(error).rstrip(".") or type(error).__name__)[:LONGEST_REASON].lower()
 

@@ -29,6 +29,7 @@ BACK_MS = 10_000  # a new connection begins so much before what was heard last
 AHEAD_MS = 60_000  # the last ID may be ahead of the engine's clock
 FEW, MOST = 16, 256  # messages at once
 BYTES = 48_000  # of messages at once: 2,000 records
+OLDEST = (6, 2)  # of Redis: XADD with MINID. Each Valkey has it
 # Errors after which the engine may still be read, and tried again.
 REFUSALS = ("OOM", "NOPERM", "MISCONF", "ERR", "WRONGTYPE")
 
@@ -107,6 +108,8 @@ class Session:
     async def _open(self) -> None:
         await self._reader.open()
         about = await self._reader.about()
+        if (version := _numbers(about.version)) and version < OLDEST:
+            raise LinkError(f"{self._reader.way}: it is version {about.version}, and {_text(OLDEST)} is the least")
         if not about.master:
             raise LinkError(f"{self._reader.way}: it is a replica, and takes no entries", "READONLY")
         self._standing.judge(about.policy)
@@ -177,6 +180,9 @@ class Session:
                 await self._end_load()
             if not more:
                 await asyncio.sleep(max(0.0, began + PAUSE_S - time.monotonic()))
+            elif place.loaded:
+                # Somebody says more than can be heard: half of the time is for all else.
+                await asyncio.sleep(time.monotonic() - began)
 
     async def _end_load(self) -> None:
         await self._loaded()
@@ -229,6 +235,16 @@ class Session:
             except LinkError as refused:
                 if refused.code not in REFUSALS:
                     raise
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Of a version; empty: it has another form."""
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() and len(part) < 9 for part in parts) else ()
+
+
+def _text(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 async def _wait(event: asyncio.Event, longest_s: float) -> None:

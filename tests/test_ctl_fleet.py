@@ -16,7 +16,7 @@ from mxallowd.metrics import fleet
 from mxallowd.metrics.exposition import render
 from tests.control_standin import Standin, document
 
-FORGED = {"forged": 3, "too-fast": 0, "over": 9}
+FORGED = {"forged": 3, "too-fast": 0}
 PEERS: list[dict[str, Any]] = [
     {"origin": "mx2", "shared": False, "heard_seconds": 0, "lag_ms": 12, "entries": 1204, "records": 90_000,
      "epoch": "1f", "refused": {}},

@@ -122,8 +122,13 @@ def of_peers(**changes: Any) -> dict[str, Finding]:
 def test_gateways_that_are_well() -> None:
     assert {name: one.state for name, one in of_peers(peers=PEERS[:1]).items()} == {"fleet-peers": OK}
     assert of_peers(peers=[])["fleet-peers"].state == WARNING
+    # Without the engine nobody is heard.
+    silent = {**PEERS[0], "heard_seconds": 400}
+    assert "fleet-silent" in of_peers(peers=[silent])
+    assert "fleet-silent" not in of_peers(peers=[silent], connected=False)
     # Who has been away for a day was taken out of service.
-    assert list(of_peers(peers=[{**PEERS[0], "heard_seconds": 90_000}])) == ["fleet-peers"]
+    strangers = [{**DOCUMENT["strangers"][0], "heard_seconds": 90_000}]
+    assert list(of_peers(peers=[{**PEERS[0], "heard_seconds": 90_000}], strangers=strangers)) == ["fleet-peers"]
 
 
 @pytest.mark.parametrize(("changes", "name", "part"), [
@@ -131,8 +136,8 @@ def test_gateways_that_are_well() -> None:
     ({"peers": [{**PEERS[0], "shared": True}]}, "fleet-origin", "two gateways have the name mx2"),
     ({"origin_shared": True}, "fleet-origin", "two gateways have the name mx1"),
     ({"strangers": DOCUMENT["strangers"]}, "fleet-key", "mx9 were signed with a key that is not this site's"),
-    ({"peers": [{**PEERS[0], "refused": {"late": 5}}]}, "fleet-refused", "5 records of mx2 were refused: late"),
-    ({"peers": [{**PEERS[0], "refused": {"left-out": 5}}]}, "fleet-refused", "refused: left-out")])
+    ({"peers": [{**PEERS[0], "refused": {"late": 5}}]}, "fleet-refused", "5 records of mx2 were not taken as it said"),
+    ({"peers": [{**PEERS[0], "refused": {"left-out": 5}}]}, "fleet-refused", "said them: left-out")])
 def test_what_is_wrong_with_a_gateway(changes: dict[str, Any], name: str, part: str) -> None:
     found = of_peers(**{"peers": PEERS[:1], **changes})[name]
     assert part in found.what

@@ -140,7 +140,7 @@ class Member:
         refused, before = self.peers.refused, self._refused_before
         if refused != before and self._refused.due():
             grown = {reason: refused[reason] - before[reason] for reason in refused
-                     if refused[reason] > before[reason] and reason != "over"}
+                     if refused[reason] > before[reason]}
             self._refused_before = dict(refused)
             if grown:
                 self._log.warning("fleet-refused", None, count=sum(grown.values()), reasons=",".join(grown))
@@ -213,7 +213,7 @@ class Member:
         return {
             "fleet-said": said["said"], "fleet-heard": sum(peer.records for peer in peers),
             "fleet-entered": sum(peer.entered for peer in peers), "fleet-removed": sum(peer.removals for peer in peers),
-            "fleet-refused": sum(count for reason, count in self.peers.refused.items() if reason != "over"),
+            "fleet-refused": sum(self.peers.refused.values()),
             "fleet-rounds": said["rounds"], "fleet-broken": self._standing.broken, "fleet-gateways": len(peers),
             "fleet-waiting": self.saying.waiting}
 

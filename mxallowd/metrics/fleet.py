@@ -9,7 +9,6 @@ from typing import Any
 from mxallowd.metrics.series import Value
 
 MOST_PEERS = 100
-OVER = "over"  # records whose time was over when they were heard: a gateway that was away hears many
 
 
 def values(status: Mapping[str, Any]) -> dict[str, Value]:
@@ -32,8 +31,7 @@ def values(status: Mapping[str, Any]) -> dict[str, Value]:
             one["origin"]: one["heard_seconds"] for one in peers if one["heard_seconds"] is not None},
         "fleet_peer_lag_seconds": {one["origin"]: one["lag_ms"] / 1000 for one in peers if one["lag_ms"] is not None},
         "fleet_peer_entries": {one["origin"]: one["entries"] for one in peers},
-        "fleet_peer_refused": {
-            one["origin"]: sum(count for reason, count in one["refused"].items() if reason != OVER) for one in peers},
+        "fleet_peer_refused": {one["origin"]: sum(one["refused"].values()) for one in peers},
     }
 
 

@@ -87,8 +87,7 @@ def _ago(seconds: object) -> str:
 
 
 def _refused(reasons: Mapping[str, int]) -> str:
-    # Whose time was over when they were heard was not refused: a gateway that was away hears many of these.
-    return ", ".join(f"{reason} {count}" for reason, count in reasons.items() if count and reason != "over") or "-"
+    return ", ".join(f"{reason} {count}" for reason, count in reasons.items() if count) or "-"
 
 
 COMMANDS: tuple[Command, ...] = (

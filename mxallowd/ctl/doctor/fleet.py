@@ -204,6 +204,8 @@ def _names(daemon: Mapping[str, Any], config: str) -> Iterator[Finding]:
         yield Finding("fleet-origin", WARNING, f"two gateways have the name {origin}",
                       "a part of what they say is taken for replayed, and refused", mend)
     for one in daemon["strangers"]:
+        if one["heard_seconds"] > GONE_S:
+            continue
         how = "signed with a key that is not this site's" if one["reason"] == "key" else "with a forged signature"
         yield Finding(
             "fleet-key", WARNING, f"{one['messages']} batches of {one['origin']} were {how}, the last "
@@ -220,11 +222,11 @@ def _peers(daemon: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("fleet-peers", OK, f"{len(peers) + daemon['peers_left_out']} other gateways were heard, the last "
                       f"{daemon['heard_seconds'] or 0} s ago")
     for one in peers:
-        if SILENT_S < (one["heard_seconds"] or 0) < GONE_S:
+        if daemon["connected"] and SILENT_S < (one["heard_seconds"] or 0) < GONE_S:
             yield Finding("fleet-silent", WARNING, f"{one['origin']} was not heard for {one['heard_seconds']} s",
                           "it does not run, or does not reach the engine: nothing is shared with it",
                           f"mxallowctl fleet status  # on {one['origin']}")
         for reason, (why, mend) in REASONS.items():
             if count := one["refused"].get(reason):
-                yield Finding("fleet-refused", WARNING, f"{count} records of {one['origin']} were refused: {reason}",
-                              why, mend)
+                yield Finding("fleet-refused", WARNING,
+                              f"{count} records of {one['origin']} were not taken as it said them: {reason}", why, mend)

@@ -18,6 +18,7 @@ AHEAD_MS = 60_000  # of the engine's clock, which no ID of its own is
 APART_S = 600.0  # of clocks; from 15 minutes on a gateway's entries are shortened
 SILENT_S, GONE_S = 300, 86_400  # since the last batch, of which there is one a minute: down; taken out of service
 LARGEST = 2**64 - 1
+THERE = "on the engine's host, as its administrator (docs/fleet.md)"
 # Reasons for which records of a gateway were not taken: what it means, and what mends it.
 REASONS = {
     "too-fast": ("it says more than a gateway may, and a part of it was not taken",
@@ -28,15 +29,15 @@ REASONS = {
     "late": ("its clock and the engine's are more than 15 minutes apart, so its entries end too early",
              "timedatectl set-ntp true  # there"),
     "replayed": ("somebody puts old batches of it into the stream",
-                 "redis-cli ACL LIST  # on the engine's host: who may write there (docs/fleet.md)"),
+                 f"redis-cli ACL LIST  # {THERE}: who may write to it"),
     "version": ("its mxallowd is newer than this one", "mxallowctl --version  # there and here"),
 }
 # By the word of the engine's error.
 MENDS = {
     "import": "apt-get install python3-redis  # of Debian 13; else pip install 'redis[hiredis]>=6.0' where mxallowd is",
     "NOAUTH": "mxallowd --check  # once fleet-login-file names a file with user and password",
-    "NOPERM": "redis-cli ACL LIST  # on the engine's host; docs/fleet.md has the rights that a gateway needs",
-    "OOM": "redis-cli INFO memory  # on the engine's host; raise its maxmemory",
+    "NOPERM": f"redis-cli ACL LIST  # {THERE}, which has the rights that a gateway needs",
+    "OOM": f"redis-cli INFO memory  # {THERE}; raise its maxmemory",
 }
 ALONE = "entries of other gateways do not come in; this one decides by what it has"
 
@@ -155,7 +156,7 @@ def _mend(failed: Failed, told: Mapping[str, Any], where: Engine) -> str:
     if failed.code in ("WRONGPASS", "NOAUTH") and told["login_file"]:
         return f"mxallowctl reload  # once {shlex.quote(told['login_file'])} has the right user and password"
     if failed.code:
-        return MENDS.get(failed.code, "redis-cli INFO  # on the engine's host")
+        return MENDS.get(failed.code, f"redis-cli INFO  # {THERE}")
     if where.socket is not None:
         return f"ls -l {shlex.quote(str(where.socket))}; systemctl restart redis-server"
     host, port = where.hosts[0]
@@ -174,20 +175,19 @@ def _engine(told: Mapping[str, Any], seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "fleet-replica", BROKEN, f"the engine {told['engine']} is a replica, which takes no entries",
             "what this gateway lets in is refused at the others",
-            "redis-cli INFO replication  # on its host: name the master there in fleet, or its Sentinels and the "
-            "master's name")
+            f"redis-cli INFO replication  # {THERE}: name the master there in fleet, or its Sentinels")
     if seen.policy and seen.policy != "noeviction":
         yield Finding(
             "fleet-policy", WARNING, f"the engine throws away what it has when its memory is full ({seen.policy})",
-            "the whole stream of the site goes at once", "redis-cli CONFIG SET maxmemory-policy noeviction  # on its "
-            "host, and the same in its redis.conf")
+            "the whole stream of the site goes at once",
+            f"redis-cli CONFIG SET maxmemory-policy noeviction  # {THERE}, and the same in its redis.conf")
     if seen.ahead_ms > AHEAD_MS:
         yield Finding(
             "fleet-stream", BROKEN, "the last ID of the stream " + (
                 "is the largest that can be: nothing can be added any more" if seen.largest else
                 f"is {seen.ahead_ms // 1000} s ahead of the engine's clock"),
             "gateways hear nothing new; somebody wrote it who may write to the engine, or its clock went back",
-            f"redis-cli DEL {shlex.quote(_key(told))}  # on its host; the gateways say all of their entries again")
+            f"redis-cli DEL {shlex.quote(_key(told))}  # {THERE}; the gateways say all of their entries again")
     if abs(seen.apart_s) > APART_S:
         yield Finding(
             "fleet-clock", WARNING, f"the clocks of this host and of the engine are {abs(seen.apart_s):.0f} s apart",

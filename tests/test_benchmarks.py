@@ -189,6 +189,25 @@ def test_neighbouring() -> None:
     assert all(row["on_ns"] > 0 for row in shown["rows"])
 
 
+@pytest.mark.usefixtures("namespaces")
+def test_fleet() -> None:
+    small = ("--gateways", "6", "--seconds", "1", "--rates", "200", "--entries", "3000", "--settings", "TLS")
+    shown = run("fleet", *small, "--json")
+    assert [(row["setting"], row["missing"], row["errors"]) for row in shown["crowd"]] == [("TLS", 0, 0)]
+    assert all(0 < row[f"{name}_p50_us"] <= row[f"{name}_p99_us"] for row in shown["crowd"]
+               for name in ("own", "heard", "crowd"))
+    assert [row["rate"] for row in shown["daemon"]] == [0, 200]
+    assert len(shown["tree"]) == 3
+    assert [(row["a_batch"], row["entries"]) for row in shown["load"]] == [(1, 3000), (5, 3000), (256, 3000)]
+
+
+@pytest.mark.usefixtures("namespaces")
+def test_fleet_verdicts() -> None:
+    shown = run("fleet_verdicts", "--blocks", "1", "--block-ms", "200", "--states", "on,hanging", "--json")
+    assert [row["state"] for row in shown["rows"]] == ["off", "on", "hanging"]
+    assert all(row["p99_us"] >= row["p50_us"] > 0 for row in shown["rows"])
+
+
 def test_scrape() -> None:
     shown = run("scrape", "--blocks", "1", "--block-ms", "1000", "--json")
     assert shown["scrapes"] >= 2

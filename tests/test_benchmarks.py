@@ -197,7 +197,7 @@ def test_fleet() -> None:
     assert all(0 < row[f"{name}_p50_us"] <= row[f"{name}_p99_us"] for row in shown["crowd"]
                for name in ("own", "heard", "crowd"))
     assert [row["rate"] for row in shown["daemon"]] == [0, 200]
-    assert len(shown["tree"]) == 3
+    assert len(shown["tree"]) == 5
     assert [(row["a_batch"], row["entries"]) for row in shown["load"]] == [(1, 3000), (5, 3000), (256, 3000)]
 
 

@@ -20,6 +20,8 @@ from lab.engine import programs
 from lab.hosts import Host, Lab
 from lab.namespaces import visit
 from mxallowd.fleet import keys
+from tests.control_client import ask
+from tests.daemon_process import QUEUE, SERVERS, DaemonProcess
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "mxallowd" / "data" / "fleet" / "make-site"
@@ -95,8 +97,8 @@ def connect(site: Path, address: str, files: str, port: int = 6379, **more: Any)
     """A client that trusts the site's authority, with the certificate of a gateway; it tries once."""
     pem = f"{site}/{files}/fleet-cert.pem" if files else None
     return redis.Redis(host=address, port=port, protocol=2, ssl=True, ssl_ca_certs=f"{site}/private/ca.pem",
-                       ssl_min_version=ssl.TLSVersion.TLSv1_3, decode_responses=True, socket_timeout=5,
-                       ssl_certfile=pem, ssl_keyfile=pem, retry=Retry(NoBackoff(), 0), **more)
+                       ssl_min_version=ssl.TLSVersion.TLSv1_3, decode_responses=True, encoding="latin-1",
+                       socket_timeout=5, ssl_certfile=pem, ssl_keyfile=pem, retry=Retry(NoBackoff(), 0), **more)
 
 
 def logged_in(host: Host, site: Path, address: str, user: str = "mx1", port: int = 6379) -> "redis.Redis":
@@ -145,31 +147,45 @@ def test_one_engine_lets_a_gateway_do_its_work_alone(lab: Lab, tmp_path: Path) -
 
 
 def test_three_engines_and_their_sentinels(lab: Lab, tmp_path: Path) -> None:
-    """The second one takes the first one's place, by the rights of users.acl alone."""
+    """Another one takes the first one's place, by the rights of users.acl alone, and a gateway goes on there."""
     done = make(tmp_path, "example", ",".join(ENGINES), "mx1")
     assert done.returncode == 0, done.stderr
     site, host = tmp_path / "example", lab.gateway
+    options = (site / "gateway-mx1" / "fleet.conf").read_text(encoding="ascii")
+    config = tmp_path / "mxallowd.conf"
+    config.write_text(options.replace("/etc/mxallowd", str(site / "gateway-mx1")), encoding="ascii")
     with ExitStack() as running:
         for engine in ENGINES:
             running.enter_context(started(host, site / f"engine-{engine}", "redis.conf"))
-        first = logged_in(host, site, ENGINES[0])
+        logged_in(host, site, ENGINES[0])
         for engine in ENGINES:
             running.enter_context(started(host, site / f"engine-{engine}", "sentinel.conf", "--sentinel"))
         admin = logged_in(host, site, ENGINES[0], "admin", 26379)
         gateway = logged_in(host, site, ENGINES[1], "mx1", 26379)
         assert master_of(gateway) == ENGINES[0]
-        assert wait_for(lambda: known(admin) == {"num-slaves": "2", "num-other-sentinels": "2"})
         with pytest.raises(redis.exceptions.NoPermissionError):
             do(gateway, "SENTINEL FAILOVER", "example")
-        do(first, "XADD", KEY, "*", "d", b"a batch")
-        assert do(logged_in(host, site, ENGINES[0], "admin"), "WAIT", 2, 10000) == 2
+        daemon = running.enter_context(DaemonProcess(host, ["-c", str(config), *SERVERS, "-n", QUEUE, "-b"]))
+        daemon.wait_for("fleet-joined", timeout=15)
+        assert wait_for(lambda: known(admin) == {"num-slaves": "2", "num-other-sentinels": "2"})
+        assert ask(daemon.control, "POST", "/v1/entries", {"address": "203.0.113.7"})[0] in (200, 201)
+        first = logged_in(host, site, ENGINES[0], "admin")
+        assert wait_for(lambda: said_by(first) > 0)
+        assert do(first, "WAIT", 2, 10000) == 2
         do(admin, "SENTINEL FAILOVER", "example")
         assert wait_for(lambda: master_of(gateway) != ENGINES[0])
+        daemon.wait_for("fleet-mended", timeout=20)
         master = logged_in(host, site, master_of(gateway))
-        assert wait_for(lambda: master.info("replication")["role"] == "master")
-        do(master, "XADD", KEY, "*", "d", b"another")
-        [[_, batches]] = do(master, "XREAD", "STREAMS", KEY, "0")
-        assert [fields for _, fields in batches] == [{"d": "a batch"}, {"d": "another"}]
+        before = said_by(master)
+        assert ask(daemon.control, "POST", "/v1/entries", {"address": "203.0.113.8"})[0] in (200, 201)
+        assert wait_for(lambda: said_by(master) > before > 0)
+
+
+def said_by(client: "redis.Redis") -> int:
+    """How many batches with entries the stream has."""
+    streams = do(client, "XREAD", "STREAMS", KEY, "0")
+    # The number of records stands at byte 6 of a batch.
+    return sum(fields["d"].encode("latin-1")[6:8] != bytes(2) for _, batches in streams or () for _, fields in batches)
 
 
 def test_another_call_adds_a_gateway_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from mxallowd.fleet import batch
 from mxallowd.fleet.batch import NAME, PROVEN, USED, WAY, Note
 from mxallowd.fleet.hearing import LATE_MS, TWIN_AFTER_MS
 from mxallowd.fleet.keys import Keys
-from mxallowd.fleet.peers import MOST_FLUSHES, MOST_NEW, MOST_RECORDS, MOST_REMOVALS, RETURNS
+from mxallowd.fleet.peers import MOST_FLUSHES, MOST_RECORDS, MOST_REMOVALS, RETURNS, Spent
 from mxallowd.whitelist import Change
 from tests.fleet_stream import LONGEST_S, MOST_TOLD, START_MS, Receiver, Sender, entries, host, later
 
@@ -415,7 +415,8 @@ def test_a_flush_that_was_cut_off_goes_on_when_it_is_read_again(receiver: Receiv
     assert receiver.hosts() == [3]
 
 
-def test_made_up_names_do_not_take_all_the_time(receiver: Receiver) -> None:
-    for number in range(MOST_NEW + 50):
+def test_made_up_names_do_not_take_all_the_time(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver.peers, "_new", Spent(10, 20, START_MS))
+    for number in range(70):
         receiver.hear(Sender(receiver, f"evil{number}").say(entries(1)))
     assert receiver.refused() == {"too-many": 50}

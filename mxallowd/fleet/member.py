@@ -29,6 +29,7 @@ LOADING_S = 5.0
 DEFECT_S = 1.0  # until a new connection, after an error of this program
 DAY_MS = 86_400_000
 OTHERS_TIMES = 4  # a peer's whitelist-time counts for what is kept up to so many times ours
+KEPT_AGAIN_S = 1.0
 SHOWN_PEERS = 200  # in a status
 
 
@@ -83,6 +84,7 @@ class Member:
         self._refused_keys = 0  # messages, when the stream was read again for them
         self._refused_before: dict[str, int] = dict(self.peers.refused)
         self._began_s = 0.0
+        self._others_s, self._kept_at_s = 0, float("-inf")  # the longest of their times, and when it was found
 
     def _terms(self) -> Terms:
         return Terms(self.site.origin, self.saying.epoch, self._longest_s * 1_000_000, self._told_room, self._clock.us)
@@ -199,10 +201,13 @@ class Member:
 
     def _kept_ms(self) -> int:
         """How long a message is kept: as long as anything in it may live here or elsewhere."""
-        since_ms = self._clock.us() // 1000 - DAY_MS
-        most_s = OTHERS_TIMES * self._longest_s
-        return 1000 * max([self._longest_s, *(
-            min(peer.time_s, most_s) for peer in self.peers if peer.heard_ms > since_ms)])
+        # There may be thousands of gateways, and a message each hundredth of a second.
+        now_s, most_s = time.monotonic(), OTHERS_TIMES * self._longest_s
+        if now_s - self._kept_at_s >= KEPT_AGAIN_S:
+            since_ms = self._clock.us() // 1000 - DAY_MS
+            self._kept_at_s = now_s
+            self._others_s = max((peer.time_s for peer in self.peers if peer.heard_ms > since_ms), default=0)
+        return 1000 * max(self._longest_s, min(self._others_s, most_s))
 
     # ---- what it tells
 

@@ -10,7 +10,7 @@ remembered one by one. MOST_EPOCHS epochs of an origin are remembered.
 
 Two gateways of one name are told by their epochs: an epoch that was left comes back, again and again.
 """
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ REASONS = (
 """Why something that was heard was not taken, or (`late`) not as it was said. The first four are counted in messages,
 all others in records."""
 
-MOST_PEERS = 1024
-NEW_PER_S, MOST_NEW = 10, 2 * MOST_PEERS  # names that were not known
+MOST_PEERS = 16_384  # 1.5 KB each
+NEW_PER_S, MOST_NEW = 200, 4096  # names that were not known
 MOST_EPOCHS = 8
 MOST_STRANGERS = 32
 WINDOW = 64
@@ -87,6 +87,10 @@ Id = tuple[int, int]
 class Peer:
     """One gateway."""
 
+    __slots__ = (
+        "_epochs", "_turns", "batches", "entered", "epoch", "flush_rate", "flushes", "heard_ms", "known", "lag_ms",
+        "name", "number", "over", "rate", "records", "refused", "removal_rate", "removals", "renewed", "time_s", "told")
+
     def __init__(self, name: str, number: int, now_ms: int) -> None:
         self.name = name
         self.number = number
@@ -102,13 +106,13 @@ class Peer:
         self.batches = 0
         self.records = self.entered = self.renewed = self.known = self.over = 0
         self.removals = self.flushes = 0
-        self.refused = dict.fromkeys(REASONS, 0)
+        self.refused: dict[str, int] = {}
         self.told = 0  # records that were taken since its last flush
         self.rate = Spent(RECORDS_PER_S, MOST_RECORDS, now_ms)
         self.removal_rate = Spent(REMOVALS_PER_S, MOST_REMOVALS, now_ms)
         self.flush_rate = Spent(FLUSHES_PER_S, MOST_FLUSHES, now_ms)
         self._epochs: OrderedDict[int, _Epoch] = OrderedDict()
-        self._turns: deque[int] = deque(maxlen=RETURNS)
+        self._turns: list[int] = []
 
     def is_new(self, epoch: int, sequence: int, id_: Id) -> bool | None:
         """Whether to take this batch, which is noted then. None: it is a replay, at another place of the stream.
@@ -137,7 +141,7 @@ class Peer:
             self._epochs.move_to_end(epoch)
             if (0, 0) < before < id_:
                 # It was heard before, so it has not just begun.
-                self._turns.append(id_[0])
+                self._turns = [*self._turns[1 - RETURNS:], id_[0]]
         return True
 
     def forget(self, epoch: int, sequence: int) -> None:
@@ -209,7 +213,7 @@ class Peers:
         """Count what was not taken, or not as it was said."""
         self.refused[reason] += count
         if peer is not None:
-            peer.refused[reason] += count
+            peer.refused[reason] = peer.refused.get(reason, 0) + count
 
     def strange(self, name: str, reason: str) -> None:
         """Note a message that a key has not sealed, by the name that it claims."""

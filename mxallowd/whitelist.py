@@ -215,6 +215,10 @@ class Whitelist(Followed):
         if self.find(host) is not None:
             self.tellings.named(host, names)
 
+    def sweep_told(self, budget: int) -> None:
+        """Let expired told entries go, among the next `budget` ones: till then they count (told_by)."""
+        self._table.sweep_told(self.now_us(), budget)
+
     def told_by(self, gateway: int) -> int:
         """How many entries there are of which this gateway told first."""
         return self._table.told_by(gateway) if gateway else 0

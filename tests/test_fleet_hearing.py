@@ -427,3 +427,18 @@ def test_made_up_names_do_not_take_all_the_time(receiver: Receiver, monkeypatch:
     for number in range(70):
         receiver.hear(Sender(receiver, f"evil{number}").say(entries(1)))
     assert receiver.refused() == {"too-many": 50}
+
+
+@pytest.mark.parametrize("ticks", [0, 1])
+def test_entries_whose_time_is_over_do_not_count(receiver: Receiver, ticks: int) -> None:
+    """They stay in their places until somebody looks: a gateway that says little for hours would have had its share."""
+    sender, other = Sender(receiver), Sender(receiver, "mx3")
+    receiver.hear(sender.say(entries(*range(1, 151))), sender.say(entries(*range(151, 291))), other.say(entries(301)))
+    receiver.engine_ms += (LONGEST_S + 1) * 1000
+    for _ in range(ticks):
+        receiver.hearing.tick()
+        assert receiver.whitelist.told_by(receiver.peer("mx2").number) == 0
+    receiver.hear(sender.say(entries(*range(301, 501))), after_ms=10)
+    receiver.hear(sender.say(entries(*range(501, 590))), after_ms=10)
+    assert receiver.hosts() == list(range(301, 590))
+    assert receiver.refused() == {}

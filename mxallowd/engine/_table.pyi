@@ -101,6 +101,8 @@ class Table:
 
         It keeps its place. False: it is no told one. Raises ValueError where there is no such origin.
         """
+    def sweep_told(self, now_us: int, budget: int) -> None:
+        """Remove expired ones among the next `budget` entries of the main thread's shard, where it has told places."""
     def sweep_main(self, now_us: int) -> None:
         """Remove all expired entries of the main thread's shard."""
     def sweep_shard(self, now_us: int, shard: int) -> None:

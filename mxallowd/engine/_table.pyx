@@ -306,6 +306,12 @@ cdef class Table:
             if shard_attribute(shard, number, state, origin_of(flags)):
                 return True
 
+    def sweep_told(self, now_us, budget):
+        cdef Shard *shard
+        if self.main >= 0 and self.shards[self.main].most_told:
+            shard = &self.shards[self.main]
+            shard.told_at = shard_sweep(shard, now_us, max(shard.told_at, <uint32_t> 1), budget)
+
     def sweep_main(self, now_us):
         if self.main >= 0:
             self.sweep_shard(now_us, self.main)

@@ -30,6 +30,7 @@ LATE_MS = 900_000
 NEAR_MS = 250  # in a load, messages so near to each other are given to the whitelist at once, as old as the oldest
 AHEAD_MS = 2000  # so far may a place of the stream be ahead of the engine's clock, for the clock of IDs
 MOST_AT_ONCE = 2048  # records
+SWEPT, SWEPT_NOW = 1 << 15, 1 << 14  # entries that are looked at for expired ones, each second and where it is needed
 HOLD_S = 0.002  # so long the loop is held; then others have their turn
 SHARE = 3, 4  # of the told places, that one gateway may have where it is not the only one
 # A batch of another run of this gateway, from after the load: two of them are no late message of the run before.
@@ -128,6 +129,10 @@ class Hearing:
         if self._untold:
             self._untold = False
             self._whitelist.missed()
+
+    def tick(self) -> None:
+        """Called about once a second: entries whose time is over do not count for their gateway for long."""
+        self._whitelist.sweep_told(SWEPT)
 
     def is_twin(self) -> bool:
         """Whether another gateway that runs has this one's name."""
@@ -287,6 +292,8 @@ class Hearing:
         most = terms.most_told
         if peers.others(terms.origin) > 1:
             most = most * SHARE[0] // SHARE[1]
+        if self._whitelist.told_by(peer.number) + group.count > most:
+            self._whitelist.sweep_told(SWEPT_NOW)
         if self._whitelist.told_by(peer.number) + group.count > most:
             peers.refuse(peer, "too-many", group.count)
             return

@@ -139,6 +139,7 @@ class Member:
 
     def tick(self) -> None:
         """Called about once a second: say what was refused."""
+        self.hearing.tick()
         refused, before = self.peers.refused, self._refused_before
         if refused != before and self._refused.due():
             grown = {reason: refused[reason] - before[reason] for reason in refused

@@ -229,7 +229,8 @@ class Hearing:
             self.peers.refuse(peer, "too-fast")
             return
         peer.removals += 1
-        self.returned.end(host)
+        if self._loaded_ms is None:
+            self.returned.end(host)
         if self._whitelist.told_end(host, before_us, teller=self._saying):
             self._saying.ended_elsewhere(host, before_us)
 

@@ -9,10 +9,12 @@ import ssl
 import stat
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from mxallowd.errors import MxallowdError, StartError
+from mxallowd.lists.beside import beside
 from mxallowd.process import broker
 from mxallowd.settings.fleet import Engine
 from mxallowd.text import printable, quoted
@@ -135,9 +137,11 @@ class Way(NamedTuple):
     async def _open_socket(self, path: Path) -> tuple[Reader, asyncio.StreamWriter]:
         try:
             # It waits for the broker, or for whoever listens there.
-            made = await asyncio.get_running_loop().run_in_executor(None, broker.connect, str(path))
+            made = await beside(partial(broker.connect, str(path)))
         except OSError as error:
             raise LinkError(f"{self}: {reason_of(error)}") from None
+        except StartError as error:
+            raise LinkError(f"{self}: {error}") from None
         try:
             made.setblocking(False)
             return await self._open(sock=made)

@@ -294,6 +294,21 @@ def test_a_start_without_the_engine_does_not_wait_for_long(play: Callable[[Story
     play(story)
 
 
+@pytest.mark.parametrize(("attribute", "value", "says"), [
+    ("OLDEST", (99, 1), " and 99.1 is the least"), ("AHEAD_MS", -1, " s ahead of the engine's clock")])
+def test_an_engine_that_cannot_be_used(
+        play: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch, attribute: str, value: object, says: str,
+) -> None:
+    async def story(stage: Stage) -> None:
+        stage.engine.do("XADD", STREAM, f"{time.time_ns() // 1_000_000 + 900}-1", "d", "x")
+        monkeypatch.setattr(session, attribute, value)
+        one = await stage.joins("one")
+        assert says in str(one.member.status()["fault"])
+        assert not one.member.status()["connected"]
+
+    play(story)
+
+
 def test_how_long_a_message_is_kept(play: Callable[[Story], None]) -> None:
     """As long as any gateway lets its entries live, and no longer than four times as long as ours."""
     async def story(stage: Stage) -> None:

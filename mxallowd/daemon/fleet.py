@@ -59,6 +59,7 @@ class Fleet:
         self._names: Names | None = None
         self._member: Member | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._busy = asyncio.Lock()
         self.faults: dict[str, str] = {}
         """By file, of the last reading: FILE:LINE: reason."""
 
@@ -117,11 +118,13 @@ class Fleet:
         assert self._member is not None
         assert settings.fleet_key_file is not None
         assert settings.fleet_site is not None
-        self.faults = {}
-        site_keys = await self._read(partial(keys.read, settings.fleet_key_file, settings.fleet_site))
-        path = settings.fleet_login_file
-        logins = await self._read(partial(login.read, path)) if path else None
-        self._member.reload(site_keys, logins, settings.longest_time)
+        # One after the other, so that the newest content holds in the end.
+        async with self._busy:
+            self.faults = {}
+            site_keys = await self._read(partial(keys.read, settings.fleet_key_file, settings.fleet_site))
+            path = settings.fleet_login_file
+            logins = await self._read(partial(login.read, path)) if path else None
+            self._member.reload(site_keys, logins, settings.longest_time)
 
     async def _read(self, read: Callable[[], Content]) -> Content | None:
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lab.engine import Engine, Setup, cut_off
 from lab.hosts import FAKE4, REAL4, Attempt
+from tests.control_client import ask
 from tests.gateways import BROKEN, MENDED, SENDERS, STREAM, Fleet, Gateway, fleet, seconds_until, start
 
 SAME_AFTER_S = 20.0  # nobody is missing anywhere
@@ -166,7 +167,8 @@ class Stage:
         with contextmanager(fault.during)(self.engines, self.a, seconds):
             if fault.who:
                 # Who does not say anything need not notice that nothing can be said.
-                self.meet()
+                _, of_b = self.meet()
+                self._remove(of_b)
             for one in self.gateways:
                 if one.name in fault.who:
                     one.daemon.wait_for(BROKEN, times=before[one.name][0] + 1, timeout=NOTICED_S)
@@ -192,6 +194,15 @@ class Stage:
             found = len(one.said(BROKEN)) - broken, len(one.said(MENDED)) - mended
             assert found == (more, more), (one.name, one.said("fleet-"))
         return {"new": new_s, "same": same_s}
+
+    def _remove(self, address: str) -> None:
+        """An operator removes one of a gateway's new hosts there, and on the other one a host that both have."""
+        settled = next(iter(sorted(self.known - {SENDERS[0], address})))
+        for host, one in ((address, self.b), (settled, self.a)):
+            # The packet path has just entered it.
+            seconds_until(lambda: one.entry(host), 5)  # noqa: B023  # it is called at once
+            assert ask(one.daemon.control, "DELETE", f"/v1/entries/{host}")[0] == 200
+            self.known.discard(host)
 
     def _mail_goes_on(self) -> None:
         """As on a gateway of its own: a sender that nobody knows is refused, meets the fake server, and gets in."""

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from mxallowd.engine._told import MOST_GATEWAY
 from mxallowd.fleet.peers import (
+    LEAST_OF_MS,
     MOST_EPOCHS,
     MOST_NEW,
     MOST_STRANGERS,
+    MOST_WAITED_MS,
     NEW_PER_S,
     REASONS,
     RETURNED_MS,
@@ -18,6 +20,7 @@ from mxallowd.fleet.peers import (
     Peer,
     Peers,
     Spent,
+    Waiting,
 )
 
 
@@ -45,6 +48,19 @@ def test_a_bucket_goes_by_the_clock_of_its_caller() -> None:
     assert bucket.some(300, 6_020) == 40
     bucket.give(10**9)
     assert bucket.some(10**9, 6_020) == 1000
+
+
+@pytest.mark.parametrize("apart_ms", [0, 600_000, -600_000])
+def test_how_long_a_batch_waited(apart_ms: int) -> None:
+    """Whatever the clock of its gateway; and one that is set changes nothing for long."""
+    waiting = Waiting()
+    wall_ms = 10_000_000 + apart_ms
+    assert [waiting.of(10_000_000 + place + later, wall_ms + place) for place, later in (
+        (0, 4), (10, 5), (20, 3), (30, 3900), (4000, 4), (5000, MOST_WAITED_MS + 4))] == [0, 1, 0, 3897, 1, 0]
+    # It is set back by a minute, or by ten.
+    for place, back_ms, waited in ((6000, 60_000, 60_001), (7000, 600_000, 0), (6000 + LEAST_OF_MS, 60_000, 60_001),
+                                   (7000 + 2 * LEAST_OF_MS, 60_000, 0), (8000 + 2 * LEAST_OF_MS, 0, 0)):
+        assert waiting.of(10_000_000 + place + 4, wall_ms + place - back_ms) == waited, place
 
 
 def test_a_batch_is_new_once() -> None:

@@ -5,8 +5,9 @@ A gateway that was taken over has the key; so each one has so many records, remo
 entries at a time. What others say never takes the place of an entry of this gateway's own (Whitelist.told).
 
 Lifetimes go by the engine's clock alone: an entry has what it had left when its message came into the stream, less the
-age of the message. The clock of the gateway that said it is signed: where the message came much later than that, by
-more than LATE_MS, its age is counted from there, so old messages that an engine brings up again gain nothing.
+age of the message. The clock of the gateway that said it is signed. A message that came later by it than others of the
+gateway has waited on its way, and is so much older: else an entry would come behind its own removal. Where it came
+later by more than LATE_MS, its age is counted from there: old messages that an engine brings up again gain nothing.
 
 What this gateway said before its last start comes back with the load, as entries of its own; they are collected, and
 given away at its end (own_records). What it said since is passed over.
@@ -180,7 +181,7 @@ class Hearing:
             peers.refuse(peer, "too-fast", count)
             return None
         peer.records += count
-        at_ms = id_ms
+        at_ms = id_ms - peer.waiting.of(id_ms, batch.wall_ms)
         if at_ms - batch.wall_ms > LATE_MS:
             peers.refuse(peer, "late", max(count, 1))
             at_ms = batch.wall_ms

@@ -31,6 +31,9 @@ REMOVALS_PER_S, MOST_REMOVALS = 100, 1000
 FLUSHES_PER_S, MOST_FLUSHES = 1 / 60, 2
 # Epochs that take turns so often within that time are two gateways. (One batch of a run that has ended may come late.)
 RETURNS, RETURNED_MS = 8, 600_000
+# The least of so long at least, and twice that at most.
+LEAST_OF_MS = 120_000
+MOST_WAITED_MS = 120_000
 _WINDOW_BITS = (1 << WINDOW) - 1
 
 
@@ -69,6 +72,29 @@ class Spent:
             self._tokens = min(self._most, self._tokens + (now_ms - self._at_ms) * self._per_ms)
             self._at_ms = now_ms
         return self._tokens
+
+
+class Waiting:
+    """How long batches of a gateway waited on their way into the stream, as those do that a hanging engine finds.
+
+    Clocks differ, so how much later than its own clock a batch comes is compared with the least of the last minutes.
+    """
+
+    __slots__ = ("_before_ms", "_began_ms", "_least_ms")
+
+    def __init__(self) -> None:
+        self._least_ms = self._before_ms = 1 << 63
+        self._began_ms = 0
+
+    def of(self, id_ms: int, wall_ms: int) -> int:
+        """Of a batch that came then and was sealed then, by these two clocks; of more than MOST_WAITED_MS 0."""
+        later_ms = id_ms - wall_ms
+        if id_ms - self._began_ms > LEAST_OF_MS:
+            self._before_ms, self._least_ms, self._began_ms = self._least_ms, later_ms, id_ms
+        self._least_ms = min(self._least_ms, later_ms)
+        waited_ms = later_ms - min(self._least_ms, self._before_ms)
+        # Then its clock was set.
+        return waited_ms if waited_ms <= MOST_WAITED_MS else 0
 
 
 class _Epoch:
@@ -111,6 +137,7 @@ class Peer:
         self.rate = Spent(RECORDS_PER_S, MOST_RECORDS, now_ms)
         self.removal_rate = Spent(REMOVALS_PER_S, MOST_REMOVALS, now_ms)
         self.flush_rate = Spent(FLUSHES_PER_S, MOST_FLUSHES, now_ms)
+        self.waiting = Waiting()
         self._epochs: OrderedDict[int, _Epoch] = OrderedDict()
         self._turns: list[int] = []
 

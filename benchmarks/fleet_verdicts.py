@@ -6,8 +6,8 @@ Each state is a gateway of its own with its engine (redis-server), which stays i
 client of each contacts its fake server again and again: SYN, queue, verdict, RST, and each contact is an entry to be
 said. A block of one state follows on a block of another, in an order by chance, so that all meet the same machine; what
 is told are medians over the rounds of the ratio to the block without a fleet. `again` is another gateway without one:
-its ratio is what chance does. The clients have real-time priority: what
-they wait for is the verdict, not a processor. As root.
+its ratio is what chance does. Daemons and clients have real-time priority: what they wait for is the verdict, and not
+what else this machine does. As root.
 """
 import random
 import subprocess
@@ -33,6 +33,9 @@ from mxallowd.fleet.keys import new_key
 
 OFF, AGAIN, ON, DEAD, HANGING, BLACK_HOLED = STATES = ("off", "again", "on", "dead", "hanging", "black-holed")
 QUEUE = "23"
+# Each daemon stands for a machine of its own. All its threads have the same priority, so nothing but a free processor
+# keeps its main thread from holding up a verdict.
+URGENT = ("chrt", "-r", "2")
 PAUSE_S = 0.001
 SETTLES_S = 3.0  # longer than the client waits for an answer
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -89,8 +92,8 @@ def gateway(site: Site, state: str) -> Iterator[Gateway]:
             key.chmod(0o600)
             fleet = ["--fleet", f"redis://{engine.address}", "--fleet-site", "bench", "--fleet-key-file", str(key),
                      "--fleet-origin", "mx1"]
-        command = [*DAEMON, "-F", "-s", "--user", "root", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", QUEUE,
-                   "-b", *fleet, *own_places(place)]
+        command = [*URGENT, *DAEMON, "-F", "-s", "--user", "root", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4,
+                   "-n", QUEUE, "-b", *fleet, *own_places(place)]
         log = running.enter_context((place / "log").open("w+", encoding="utf-8"))
         daemon = running.enter_context(host.popen(command, stdout=log, stderr=log))
         running.callback(daemon.terminate)

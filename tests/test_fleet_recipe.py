@@ -63,7 +63,7 @@ class Machine:
             ("etc", "/etc"), ("run", "/run"), ("lib", "/var/lib"), ("log", "/var/log"))))
 
     def _write_commands(self, place: Path) -> None:
-        server = programs()["redis"]
+        server = next(iter(programs().values()))
         libraries = ":".join(map(str, (Path(server).parents[1] / "lib").glob("*-linux-*")))
         daemon = f"exec {sys.executable} -P -m mxallowd"
         commands = {

@@ -3,16 +3,18 @@
     python benchmarks/fleet_verdicts.py [--blocks 40] [--block-ms 1000] [--states off,again,on,dead,hanging,black-holed]
 
 Each state is a gateway of its own with its engine (redis-server), which stays in that state; all run side by side. The
-client of each contacts its fake server again and again: SYN, queue, verdict, RST, and each contact is an entry to be
-said. A block of one state follows on a block of another, in an order by chance, so that all meet the same machine; what
-is told are medians over the rounds of the ratio to the block without a fleet. `again` is another gateway without one:
-its ratio is what chance does. Daemons and clients have real-time priority: what they wait for is the verdict, and not
-what else this machine does. As root.
+client of each contacts its fake server again and again, from addresses in turn: SYN, queue, verdict, RST, and some of
+these contacts have to be said. Meanwhile another gateway says 2,000 entries a second, to the engine of this one where
+it answers, else to one that nobody listens to, so that the machine has the same to do. A block of one state follows on
+a block of another, in an order by chance; what is told are medians over the rounds of the ratio to the block without a
+fleet. `again` is another gateway without one: its ratio is what chance does. Daemons and clients have real-time
+priority: what they wait for is the verdict, and not what else this machine does. As root.
 """
 import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,13 +25,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.command import BenchError, give, measured, parser, positive, run
-from benchmarks.gateway_site import CLIENT, DAEMON
+from benchmarks.gateway_site import DAEMON
 from benchmarks.scrape import quantile
 from lab.engine import Engine, cut_off
 from lab.gateways import Site
 from lab.hosts import FAKE4, REAL4
 from lab.programs import own_places
-from mxallowd.fleet.keys import new_key
+from mxallowd.engine._table import CONTACT
+from mxallowd.fleet.batch import Batch, entry, seal
+from mxallowd.fleet.keys import Keys, new_key
 
 OFF, AGAIN, ON, DEAD, HANGING, BLACK_HOLED = STATES = ("off", "again", "on", "dead", "hanging", "black-holed")
 QUEUE = "23"
@@ -39,15 +43,19 @@ URGENT = ("chrt", "-r", "2")
 PAUSE_S = 0.001
 SETTLES_S = 3.0  # longer than the client waits for an answer
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-# In the client: for each line with a number of seconds, the times of the connections, in microseconds. It comes from
-# addresses in turn, so each contact is of a host that is new or of which the last one is a while ago.
+SITE, LIFETIME_S = "bench", 8  # a contact is said when an eighth of that has gone by
+TOLD_PER_S, STEP_S = 2000, 0.01
+ADDRESSES = [f"192.0.2.{number}" for number in range(101, 251)]
+# In the client: for each line with a number of seconds, the times of the connections, in microseconds.
 SENDER = f"""
-import os, socket, sys, time
+import itertools, os, socket, sys, time
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
+addresses = itertools.cycle({ADDRESSES!r})
 for line in sys.stdin:
     end, found = time.monotonic() + float(line), []
     while time.monotonic() < end:
         with socket.socket() as one:
+            one.bind((next(addresses), 0))
             begun = time.perf_counter()
             one.connect_ex(("{FAKE4}", 25))
             found.append(round((time.perf_counter() - begun) * 1e6))
@@ -59,41 +67,60 @@ for line in sys.stdin:
 class Gateway:
     """A daemon in a state of its fleet, and the client whose connections it refuses."""
 
-    def __init__(self, state: str, client: "subprocess.Popen[str]") -> None:
+    def __init__(self, state: str, client: "subprocess.Popen[str]", engine: Engine, keys: Keys) -> None:
+        """`engine` is where the other gateway says something meanwhile."""
         self.state = state
         self._client = client
+        self._engine, self._keys = engine, keys
+        self._said = 0
         self.blocks: list[list[int]] = []
+
+    def _tell(self, ending: threading.Event) -> None:
+        """What the other gateway says, until this block ends."""
+        while not ending.wait(STEP_S):
+            count, first = int(TOLD_PER_S * STEP_S), 0x0A000000 + self._said
+            hosts = (bytes(10) + b"\xff\xff" + (first + number).to_bytes(4, "big") for number in range(count))
+            content = b"".join(entry(host, LIFETIME_S, 0, CONTACT) for host in hosts)
+            self._said += count
+            batch = Batch("other", 1, self._said, int(time.time() * 1000), LIFETIME_S, content, ())
+            self._engine.do("XADD", f"mxallowd:{SITE}:log", "*", "d", seal(batch, self._keys))
 
     def block(self, seconds: float) -> None:
         """Let the client connect for so long."""
         assert self._client.stdin and self._client.stdout
         self._client.stdin.write(f"{seconds}\n")
         self._client.stdin.flush()
+        ending = threading.Event()
+        telling = threading.Thread(target=self._tell, args=(ending,))
+        telling.start()
         times = [int(word) for word in self._client.stdout.readline().split()]
+        ending.set()
+        telling.join()
         if not times:
             raise BenchError(f"the client of the gateway whose fleet is {self.state} has ended")
         self.blocks.append(times)
 
 
 @contextmanager
-def gateway(site: Site, state: str) -> Iterator[Gateway]:
-    """A gateway whose fleet comes into this state before the first block."""
+def gateway(site: Site, state: str, spare: Engine) -> Iterator[Gateway]:
+    """A gateway whose fleet comes into this state before the first block; to the spare engine nobody listens."""
     with ExitStack() as running:
         lab, at_site = site.gateway(state)
         place = Path(running.enter_context(tempfile.TemporaryDirectory()))
         host = lab.gateway
-        client = lab.client("client", CLIENT)
+        client = lab.client("client", *ADDRESSES)
         lab.queue_rule(QUEUE)
         fleet: list[str] = []
+        key_text, engine = new_key(), spare
         if state not in (OFF, AGAIN):
             engine = running.enter_context(Engine(site.place(f"engine-{state}")))
             key = place / "fleet.key"
-            key.write_text(new_key() + "\n", encoding="ascii")
+            key.write_text(key_text + "\n", encoding="ascii")
             key.chmod(0o600)
-            fleet = ["--fleet", f"redis://{engine.address}", "--fleet-site", "bench", "--fleet-key-file", str(key),
+            fleet = ["--fleet", f"redis://{engine.address}", "--fleet-site", SITE, "--fleet-key-file", str(key),
                      "--fleet-origin", "mx1"]
         command = [*URGENT, *DAEMON, "-F", "-s", "--user", "root", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4,
-                   "-n", QUEUE, "-b", *fleet, *own_places(place)]
+                   "-n", QUEUE, "-b", "-t", str(LIFETIME_S), *fleet, *own_places(place)]
         log = running.enter_context((place / "log").open("w+", encoding="utf-8"))
         daemon = running.enter_context(host.popen(command, stdout=log, stderr=log))
         running.callback(daemon.terminate)
@@ -109,7 +136,10 @@ def gateway(site: Site, state: str) -> Iterator[Gateway]:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         sender = running.enter_context(client.popen([sys.executable, "-c", SENDER], **pipes))
         running.callback(sender.kill)
-        yield Gateway(state, sender)
+        yield Gateway(state, sender, engine if state == ON else spare, Keys([bytes.fromhex(key_text)], SITE))
+        said = Path(log.name).read_text(encoding="utf-8")
+        if state == ON and ("fleet-broken" in said or "fleet-refused" in said):
+            raise BenchError(f"the gateway did not hear the other one: {said[-300:]}")
 
 
 def _wait_for(log: str, word: str) -> None:
@@ -124,7 +154,8 @@ def measure(states: Sequence[str], blocks: int, seconds: float) -> list[Gateway]
     """So many rounds of a block of each state."""
     with ExitStack() as running:
         site = running.enter_context(Site())
-        gateways = [running.enter_context(gateway(site, state)) for state in states]
+        spare = running.enter_context(Engine(site.place("spare")))
+        gateways = [running.enter_context(gateway(site, state, spare)) for state in states]
         time.sleep(SETTLES_S)
         for _ in range(blocks):
             for one in random.sample(gateways, len(gateways)):

@@ -115,7 +115,8 @@ class Peer:
 
     __slots__ = (
         "_epochs", "_turns", "batches", "entered", "epoch", "flush_rate", "flushes", "heard_ms", "known", "lag_ms",
-        "name", "number", "over", "rate", "records", "refused", "removal_rate", "removals", "renewed", "time_s", "told")
+        "name", "number", "over", "rate", "records", "refused", "removal_rate", "removals", "renewed", "time_s", "told",
+        "waiting")
 
     def __init__(self, name: str, number: int, now_ms: int) -> None:
         self.name = name

@@ -2,7 +2,9 @@
 import pytest
 
 from mxallowd.fleet import saying
+from mxallowd.fleet.peers import MOST_RECORDS
 from mxallowd.whitelist import Change
+from tests.fleet_stream import Receiver, Sender, entries, finished
 from tests.test_fleet_saying import Gateway, S, host
 
 
@@ -62,3 +64,19 @@ def test_failures_beyond_the_bound_become_a_round(gateway: Gateway, monkeypatch:
     gateway.say(fails=True)
     assert gateway.saying.waiting <= 100
     assert {number for number, _ in gateway.all()} == set(range(300))
+
+
+def test_an_engine_whose_clock_is_behind_slows_nobody_down() -> None:
+    """It took over, and gives the last place again and again, for ten minutes, until its clock has caught up."""
+    receiver = Receiver()
+    sender = Sender(receiver)
+    frozen_ms = receiver.engine_ms
+    receiver.hear(sender.say(entries(101)))
+    receiver.engine_ms -= 600_000
+    for number in range(1, 101):
+        for _ in range(6):
+            receiver.engine_ms += 100
+            finished(receiver.hearing.hear([sender.say(100 * entries(number), at_ms=frozen_ms)]))
+    assert receiver.peer("mx2").records > MOST_RECORDS
+    assert receiver.hosts() == list(range(1, 102))
+    assert receiver.refused() == {}

@@ -116,12 +116,16 @@ class Hearing:
 
     def _turn(self) -> float:
         """Until when this turn of the loop lasts; the engine's clock is asked once for it."""
-        self._now_ms = self.terms.engine_us() // 1000
+        now_ms = self.terms.engine_us() // 1000
+        if self._loaded_ms is not None:
+            # The IDs of an engine whose clock is behind stand still until it has caught up.
+            self.peers.now_ms += max(0, now_ms - self._now_ms)
+        self._now_ms = now_ms
         return time.perf_counter() + HOLD_S
 
     async def loaded(self) -> bytes:
         """The load is complete. Own entries that it brought back, as records of the whitelist, in restore()'s order."""
-        self._loaded_ms = self.terms.engine_us() // 1000
+        self._loaded_ms = self._now_ms = self.terms.engine_us() // 1000
         self.lost()
         return await self.returned.merge(self._whitelist.now_us())
 

@@ -7,6 +7,8 @@ error. It is the only module that knows redis-py.
 """
 import asyncio
 import inspect
+import socket
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -34,6 +36,7 @@ MEANINGS = {
     "NOAUTH": "it wants a login (fleet-login-file)",
     "WRONGPASS": "it refuses user or password (fleet-login-file)",
 }
+_AT_ONCE = struct.pack("@ii", 1, 0)  # struct linger of sys/socket.h
 # ValueError: redis-py takes what it cannot read for that.
 _ERRORS = (RedisError, OSError, ValueError, MemoryError)
 
@@ -97,7 +100,9 @@ class _Connection(Connection):
         self._reader = self._writer = None
         self._parser.on_disconnect()  # type: ignore[no-untyped-call]
         # One with TLS that the other side has ended is no transport any more (CPython 3.11).
-        with suppress(AttributeError):
+        with suppress(AttributeError, OSError):
+            # Else the kernel goes on to send what the engine has not got, which may be there minutes later.
+            self._opened[1].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self._opened[1].transport.abort()
 
 

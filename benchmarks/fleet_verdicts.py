@@ -10,6 +10,7 @@ a block of another, in an order by chance; what is told are medians over the rou
 fleet. `again` is another gateway without one: its ratio is what chance does. Daemons and clients have real-time
 priority: what they wait for is the verdict, and not what else this machine does. As root.
 """
+import os
 import random
 import subprocess
 import sys
@@ -31,15 +32,16 @@ from lab.engine import Engine, cut_off
 from lab.gateways import Site
 from lab.hosts import FAKE4, REAL4
 from lab.programs import own_places
+from lab.ptrace import thread_named
 from mxallowd.engine._table import CONTACT
 from mxallowd.fleet.batch import Batch, entry, seal
 from mxallowd.fleet.keys import Keys, new_key
 
 OFF, AGAIN, ON, DEAD, HANGING, BLACK_HOLED = STATES = ("off", "again", "on", "dead", "hanging", "black-holed")
 QUEUE = "23"
-# Each daemon stands for a machine of its own. All its threads have the same priority, so nothing but a free processor
-# keeps its main thread from holding up a verdict.
+# Each daemon stands for a machine of its own. As there, its queue thread comes before its other ones.
 URGENT = ("chrt", "-r", "2")
+QUEUE_PRIORITY = 3
 PAUSE_S = 0.001
 SETTLES_S = 3.0  # longer than the client waits for an answer
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -125,6 +127,8 @@ def gateway(site: Site, state: str, spare: Engine) -> Iterator[Gateway]:
         daemon = running.enter_context(host.popen(command, stdout=log, stderr=log))
         running.callback(daemon.terminate)
         _wait_for(log.name, " start ")
+        queue_thread = thread_named(daemon.pid, f"mxallowd-q{QUEUE}")
+        os.sched_setscheduler(queue_thread, os.SCHED_FIFO, os.sched_param(QUEUE_PRIORITY))
         if state not in (OFF, AGAIN):
             _wait_for(log.name, "fleet-")
         if state == DEAD:

@@ -99,7 +99,7 @@ class Site:
 
     def message(self, origin: str, sequence: int, first: int, count: int, at_ms: int | None = None) -> bytes:
         """A sealed batch of hosts that count up from 10.0.0.0, as a gateway says it; `at_ms`: by its wall clock."""
-        content = b"".join(entry(_host(first + number), LIFETIME_S, 0, CONTACT) for number in range(count))
+        content = b"".join(entry(_host(first + number), LIFETIME_S * 1000, 0, CONTACT) for number in range(count))
         wall_ms = int(time.time() * 1000) if at_ms is None else at_ms
         return seal(Batch(origin, _EPOCH, sequence, wall_ms, LIFETIME_S, content, ()), self.keys)
 

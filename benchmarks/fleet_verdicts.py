@@ -82,7 +82,7 @@ class Gateway:
         while not ending.wait(STEP_S):
             count, first = int(TOLD_PER_S * STEP_S), 0x0A000000 + self._said
             hosts = (bytes(10) + b"\xff\xff" + (first + number).to_bytes(4, "big") for number in range(count))
-            content = b"".join(entry(host, LIFETIME_S, 0, CONTACT) for host in hosts)
+            content = b"".join(entry(host, LIFETIME_S * 1000, 0, CONTACT) for host in hosts)
             self._said += count
             batch = Batch("other", 1, self._said, int(time.time() * 1000), LIFETIME_S, content, ())
             self._engine.do("XADD", f"mxallowd:{SITE}:log", "*", "d", seal(batch, self._keys))

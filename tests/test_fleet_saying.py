@@ -437,3 +437,17 @@ def test_whatever_fails_all_end_with_what_it_has(steps: Sequence[tuple[str, int]
     listed = {number for number in range(8) if gateway.whitelist.find(host(number))}
     assert present.hosts == listed
     assert newcomer.hosts == listed
+
+
+def test_who_comes_after_a_fault_does_not_wait_for_all_others() -> None:
+    """Half of each batch is for the newest ones, and nobody is left out."""
+    gateway = Gateway(entries=32_768)
+    gateway.load()
+    gateway.contact(*range(20_000))
+    gateway.say()
+    gateway.contact(20_001, 20_002)
+    said = gateway.say()
+    assert said is not None
+    assert {number for number, _ in records(said)} >= {20_001, 20_002}
+    assert len(said.hosts) == 256
+    assert {number for number, _ in gateway.all()} >= set(range(1000, 20_000))

@@ -239,6 +239,9 @@ class Saying:
 
     def _next_hosts(self, most: int, now_us: int) -> list[bytes]:
         hosts: dict[bytes, None] = {}
+        if len(self._turn) > most:
+            # After a fault many wait: who comes now shall not wait behind all of them. The newest is the dict's last.
+            hosts |= dict.fromkeys(self._dirty.popitem()[0] for _ in range(min(most // 2, len(self._dirty))))
         while len(hosts) < most and (self._turn or self._dirty):
             if not self._turn:
                 self._turn, self._dirty = deque(self._dirty), {}

@@ -114,6 +114,7 @@ def end_all(lab: Lab) -> None:
         os.kill(int(pid), 9)
 
 
+@pytest.mark.fleet
 @pytest.mark.usefixtures("namespaces")
 def test_the_recipe(tmp_path: Path) -> None:
     engine, gateway = recipe()

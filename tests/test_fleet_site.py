@@ -146,6 +146,7 @@ def test_one_engine_lets_a_gateway_do_its_work_alone(lab: Lab, tmp_path: Path) -
             without.ping()
 
 
+@pytest.mark.fleet
 def test_three_engines_and_their_sentinels(lab: Lab, tmp_path: Path) -> None:
     """Another one takes the first one's place, by the rights of users.acl alone, and a gateway goes on there."""
     done = make(tmp_path, "example", ",".join(ENGINES), "mx1")

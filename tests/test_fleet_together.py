@@ -247,4 +247,4 @@ class Site(RuleBasedStateMachine):
 
 
 TestSite = Site.TestCase
-TestSite.settings = settings(max_examples=60, stateful_step_count=30)
+TestSite.settings = settings(max_examples=25, stateful_step_count=30)

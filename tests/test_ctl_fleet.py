@@ -25,13 +25,15 @@ PEERS: list[dict[str, Any]] = [
 DOCUMENT: dict[str, Any] = {
     "site": "example", "origin": "mx1", "origin_shared": False, "engine": "rediss://192.0.2.53", "keys": ["0a1b2c3d"],
     "connected": True, "since_seconds": 11_040,
-    "fault": None, "remedy": None, "warnings": [], "heard_seconds": 0, "said_seconds": 3, "read_seconds": 0,
+    "fault": None, "remedy": None, "warnings": [], "clock_seconds": -12,
+    "heard_seconds": 0, "said_seconds": 3, "read_seconds": 0,
     "waiting": 7, "told": 1204, "told_room": 1_000_000,
     "stream": {"first": "1-0", "last": "1764000000000-3", "length": 41_233}, "refused": {"key": 2, **FORGED},
     "peers": PEERS, "peers_left_out": 0,
     "strangers": [{"origin": "mx9", "reason": "key", "messages": 2, "heard_seconds": 60}]}
 BROKEN = {**DOCUMENT, "connected": False, "since_seconds": 12, "fault": "192.0.2.53:6379: no \x1b[2J answer",
           "remedy": "raise maxmemory of the engine", "warnings": ["its maxmemory-policy is allkeys-lru"],
+          "clock_seconds": 86_400,
           "said_seconds": None, "stream": None, "peers": [], "refused": {}, "strangers": [], "origin_shared": True}
 
 
@@ -81,6 +83,8 @@ engine    rediss://192.0.2.53
           cannot be used for 12 s: 192.0.2.53:6379: no \\x1b[2J answer
           mend: raise maxmemory of the engine
 warning   its maxmemory-policy is allkeys-lru
+warning   this host's clock is 86400 s ahead of the engine's: set the wrong one (timedatectl set-ntp true); the list \
+is shared all the same
 last      heard 0 s ago, said never, the engine answered 0 s ago
 waiting   7 hosts to be said
 told      1204 entries of 1000000

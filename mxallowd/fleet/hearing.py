@@ -187,7 +187,9 @@ class Hearing:
         peer.records += count
         at_ms = id_ms - peer.waiting.of(id_ms, batch.wall_ms)
         if at_ms - batch.wall_ms > LATE_MS:
-            peers.refuse(peer, "late", max(count, 1))
+            # Places of a stream that is ahead of the engine's clock are late for everybody.
+            if min(at_ms, self._now_ms + AHEAD_MS) - batch.wall_ms > LATE_MS:
+                peers.refuse(peer, "late", max(count, 1))
             at_ms = batch.wall_ms
         return peer, batch, at_ms, back
 

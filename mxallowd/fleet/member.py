@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from mxallowd.engine._table import Table
+from mxallowd.fleet.clock import EngineClock
 from mxallowd.fleet.hearing import Hearing, Terms
 from mxallowd.fleet.keys import Keys
 from mxallowd.fleet.link import Link, find_master
@@ -18,7 +19,7 @@ from mxallowd.fleet.opening import LinkError, Way
 from mxallowd.fleet.peers import Peer, Peers
 from mxallowd.fleet.returned import Returned
 from mxallowd.fleet.saying import Saying
-from mxallowd.fleet.session import EngineClock, Place, Session, pause_s
+from mxallowd.fleet.session import Place, Session, pause_s
 from mxallowd.fleet.standing import LINK, Standing
 from mxallowd.log import Log
 from mxallowd.log.periodic import Pace
@@ -73,6 +74,7 @@ class Member:
         self.peers = Peers()
         self.saying = Saying(whitelist, table, site.origin, longest_s)
         self.saying.wake = self._wake.set
+        self.saying.wall_ms = self._clock.wall_ms
         self.hearing = Hearing(
             whitelist, keys, self.peers, self.saying, self._terms(),
             Returned(longest_s * 1_000_000, whitelist.servers, whitelist.is_barred))
@@ -235,6 +237,7 @@ class Member:
             "origin_shared": self.hearing.is_twin(), "keys": self.hearing.keys.numbers(),
             "connected": standing.connected, "since_seconds": int(standing.since_s()), "fault": standing.fault or None,
             "remedy": standing.remedy or None, "warnings": list(standing.warnings),
+            "clock_seconds": self._clock.apart_s(),
             "heard_seconds": _ago(now_ms, heard), "said_seconds": _since(place.said_s),
             "read_seconds": _since(place.read_s), "waiting": self.saying.waiting,
             "told": sum(self._whitelist.told_by(peer.number) for peer in peers), "told_room": self._told_room,

@@ -69,6 +69,8 @@ class Saying:
         """Of the next batch."""
         self.wake: Callable[[], object] = lambda: None
         """Called when there is something to say."""
+        self.wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        """The time with which a batch is signed."""
         self._whitelist = whitelist
         self._table = table
         self._longest_us = longest_s * 1_000_000
@@ -262,7 +264,7 @@ class Saying:
     def message(self, said: Said, keys: Keys) -> bytes:
         """It as the next message: with a sequence of its own, so each is for one try."""
         self.sequence += 1
-        return batch.seal(Batch(self.origin, self.epoch, self.sequence, time.time_ns() // 1_000_000,
+        return batch.seal(Batch(self.origin, self.epoch, self.sequence, self.wall_ms(),
                                 self._longest_us // 1_000_000, said.records, said.notes), keys)
 
     def done(self, said: Said, id_ms: int) -> None:

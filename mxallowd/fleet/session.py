@@ -9,11 +9,13 @@ takes nothing (no memory, no right, no disk), the reader goes on and the writer 
 said is lost, since the whitelist has it.
 """
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from mxallowd.fleet.clock import EngineClock
 from mxallowd.fleet.hearing import Hearing
 from mxallowd.fleet.link import FIRST, LARGEST, Id, Link, Stream, id_of
 from mxallowd.fleet.opening import LinkError
@@ -26,6 +28,7 @@ STRANGE_S = 2.0  # until the next look, as long as something is wrong with the s
 IDLE_S = 1.0  # the longest rest of the writer: there may be something that nobody woke it for
 AGAIN_S = (0.1, 0.5)  # until the next try, by chance between these
 BACK_MS = 10_000  # a new connection begins so much before what was heard last
+SET_AGAIN_S = 2 * CHECK_S  # after the engine's clock was set: until then all gateways have seen it
 AHEAD_MS = 60_000  # the last ID may be ahead of the engine's clock
 FEW, MOST = 16, 256  # messages at once
 BYTES = 48_000  # of messages at once: 2,000 records
@@ -39,23 +42,6 @@ def pause_s() -> float:
     return random.uniform(*AGAIN_S)  # noqa: S311  # so that gateways do not come all at once
 
 
-class EngineClock:
-    """The engine's clock, by what it said last and our own clock since."""
-
-    def __init__(self) -> None:
-        self._ahead_us = 0  # of our clock, which does not jump
-
-    def us(self) -> int:
-        """Its time now."""
-        return time.monotonic_ns() // 1000 + self._ahead_us
-
-    async def ask(self, link: Link) -> None:
-        """Ask it anew. Raises LinkError."""
-        before = time.monotonic_ns()
-        said_us = await link.time_us()
-        self._ahead_us = said_us - (before + time.monotonic_ns()) // 2000
-
-
 class Place:
     """How far the stream was heard, over all sessions."""
 
@@ -66,6 +52,7 @@ class Place:
         self.stream: Stream | None = None  # at the last look
         self.read_s: float | None = None  # when the engine answered last, by time.monotonic
         self.said_s: float | None = None
+        self.set_again_s = math.inf  # when to say all again, since the engine's clock was set; by time.monotonic
 
     def rewind(self) -> None:
         """Read it again from its beginning; what was heard is passed over."""
@@ -123,8 +110,9 @@ class Session:
         """Ask for the clock and the stream, and do what they call for."""
         place = self._place
         async with self._writing:
-            await self._clock.ask(self._writer)
+            was_set = await self._clock.ask(self._writer)
             stream = place.stream = await self._writer.stream(place.key)
+        self._note_clock(was_set)
         if stream.last < place.after:
             # One that came back without its end, or another one with its clock behind, would show us nothing.
             place.rewind()
@@ -139,6 +127,20 @@ class Session:
             self._standing.mend(STREAM)
         if place.loaded:
             self._saying.check(*self._bounds(stream))
+
+    def _note_clock(self, was_set: bool) -> None:
+        """Where the engine's clock was set: what was said meanwhile came too late or too early for the others.
+
+        By the new time, what was said before is too old for who hears it later. The others look as often as we do.
+        """
+        place, now = self._place, time.monotonic()
+        if was_set:
+            place.set_again_s = now + SET_AGAIN_S
+        if was_set or now >= place.set_again_s:
+            if not was_set:
+                place.set_again_s = math.inf
+            self._saying.missed()
+        self._standing.judge_clock(self._clock.apart_s(), self._clock.is_off())
 
     def _bounds(self, stream: Stream) -> tuple[int | None, int]:
         """The milliseconds of its first ID, and of now."""

@@ -7,6 +7,7 @@ that an engine that comes and goes several times a second does not fill the log.
 import time
 from collections.abc import Callable
 
+from mxallowd.fleet.clock import told
 from mxallowd.fleet.opening import LinkError
 from mxallowd.log import Log
 from mxallowd.log.periodic import Pace, Repeated
@@ -38,6 +39,8 @@ class Standing:
         self._well_since: float | None = None
         self._again = Pace(clock)
         self._engine = Repeated(clock)
+        self._clock_off = False
+        self._clock_pace = Pace(clock)
         self.broken = 0
         """How often it began to be broken."""
         self.warnings: list[str] = []
@@ -93,6 +96,14 @@ class Standing:
         elif now - self._well_since >= MENDED_AFTER_S:
             self._log.info("fleet-mended", None, seconds=int(now - self._since))
             self.connected, self._since, self._said = True, now, None
+
+    def judge_clock(self, apart_s: int, off: bool) -> None:
+        """Say once that this host's clock is so far ahead of the engine's (`off`: too far), until it is near again."""
+        if off and not self._clock_off and self._clock_pace.due():
+            self._clock_off = True
+            self._log.warning("fleet-clock", reason=f"{told(apart_s)}; what is said is signed with the engine's time")
+        elif not off:
+            self._clock_off = False
 
     def judge(self, policy: str) -> None:
         """Warn of an engine that throws away what it has; at each connection, and at most once a minute."""

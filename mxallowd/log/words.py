@@ -230,6 +230,9 @@ LINES: tuple[Line, ...] = (
     Line("fleet-engine reason=", WARNING,
          "the engine throws away what it has when its memory is full (`maxmemory-policy`). At each connection, at most "
          "one line a minute"),
+    Line("fleet-clock reason=", WARNING,
+         "this host's clock is more than five minutes behind or ahead of that of the engine. Once when it begins, at "
+         "most one line a minute"),
     Line("fleet-refused count=N reasons=", WARNING,
          "N batches or entries that came from the engine were not taken, for these reasons: `mxallowctl fleet status` "
          "shows whose they are. At most one line a minute"),

@@ -16,6 +16,7 @@ class Fleet(Protocol):
         keys: their numbers (Keys.numbers())
         connected, since_seconds: of the connection, or of the fault
         fault, remedy: texts for people, or null; warnings: texts about an engine that works all the same
+        clock_seconds: how far this host's clock is ahead of the engine's, below 0 behind; 0 where that is not known
         heard_seconds, said_seconds, read_seconds: since the last batch of another gateway, the last own one, and the
             last answer of the engine
         waiting: hosts that are to be said; told, told_room: entries of others now, and how many have room

@@ -6,6 +6,8 @@ from typing import Any
 from mxallowd.ctl.command import NO, OK, Command, Context
 from mxallowd.ctl.output import columns, duration, failed, show, show_json
 
+APART_S = 300  # as of fleet/clock.py, which this program does not import
+
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=("status", "key"), default="status",
@@ -50,6 +52,10 @@ def _show(context: Context, found: Any) -> None:
     if found["remedy"]:
         lines.append(("", f"mend: {found['remedy']}"))
     lines += [("warning", text) for text in found["warnings"]]
+    if abs(apart := found["clock_seconds"]) > APART_S:
+        lines.append(("warning", f"this host's clock is {abs(apart)} s {'ahead of' if apart > 0 else 'behind'} the "
+                                 "engine's: set the wrong one (timedatectl set-ntp true); the list is shared all the "
+                                 "same"))
     lines.append(("last", f"heard {_ago(found['heard_seconds'])}, said {_ago(found['said_seconds'])}, the engine "
                           f"answered {_ago(found['read_seconds'])}"))
     lines += [("waiting", f"{found['waiting']} hosts to be said"),

@@ -15,7 +15,7 @@ from mxallowd.text import printable
 
 LONGEST_S = 8.0  # of all that the engine is asked
 AHEAD_MS = 60_000  # of the engine's clock, which no ID of its own is
-APART_S = 600.0  # of clocks; from 15 minutes on a gateway's entries are shortened
+APART_S = 300.0  # of clocks; from there on a gateway signs with the engine's time
 SILENT_S, GONE_S = 300, 86_400  # since the last batch, of which there is one a minute: down; taken out of service
 LARGEST = 2**64 - 1
 THERE = "on the engine's host, as its administrator (docs/fleet.md)"
@@ -26,8 +26,9 @@ REASONS = {
     "too-many": ("it has more entries than a gateway may have here, and the others were not taken",
                  "mxallowctl list --origin peer  # then raise max-entries on this gateway"),
     "left-out": ("this gateway has no room for its entries", "mxallowctl status  # then raise max-entries here"),
-    "late": ("its clock and the engine's are more than 15 minutes apart, so its entries end too early",
-             "timedatectl set-ntp true  # there"),
+    "late": ("they came into the stream more than 15 minutes after they were signed: the engine's clock was set, or "
+             "somebody puts old batches into the stream",
+             f"timedatectl  # {THERE}; redis-cli ACL LIST: who may write to it"),
     "replayed": ("somebody puts old batches of it into the stream",
                  f"redis-cli ACL LIST  # {THERE}: who may write to it"),
     "version": ("its mxallowd is newer than this one", "mxallowctl --version  # there and here"),
@@ -190,8 +191,10 @@ def _engine(told: Mapping[str, Any], seen: Seen) -> Iterator[Finding]:
             f"redis-cli DEL {shlex.quote(_key(told))}  # {THERE}; the gateways say all of their entries again")
     if abs(seen.apart_s) > APART_S:
         yield Finding(
-            "fleet-clock", WARNING, f"the clocks of this host and of the engine are {abs(seen.apart_s):.0f} s apart",
-            "from 15 minutes on what this gateway says ends too early elsewhere", "timedatectl set-ntp true")
+            "fleet-clock", WARNING, f"this host's clock is {abs(seen.apart_s):.0f} s "
+            f"{'behind' if seen.apart_s > 0 else 'ahead of'} the engine's",
+            "what this gateway says is signed with the engine's time; one of the two clocks is wrong",
+            "timedatectl  # here, then on the engine's host: timedatectl set-ntp true where it is wrong")
 
 
 def _names(daemon: Mapping[str, Any], config: str) -> Iterator[Finding]:

@@ -5,12 +5,14 @@ who was ended here must not come back by what was said before that, whenever it 
 brings: a note, and names for the reverse DNS sink.
 """
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mxallowd.engine._meetings import Meetings
 from mxallowd.engine._table import LATEST_US, PEER, Table
 from mxallowd.engine._told import (
+    HAS_MADE_ROOM,
     HAS_MET,
     TOLD_SIZE,
     WAS_ENTERED,
@@ -31,7 +33,7 @@ MOST_ENDED = 65_536  # hosts that were ended of late; of more, nothing comes bac
 ENDED_US = 1000
 FLUSH_STEP, FLUSH_SLICE = 4096, 100  # places looked at, and entries ended, between two turns of the loop
 _CHANGES = ((WAS_ENTERED, Change.ADMITTED), (WAS_RENEWED, Change.RENEWED), (WAS_USED, Change.USED),
-            (WAS_PROVEN, Change.PROVEN))
+            (WAS_PROVEN, Change.PROVEN), (HAS_MADE_ROOM, Change.EVICTED))
 
 
 class Told(NamedTuple):
@@ -40,9 +42,10 @@ class Told(NamedTuple):
     entered: int
     renewed: int  # listed already; the entry ends later, or is used or proven by now
     known: int  # listed already, and that was all
-    left_out: int  # no told place was free
+    left_out: int  # no told place was free, and no told entry could make room
     over: int  # their time was over, or their entry was ended here after this was said
     no_hosts: int  # no address of a host, or one of our own servers
+    made_room: Mapping[int, int] = {}  # how many told entries, of which gateways, made room for newer ones
 
 
 class Tellings:
@@ -123,20 +126,21 @@ class Tellings:
     # ---- what comes in
 
     def take(  # noqa: PLR0913  # what the teller says of all records
-        self, records: bytes, now_us: int, *, age_us: int, longest_us: int, gateway: int, servers: bytes,
+        self, records: bytes, now_us: int, *, age_us: int, longest_us: int, gateway: int, servers: bytes, most: int = 0,
     ) -> tuple[Told, Taken]:
         """As Whitelist.told(), but that nobody is told of it; and which hosts have changed."""
         kept = self._kept(records, now_us - age_us)
         lifetime_us, proven_us = self.lifetimes_us
         taken = take(self._table, kept, now_us, age_us=age_us, longest_us=min(longest_us, lifetime_us),
-                     proven_us=min(longest_us, proven_us), gateway=gateway, servers=servers, meetings=self.meetings)
+                     proven_us=min(longest_us, proven_us), gateway=gateway, most=most, servers=servers,
+                     meetings=self.meetings)
         ended = (len(records) - len(kept)) // TOLD_SIZE
         return Told(taken.entered, taken.renewed, taken.known, taken.left_out, taken.over + ended,
-                    taken.no_hosts), taken
+                    taken.no_hosts, Counter(memoryview(taken.gateways).cast("H"))), taken
 
-    def note(self, notes: Mapping[bytes, str], entered: Sequence[bytes], now_us: int, age_us: int) -> None:
-        """These are noted of hosts that are told; a note of an entry before this one goes."""
-        for host, _ in self._provenance.noted(set(entered)):
+    def note(self, notes: Mapping[bytes, str], changed: Sequence[bytes], now_us: int, age_us: int) -> None:
+        """These are noted of hosts that are told; a note of an entry that has gone (replaced_of) goes."""
+        for host, _ in self._provenance.noted(set(changed)):
             self._provenance.forget(host)
         since_s = int(time.time() - age_us / 1e6)
         for host, text in notes.items():
@@ -179,6 +183,6 @@ def met_of(hosts: Sequence[bytes], became: bytes) -> list[bytes]:
     return [host for host, what in zip(hosts, became, strict=True) if what & HAS_MET]
 
 
-def entered_of(hosts: Sequence[bytes], became: bytes) -> list[bytes]:
-    """Those that were not listed before."""
-    return [host for host, what in zip(hosts, became, strict=True) if what & WAS_ENTERED]
+def replaced_of(hosts: Sequence[bytes], became: bytes) -> list[bytes]:
+    """Those that were not listed before, and those that are listed no more."""
+    return [host for host, what in zip(hosts, became, strict=True) if what & (WAS_ENTERED | HAS_MADE_ROOM)]

@@ -16,7 +16,7 @@ from mxallowd.engine.events import Event, Kind
 from mxallowd.engine.hosts import is_host
 from mxallowd.following import GONE, Change, Copier, Followed, Follower, raise_it
 from mxallowd.provenance import Note, Provenance, way_in, with_note, with_way
-from mxallowd.telling import ALL, ENDED_US, FLUSH_SLICE, ROUNDED_US, Tellings, Told, changes_of, entered_of, met_of
+from mxallowd.telling import ALL, ENDED_US, FLUSH_SLICE, ROUNDED_US, Tellings, Told, changes_of, met_of, replaced_of
 
 __all__ = [
     "ALL", "GONE", "RECORD_SIZE", "Change", "Copier", "Entry", "Follower", "Told", "Whitelist", "pack", "unpack"]
@@ -170,22 +170,24 @@ class Whitelist(Followed):
 
     def told(  # noqa: PLR0913  # what the teller says of all records
         self, records: bytes, *, age_us: int, longest_us: int, gateway: int, teller: Follower | None,
-        notes: Mapping[bytes, str] = {}, quiet: bool = False,
+        notes: Mapping[bytes, str] = {}, quiet: bool = False, most: int = 0,
     ) -> Told:
         """Enter what a gateway tells: records of _told.pyi, which were said `age_us` ago.
 
         No entry lasts longer than `longest_us` from then on, nor than set_lifetimes() has it. `gateway` is its number,
-        0 where nobody knows it. `notes` are of hosts that are among the records, or were before. `teller` is not told
-        of the changes; with `quiet` nobody is, and who has told all calls missed(). Raises ValueError where the bytes
-        are no records, or the table has no told places.
+        0 where nobody knows it; of more than `most` entries of it (0: no bound) the oldest makes room. `notes` are of
+        hosts that are among the records, or were before. `teller` is not told of the changes; with `quiet` nobody is,
+        and who has told all calls missed(). Raises ValueError where the bytes are no records, or the table has no told
+        places.
         """
         now_us = self.now_us()
         told, taken = self.tellings.take(
-            records, now_us, age_us=age_us, longest_us=longest_us, gateway=gateway, servers=b"".join(self.servers))
+            records, now_us, age_us=age_us, longest_us=longest_us, gateway=gateway, most=most,
+            servers=b"".join(self.servers))
         if quiet and not notes and not self.provenance:
             return told
         hosts = [taken.hosts[at : at + 16] for at in range(0, len(taken.hosts), 16)]
-        self.tellings.note(notes, entered_of(hosts, taken.became), now_us, age_us)
+        self.tellings.note(notes, replaced_of(hosts, taken.became), now_us, age_us)
         if not quiet and hosts:
             self._touch(hosts, teller)
             self._tell_followers(changes_of(hosts, taken.became), self._followers, teller)

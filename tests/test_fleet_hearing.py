@@ -271,6 +271,7 @@ def test_one_gateway_does_not_take_all_places_from_another(receiver: Receiver) -
     told = len(receiver.hosts()) - 1
     assert MOST_TOLD * 0.7 <= told <= MOST_TOLD * 3 / 4
     assert receiver.refused() == {"too-many": 600 - told}
+    assert receiver.hosts()[told - 1] == 600
     receiver.hear(other.say(entries(*range(2001, 2050))))
     assert len(receiver.hosts()) == told + 50
 
@@ -283,6 +284,22 @@ def test_the_only_other_gateway_may_take_all_places() -> None:
         receiver.hear(sender.say(entries(*range(first, first + 20))))
     assert len(receiver.hosts()) == MOST_TOLD + 10
     assert receiver.refused() == {"too-many": 200}
+
+
+def test_a_flood_at_another_gateway_keeps_no_good_sender_out(receiver: Receiver) -> None:
+    sender, other = Sender(receiver), Sender(receiver, "mx3")
+    receiver.hear(other.say(entries(5000)))
+    for first in range(1, 1001, 50):
+        receiver.hear(sender.say(entries(*range(first, first + 50))))
+    # It met the fake server of the gateway that is flooded.
+    receiver.hear(sender.say(entries(3000)))
+    # Of the others each has its share, whoever is first.
+    for name in range(50):
+        receiver.hear(Sender(receiver, f"evil{name}").say(entries(*range(6000 + 8 * name, 6008 + 8 * name))))
+    receiver.hear(other.say(entries(5001)))
+    assert all(receiver.whitelist.find(host(number)) for number in (3000, 5000, 5001))
+    assert receiver.peer("mx3").refused == {}
+    assert receiver.peer("mx2").refused["too-many"] > 700
 
 
 def test_what_is_no_host_is_no_entry(receiver: Receiver) -> None:

@@ -89,6 +89,18 @@ def test_followers_hear_of_what_changed_but_not_the_teller(site: Site) -> None:
     assert (site.teller.told, site.teller.hosts) == ([], [])
 
 
+def test_followers_hear_of_who_made_room() -> None:
+    site = Site(told=2)
+    site.tell(wire(A), wire(B), notes={A: "old"})
+    assert site.tell(wire(C), wire(D), wire(A)) == Told(3, 0, 0, 0, 0, 0, {1: 3})
+    assert site.follower.told[2:] == [
+        (A, Change.EVICTED), (C, Change.ADMITTED), (B, Change.EVICTED), (D, Change.ADMITTED),
+        (C, Change.EVICTED), (A, Change.ADMITTED)]
+    assert site.copier.hosts[2:] == [A, C, B, D, C, A]
+    assert (site.teller.told, site.teller.hosts) == ([], [])
+    assert site.whitelist.provenance.find(A) is None
+
+
 def test_a_load_is_told_at_its_end_alone(site: Site) -> None:
     site.tell(*(wire(host(number)) for number in range(50)), quiet=True)
     assert (site.follower.told, site.copier.hosts) == ([], [])

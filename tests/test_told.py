@@ -14,6 +14,7 @@ from mxallowd.engine._records import RECORD_SIZE
 from mxallowd.engine._saved import look_up
 from mxallowd.engine._table import CHILD, CONTACT, LATEST_US, PEER, RESTORED, Table, table_bytes
 from mxallowd.engine._told import (
+    HAS_MADE_ROOM,
     HAS_MET,
     MOST_GATEWAY,
     SAID_PROVEN,
@@ -34,6 +35,7 @@ KEY = bytes(range(16))
 NOW = 10**12
 WIRE = struct.Struct(">16sIBB2x")
 COUNTS = ("entered", "renewed", "known", "left_out", "over", "no_hosts")
+CLAIMED = -2
 LONGEST_S, PROVEN_S = 600, 900
 
 
@@ -67,7 +69,7 @@ class Known:
     origin: int
     used: bool = False
     proven: bool = False
-    gateway: int = 0  # who told first; -1: nobody, it is in no told place
+    gateway: int = 0  # who told first; -1: nobody, it is in no told place; CLAIMED: it was told once
     several: bool = False
     main: bool = False
 
@@ -89,9 +91,35 @@ class ToldMachine(RuleBasedStateMachine):
         self.model = {one: known for one, known in self.model.items() if known.until > self.now}
 
     def taken(self, *, told: bool) -> int:
-        return sum((known.gateway >= 0) == told for known in self.model.values() if known.main)
+        return sum((known.gateway != -1) == told for known in self.model.values() if known.main)
 
-    def tell_one(self, one: tuple[int, int, int, int], age_us: int, gateway: int) -> tuple[str, int]:
+    def give_way(self, gateway: int, most: int, gone: list[bytes]) -> bool:
+        """Whether there is room for one more of this gateway. Of hosts that make room, only some may."""
+        has_all = 0 < most <= self.told_by(gateway)
+        if not has_all and self.taken(told=True) < self.told:
+            return True
+        total = sum(known.gateway >= 0 for known in self.model.values())
+        tellers = len({known.gateway for known in self.model.values() if known.gateway >= 0} | {gateway})
+        content = has_all or self.told_by(gateway) * tellers >= total
+        may = [one for one in sorted({known.gateway for known in self.model.values() if known.gateway >= 0})
+               if (one == gateway and content) or (not has_all and self.told_by(one) * tellers > total)]
+        unproven = [known for known in self.model.values() if known.gateway in may and not known.proven]
+        if not may:
+            return False
+        # All shares here are below a sixteenth, so that proven ones go only where there are no others.
+        went = self.model.pop(gone.pop(0))
+        assert went.gateway in may
+        assert went.origin == PEER
+        if went.proven:
+            assert not unproven
+        return True
+
+    def told_by(self, gateway: int) -> int:
+        return sum(known.gateway == gateway for known in self.model.values())
+
+    def tell_one(
+        self, one: tuple[int, int, int, int], age_us: int, gateway: int, most: int, gone: list[bytes],
+    ) -> tuple[str, int]:
         number, left_s, flags, origin = one
         longest = PROVEN_S if flags & SAID_PROVEN else LONGEST_S
         until = self.now + min(left_s, longest) * SECOND - age_us
@@ -102,7 +130,7 @@ class ToldMachine(RuleBasedStateMachine):
         met = HAS_MET if origin == CONTACT else 0
         known = self.model.get(host(number))
         if known is None:
-            if self.taken(told=True) >= self.told:
+            if not self.give_way(gateway, most, gone):
                 return "left_out", 0
             self.model[host(number)] = Known(
                 until, PEER, bool(flags & SAID_USED), bool(flags & SAID_PROVEN), gateway, main=True)
@@ -125,19 +153,22 @@ class ToldMachine(RuleBasedStateMachine):
     @rule(records=st.lists(st.tuples(
         st.integers(0, KNOWN - 1), st.integers(0, 1000) | st.just(2**32 - 1),
         st.integers(0, 3) | st.sampled_from([0x40, 0x80, 0x84, 7]), st.integers(0, 9)), max_size=20),
-        age_us=st.integers(0, 700 * SECOND) | st.just(0), gateway=st.integers(0, 3))
-    def tell(self, records: list[tuple[int, int, int, int]], age_us: int, gateway: int) -> None:
+        age_us=st.integers(0, 700 * SECOND) | st.just(0), gateway=st.integers(0, 3), most=st.integers(0, 6))
+    def tell(self, records: list[tuple[int, int, int, int]], age_us: int, gateway: int, most: int) -> None:
         self.sweep()
-        came = [self.tell_one(one, age_us, gateway) for one in records]
         taken = take(
             self.table, b"".join(wire(host(number), left, flags, origin) for number, left, flags, origin in records),
             self.now, age_us=age_us, longest_us=LONGEST_S * SECOND, proven_us=PROVEN_S * SECOND, gateway=gateway,
-            servers=host(0) + REAL[0])
+            most=most, servers=host(0) + REAL[0])
+        hosts = [taken.hosts[at : at + 16] for at in range(0, len(taken.hosts), 16)]
+        gone = [one for one, what in zip(hosts, taken.became, strict=True) if what == HAS_MADE_ROOM]
+        assert len(gone) == taken.made_room == len(taken.gateways) // 2
+        came = [self.tell_one(one, age_us, gateway, most, gone) for one in records]
+        assert gone == []
         assert [getattr(taken, name) for name in COUNTS] == [
             sum(word == name for word, _ in came) for name in COUNTS]
         changed = [(host(one[0]), what) for one, (_, what) in zip(records, came, strict=True) if what]
-        assert [taken.hosts[at : at + 16] for at in range(0, len(taken.hosts), 16)] == [one for one, _ in changed]
-        assert list(taken.became) == [what for _, what in changed]
+        assert [(one, what) for one, what in zip(hosts, taken.became, strict=True) if what != HAS_MADE_ROOM] == changed
 
     @rule(number=st.integers(1, KNOWN - 1), origin=st.sampled_from([CONTACT, CHILD, RESTORED]), shard=st.integers(0, 1))
     def add(self, number: int, origin: int, shard: int) -> None:
@@ -163,9 +194,11 @@ class ToldMachine(RuleBasedStateMachine):
     def meet(self, number: int) -> None:
         known = self.live().get(host(number))
         told = known is not None and known.origin == PEER
+        told &= known is not None and (known.gateway == -1 or self.told_by(CLAIMED) < self.told // 2)
         assert self.table.claim(host(number), self.now) == told
         if known and told:
             known.origin = CONTACT
+            known.gateway = CLAIMED if known.gateway != -1 else -1
 
     @rule(step=st.integers(1, 200))
     def wait(self, step: int) -> None:
@@ -240,16 +273,17 @@ def test_what_is_told_takes_nobodys_place() -> None:
     for number in range(8):
         table.add(host(1000 + number), NOW + SECOND, NOW)
     taken = tell(table, *(wire(host(number)) for number in range(100)))
-    assert counts(taken) == {"entered": 8, "left_out": 92}
+    assert counts(taken) == {"entered": 100}
+    assert (table.told, taken.made_room, table.counters()["evicted"]) == (8, 92, 92)
     assert [table.admit(host(500 + number), NOW + HOUR_S, NOW) for number in range(5)] == [True] * 4 + [False]
-    assert table.counters()["evicted"] == 0
     assert all(table.find(host(1000 + number), NOW) for number in range(8))
 
 
 def test_children_leave_told_places_alone() -> None:
     table = told_table()
     assert sum(table.admit(host(number), NOW + SECOND, NOW) for number in range(100)) == 4
-    assert counts(tell(table, *(wire(host(200 + number)) for number in range(9)))) == {"entered": 8, "left_out": 1}
+    assert counts(tell(table, *(wire(host(200 + number)) for number in range(9)))) == {"entered": 9}
+    assert (table.told, sum(table.find(host(number), NOW) is not None for number in range(100))) == (8, 4)
 
 
 def test_expired_told_entries_make_room_at_last() -> None:
@@ -257,9 +291,8 @@ def test_expired_told_entries_make_room_at_last() -> None:
     table = told_table(told=200, local=50)
     tell(table, *(wire(host(number), 3000 if number % 2 else 10) for number in range(200)))
     later = NOW + 20 * SECOND
-    entered = sum(tell(table, wire(host(1000 + number)), now=later).entered for number in range(104))
-    assert entered == 100
-    assert table.told == 200
+    made_room = sum(tell(table, wire(host(1000 + number)), now=later).made_room for number in range(104))
+    assert (made_room, table.told) == (4, 200)
 
 
 def test_the_room_is_that_of_who_may_come_here() -> None:
@@ -280,14 +313,18 @@ def test_an_ended_entry_gives_its_place_back() -> None:
 
 def test_a_contact_keeps_its_told_place() -> None:
     """Else contacts of told hosts would fill the places of children."""
-    table = told_table(told=2, local=1)
-    tell(table, wire(host(1)), wire(host(2)))
+    table = told_table(told=4, local=1)
+    tell(table, *(wire(host(number)) for number in range(1, 5)))
     assert table.claim(host(1), NOW) and table.claim(host(2), NOW)
-    assert not table.claim(host(1), NOW)
+    # Not more than half, or made-up contacts had all told places.
+    assert not table.claim(host(1), NOW) and not table.claim(host(3), NOW)
+    assert table.claim(host(4), NOW, CHILD)
     assert table.find(host(1), NOW) == (NOW + HOUR_S * SECOND, False, CONTACT)
     assert table.gateway(host(1), NOW) == 0
     assert table.free(1) == 1
-    assert counts(tell(table, wire(host(3)))) == {"left_out": 1}
+    assert counts(tell(table, *(wire(host(number)) for number in range(5, 9)))) == {"entered": 4}
+    assert [table.find(host(number), NOW) is not None for number in range(1, 9)] == [
+        True, True, False, True, False, False, False, True]
 
 
 def test_what_the_firewall_brought_back_gives_its_place_to_contacts() -> None:
@@ -366,7 +403,6 @@ def test_any_bytes_do_no_harm() -> None:
         taken = tell(table, chance.randbytes(TOLD_SIZE * 50), age_us=chance.randrange(2**40))
         assert sum(counts(taken).values()) == 50
         assert table.told <= 40
-    assert table.counters()["evicted"] == 0
 
 
 # ---- gateways
@@ -396,7 +432,7 @@ def test_what_was_told_after_a_flush_stays() -> None:
 
 
 def test_memory_is_counted() -> None:
-    assert table_bytes(1000, told=100, main=200) == table_bytes(1000) + 2 * 201 + 4 * 32768
+    assert table_bytes(1000, told=100, main=200) == table_bytes(1000) + 2 * 201 + 30 * 32768
 
 
 # ---- networks

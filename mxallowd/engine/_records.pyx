@@ -79,7 +79,8 @@ cdef void restore_one(
         count_up(&result.ended, 1)
         return
     if told:
-        shard_make_told_room(&shards[own], now_us)
+        if shards[own].told >= shards[own].most_told:
+            shard_make_told_room(&shards[own], now_us)
     for i in range(count):
         number = shard_find(&shards[i], &record.host, hash, &state)
         if number and until_of(state) > now_us:

@@ -29,7 +29,14 @@ that was ended before its time, a full shard looks through its entries, 256 at e
 
 **What other gateways tell has places of its own** in the main thread's shard, where there are any (--fleet): neither
 do told entries take places of others, nor others theirs. Beside such a shard stands for each entry which gateway told
-of it first. Its place stays a told one when the host meets a fake server here, although the entry is a contact's then.
+of it first, and each gateway has its own two lists by age. Where told places are full, or a gateway has as many as it
+may have, a told entry makes room for a newer one: of the same gateway, or of one that has more than its fair share,
+which is told entries / gateways that have any. So a gateway within its share is never pushed out by another one. An
+unproven entry goes before a proven one, as above. For each record 64 gateways are looked at, and the next one goes on
+from there.
+
+The place of an entry stays a told one when the host meets a fake server here, although the entry is a contact's then,
+and makes room for nobody. Half of the told places at most are such ones: who comes then stays a told one.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -62,6 +69,7 @@ cdef enum Origin:
 # What stands beside an entry in a told place: the number of a gateway, and whether another one has told of it as well.
 cdef enum:
     NOT_TOLD = 0
+    CLAIMED_HERE = 0x7ffe       # told once, and come in here since: a local entry in a told place
     UNKNOWN_GATEWAY = 0x7fff    # told before a restart
     SEVERAL_GATEWAYS = 0x8000
     GATEWAYS = 0x8000           # numbers that there are
@@ -71,6 +79,7 @@ cdef enum:
     GENERATION_SHIFT = 8
     UNTIL_SHIFT = 15        # leaves 49 bits: 17 years of microseconds
     LINE_WORDS = 15
+    CLAIMED_PART = 2        # of told places, that hosts may keep that meet a fake server here
     UNPROVEN_PART = 16      # of the shard, which proven hosts leave to the others
 
 cdef struct Entry:
@@ -88,6 +97,17 @@ cdef struct Order:
     uint32_t oldest
     uint32_t newest
     uint32_t size
+
+cdef struct Teller:         # a gateway's entries in told places
+    Order unproven
+    Order proven
+    uint32_t at             # 1 + where it stands in Shard.tellers; 0: it has none
+
+# What became of the search for a told entry that makes room.
+cdef enum GaveWay:
+    NOBODY = 0
+    EXPIRED_ONE
+    LIVING_ONE              # Shard.displaced
 
 cdef struct Shard:
     Entry *entries          # numbered from 1; number 0 stands for none
@@ -114,7 +134,10 @@ cdef struct Shard:
     uint64_t ended_gone      # entries that were ended and have been removed since
     # What other gateways told: NULL and 0 where nothing can be. Written by the main thread, the shard's own.
     uint16_t *gateways       # of each entry
-    uint32_t *told_by        # entries in told places, by gateway
+    Teller *told_by          # by gateway
+    uint16_t *tellers        # gateways that have entries, but for CLAIMED_HERE, in any order
+    uint32_t teller_count
+    uint32_t teller_at       # among them: with which one the search for one above its share goes on
     uint32_t told            # entries in told places
     uint32_t most_told       # of `capacity`; the rest is for all others
     uint32_t told_at         # entry from which expired ones are looked for when these places are full
@@ -152,6 +175,14 @@ cdef inline uint16_t told_first(const Shard *shard, uint32_t number) noexcept no
     gateway = load16(&shard.gateways[number], RELAXED) & ~<uint16_t> SEVERAL_GATEWAYS
     return 0 if gateway == UNKNOWN_GATEWAY else gateway
 
+# Entries of this gateway in told places.
+cdef inline uint32_t told_of(const Shard *shard, uint16_t gateway) noexcept nogil:
+    return shard.told_by[gateway].unproven.size + shard.told_by[gateway].proven.size
+
+# Whether the entry of that number has a told place.
+cdef inline bint is_told(const Shard *shard, uint32_t number) noexcept nogil:
+    return shard.gateways != NULL and shard.gateways[number] != NOT_TOLD
+
 cdef inline bint is_full(const Shard *shard) noexcept nogil:
     return load64(&shard.size, RELAXED) >= shard.capacity
 
@@ -188,7 +219,11 @@ cdef void shard_expire(Shard *shard, uint64_t now_us, int budget) noexcept nogil
 cdef bint shard_has_told_room(const Shard *shard, uint32_t expired) noexcept nogil
 # Where no told entry has room, look for expired ones; an entry that was found before may be gone then.
 cdef void shard_make_told_room(Shard *shard, uint64_t now_us) noexcept nogil
-# This entry has a told place from now on; `gateway` is its number, not 0.
+# Let a told entry make room for one of this gateway; with `own`, one of its own. `whose`: of which gateway that was.
+cdef GaveWay shard_give_way(
+    Shard *shard, uint16_t gateway, bint own, uint64_t now_us, uint16_t *whose) noexcept nogil
+cdef void shard_remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil
+# This entry has a told place from now on; `gateway` is its number, not 0. It is the youngest of that gateway.
 cdef void shard_tell(Shard *shard, uint32_t number, uint16_t gateway) noexcept nogil
 cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_t budget) noexcept nogil
 

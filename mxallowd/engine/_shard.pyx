@@ -226,7 +226,15 @@ cdef void shard_look_elsewhere(const Shard *shard, Lookups *lookups, int count) 
 
 # ---- the lists: the shard's thread only
 
-cdef inline Order *order_of(Shard *shard, uint64_t state) noexcept nogil:
+cdef inline uint16_t gateway_at(const Shard *shard, uint32_t number) noexcept nogil:
+    return shard.gateways[number] & ~<uint16_t> SEVERAL_GATEWAYS
+
+
+cdef inline Order *order_of(Shard *shard, uint32_t number, uint64_t state) noexcept nogil:
+    cdef Teller *teller
+    if is_told(shard, number):
+        teller = &shard.told_by[gateway_at(shard, number)]
+        return &teller.proven if state & IN_PROVEN else &teller.unproven
     return &shard.proven if state & IN_PROVEN else &shard.unproven
 
 
@@ -260,13 +268,14 @@ cdef void shard_touch(Shard *shard, uint32_t number) noexcept nogil:
     cdef Entry *entry = &shard.entries[number]
     # No other thread sets IN_PROVEN, and one that sets TOUCHED right now has its wish fulfilled below.
     cdef uint64_t state = fetch_and64(&entry.state, ~<uint64_t> TOUCHED, RELAXED)
+    cdef Order *order = order_of(shard, number, state)
     if state & PROVEN and not state & IN_PROVEN:
-        unlink(shard, &shard.unproven, number)
-        fetch_or64(&entry.state, IN_PROVEN, RELAXED)
-        link_newest(shard, &shard.proven, number)
-    elif order_of(shard, state).newest != number:
-        unlink(shard, order_of(shard, state), number)
-        link_newest(shard, order_of(shard, state), number)
+        unlink(shard, order, number)
+        state = fetch_or64(&entry.state, IN_PROVEN, RELAXED) | IN_PROVEN
+        link_newest(shard, order_of(shard, number, state), number)
+    elif order.newest != number:
+        unlink(shard, order, number)
+        link_newest(shard, order, number)
 
 
 cdef inline bint is_misplaced(uint64_t state) noexcept nogil:
@@ -313,44 +322,54 @@ cdef void index_remove(Shard *shard, uint64_t hash, uint32_t number) noexcept no
 
 # ---- writing: the shard's thread only
 
-cdef inline uint16_t gateway_at(const Shard *shard, uint32_t number) noexcept nogil:
-    return shard.gateways[number] & ~<uint16_t> SEVERAL_GATEWAYS
-
-
 cdef void leave_told(Shard *shard, uint32_t number) noexcept nogil:
-    if gateway_at(shard, number) != NOT_TOLD:
-        shard.told -= 1
-        shard.told_by[gateway_at(shard, number)] -= 1
-        store16(&shard.gateways[number], NOT_TOLD, RELAXED)
+    """The entry has been taken out of its gateway's list."""
+    cdef uint16_t gateway = gateway_at(shard, number), last
+    cdef Teller *teller = &shard.told_by[gateway]
+    shard.told -= 1
+    store16(&shard.gateways[number], NOT_TOLD, RELAXED)
+    if teller.at and told_of(shard, gateway) == 0:
+        shard.teller_count -= 1
+        last = shard.tellers[shard.teller_count]
+        shard.tellers[teller.at - 1] = last
+        shard.told_by[last].at = teller.at
+        teller.at = 0
 
 
 cdef void shard_tell(Shard *shard, uint32_t number, uint16_t gateway) noexcept nogil:
-    leave_told(shard, number)
+    cdef uint64_t state = load64(&shard.entries[number].state, RELAXED)
+    cdef Teller *teller = &shard.told_by[gateway & ~<uint16_t> SEVERAL_GATEWAYS]
+    unlink(shard, order_of(shard, number, state), number)
+    if is_told(shard, number):
+        leave_told(shard, number)
     shard.told += 1
-    shard.told_by[gateway & ~<uint16_t> SEVERAL_GATEWAYS] += 1
     store16(&shard.gateways[number], gateway, RELAXED)
+    link_newest(shard, order_of(shard, number, state), number)
+    if teller.at == 0 and gateway != CLAIMED_HERE:
+        shard.tellers[shard.teller_count] = gateway & ~<uint16_t> SEVERAL_GATEWAYS
+        shard.teller_count += 1
+        teller.at = shard.teller_count
+    if is_misplaced(state):
+        shard_touch(shard, number)
 
 
 cdef bint shard_has_told_room(const Shard *shard, uint32_t expired) noexcept nogil:
-    if expired and gateway_at(shard, expired) != NOT_TOLD:
+    if expired and is_told(shard, expired):
         return True
     return shard.told < shard.most_told and (expired != 0 or not is_full(shard))
 
 
 cdef void shard_make_told_room(Shard *shard, uint64_t now_us) noexcept nogil:
-    if shard.told < shard.most_told:
-        return
-    shard_expire(shard, now_us, 2)
-    # Others may stand before them in the lists, which are in the order of coming.
+    # Not by the lists: others may stand before them, for they are in the order of coming.
     shard.told_at = shard_sweep(shard, now_us, max(shard.told_at, <uint32_t> 1), TOLD_STEPS)
 
 
-cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
+cdef void shard_remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
     """Give the entry back; an expired contact entry ends in one of the two counters of the contract."""
     cdef Entry *entry = &shard.entries[number]
     cdef uint64_t state = load64(&entry.state, RELAXED)
     index_remove(shard, shard_hash(shard, &entry.host), number)
-    unlink(shard, order_of(shard, state), number)
+    unlink(shard, order_of(shard, number, state), number)
     # From here on no reader takes the entry for a host's, and no other thread can set USED any more.
     while not exchange_if64(&entry.state, &state, state & GENERATION, True, RELAXED, RELAXED):
         pass
@@ -362,7 +381,7 @@ cdef void remove(Shard *shard, uint32_t number, uint64_t now_us) noexcept nogil:
     if until_of(state) == 0:
         count_up(&shard.ended_gone, 1)
     count_up(&shard.size, ~<uint64_t> 0)
-    if shard.gateways != NULL:
+    if is_told(shard, number):
         leave_told(shard, number)
     entry.newer = shard.free
     shard.free = number
@@ -384,10 +403,19 @@ cdef inline bint is_over(const Shard *shard, uint32_t number, uint64_t now_us) n
     return number != 0 and until_of(load64(&shard.entries[number].state, RELAXED)) <= now_us
 
 
+cdef uint32_t told_to_go(const Shard *shard) noexcept nogil:
+    """Some old entry in a told place. Who adds a local host asks for a place first, so it is not needed."""
+    cdef const Teller *teller
+    if shard.told == 0:
+        return 0
+    teller = &shard.told_by[shard.tellers[0] if shard.teller_count else <uint16_t> CLAIMED_HERE]
+    return teller.unproven.oldest if teller.unproven.oldest else teller.proven.oldest
+
+
 cdef inline uint32_t next_to_go(const Shard *shard) noexcept nogil:
     if shard.unproven.size <= shard.capacity // UNPROVEN_PART and shard.proven.oldest:
         return shard.proven.oldest
-    return shard.unproven.oldest
+    return shard.unproven.oldest if shard.unproven.oldest else told_to_go(shard)
 
 
 cdef void evict(Shard *shard, uint64_t now_us) noexcept nogil:
@@ -407,7 +435,68 @@ cdef void evict(Shard *shard, uint64_t now_us) noexcept nogil:
             break
         shard_touch(shard, number)
         number = 0
-    remove(shard, number if number else next_to_go(shard), now_us)
+    shard_remove(shard, number if number else next_to_go(shard), now_us)
+
+
+# ---- told entries that make room: the main thread only
+
+cdef inline uint32_t told_next(const Teller *teller, uint32_t share) noexcept nogil:
+    if teller.unproven.size <= share // UNPROVEN_PART and teller.proven.oldest:
+        return teller.proven.oldest
+    return teller.unproven.oldest
+
+
+cdef uint16_t above_share(Shard *shard, uint32_t share) noexcept nogil:
+    """A gateway that has more than its share, if one is among the next ones: with unproven entries, if one has."""
+    cdef uint16_t gateway, found = NOT_TOLD
+    cdef int _
+    for _ in range(<int> min(shard.teller_count, <uint32_t> TOLD_STEPS)):
+        if shard.teller_at >= shard.teller_count:
+            shard.teller_at = 0
+        gateway = shard.tellers[shard.teller_at]
+        if told_of(shard, gateway) > share:
+            # It is the first one that is looked at the next time.
+            if shard.told_by[gateway].unproven.size > share // UNPROVEN_PART:
+                return gateway
+            found = gateway
+        shard.teller_at += 1
+    return found
+
+
+cdef GaveWay shard_give_way(
+        Shard *shard, uint16_t gateway, bint own, uint64_t now_us, uint16_t *whose) noexcept nogil:
+    cdef Teller *teller = &shard.told_by[gateway]
+    cdef uint64_t all = shard.told - told_of(shard, CLAIMED_HERE)
+    cdef uint64_t tellers = shard.teller_count + (teller.at == 0)
+    cdef uint32_t share = <uint32_t> (all // tellers), number
+    cdef uint16_t other
+    cdef uint64_t state
+    cdef int _
+    whose[0] = gateway
+    # A proven entry goes last: that of another gateway before it, if that one has too much.
+    if not own and (told_of(shard, gateway) * tellers < all or teller.unproven.size <= share // UNPROVEN_PART):
+        other = above_share(shard, share)
+        if other and (shard.told_by[other].unproven.size > share // UNPROVEN_PART
+                      or told_of(shard, gateway) * tellers < all):
+            whose[0] = other
+    teller = &shard.told_by[whose[0]]
+    # As in evict(), each step is paid for once.
+    for _ in range(EVICTION_STEPS):
+        number = told_next(teller, share)
+        if not number:
+            break
+        state = load64(&shard.entries[number].state, RELAXED)
+        if until_of(state) <= now_us:
+            shard_remove(shard, number, now_us)
+            return EXPIRED_ONE
+        if origin_of(state) != PEER:
+            shard_tell(shard, number, CLAIMED_HERE)
+        elif is_misplaced(state):
+            shard_touch(shard, number)
+        else:
+            shard_remove(shard, number, now_us)
+            return LIVING_ONE
+    return NOBODY
 
 
 cdef bint shard_has_room(Shard *shard, uint64_t now_us, int budget) noexcept nogil:
@@ -436,7 +525,7 @@ cdef uint32_t shard_insert(
     cdef uint32_t number
     cdef Entry *entry
     if expired:
-        remove(shard, expired, now_us)
+        shard_remove(shard, expired, now_us)
     if shard.free == 0 and shard.highest == shard.capacity:
         evict(shard, now_us)
     if shard.free:
@@ -471,7 +560,7 @@ cdef int expire_some(Shard *shard, Order *order, uint64_t now_us, int budget) no
             break
         state = load64(&shard.entries[oldest].state, RELAXED)
         if until_of(state) <= now_us:
-            remove(shard, oldest, now_us)
+            shard_remove(shard, oldest, now_us)
         elif is_misplaced(state):
             shard_touch(shard, oldest)
         else:
@@ -495,7 +584,7 @@ cdef uint32_t shard_sweep(Shard *shard, uint64_t now_us, uint32_t first, uint32_
     while budget and number <= shard.highest:
         state = load64(&shard.entries[number].state, RELAXED)
         if state & LIVE and until_of(state) <= now_us:
-            remove(shard, number, now_us)
+            shard_remove(shard, number, now_us)
         number += 1
         budget -= 1
     return number if number <= shard.highest else 0
@@ -524,12 +613,13 @@ cdef int map_shard(Shard *shard, uint32_t capacity, const char *key, uint64_t ha
 
 
 cdef size_t told_bytes(uint32_t capacity) noexcept:
-    return (<size_t> capacity + 1) * sizeof(uint16_t) + <size_t> GATEWAYS * sizeof(uint32_t)
+    return (<size_t> capacity + 1) * sizeof(uint16_t) + <size_t> GATEWAYS * (sizeof(Teller) + sizeof(uint16_t))
 
 
 cdef int map_told(Shard *shard, uint32_t most_told) except -1:
-    shard.told_by = <uint32_t *> map_pages(told_bytes(shard.capacity))
-    shard.gateways = <uint16_t *> (shard.told_by + <size_t> GATEWAYS)
+    shard.told_by = <Teller *> map_pages(told_bytes(shard.capacity))
+    shard.tellers = <uint16_t *> (shard.told_by + <size_t> GATEWAYS)
+    shard.gateways = shard.tellers + <size_t> GATEWAYS
     shard.most_told = most_told
     return 0
 

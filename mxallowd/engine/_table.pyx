@@ -10,12 +10,14 @@ from libc.string cimport memcpy, memset
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._records cimport Record, Restored, list_records, restore_records
+from mxallowd.engine._shard cimport CONTACT as MET
 from mxallowd.engine._shard cimport LATEST_US as LATEST
 from mxallowd.engine._shard cimport PEER as TOLD
 from mxallowd.engine._shard cimport (
-    GATEWAYS, KINDS_OF_ORIGIN, PROVEN, USED, Entry, Line, Shard, entry_read, flags_of, is_taken, map_shard, map_told,
-    origin_of, shard_add, shard_attribute, shard_end, shard_expire, shard_find, shard_has_room, shard_hash, shard_mark,
-    shard_renew, shard_sweep, told_bytes, told_first, unmap_shard, until_of)
+    CLAIMED_HERE, CLAIMED_PART, GATEWAYS, KINDS_OF_ORIGIN, PROVEN, USED, Entry, Line, Shard, entry_read, flags_of,
+    is_taken, is_told, map_shard, map_told, origin_of, shard_add, shard_attribute, shard_end, shard_expire, shard_find,
+    shard_has_room, shard_hash, shard_mark, shard_renew, shard_sweep, shard_tell, told_bytes, told_first, told_of,
+    unmap_shard, until_of)
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, exchange_if64, load32, load64, store64
 
 cdef extern from "<stdlib.h>" nogil:
@@ -287,7 +289,7 @@ cdef class Table:
     def told_by(self, gateway):
         if not 0 < gateway < <int> GATEWAYS:
             raise ValueError(f"no gateway has the number {gateway}")
-        return self.shards[self.main].told_by[<uint64_t> gateway] if self.most_told else 0
+        return told_of(&self.shards[self.main], gateway) if self.most_told else 0
 
     def gateway(self, host, now_us):
         cdef uint64_t state = 0
@@ -298,12 +300,20 @@ cdef class Table:
     def claim(self, host, now_us, origin=CONTACT):
         cdef uint64_t state = 0, flags = checked_flags(origin)
         cdef uint32_t number = 0
+        cdef bint in_told
         cdef Shard *shard
         while True:
             shard = self.find_live(host, now_us, &number, &state)
             if shard == NULL or origin_of(state) != TOLD:
                 return False
+            # Else made-up contacts could take all told places for as long as they last.
+            in_told = is_told(shard, number)
+            if (in_told and origin_of(flags) == MET
+                    and told_of(shard, CLAIMED_HERE) >= shard.most_told // CLAIMED_PART):
+                return False
             if shard_attribute(shard, number, state, origin_of(flags)):
+                if in_told:
+                    shard_tell(shard, number, CLAIMED_HERE)
                 return True
 
     def sweep_told(self, now_us, budget):

@@ -2,8 +2,8 @@
 
 A record on the wire is of the layout of Telling, all numbers in network order. It says how long the entry has left as
 the teller sealed it; what the time on the way has taken is for the caller to say. Told entries go into places of their
-own (_shard.pxd): they remove nobody, whatever is told. Of a host that is listed already, however it came in, a record
-can only prolong the entry and mark it as used or proven.
+own (_shard.pxd), where only other told ones make room for them, whatever is told. Of a host that is listed already,
+however it came in, a record can only prolong the entry and mark it as used or proven.
 
 The main thread works a batch off without Python's lock, some hundred records at a time; it says which hosts are listed
 in another way now, so that copies elsewhere are told of these alone.
@@ -27,6 +27,7 @@ cdef enum Became:
     USED_NOW = 4
     PROVEN_NOW = 8
     MET_THERE = 16              # besides: it met a fake server of that gateway
+    MADE_ROOM = 32              # it is listed no more: a newer told one has its place
 
 cdef enum:
     LATER_US = 1000000          # an end that is not later than by this is the same: records have whole seconds
@@ -44,6 +45,7 @@ cdef struct Terms:              # of all records of a batch
     uint64_t longest_us
     uint64_t proven_us
     uint16_t gateway
+    uint32_t most               # entries that it may have
     const Address *servers
     int server_count
     const Meetings_ *meetings   # NULL: a contact lets in nobody else
@@ -55,13 +57,20 @@ cdef struct Outcomes:           # in numbers of records
     uint32_t left_out
     uint32_t over
     uint32_t no_hosts
+    uint32_t made_room          # entries that did
+
+cdef struct Gone:               # a living entry that made room
+    bint is_one
+    Address host
+    uint16_t gateway
 
 cdef class Taken:
     cdef Outcomes counts
     cdef readonly bytes hosts
     cdef readonly bytes became
+    cdef readonly bytes gateways
 
 # What becomes of one record: bits of Became; 0: nothing. The main thread only.
 cdef uint8_t tell_one(
     Shard *shards, int count, int own, const Telling *one, uint64_t hash, const Terms *terms,
-    Outcomes *outcomes) noexcept nogil
+    Outcomes *outcomes, Gone *gone) noexcept nogil

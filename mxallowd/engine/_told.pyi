@@ -15,8 +15,9 @@ WAS_RENEWED: Final[int]
 WAS_USED: Final[int]
 WAS_PROVEN: Final[int]
 HAS_MET: Final[int]
+HAS_MADE_ROOM: Final[int]
 """What has become of a host, as bits: entered, ends later, used or proven for the first time; and it met a fake server
-of the gateway that tells."""
+of the gateway that tells. Or it is listed no more: its place was needed for a host that comes next here."""
 
 @final
 class Taken:
@@ -26,6 +27,9 @@ class Taken:
     """Those whose entries have changed, 16 bytes each."""
     became: bytes
     """What has become of each of them, a byte each."""
+    gateways: bytes
+    """Of those that have made room, by what gateways they were told: two bytes each in the order of this machine.
+    MOST_GATEWAY + 2 stands for one that is not known."""
     @property
     def entered(self) -> int: ...
     @property
@@ -36,23 +40,27 @@ class Taken:
         """Listed already, and that was all."""
     @property
     def left_out(self) -> int:
-        """No told place was free."""
+        """No told place was free, and no told entry could make room."""
     @property
     def over(self) -> int:
         """Their time was over when they came."""
+    @property
+    def made_room(self) -> int:
+        """Living told entries, of this or another gateway, that have made room for these."""
     @property
     def no_hosts(self) -> int:
         """No address of a host, one of the own servers, or flags that say something else than an entry."""
 
 def take(
     table: Table, records: bytes, now_us: int, *, age_us: int, longest_us: int, proven_us: int = 0, gateway: int = 0,
-    servers: bytes = b"", meetings: Meetings | None = None,
+    most: int = 0, servers: bytes = b"", meetings: Meetings | None = None,
 ) -> Taken:
     """Enter what a gateway tells. The main thread only; it holds no lock of Python.
 
     An entry ends when what it has left, but `longest_us` at most, is over, of which `age_us` has passed on the way; of
     a proven host `proven_us` at most, where that is longer. `gateway` is its number, 0 where it is not known.
-    `servers` are the own servers, 16 bytes each. `meetings` is told of contacts.
+    Of more than `most` entries that it has (0: there is no bound), or where told places are full, a told one makes room
+    (_shard.pxd). `servers` are the own servers, 16 bytes each. `meetings` is told of contacts.
 
     Raises ValueError where the table has no told places, where there is no such gateway, or where the bytes are no
     whole number of records or servers; OverflowError where a time is none.

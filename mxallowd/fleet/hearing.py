@@ -2,7 +2,8 @@
 
 Nothing here trusts a message: not its form (batch.py), not that it is new (peers.py), not that its gateway means well.
 A gateway that was taken over has the key; so each one has so many records, removals and flushes a second, and so many
-entries at a time. What others say never takes the place of an entry of this gateway's own (Whitelist.told).
+entries at a time: its older ones make room for its newer ones then, and for those of others (engine/_shard.pxd). What
+others say never takes the place of an entry of this gateway's own (Whitelist.told).
 
 Lifetimes go by the engine's clock alone: an entry has what it had left when its message came into the stream, less the
 age of the message. The clock of the gateway that said it is signed. A message that came later by it than others of the
@@ -31,9 +32,9 @@ LATE_MS = 900_000
 NEAR_MS = 250  # in a load, messages so near to each other are given to the whitelist at once, as old as the oldest
 AHEAD_MS = 2000  # so far may a place of the stream be ahead of the engine's clock, for the clock of IDs
 MOST_AT_ONCE = 2048  # records
-SWEPT, SWEPT_NOW = 1 << 15, 1 << 14  # entries that are looked at for expired ones, each second and where it is needed
+SWEPT = 1 << 15  # entries that are looked at for expired ones each second
 HOLD_S = 0.002  # so long the loop is held; then others have their turn
-SHARE = 3, 4  # of the told places, that one gateway may have where it is not the only one
+SHARE = 3, 4  # of the told places, that one gateway may have where it is not the only one; then its oldest entries go
 # A batch of another run of this gateway, from after the load: two of them are no late message of the run before.
 TWINS, TWIN_MS, TWIN_AFTER_MS = 2, 600_000, 10_000
 _FLAGS = 20  # where a record has its flags
@@ -300,15 +301,10 @@ class Hearing:
         most = terms.most_told
         if peers.others(terms.origin) > 1:
             most = most * SHARE[0] // SHARE[1]
-        if self._whitelist.told_by(peer.number) + group.count > most:
-            self._whitelist.sweep_told(SWEPT_NOW)
-        if self._whitelist.told_by(peer.number) + group.count > most:
-            peers.refuse(peer, "too-many", group.count)
-            return
         age_us = max(0, terms.engine_us() - 1000 * group.oldest_ms)
         found = self._whitelist.told(
             b"".join(group.parts), age_us=age_us, longest_us=terms.longest_us, gateway=peer.number,
-            teller=self._saying, notes=group.notes, quiet=self._loaded_ms is None)
+            teller=self._saying, notes=group.notes, quiet=self._loaded_ms is None, most=most)
         self._untold |= self._loaded_ms is None
         peer.told += group.count
         peer.entered += found.entered
@@ -317,6 +313,8 @@ class Hearing:
         peer.over += found.over
         if found.left_out:
             peers.refuse(peer, "left-out", found.left_out)
+        for number, count in found.made_room.items():
+            peers.refuse(peers.numbered(number), "too-many", count)
         if found.no_hosts:
             peers.refuse(peer, "no-host", found.no_hosts)
         for host, names in group.names.items():

@@ -19,7 +19,8 @@ from mxallowd.engine._told import MOST_GATEWAY
 REASONS = (
     "broken", "version", "key", "forged", "replayed", "too-fast", "too-many", "late", "no-host", "left-out")
 """Why something that was heard was not taken, or (`late`) not as it was said. The first four are counted in messages,
-all others in records."""
+all others in records. `too-many` are entries of a gateway that had more than it may have, and made room for newer ones;
+of no gateway, those that came in a new name, of which there were too many."""
 
 MOST_PEERS = 16_384  # 1.5 KB each
 NEW_PER_S, MOST_NEW = 200, 4096  # names that were not known
@@ -236,6 +237,10 @@ class Peers:
     def gateway_name(self, number: int) -> str:
         """The name of the gateway with this number of the whitelist; empty: it is not known."""
         return self._names.get(number, "")
+
+    def numbered(self, number: int) -> Peer | None:
+        """The gateway with this number of the whitelist, if it is known."""
+        return self._peers.get(self._names.get(number, ""))
 
     def refuse(self, peer: Peer | None, reason: str, count: int = 1) -> None:
         """Count what was not taken, or not as it was said."""

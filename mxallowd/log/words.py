@@ -234,8 +234,8 @@ LINES: tuple[Line, ...] = (
          "this host's clock is more than five minutes behind or ahead of that of the engine. Once when it begins, at "
          "most one line a minute"),
     Line("fleet-refused count=N reasons=", WARNING,
-         "N batches or entries that came from the engine were not taken, for these reasons: `mxallowctl fleet status` "
-         "shows whose they are. At most one line a minute"),
+         "N batches or entries that came from the engine were not taken, or made room for newer ones (`too-many`), for "
+         "these reasons: `mxallowctl fleet status` shows whose they are. At most one line a minute"),
     Line("fleet-origin-shared origin=", WARNING,
          "another gateway has the name of this one. At most one line an hour"),
     # the control socket

@@ -214,7 +214,8 @@ COUNTERS: tuple[Counter, ...] = (
     Counter("fleet-entered", Part.FLEET, "entries that came in because another gateway told of them"),
     Counter("fleet-removed", Part.FLEET, "entries that were ended because another gateway did"),
     Counter("fleet-refused", Part.FLEET,
-            "batches and entries that were not taken; `mxallowctl fleet status` has the reasons"),
+            "batches and entries that were not taken, or made room for newer ones; `mxallowctl fleet status` has the "
+            "reasons"),
     Counter("fleet-gateways", Part.FLEET, "other gateways that were heard", Kind.GAUGE),
     Counter("fleet-broken", Part.FLEET, "times that the engine could not be used any more"),
     Counter("stress", Part.DAEMON, "times that stress mode started"),

@@ -90,7 +90,7 @@ _FURTHER = (
     Series("fleet_peer_lag_seconds", GAUGE,
            "how long the last batch of a gateway took from the engine to here", "peer"),
     Series("fleet_peer_entries", GAUGE, "entries that a gateway told, in the whitelist now", "peer"),
-    Series("fleet_peer_refused", COUNTER, "batches and records of a gateway that were not taken", "peer"),
+    Series("fleet_peer_refused", COUNTER, "batches and records of a gateway that were not taken, or made room", "peer"),
     Series("state_age_seconds", GAUGE, "time since the whitelist was last written to the state directory"),
     Series("refused_later_passed", COUNTER,
            "hosts that were refused first and met the fake server later, so that they may pass: false positives"),

@@ -23,9 +23,9 @@ THERE = "on the engine's host, as its administrator (docs/fleet.md)"
 REASONS = {
     "too-fast": ("it says more than a gateway may, and a part of it was not taken",
                  "mxallowctl stats  # there: what lets in so many; change the key of the site if it was taken over"),
-    "too-many": ("it has more entries than a gateway may have here, and the others were not taken",
-                 "mxallowctl list --origin peer  # then raise max-entries on this gateway"),
-    "left-out": ("this gateway has no room for its entries", "mxallowctl status  # then raise max-entries here"),
+    "too-many": ("it has more entries than a gateway may have here, and its older ones made room for newer ones",
+                 "mxallowctl stats  # there: what lets in so many; if these are good hosts, raise max-entries here"),
+    "left-out": ("no told entry could make room for its entries", "mxallowctl status  # then raise max-entries here"),
     "late": ("they came into the stream more than 15 minutes after they were signed: the engine's clock was set, or "
              "somebody puts old batches into the stream",
              f"timedatectl  # {THERE}; redis-cli ACL LIST: who may write to it"),

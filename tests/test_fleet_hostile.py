@@ -224,7 +224,7 @@ def test_memory_in_a_storm(tmp_path: Path) -> None:
             time.sleep(0.5)
             seen.append(resident_kb(scene.a.daemon.process.pid))
         # Two of them have all the room that others have, and none of ours.
-        assert until(lambda: scene.refused().get("left-out"))
+        assert until(lambda: scene.refused().get("too-many"))
         assert max(seen[4:]) <= seen[3] * 1.05, seen
         assert scene.a.known().keys() >= scene.own
         assert scene.a.stop() == 0

@@ -1,9 +1,15 @@
-"""Told places that are full: who makes room for whom."""
+"""Told places that are full: who makes room for whom, and who hears of it."""
+from pathlib import Path
+
 import pytest
 
 from mxallowd.engine._table import CONTACT, PEER, Table
 from mxallowd.engine._told import HAS_MADE_ROOM, MOST_GATEWAY, SAID_PROVEN, Taken, take
+from mxallowd.whitelist import Whitelist
+from tests.memory_target import HOUR_US, Scene, run
 from tests.strategies import record
+from tests.test_memories import FLEET
+from tests.test_state import Life
 from tests.test_told import HOUR_S, NOW, SECOND, counts, host, tell, told_table, wire
 
 PLACES = 32
@@ -139,3 +145,50 @@ def test_the_one_that_has_too_much_is_found_in_turns() -> None:
     assert left_out <= 5002 // 64 + 1
     assert table.told_by(6000) == 1000 - table.told_by(7000)
     assert all(table.told_by(gateway) == 1 for gateway in range(1, 5001))
+
+
+def test_a_local_host_always_finds_a_place() -> None:
+    """Even where somebody adds one to a shard that has told places alone."""
+    table = Table(6, 1, main=4, told=4)
+    say(table, *range(4))
+    table.claim(host(0), NOW)
+    for number in range(10, 14):
+        table.add(host(number), NOW + SECOND, NOW, shard=1)
+    assert [table.find(host(number), NOW) is not None for number in (0, 1, 2, 3, 10, 11, 12, 13)] == [
+        True, False, True, True, False, False, False, True]
+
+
+# ---- copies
+
+def test_a_kernel_table_has_none_that_made_room() -> None:
+    async def story() -> None:
+        # The last one made room before, and is there again.
+        scene = Scene()
+        scene.table = Table(1000, 1, main=100, told=8)
+        scene.whitelist = Whitelist(scene.table)
+        other = Scene(beside=scene)
+        other.open()
+        scene.whitelist.told(b"".join(wire(host(number)) for number in range(8)), age_us=0, longest_us=HOUR_US,
+                             gateway=1, teller=None)
+        await other.until(lambda: len(other.target.copied) == 8)
+        scene.whitelist.told(b"".join(wire(host(number)) for number in (100, 101, 102, 0)), age_us=0,
+                             longest_us=HOUR_US, gateway=1, teller=None)
+        await other.until(lambda: other.target.copied.keys() == {
+            host(number) for number in (100, 101, 102, 0, 4, 5, 6, 7)})
+        other.mirror.close()
+
+    run(story)
+
+
+def test_a_state_directory_has_none_that_made_room(tmp_path: Path) -> None:
+    def work(life: Life) -> None:
+        for first in range(0, 400, 100):
+            life.whitelist.told(b"".join(wire(host(number)) for number in range(first, first + 100)), age_us=0,
+                                longest_us=HOUR_US, gateway=1, teller=None, most=90)
+
+    before = Life(tmp_path / "state", FLEET).live(work)
+    after = Life(tmp_path / "state", FLEET)
+    after.begin()
+    kept = [number for number in range(400) if after.whitelist.find(host(number))]
+    assert kept == [number for number in range(400) if before.whitelist.find(host(number))]
+    assert kept == list(range(310, 400))

@@ -13,7 +13,8 @@ from mxallowd.engine._patience cimport (
     COMES_IN, IS_IN, Patience_, Patient, patience_fetch, patience_key, patience_note, patience_over)
 from mxallowd.engine._refused cimport MOST_SERVERS, Refused, RefusedShard, refused_note, refused_prefetch
 from mxallowd.engine._ring cimport (
-    ACCEPTED, BY_NETWORK, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, PATIENT, REFUSED, RENEWED, WHITELISTED,
+    ACCEPTED, AGAIN, BY_NETWORK, EVICTED, LIST_ALLOWED, LIST_DENIED, MALFORMED, MET, PATIENT, REFUSED, RENEWED,
+    WHITELISTED,
     Event, Ring, ring_claim_below, ring_limit, ring_limit_refused, ring_publish)
 from mxallowd.engine._rules cimport FAKE, NEITHER, NUMBER_SHIFT, REAL, ROLE, RuleSet, Rules, role_of
 from mxallowd.engine._shard cimport (
@@ -179,16 +180,16 @@ cdef inline Outcome whitelist(Path *path, const Packet *packet, int at, uint32_t
 
 
 cdef void renew(Path *path, const Packet *packet, int at, Found *found) noexcept nogil:
-    """Restart the time of an entry that has lost an eighth of it, where such a packet is to do so.
+    """Restart the time of an entry that has lost an eighth of it, or a minute, where such a packet is to do so.
 
     At a fake server, a host in a full shard becomes its youngest in any case: it is about to come to a real one.
     """
     cdef int role = path.roles[at] & ROLE, _
     cdef Shard *own = &path.shards[path.own]
-    cdef uint64_t until_us = end_of_entry(path, packet.now_us), fresh_us = path.rules.fresh_us[role]
+    cdef uint64_t until_us = end_of_entry(path, packet.now_us), renewed_us = path.rules.renewed_us[role]
     # What makes it fail is a change by another thread, so look again; it is looked at again by the next packet, too.
     for _ in range(4):
-        if fresh_us == 0 or until_of(found.state) > packet.now_us + fresh_us or until_of(found.state) >= until_us:
+        if renewed_us == 0 or until_of(found.state) > packet.now_us + renewed_us or until_of(found.state) >= until_us:
             break
         if shard_renew(found.shard, found.number, found.state, until_us):
             if found.shard == own:
@@ -275,13 +276,13 @@ cdef inline Outcome refuse(Path *path, const Packet *packet, int at, uint32_t ex
     return REAL_REFUSED
 
 
-cdef void note_contact(Path *path, const Packet *packet, int at) noexcept nogil:
-    """A listed host that is not known to have connected to a real server meets a fake one again."""
+cdef void note_contact(Path *path, int kind, const Packet *packet, int at) noexcept nogil:
+    """A listed host meets a fake server again: MET, if it is not known to have connected to a real one, or AGAIN."""
     cdef uint32_t times = refused_note(
         path.contacts, &path.lookups.host[at], path.lookups.hash[at], <uint8_t> MOST_SERVERS,
         source_port(packet.data, packet.length), packet.now_us, path.ring.written < path.limit_refused)
     if times:
-        report(path, MET, False, packet, at, source_port(packet.data, packet.length), times)
+        report(path, kind, False, packet, at, source_port(packet.data, packet.length), times)
 
 
 cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogil:
@@ -297,8 +298,11 @@ cdef Outcome decide_rare(Path *path, const Packet *packet, int at) noexcept nogi
     renew(path, packet, at, &found)
     if path.roles[at] & ROLE == FAKE:
         # A SYN to a real server may be made up, a handshake with one may not.
-        if path.contacts != NULL and not found.state & PROVEN:
-            note_contact(path, packet, at)
+        if path.contacts != NULL:
+            if not found.state & PROVEN:
+                note_contact(path, MET, packet, at)
+            elif until_of(found.state) > packet.now_us + path.rules.told_us:
+                note_contact(path, AGAIN, packet, at)
         return FAKE_KNOWN
     if found.number == 0 or found.state & USED or not shard_mark(found.shard, found.number, found.state, USED):
         return REAL_AGAIN

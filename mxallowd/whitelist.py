@@ -32,7 +32,9 @@ _OF_EVENT: dict[int, Change] = {
     Kind.EVICTED: Change.EVICTED, Kind.PATIENT: Change.ADMITTED}
 _TOUCHING = frozenset(map(int, _OF_EVENT))
 _PATIENT, _WHITELISTED = int(Kind.PATIENT), int(Kind.WHITELISTED)
-_MEETING = frozenset(map(int, (Kind.RENEWED, Kind.MET)))
+_MEETING = frozenset(map(int, (Kind.RENEWED, Kind.MET, Kind.AGAIN)))
+# Contacts that have changed nothing here, and may elsewhere: another gateway may have forgotten the host.
+_CONTACTS = frozenset(map(int, (Kind.MET, Kind.AGAIN)))
 _CHILD = ORIGINS[CHILD]
 
 
@@ -74,6 +76,7 @@ class Whitelist(Followed):
         super().__init__(defect)
         self._table = table
         self._threads = threads
+        self._touching = _TOUCHING | _CONTACTS if table.most_told else _TOUCHING
         self.servers: frozenset[bytes] = frozenset()
         self._fakes: frozenset[bytes] = frozenset()
         self.hears_handshakes = False
@@ -151,7 +154,7 @@ class Whitelist(Followed):
                 # A note is about the entry that was, not about the next one of that host.
                 self.provenance.forget(event.source)
         # The source is the sixth field.
-        self._touch([event[5] for event in events if event[0] in _TOUCHING] if self._copiers else [])
+        self._touch([event[5] for event in events if event[0] in self._touching] if self._copiers else [])
         if self._followers:
             self._tell_followers(
                 [(event.source, _OF_EVENT[kind]) for event in events if (kind := event.kind) in _OF_EVENT],

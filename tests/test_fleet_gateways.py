@@ -73,6 +73,25 @@ def test_the_fake_on_one_and_the_real_on_the_other(made: Fleet, way: str) -> Non
         assert one.stop() == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--renew", "never")], ids=["renewed", "never-renewed"])
+def test_a_contact_counts_where_its_host_was_forgotten(made: Fleet, options: tuple[str, ...]) -> None:
+    """By a flush there, or since its time there is shorter."""
+    made.engine()
+    a, b = made.gateway("a", *options, "-t", "24"), made.gateway("b", "-t", "2")
+    start(a, b)
+    a.tries(FAKE4, SENDER4)
+    assert until(lambda: SENDER4 in b.known())
+    b.ctl("flush", "--yes")
+    assert b.tries(REAL4, SENDER4) is Attempt.DROPPED
+    a.tries(FAKE4, SENDER4)
+    assert until(lambda: SENDER4 in b.known())
+    assert b.tries(REAL4, SENDER4) is Attempt.CONNECTED
+    if not options:
+        assert until(lambda: SENDER4 not in b.known(), 5)
+        # An eighth of the time of a has gone by.
+        assert until(lambda: a.tries(FAKE4, SENDER4) and SENDER4 in b.known(), 5)
+
+
 def test_a_sender_with_several_hosts(made: Fleet) -> None:
     """Children come with their way in; by its name, or its network, a second host counts elsewhere as it does here."""
     made.engine()

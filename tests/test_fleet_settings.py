@@ -35,6 +35,14 @@ def test_addresses(
     assert str(found) == text
 
 
+@pytest.mark.parametrize(("time_s", "alone_s", "fleet_s"), [(28_800, 3600, 60), (400, 50, 50), (4, 0.5, 0.5)])
+def test_a_contact_renews_sooner_in_a_fleet(time_s: int, alone_s: float, fleet_s: float) -> None:
+    for line, wanted_s in ((MINIMUM, alone_s), (FLEET, fleet_s)):
+        settings, _ = settings_of(f"{line} --whitelist-time {time_s}")
+        assert settings is not None
+        assert settings.renewed_after_us == wanted_s * 1_000_000
+
+
 def test_sockets() -> None:
     assert engine("unix:///run/redis/redis.sock").socket == Path("/run/redis/redis.sock")
     assert engine("unix:///run/redis.sock?db=2").database == 2

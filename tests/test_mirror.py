@@ -8,6 +8,9 @@ from mxallowd.engine.events import Kind
 from mxallowd.mirrors import mirror
 from tests.memory_target import HOUR_US, Scene, run
 from tests.strategies import HOSTS, listed
+from tests.test_settings import MINIMUM, good
+
+FLEET = "--fleet redis://192.0.2.53 --fleet-site example --fleet-key-file /key"
 
 
 def test_every_change_of_the_whitelist_reaches_it() -> None:
@@ -191,5 +194,25 @@ def test_a_target_that_hangs_at_the_end_is_said(monkeypatch: pytest.MonkeyPatch)
         scene.contact(HOSTS[0])
         scene.mirror.close()
         assert scene.lines[-1] == 'kernel-table-broken table=memory reason="no answer at the end"'
+
+    run(story)
+
+
+@pytest.mark.parametrize(("options", "fresh_s"), [
+    ("", 3600), ("--renew never", 28_800), ("FLEET", 60), ("FLEET --renew never", 60)])
+def test_how_long_the_kernel_need_not_show_a_contact(options: str, fresh_s: int) -> None:
+    """With a fleet at most a minute, also of one that lasts for long."""
+    async def story() -> None:
+        scene = Scene()
+        scene.open()
+        scene.mirror.reload(good(f"{MINIMUM} {options.replace('FLEET', FLEET)}"))
+        scene.contact(HOSTS[0])
+        await scene.until(lambda: scene.target.copied)
+        now = boottime_us()
+        assert scene.whitelist.renew(HOSTS[0], now + 8 * HOUR_US, now)
+        await scene.until(lambda: scene.target.copied[HOSTS[0]][0] == 28_800)
+        [one] = scene.mirror._listing()
+        assert one.fresh_s == pytest.approx(fresh_s, abs=2)
+        scene.mirror.close()
 
     run(story)

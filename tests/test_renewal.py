@@ -1,6 +1,12 @@
 """What restarts the time of an entry: contacts with a fake server, uses of a real one, and how often."""
 import pytest
 
+from mxallowd._fastpath import Fastpath
+from mxallowd.engine._refused import Refused
+from mxallowd.engine._ring import Ring
+from mxallowd.engine._rules import RENEW, Rules
+from mxallowd.engine._table import Table
+from mxallowd.engine.events import Kind, decode
 from tests.pair import Pair
 from tests.strategies import FAKE, HOSTS, REAL, syn
 
@@ -35,3 +41,48 @@ def test_a_renewal_reaches_the_shard_of_another_queue() -> None:
     assert pair.decide([syn(HOST, REAL[0])], 14_999_999, 1) == ["real-first"]
     assert pair.decide([syn(HOST, REAL[0])], 15_000_000, 1) == ["real-refused"]
     pair.check_counters(15_000_000)
+
+
+def told_of_contacts(renew: str, *, proven: bool, lasting: bool, fleet: bool = True) -> list[tuple[int, str]]:
+    """A host is listed at 0, and meets the fake server every 10 s for 200 s: when something is told, and what."""
+    table, ring = Table(8, 1), Ring(64, -1)
+    rules = Rules(FAKE, REAL, 1000, renew=RENEW[renew], renewed_after_us=60_000_000 if fleet else 0,
+                  tells_contacts=fleet)
+    path = Fastpath(table, ring, rules, contacts=Refused(64, 1, table))
+    path.decide([syn(HOST, FAKE[0])], 0)
+    if proven:
+        table.prove(HOST, 0)
+    if lasting:
+        table.renew(HOST, 5_000_000_000, 0)
+    ring.drain(64)
+    found = []
+    for now_s in range(0, 200, 10):
+        # A new connection each time, and its second packet.
+        packet = bytearray(syn(HOST, FAKE[0]))
+        packet[20:22] = (50_000 + now_s).to_bytes(2, "big")
+        path.decide([bytes(packet)] * 2, now_s * 1_000_000)
+        found += [(now_s, Kind(event.kind).name) for event in decode(ring.drain(64))]
+    return found
+
+
+def test_a_fleet_is_told_of_contacts_each_minute() -> None:
+    minutes = (60, 120, 180)
+    assert told_of_contacts("contact", proven=True, lasting=False) == [(at, "RENEWED") for at in minutes]
+    # What a contact does not renew is told all the same.
+    for renew, lasting in (("contact", True), ("both", True), ("never", False), ("use", False)):
+        found = told_of_contacts(renew, proven=True, lasting=lasting)
+        assert {name for _, name in found} == {"AGAIN"}
+        assert [at for at, _ in found] == [0, 70, 140]
+        assert {name for _, name in told_of_contacts(renew, proven=False, lasting=lasting)} == {"MET"}
+
+
+def test_without_a_fleet_nobody_is_told_of_them() -> None:
+    assert told_of_contacts("contact", proven=True, lasting=False, fleet=False) == [(130, "RENEWED")]
+    for renew in RENEW:
+        assert told_of_contacts(renew, proven=True, lasting=True, fleet=False) == []
+
+
+@pytest.mark.parametrize("after_us", [-1, 1_000_001])
+def test_a_renewal_comes_within_the_lifetime(after_us: int) -> None:
+    with pytest.raises((ValueError, OverflowError)):
+        Rules(FAKE, REAL, 1, renewed_after_us=after_us)

@@ -313,3 +313,14 @@ def test_a_bounded_dict_lets_go_what_is_old() -> None:
     bounded.forget(2.0)
     # In the order of notes: what is behind a newer one waits for it.
     assert list(bounded) == [2, 3]
+
+
+def test_renewals_of_a_host_wait_for_their_time() -> None:
+    scene = Scene()
+    scene.waiting.renewed_s = 3600.0
+    asked = []
+    for minute in range(130):
+        scene.now = 60.0 * minute
+        scene.waiting.queue_renewed(A)
+        asked += [minute for host, _ in scene.take_all() if host == A]
+    assert asked == [0, 60, 120]

@@ -1,5 +1,6 @@
 """The stream of changes of the whitelist: who is told of what, in which order, and what one mistake can spoil."""
 import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -75,6 +76,18 @@ def test_other_events_change_nothing(kind: Kind) -> None:
     whitelist, notes = followed(Table(10, 1))
     whitelist.take([event(kind, A)])
     assert notes.told == []
+
+
+@pytest.mark.parametrize("kind", [Kind.MET, Kind.AGAIN])
+def test_a_copier_is_told_of_contacts_where_others_tell(kind: Kind) -> None:
+    """Elsewhere the host may have been forgotten."""
+    for told, wanted in ((4, [A]), (0, [])):
+        whitelist = Whitelist(Table(16, 1, main=8, told=told), lambda: NOW_US)
+        touched: list[bytes] = []
+        copier = Mock(touched=touched.extend)
+        whitelist.follow_as_copier(copier)
+        whitelist.take([event(kind, A)])
+        assert touched == wanted
 
 
 def test_packets_are_told_of_through_ring_and_whitelist() -> None:

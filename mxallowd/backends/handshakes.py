@@ -204,7 +204,7 @@ class Handshakes:
         self._servers = self._real | {packed(str(server)) for server in settings.fake_mailserver}
         self._lifetime_us = settings.whitelist_time * 1_000_000
         by_use = settings.renew in ("use", "both")
-        self._renewed_us = self._lifetime_us - self._lifetime_us // 8 if by_use else 0
+        self._renewed_us = self._lifetime_us - settings.renewed_after_us if by_use else 0
         # A time that is no longer than that of all changes nothing.
         self._proven_us = (settings.longest_time * 1_000_000
                            if settings.longest_time > settings.whitelist_time else 0)

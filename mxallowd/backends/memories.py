@@ -73,7 +73,8 @@ class Memories:
             fake, real, settings.whitelist_time, numbers, renew=RENEW[settings.renew], networks=self.networks,
             meetings=self.meetings, patience=self.patience if settings.patience else None, patience_times=times,
             patience_us=seconds * 1_000_000, patience_networks=settings.patience_network,
-            asks=settings.trust is not None or settings.pool_domain)
+            asks=settings.trust is not None or settings.pool_domain, renewed_after_us=settings.renewed_after_us,
+            tells_contacts=settings.tells_contacts)
 
     def decision(self, shard: int, wake_fd: int, queue: int = 0) -> Fastpath:
         """The decision for the thread that writes `shard` of both; its ring wakes `wake_fd`."""

@@ -24,16 +24,17 @@ cdef enum Kind:
     MET = 11
     PATIENT = 12
     BY_NETWORK = 13
+    AGAIN = 14
 
 cdef struct Event:              # 64 bytes; events.py unpacks the same layout
     uint8_t kind
     uint8_t reason              # MALFORMED: a Parse status
     uint16_t queue
-    uint32_t length             # MALFORMED: bytes; STOPPED: errno; REFUSED, MET: attempts so far; WHITELISTED: port
+    uint32_t length             # MALFORMED: bytes; STOPPED: errno; REFUSED, MET, AGAIN: attempts; WHITELISTED: port
     uint64_t time_us            # CLOCK_BOOTTIME
     Address source              # MALFORMED: the first 32 bytes of the packet lie in source and destination
     Address destination
-    uint64_t until_us           # WHITELISTED, ACCEPTED, RENEWED, PATIENT: when the entry ends; MET: port
+    uint64_t until_us           # WHITELISTED, ACCEPTED, RENEWED, PATIENT: when the entry ends; MET, AGAIN: port
     uint64_t reserved
 
 cdef struct RingState:

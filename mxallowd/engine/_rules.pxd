@@ -24,7 +24,11 @@ cdef struct Server:
 
 cdef struct RuleSet:            # never changed once published
     uint64_t lifetime_us
-    uint64_t fresh_us[ROLES]    # a packet to that role renews an entry with no more left; 0: it renews none
+    uint64_t renewed_us[ROLES]  # a packet to that role renews an entry with no more left; 0: it renews none
+    # A packet to that role may change something of a settled entry with no more left: as above, or where contacts are
+    # told that renew nothing (with a fleet), of any entry.
+    uint64_t fresh_us[ROLES]
+    uint64_t told_us            # the contacts of entries with more left are told; nobody's: NEVER_US
     uint64_t factor             # of the hash; chosen so that `probes` is small
     uint64_t mask               # slots - 1; a power of two
     int probes                  # how far from its slot a server may sit; all are asked, so no branch depends on it

@@ -18,6 +18,8 @@ cdef enum:
 
 cdef extern from *:
     const uint64_t FACTOR "0x9e3779b97f4a7c15"
+    # Later than any entry ends.
+    const uint64_t NEVER_US "0x4000000000000000"
 
 
 cdef uint64_t number_in(numbers, address) except? 0:
@@ -32,7 +34,8 @@ cdef uint64_t number_in(numbers, address) except? 0:
 cdef class Rules:
     def __cinit__(
             self, fake, real, lifetime_s, numbers=None, *, renew=0, Networks networks=None, Patience patience=None,
-            patience_times=0, patience_us=0, patience_networks=False, asks=False, Meetings meetings=None):
+            patience_times=0, patience_us=0, patience_networks=False, asks=False, Meetings meetings=None,
+            renewed_after_us=0, tells_contacts=False):
         cdef Py_ssize_t slots = 8
         cdef bytes address
         cdef uint64_t fresh_us
@@ -50,9 +53,17 @@ cdef class Rules:
             raise MemoryError()
         self.set.mask = slots - 1
         self.set.lifetime_us = <uint64_t> lifetime_s * 1000000
-        fresh_us = self.set.lifetime_us - self.set.lifetime_us // RENEWED_PARTS
-        self.set.fresh_us[<int> FAKE] = fresh_us if renew & BY_CONTACT else 0
-        self.set.fresh_us[<int> REAL] = fresh_us if renew & BY_USE else 0
+        if not 0 <= renewed_after_us <= self.set.lifetime_us:
+            raise ValueError(f"an entry cannot have lost {renewed_after_us} microseconds")
+        fresh_us = self.set.lifetime_us - (renewed_after_us if renewed_after_us
+                                           else self.set.lifetime_us // RENEWED_PARTS)
+        self.set.renewed_us[<int> FAKE] = fresh_us if renew & BY_CONTACT else 0
+        self.set.renewed_us[<int> REAL] = fresh_us if renew & BY_USE else 0
+        memcpy(self.set.fresh_us, self.set.renewed_us, sizeof(self.set.renewed_us))
+        self.set.told_us = NEVER_US
+        if tells_contacts:
+            self.set.fresh_us[<int> FAKE] = NEVER_US
+            self.set.told_us = self.set.lifetime_us if renew & BY_CONTACT else 0
         self.patience = patience
         if patience is not None:
             self.set.patience = patience.rule_of(patience_times, patience_us, patience_networks)

@@ -34,6 +34,7 @@ class Kind(IntEnum):
     # port
     MET = 11
     PATIENT = 12  # source was refused at a real server, for the last time: it is listed until until_us
+    AGAIN = 14  # as MET, of one that has connected to a real server, where that renews nothing; with a fleet alone
     BY_NETWORK = 13  # source, not listed, reached a real server: a contact has let its network in; as REFUSED
     STOPPED = 7  # the queue's thread has ended; length is the errno, 0 after a stop
 

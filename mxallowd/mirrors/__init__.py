@@ -62,19 +62,21 @@ class Listing:
     A target of a million is filled without a million objects at a time, of whose memory some would never go back.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # how all of it is to stand there
         self, records: Iterable[bytes], now_us: int, renewable_s: int = 0, without: Container[bytes] = (), *,
-        shows: Callable[[bytes], bool] | None = None,
+        shows: Callable[[bytes], bool] | None = None, most_fresh_s: int = ALWAYS_S,
     ) -> None:
         """`records` as Whitelist.records() gives them, `without` these hosts; times are counted from `now_us`.
 
         An entry with at most `renewable_s` left is one that a contact renews. `shows`: so is
         that of a host that has not reached the real server, and of which it says so, so each of its contacts is shown.
+        A contact is shown `most_fresh_s` after the last change of an entry at the latest, also where it renews nothing.
         """
         self._shows = shows
         self._records = [some for some in records if some]
         self._now_us = now_us
         self._renewable_s = renewable_s
+        self._most_fresh_s = most_fresh_s
         self._without = without
 
     def times(self) -> Iterator[tuple[bytes, int]]:
@@ -92,7 +94,8 @@ class Listing:
     def _listed(self, host: bytes, until_us: int, *, used: bool) -> Listed:
         always = self._shows is not None and (not used or self._shows(host))
         renewable_s = ALWAYS_S if always else self._renewable_s
-        return listed(host, until_us, used=used, now_us=self._now_us, renewable_s=renewable_s)
+        return listed(host, until_us, used=used, now_us=self._now_us, renewable_s=renewable_s,
+                      most_fresh_s=self._most_fresh_s)
 
     def _unpack(self) -> Iterator[tuple[bytes, int, int]]:
         found = chain.from_iterable(map(unpack, self._records))
@@ -113,10 +116,17 @@ def seconds_left(until_us: int, now_us: int) -> int:
     return max(1, -(-(until_us - now_us) // 1_000_000))
 
 
-def listed(host: bytes, until_us: int, *, used: bool, now_us: int, renewable_s: int) -> Listed:
-    """A host of the whitelist as it is to stand in a target now; `renewable_s` as in Listing."""
+def fresh_for(remaining_s: int, renewable_s: int, most_fresh_s: int) -> int:
+    """So many seconds no contact of an entry with so much left need be shown; the rest as in Listing."""
+    return min(max(0, remaining_s - renewable_s), most_fresh_s)
+
+
+def listed(  # noqa: PLR0913  # as above
+    host: bytes, until_us: int, *, used: bool, now_us: int, renewable_s: int, most_fresh_s: int = ALWAYS_S,
+) -> Listed:
+    """A host of the whitelist as it is to stand in a target now; the last two as in Listing."""
     remaining_s = seconds_left(until_us, now_us)
-    return Listed(host, remaining_s, used, max(0, remaining_s - renewable_s))
+    return Listed(host, remaining_s, used, fresh_for(remaining_s, renewable_s, most_fresh_s))
 
 
 class Original(Protocol):

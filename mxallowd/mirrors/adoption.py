@@ -7,7 +7,7 @@ are returned, so that the mirror corrects them.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mxallowd.mirrors import Copied, Original
+from mxallowd.mirrors import ALWAYS_S, Copied, Original, fresh_for
 
 # The times of two targets are told apart from here on: each of them rounds.
 TOLERANCE_S = 2
@@ -21,13 +21,14 @@ class Adoption(NamedTuple):
     lacking: bool  # the whitelist has hosts that the target does not hold
 
 
-def adopt(
+def adopt(  # noqa: PLR0913  # how it is to stand there
     whitelist: Original, copied: Sequence[Copied], lifetime_s: int, *, expires: bool, renewable_s: int = 0,
+    most_fresh_s: int = ALWAYS_S,
 ) -> Adoption:
     """Enter what the target holds; `expires` as the target has it, `lifetime_s` the longest that is left to any host.
 
-    `renewable_s` as in Listing: with other options, the target may hold hosts as fresh that are not, or too long.
-    Before any thread of the packet path runs.
+    `renewable_s` and `most_fresh_s` as in Listing: with other options, the target may hold hosts as fresh that are not,
+    or too long. Before any thread of the packet path runs.
     """
     now_us = whitelist.now_us()
     listed_before = len(whitelist)
@@ -61,7 +62,7 @@ def adopt(
         until_us = now_us + 1_000_000 * min(remaining_s or lifetime_s, lifetime_s)
         adopted += whitelist.adopt(host, until_us, used=used)
         if remaining_s and (remaining_s > lifetime_s or (
-                fresh_s is not None and fresh_s > max(0, remaining_s - renewable_s) + TOLERANCE_S)):
+                fresh_s is not None and fresh_s > fresh_for(remaining_s, renewable_s, most_fresh_s) + TOLERANCE_S)):
             # It ends, or is renewed, sooner than the target has been told.
             differing.append(host)
     return Adoption(adopted, differing, present < listed_before)

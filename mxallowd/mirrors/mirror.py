@@ -119,7 +119,7 @@ class Mirror:
 
     def _adopt(self, copied: Sequence[Copied], *, complete: bool) -> None:
         adoption = adopt(self._whitelist, copied, self._longest_s, expires=self._target.expires,
-                         renewable_s=self._renewable_s)
+                         renewable_s=self._renewable_s, most_fresh_s=self._most_fresh_s)
         self._stale = adoption.lacking
         for host in adoption.differing:
             self._mark(host)
@@ -180,9 +180,9 @@ class Mirror:
 
     def reload(self, settings: Settings) -> None:
         """Take over the lifetime of entries, and from when on a contact or a use renews them."""
-        before = self._renewable_s, self._shows_unused
+        before = self._renewable_s, self._most_fresh_s, self._shows_unused
         self._take_times(settings)
-        if (self._renewable_s, self._shows_unused) != before:
+        if (self._renewable_s, self._most_fresh_s, self._shows_unused) != before:
             # Who stands in the target as fresh may not be so any more.
             self.missed()
 
@@ -193,7 +193,10 @@ class Mirror:
         # Who is to be learned by his contacts must be seen at each of them.
         self._shows_unused = settings.direct_after is not None
         lifetime_s = settings.whitelist_time
-        self._renewable_s = 0 if settings.renew == "never" else lifetime_s - lifetime_s // 8
+        renewed_s = settings.renewed_after_us // 1_000_000
+        self._renewable_s = 0 if settings.renew == "never" else lifetime_s - renewed_s
+        # Other gateways are told of each contact, once a minute.
+        self._most_fresh_s = renewed_s if settings.fleet else ALWAYS_S
 
     async def refresh(self) -> None:
         """Counters are about to be shown: ask for what the target counts, for at most a second."""
@@ -304,7 +307,8 @@ class Mirror:
             if found:
                 listed.append(as_listed(
                     host, found[0], used=found[1], now_us=now_us,
-                    renewable_s=ALWAYS_S if self._shows_unused and self._shows(host) else self._renewable_s))
+                    renewable_s=ALWAYS_S if self._shows_unused and self._shows(host) else self._renewable_s,
+                    most_fresh_s=self._most_fresh_s))
             else:
                 unlisted.append(host)
         return listed, unlisted
@@ -427,7 +431,7 @@ class Mirror:
         """All that is to be in the target."""
         return Listing(
             self._whitelist.records(), self._whitelist.now_us(), self._renewable_s, self._rejected.hosts(),
-            shows=self._shows if self._shows_unused else None)
+            shows=self._shows if self._shows_unused else None, most_fresh_s=self._most_fresh_s)
 
     async def _do(self, work: Callable[[], Result]) -> Result:
         assert self._jobs

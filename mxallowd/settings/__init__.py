@@ -17,6 +17,7 @@ from mxallowd.text import quoted
 
 ON_BSD = "bsd" in sys.platform or sys.platform.startswith("dragonfly")
 SERVERS = ("fake-mailserver", "real-mailserver")
+TOLD_AGAIN_US = 60_000_000
 PFLOG_INTERFACE, PF_TABLE = "pflog0", "mx-white"
 
 
@@ -115,6 +116,24 @@ class Settings:
     def copied_entries(self) -> int:
         """For so many hosts of the whitelist, twice, a set of the firewall needs room: with what a fleet tells."""
         return 2 * self.max_entries if self.fleet else self.max_entries
+
+    @property
+    def renewed_after_us(self) -> int:
+        """Once an entry has lost so many microseconds of its time, what `renew` names restarts that.
+
+        With a fleet, another gateway may have forgotten the host meanwhile, and a contact here is to count there.
+        """
+        eighth_us = self.whitelist_time * 1_000_000 // 8
+        return min(eighth_us, TOLD_AGAIN_US) if self.fleet else eighth_us
+
+    @property
+    def tells_contacts(self) -> bool:
+        """Whether other gateways are to be told of contacts that renew nothing here.
+
+        They do not where `renew` says so, nor where a host is listed for longer than a contact would let it be.
+        """
+        return self.fleet is not None and (
+            self.renew not in ("contact", "both") or self.longest_time > self.whitelist_time)
 
     @property
     def longest_time(self) -> int:

@@ -96,7 +96,7 @@ OPTIONS: tuple[Option, ...] = (
            "N[:M]", queues, values=f"0 to 65535, at most {MAX_QUEUES} queues, required on Linux"),
     Option("whitelist-time", ("t",), Kind.SINGLE, "lifetime of an entry",
            "SECONDS", seconds(1, 315_360_000), 28_800, "seconds, 1 to 315360000", live=True),
-    Option("renew", (), Kind.SINGLE, "what restarts the time of an entry that has lost an eighth of it",
+    Option("renew", (), Kind.SINGLE, "what restarts the time of an entry that has lost an eighth (with fleet a minute)",
            "WHEN", one_of("never", "contact", "use", "both"), "contact",
            "never, contact (with the fake server), use (a connection to the real server) or both", live=True),
     Option("proven-time", (), Kind.SINGLE, "lifetime of a host that has connected to the real server, from its last "

@@ -105,6 +105,8 @@ class RdnsSink:
     def reload(self, settings: Settings) -> None:
         """Take over the settings that can change, and read the resolvers again."""
         self._lifetime_us = settings.whitelist_time * 1_000_000
+        # In a fleet a contact renews an entry each minute; names do not change so fast.
+        self._waiting.renewed_s = settings.whitelist_time / 8 if settings.fleet else 0.0
         self._founding.reload(settings)
         self._grants.most_of_a_contact = settings.rdns_max_children
         self._lookups.reload(settings)

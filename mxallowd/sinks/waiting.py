@@ -27,6 +27,7 @@ SHORTEST_PAUSE_S = 0.01
 # Less than the minute after which the packet path tells of a refused host again.
 FAILED_S = 50.0
 MAX_FAILED = 65536
+MAX_RENEWALS = 16_384
 Key = TypeVar("Key")
 Value = TypeVar("Value", int, float, tuple[int, bytes], tuple[int, bytes, int])
 
@@ -75,6 +76,9 @@ class Waiting:
         # Hosts whose lookup failed, and when.
         self._failed_contacts: Bounded[bytes, float] = Bounded(MAX_FAILED)
         self._failed_refused: Bounded[bytes, float] = Bounded(MAX_FAILED)
+        self.renewed_s = 0.0
+        """A host whose contacts renew its entry is asked about once in so many seconds; 0: each time."""
+        self._renewals: Bounded[bytes, float] = Bounded(MAX_RENEWALS)
         self.limited = 0
         """Hosts that were not given out, for a bound."""
 
@@ -98,6 +102,11 @@ class Waiting:
 
     def queue_renewed(self, host: bytes) -> None:
         """It is listed, and met the fake server again."""
+        if self.renewed_s:
+            now = self._clock()
+            if now - self._renewals.get(host, float("-inf")) < self.renewed_s:
+                return
+            self._renewals.note(host, now)
         self._refused.drop(host)
         if host not in self._used and host not in self._contacts and not self._has_failed(host, self._failed_contacts):
             self.limited += self._renewed.note(host) is not None

@@ -18,16 +18,16 @@ from tests.control_standin import Standin, document
 
 FORGED = {"forged": 3, "too-fast": 0}
 PEERS: list[dict[str, Any]] = [
-    {"origin": "mx2", "shared": False, "heard_seconds": 0, "lag_ms": 12, "entries": 1204, "records": 90_000,
-     "epoch": "1f", "refused": {}},
-    {"origin": "mx3", "shared": True, "heard_seconds": 7200, "lag_ms": None, "entries": 0, "records": 1,
-     "epoch": "2a", "refused": FORGED}]
+    {"origin": "mx2", "shared": False, "heard_seconds": 0, "lag_ms": 12, "longest_seconds": 28_800,
+     "entries": 1204, "records": 90_000, "epoch": "1f", "refused": {}},
+    {"origin": "mx3", "shared": True, "heard_seconds": 7200, "lag_ms": None, "longest_seconds": 60, "entries": 0,
+     "records": 1, "epoch": "2a", "refused": FORGED}]
 DOCUMENT: dict[str, Any] = {
     "site": "example", "origin": "mx1", "origin_shared": False, "engine": "rediss://192.0.2.53", "keys": ["0a1b2c3d"],
     "connected": True, "since_seconds": 11_040,
     "fault": None, "remedy": None, "warnings": [], "clock_seconds": -12,
     "heard_seconds": 0, "said_seconds": 3, "read_seconds": 0,
-    "waiting": 7, "told": 1204, "told_room": 1_000_000,
+    "waiting": 7, "told": 1204, "told_room": 1_000_000, "longest_seconds": 28_800,
     "stream": {"first": "1-0", "last": "1764000000000-3", "length": 41_233}, "refused": {"key": 2, **FORGED},
     "peers": PEERS, "peers_left_out": 0,
     "strangers": [{"origin": "mx9", "reason": "key", "messages": 2, "heard_seconds": 60}]}
@@ -70,6 +70,7 @@ gateway  last heard     lag    entries  records  refused
 mx2      0 s ago        12 ms  1204     90000    -
 mx3      2 h 0 min ago  -      0        1        forged 3
 two gateways are mx3: give each a fleet-origin of its own
+mx3 has another time: hosts stay there for 60 s at most, here for 28800 s (whitelist-time, proven-time)
 somebody speaks as mx9 with another key: 2 messages, the last 1 min ago
 """, "")
 

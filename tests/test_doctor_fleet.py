@@ -134,6 +134,7 @@ def test_gateways_that_are_well() -> None:
 @pytest.mark.parametrize(("changes", "name", "part"), [
     ({"peers": [{**PEERS[0], "heard_seconds": 7200}]}, "fleet-silent", "mx2 was not heard for 7200 s"),
     ({"peers": [{**PEERS[0], "shared": True}]}, "fleet-origin", "two gateways have the name mx2"),
+    ({"peers": [{**PEERS[0], "longest_seconds": 60}]}, "fleet-times", "hosts stay 60 s at most in the"),
     ({"origin_shared": True}, "fleet-origin", "two gateways have the name mx1"),
     ({"strangers": DOCUMENT["strangers"]}, "fleet-key", "mx9 were signed with a key that is not this site's"),
     ({"peers": [{**PEERS[0], "refused": {"late": 5}}]}, "fleet-refused", "5 records of mx2 were not taken as it said"),

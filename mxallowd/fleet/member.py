@@ -244,7 +244,7 @@ class Member:
             "stream": None if stream is None else {
                 "length": stream.length, "first": str(stream.first) if stream.first else None,
                 "last": str(stream.last)},
-            "refused": dict(self.peers.refused),
+            "longest_seconds": self._longest_s, "refused": dict(self.peers.refused),
             "peers": [self._shown(peer, now_ms) for peer in peers[:SHOWN_PEERS]],
             "peers_left_out": max(0, len(peers) - SHOWN_PEERS),
             "strangers": [{"origin": name, "reason": one.reason, "messages": one.messages,
@@ -254,6 +254,7 @@ class Member:
     def _shown(self, peer: Peer, now_ms: int) -> dict[str, object]:
         return {"origin": peer.name, "shared": peer.is_shared(self.peers.now_ms),
                 "heard_seconds": _ago(now_ms, peer.heard_ms), "lag_ms": peer.lag_ms,
+                "longest_seconds": peer.time_s or None,
                 "entries": self._whitelist.told_by(peer.number), "records": peer.records, "epoch": f"{peer.epoch:016x}",
                 "refused": dict(peer.refused)}
 

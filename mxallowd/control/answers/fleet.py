@@ -20,11 +20,13 @@ class Fleet(Protocol):
         heard_seconds, said_seconds, read_seconds: since the last batch of another gateway, the last own one, and the
             last answer of the engine
         waiting: hosts that are to be said; told, told_room: entries of others now, and how many have room
+        longest_seconds: how long an entry can last here (Settings.longest_time)
         stream: first, last (IDs) and length, or null
         refused: records and batches that were not taken, or (too-many) entries that made room, by reason; of all
             gateways, and of unknown ones
-        peers: origin, shared (two gateways have it), heard_seconds, lag_ms, entries (told by it, now), records (heard
-            in all), epoch, refused (by reason); those heard last first. peers_left_out: how many are not shown
+        peers: origin, shared (two gateways have it), heard_seconds, lag_ms, longest_seconds (there), entries (told by
+            it, now), records (heard in all), epoch, refused (by reason); those heard last first. peers_left_out: how
+            many are not shown
         strangers: origin, reason, messages, heard_seconds of names in which somebody speaks without our key
         """
 

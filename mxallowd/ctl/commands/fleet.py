@@ -86,6 +86,9 @@ def _show_peers(context: Context, found: Any) -> None:
     for one in found["peers"]:
         if one["shared"]:
             show(context, f"two gateways are {one['origin']}: give each a fleet-origin of its own")
+        if one["longest_seconds"] not in (None, found["longest_seconds"]):
+            show(context, f"{one['origin']} has another time: hosts stay there for {one['longest_seconds']} s at most, "
+                          f"here for {found['longest_seconds']} s (whitelist-time, proven-time)")
 
 
 def _ago(seconds: object) -> str:

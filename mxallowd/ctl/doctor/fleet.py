@@ -229,6 +229,11 @@ def _peers(daemon: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("fleet-silent", WARNING, f"{one['origin']} was not heard for {one['heard_seconds']} s",
                           "it does not run, or does not reach the engine: nothing is shared with it",
                           f"mxallowctl fleet status  # on {one['origin']}")
+        if (one["heard_seconds"] or 0) < GONE_S and one["longest_seconds"] not in (None, daemon["longest_seconds"]):
+            yield Finding("fleet-times", WARNING, f"hosts stay {one['longest_seconds']} s at most in the whitelist of "
+                          f"{one['origin']}, and {daemon['longest_seconds']} s here",
+                          "who is known to the one may be refused by the other, until he meets a fake server again",
+                          "mxallowctl status  # there and here: give both the same whitelist-time and proven-time")
         for reason, (why, mend) in REASONS.items():
             if count := one["refused"].get(reason):
                 yield Finding("fleet-refused", WARNING,

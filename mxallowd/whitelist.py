@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from mxallowd.engine._table import CHILD, CONTACT, ORIGINS, PEER, RESTORED, Table
+from mxallowd.engine._table import CHILD, CONTACT, LATEST_US, ORIGINS, PEER, RESTORED, Table
 from mxallowd.engine.clock import boottime_us
 from mxallowd.engine.events import Event, Kind
 from mxallowd.engine.hosts import is_host
@@ -95,6 +95,8 @@ class Whitelist(Followed):
         """Called before an operator's flush ends all entries."""
         self.gateway_name: Callable[[int], str] = lambda gateway: ""
         """The name of a gateway by its number; empty where there is none."""
+        self.gateway_number: Callable[[str], int] = lambda name: 0
+        """The number of a gateway of that name; 0 where there is none."""
         self.named: Callable[[bytes, Sequence[str]], object] = lambda host, names: None
         """Told of a contact's names that a lookup has confirmed."""
 
@@ -205,11 +207,19 @@ class Whitelist(Followed):
 
     async def told_flush(self, gateway: int, before_us: int, *, teller: Follower | None) -> int:
         """End all that this gateway alone has told before that time; how many. Turns of the loop pass meanwhile."""
+        return await self._end_told(
+            gateway, before_us, lambda host: self.end(host, teller=teller, flush=True, ended_us=before_us))
+
+    async def end_told(self, gateway: int) -> int:
+        """End all that this gateway alone has told, as an operator does; how many. Turns of the loop pass meanwhile."""
+        return await self._end_told(gateway, LATEST_US, self.end)
+
+    async def _end_told(self, gateway: int, before_us: int, end: Callable[[bytes], bool]) -> int:
         ended, start = 0, -1
         while start and gateway:
             hosts, start = self.tellings.told_by(gateway, before_us, self.now_us(), max(start, 0))
             for number, host in enumerate(hosts, 1):
-                ended += self.end(host, teller=teller, flush=True, ended_us=before_us)
+                ended += end(host)
                 if number % FLUSH_SLICE == 0:
                     await asyncio.sleep(0)
             await asyncio.sleep(0)

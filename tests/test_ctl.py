@@ -102,6 +102,9 @@ def test_a_host_is_added_shown_listed_and_removed(ctl: Operator) -> None:
                          (["--origin", "by-hand", "--network", "::/0"], {OTHER})):
         assert {line["address"] for line in ctl.lines("list", *words)} == hosts, words
     assert len(ctl.lines("list", "--limit", "1")) == 1
+    assert ctl("remove", "--gateway", "mx3") == (1, "")
+    assert ctl.errors == "mxallowctl: nothing here was told by the gateway mx3 alone\n"
+    assert ctl.lines("list", "--gateway", "mx3") == []
     assert ctl.json("remove", HOST) == {"removed": 1}
     assert ctl("remove", "2001:db8:7::/48") == (0, "removed 1\n")
     assert ctl("list") == (0, "")
@@ -124,6 +127,9 @@ def test_what_is_not_listed_is_status_1(ctl: Operator) -> None:
     (["add", "203.0.113.7/24"], '"203.0.113.7/24" has bits behind its prefix; the network is 203.0.113.0/24'),
     (["add", HOST, "--time", "0"], '"0" is not a number from 1 to 315360000'),
     (["add", HOST, "--note", "a\nb"], '"a\\x0ab" is not one line'),
+    (["remove"], "remove needs either ADDRESS|NETWORK or --gateway NAME"),
+    (["remove", HOST, "--gateway", "mx3"], "remove needs either"),
+    (["list", "--gateway", "mx 3"], '"mx 3" is not the name of a gateway'),
     (["show", NET], f'"{NET}" is not an IPv4 or IPv6 address'), (["show"], "ADDRESS"),
     (["list", "--used", "--unused"], "not allowed with"), (["list", "--limit", "-1"], "limit"),
     (["log-level", "loud"], "'loud'"), (["statsu"], 'unknown command "statsu"; did you mean stats?'),

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mxallowd.engine._told import MOST_GATEWAY
+from mxallowd.fleet import peers as peers_module
 from mxallowd.fleet.peers import (
     LEAST_OF_MS,
     MOST_EPOCHS,
@@ -167,6 +168,32 @@ def test_the_gateway_heard_longest_ago_is_forgotten_first() -> None:
     assert peers.gateway_name(first["b"].number) == ""
     assert peers.gateway_name(first["a"].number) == "a"
     assert get(peers, "b") is not first["b"]
+
+
+def test_a_name_is_known_as_long_as_its_entries_are() -> None:
+    alive = {1, 2}
+    peers = Peers(most=2, has_entries=alive.__contains__)
+    numbers = {name: get(peers, name).number for name in "abcdefgh"}
+    assert (len(peers), numbers["a"], numbers["b"], numbers["c"]) == (2, 1, 2, 3)
+    assert [peers.gateway_name(number) for number in (1, 2, 3, 7, 8)] == ["a", "b", "", "g", "h"]
+    assert [peers.gateway_number(name) for name in "abcghx"] == [1, 2, 0, 7, 8, 0]
+    # It comes back with the number that its entries have.
+    assert get(peers, "a").number == 1
+    assert get(peers, "c").number == 9
+    alive.clear()
+    for at in range(6):
+        get(peers, f"x{at}")
+    assert [peers.gateway_number(name) for name in "ab"] == [0, 0]
+
+
+def test_names_that_are_kept_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers_module, "MOST_NAMED", 3)
+    peers = Peers(most=1, has_entries=lambda _: True)
+    for at in range(20):
+        get(peers, f"x{at}")
+    known = [at for at in range(20) if peers.gateway_number(f"x{at}")]
+    assert len(known) <= 4
+    assert known[-1] == 19
 
 
 def test_numbers_are_those_of_the_whitelist_and_come_back_last() -> None:

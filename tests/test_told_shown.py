@@ -9,9 +9,10 @@ from mxallowd.control.answers.entries import Entries
 from mxallowd.control.answers.export import Export
 from mxallowd.control.answers.judging import why
 from mxallowd.control.answers.since import Since
-from mxallowd.control.exchange import Request, Response
+from mxallowd.control.exchange import Request, RequestError, Response
 from mxallowd.ctl.commands.entries import _row
 from mxallowd.engine._table import CHILD, CONTACT
+from mxallowd.engine.events import address_text
 from mxallowd.following import Change
 from mxallowd.history.hosts import Hosts
 from tests.recorder import Recorder
@@ -19,7 +20,8 @@ from tests.strategies import HOSTS
 from tests.test_telling import Site
 from tests.test_told import HOUR_S, SECOND, wire
 
-A, B, C = HOSTS[:3]
+A, B, C, D, E = HOSTS[:5]
+NAMES = {1: "mx1.example", 3: "mx3"}
 
 
 class Told(Site):
@@ -27,7 +29,8 @@ class Told(Site):
 
     def __init__(self) -> None:
         super().__init__()
-        self.whitelist.gateway_name = lambda gateway: "mx1.example" if gateway == 1 else ""
+        self.whitelist.gateway_name = lambda gateway: NAMES.get(gateway, "")
+        self.whitelist.gateway_number = {name: number for number, name in NAMES.items()}.__getitem__
         self.tell(wire(A, origin=CHILD), notes={A: "mail.example.org"})
         self.tell(wire(B), gateway=0)
         self.table.add(C, self.now + HOUR_S * SECOND, self.now, origin=CONTACT)
@@ -37,6 +40,11 @@ class Told(Site):
     def ask(self, template: str, method: str = "GET", **parameters: str) -> Response:
         handler = next(one.handler for one in self.entries.routes() if (one.method, one.template) == (method, template))
         return asyncio.run(handler(Request(method, template, parameters)))  # type: ignore[arg-type]
+
+    def query(self, method: str, gateway: str) -> Response:
+        handler = next(one.handler for one in self.entries.routes() if (one.method, one.template) == (
+            method, "/v1/entries"))
+        return asyncio.run(handler(Request(method, "/v1/entries", query={"gateway": gateway})))  # type: ignore[arg-type]
 
 
 def lines(response: Response) -> list[dict[str, object]]:
@@ -97,3 +105,22 @@ def test_a_removal_is_no_flush() -> None:
     told.whitelist.before_flush = lambda: seen.append(1)
     assert told.ask("/v1/entries/{target:path}", "DELETE", target="198.51.100.0/24").body == {"removed": 3}
     assert ({change for _, change in told.teller.told}, seen) == ({Change.ENDED}, [])
+
+
+def test_what_a_gateway_told_is_found_and_removed_whatever_its_notes_say() -> None:
+    """All of it, and nothing else: neither what another one tells as well, nor what met our own fake server."""
+    told = Told()
+    told.tell(wire(D), gateway=3, notes={D: "told by mx1.example"})
+    told.tell(wire(E), gateway=3)
+    found = [{str(one["address"]) for one in lines(told.query("GET", name))} for name in NAMES.values()]
+    assert found == [{"198.51.100.1"}, {address_text(D), address_text(E)}]
+    told.tell(wire(E, origin=CONTACT), gateway=1)
+    assert told.query("DELETE", "mx3").body == {"removed": 1}
+    # It is said as a removal.
+    assert told.copier.told == [(D, Change.ENDED)]
+    assert told.listed(A, B, C, D, E) == [True, True, True, False, True]
+    with pytest.raises(RequestError, match="nothing here was told by the gateway mx3 alone"):
+        told.query("DELETE", "mx3")
+    with pytest.raises(RequestError, match="is not the name of a gateway"):
+        told.query("DELETE", "")
+    assert told.listed(A, B, C) == [True] * 3

@@ -51,6 +51,16 @@ def target(text: str) -> str:
     return text
 
 
+def gateway(text: str) -> str:
+    """An argument that is the name of a gateway."""
+    from mxallowd.settings.fleet import origin  # noqa: PLC0415  # it takes its time
+
+    try:
+        return origin(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
+
+
 def given(text: str) -> str:
     """An argument that is not empty."""
     if not text:

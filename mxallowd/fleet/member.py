@@ -71,7 +71,7 @@ class Member:
         self._standing = Standing(log)
         self._place = Place(site.stream)
         self._wake = asyncio.Event()
-        self.peers = Peers()
+        self.peers = Peers(has_entries=lambda number: whitelist.told_by(number) > 0)
         self.saying = Saying(whitelist, table, site.origin, longest_s)
         self.saying.wake = self._wake.set
         self.saying.wall_ms = self._clock.wall_ms
@@ -99,6 +99,7 @@ class Member:
         self._whitelist.before_flush = self.saying.flushed
         self._whitelist.named = self.saying.named
         self._whitelist.gateway_name = self.peers.gateway_name
+        self._whitelist.gateway_number = self.peers.gateway_number
 
     async def start(self, ending: asyncio.Event) -> None:
         """Connect and load; returns once that is complete, after LOADING_S, or when `ending` is set.

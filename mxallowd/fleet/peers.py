@@ -11,7 +11,7 @@ remembered one by one. MOST_EPOCHS epochs of an origin are remembered.
 Two gateways of one name are told by their epochs: an epoch that was left comes back, again and again.
 """
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from mxallowd.engine._told import MOST_GATEWAY
@@ -23,6 +23,7 @@ all others in records. `too-many` are entries of a gateway that had more than it
 of no gateway, those that came in a new name, of which there were too many."""
 
 MOST_PEERS = 16_384  # 1.5 KB each
+MOST_NAMED = 12_288  # names of gateways that are forgotten, and have entries; all of them are less than the numbers
 NEW_PER_S, MOST_NEW = 200, 4096  # names that were not known
 MOST_EPOCHS = 8
 MOST_STRANGERS = 32
@@ -193,10 +194,15 @@ class Stranger(NamedTuple):
 
 
 class Peers:
-    """All gateways that were heard, at most `most`; of more, the one that was heard longest ago is forgotten."""
+    """All gateways that were heard, at most `most`; of more, the one that was heard longest ago is forgotten.
 
-    def __init__(self, most: int = MOST_PEERS) -> None:
+    Its name is not, as long as an entry that it told is there.
+    """
+
+    def __init__(self, most: int = MOST_PEERS, has_entries: Callable[[int], bool] = lambda number: False) -> None:
+        """`has_entries`: whether the whitelist has any that the gateway of this number told."""
         self.most = most
+        self._has_entries = has_entries
         self.now_ms = 0
         """The clock of IDs: the latest one that was heard."""
         self.refused = dict.fromkeys(REASONS, 0)
@@ -204,6 +210,7 @@ class Peers:
         self.forgotten = 0
         self._peers: OrderedDict[str, Peer] = OrderedDict()
         self._names: dict[int, str] = {}
+        self._named: OrderedDict[str, int] = OrderedDict()  # numbers of those that are forgotten but for the name
         self._number = 0
         self._new = Spent(NEW_PER_S, MOST_NEW, 0)
         self._strangers: OrderedDict[str, Stranger] = OrderedDict()
@@ -221,11 +228,21 @@ class Peers:
             return None
         while len(self._peers) >= self.most:
             _, gone = self._peers.popitem(last=False)
-            del self._names[gone.number]
+            self._named[gone.name] = gone.number
+            self._forget_names()
             self.forgotten += 1
-        self._peers[name] = made = Peer(name, self._free_number(), self.now_ms)
+        self._peers[name] = made = Peer(name, self._named.pop(name, 0) or self._free_number(), self.now_ms)
         self._names[made.number] = name
         return made
+
+    def _forget_names(self) -> None:
+        # Two are looked at for each one that comes, so all of them again and again.
+        for _ in range(min(2, len(self._named))):
+            name, number = self._named.popitem(last=False)
+            if self._has_entries(number) and len(self._named) < MOST_NAMED:
+                self._named[name] = number
+            else:
+                del self._names[number]
 
     def _free_number(self) -> int:
         # Entries of a gateway that is forgotten may have its number still, so it comes back last.
@@ -241,6 +258,11 @@ class Peers:
     def numbered(self, number: int) -> Peer | None:
         """The gateway with this number of the whitelist, if it is known."""
         return self._peers.get(self._names.get(number, ""))
+
+    def gateway_number(self, name: str) -> int:
+        """The number of the gateway of this name; 0: it is not known."""
+        found = self._peers.get(name)
+        return found.number if found is not None else self._named.get(name, 0)
 
     def refuse(self, peer: Peer | None, reason: str, count: int = 1) -> None:
         """Count what was not taken, or not as it was said."""

@@ -15,6 +15,7 @@ from mxallowd.lists.composition import Match
 from mxallowd.lists.own import MAX_OWN
 from mxallowd.log import Log
 from mxallowd.provenance import MAX_TEXT
+from mxallowd.settings.fleet import origin
 from mxallowd.settings.values import Network
 from mxallowd.text import quoted
 from mxallowd.whitelist import Whitelist
@@ -49,7 +50,7 @@ class Entries:
     async def _list(self, request: Request) -> Response:
         query = dict(request.query)
         no_parameters(request, (*Wanted._fields, "limit"))
-        origin = _one_of(query, "origin", {name: name for name in ORIGINS})
+        came = _one_of(query, "origin", {name: name for name in ORIGINS})
         used, proven = _one_of(query, "used", _TRUTH), _one_of(query, "proven", _TRUTH)
         network = bounds(network_of(query["network"])) if "network" in query else None
         text = query.get("limit", str(MOST_LINES))
@@ -58,7 +59,7 @@ class Entries:
         note = query.get("note")
         if note is not None and len(note) > MAX_TEXT:
             raise bad(f"note {quoted(note)} has more than {MAX_TEXT} characters, and no note has")
-        wanted = Wanted(origin, used, proven, None if note is None else note.casefold(), network)
+        wanted = Wanted(came, used, proven, None if note is None else note.casefold(), _gateway_of(query), network)
         return Response(
             pieces=lines(self._whitelist, self._since, wanted, int(text), lambda entry: entry), content_type=NDJSON)
 
@@ -131,13 +132,23 @@ class Entries:
         return Response({"removed": removed, **overruled("allowed_by", allowed)})
 
     async def _flush(self, request: Request) -> Response:
-        no_parameters(request)
+        no_parameters(request, ("gateway",))
+        gateway = _gateway_of(dict(request.query))
+        if gateway is not None:
+            return await self._remove_told(request.user, gateway)
         self._whitelist.before_flush()
         removed = await self._end(None)
         self._whitelist.tellings.note_all_ended(self._whitelist.now_us())
         if self._networks is not None:
             removed += await self._networks.flush()
         self._log.notice("removed", None, user=request.user, what="all", count=removed)
+        return Response({"removed": removed})
+
+    async def _remove_told(self, user: int, gateway: str) -> Response:
+        removed = await self._whitelist.end_told(self._whitelist.gateway_number(gateway))
+        if not removed:
+            raise RequestError(404, "not-listed", f"nothing here was told by the gateway {gateway} alone")
+        self._log.notice("removed", None, user=user, what=f"all-that-{gateway}-told", count=removed)
         return Response({"removed": removed})
 
     async def _end(self, network: Network | None) -> int:
@@ -165,6 +176,16 @@ def _but(allowed: list[Match]) -> str:
     where = allowed[0].where if allowed[0].source == BY_HAND_SOURCE else f"in {allowed[0].where}"
     how = "trusted" if allowed[0].trusted else "allowed"
     return f", but {allowed[0].network} is {how} {where}: mxallowctl explain says more"
+
+
+def _gateway_of(query: dict[str, str]) -> str | None:
+    text = query.get("gateway")
+    if text is None:
+        return None
+    try:
+        return origin(text)
+    except ValueError as error:
+        raise bad(f"gateway {quoted(text)} {error}") from None
 
 
 def _one_of(query: dict[str, str], name: str, choices: dict[str, Value]) -> Value | None:

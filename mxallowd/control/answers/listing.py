@@ -26,6 +26,7 @@ class Wanted(NamedTuple):
     used: bool | None = None
     proven: bool | None = None
     note: str | None = None  # stands in the note, upper or lower case; as casefold() has it
+    gateway: str | None = None  # its name: another gateway, which told of it first
     network: tuple[bytes, bytes] | None = None  # the first and the last host
 
     def takes(self, entry: Entry) -> bool:
@@ -34,6 +35,7 @@ class Wanted(NamedTuple):
         return ((self.origin is None or entry.origin == self.origin)
                 and (self.proven is None or entry.proven == self.proven)
                 and (self.used is None or entry.used == self.used)
+                and (self.gateway is None or entry.gateway == self.gateway)
                 and (self.note is None or self.note in text.casefold()))
 
 

@@ -20,6 +20,8 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
         group = parser.add_mutually_exclusive_group()
         group.add_argument(f"--{name}", dest=name, action="store_const", const="true", help=f"those that {what}")
         group.add_argument(f"--{others}", dest=name, action="store_const", const="false", help="the others")
+    parser.add_argument("--gateway", metavar="NAME", type=checks.gateway,
+                        help="those of which this gateway told first (its fleet-origin)")
     parser.add_argument("--network", metavar="NETWORK", type=checks.target, help="those in this network")
     parser.add_argument("--note", metavar="TEXT", type=checks.note,
                         help="those whose note or name contains this, in any case")
@@ -29,7 +31,7 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _list(context: Context) -> int:
     arguments = context.arguments
-    query = {name: str(wanted) for name in ("origin", "used", "proven", "network", "note", "limit")
+    query = {name: str(wanted) for name in ("origin", "used", "proven", "gateway", "network", "note", "limit")
              if (wanted := getattr(arguments, name)) is not None}
     answer = context.daemon.ask("GET", "/v1/entries", query=query, stream=True)
     if failed(context, answer):
@@ -99,8 +101,20 @@ def _add(context: Context) -> int:
     return status or (NO if overruled(context, arguments.target, answer.body) else OK)
 
 
+def _remove_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="ADDRESS|NETWORK", type=checks.target, nargs="?",
+                        help="an address, or a network")
+    parser.add_argument("--gateway", metavar="NAME", type=checks.gateway,
+                        help="in its place: all of which this gateway (its fleet-origin) alone has told")
+
+
 def _remove(context: Context) -> int:
-    target = context.arguments.target
+    target, gateway = context.arguments.target, context.arguments.gateway
+    if (target is None) == (gateway is None):
+        refuse(context, "usage", "remove needs either ADDRESS|NETWORK or --gateway NAME")
+        return USAGE
+    if gateway is not None:
+        return _removed(context, context.daemon.ask("DELETE", "/v1/entries", query={"gateway": gateway}))
     answer = context.daemon.ask("DELETE", f"/v1/entries/{target}")
     status = _removed(context, answer)
     return status or (NO if overruled(context, target, answer.body) else OK)
@@ -138,7 +152,7 @@ COMMANDS = (
     Command("add", "let a host in at once, or a network for some time",
             "mxallowctl add 203.0.113.7 --time 86400 --note 'bank, ticket 4711'", _add_arguments, _add),
     Command("remove", "take a host out, or all of a network and the network itself; status 1 if nothing was in",
-            "mxallowctl remove 203.0.113.7", _target, _remove),
+            "mxallowctl remove 203.0.113.7", _remove_arguments, _remove),
     Command("flush", "empty the whitelist and what was added by hand, never the lists of files",
             "mxallowctl flush --yes", _flush_arguments, _flush),
 )

@@ -51,7 +51,7 @@ function _shtab_mxallowctl_using
 end
 
 set -g _shtab_mxallowctl_commands status stats list show add remove flush allow deny direct trust fleet explain doctor top forecast first-mx-only export import reload log-level
-set -g _shtab_mxallowctl_opts_with_value --config --format --interval --limit --network --note --origin --socket --time -c
+set -g _shtab_mxallowctl_opts_with_value --config --format --gateway --interval --limit --network --note --origin --socket --time -c
 
 complete -c mxallowctl -e
 complete -c mxallowctl -f
@@ -77,6 +77,7 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l used -d 'those that 
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l unused -d 'the others'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l proven -d 'those that have completed a handshake with it'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l unproven -d 'the others'
+complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l gateway -x -d 'those of which this gateway told first (its fleet-origin)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l network -x -d 'those in this network'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l note -x -d 'those whose note or name contains this, in any case'
 complete -c mxallowctl -n '_shtab_mxallowctl_using list' -l limit -x -d 'the first N, in no order'
@@ -94,6 +95,7 @@ complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_
 complete -c mxallowctl -n '_shtab_mxallowctl_using remove' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using remove' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'
 complete -c mxallowctl -n '_shtab_mxallowctl_using remove' -l json -d 'print the answer as JSON, with keys that stay'
+complete -c mxallowctl -n '_shtab_mxallowctl_using remove' -l gateway -x -d 'in its place: all of which this gateway (its fleet-origin) alone has told'
 complete -c mxallowctl -n '_shtab_mxallowctl_using; and test $_shtab_mxallowctl_npos -eq 0' -a flush -d 'Empty the whitelist and what was added by hand, never the lists of files.'
 complete -c mxallowctl -n '_shtab_mxallowctl_using flush' -s h -l help -d 'show this help message and exit'
 complete -c mxallowctl -n '_shtab_mxallowctl_using flush' -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'control socket of the daemon, its --control (default: /run/mxallowd/control.sock)'

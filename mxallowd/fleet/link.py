@@ -2,11 +2,12 @@
 
 The one rule: every failure is a LinkError with one line that says what is wrong, and after it the connection is closed.
 Nothing is tried again here, since a command that is sent twice is done twice; who opens it anew decides when. What the
-engine says is from outside: replies are as long as opening.MOST_REPLY allows, and of the form that is expected, or an
-error. It is the only module that knows redis-py.
+engine says is from outside: replies are as long as replies.py allows, and of the form that is expected, or an error.
+It is the only module that knows redis-py.
 """
 import asyncio
 import inspect
+import re
 import socket
 import struct
 from collections.abc import Sequence
@@ -17,22 +18,28 @@ from redis.asyncio.connection import AbstractConnection, Connection
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from mxallowd.fleet.login import Login
-from mxallowd.fleet.opening import LinkError, Reader, Way, reason_of
+from mxallowd.fleet.opening import LinkError, LongReply, Reader, Way, reason_of
+from mxallowd.fleet.replies import MOST_KEPT, Strange, TooLong
 from mxallowd.text import printable
 
 REPLY_S = 3.0  # for a reply; BLOCK_MS is less
 BLOCK_MS = 1000
 LONGEST_REASON = 200  # characters of an error of the engine
+LONGEST_HOST = 255
+LATEST_S = 1 << 40  # of a clock
 FIELD = b"d"
 # What redis-py calls errors of the engine, and the word by which the engine begins them.
 CODES = {"OutOfMemoryError": "OOM", "NoPermissionError": "NOPERM", "ReadOnlyError": "READONLY",
-         "BusyLoadingError": "LOADING", "MasterDownError": "MASTERDOWN"}
+         "BusyLoadingError": "LOADING", "MasterDownError": "MASTERDOWN", "ClusterDownError": "CLUSTERDOWN",
+         "MovedError": "MOVED", "AskError": "MOVED"}
 MEANINGS = {
     "OOM": "it has no memory left (maxmemory), and takes no entries",
     "READONLY": "it is a replica, and takes no entries",
     "LOADING": "it still loads what it has on its disk",
     "MISCONF": "it cannot write to its disk, and takes no entries",
     "MASTERDOWN": "it is a replica without a master",
+    "MOVED": "it belongs to a cluster, and the list is at another server of it",
+    "CLUSTERDOWN": "it belongs to a cluster that does not work",
     "NOAUTH": "it wants a login (fleet-login-file)",
     "WRONGPASS": "it refuses user or password (fleet-login-file)",
 }
@@ -93,7 +100,12 @@ class _Connection(Connection):
         self._reader, self._writer = self._opened
 
     def expect_reply(self) -> None:
-        self._opened[0].expect_reply()
+        self._opened[0].replies.begin()
+
+    @property
+    def received(self) -> int:
+        """Bytes of the reply so far."""
+        return self._opened[0].replies.received
 
     def abandon(self) -> None:
         """Close it at once, whatever waits to be sent."""
@@ -195,10 +207,20 @@ class Link:
             first = text.partition(" ")[0]
             code = code or (first if first.isalpha() and first.isupper() else "ERR")
         if code:
-            said = MEANINGS.get(code) or printable(text)[:LONGEST_REASON]
+            said = MEANINGS.get(code) or printable(text)[:LONGEST_REASON] or "it refuses that, and does not say why"
             return LinkError(f"{self.way}: {'it refuses us' if entering and code == 'ERR' else said}", code)
+        return self._lost(error)
+
+    def _lost(self, error: Exception) -> LinkError:
+        """One that the engine did not reply."""
         if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
+            if self._connection is not None and self._connection.received > MOST_KEPT:
+                return LongReply(f"{self.way}: a reply has not come to its end within {REPLY_S:g} s")
             return LinkError(f"{self.way}: no answer within {REPLY_S:g} s")
+        if isinstance(cause := _cause(error), TooLong):
+            return LongReply(f"{self.way}: {cause}")
+        if isinstance(cause, Strange) or not isinstance(error, (RedisError, OSError, MemoryError)):
+            return LinkError(f"{self.way}: {Strange()}")
         return LinkError(f"{self.way}: the connection is lost: {_told(error)}")
 
     # ---- what is asked
@@ -217,14 +239,23 @@ class Link:
         With `wait`, once there are some; none after BLOCK_MS. Raises LinkError.
         """
         blocking = ("BLOCK", BLOCK_MS) if wait else ()
-        reply = await self.call("XREAD", "COUNT", count, *blocking, "STREAMS", key, str(after))
+        try:
+            reply = await self.call("XREAD", "COUNT", count, *blocking, "STREAMS", key, str(after))
+        except LongReply as error:
+            if count > 1:
+                raise
+            raise self._too_long(key, error) from None
         if reply is None:
             return []
         try:
             (_, messages), = reply
-            found = [(number, _data(fields)) for number, fields in messages]
-            id_of(found[-1][0])
-        except (TypeError, ValueError, IndexError):
+            if len(messages) > count:
+                raise ValueError("more than was asked for")
+            # What was dropped at once wakes up whoever waits, and is not there any more.
+            found = [(_text(number), _data(fields)) for number, fields in messages]
+            if found:
+                id_of(found[-1][0])
+        except (TypeError, ValueError):
             raise self._strange() from None
         return found
 
@@ -235,7 +266,7 @@ class Link:
         except LinkError as error:
             if "no such key" in str(error):
                 return Stream(0, FIRST, None)
-            raise
+            raise self._too_long(key, error) if isinstance(error, LongReply) else error from None
         try:
             found = dict(zip(reply[::2], reply[1::2], strict=True))
             first = found[b"first-entry"]
@@ -248,20 +279,23 @@ class Link:
         """The engine's clock. Raises LinkError."""
         reply = await self.call("TIME")
         try:
-            seconds, microseconds = reply
-            return int(seconds) * 1_000_000 + int(microseconds)
+            seconds, microseconds = map(int, reply)
+            if not (0 <= seconds <= LATEST_S and 0 <= microseconds < 1_000_000):
+                raise ValueError("is no time")
+            return seconds * 1_000_000 + microseconds
         except (TypeError, ValueError):
             raise self._strange() from None
 
     async def about(self) -> About:
         """What it says of itself. Raises LinkError."""
-        reply = await self.call("INFO")
-        if not isinstance(reply, bytes):
+        # One section at a time: Redis 6.2 takes no more.
+        sections = [await self.call("INFO", name) for name in ("server", "replication", "memory")]
+        if not all(isinstance(one, bytes) for one in sections):
             raise self._strange()
-        pairs = (line.partition(":")[::2] for line in reply.decode("utf-8", "replace").splitlines())
-        found = {name: printable(value)[:LONGEST_REASON] for name, value in pairs}
-        version = found.get("valkey_version") or found.get("redis_version", "")
-        return About(version, found.get("role", "master") == "master", found.get("maxmemory_policy", ""))
+        server, replication, memory = sections
+        version = _value(server, b"valkey_version") or _value(server, b"redis_version")
+        return About(version, (_value(replication, b"role") or "master") == "master",
+                     _value(memory, b"maxmemory_policy"))
 
     async def master(self, name: str) -> tuple[str, int] | None:
         """Of a Sentinel: host and port of that master; None: it knows none. Raises LinkError."""
@@ -269,9 +303,11 @@ class Link:
         if reply is None:
             return None
         try:
-            host, port = reply
-            return printable(host.decode("ascii")), int(port)
-        except (TypeError, ValueError, AttributeError):
+            host, port = reply[0].decode("ascii"), int(reply[1])
+            if len(reply) != 2 or not 0 < len(host) <= LONGEST_HOST or not 0 < port < 1 << 16:
+                raise ValueError("is no address")
+            return printable(host), port
+        except (IndexError, TypeError, ValueError, AttributeError):
             raise self._strange() from None
 
     def _id(self, raw: object) -> Id:
@@ -282,7 +318,24 @@ class Link:
 
     def _strange(self) -> LinkError:
         self.close()
-        return LinkError(f"{self.way}: it does not answer as Redis does")
+        return LinkError(f"{self.way}: {Strange()}")
+
+    def _too_long(self, key: str, error: LinkError) -> LinkError:
+        """One message alone is: nobody can read over it."""
+        return LinkError(f"{error}, so a message of {key} cannot be read; the remedy is redis-cli DEL {key}",
+                         remedy=f"redis-cli DEL {key}: each gateway says its entries again")
+
+
+def _text(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise ValueError("is no text")
+    return value
+
+
+def _value(section: bytes, name: bytes) -> str:
+    """What INFO says in a line; empty: nothing."""
+    found = re.search(rb"^%s:([^\r\n]{0,%d})" % (name, LONGEST_REASON), section, re.MULTILINE)
+    return printable(found[1].decode("utf-8", "replace")) if found else ""
 
 
 def _data(fields: Sequence[bytes]) -> bytes | None:
@@ -294,12 +347,17 @@ def _data(fields: Sequence[bytes]) -> bytes | None:
     return found if isinstance(found, bytes) else None
 
 
-def _told(error: Exception) -> str:
-    """What an error of the system says, without what redis-py adds."""
+def _cause(error: Exception) -> OSError | None:
+    """The error of the system in it."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
-    if cause is not None:
+    return cause
+
+
+def _told(error: Exception) -> str:
+    """What an error of the system says, without what redis-py adds."""
+    if (cause := _cause(error)) is not None:
         return reason_of(cause)
     if isinstance(error, MemoryError):
         return "there is no memory for so long a reply"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mxallowd.errors import MxallowdError, StartError
+from mxallowd.fleet.replies import Replies
 from mxallowd.lists.beside import beside
 from mxallowd.process import broker
 from mxallowd.settings.fleet import Engine
@@ -24,7 +25,7 @@ LIMIT = 1 << 20  # bytes that wait to be read, until the engine is not listened 
 # Of a file of certificates, by OpenSSL's words.
 FAULTS = {"NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in PEM in it",
           "KEY_VALUES_MISMATCH": "the key is not that of the certificate"}
-MOST_REPLY = 8 << 20  # bytes; 400 batches are 3.3 MB
+LONGEST_REASON = 400  # characters of an error
 
 Names = Callable[[str], Awaitable[Sequence[str]]]
 """The addresses of a name, as texts. Raises LinkError."""
@@ -33,12 +34,18 @@ Names = Callable[[str], Awaitable[Sequence[str]]]
 class LinkError(MxallowdError):
     """The engine cannot be used; the text says why, in one line.
 
-    `code` is the first word of what it replied, such as OOM; empty: the connection is lost.
+    `code` is the first word of what it replied, such as OOM; empty: the connection is lost. `remedy` is what mends it,
+    where the code does not say that.
     """
 
-    def __init__(self, reason: str, code: str = "") -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, code: str = "", remedy: str = "") -> None:
+        super().__init__(reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON - 3]}...")
         self.code = code
+        self.remedy = remedy
+
+
+class LongReply(LinkError):
+    """What it replies is too long."""
 
 
 def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
@@ -85,23 +92,23 @@ async def literal(host: str) -> Sequence[str]:
 
 
 class Reader(asyncio.StreamReader):
-    """What comes from the engine. One that was taken over may send without an end: a reply has at most MOST_REPLY."""
+    """What comes from the engine, as replies.py passes it on."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=LIMIT, loop=loop)
-        self._left = MOST_REPLY
-
-    def expect_reply(self) -> None:
-        """Count its bytes from here on."""
-        self._left = MOST_REPLY
+        self.replies = Replies()
 
     async def read(self, n: int = -1) -> bytes:
-        """As that of any stream, and ends a reply that is too long."""
-        data = await super().read(n)
-        self._left -= len(data)
-        if self._left < 0:
-            raise ConnectionError(f"a reply is longer than {MOST_REPLY >> 20} MiB")
-        return data
+        """As that of any stream. Raises TooLong and Strange."""
+        while data := await super().read(n):
+            more = self.replies.received > 0
+            if passed := self.replies.pass_on(data):
+                if more:
+                    # What waits here already would hold the loop until its end.
+                    await asyncio.sleep(0)
+                return passed
+            await asyncio.sleep(0)
+        return b""
 
 
 class Way(NamedTuple):

@@ -49,6 +49,7 @@ class Place:
         self.key = key
         self.after = FIRST
         self.loaded = False
+        self.count = FEW  # messages at once, the next time
         self.stream: Stream | None = None  # at the last look
         self.read_s: float | None = None  # when the engine answered last, by time.monotonic
         self.said_s: float | None = None
@@ -77,7 +78,6 @@ class Session:
         self._kept_ms = kept_ms
         self._loaded = loaded
         self._wake = wake
-        self._count = FEW
         # One question at a time.
         self._writing = asyncio.Lock()
         # Set where the stream is to be looked at now.
@@ -163,7 +163,10 @@ class Session:
         while True:
             began = time.monotonic()
             after = place.after
-            messages = await self._reader.read(place.key, after, self._count, wait=place.loaded)
+            count, place.count = place.count, 1
+            # Where it fails, one by one from here on: it may have been too much at once.
+            messages = await self._reader.read(place.key, after, count, wait=place.loaded)
+            place.count = count
             place.read_s = time.monotonic()
             self._standing.mend(LINK)
             if messages:
@@ -174,10 +177,10 @@ class Session:
                     place.after = last
                 if last.ms - self._clock.us() // 1000 > AHEAD_MS:
                     self._strange.set()
-            more = len(messages) == self._count
+            more = len(messages) == count
             if messages:
                 average = sum(len(data or b"") for _, data in messages) / len(messages)
-                self._count = max(FEW // 2, min(MOST, int(BYTES / max(1.0, average)), 2 * self._count))
+                place.count = max(1, min(MOST, int(BYTES / max(1.0, average)), 2 * count))
             if not (place.loaded or more):
                 await self._end_load()
             if not more:

@@ -23,6 +23,8 @@ REMEDIES = {
     "NOAUTH": "put user and password into fleet-login-file, and reload",
     "WRONGPASS": "put the right user and password into fleet-login-file, and reload",
     "READONLY": "name the master in fleet, or the Sentinels that know it",
+    "WRONGTYPE": "delete that key (redis-cli DEL): each gateway says its entries again",
+    "MOVED": "name one server in fleet that is in no cluster, or the Sentinels that know it",
     "MISCONF": "give the engine's disk room (the engine's log says what is wrong)",
 }
 
@@ -69,7 +71,7 @@ class Standing:
     def fail(self, what: str, error: LinkError, remedy: str = "") -> None:
         """This is wrong from now on."""
         reason = str(error)
-        self._faults[what] = reason, remedy or REMEDIES.get(error.code, "")
+        self._faults[what] = reason, remedy or error.remedy or REMEDIES.get(error.code, "")
         self._well_since = None
         if self.connected or self._said is None:
             self._since = self._clock()

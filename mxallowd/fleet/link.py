@@ -229,9 +229,13 @@ class Link:
         """Add a message, and let the engine drop those that are older; its ID. Raises LinkError."""
         return self._id(await self.call("XADD", key, "MINID", "~", max(0, least_ms), "*", FIELD, data))
 
-    async def trim(self, key: str, least_ms: int) -> None:
-        """Drop messages that are older, where one of them cannot be added any more. Raises LinkError."""
-        await self.call("XTRIM", key, "MINID", max(0, least_ms))
+    async def trim(self, key: str, least_ms: int) -> int:
+        """Drop messages that are older, where none can be added any more; how many. Raises LinkError."""
+        return self._number(await self.call("XTRIM", key, "MINID", max(0, least_ms)))
+
+    async def shorten(self, key: str, most: int) -> int:
+        """Drop all but that many, the latest; how many. Raises LinkError."""
+        return self._number(await self.call("XTRIM", key, "MAXLEN", most))
 
     async def read(self, key: str, after: Id, count: int, *, wait: bool = True) -> list[tuple[bytes, bytes | None]]:
         """At most `count` messages behind that ID: each one's ID and what it has under `d` (None: nothing).
@@ -309,6 +313,11 @@ class Link:
             return printable(host), port
         except (IndexError, TypeError, ValueError, AttributeError):
             raise self._strange() from None
+
+    def _number(self, raw: object) -> int:
+        if not isinstance(raw, int):
+            raise self._strange()
+        return raw
 
     def _id(self, raw: object) -> Id:
         try:

@@ -6,7 +6,7 @@ many messages at once as make some thousands of records, so that the loop is not
 
 Which way it fails: any failure ends all of it (LinkError), and whoever runs it connects anew. Where the engine only
 takes nothing (no memory, no right, no disk), the reader goes on and the writer tries again; nothing of what was to be
-said is lost, since the whitelist has it.
+said is lost, since the whitelist has it. Where the memory is full of what still lives, the older half gives way.
 """
 import asyncio
 import math
@@ -32,6 +32,10 @@ SET_AGAIN_S = 2 * CHECK_S  # after the engine's clock was set: until then all ga
 AHEAD_MS = 60_000  # the last ID may be ahead of the engine's clock
 FEW, MOST = 16, 256  # messages at once
 BYTES = 48_000  # of messages at once: 2,000 records
+HALVED_S = 10.0
+LEAST_HALVED = 64  # messages: where there are fewer, something else fills the memory
+FULL = ("the engine's memory (maxmemory) is full of entries that still live: the older half of the stream was dropped, "
+        "and each gateway says again what it has; raise maxmemory")
 OLDEST = (6, 2)  # of Redis: XADD with MINID. Each Valkey has it
 # Errors after which the engine may still be read, and tried again.
 REFUSALS = ("OOM", "NOPERM", "MISCONF", "ERR", "WRONGTYPE")
@@ -51,6 +55,8 @@ class Place:
         self.loaded = False
         self.count = FEW  # messages at once, the next time
         self.stream: Stream | None = None  # at the last look
+        self.full: int | None = None  # how long it was when nothing could be added; None: something could
+        self.halved_s = float("-inf")
         self.read_s: float | None = None  # when the engine answered last, by time.monotonic
         self.said_s: float | None = None
         self.set_again_s = math.inf  # when to say all again, since the engine's clock was set; by time.monotonic
@@ -221,6 +227,7 @@ class Session:
                 if added < self._place.after:
                     self._strange.set()
                 self._place.said_s = time.monotonic()
+                self._place.full = None
                 self._standing.mend(ADDING)
             elif not self._saying.due():
                 await _wait(self._wake, IDLE_S)
@@ -233,13 +240,32 @@ class Session:
         self._strange.set()
         await asyncio.sleep(pause_s())
         if error.code == "OOM":
-            # It drops nothing before it adds; who may do it here makes room of what is too old.
+            # It drops nothing before it adds; who may do it here makes room.
             try:
                 async with self._writing:
-                    await self._writer.trim(self._place.key, self._clock.us() // 1000 - self._kept_ms())
+                    await self._make_room()
             except LinkError as refused:
                 if refused.code not in REFUSALS:
                     raise
+
+    async def _make_room(self) -> None:
+        """Drop what is too old; where that was not enough, the older half of the stream, once in HALVED_S.
+
+        Each gateway says its entries again that were in it. Where several of them do this at once, they drop the same
+        half: how long the stream was, each has asked before it tried to add something once more.
+        """
+        place = self._place
+        length, place.full = place.full, None
+        if await self._writer.trim(place.key, self._clock.us() // 1000 - self._kept_ms()):
+            return
+        now_s = time.monotonic()
+        if length is None:
+            place.full = (await self._writer.stream(place.key)).length
+        elif length >= LEAST_HALVED and now_s - place.halved_s >= HALVED_S:
+            place.halved_s = now_s
+            if await self._writer.shorten(place.key, length // 2):
+                self._standing.warn(FULL)
+                self._strange.set()
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -114,5 +114,9 @@ class Standing:
             reason = (f"maxmemory-policy is {policy}: where the engine's memory is full, it may throw away the whole "
                       f"list at once; set {NO_EVICTION}")
             self.warnings.append(reason)
-            if self._engine.due(reason):
-                self._log.warning("fleet-engine", reason=reason)
+            self.warn(reason)
+
+    def warn(self, reason: str) -> None:
+        """Something is wrong with the engine; at most once a minute."""
+        if self._engine.due(reason):
+            self._log.warning("fleet-engine", reason=reason)

@@ -1,7 +1,12 @@
 """What waits to be said stays within its bounds, and what finds no room is counted."""
+import asyncio
+import time
+from collections.abc import Sequence
+
 import pytest
 
 from mxallowd.fleet import saying
+from mxallowd.fleet.batch import NAME, Note
 from mxallowd.fleet.peers import MOST_RECORDS
 from mxallowd.whitelist import Change
 from tests.fleet_stream import Receiver, Sender, entries, finished
@@ -80,3 +85,29 @@ def test_an_engine_whose_clock_is_behind_slows_nobody_down() -> None:
     assert receiver.peer("mx2").records > MOST_RECORDS
     assert receiver.hosts() == list(range(1, 102))
     assert receiver.refused() == {}
+
+
+def test_names_are_given_in_turns() -> None:
+    """Of hosts with many names the first ones count, and others have the loop meanwhile."""
+    receiver = Receiver()
+    named: list[int] = []
+
+    def take(_: bytes, names: Sequence[str]) -> None:
+        named.append(len(names))
+        time.sleep(0.001)
+
+    receiver.whitelist.tellings.named = take
+    notes = [Note(record, NAME, f"{name}.example") for record in range(15) for name in range(8)]
+    message = Sender(receiver).say(entries(*range(30)), notes)
+    receiver.engine_ms += 1
+
+    async def hear() -> int:
+        hearing = asyncio.ensure_future(receiver.hearing.hear([message]))
+        turns = 0
+        while not hearing.done():
+            await asyncio.sleep(0)
+            turns += 1
+        return turns
+
+    assert asyncio.run(hear()) >= 5
+    assert named == [4] * 15

@@ -89,5 +89,13 @@ def test_a_file_that_is_not_there_and_one_that_is_no_file(tmp_path: Path) -> Non
         read(tmp_path / "none", "example", as_we_are=True)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo, 0o600)
-    with pytest.raises(ListError, match="is no regular file"):
-        read(fifo, "example", as_we_are=True)
+    for path, says in ((fifo, "is no regular file"), (Path("/dev/zero"), "is no regular file"),
+                       (tmp_path, "Is a directory")):
+        with pytest.raises(ListError, match=says):
+            read(path, "example", as_we_are=True)
+    large = tmp_path / "large"
+    large.write_bytes(bytes((64 << 10) + 1))
+    os.utime(large, (1, 1))
+    large.chmod(0o600)
+    with pytest.raises(ListError, match="is larger than 64 KiB"):
+        read(large, "example", as_we_are=True)

@@ -1,5 +1,6 @@
 """A connection to a real engine: what it gives, and that each failure is one line that says what is wrong."""
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -224,10 +225,16 @@ def test_certificates_that_cannot_be_used(tmp_path: Path) -> None:
     empty.write_text("", encoding="ascii")
     empty.chmod(0o600)
     known = authority.own
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo, 0o644)
     for files, says in (
             ((tmp_path / "none", None, None), f'fleet-ca-file: "{tmp_path}/none" cannot be used: No such file'),
             ((empty, None, None), f'fleet-ca-file: "{empty}" cannot be used: '),
             ((None, empty, None), f'fleet-cert-file: "{empty}" cannot be used: '),
+            ((fifo, None, None), f'fleet-ca-file: "{fifo}" cannot be used: it is no regular file'),
+            ((None, fifo, None), f'fleet-cert-file: "{fifo}" cannot be used: it is no regular file'),
+            ((None, known.certificate, fifo), f'fleet-cert-key-file: "{fifo}" cannot be used: it is no regular file'),
+            ((Path("/dev/zero"), None, None), 'fleet-ca-file: "/dev/zero" cannot be used: it is no regular file'),
             ((None, known.certificate, None), f'fleet-cert-file: "{known.certificate}" cannot be used: '),
             ((None, known.certificate, authority.sign("x").key), f'fleet-cert-file: "{known.certificate}" cannot be')):
         with pytest.raises(StartError) as error:

@@ -325,3 +325,14 @@ def test_how_long_a_message_is_kept(play: Callable[[Story], None]) -> None:
         await until(lambda: one.member._kept_ms() == 4000 * LONGEST_S)
 
     play(story)
+
+
+def test_a_start_does_not_wait_for_an_engine_that_refuses() -> None:
+    async def run() -> float:
+        one = Gateway("redis://127.0.0.1:1", "a", key=bytes(range(1, 33)), login=NOBODY)
+        began = time.monotonic()
+        await one.member.start(asyncio.Event())
+        one.member.close()
+        return time.monotonic() - began
+
+    assert asyncio.run(run()) < 1

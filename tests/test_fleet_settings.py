@@ -55,7 +55,7 @@ def test_sockets() -> None:
     ("redis://h:70000", "out of range"), ("redis://h:", "is not a number"), ("redis://h/0/1", "neither a database nor"),
     ("redis://a,b", "several hosts and no name"), ("redis://a,b/0", "several hosts and no name"),
     ("redis://h?db=1", "has a part"), ("unix://run/x", "a third /"), ("unix:///", "a third /"),
-    ("unix:///x?db=1&db=2", "db=N alone"), ("unix:///x?password=1", "db=N alone"), ("redis://h#x", "has a part"),
+    ("unix:///x?db=1&db=2", "db=N alone"), ("unix:///x?timeout=1", "db=N alone"), ("redis://h#x", "has a part"),
     ("redis://" + ",".join("abcdefghijklmnopq") + "/m", "more than 16 hosts")])
 def test_what_is_no_address(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
@@ -64,7 +64,8 @@ def test_what_is_no_address(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize("text", [
     "redis://user:pa55@h", "redis://:pa55@h:1", "rediss://pa55@h,g/m", "unix://u:pa55@/run/x", "http://u:pa55@h",
-    "u:pa55@h", "redis://u:pa55@@h", "redis://u:pa@55@h"])
+    "u:pa55@h", "redis://u:pa55@@h", "redis://u:pa@55@h", "redis://h?password=pa55", "redis://:x@h?password=pa55",
+    "redis://h/0?db=1&Password=pa55", "unix:///x?password=pa55", "redis://h?username=pa55", "h?pass=pa55"])
 def test_a_password_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(Secret, match=r"fleet-login-file"):
         engine(text)

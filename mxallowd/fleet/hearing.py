@@ -23,7 +23,7 @@ from mxallowd.fleet.batch import FLUSH, NAME, RECORD, RECORD_SIZE, REMOVE, WAY, 
 from mxallowd.fleet.keys import Keys
 from mxallowd.fleet.peers import Id, Peer, Peers
 from mxallowd.fleet.returned import Returned
-from mxallowd.fleet.saying import Saying
+from mxallowd.fleet.saying import MOST_NAMES, Saying
 from mxallowd.provenance import MAX_TEXT
 from mxallowd.text import printable
 from mxallowd.whitelist import Whitelist
@@ -87,6 +87,7 @@ class Hearing:
         self._whitelist = whitelist
         self._saying = saying
         self._groups: dict[int, _Group] = {}
+        self._named: deque[tuple[bytes, list[str]]] = deque()
         self._loaded_ms: int | None = None  # when the load was complete, by the engine's clock
         self._twins: deque[int] = deque(maxlen=TWINS)
         # Nobody is told of single hosts during the load, but of all of it once.
@@ -112,8 +113,18 @@ class Hearing:
             if time.perf_counter() > until_s:
                 self._give_all()
                 await asyncio.sleep(0)
-                until_s = self._turn()
+                until_s = await self._give_names(self._turn())
         self._give_all()
+        await self._give_names(until_s)
+
+    async def _give_names(self, until_s: float) -> float:
+        """Give the whitelist names of hosts that it has: there may be thousands in a moment. When this turn ends."""
+        while self._named:
+            self._whitelist.told_names(*self._named.popleft())
+            if time.perf_counter() > until_s:
+                await asyncio.sleep(0)
+                until_s = self._turn()
+        return until_s
 
     def _turn(self) -> float:
         """Until when this turn of the loop lasts; the engine's clock is asked once for it."""
@@ -288,7 +299,9 @@ class Hearing:
                 elif group is not None:
                     group.notes[host] = text
             elif note.kind == NAME and group is not None:
-                group.names.setdefault(host, []).append(text)
+                names = group.names.setdefault(host, [])
+                if len(names) < MOST_NAMES:
+                    names.append(text)
 
     def _give_all(self) -> None:
         for group in self._groups.values():
@@ -317,8 +330,7 @@ class Hearing:
             peers.refuse(peers.numbered(number), "too-many", count)
         if found.no_hosts:
             peers.refuse(peer, "no-host", found.no_hosts)
-        for host, names in group.names.items():
-            self._whitelist.told_names(host, names)
+        self._named += group.names.items()
 
 
 def id_of(place: bytes) -> Id:

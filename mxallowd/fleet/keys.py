@@ -83,7 +83,8 @@ def read(path: Path, site: str, *, as_we_are: bool = False) -> Keys:
     `as_we_are`: with the rights of this process, not those of the broker's user. Raises ListError.
     """
     with suppress(OSError):  # says the one who opens it
-        if path.stat().st_mode & stat.S_IROTH:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) and mode & stat.S_IROTH:
             raise ListError([Fault(printable(str(path)), "is not read: everybody may read this secret (chmod o-r)")])
     return parse(content_of(path, as_we_are=as_we_are, most_bytes=MOST_BYTES), str(path), site)
 

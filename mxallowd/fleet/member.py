@@ -2,7 +2,7 @@
 
 session.py is one connection, saying.py and hearing.py are what is said and heard, standing.py is what is wrong. Here
 they are put together, made anew after each failure, and read again at a reload. Nothing of the packet path waits for
-any of it, and a start waits for the load LOADING_S at most.
+any of it, and a start waits for the load LOADING_S at most, or until the first connection has failed.
 """
 import asyncio
 import time
@@ -78,7 +78,7 @@ class Member:
         self.hearing = Hearing(
             whitelist, keys, self.peers, self.saying, self._terms(),
             Returned(longest_s * 1_000_000, whitelist.servers, whitelist.is_barred))
-        self._loaded = asyncio.Event()
+        self._tried = asyncio.Event()  # the load is complete, or a connection has failed
         self._task: asyncio.Task[None] | None = None
         self._session: asyncio.Task[None] | None = None
         self._twin = Pace(period_s=3600)
@@ -102,14 +102,14 @@ class Member:
         self._whitelist.gateway_number = self.peers.gateway_number
 
     async def start(self, ending: asyncio.Event) -> None:
-        """Connect and load; returns once that is complete, after LOADING_S, or when `ending` is set.
+        """Connect and load; returns once that is complete or has failed, after LOADING_S, or when `ending` is set.
 
         It goes on beside.
         """
         self._began_s = time.monotonic()
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run())
-        waiting = [loop.create_task(event.wait()) for event in (self._loaded, ending)]
+        waiting = [loop.create_task(event.wait()) for event in (self._tried, ending)]
         await asyncio.wait(waiting, timeout=LOADING_S, return_when=asyncio.FIRST_COMPLETED)
         for one in waiting:
             one.cancel()
@@ -180,6 +180,7 @@ class Member:
                 rest_s = DEFECT_S
             self.saying.lost()
             self.hearing.lost()
+            self._tried.set()
             await asyncio.sleep(rest_s)
 
     async def _connect(self) -> None:
@@ -198,7 +199,7 @@ class Member:
         if records:
             await self._restore(records)
             self._whitelist.provenance.recall(self.hearing.returned.notes())
-        self._loaded.set()
+        self._tried.set()
         self._log.info("fleet-joined", None, site=self.site.name, origin=self.site.origin, gateways=len(self.peers),
                        entries=sum(peer.entered for peer in self.peers), own=len(records) // 32,
                        seconds=round(time.monotonic() - self._began_s, 1))

@@ -21,6 +21,7 @@ from mxallowd.settings.fleet import Engine
 from mxallowd.text import printable, quoted
 
 CONNECT_S = 1.0
+MOST_CERTIFICATES = 16 << 20  # bytes of a file
 LIMIT = 1 << 20  # bytes that wait to be read, until the engine is not listened to any more
 # Of a file of certificates, by OpenSSL's words.
 FAULTS = {"NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in PEM in it",
@@ -59,6 +60,8 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
     if certificate is not None:
         _check_secret(key or certificate, "fleet-cert-file" if key is None else "fleet-cert-key-file")
         # A key with a passphrase would ask the terminal for it.
+        if key is not None:
+            _load(key, "fleet-cert-key-file", lambda: None)
         _load(certificate, "fleet-cert-file",
               lambda: context.load_cert_chain(certificate, key, password=_no_passphrase))
     return context
@@ -66,7 +69,8 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
 
 def _check_secret(path: Path, option: str) -> None:
     with suppress(OSError):  # says the one who opens it
-        if path.stat().st_mode & stat.S_IROTH:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) and mode & stat.S_IROTH:
             raise StartError(f"{option}: {quoted(str(path))} is not read: everybody may read this secret (chmod o-r)")
 
 
@@ -76,6 +80,12 @@ def _no_passphrase() -> str:
 
 def _load(path: Path, option: str, load: Callable[[], object]) -> None:
     try:
+        # OpenSSL would wait for who writes into a pipe, and for the end of a device.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise StartError("it is no regular file")
+        if status.st_size > MOST_CERTIFICATES:
+            raise StartError(f"it is larger than {MOST_CERTIFICATES >> 20} MiB")
         load()
     except (OSError, ValueError, StartError) as error:
         if isinstance(error, ssl.SSLError):

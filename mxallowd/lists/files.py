@@ -94,7 +94,7 @@ def breathe() -> None:
 
 def _check(path: Path, status: os.stat_result, name: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise ListError([Fault(name, "is no regular file; a list is read again at SIGHUP")])
+        raise ListError([Fault(name, "is no regular file, which could be read again at SIGHUP")])
     if reason := who_could_replace(path, {0, STARTED_BY}):
         raise ListError([Fault(name, f"is not read: {reason}")])
 
@@ -109,7 +109,8 @@ def _at_rest(
             sleep(REST_S)
         now = os.fstat(descriptor)
         if now.st_size > most_bytes:
-            raise ListError([Fault(name, f"is larger than {most_bytes >> 20} MiB")])
+            most = f"{most_bytes >> 20} MiB" if most_bytes >= 1 << 20 else f"{most_bytes >> 10} KiB"
+            raise ListError([Fault(name, f"is larger than {most}")])
         if _written(now) == _written(before):
             file.seek(0)
             content = file.read(most_bytes + 1)

@@ -16,6 +16,8 @@ MOST_DATABASE = 1_000_000
 MOST_SENTINELS = 16
 LONGEST_SITE, LONGEST_ORIGIN = 32, 64
 SCHEMES = ("redis", "rediss", "unix")
+# By which other programs take a login from an address.
+_SECRET_WORDS = re.compile(r"(?i)(^|&)(user|pass|pw|auth|secret|token)[^&=]*=")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _HOST = re.compile(r"\[(?P<literal>[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)\](?::(?P<port>[^:]*))?|"
                    r"(?P<name>[A-Za-z0-9._-]+)(?::(?P<number>[^:]*))?")
@@ -39,7 +41,10 @@ def engine(text: str) -> Engine:
     """redis://HOST[:PORT][/DB], rediss:// with TLS, unix:///PATH[?db=N]; Sentinels: redis://HOST,HOST/MASTER."""
     scheme, mark, rest = text.partition("://")
     if "@" in text:
-        raise Secret(f"{scheme}://...@{text.rpartition('@')[2]}" if mark else f"...@{text.rpartition('@')[2]}")
+        behind = text.rpartition("@")[2].partition("?")[0]
+        raise Secret(f"{scheme}://...@{behind}" if mark else f"...@{behind}")
+    if "?" in text and _SECRET_WORDS.search(text.partition("?")[2]):
+        raise Secret(f"{text.partition('?')[0]}?...")
     if not mark or scheme not in SCHEMES:
         raise ValueError("is not the address of an engine: redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH")
     place, _, query = rest.partition("?")

@@ -225,6 +225,8 @@ def test_memory_in_a_storm(tmp_path: Path) -> None:
             seen.append(resident_kb(scene.a.daemon.process.pid))
         # Two of them have all the room that others have, and none of ours.
         assert until(lambda: scene.refused().get("too-many"))
+        Rogue(scene.engine, keys_of(scene.key), "good").tell([packed("10.9.0.1")])
+        assert until(lambda: "10.9.0.1" in scene.a.known())
         assert max(seen[4:]) <= seen[3] * 1.05, seen
         assert scene.a.known().keys() >= scene.own
         assert scene.a.stop() == 0

@@ -1,4 +1,5 @@
 """What the engine sends on its way to the parser: it stays as it is, or what is too much of it is left out."""
+import re
 import time
 
 import hiredis
@@ -27,13 +28,32 @@ def passed(data: bytes, *, step: int = 1 << 16) -> bytes:
 # Texts that look like headers are none.
 SMALL = st.one_of(st.integers(-9, 9).map(lambda value: b":%d\r\n" % value), st.binary(max_size=40).map(text),
                   st.sampled_from([b"$-1\r\n", b"*-1\r\n", b"+OK\r\n", b"-ERR no\r\n", text(b"*1000000000\r\n" * 9)]))
-REPLY = st.recursive(SMALL, lambda inner: st.lists(inner, max_size=4).map(lambda values: array(*values)), max_leaves=20)
+MESSAGE = st.binary(max_size=40).map(lambda data: array(text(b"1795820137628-0"), array(text(b"d"), text(data))))
+REPLY = st.recursive(
+    st.one_of(SMALL, MESSAGE), lambda inner: st.lists(inner, max_size=4).map(lambda values: array(*values)),
+    max_leaves=20)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(REPLY, max_size=4).map(b"".join), st.integers(1, 70))
 def test_what_is_small_stays_as_it_is(data: bytes, step: int) -> None:
     assert passed(data, step=step) == data
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=40), st.integers(0, 30), st.integers(0, 60), st.integers(1, 70))
+def test_messages_are_read_by_their_lengths(data: bytes, first: int, second: int, step: int) -> None:
+    """Those at once and those header by header: the same passes, or both are none, whatever lengths are named."""
+    reply = b"*2\r\n$%d\r\n1795-0\r\n*2\r\n$1\r\nd\r\n$%d\r\n%s\r\n*1000000000\r\n" % (first, second, data)
+    found: list[bytes | None] = []
+    for pattern in (replies._MESSAGE, re.compile(rb"\Zx")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(replies, "_MESSAGE", pattern)
+            try:
+                found.append(passed(reply, step=step))
+            except Strange:
+                found.append(None)
+    assert found[0] == found[1]
 
 
 LONG = text(b"$5\r\n" * (MOST_TEXT // 4) + b"x")

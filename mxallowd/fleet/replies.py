@@ -10,6 +10,7 @@ engine's memory. So each header is looked at here, by the lengths that they name
   all is TooLong.
 - what is no RESP2 is Strange. Types of RESP3 would give values that nobody here asks for.
 """
+import re
 
 MOST_REPLY = 64 << 20  # bytes that come
 MOST_KEPT = 8 << 20  # bytes of them that are kept; 256 batches are 2 MiB
@@ -17,6 +18,8 @@ MOST_TEXT = 16 << 10  # bytes: a batch has 8 KiB, a section of INFO about 2
 MOST_PARTS = 256  # session.MOST messages at once
 MOST_VALUES = 1 << 15
 LONGEST_LINE = 4096  # bytes of a header, or of an error
+# The headers of a message as gateways add them, at once: a load has a million of these.
+_MESSAGE = re.compile(rb"\*2\r\n\$(\d\d?)\r\n([0-9-]+)\r\n\*2\r\n\$1\r\nd\r\n\$(\d{1,4})\r\n")
 _STAR, _DOLLAR = b"*$"
 _LINES = b"+-:"
 _END = b"\r\n"
@@ -61,6 +64,10 @@ class Replies:
                 step = min(self._text, len(data) - at)
                 self._text -= step
                 at += step
+            elif not self._over and (message := _MESSAGE.match(data, at)) and len(message[2]) == int(message[1]):
+                at = message.end()
+                self._text = int(message[3]) + 2
+                self._values += 4
             else:
                 end = data.find(_END, at, at + LONGEST_LINE)
                 if end < 0:

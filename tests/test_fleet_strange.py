@@ -12,6 +12,7 @@ from mxallowd.fleet import replies
 from mxallowd.fleet.link import FIRST, Id, Link
 from mxallowd.fleet.login import Login
 from mxallowd.fleet.opening import LinkError, LongReply
+from mxallowd.fleet.standing import REMEDIES
 from tests.test_fleet_link import STREAM, Work, against, ask
 
 STRANGE = "it does not answer as Redis does"
@@ -114,3 +115,13 @@ def test_an_engine_that_says_much_of_itself() -> None:
 def test_errors_are_as_long_as_a_line() -> None:
     assert len(str(LinkError("x" * 10_000_000))) == 400
     assert re.fullmatch("x+", str(LinkError("x" * 400)))
+
+
+def test_another_thing_under_the_key_is_said_with_the_remedy(place: tuple[Place, Engine]) -> None:
+    host, engine = place
+    engine.do("DEL", STREAM)
+    engine.do("SET", STREAM, "x")
+    for work in (lambda link: link.read(STREAM, FIRST, 2), lambda link: link.stream(STREAM)):
+        error = ask(host, f"redis://{engine.address}", work, NOBODY)
+        assert "redis-cli DEL" in REMEDIES[error.code]
+    engine.do("DEL", STREAM)

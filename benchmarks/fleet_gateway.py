@@ -100,8 +100,7 @@ class Gateway:
         log.addHandler(logging.StreamHandler(sys.stderr))
         self.member = Member(
             site, keys.read(Path(options.key_file), options.site, as_we_are=True), Logins(), whitelist=self._whitelist,
-            table=table, longest_s=options.lifetime_s, told_room=options.room, restore=_nothing, defect=_raise,
-            log=Log(log))
+            table=table, longest_s=options.lifetime_s, told_room=options.room, defect=_raise, log=Log(log))
         self.member.follow()
 
     async def join(self) -> None:
@@ -143,10 +142,6 @@ class Gateway:
         pairs = [(host, at) for host, at in zip(watching.hosts, watching.times_us, strict=True) if host not in mine]
         return Found([host for host, _ in pairs], [at for _, at in pairs], list(own), list(own_us), spent,
                      _resident_mib(), dict(self.member.peers.refused))
-
-
-async def _nothing(records: bytes) -> None:
-    """Own entries of an earlier run: there was none."""
 
 
 def _raise(error: Exception) -> None:

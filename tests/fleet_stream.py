@@ -9,7 +9,6 @@ from mxallowd.fleet.batch import Batch, Note, seal
 from mxallowd.fleet.hearing import Hearing, Terms
 from mxallowd.fleet.keys import Keys
 from mxallowd.fleet.peers import Peer, Peers
-from mxallowd.fleet.returned import Returned
 from mxallowd.fleet.saying import Saying
 from mxallowd.whitelist import Change, Whitelist
 
@@ -48,17 +47,17 @@ class Receiver:
         self.whitelist.set_lifetimes(LONGEST_S * S, LONGEST_S * S)
         self.peers = Peers()
         self.saying = Saying(self.whitelist, self.table, "mx1", LONGEST_S)
+        self.saying.wall_ms = lambda: self.engine_ms
         self.saying.follow()
         self.changes: list[tuple[int, Change]] = []
         self.told: list[int] = []
         self.times_missed = 0
         self.whitelist.follow(self)
-        self.returned = Returned(LONGEST_S * S, self.whitelist.servers, self.whitelist.is_barred)
         self.hearing = Hearing(
             self.whitelist, KEYS, self.peers, self.saying,
-            Terms("mx1", self.saying.epoch, LONGEST_S * S, told, lambda: self.engine_ms * 1000), self.returned)
+            Terms("mx1", LONGEST_S * S, told, lambda: self.engine_ms * 1000))
         if not loading:
-            finished(self.hearing.loaded())
+            self.hearing.loaded()
 
     def changed(self, host: bytes, change: Change) -> None:
         self.changes.append((number_of(host), change))

@@ -14,7 +14,7 @@ from mxallowd.fleet.hearing import LATE_MS, TWIN_AFTER_MS
 from mxallowd.fleet.keys import Keys
 from mxallowd.fleet.peers import MOST_FLUSHES, MOST_RECORDS, MOST_REMOVALS, RETURNS, Spent
 from mxallowd.whitelist import Change
-from tests.fleet_stream import LONGEST_S, MOST_TOLD, START_MS, Receiver, Sender, entries, host, later
+from tests.fleet_stream import KEYS, LONGEST_S, MOST_TOLD, START_MS, Receiver, Sender, entries, host, later
 
 GARBAGE = st.tuples(
     st.binary(max_size=20) | st.from_regex(rb"[0-9]{1,30}-[0-9]{1,30}"), st.none() | st.binary(max_size=300))
@@ -315,7 +315,8 @@ def test_what_is_no_host_is_no_entry(receiver: Receiver) -> None:
 # ---- names
 
 def test_what_this_gateway_has_said_itself_is_passed_over(receiver: Receiver) -> None:
-    receiver.hear(Sender(receiver, "mx1", receiver.saying.epoch).say(entries(1)))
+    receiver.saying.run.next()
+    receiver.hear(Sender(receiver, "mx1", receiver.saying.run.epoch).say(entries(1)))
     assert receiver.hosts() == []
     assert receiver.hearing.own_heard == 1
     assert not receiver.hearing.is_twin()
@@ -394,14 +395,15 @@ def test_what_was_said_behind_a_removal_is_removed_again(receiver: Receiver, fly
     said = receiver.saying.take()
     assert said is not None
     if not flying:
-        receiver.saying.done(said, receiver.engine_ms)
+        receiver.saying.done(said, (receiver.engine_ms, 0))
     receiver.hear(removal, after_ms=5)
     assert receiver.hosts() == [2]
     again = receiver.saying.take()
     assert again is not None
     assert again.records == batch.removal(host(1), 10)
     # Heard once more, it is no news.
-    receiver.saying.done(again, receiver.engine_ms)
+    receiver.saying.message(again, KEYS)
+    receiver.saying.done(again, (receiver.engine_ms, 0))
     receiver.hear(Sender(receiver, "mx3").say(batch.removal(host(1), 15)))
     assert receiver.saying.waiting == 0
 

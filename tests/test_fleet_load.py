@@ -1,84 +1,83 @@
-"""The load: what a gateway gets back of its own, and what it must say again; restarts on both sides."""
-import asyncio
-
-from mxallowd.engine._records import RECORD_SIZE
-from mxallowd.engine._table import BY_HAND, CHILD, CONTACT, OUTBOUND, PEER, RESTORED
-from mxallowd.fleet import batch, returned
+"""The load: what a gateway is told that it said itself before, and what it must say again; restarts on both sides."""
+from mxallowd.engine._table import BY_HAND, CHILD, RESTORED
+from mxallowd.fleet import batch, earlier
 from mxallowd.fleet.batch import PROVEN, USED, WAY, Note
-from mxallowd.fleet.returned import MOST_SHOWN, Returned
-from mxallowd.fleet.rounds import FOUND
 from mxallowd.whitelist import ALL
-from tests.fleet_stream import LONGEST_S, START_MS, Receiver, S, Sender, entries, host, number_of
+from tests.fleet_stream import LONGEST_S, MOST_TOLD, START_MS, Receiver, S, Sender, entries, host, number_of
 
 
-def back(receiver: Receiver) -> dict[int, str]:
-    """Own entries that the load brings back: seconds left, origin, marks."""
-    records = asyncio.run(receiver.hearing.loaded())
-    now_us = receiver.whitelist.now_us()
-    return {number_of(one): f"{(until_us - now_us) / S:g} {origin}{' u' * used}{' p' * proven}"
-            for one, until_us, origin, used, proven in FOUND.iter_unpack(records)}
+def says(receiver: Receiver) -> list[int]:
+    """The load is complete: what this gateway says of its own then."""
+    receiver.hearing.loaded()
+    receiver.saying.loaded(receiver.hearing.earlier.shown(), (START_MS, 0), receiver.engine_ms)
+    receiver.engine_ms += 1000
+    said = receiver.saying.take()
+    return [] if said is None else [number_of(one) for one in said.hosts]
 
 
-def test_own_entries_of_an_earlier_run_come_back_as_they_came_in() -> None:
+def test_what_an_earlier_run_said_is_told_as_by_another_gateway() -> None:
+    """Whoever has the key can say it: no lifetime, mark or way in of his becomes one of an own entry."""
     receiver = Receiver(loading=True)
     before = Sender(receiver, "mx1", epoch=1)
     receiver.hear(before.say(
-        [entries(1), entries(2, origin=CHILD, flags=USED), entries(3, flags=USED | PROVEN, origin=OUTBOUND),
-         entries(4, left_s=10 * LONGEST_S, origin=BY_HAND), entries(5, left_s=10 * LONGEST_S), entries(6, left_s=9),
-         entries(7, origin=PEER), entries(8, origin=200)],
-        [Note(1, WAY, "mail.example.org"), Note(3, WAY, "the \\ bank\n")]), after_ms=10_000)
-    assert receiver.hosts() == []
-    assert back(receiver) == {
-        1: f"3590 {CONTACT}", 2: f"3590 {CHILD} u", 3: f"3590 {OUTBOUND} u p", 4: f"35990 {BY_HAND}",
-        5: f"3600 {CONTACT}"}
-    assert {number_of(one): note.text for one, note in receiver.returned.notes().items()} == {
-        2: "mail.example.org", 4: "the \\\\ bank\\x0a"}
-    assert receiver.refused() == {}
+        [entries(1), entries(2, origin=CHILD, flags=USED), entries(4, left_s=10 * LONGEST_S, origin=BY_HAND),
+         entries(6, left_s=9)], [Note(1, WAY, "mail.example.org")]), after_ms=10_000)
+    assert receiver.listed() == {1: "3590 told", 2: "3590 told", 4: "3590 told"}
+    assert says(receiver) == []
+    assert receiver.whitelist.told_by(receiver.peer("mx1").number) == 3
+
+
+def test_who_says_our_own_entries_takes_no_place_of_ours() -> None:
+    receiver = Receiver(loading=True)
+    other = Sender(receiver, "mx1", epoch=99)
+    for first in range(1, 2001, 200):
+        receiver.hear(other.say(entries(*range(first, first + 200), left_s=10**6, origin=BY_HAND, flags=USED | PROVEN)))
+    assert len(receiver.hosts()) <= MOST_TOLD
+    receiver.contact(*range(2001, 2500))
+    assert receiver.hosts()[-499:] == list(range(2001, 2500))
 
 
 def test_the_last_one_of_a_host_counts() -> None:
     receiver = Receiver(loading=True)
+    receiver.contact(1, 2, 3)
     before, other = Sender(receiver, "mx1", epoch=1), Sender(receiver)
-    receiver.hear(
-        before.say(entries(1, 2, 3, left_s=100), at_ms=START_MS), before.say(entries(1), at_ms=START_MS + 1000),
-        other.say(batch.removal(host(2), 0), at_ms=START_MS + 2000),
-        before.say(batch.removal(host(3), 0), at_ms=START_MS + 3000),
-        before.say(entries(3), at_ms=START_MS + 3000), after_ms=1000)
-    assert back(receiver) == {1: f"3597 {CONTACT}", 3: f"3599 {CONTACT}"}
-
-
-def test_a_flush_before_the_start_holds_and_one_of_others_does_not_matter() -> None:
+    receiver.engine_ms += 1000
+    receiver.hear(before.say(entries(1, 3, left_s=100)), before.say(entries(1, 2)))
+    assert says(receiver) == [3]
+    assert receiver.refused() == {}
+    # What others removed of it is over, here as there.
     receiver = Receiver(loading=True)
+    receiver.contact(1)
+    receiver.engine_ms += 1000
     before, other = Sender(receiver, "mx1", epoch=1), Sender(receiver)
-    receiver.hear(
-        before.say(entries(1, 2)), before.say([batch.flush(0), entries(3)], [Note(1, WAY, "x")]),
-        other.say(batch.flush(0)))
-    assert list(back(receiver)) == [3]
+    receiver.hear(before.say(entries(1, 2)), other.say(batch.removal(host(1), 0)))
+    assert receiver.hosts() == [2]
 
 
-def test_what_was_read_twice_is_one() -> None:
-    """The connection was lost in the middle of the load."""
+def test_a_flush_in_our_name_has_all_said_again() -> None:
+    """And one of another gateway does not matter."""
     receiver = Receiver(loading=True)
-    before = Sender(receiver, "mx1", epoch=1)
-    first, second = before.say(entries(1)), before.say([batch.removal(host(1), 0), entries(2)])
-    receiver.hear(first, second)
-    receiver.hear(first, second)
-    assert list(back(receiver)) == [2]
+    receiver.contact(1, 2, 3)
+    before, other = Sender(receiver, "mx1", epoch=1), Sender(receiver)
+    receiver.hear(before.say(entries(1, 2)), before.say([batch.flush(0), entries(3)]), other.say(batch.flush(0)))
+    assert says(receiver) == [1, 2]
 
 
 def test_own_servers_and_who_was_removed_do_not_come_back() -> None:
     receiver = Receiver(loading=True)
     receiver.whitelist.set_servers([host(1)])
-    receiver.returned = receiver.hearing.returned = Returned(
-        LONGEST_S * S, receiver.whitelist.servers, receiver.whitelist.is_barred)
+    message = Sender(receiver, "mx1", epoch=1).say(
+        [entries(1, 2, 3), batch.entry(bytes(16), 60, 0, 0), batch.entry(b"\xff" * 16, 60, 0, 0)])
+    receiver.engine_ms += 1000
     receiver.whitelist.bar({host(2): receiver.whitelist.now_us() + LONGEST_S * S})
-    receiver.hear(Sender(receiver, "mx1", epoch=1).say(
-        [entries(1, 2, 3), batch.entry(bytes(16), 60, 0, 0), batch.entry(b"\xff" * 16, 60, 0, 0)]))
-    assert list(back(receiver)) == [3]
+    receiver.hear(message)
+    assert receiver.hosts() == [3]
     other = Receiver(loading=True)
+    message = Sender(other, "mx1", epoch=1).say(entries(1))
+    other.engine_ms += 1000
     other.whitelist.bar({ALL: other.whitelist.now_us() + LONGEST_S * S})
-    other.hear(Sender(other, "mx1", epoch=1).say(entries(1)))
-    assert back(other) == {}
+    other.hear(message)
+    assert other.hosts() == []
 
 
 def test_what_others_told_is_said_to_followers_once_at_the_end() -> None:
@@ -89,49 +88,28 @@ def test_what_others_told_is_said_to_followers_once_at_the_end() -> None:
     receiver.hearing.lost()
     receiver.hearing.lost()
     assert receiver.times_missed == 1
-    back(receiver)
+    receiver.hearing.loaded()
     assert receiver.times_missed == 1
     receiver.hear(Sender(receiver, "mx3").say(entries(3)))
     assert [number for number, _ in receiver.changes] == [3]
 
 
-def test_a_gateway_without_its_disk_says_nothing_twice() -> None:
-    """It has all back, and what came in meanwhile is said."""
+def test_what_the_stream_has_is_not_said_again() -> None:
+    """And the memory for it is given back."""
     receiver = Receiver(loading=True)
-    receiver.contact(9)
+    receiver.contact(1, 9)
     receiver.hear(Sender(receiver, "mx1", epoch=1).say(entries(1, 2)), Sender(receiver).say(entries(3)))
-    records = asyncio.run(receiver.hearing.loaded())
-    assert receiver.table.restore(records, receiver.whitelist.now_us(), shard=0)[0] == 2
-    shown = asyncio.run(receiver.returned.shown())
-    assert shown == {host(1), host(2)}
-    receiver.saying.loaded(shown, START_MS, receiver.engine_ms)
-    receiver.engine_ms += 5000
-    said = receiver.saying.take()
-    assert said is not None
-    assert [number_of(said.records[at:at + 16]) for at in range(0, len(said.records), 24)] == [9]
-    # The memory is given back, and none is taken any more.
-    receiver.hear(Sender(receiver, "mx3").say(batch.removal(host(1), 0)))
-    assert len(receiver.returned._records) == 0
+    assert says(receiver) == [9]
+    receiver.hear(Sender(receiver, "mx1", epoch=3).say(entries(5)))
+    assert not receiver.hearing.earlier.shown()
 
 
 def test_more_than_can_be_shown_is_all_said() -> None:
-    one = Returned(LONGEST_S * S)
-    one._records = bytearray((MOST_SHOWN + 1) * RECORD_SIZE)
-    assert asyncio.run(one.shown()) is None
-
-
-def test_equal_hosts_are_merged_while_it_loads() -> None:
-    """A gateway that said one host for days does not fill the memory with it."""
-    receiver = Receiver(loading=True)
-    before = Sender(receiver, "mx1", epoch=1)
-    returned_most = returned.MOST_PENDING
-    one = receiver.returned
-    one._next_merge = 64 * RECORD_SIZE
-    for _ in range(20):
-        receiver.hear(before.say(entries(*range(1, 51))))
-    assert one._next_merge > returned_most
-    assert len(one._records) <= 17 * 50 * RECORD_SIZE + returned_most
-    assert len(back(receiver)) == 50
+    one, most = earlier.Earlier(), earlier.MOST_SHOWN
+    for first in range(0, most + 256, 256):
+        one.take(entries(*range(first, first + 256)), 0, 0)
+    one.take(entries(1), 0, 0)
+    assert one.shown() == {}
 
 
 def test_what_a_kernel_table_brought_back_is_said_where_nobody_tells_of_it() -> None:
@@ -141,11 +119,6 @@ def test_what_a_kernel_table_brought_back_is_said_where_nobody_tells_of_it() -> 
     for number in (1, 2, 3):
         receiver.table.add(host(number), now_us + 1000 * S, now_us, origin=RESTORED)
     receiver.hear(Sender(receiver).say(entries(1)), Sender(receiver, "mx1", epoch=1).say(entries(2)))
-    receiver.table.restore(asyncio.run(receiver.hearing.loaded()), receiver.whitelist.now_us(), shard=0)
-    receiver.saying.loaded(asyncio.run(receiver.returned.shown()), START_MS, receiver.engine_ms)
-    receiver.engine_ms += 5000
-    said = receiver.saying.take()
-    assert said is not None
-    assert list(said.hosts) == [host(3)]
+    assert says(receiver) == [3]
     origins = [one.origin for number in (1, 2, 3) if (one := receiver.whitelist.entry(host(number)))]
-    assert origins == ["peer", "contact", "restored"]
+    assert origins == ["peer", "peer", "restored"]

@@ -8,15 +8,20 @@ from hypothesis import strategies as st
 from mxallowd.engine._told import MOST_GATEWAY
 from mxallowd.fleet import peers as peers_module
 from mxallowd.fleet.peers import (
+    ALL_REMOVALS_PER_S,
     LEAST_OF_MS,
+    MOST_ALL_FLUSHES,
+    MOST_ALL_REMOVALS,
     MOST_EPOCHS,
     MOST_NEW,
+    MOST_REMOVALS,
     MOST_STRANGERS,
     MOST_WAITED_MS,
     NEW_PER_S,
     REASONS,
     RETURNED_MS,
     RETURNS,
+    ROOMS,
     WINDOW,
     Peer,
     Peers,
@@ -265,3 +270,21 @@ def test_a_batch_that_was_not_taken_to_its_end_is_new_again() -> None:
     assert one.is_new(7, 4, (1000, 0)) is False
     assert one.is_new(7, 5, (1001, 0))
     assert one.is_new(7, 5, (1001, 0)) is False
+
+
+def test_names_that_cost_nothing_bring_nobody_more_than_all_may() -> None:
+    """Each has a bucket of its own, and all of them one together, which those that are forgotten have used as well."""
+    peers = Peers(most=8, room=1_000_000)
+    peers.now_ms = 1000
+    removals = flushes = records = 0
+    for number in range(200):
+        one = get(peers, f"evil{number}")
+        removals += sum(peers.spend(one.removal_rate, peers.removal_rate, 1) for _ in range(1000))
+        flushes += sum(peers.spend(one.flush_rate, peers.flush_rate, 1) for _ in range(2))
+        records += 50_000 * peers.spend(one.rate, peers.rate, 50_000)
+    assert (removals, flushes, records) == (MOST_ALL_REMOVALS, MOST_ALL_FLUSHES, ROOMS * 1_000_000)
+    peers.now_ms += 1000
+    one = get(peers, "mx9")
+    assert sum(peers.spend(one.removal_rate, peers.removal_rate, 1) for _ in range(1000)) == ALL_REMOVALS_PER_S
+    # What all together may not is given back to the one.
+    assert one.removal_rate.some(1000, peers.now_ms) == MOST_REMOVALS - ALL_REMOVALS_PER_S

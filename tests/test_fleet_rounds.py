@@ -49,9 +49,9 @@ def test_only_own_entries_from_before_the_stream() -> None:
     gateway.all()
     gateway.pass_s(60)
     # The stream begins after the first contact: it was trimmed, or its engine came back empty.
-    assert gateway.saying.check(first_ms + 3000, ms(gateway))
+    assert gateway.saying.check((first_ms + 3000, 0), ms(gateway))
     assert hosts(gateway) == [1, 3, 4]
-    assert not gateway.saying.check(first_ms + 3000, ms(gateway))
+    assert not gateway.saying.check((first_ms + 3000, 0), ms(gateway))
 
 
 def test_an_empty_stream_gets_all_own_entries_and_only_once() -> None:
@@ -63,10 +63,50 @@ def test_an_empty_stream_gets_all_own_entries_and_only_once() -> None:
     began_ms = ms(gateway)
     assert sorted(hosts(gateway)) == list(range(300))
     # The first one that is in it now is one of this round, or one that another gateway said before it.
-    for first_ms in (began_ms + 1, gateway.saying._reliance._since_ms):
+    for first in ((began_ms + 1, 0), gateway.saying._reliance._since):
         gateway.pass_s(60)
-        assert not gateway.saying.check(first_ms, ms(gateway))
+        assert not gateway.saying.check(first, ms(gateway))
     assert hosts(gateway) == []
+
+
+def test_a_stream_that_looks_as_if_nothing_were_missing() -> None:
+    """It was deleted, and somebody has added a first ID of his choice; or it was cut within the same millisecond."""
+    gateway = loaded()
+    gateway.contact(1)
+    gateway.all()
+    gateway.pass_s(60)
+    assert gateway.saying.check(None, ms(gateway))
+    assert hosts(gateway) == [1]
+    relied = gateway.saying.relied()
+    first = relied[0]
+    assert not gateway.saying.check((1, 1), ms(gateway))
+    assert gateway.saying.check((1, 1), ms(gateway), [first])
+    assert hosts(gateway) == [1]
+    gateway.pass_s(60)
+    # The last one is relied on once it is not said again after a loss.
+    *_, last = gateway.saying.relied()
+    gateway.contact(2)
+    gateway.all()
+    assert gateway.saying.relied()[-1] == last
+    gateway.pass_s(6)
+    *_, last = gateway.saying.relied()
+    assert last[0] > ms(gateway) - 7000
+    assert gateway.saying.check((1, 1), ms(gateway), [last])
+    assert sorted(hosts(gateway)) == [1, 2]
+    since_ms, number = gateway.saying.relied()[0]
+    assert not gateway.saying.check((since_ms, number), ms(gateway))
+    assert gateway.saying.check((since_ms, number + 1), ms(gateway))
+
+
+def test_what_is_trimmed_is_not_taken_for_a_stream_that_was_emptied() -> None:
+    gateway = loaded()
+    gateway.contact(1)
+    gateway.all()
+    gateway.pass_s(LONGEST_S + 60)
+    rounds = gateway.saying.counters()["rounds"]
+    gateway.saying._lasting_us = gateway.now_us
+    assert not gateway.saying.check((ms(gateway) - LONGEST_S * 1000, 0), ms(gateway), gateway.saying.relied())
+    assert gateway.saying.counters()["rounds"] == rounds
 
 
 def test_a_stream_that_is_emptied_again_in_a_round() -> None:
@@ -80,7 +120,7 @@ def test_a_stream_that_is_emptied_again_in_a_round() -> None:
         gateway.say()
         gateway.pass_s(0.02)
     gateway.pass_s(5)
-    assert gateway.saying.check(ms(gateway), ms(gateway))
+    assert gateway.saying.check((ms(gateway), 0), ms(gateway))
     assert set(hosts(gateway)) == set(range(2000))
 
 
@@ -93,7 +133,7 @@ def test_a_stream_that_is_trimmed_as_it_should_be_costs_nothing() -> None:
         gateway.all()
         gateway.pass_s(60)
         first_ms = ms(gateway) - LONGEST_S * 1000 if minute > 60 else 0
-        gateway.saying.check(first_ms, ms(gateway))
+        gateway.saying.check((first_ms, 0), ms(gateway))
     # But those that look for what lasts longer than the others.
     assert gateway.saying.counters()["rounds"] - rounds <= 180 * 60 / (LONGEST_S / 2)
 
@@ -110,7 +150,7 @@ def test_a_stream_that_others_trim_too_soon_is_filled_and_not_flooded() -> None:
             gateway.contact(turn // 60)
             entered[turn // 60] = gateway.now_us
         stream = [one for one in stream if one[0] >= gateway.now_us - kept_s * S]
-        gateway.saying.check(stream[0][0] // 1000 if stream else None, ms(gateway))
+        gateway.saying.check((stream[0][0] // 1000, 0) if stream else None, ms(gateway))
         before_us = gateway.now_us
         for number in hosts(gateway):
             stream.append((gateway.now_us, number))
@@ -132,7 +172,7 @@ def test_what_lasts_longer_than_the_stream_is_said_again() -> None:
     said: dict[int, list[float]] = {1: [], 2: []}
     start_us = gateway.now_us
     while gateway.now_us - start_us < 9 * LONGEST_S * S:
-        gateway.saying.check(max(0, ms(gateway) - LONGEST_S * 1000), ms(gateway))
+        gateway.saying.check((max(0, ms(gateway) - LONGEST_S * 1000), 0), ms(gateway))
         for number in hosts(gateway):
             said[number].append((gateway.now_us - start_us) / S)
         gateway.pass_s(60)
@@ -157,8 +197,10 @@ def test_the_start_says_what_the_load_did_not_show() -> None:
     gateway.saying.missed()
     gateway.saying.changed(host(21), Change.ADOPTED)
     gateway.saying._dirty.clear()  # they are from before the start
-    gateway.saying.loaded({host(number) for number in range(5, 15)}, 0, ms(gateway))
-    assert hosts(gateway) == [*range(5), *range(15, 20)]
+    shown = {host(number): gateway.now_us + (LONGEST_S - number // 12 * 10) * S for number in range(5, 15)}
+    gateway.saying.loaded(shown, (0, 0), ms(gateway))
+    # Of three there is less in the stream than they have.
+    assert hosts(gateway) == [*range(5), *range(12, 20)]
 
 
 def test_before_the_load_there_is_no_round() -> None:
@@ -177,7 +219,7 @@ def test_a_shorter_lifetime_forgets_nobody() -> None:
     gateway.all()
     gateway.saying.reload(LONGEST_S // 6)
     gateway.pass_s(60)
-    assert gateway.saying.check(ms(gateway), ms(gateway))
+    assert gateway.saying.check((ms(gateway), 0), ms(gateway))
     assert hosts(gateway) == [1]
     gateway.pass_s(LONGEST_S)
     assert gateway.saying._longest(gateway.now_us) == LONGEST_S // 6 * S
@@ -201,7 +243,7 @@ def test_clocks_may_differ_a_little() -> None:
     gateway = loaded()
     gateway.contact(1)
     gateway.all()
-    assert gateway.saying.check(ms(gateway) - MARGIN_US // 2000, ms(gateway))
+    assert gateway.saying.check((ms(gateway) - MARGIN_US // 2000, 0), ms(gateway))
     assert hosts(gateway) == [1]
 
 

@@ -50,7 +50,7 @@ class Gateway:
 
     def load(self) -> None:
         """The stream was read; it has all own entries there are."""
-        self.saying.loaded(None, 0, self.now_us // 1000)
+        self.saying.loaded({}, (0, 0), self.now_us // 1000)
         self.all()
 
     def pass_s(self, seconds: float) -> None:
@@ -61,7 +61,8 @@ class Gateway:
         if said is not None and fails:
             self.saying.failed(said)
         elif said is not None:
-            self.saying.done(said, self.now_us // 1000)
+            self.saying.message(said, KEYS)
+            self.saying.done(said, (self.now_us // 1000, 0))
         return said
 
     def all(self, step_s: float = 0.01, most: int = 5000) -> list[tuple[int, str]]:
@@ -268,8 +269,8 @@ def test_each_try_is_a_message_of_its_own(gateway: Gateway) -> None:
     assert said is not None
     first, second = (unseal(gateway.saying.message(said, KEYS), KEYS) for _ in range(2))
     assert second.sequence == first.sequence + 1
-    assert (first.origin, first.epoch, first.time_s) == ("mx1", gateway.saying.epoch, LONGEST_S)
-    assert Gateway().saying.epoch != gateway.saying.epoch
+    assert (first.origin, first.epoch, first.time_s) == ("mx1", gateway.saying.run.epoch, LONGEST_S)
+    assert Gateway().saying.run.epoch != gateway.saying.run.epoch
 
 
 def test_who_has_nothing_to_say_says_so_once_a_minute(gateway: Gateway) -> None:
@@ -379,7 +380,7 @@ def test_whatever_fails_all_end_with_what_it_has(steps: Sequence[tuple[str, int]
     def now_ms() -> int:
         return gateway.now_us // 1000
 
-    saying.loaded(None, None, now_ms())
+    saying.loaded({}, None, now_ms())
     stream: list[tuple[int, int, Said]] = []
     late: list[tuple[int, Said]] = []
     sequence = 0
@@ -394,12 +395,13 @@ def test_whatever_fails_all_end_with_what_it_has(steps: Sequence[tuple[str, int]
         if said is None:
             return
         sequence += 1
+        saying.message(said, KEYS)
         if step in ("say", "unknown"):
             land(sequence, said)
         if step == "late":
             late.append((sequence, said))
         if step == "say":
-            saying.done(said, now_ms())
+            saying.done(said, (now_ms(), 0))
         else:
             saying.failed(said)
 
@@ -423,7 +425,7 @@ def test_whatever_fails_all_end_with_what_it_has(steps: Sequence[tuple[str, int]
             say(step)
     # Connected again, what was given up may come in between.
     saying.lost()
-    saying.check(stream[0][0] if stream else None, now_ms())
+    saying.check((stream[0][0], 0) if stream else None, now_ms())
     for _ in range(500):
         gateway.pass_s(0.5)
         say("say")

@@ -11,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from mxallowd.engine._table import CONTACT, PEER, Table
 from mxallowd.fleet.hearing import Hearing, Terms
 from mxallowd.fleet.peers import Peers
-from mxallowd.fleet.returned import Returned
 from mxallowd.fleet.saying import RECENT_US, Saying
 from mxallowd.whitelist import Whitelist, unpack
 from tests.fleet_stream import KEYS, LONGEST_S, START_MS, S, finished, host, number_of
@@ -30,14 +29,14 @@ class Stream:
         self.messages: list[tuple[int, int, bytes]] = []
         self.last = (0, 0)
 
-    def add(self, data: bytes) -> int:
+    def add(self, data: bytes) -> tuple[int, int]:
         self.last = (self.now_ms, self.last[1] + 1 if self.last[0] == self.now_ms else 0)
         self.messages.append((*self.last, data))
-        return self.now_ms
+        return self.last
 
     @property
-    def first_ms(self) -> int | None:
-        return self.messages[0][0] if self.messages else None
+    def first(self) -> tuple[int, int] | None:
+        return self.messages[0][:2] if self.messages else None
 
 
 class Gateway:
@@ -54,8 +53,7 @@ class Gateway:
         self.saying.follow()
         self.hearing = Hearing(
             self.whitelist, KEYS, Peers(), self.saying,
-            Terms(name, self.saying.epoch, LONGEST_S * S, 64, lambda: stream.now_ms * 1000),
-            Returned(LONGEST_S * S, self.whitelist.servers, self.whitelist.is_barred))
+            Terms(name, LONGEST_S * S, 64, lambda: stream.now_ms * 1000))
         self.connected = True
         self.loaded = False
         self.after = (0, 0)
@@ -70,11 +68,15 @@ class Gateway:
         self.hear()
         if not self.loaded:
             self.loaded = True
-            records = finished(self.hearing.loaded())
-            self.table.restore(records, self.whitelist.now_us(), shard=0)
-            shown = finished(self.hearing.returned.shown())
-            self.saying.loaded(shown, self.stream.first_ms, self.stream.now_ms)
-        self.saying.check(self.stream.first_ms, self.stream.now_ms)
+            self.hearing.loaded()
+            self.saying.loaded(self.hearing.earlier.shown(), self.stream.first, self.stream.now_ms)
+        self.look()
+
+    def look(self) -> None:
+        """As session.py does."""
+        places = {(ms, number) for ms, number, _ in self.stream.messages}
+        gone = [one for one in self.saying.relied() if one not in places]
+        self.saying.check(self.stream.first, self.stream.now_ms, gone)
 
     def lose(self) -> None:
         self.connected = False
@@ -95,9 +97,9 @@ class Gateway:
         with patch("time.time_ns", lambda: self.stream.now_ms * 1_000_000 + self.wall_ns):
             message = self.saying.message(said, KEYS)
         if lands:
-            at_ms = self.stream.add(message)
+            place = self.stream.add(message)
         if lands and known:
-            self.saying.done(said, at_ms)
+            self.saying.done(said, place)
         else:
             self.saying.failed(said)
         return True
@@ -160,7 +162,7 @@ class Site(RuleBasedStateMachine):
         self.stream.messages = [one for one in self.stream.messages if one[0] >= least_ms]
         for gateway in self.gateways:
             if gateway.connected and seconds >= 30:
-                gateway.saying.check(self.stream.first_ms, self.stream.now_ms)
+                gateway.look()
         self.turn()
 
     @rule(at=NAMES, known=st.booleans())
@@ -213,7 +215,7 @@ class Site(RuleBasedStateMachine):
         # What it said in its last moments is said again by nobody, should it be lost just then.
         self.stream.now_ms += RECENT_US // 1000
         self.gateways[at] = Gateway(self.stream, old.name, 5 * 10**12)
-        assert self.gateways[at].own() >= old.own() - {
+        assert self.gateways[at].listed().keys() >= old.own() - {
             number for number in old.own() if any(one.own() & {number} for one in self.gateways if one is not old)}
 
     def _say_all(self, most: int = 400) -> None:

@@ -124,7 +124,7 @@ class Daemon:
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
         self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
         self._shares = Shares([], 0)
-        self._fleet = create_fleet(settings, self._backend, whitelist, self._enter_again, log)
+        self._fleet = create_fleet(settings, self._backend, whitelist, log)
         self._reloading.settle = partial(settled, self._lists, self._trusted, self._fleet)
         self._handshakes: list[Handshakes] = []
         self._listeners = [] if self._rehearses else self._listen(settings, hostlog)
@@ -297,10 +297,6 @@ class Daemon:
                 self._backend.table.refuse_nobody(False)
             if self._state:
                 self._state.settled()
-
-    async def _enter_again(self, records: bytes) -> None:
-        """Enter own entries that the fleet has and this gateway has lost."""
-        await restore(self._backend, self._whitelist, share(self._backend, records))
 
     async def _abandon(self) -> None:
         """A start that failed half way leaves nothing behind: threads end, what waits is answered, queues go."""

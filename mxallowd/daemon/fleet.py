@@ -4,7 +4,7 @@ Key, login and certificates are read at the start, with the rights of then; key 
 those of the daemon's user or of the broker of the sandbox. What cannot be read then stays as it was.
 """
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mxallowd.fleet.member import Member
 
 Content = TypeVar("Content")
-Restore = Callable[[bytes], Awaitable[object]]
 
 
 def secrets(settings: Settings) -> list[Path]:
@@ -47,14 +46,11 @@ def sockets(settings: Settings) -> list[str]:
 class Fleet:
     """This gateway in its fleet."""
 
-    def __init__(
-        self, settings: Settings, backend: Backends, whitelist: Whitelist, restore: Restore, log: Log,
-    ) -> None:
-        """`restore` enters own entries that the stream brought back. Raises StartError."""
+    def __init__(self, settings: Settings, backend: Backends, whitelist: Whitelist, log: Log) -> None:
+        """Raises StartError."""
         self._settings = settings
         self._backend = backend
         self._whitelist = whitelist
-        self._restore = restore
         self._log = log
         self._names: Names | None = None
         self._member: Member | None = None
@@ -88,8 +84,7 @@ class Fleet:
                            opening.ways(engine, tls, self._names.addresses if self._names else opening.literal))
         self._member = member.Member(
             site, site_keys, logins or login.Logins(), whitelist=self._whitelist, table=self._backend.table,
-            longest_s=settings.longest_time, told_room=settings.max_entries, restore=self._restore, defect=defect,
-            log=self._log)
+            longest_s=settings.longest_time, told_room=settings.max_entries, defect=defect, log=self._log)
         self._member.follow()
 
     async def start(self, ending: asyncio.Event) -> None:
@@ -165,9 +160,7 @@ class Fleet:
         return self._member.status()
 
 
-def create_fleet(
-    settings: Settings, backend: Backends, whitelist: Whitelist, restore: Restore, log: Log,
-) -> list[Fleet]:
+def create_fleet(settings: Settings, backend: Backends, whitelist: Whitelist, log: Log) -> list[Fleet]:
     """One where it is wanted; none in a rehearsal, since nothing that a capture file shows is true today.
 
     Raises StartError.
@@ -178,4 +171,4 @@ def create_fleet(
 
     if lacking := checking.no_client():
         raise StartError(lacking)
-    return [Fleet(settings, backend, whitelist, restore, log)]
+    return [Fleet(settings, backend, whitelist, log)]

@@ -148,6 +148,11 @@ def unseal(data: bytes, keys: Keys) -> Batch:
     return Batch(origin, epoch, sequence, wall_ms, time_s, data[start:end], notes)
 
 
+def key_of(data: bytes) -> bytes:
+    """The number of the key that has sealed a message which unseal() took."""
+    return data[1:1 + ID_SIZE]
+
+
 @lru_cache(2048)
 def _origin_of(name: bytes) -> str:
     """The name of a gateway; empty: it is none."""

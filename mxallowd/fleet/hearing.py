@@ -10,8 +10,9 @@ age of the message. The clock of the gateway that said it is signed. A message t
 gateway has waited on its way, and is so much older: else an entry would come behind its own removal. Where it came
 later by more than LATE_MS, its age is counted from there: old messages that an engine brings up again gain nothing.
 
-What this gateway said before its last start comes back with the load, as entries of its own; they are collected, and
-given away at its end (own_records). What it said since is passed over.
+What this gateway said since its start is passed over. What is said in its name otherwise is told as by any other one:
+an earlier run has said it, or whoever has the key. In the load it spares saying the same again (earlier.py). Behind
+that, a removal or a flush in its name may have ended elsewhere what it let in, so it says all again (run.py).
 """
 import asyncio
 import time
@@ -19,10 +20,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from mxallowd.fleet.batch import FLUSH, NAME, RECORD, RECORD_SIZE, REMOVE, WAY, BadBatch, Batch, unseal
+from mxallowd.fleet.batch import FLUSH, NAME, RECORD, RECORD_SIZE, REMOVE, WAY, BadBatch, Batch, key_of, unseal
+from mxallowd.fleet.earlier import Earlier
 from mxallowd.fleet.keys import Keys
 from mxallowd.fleet.peers import Id, Peer, Peers
-from mxallowd.fleet.returned import Returned
 from mxallowd.fleet.saying import MOST_NAMES, Saying
 from mxallowd.provenance import MAX_TEXT
 from mxallowd.text import printable
@@ -45,15 +46,14 @@ class Terms(NamedTuple):
     """By what this gateway hears."""
 
     origin: str  # its name
-    epoch: int  # its run
     longest_us: int  # no entry lasts longer (Settings.longest_time)
     most_told: int  # how many told entries there can be (Table.most_told)
     engine_us: Callable[[], int]  # the engine's clock now, in microseconds
 
 
-# A batch that is to be taken: when it was said, by the engine's clock, and whether that was by an earlier run of this
-# gateway, in the load. A plain tuple: there are hundreds of thousands in a load.
-_Said = tuple[Peer, Batch, int, bool]
+# A batch that is to be taken, and when it was said, by the engine's clock. A plain tuple: there are hundreds of
+# thousands in a load.
+_Said = tuple[Peer, Batch, int]
 
 
 class _Group:
@@ -71,17 +71,17 @@ class _Group:
 class Hearing:
     """Of one gateway. All calls come from the main thread."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # what it is between
-        self, whitelist: Whitelist, keys: Keys, peers: Peers, saying: Saying, terms: Terms, returned: Returned,
-    ) -> None:
-        """`saying` is not told of what comes of it, but for removals."""
+    def __init__(self, whitelist: Whitelist, keys: Keys, peers: Peers, saying: Saying, terms: Terms) -> None:
+        """`saying` is not told of what comes of it, but for removals and for what is said in this gateway's name."""
         self.keys = keys
         """May be replaced at any time."""
         self.terms = terms
         """The same."""
         self.peers = peers
-        self.returned = returned
-        """What the load brings of this gateway's own."""
+        self.earlier = Earlier()
+        """What the load shows of earlier runs of this gateway."""
+        self.started_ms = 0
+        """The time with which this gateway signed at the end of the load."""
         self.own_heard = 0
         """Messages of this run of this gateway."""
         self._whitelist = whitelist
@@ -106,10 +106,8 @@ class Hearing:
                 try:
                     await self._take_apart(said)
                 except asyncio.CancelledError:
-                    said[0].forget(said[1].epoch, said[1].sequence)
+                    said[0].forget(said[1].epoch, said[1].sequence, key_of(data or b""))
                     raise
-            if self.returned.is_full:
-                await self.returned.merge(self._whitelist.now_us())
             if time.perf_counter() > until_s:
                 self._give_all()
                 await asyncio.sleep(0)
@@ -135,11 +133,11 @@ class Hearing:
         self._now_ms = now_ms
         return time.perf_counter() + HOLD_S
 
-    async def loaded(self) -> bytes:
-        """The load is complete. Own entries that it brought back, as records of the whitelist, in restore()'s order."""
+    def loaded(self) -> None:
+        """The load is complete."""
         self._loaded_ms = self._now_ms = self.terms.engine_us() // 1000
+        self.started_ms = self._saying.wall_ms()
         self.lost()
-        return await self.returned.merge(self._whitelist.now_us())
 
     def lost(self) -> None:
         """The connection was lost: who follows the whitelist hears of what the load has brought so far."""
@@ -150,10 +148,13 @@ class Hearing:
     def tick(self) -> None:
         """Called about once a second: entries whose time is over do not count for their gateway for long."""
         self._whitelist.sweep_told(SWEPT)
+        self._saying.tick()
 
     def is_twin(self) -> bool:
-        """Whether another gateway that runs has this one's name."""
-        return len(self._twins) == TWINS and self.peers.now_ms - self._twins[0] <= TWIN_MS
+        """Whether another gateway that runs has this one's name, or somebody speaks in it."""
+        contested_us = self._saying.run.contested_us
+        return (len(self._twins) == TWINS and self.peers.now_ms - self._twins[0] <= TWIN_MS) or (
+            contested_us is not None and self._whitelist.now_us() - contested_us <= 1000 * TWIN_MS)
 
     # ---- a message
 
@@ -172,15 +173,16 @@ class Hearing:
         # Whoever can write the stream can make up any place of it.
         peers.now_ms = max(peers.now_ms, min(id_ms, self._now_ms + AHEAD_MS))
         own = batch.origin == terms.origin
-        if own and batch.epoch == terms.epoch:
+        if own and batch.epoch in self._saying.run.epochs:
             self.own_heard += 1
+            self._saying.run.heard(batch.epoch, batch.sequence, id_, self._whitelist.now_us())
             return None
         peer = peers.get(batch.origin)
         count = len(batch.records) // RECORD_SIZE
         if peer is None:
             peers.refuse(None, "too-many", max(count, 1))
             return None
-        new = peer.is_new(batch.epoch, batch.sequence, id_)
+        new = peer.is_new(batch.epoch, batch.sequence, id_, key_of(data or b""))
         if not new:
             if new is None:
                 peers.refuse(peer, "replayed", max(count, 1))
@@ -190,10 +192,9 @@ class Hearing:
             peer.lag_ms = max(0, self._now_ms - id_ms)
         peer.time_s = batch.time_s
         peer.batches += 1
-        back = own and self._loaded_ms is None
-        if own and self._loaded_ms is not None and id_ms > self._loaded_ms + TWIN_AFTER_MS:
-            self._twins.append(id_ms)
-        if not back and not peer.rate.take(count, peers.now_ms):
+        if own and self._loaded_ms is not None:
+            self._meet_twin(batch, id_ms, self._loaded_ms)
+        if not peers.spend(peer.rate, peers.rate, count):
             peers.refuse(peer, "too-fast", count)
             return None
         peer.records += count
@@ -203,7 +204,15 @@ class Hearing:
             if min(at_ms, self._now_ms + AHEAD_MS) - batch.wall_ms > LATE_MS:
                 peers.refuse(peer, "late", max(count, 1))
             at_ms = batch.wall_ms
-        return peer, batch, at_ms, back
+        return peer, batch, at_ms
+
+    def _meet_twin(self, batch: Batch, id_ms: int, loaded_ms: int) -> None:
+        """Somebody speaks in our name: the run before, which has ended; another gateway; or who has the key."""
+        if max(batch.records[_FLAGS::RECORD_SIZE], default=0) >= REMOVE:
+            self._saying.run.contested(self._whitelist.now_us())
+        # One from before our start is of an earlier run, which somebody has kept.
+        if id_ms > loaded_ms + TWIN_AFTER_MS and batch.wall_ms > self.started_ms:
+            self._twins.append(id_ms)
 
     def _take(self, said: _Said) -> bool:
         """Take a batch of entries alone. False: there is something else in it."""
@@ -218,7 +227,7 @@ class Hearing:
 
     async def _take_apart(self, said: _Said) -> None:
         """Take a batch record by record: the order of removals and of entries counts."""
-        peer, batch, at_ms, back = said
+        peer, batch, at_ms = said
         run = bytearray()
         for at in range(0, len(batch.records), RECORD_SIZE):
             record = batch.records[at:at + RECORD_SIZE]
@@ -232,7 +241,7 @@ class Hearing:
             self._give_all()
             before_us = self._since_us(at_ms) - 1000 * ago_ms
             if flags & FLUSH:
-                await self._flush(peer, before_us, back=back)
+                await self._flush(peer, before_us)
             else:
                 self._end(peer, host, before_us)
         self._take_entries(said, bytes(run))
@@ -244,19 +253,22 @@ class Hearing:
         return self._whitelist.now_us() - max(0, self.terms.engine_us() - 1000 * at_ms)
 
     def _end(self, peer: Peer, host: bytes, before_us: int) -> None:
-        if not peer.removal_rate.take(1, self.peers.now_ms):
+        if not self.peers.spend(peer.removal_rate, self.peers.removal_rate, 1):
             self.peers.refuse(peer, "too-fast")
             return
         peer.removals += 1
         if self._loaded_ms is None:
-            self.returned.end(host)
+            self.earlier.end(host)
         if self._whitelist.told_end(host, before_us, teller=self._saying):
             self._saying.ended_elsewhere(host, before_us)
+        elif self._loaded_ms is not None and self._whitelist.find(host) is not None:
+            # It came in here since. What the others have of it they may have ended.
+            self._saying.touched([host])
 
-    async def _flush(self, peer: Peer, before_us: int, *, back: bool) -> None:
-        if back:
-            self.returned.flush()
-        elif not peer.flush_rate.take(1, self.peers.now_ms):
+    async def _flush(self, peer: Peer, before_us: int) -> None:
+        if self._loaded_ms is None and peer.name == self.terms.origin:
+            self.earlier.flush()
+        if not self.peers.spend(peer.flush_rate, self.peers.flush_rate, 1):
             self.peers.refuse(peer, "too-fast")
         else:
             peer.flushes += 1
@@ -266,13 +278,12 @@ class Hearing:
                 await self._whitelist.told_flush(peer.number, before_us, teller=self._saying)
 
     def _take_entries(self, said: _Said, records: bytes) -> None:
-        peer, _, at_ms, back = said
+        peer, _, at_ms = said
         if not records:
             return
-        if back:
+        if self._loaded_ms is None and peer.name == self.terms.origin:
             age_us = max(0, self.terms.engine_us() - 1000 * at_ms)
-            self.returned.take(records, age_us, self._whitelist.now_us())
-            return
+            self.earlier.take(records, age_us, self._whitelist.now_us())
         count = len(records) // RECORD_SIZE
         group = self._groups.get(peer.number)
         near_ms = NEAR_MS if self._loaded_ms is None else 0
@@ -286,19 +297,15 @@ class Hearing:
         group.count += count
 
     def _take_notes(self, said: _Said) -> None:
-        peer, batch, at_ms, back = said
+        peer, batch, _ = said
         group = self._groups.get(peer.number)
-        since_s = int(time.time()) - max(0, self.terms.engine_us() // 1000 - at_ms) // 1000
         for note in batch.notes:
             host = batch.records[note.record * RECORD_SIZE:][:16]
             # A backslash that an operator has noted stays one.
             text = (note.text if note.text.isprintable() else printable(note.text))[:MAX_TEXT]
-            if note.kind == WAY:
-                if back:
-                    self.returned.note(host, text, since_s)
-                elif group is not None:
-                    group.notes[host] = text
-            elif note.kind == NAME and group is not None:
+            if group is not None and note.kind == WAY:
+                group.notes[host] = text
+            elif group is not None and note.kind == NAME:
                 names = group.names.setdefault(host, [])
                 if len(names) < MOST_NAMES:
                     names.append(text)

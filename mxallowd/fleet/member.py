@@ -6,7 +6,7 @@ any of it, and a start waits for the load LOADING_S at most, or until the first 
 """
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from mxallowd.engine._table import Table
@@ -17,7 +17,6 @@ from mxallowd.fleet.link import Link, find_master
 from mxallowd.fleet.login import Logins
 from mxallowd.fleet.opening import LinkError, Way
 from mxallowd.fleet.peers import Peer, Peers
-from mxallowd.fleet.returned import Returned
 from mxallowd.fleet.saying import Saying
 from mxallowd.fleet.session import Place, Session, pause_s
 from mxallowd.fleet.standing import LINK, Standing
@@ -53,16 +52,15 @@ class Member:
 
     def __init__(  # noqa: PLR0913
         self, site: Site, keys: Keys, logins: Logins, *, whitelist: Whitelist, table: Table, longest_s: int,
-        told_room: int, restore: Callable[[bytes], Awaitable[object]], defect: Callable[[Exception], object], log: Log,
+        told_room: int, defect: Callable[[Exception], object], log: Log,
     ) -> None:
         """`longest_s`: Settings.longest_time. `told_room`: how many told entries there can be.
 
-        `restore` enters own entries that the load brought back; `defect` is told of errors of this program.
+        `defect` is told of errors of this program.
         """
         self.site = site
         self._logins = logins
         self._whitelist = whitelist
-        self._restore = restore
         self._defect = defect
         self._log = log
         self._longest_s = longest_s
@@ -71,13 +69,11 @@ class Member:
         self._standing = Standing(log)
         self._place = Place(site.stream)
         self._wake = asyncio.Event()
-        self.peers = Peers(has_entries=lambda number: whitelist.told_by(number) > 0)
+        self.peers = Peers(has_entries=lambda number: whitelist.told_by(number) > 0, room=told_room)
         self.saying = Saying(whitelist, table, site.origin, longest_s)
         self.saying.wake = self._wake.set
         self.saying.wall_ms = self._clock.wall_ms
-        self.hearing = Hearing(
-            whitelist, keys, self.peers, self.saying, self._terms(),
-            Returned(longest_s * 1_000_000, whitelist.servers, whitelist.is_barred))
+        self.hearing = Hearing(whitelist, keys, self.peers, self.saying, self._terms())
         self._tried = asyncio.Event()  # the load is complete, or a connection has failed
         self._task: asyncio.Task[None] | None = None
         self._session: asyncio.Task[None] | None = None
@@ -89,7 +85,7 @@ class Member:
         self._others_s, self._kept_at_s = 0, float("-inf")  # the longest of their times, and when it was found
 
     def _terms(self) -> Terms:
-        return Terms(self.site.origin, self.saying.epoch, self._longest_s * 1_000_000, self._told_room, self._clock.us)
+        return Terms(self.site.origin, self._longest_s * 1_000_000, self._told_room, self._clock.us)
 
     # ---- what the daemon does with it
 
@@ -194,14 +190,13 @@ class Member:
             reader, writer, self._place, self._clock, saying=self.saying, hearing=self.hearing,
             standing=self._standing, kept_ms=self._kept_ms, loaded=self._end_load, wake=self._wake).run()
 
-    async def _end_load(self) -> None:
-        records = await self.hearing.loaded()
-        if records:
-            await self._restore(records)
-            self._whitelist.provenance.recall(self.hearing.returned.notes())
+    def _end_load(self) -> None:
+        self.hearing.loaded()
         self._tried.set()
-        self._log.info("fleet-joined", None, site=self.site.name, origin=self.site.origin, gateways=len(self.peers),
-                       entries=sum(peer.entered for peer in self.peers), own=len(records) // 32,
+        own = sum(peer.entered for peer in self.peers if peer.name == self.site.origin)
+        self._log.info("fleet-joined", None, site=self.site.name, origin=self.site.origin,
+                       gateways=self.peers.others(self.site.origin),
+                       entries=sum(peer.entered for peer in self.peers) - own, own=own,
                        seconds=round(time.monotonic() - self._began_s, 1))
 
     def _kept_ms(self) -> int:
@@ -231,9 +226,11 @@ class Member:
         """All that an operator may want to know (control/answers/fleet.py has the form)."""
         standing, place, now_ms = self._standing, self._place, self._clock.us() // 1000
         stream = place.stream
-        # What an earlier run of this gateway said is under its own name.
-        peers = sorted((peer for peer in self.peers if peer.name != self.site.origin), key=lambda peer: -peer.heard_ms)
-        heard = max((peer.heard_ms for peer in peers), default=0)
+        others = [peer for peer in self.peers if peer.name != self.site.origin]
+        heard = max((peer.heard_ms for peer in others), default=0)
+        # What is said in our name is told as well: by an earlier run, or by somebody else.
+        peers = sorted((peer for peer in self.peers if peer.name != self.site.origin or self._whitelist.told_by(
+            peer.number)), key=lambda peer: -peer.heard_ms)
         return {
             "site": self.site.name, "origin": self.site.origin, "engine": str(self.site.engine),
             "origin_shared": self.hearing.is_twin(), "keys": self.hearing.keys.numbers(),

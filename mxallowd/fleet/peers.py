@@ -3,10 +3,13 @@
 All bounds of a gateway are counted on the clock of the stream's IDs, which is that of the engine: what is loaded in one
 second is judged as when it was said. That clock never goes back here.
 
-A batch is known by (origin, epoch, sequence). A gateway takes a new epoch at each start, and counts its batches up. One
-that its gateway gave up, and that waited in an engine that was stopped, may come behind later ones: it is passed over,
-since the later ones say the same as it was by then. So that this is told from a replay, the last WINDOW sequences are
-remembered one by one. MOST_EPOCHS epochs of an origin are remembered.
+A batch is known by (origin, key, epoch, sequence). A gateway takes a new epoch at each start, and counts its batches
+up. One that its gateway gave up, and that waited in an engine that was stopped, may come behind later ones: it is
+passed over, since the later ones say the same as it was by then. So that this is told from a replay, the last WINDOW
+sequences are remembered one by one. MOST_EPOCHS epochs of an origin are remembered. What was sealed with a key that is
+not used any more changes nothing for what is sealed with another one.
+
+A name costs nothing, for whoever has the key. So there are bounds of a gateway, and bounds of all of them together.
 
 Two gateways of one name are told by their epochs: an epoch that was left comes back, again and again.
 """
@@ -25,12 +28,16 @@ of no gateway, those that came in a new name, of which there were too many."""
 MOST_PEERS = 16_384  # 1.5 KB each
 MOST_NAMED = 12_288  # names of gateways that are forgotten, and have entries; all of them are less than the numbers
 NEW_PER_S, MOST_NEW = 200, 4096  # names that were not known
-MOST_EPOCHS = 8
+MOST_EPOCHS = 64
 MOST_STRANGERS = 32
 WINDOW = 64
 RECORDS_PER_S, MOST_RECORDS = 25_000, 50_000
 REMOVALS_PER_S, MOST_REMOVALS = 100, 1000
 FLUSHES_PER_S, MOST_FLUSHES = 1 / 60, 2
+# Of all gateways together. When an engine came back empty, all say all that they have: twice the room at once.
+ALL_RECORDS_PER_S, MOST_ALL_RECORDS, ROOMS = 100_000, 400_000, 2
+ALL_REMOVALS_PER_S, MOST_ALL_REMOVALS = 400, 4000
+ALL_FLUSHES_PER_S, MOST_ALL_FLUSHES = 1 / 6, 10
 # Epochs that take turns so often within that time are two gateways. (One batch of a run that has ended may come late.)
 RETURNS, RETURNED_MS = 8, 600_000
 # The least of so long at least, and twice that at most.
@@ -141,20 +148,22 @@ class Peer:
         self.removal_rate = Spent(REMOVALS_PER_S, MOST_REMOVALS, now_ms)
         self.flush_rate = Spent(FLUSHES_PER_S, MOST_FLUSHES, now_ms)
         self.waiting = Waiting()
-        self._epochs: OrderedDict[int, _Epoch] = OrderedDict()
+        self._epochs: OrderedDict[tuple[bytes, int], _Epoch] = OrderedDict()
         self._turns: list[int] = []
 
-    def is_new(self, epoch: int, sequence: int, id_: Id) -> bool | None:
+    def is_new(self, epoch: int, sequence: int, id_: Id, key: bytes = b"") -> bool | None:
         """Whether to take this batch, which is noted then. None: it is a replay, at another place of the stream.
+
+        `key`: the number of the one that sealed it.
 
         False: it was taken when it was read before; or it was overtaken, so its gateway has said it again meanwhile,
         and what it says may not be true any more.
         """
-        one = self._epochs.get(epoch)
+        one = self._epochs.get((key, epoch))
         if one is None:
             if len(self._epochs) >= MOST_EPOCHS:
                 self._epochs.popitem(last=False)
-            one = self._epochs[epoch] = _Epoch()
+            one = self._epochs[key, epoch] = _Epoch()
         ahead = sequence - one.highest
         if ahead > 0:
             one.seen = (one.seen << ahead | 1) & _WINDOW_BITS if ahead < WINDOW else 1
@@ -168,15 +177,15 @@ class Peer:
             return False
         if epoch != self.epoch:
             self.epoch = epoch
-            self._epochs.move_to_end(epoch)
+            self._epochs.move_to_end((key, epoch))
             if (0, 0) < before < id_:
                 # It was heard before, so it has not just begun.
                 self._turns = [*self._turns[1 - RETURNS:], id_[0]]
         return True
 
-    def forget(self, epoch: int, sequence: int) -> None:
+    def forget(self, epoch: int, sequence: int, key: bytes = b"") -> None:
         """This batch, the last one, was not taken to its end: it is new when it is read again."""
-        one = self._epochs.get(epoch)
+        one = self._epochs.get((key, epoch))
         if one is not None and one.highest == sequence:
             one.highest, one.seen = sequence - 1, one.seen >> 1
 
@@ -199,8 +208,12 @@ class Peers:
     Its name is not, as long as an entry that it told is there.
     """
 
-    def __init__(self, most: int = MOST_PEERS, has_entries: Callable[[int], bool] = lambda number: False) -> None:
-        """`has_entries`: whether the whitelist has any that the gateway of this number told."""
+    def __init__(
+        self, most: int = MOST_PEERS, has_entries: Callable[[int], bool] = lambda number: False, *, room: int = 0,
+    ) -> None:
+        """`has_entries`: whether the whitelist has any that the gateway of this number told. `room`: how many told
+        entries there can be.
+        """
         self.most = most
         self._has_entries = has_entries
         self.now_ms = 0
@@ -213,6 +226,10 @@ class Peers:
         self._named: OrderedDict[str, int] = OrderedDict()  # numbers of those that are forgotten but for the name
         self._number = 0
         self._new = Spent(NEW_PER_S, MOST_NEW, 0)
+        self.rate = Spent(ALL_RECORDS_PER_S, max(MOST_ALL_RECORDS, ROOMS * room), 0)
+        """Of all gateways together, as the next two."""
+        self.removal_rate = Spent(ALL_REMOVALS_PER_S, MOST_ALL_REMOVALS, 0)
+        self.flush_rate = Spent(ALL_FLUSHES_PER_S, MOST_ALL_FLUSHES, 0)
         self._strangers: OrderedDict[str, Stranger] = OrderedDict()
 
     def get(self, name: str) -> Peer | None:
@@ -269,6 +286,15 @@ class Peers:
         self.refused[reason] += count
         if peer is not None:
             peer.refused[reason] = peer.refused.get(reason, 0) + count
+
+    def spend(self, own: Spent, of_all: Spent, count: int) -> bool:
+        """Take so many from the bucket of a gateway and from that of all; False: one of them has not so many."""
+        if not own.take(count, self.now_ms):
+            return False
+        if not of_all.take(count, self.now_ms):
+            own.give(count)
+            return False
+        return True
 
     def strange(self, name: str, reason: str) -> None:
         """Note a message that a key has not sealed, by the name that it claims."""

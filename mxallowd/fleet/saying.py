@@ -10,17 +10,17 @@ The stream forgets: it is trimmed, its engine may come back empty or without the
 - after a loss of the connection, what was said in the last RECENT_S is said again (lost());
 - where the stream begins later than what is relied on, a **round** says all own entries from before its beginning
   (check()); one that lasts longer than the others is said again each half of their time;
-- where marks were lost for want of room, a round says all own entries.
+- where marks were lost for want of room, what is relied on is gone, or somebody else speaks in this gateway's name
+  (run.py), a round says all own entries.
 
 Bounds: MAX_DIRTY hosts and MAX_ENDED removals wait. All is said at a pace that the others take (peers.py), a round at
 the pace of a tenth of the whitelist a second. Which way it fails: what is not said is missing elsewhere, and the sender
 has to meet the fake server there as well; verdicts here never depend on it.
 """
 import random
-import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from mxallowd.engine._saved import look_up
@@ -28,8 +28,9 @@ from mxallowd.engine._table import CONTACT, PEER, Table
 from mxallowd.fleet import batch
 from mxallowd.fleet.batch import MOST_BYTES, MOST_RECORDS, NAME, PROVEN, RECORD_SIZE, USED, WAY, Batch, Note
 from mxallowd.fleet.keys import Keys
-from mxallowd.fleet.peers import Spent
+from mxallowd.fleet.peers import Id, Spent
 from mxallowd.fleet.rounds import ALL, FOUND, NONE, Reliance, Round, Window
+from mxallowd.fleet.run import Answer, Run
 from mxallowd.whitelist import Change, Whitelist
 
 MAX_DIRTY = 65_536
@@ -63,10 +64,7 @@ class Saying:
     def __init__(self, whitelist: Whitelist, table: Table, origin: str, longest_s: int) -> None:
         """`origin`: the own name; `longest_s`: Settings.longest_time."""
         self.origin = origin
-        self.epoch = secrets.randbits(64)
-        """That of this start."""
-        self.sequence = 0
-        """Of the next batch."""
+        self.run = Run()
         self.wake: Callable[[], object] = lambda: None
         """Called when there is something to say."""
         self.wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -88,7 +86,7 @@ class Saying:
         self._names: dict[bytes, Sequence[str]] = {}
         self._old_names: dict[bytes, Sequence[str]] = {}
         self._flushed_us = 0  # when; 0: nothing to say of it
-        self._recent: deque[tuple[int, Said]] = deque()  # when it was said
+        self._recent: deque[tuple[int, Said, Id]] = deque()  # when it was said, and where
         self._flying: Said | None = None  # what was given by take() and not given back
         self._said_us = 0  # the last message
         self._loaded = False
@@ -146,7 +144,7 @@ class Saying:
         is said once more.
         """
         said = [self._flying] if self._flying else []
-        for said_us, one in reversed(self._recent):
+        for said_us, one, _ in reversed(self._recent):
             if said_us < at_us:
                 break
             said.append(one)
@@ -263,22 +261,27 @@ class Saying:
 
     def message(self, said: Said, keys: Keys) -> bytes:
         """It as the next message: with a sequence of its own, so each is for one try."""
-        self.sequence += 1
-        return batch.seal(Batch(self.origin, self.epoch, self.sequence, self.wall_ms(),
+        return batch.seal(Batch(self.origin, self.run.epoch, self.run.next(), self.wall_ms(),
                                 self._longest_us // 1_000_000, said.records, said.notes), keys)
 
-    def done(self, said: Said, id_ms: int) -> None:
-        """It is in the stream, at this time of the engine."""
+    def done(self, said: Said, id_: Id) -> None:
+        """It is in the stream, at this place: the last message that was made."""
         now_us = self._said_us = self._whitelist.now_us()
         self._flying = None
         if said.hosts:
-            self._reliance.said(id_ms)
+            self._reliance.said(id_)
+        self.run.sent(id_, now_us)
         self._counters["said"] += len(said.records) // RECORD_SIZE
         self._counters["removals-said"] += len(said.ended)
         self._counters["flushes-said"] += said.flushed_us > 0
-        self._recent.append((now_us, said))
-        while self._recent[0][0] < now_us - RECENT_US:
-            self._recent.popleft()
+        self._recent.append((now_us, said, id_))
+        self._settle(now_us)
+
+    def _settle(self, now_us: int) -> None:
+        while self._recent and self._recent[0][0] < now_us - RECENT_US:
+            _, said, id_ = self._recent.popleft()
+            if said.hosts:
+                self._reliance.settled(id_)
 
     def failed(self, said: Said) -> None:
         """It is not in the stream, or nobody knows: say it again."""
@@ -292,7 +295,7 @@ class Saying:
         """The connection was lost: say again what was said in the last RECENT_US before."""
         since_us = self._said_us - RECENT_US
         while self._recent:
-            at_us, said = self._recent.pop()
+            at_us, said, _ = self._recent.pop()
             if at_us >= since_us:
                 self._again(said)
 
@@ -307,27 +310,42 @@ class Saying:
 
     # ---- rounds
 
-    def loaded(self, shown: Collection[bytes] | None, first_ms: int | None, engine_ms: int) -> None:
-        """The stream was read from its beginning: say all own entries but for these hosts, as Returned.shown has them.
+    def tick(self) -> None:
+        """Called about once a second: answer who speaks in our name."""
+        answer = self.run.answer(self._whitelist.now_us())
+        if answer is Answer.SAY_ALL_ANEW:
+            # A removal that was said by the old epoch may have been refused.
+            self.lost()
+        if answer is not Answer.NOTHING:
+            self.missed()
 
-        None: for none. `first_ms` as in check().
+    def loaded(self, shown: Mapping[bytes, int], first: Id | None, engine_ms: int) -> None:
+        """The stream was read from its beginning: say all own entries but for what it has, as Earlier.shown() says.
+
+        `first` as in check().
         """
         self._loaded = True
         self._all_again = False
-        self._reliance.loaded(first_ms)
-        self._begin(ALL, shown or ())
+        self._reliance.loaded(first)
+        self._begin(ALL, shown)
 
-    def check(self, first_ms: int | None, engine_ms: int) -> bool:
+    def relied(self) -> list[Id]:
+        """Places of the stream, for check(): to be asked before its first ID is."""
+        self._settle(self._whitelist.now_us())
+        return self._reliance.relied()
+
+    def check(self, first: Id | None, engine_ms: int, gone: Collection[Id] = ()) -> bool:
         """Look whether the stream has what it has to; after each connect and every few seconds. True: a round begins.
 
-        `first_ms`: the milliseconds of its first ID, None where it is empty; `engine_ms`: the engine's clock now.
+        `first`: its first ID, None where it is empty; `engine_ms`: the engine's clock now. `gone`: places of relied()
+        where it has no message.
         """
         if not self._loaded:
             return False
         now_us = self._whitelist.now_us()
         longest_us = self._longest(now_us)
         busy = self._round is not None
-        window = self._reliance.lost(first_ms, engine_ms, now_us, longest_us, busy=busy)
+        window = self._reliance.lost(first, engine_ms, now_us, longest_us, busy=busy, gone=gone)
         lasting = now_us - self._lasting_us >= longest_us // 2
         if window is None and (busy or not lasting):
             return False
@@ -336,9 +354,9 @@ class Saying:
         self._begin(window or NONE, lasting=lasting)
         return True
 
-    def _begin(self, window: Window, without: Collection[bytes] = (), *, lasting: bool = True) -> None:
+    def _begin(self, window: Window, shown: Mapping[bytes, int] | None = None, *, lasting: bool = True) -> None:
         now_us = self._whitelist.now_us()
-        self._round = Round(self._table, self._longest(now_us), window, lasting=lasting, without=without)
+        self._round = Round(self._table, self._longest(now_us), window, lasting=lasting, shown=shown)
         self._round_us = now_us + random.randrange(LATEST_START_US)  # noqa: S311  # no secret
         pace = min(max(LEAST_PER_S, len(self._whitelist) / ROUND_S), MOST_PER_S)
         self._round_pace = Spent(pace, 2 * MOST_RECORDS, now_us // 1000)

@@ -12,7 +12,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mxallowd.fleet.clock import EngineClock
@@ -71,7 +71,7 @@ class Session:
 
     def __init__(  # noqa: PLR0913
         self, reader: Link, writer: Link, place: Place, clock: EngineClock, *, saying: Saying, hearing: Hearing,
-        standing: Standing, kept_ms: Callable[[], int], loaded: Callable[[], Awaitable[None]], wake: asyncio.Event,
+        standing: Standing, kept_ms: Callable[[], int], loaded: Callable[[], None], wake: asyncio.Event,
     ) -> None:
         """`kept_ms`: how long the stream keeps a message. `loaded` is called when it was read to its end.
 
@@ -117,6 +117,8 @@ class Session:
         place = self._place
         async with self._writing:
             was_set = await self._clock.ask(self._writer)
+            # Asked before, so what is trimmed meanwhile is before its first ID.
+            gone = [one for one in self._saying.relied() if not await self._has(one)]
             stream = place.stream = await self._writer.stream(place.key)
         self._note_clock(was_set)
         if stream.last < place.after:
@@ -132,7 +134,7 @@ class Session:
         else:
             self._standing.mend(STREAM)
         if place.loaded:
-            self._saying.check(*self._bounds(stream))
+            self._saying.check(stream.first, self._clock.us() // 1000, gone)
 
     def _note_clock(self, was_set: bool) -> None:
         """Where the engine's clock was set: what was said meanwhile came too late or too early for the others.
@@ -148,9 +150,12 @@ class Session:
             self._saying.missed()
         self._standing.judge_clock(self._clock.apart_s(), self._clock.is_off())
 
-    def _bounds(self, stream: Stream) -> tuple[int | None, int]:
-        """The milliseconds of its first ID, and of now."""
-        return stream.first.ms if stream.first else None, self._clock.us() // 1000
+    async def _has(self, one: tuple[int, int]) -> bool:
+        """Whether the stream has a message there."""
+        ms, number = one
+        before = Id(ms, number - 1) if number else Id(max(ms - 1, 0), LARGEST)
+        found = await self._writer.read(self._place.key, before, 1, wait=False)
+        return bool(found) and id_of(found[0][0]) == one
 
     async def _look_again(self) -> None:
         while True:
@@ -196,10 +201,10 @@ class Session:
                 await asyncio.sleep(time.monotonic() - began)
 
     async def _end_load(self) -> None:
-        await self._loaded()
+        self._loaded()
         await self._look()
         assert self._place.stream is not None
-        self._saying.loaded(await self._hearing.returned.shown(), *self._bounds(self._place.stream))
+        self._saying.loaded(self._hearing.earlier.shown(), self._place.stream.first, self._clock.us() // 1000)
         self._place.loaded = True
 
     # ---- saying
@@ -223,7 +228,7 @@ class Session:
                 except BaseException:
                     self._saying.failed(said)
                     raise
-                self._saying.done(said, added.ms)
+                self._saying.done(said, added)
                 if added < self._place.after:
                     self._strange.set()
                 self._place.said_s = time.monotonic()

@@ -220,7 +220,7 @@ LINES: tuple[Line, ...] = (
     # the fleet
     Line("fleet-joined site= origin= gateways=N entries= own= seconds=", INFO,
          "with `--fleet`: the list of the site was read to its end, once at each start: of N other gateways, so many "
-         "`entries`; `own` are entries that this gateway had said and did not have any more"),
+         "`entries`; `own` are entries that an earlier run of this gateway has said, and that it had not itself"),
     Line("fleet-keys numbers=", INFO,
          "after SIGHUP: the key file of the fleet has other keys; of these numbers, the first one signs from now on"),
     Line("fleet-broken reason=", ERROR,

@@ -131,13 +131,6 @@ def test_what_was_said_with_a_key_that_is_gone_silences_nobody() -> None:
     assert receiver.refused() == {"replayed": 1}
 
 
-def test_an_own_entry_that_a_removal_spares_is_said_again(receiver: Receiver) -> None:
-    """One that says it was long ago ends what was told elsewhere, and not what came in here since."""
-    receiver.hear(Sender(receiver).say(batch.removal(entries(1)[:16], 3_000_000)))
-    assert receiver.hosts() == [1, 2]
-    assert said(receiver) == [1]
-
-
 def test_old_batches_of_earlier_runs_are_no_other_gateway(receiver: Receiver) -> None:
     receiver.hearing.started_ms = START_MS
     old = Sender(receiver, "mx1", epoch=5)

@@ -261,9 +261,6 @@ class Hearing:
             self.earlier.end(host)
         if self._whitelist.told_end(host, before_us, teller=self._saying):
             self._saying.ended_elsewhere(host, before_us)
-        elif self._loaded_ms is not None and self._whitelist.find(host) is not None:
-            # It came in here since. What the others have of it they may have ended.
-            self._saying.touched([host])
 
     async def _flush(self, peer: Peer, before_us: int) -> None:
         if self._loaded_ms is None and peer.name == self.terms.origin:

@@ -237,7 +237,8 @@ LINES: tuple[Line, ...] = (
          "N batches or entries that came from the engine were not taken, or made room for newer ones (`too-many`), for "
          "these reasons: `mxallowctl fleet status` shows whose they are. At most one line a minute"),
     Line("fleet-origin-shared origin=", WARNING,
-         "another gateway has the name of this one. At most one line an hour"),
+         "another gateway has the name of this one, or somebody with the key of the site speaks in it. At most one "
+         "line an hour"),
     # the control socket
     Line("control reason=", WARNING,
          "at the start: the control socket cannot be made, or another mxallowd serves it; mxallowd runs without one"),

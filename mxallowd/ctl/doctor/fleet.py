@@ -204,7 +204,8 @@ def _names(daemon: Mapping[str, Any], config: str) -> Iterator[Finding]:
     shared = [daemon["origin"]] if daemon["origin_shared"] else []
     shared += [one["origin"] for one in daemon["peers"] if one["shared"]]
     for origin in shared:
-        yield Finding("fleet-origin", WARNING, f"two gateways have the name {origin}",
+        yield Finding("fleet-origin", WARNING,
+                      f"two gateways have the name {origin}, or somebody with the key speaks in it",
                       "a part of what they say is taken for replayed, and refused", mend)
     for one in daemon["strangers"]:
         if one["heard_seconds"] > GONE_S:

@@ -188,6 +188,25 @@ def test_an_engine_that_comes_back_empty(play: Callable[[Story], None]) -> None:
     play(story)
 
 
+def test_a_stream_that_begins_as_if_nothing_were_missing(
+    play: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody has deleted it, and added a first message with an ID of his choice."""
+    monkeypatch.setattr(session, "CHECK_S", 0.1)
+
+    async def story(stage: Stage) -> None:
+        one = await stage.joins("one")
+        one.meet(*range(30))
+        await until(lambda: one.member.counters()["fleet-said"] == 30)
+        stage.engine.do("DEL", STREAM)
+        stage.engine.do("XADD", STREAM, "1-1", "d", "x")
+        await until(lambda: one.member.counters()["fleet-rounds"] > 1 and not one.member.saying.in_round)
+        two = await stage.joins("two")
+        await until(lambda: two.has(*range(30)))
+
+    play(story)
+
+
 def test_an_engine_without_memory(play: Callable[[Story], None]) -> None:
     """It is read on, and what could not be said is said later."""
     async def story(stage: Stage) -> None:

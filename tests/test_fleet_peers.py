@@ -9,7 +9,9 @@ from mxallowd.engine._told import MOST_GATEWAY
 from mxallowd.fleet import peers as peers_module
 from mxallowd.fleet.peers import (
     ALL_REMOVALS_PER_S,
+    FEW_EPOCHS,
     LEAST_OF_MS,
+    MANY_PEERS,
     MOST_ALL_FLUSHES,
     MOST_ALL_REMOVALS,
     MOST_EPOCHS,
@@ -288,3 +290,13 @@ def test_names_that_cost_nothing_bring_nobody_more_than_all_may() -> None:
     assert sum(peers.spend(one.removal_rate, peers.removal_rate, 1) for _ in range(1000)) == ALL_REMOVALS_PER_S
     # What all together may not is given back to the one.
     assert one.removal_rate.some(1000, peers.now_ms) == MOST_REMOVALS - ALL_REMOVALS_PER_S
+
+
+def test_runs_of_made_up_gateways_fill_no_memory() -> None:
+    peers = Peers()
+    for number in range(MANY_PEERS + 1):
+        one = get(peers, f"evil{number}")
+    for epoch in range(2 * MOST_EPOCHS):
+        assert one.is_new(epoch, 5, (1000 + epoch, 0))
+        assert get(peers, "evil7").is_new(epoch, 5, (1000 + epoch, 0))
+    assert (len(one._epochs), len(get(peers, "evil7")._epochs)) == (FEW_EPOCHS, MOST_EPOCHS)

@@ -28,7 +28,7 @@ of no gateway, those that came in a new name, of which there were too many."""
 MOST_PEERS = 16_384  # 1.5 KB each
 MOST_NAMED = 12_288  # names of gateways that are forgotten, and have entries; all of them are less than the numbers
 NEW_PER_S, MOST_NEW = 200, 4096  # names that were not known
-MOST_EPOCHS = 64
+MOST_EPOCHS, FEW_EPOCHS, MANY_PEERS = 64, 8, 1024  # of one gateway, and where so many are known; 250 bytes each
 MOST_STRANGERS = 32
 WINDOW = 64
 RECORDS_PER_S, MOST_RECORDS = 25_000, 50_000
@@ -123,11 +123,11 @@ class Peer:
     """One gateway."""
 
     __slots__ = (
-        "_epochs", "_turns", "batches", "entered", "epoch", "flush_rate", "flushes", "heard_ms", "known", "lag_ms",
-        "name", "number", "over", "rate", "records", "refused", "removal_rate", "removals", "renewed", "time_s", "told",
-        "waiting")
+        "_epochs", "_most_epochs", "_turns", "batches", "entered", "epoch", "flush_rate", "flushes", "heard_ms",
+        "known", "lag_ms", "name", "number", "over", "rate", "records", "refused", "removal_rate", "removals",
+        "renewed", "time_s", "told", "waiting")
 
-    def __init__(self, name: str, number: int, now_ms: int) -> None:
+    def __init__(self, name: str, number: int, now_ms: int, most_epochs: int = MOST_EPOCHS) -> None:
         self.name = name
         self.number = number
         """By which the whitelist knows it, in this process."""
@@ -149,6 +149,7 @@ class Peer:
         self.flush_rate = Spent(FLUSHES_PER_S, MOST_FLUSHES, now_ms)
         self.waiting = Waiting()
         self._epochs: OrderedDict[tuple[bytes, int], _Epoch] = OrderedDict()
+        self._most_epochs = most_epochs
         self._turns: list[int] = []
 
     def is_new(self, epoch: int, sequence: int, id_: Id, key: bytes = b"") -> bool | None:
@@ -161,7 +162,7 @@ class Peer:
         """
         one = self._epochs.get((key, epoch))
         if one is None:
-            if len(self._epochs) >= MOST_EPOCHS:
+            if len(self._epochs) >= self._most_epochs:
                 self._epochs.popitem(last=False)
             one = self._epochs[key, epoch] = _Epoch()
         ahead = sequence - one.highest
@@ -248,7 +249,8 @@ class Peers:
             self._named[gone.name] = gone.number
             self._forget_names()
             self.forgotten += 1
-        self._peers[name] = made = Peer(name, self._named.pop(name, 0) or self._free_number(), self.now_ms)
+        made = self._peers[name] = Peer(name, self._named.pop(name, 0) or self._free_number(), self.now_ms,
+                                        MOST_EPOCHS if len(self._peers) < MANY_PEERS else FEW_EPOCHS)
         self._names[made.number] = name
         return made
 

@@ -84,8 +84,6 @@ engine    rediss://192.0.2.53
           cannot be used for 12 s: 192.0.2.53:6379: no \\x1b[2J answer
           mend: raise maxmemory of the engine
 warning   its maxmemory-policy is allkeys-lru
-warning   this host's clock is 86400 s ahead of the engine's: set the wrong one (timedatectl set-ntp true); the list \
-is shared all the same
 last      heard 0 s ago, said never, the engine answered 0 s ago
 waiting   7 hosts to be said
 told      1204 entries of 1000000

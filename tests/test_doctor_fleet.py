@@ -11,6 +11,7 @@ from lab.namespaces import visit
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
 from mxallowd.ctl.doctor.fleet import Failed, check, look
+from mxallowd.settings.fleet import CLI
 from tests.test_ctl_fleet import BROKEN as UNCONNECTED
 from tests.test_ctl_fleet import DOCUMENT, PEERS
 
@@ -57,7 +58,7 @@ def test_a_daemon_that_does_not_reach_it(engine: Engine, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("login", "port", "mend"), [
-    ("gateway wrong", PORT, "mxallowctl reload  # once "), ("nobody pa55", PORT, "redis-cli ACL LIST"),
+    ("gateway wrong", PORT, "mxallowctl reload  # once "), ("nobody pa55", PORT, f"{CLI} acl list"),
     ("gateway pa55", 9, "nc -vz -w 3 ")])
 def test_an_engine_that_cannot_be_used(engine: Engine, tmp_path: Path, login: str, port: int, mend: str) -> None:
     assert findings(engine, tmp_path, login, DOCUMENT, port)["fleet-engine"].state == WARNING
@@ -74,7 +75,7 @@ def test_an_engine_that_throws_away_what_it_has(engine: Engine, tmp_path: Path) 
     finally:
         engine.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
     assert (found.state, "allkeys-lru" in found.what) == (WARNING, True)
-    assert found.command.startswith("redis-cli CONFIG SET maxmemory-policy noeviction")
+    assert found.command.startswith(f"{CLI} config set maxmemory-policy noeviction")
 
 
 def test_a_replica(engine: Engine, tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_replica(engine: Engine, tmp_path: Path) -> None:
         found = findings(engine, tmp_path, fleet=DOCUMENT)["fleet-replica"]
     finally:
         engine.do("REPLICAOF", "NO", "ONE")
-    assert (found.state, found.command.partition("  #")[0]) == (BROKEN, "redis-cli INFO replication")
+    assert (found.state, found.command.partition("  #")[0]) == (BROKEN, f"{CLI} info replication")
 
 
 @pytest.mark.parametrize(("id_", "said"), [("18446744073709551615-18446744073709551615", "largest"),
@@ -94,8 +95,8 @@ def test_a_stream_that_nothing_can_be_added_to(engine: Engine, tmp_path: Path, i
         found = findings(engine, tmp_path)["fleet-stream"]
     finally:
         engine.do("DEL", KEY)
-    assert (found.state, said in found.what) == (BROKEN, True)
-    assert found.command.startswith(f"redis-cli DEL {KEY} ")
+    assert (found.state, said in found.what) == (BROKEN if said == "largest" else WARNING, True)
+    assert found.command.startswith(f"{CLI} del {KEY} ")
     assert "fleet-stream" not in findings(engine, tmp_path)
 
 

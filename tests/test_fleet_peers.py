@@ -233,16 +233,15 @@ def test_what_is_refused_is_counted_by_reason() -> None:
 
 def test_names_without_a_key_are_kept_apart_and_are_few() -> None:
     peers = Peers()
-    peers.now_ms = 5000
     for _ in range(3):
-        peers.strange("mx1", "key")
+        peers.strange("mx1", "key", 5000)
     for at in random.Random(1).sample(range(1000), MOST_STRANGERS - 1):
-        peers.strange(f"evil{at}", "forged")
+        peers.strange(f"evil{at}", "forged", 0)
     assert peers.strangers()["mx1"] == ("key", 3, 5000)
-    peers.strange("mx1", "forged")
+    peers.strange("mx1", "forged", 5000)
     assert peers.strangers()["mx1"] == ("forged", 4, 5000)
     for at in range(2000, 2000 + MOST_STRANGERS):
-        peers.strange(f"evil{at}", "forged")
+        peers.strange(f"evil{at}", "forged", 0)
     assert len(peers.strangers()) == MOST_STRANGERS
     assert "mx1" not in peers.strangers()
     assert len(peers) == 0

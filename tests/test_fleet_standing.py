@@ -99,3 +99,26 @@ def test_an_engine_that_throws_away_is_warned_of() -> None:
     assert [line.split()[0] for line in scene.lines()] == ["fleet-engine"]
     scene.standing.judge("noeviction")
     assert scene.standing.warnings == []
+
+
+def test_it_is_never_broken_without_a_word() -> None:
+    scene = Scene()
+    assert "not reached yet" in scene.standing.fault
+    scene.standing.fail(LINK, LinkError("h:1: Connection refused"))
+    assert "start the engine" in scene.standing.remedy
+    scene.standing.mend(LINK)
+    assert not scene.connected()
+    assert "answers again" in scene.standing.fault
+    assert "Connection refused" in scene.standing.fault
+
+
+def test_a_clock_that_is_off_is_said_once() -> None:
+    scene = Scene()
+    scene.standing.judge_clock(0, off=False)
+    for seconds in range(-86_400, -86_390):
+        scene.standing.judge_clock(seconds, off=True)
+    assert "86391 s behind" in scene.standing.warnings[0]
+    scene.standing.judge_clock(1, off=False)
+    assert scene.standing.warnings == []
+    line, = scene.lines()
+    assert "86400 s behind" in line

@@ -167,7 +167,7 @@ class Hearing:
         except BadBatch as bad:
             peers.refuse(None, bad.reason)
             if bad.claimed:
-                peers.strange(bad.claimed, bad.reason)
+                peers.strange(bad.claimed, bad.reason, self._came_ms(place))
             return None
         id_ms = id_[0]
         # Whoever can write the stream can make up any place of it.
@@ -213,6 +213,13 @@ class Hearing:
         # One from before our start is of an earlier run, which somebody has kept.
         if id_ms > loaded_ms + TWIN_AFTER_MS and batch.wall_ms > self.started_ms:
             self._twins.append(id_ms)
+
+    def _came_ms(self, place: bytes) -> int:
+        """When a message came, for people; the place of one that nobody has sealed may be none."""
+        try:
+            return min(id_of(place)[0], self._now_ms)
+        except BadBatch:
+            return self._now_ms
 
     def _take(self, said: _Said) -> bool:
         """Take a batch of entries alone. False: there is something else in it."""

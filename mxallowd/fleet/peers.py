@@ -298,12 +298,12 @@ class Peers:
             return False
         return True
 
-    def strange(self, name: str, reason: str) -> None:
-        """Note a message that a key has not sealed, by the name that it claims."""
+    def strange(self, name: str, reason: str, at_ms: int) -> None:
+        """Note a message that a key has not sealed, by the name that it claims; it came into the stream then."""
         before = self._strangers.pop(name, None)
         if before is None and len(self._strangers) >= MOST_STRANGERS:
             self._strangers.popitem(last=False)
-        self._strangers[name] = Stranger(reason, before.messages + 1 if before else 1, self.now_ms)
+        self._strangers[name] = Stranger(reason, before.messages + 1 if before else 1, at_ms)
 
     def strangers(self) -> dict[str, Stranger]:
         """Names that such messages claimed; the last ones."""

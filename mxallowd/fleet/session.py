@@ -20,7 +20,8 @@ from mxallowd.fleet.hearing import Hearing
 from mxallowd.fleet.link import FIRST, LARGEST, Id, Link, Stream, id_of
 from mxallowd.fleet.opening import LinkError
 from mxallowd.fleet.saying import Saying
-from mxallowd.fleet.standing import ADDING, LINK, STREAM, Standing
+from mxallowd.fleet.standing import ADDING, AHEAD, LINK, STREAM, Standing
+from mxallowd.settings.fleet import CLI
 
 PAUSE_S = 0.01
 CHECK_S = 5.0  # between two looks at the stream: an engine that evicts does not end connections
@@ -124,15 +125,18 @@ class Session:
         if stream.last < place.after:
             # One that came back without its end, or another one with its clock behind, would show us nothing.
             place.rewind()
-        ahead_ms = stream.last.ms - self._clock.us() // 1000
-        if ahead_ms > AHEAD_MS:
-            far = ("the largest that there is, so nothing can be added any more" if stream.last.ms == LARGEST
-                   else f"{ahead_ms // 1000} s ahead of the engine's clock")
+        if stream.last.ms == LARGEST:
             self._standing.fail(STREAM, LinkError(
-                f"the last ID of {place.key} is {far}; the remedy is redis-cli DEL {place.key}"),
-                f"redis-cli DEL {place.key}: each gateway says its entries again")
+                f"the last ID of {place.key} is the largest that there is, so nothing can be added any more; the "
+                f"remedy is {CLI} del {place.key}"),
+                f"{CLI} del {place.key}: each gateway says its entries again")
         else:
             self._standing.mend(STREAM)
+        ahead_ms = stream.last.ms - self._clock.us() // 1000
+        self._standing.notice(AHEAD, "" if ahead_ms <= AHEAD_MS or stream.last.ms == LARGEST else
+                              f"the last ID of {place.key} is {ahead_ms // 1000} s ahead of the engine's clock: entries "
+                              "come through, and new gateways take them for younger than they are; the remedy, once that "
+                              f"clock is right, is {CLI} del {place.key}")
         if place.loaded:
             self._saying.check(stream.first, self._clock.us() // 1000, gone)
 
@@ -148,7 +152,7 @@ class Session:
             if not was_set:
                 place.set_again_s = math.inf
             self._saying.missed()
-        self._standing.judge_clock(self._clock.apart_s(), self._clock.is_off())
+        self._standing.judge_clock(self._clock.apart_s(), off=self._clock.is_off())
 
     async def _has(self, one: tuple[int, int]) -> bool:
         """Whether the stream has a message there."""
@@ -162,7 +166,7 @@ class Session:
             await _wait(self._strange, CHECK_S)
             self._strange.clear()
             await self._look()
-            if self._standing.is_faulty(STREAM):
+            if self._standing.is_faulty(STREAM) or self._standing.is_warned(AHEAD):
                 # Until somebody has mended it.
                 await asyncio.sleep(STRANGE_S)
                 self._strange.set()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mxallowd.fleet.clock import told
 from mxallowd.fleet.opening import LinkError
+from mxallowd.fleet.remedies import remedy as remedy_of
 from mxallowd.log import Log
 from mxallowd.log.periodic import Pace, Repeated
 
@@ -16,17 +17,8 @@ MENDED_AFTER_S = 1.0
 LINK, ADDING, STREAM = "link", "adding", "stream"
 """What can be wrong: there is no connection; the engine takes no entries; the stream itself."""
 NO_EVICTION = "noeviction"
-# By the word of the engine's error.
-REMEDIES = {
-    "OOM": "raise maxmemory of the engine, and leave maxmemory-policy noeviction",
-    "NOPERM": "give the user the rights of docs/fleet.md (ACL SETUSER)",
-    "NOAUTH": "put user and password into fleet-login-file, and reload",
-    "WRONGPASS": "put the right user and password into fleet-login-file, and reload",
-    "READONLY": "name the master in fleet, or the Sentinels that know it",
-    "WRONGTYPE": "delete that key (redis-cli DEL): each gateway says its entries again",
-    "MOVED": "name one server in fleet that is in no cluster, or the Sentinels that know it",
-    "MISCONF": "give the engine's disk room (the engine's log says what is wrong)",
-}
+POLICY, CLOCK, AHEAD = "policy", "clock", "ahead"
+"""What is warned of, and holds up nothing."""
 
 
 class Standing:
@@ -41,19 +33,31 @@ class Standing:
         self._well_since: float | None = None
         self._again = Pace(clock)
         self._engine = Repeated(clock)
-        self._clock_off = False
-        self._clock_pace = Pace(clock)
+        self._warnings: dict[str, str] = {}
+        self._logged: set[str] = set()
+        self._paces: dict[str, Pace] = {}
         self.broken = 0
         """How often it began to be broken."""
-        self.warnings: list[str] = []
-        """What is wrong with an engine that works all the same."""
         self.connected = False
         """Whether entries can be said and heard."""
 
     @property
+    def warnings(self) -> list[str]:
+        """What is wrong with an engine that works all the same."""
+        return list(self._warnings.values())
+
+    def is_warned(self, what: str) -> bool:
+        """Whether this is wrong now."""
+        return what in self._warnings
+
+    @property
     def fault(self) -> str:
-        """What is wrong; empty: nothing."""
-        return next((self._faults[what][0] for what in (STREAM, ADDING, LINK) if what in self._faults), "")
+        """What is wrong; empty: it is connected."""
+        if self.connected:
+            return ""
+        return next((self._faults[what][0] for what in (STREAM, ADDING, LINK) if what in self._faults),
+                    f"it answers again, for less than {MENDED_AFTER_S:g} s; before: {self._said}" if self._said else
+                    "it was not reached yet")
 
     @property
     def remedy(self) -> str:
@@ -71,7 +75,7 @@ class Standing:
     def fail(self, what: str, error: LinkError, remedy: str = "") -> None:
         """This is wrong from now on."""
         reason = str(error)
-        self._faults[what] = reason, remedy or error.remedy or REMEDIES.get(error.code, "")
+        self._faults[what] = reason, remedy or error.remedy or remedy_of(error)
         self._well_since = None
         if self.connected or self._said is None:
             self._since = self._clock()
@@ -99,22 +103,31 @@ class Standing:
             self._log.info("fleet-mended", None, seconds=int(now - self._since))
             self.connected, self._since, self._said = True, now, None
 
-    def judge_clock(self, apart_s: int, off: bool) -> None:
-        """Say once that this host's clock is so far ahead of the engine's (`off`: too far), until it is near again."""
-        if off and not self._clock_off and self._clock_pace.due():
-            self._clock_off = True
-            self._log.warning("fleet-clock", reason=f"{told(apart_s)}; what is said is signed with the engine's time")
-        elif not off:
-            self._clock_off = False
+    def notice(self, what: str, reason: str) -> None:
+        """This is wrong now, and holds up nothing; empty: it is not. A line when it begins, at most one a minute."""
+        if not reason:
+            self._warnings.pop(what, None)
+            self._logged.discard(what)
+            return
+        self._warnings[what] = reason
+        if what not in self._logged and self._paces.setdefault(what, Pace(self._clock)).due():
+            self._logged.add(what)
+            if what == CLOCK:
+                self._log.warning("fleet-clock", reason=reason)
+            else:
+                self._log.warning("fleet-engine", reason=reason)
 
     def judge(self, policy: str) -> None:
         """Warn of an engine that throws away what it has; at each connection, and at most once a minute."""
-        self.warnings = []
-        if policy and policy != NO_EVICTION:
-            reason = (f"maxmemory-policy is {policy}: where the engine's memory is full, it may throw away the whole "
-                      f"list at once; set {NO_EVICTION}")
-            self.warnings.append(reason)
-            self.warn(reason)
+        self._logged.discard(POLICY)
+        self.notice(POLICY, "" if policy in {"", NO_EVICTION} else
+                  f"maxmemory-policy is {policy}: where the engine's memory is full, it may throw away the whole list "
+                  f"at once; set {NO_EVICTION}")
+
+    def judge_clock(self, apart_s: int, *, off: bool) -> None:
+        """Warn of this host's clock, which is so far ahead of the engine's, where that is too far (`off`)."""
+        self.notice(CLOCK, f"{told(apart_s)}; the list is shared all the same, and signed with the engine's time. Set "
+                         "the wrong one (timedatectl set-ntp true)" if off else "")
 
     def warn(self, reason: str) -> None:
         """Something is wrong with the engine; at most once a minute."""

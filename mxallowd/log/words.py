@@ -228,8 +228,9 @@ LINES: tuple[Line, ...] = (
          "again all the time. Once when it begins; another reason is logged at most once a minute"),
     Line("fleet-mended seconds=", INFO, "after such a line: all is well again, after these seconds"),
     Line("fleet-engine reason=", WARNING,
-         "the engine throws away what it has when its memory is full (`maxmemory-policy`). At each connection, at most "
-         "one line a minute"),
+         "what is wrong with an engine that works all the same: it throws away what it has when its memory is full "
+         "(`maxmemory-policy`; at each connection), or the stream is ahead of its clock. At most one line a minute of "
+         "each"),
     Line("fleet-clock reason=", WARNING,
          "this host's clock is more than five minutes behind or ahead of that of the engine. Once when it begins, at "
          "most one line a minute"),

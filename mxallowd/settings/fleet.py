@@ -15,6 +15,8 @@ PORT, SENTINEL_PORT = 6379, 26379
 MOST_DATABASE = 1_000_000
 MOST_SENTINELS = 16
 LONGEST_SITE, LONGEST_ORIGIN = 32, 64
+CLI = "redis-cli -s /run/redis/redis.sock --user admin --askpass"
+"""How who administers the engine of packaging/fleet/make-site speaks to it, on its host."""
 SCHEMES = ("redis", "rediss", "unix")
 # By which other programs take a login from an address.
 _SECRET_WORDS = re.compile(r"(?i)(^|&)(user|pass|pw|auth|secret|token)[^&=]*=")

@@ -6,8 +6,6 @@ from typing import Any
 from mxallowd.ctl.command import NO, OK, Command, Context
 from mxallowd.ctl.output import columns, duration, failed, show, show_json
 
-APART_S = 300  # as of fleet/clock.py, which this program does not import
-
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=("status", "key"), default="status",
@@ -52,10 +50,6 @@ def _show(context: Context, found: Any) -> None:
     if found["remedy"]:
         lines.append(("", f"mend: {found['remedy']}"))
     lines += [("warning", text) for text in found["warnings"]]
-    if abs(apart := found["clock_seconds"]) > APART_S:
-        lines.append(("warning", f"this host's clock is {abs(apart)} s {'ahead of' if apart > 0 else 'behind'} the "
-                                 "engine's: set the wrong one (timedatectl set-ntp true); the list is shared all the "
-                                 "same"))
     lines.append(("last", f"heard {_ago(found['heard_seconds'])}, said {_ago(found['said_seconds'])}, the engine "
                           f"answered {_ago(found['read_seconds'])}"))
     lines += [("waiting", f"{found['waiting']} hosts to be said"),
@@ -69,8 +63,8 @@ def _show(context: Context, found: Any) -> None:
     _show_peers(context, found)
     for one in found["strangers"]:
         what = "with another key" if one["reason"] == "key" else "with a signature that is forged"
-        show(context, f"somebody speaks as {one['origin']} {what}: {one['messages']} messages, the last "
-                      f"{_ago(one['heard_seconds'])}")
+        show(context, f"somebody speaks as {one['origin']} {what}: {one['messages']} messages"
+                      + ("" if one["heard_seconds"] is None else f", the last {_ago(one['heard_seconds'])}"))
 
 
 def _show_peers(context: Context, found: Any) -> None:

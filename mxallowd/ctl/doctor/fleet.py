@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
 from mxallowd.errors import MxallowdError
-from mxallowd.settings.fleet import Engine, engine
+from mxallowd.settings.fleet import CLI, Engine, engine
 from mxallowd.text import printable
 
 LONGEST_S = 8.0  # of all that the engine is asked
@@ -18,7 +18,7 @@ AHEAD_MS = 60_000  # of the engine's clock, which no ID of its own is
 APART_S = 300.0  # of clocks; from there on a gateway signs with the engine's time
 SILENT_S, GONE_S = 300, 86_400  # since the last batch, of which there is one a minute: down; taken out of service
 LARGEST = 2**64 - 1
-THERE = "on the engine's host, as its administrator (docs/fleet.md)"
+THERE = "on the engine's host (docs/fleet.md); another engine than that of make-site has its own options"
 # Reasons for which records of a gateway were not taken: what it means, and what mends it.
 REASONS = {
     "too-fast": ("it says more than a gateway may, and a part of it was not taken",
@@ -28,17 +28,17 @@ REASONS = {
     "left-out": ("no told entry could make room for its entries", "mxallowctl status  # then raise max-entries here"),
     "late": ("they came into the stream more than 15 minutes after they were signed: the engine's clock was set, or "
              "somebody puts old batches into the stream",
-             f"timedatectl  # {THERE}; redis-cli ACL LIST: who may write to it"),
+             f"timedatectl  # {THERE}; {CLI} acl list: who may write to it"),
     "replayed": ("somebody puts old batches of it into the stream",
-                 f"redis-cli ACL LIST  # {THERE}: who may write to it"),
+                 f"{CLI} acl list  # {THERE}: who may write to it"),
     "version": ("its mxallowd is newer than this one", "mxallowctl --version  # there and here"),
 }
 # By the word of the engine's error.
 MENDS = {
     "import": "apt-get install python3-redis  # of Debian 13; else pip install 'redis[hiredis]>=6.0' where mxallowd is",
     "NOAUTH": "mxallowd --check  # once fleet-login-file names a file with user and password",
-    "NOPERM": f"redis-cli ACL LIST  # {THERE}, which has the rights that a gateway needs",
-    "OOM": f"redis-cli INFO memory  # {THERE}; raise its maxmemory",
+    "NOPERM": f"{CLI} acl list  # {THERE}, which has the rights that a gateway needs",
+    "OOM": f"{CLI} info memory  # {THERE}; raise its maxmemory",
 }
 ALONE = "entries of other gateways do not come in; this one decides by what it has"
 
@@ -157,17 +157,30 @@ def _mend(failed: Failed, told: Mapping[str, Any], where: Engine) -> str:
     if failed.code in ("WRONGPASS", "NOAUTH") and told["login_file"]:
         return f"mxallowctl reload  # once {shlex.quote(told['login_file'])} has the right user and password"
     if failed.code:
-        return MENDS.get(failed.code, f"redis-cli INFO  # {THERE}")
+        return MENDS.get(failed.code, f"{CLI} info  # {THERE}")
     if where.socket is not None:
         return f"ls -l {shlex.quote(str(where.socket))}; systemctl restart redis-server"
+    return _mend_way(failed.reason, where)
+
+
+def _mend_way(reason: str, where: Engine) -> str:
+    """The same where there is no connection by TCP."""
     host, port = where.hosts[0]
-    if "certificate required" in failed.reason:
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    reached = f"nc -vz -w 3 {host} {port}  # "
+    if "the name " in reason:
+        return f"getent ahosts {host}  # mend the name in fleet, /etc/hosts, or the name server"
+    if "certificate required" in reason:
         return "mxallowd --check  # once fleet-cert-file names a certificate of an authority that the engine trusts"
-    if "certificate" in failed.reason or "TLS" in failed.reason:
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if "certificate" in reason or "TLS" in reason:
         return (f"openssl s_client -connect {shown} </dev/null | openssl x509 -noout -subject -issuer -dates  # its "
                 "issuer belongs into fleet-ca-file")
-    return f"nc -vz -w 3 {host} {port}  # refused: start redis-server there; no answer: the way there, or a firewall"
+    if not where.tls and ("reset by peer" in reason or "closed by" in reason):
+        return f"openssl s_client -connect {shown} </dev/null  # a certificate: it has TLS there, so fleet is rediss"
+    if where.tls and "no connection within" in reason:
+        return (f"{reached}no answer: the way there, or a firewall; it succeeds: no TLS there (tls-port of redis.conf, "
+                "or redis in fleet)")
+    return f"{reached}refused: start redis-server there; no answer: the way there, or a firewall"
 
 
 def _engine(told: Mapping[str, Any], seen: Seen) -> Iterator[Finding]:
@@ -176,19 +189,21 @@ def _engine(told: Mapping[str, Any], seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "fleet-replica", BROKEN, f"the engine {told['engine']} is a replica, which takes no entries",
             "what this gateway lets in is refused at the others",
-            f"redis-cli INFO replication  # {THERE}: name the master there in fleet, or its Sentinels")
+            f"{CLI} info replication  # {THERE}: name the master there in fleet, or its Sentinels")
     if seen.policy and seen.policy != "noeviction":
         yield Finding(
             "fleet-policy", WARNING, f"the engine throws away what it has when its memory is full ({seen.policy})",
             "the whole stream of the site goes at once",
-            f"redis-cli CONFIG SET maxmemory-policy noeviction  # {THERE}, and the same in its redis.conf")
+            f"{CLI} config set maxmemory-policy noeviction  # {THERE}, and the same in its redis.conf")
     if seen.ahead_ms > AHEAD_MS:
         yield Finding(
-            "fleet-stream", BROKEN, "the last ID of the stream " + (
+            "fleet-stream", BROKEN if seen.largest else WARNING, "the last ID of the stream " + (
                 "is the largest that can be: nothing can be added any more" if seen.largest else
                 f"is {seen.ahead_ms // 1000} s ahead of the engine's clock"),
-            "gateways hear nothing new; somebody wrote it who may write to the engine, or its clock went back",
-            f"redis-cli DEL {shlex.quote(_key(told))}  # {THERE}; the gateways say all of their entries again")
+            ("gateways hear nothing new; somebody wrote it who may write to the engine" if seen.largest else
+             "entries come through, and new gateways take them for younger than they are; the engine's clock went "
+             "back, or somebody wrote it who may write to the engine"),
+            f"{CLI} del {shlex.quote(_key(told))}  # {THERE}; the gateways say all of their entries again")
     if abs(seen.apart_s) > APART_S:
         yield Finding(
             "fleet-clock", WARNING, f"this host's clock is {abs(seen.apart_s):.0f} s "
@@ -208,12 +223,14 @@ def _names(daemon: Mapping[str, Any], config: str) -> Iterator[Finding]:
                       f"two gateways have the name {origin}, or somebody with the key speaks in it",
                       "a part of what they say is taken for replayed, and refused", mend)
     for one in daemon["strangers"]:
-        if one["heard_seconds"] > GONE_S:
+        ago = one["heard_seconds"]
+        if ago is not None and ago > GONE_S:
             continue
+        last = "" if ago is None else f", the last {ago} s ago"
         how = "signed with a key that is not this site's" if one["reason"] == "key" else "with a forged signature"
         yield Finding(
-            "fleet-key", WARNING, f"{one['messages']} batches of {one['origin']} were {how}, the last "
-            f"{one['heard_seconds']} s ago", "they are refused: that gateway shares nothing, or it is somebody else",
+            "fleet-key", WARNING, f"{one['messages']} batches of {one['origin']} were {how}{last}",
+            "they are refused: that gateway shares nothing, or it is somebody else",
             f"mxallowctl fleet status  # on {one['origin']}: both need the same fleet-key-file and fleet-site")
 
 

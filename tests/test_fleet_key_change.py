@@ -23,10 +23,10 @@ class Pair:
         self._next = 0
         self.known: set[str] = set()
 
-    def give(self, gateway: Gateway, *keys: str) -> None:
-        """Write its file, and have it read."""
+    def give(self, gateway: Gateway, *keys: str) -> str:
+        """Write its file, and have it read; what mxallowctl says of it."""
         self.made.key_file(gateway.name, *keys)
-        gateway.ctl("reload")
+        return gateway.ctl("reload")
 
     def meet(self) -> None:
         """Ten hosts meet the fake server of each."""
@@ -50,7 +50,7 @@ def test_a_key_is_changed_in_order(pair: Pair) -> None:
     """The new one as the second, as the first, alone: nothing is refused, and nothing is said."""
     for keys in ((pair.old, pair.new), (pair.new, pair.old), (pair.new,)):
         for one in pair.gateways:
-            pair.give(one, *keys)
+            assert pair.give(one, *keys) == "changed: fleet-key-file\n"
             pair.meet()
             assert until(pair.same)
     for one in pair.gateways:

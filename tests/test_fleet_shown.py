@@ -98,6 +98,11 @@ def test_a_fleet_and_its_engine_that_ends(site: tuple[Engine, Shown]) -> None:
     engine.kill()
     assert until(lambda: not a.ask("/v1/fleet")["connected"])
     assert "cannot be used for " in a.ctl("fleet", "status")
+    assert until(lambda: "mend: start the engine" in a.ctl("fleet", "status"))
+    text = a.ctl("explain", "192.0.2.200")
+    assert re.search(r"  the fleet is broken for \d+ s: a contact at another gateway since then is not known", text)
+    assert "mxallowctl add 192.0.2.200 --time 86400  # at the other gateways" in text
+    assert "the fleet is broken" not in a.ctl("explain", HOST)
     found = a.doctor()["fleet-engine"]
     assert (found["state"], found["command"].partition("  #")[0]) == ("broken", f"nc -vz -w 3 {engine.address} 6379")
     ready = a.ask("/readyz")

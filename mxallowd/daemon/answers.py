@@ -103,7 +103,7 @@ def all_routes(parts: Parts) -> list[Route]:
             parts.settings, parts.whitelist, parts.backend.refused,
             [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,
             parts.history, parts.mirrors, parts.addresses, lambda: parts.backend.patience,
-            parts.neighbours.let_in, partial(_not_led, parts))).routes(),
+            parts.neighbours.let_in, partial(_not_led, parts), partial(_fleet, parts))).routes(),
         *Top(parts.backend, parts.whitelist, since, parts.report.recent, parts.sinks, parts.queues,
              lambda: fill(parts.backend.patience, parts.settings())).routes(),
     ]
@@ -115,7 +115,11 @@ def _doctor(parts: Parts) -> Doctor:
         lambda: [one.status() for one in parts.network_sets], parts.backend.counters,
         lambda: {"state": _state(parts), "lists": _lists(parts), "broker": parts.broker() or None,
                  "trust": _trust(parts), "door": _door(parts),
-                 "fleet": next((dict(one.status()) for one in parts.fleets), None)})
+                 "fleet": _fleet(parts)})
+
+
+def _fleet(parts: Parts) -> dict[str, object] | None:
+    return next((dict(one.status()) for one in parts.fleets), None)
 
 
 def _state(parts: Parts) -> dict[str, object] | None:

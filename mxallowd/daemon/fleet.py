@@ -58,6 +58,8 @@ class Fleet:
         self._busy = asyncio.Lock()
         self.faults: dict[str, str] = {}
         """By file, of the last reading: FILE:LINE: reason."""
+        self.changed: list[str] = []
+        """Options whose files had something else at the last reading."""
 
     # ---- the start
 
@@ -115,11 +117,11 @@ class Fleet:
         assert settings.fleet_site is not None
         # One after the other, so that the newest content holds in the end.
         async with self._busy:
-            self.faults = {}
+            self.faults, self.changed = {}, []
             site_keys = await self._read(partial(keys.read, settings.fleet_key_file, settings.fleet_site))
             path = settings.fleet_login_file
             logins = await self._read(partial(login.read, path)) if path else None
-            self._member.reload(site_keys, logins, settings.longest_time)
+            self.changed = self._member.reload(site_keys, logins, settings.longest_time)
 
     async def _read(self, read: Callable[[], Content]) -> Content | None:
         try:

@@ -166,9 +166,11 @@ async def settled(
     """The outcome with what came of each file of lists, of trusted senders and of the fleet, once they were read."""
     found = [*await lists.settled(), *[one for part in trusted if (one := await part.settled())]]
     waiting = [one.verdict for one in found if one.restart]
+    failed = [fault for fleet in fleets for fault in await fleet.settled()]
     return replace(
-        outcome, restart_needed=tuple(dict.fromkeys([*outcome.restart_needed, *waiting])),
+        outcome, changed=(*outcome.changed, *(name for fleet in fleets for name in fleet.changed)),
+        restart_needed=tuple(dict.fromkeys([*outcome.restart_needed, *waiting])),
         lists=tuple(Reread(one.verdict, one.source, one.networks, one.before, one.changed, one.fault or None)
                     for one in found),
         failed=(*lists.faults.values(), *(one.fault for one in found if one.verdict == "trust" and one.fault),
-                *[fault for fleet in fleets for fault in await fleet.settled()]))
+                *failed))

@@ -110,23 +110,31 @@ class Member:
         for one in waiting:
             one.cancel()
 
-    def reload(self, keys: Keys | None, logins: Logins | None, longest_s: int) -> None:
-        """Go on with these; None: those that there are. Another login is tried at once."""
-        if keys is not None:
-            self._change_keys(keys)
+    def reload(self, keys: Keys | None, logins: Logins | None, longest_s: int) -> list[str]:
+        """Go on with these; None: those that there are. Another login is tried at once.
+
+        It returns the options whose files have something else than before.
+        """
+        different = []
+        if keys is not None and self._change_keys(keys):
+            different.append("fleet-key-file")
         if longest_s != self._longest_s:
             self._longest_s = longest_s
             self.hearing.terms = self._terms()
             self.saying.reload(longest_s)
         if logins is not None and logins != self._logins:
             self._logins = logins
+            different.append("fleet-login-file")
+            self._log.info("fleet-login", None)
             if self._session is not None:
                 self._session.cancel()
+        return different
 
-    def _change_keys(self, keys: Keys) -> None:
+    def _change_keys(self, keys: Keys) -> bool:
+        """Whether they are others."""
         before, self.hearing.keys = self.hearing.keys, keys
         if keys.numbers() == before.numbers():
-            return
+            return False
         self._log.info("fleet-keys", None, numbers=",".join(keys.numbers()))
         if keys.first.number != before.first.number:
             # Who has this one alone could not hear anything of what was said before.
@@ -135,6 +143,7 @@ class Member:
             # What was refused may have been sealed with it.
             self._refused_keys = self.peers.refused["key"]
             self._place.rewind()
+        return True
 
     def tick(self) -> None:
         """Called about once a second: say what was refused."""

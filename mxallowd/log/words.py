@@ -223,6 +223,8 @@ LINES: tuple[Line, ...] = (
          "`entries`; `own` are entries that an earlier run of this gateway has said, and that it had not itself"),
     Line("fleet-keys numbers=", INFO,
          "after SIGHUP: the key file of the fleet has other keys; of these numbers, the first one signs from now on"),
+    Line("fleet-login", INFO,
+         "after SIGHUP: the login file of the fleet has another user or password, which is tried at once"),
     Line("fleet-broken reason=", ERROR,
          "the engine of the fleet cannot be used, or takes no entries: mxallowd goes on with what it has, and tries "
          "again all the time. Once when it begins; another reason is logged at most once a minute"),

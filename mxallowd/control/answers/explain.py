@@ -12,7 +12,7 @@ import re
 import struct
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from mxallowd.control.answers.judging import (
     rehearsed,
     table,
     together,
+    unheard,
     what_to_do,
     why,
 )
@@ -106,6 +107,7 @@ class Sources:
     # Of a host, the network that a contact has let in, and until when (the packet path's clock).
     network: Callable[[bytes], tuple[str, int] | None] = lambda host: None
     not_led: Callable[[bytes], bool] = lambda host: False  # whether it is direct, and no rule leads it
+    fleet: Callable[[], Mapping[str, object] | None] = lambda: None  # its status; None: there is none
 
 
 class Explain:
@@ -162,6 +164,7 @@ class Explain:
             *settings.fake_mailserver, *settings.real_mailserver)])
         gets_in = bool(real) and all(verdict == "accept" for verdict in real)
         exempt = next((name for name, one in tables if one.exempts()), None)
+        fleet = sources.fleet()
         happened, wall = sources.history.find(host), now_s - now_us / 1_000_000
         let_in = sources.network(host)
         network = let_in and {"network": let_in[0], "until": timestamp(wall + let_in[1] / 1_000_000)}
@@ -183,8 +186,10 @@ class Explain:
             "remembered_since": timestamp(wall + sources.history.since_s),
             "way": self._way(merged), "next": following, "kernel": kernel,
             "known": None not in real, "not_asked": self._not_asked(),
+            "fleet": None if gets_in or strange or fleet is None else unheard(fleet),
             "do": [] if strange else what_to_do(
-                address_text(host), match, gets_in=gets_in, has_server=bool(real), kernel=kernel)}
+                address_text(host), match, gets_in=gets_in, has_server=bool(real), kernel=kernel,
+                shared=fleet is not None)}
 
     def _last(self, host: bytes, happened: list[Happening], wall: float, *, dry_run: bool) -> list[dict[str, object]]:
         """What its last connections met. A refused host has one event a minute; its last attempt is known, too."""

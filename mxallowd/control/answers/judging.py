@@ -83,10 +83,11 @@ def ended(happened: Sequence[Happening], lasts_s: int, now_s: int, wall: float) 
     return f"its entry of {timestamp(wall + last)} was removed, or made room for others"
 
 
-def what_to_do(
+def what_to_do(  # noqa: PLR0913  # what is known
     address: str, match: Match | None, *, gets_in: bool, has_server: bool, kernel: Sequence[Mapping[str, object]],
+    shared: bool = False,
 ) -> list[str]:
-    """Commands that let a host in, best first."""
+    """Commands that let a host in, best first. `shared`: with other gateways (--fleet)."""
     if not has_server:
         return ["no real server of this address family is configured: the host cannot come to one"]
     if gets_in:
@@ -96,10 +97,19 @@ def what_to_do(
             # One that is equally long is denied all the same.
             return [removed(match)]
         return [removed(match), f"or let this address in all the same: mxallowctl allow add {address}"]
-    commands = [f"mxallowctl add {address} --time 86400", f"mxallowctl allow add {address}"]
+    longest = "  # at the other gateways for their whitelist-time at most" if shared else ""
+    commands = [f"mxallowctl add {address} --time 86400{longest}", f"mxallowctl allow add {address}"]
     if any(one["fault"] for one in kernel):
         commands.append("mxallowctl doctor")
     return [*commands, "or let it contact the fake server first, as senders that keep to RFC 5321 do"]
+
+
+def unheard(fleet: Mapping[str, object]) -> str | None:
+    """What is not heard of other gateways now, by the status of a fleet; None: nothing is known to be missing."""
+    if fleet["connected"]:
+        return None
+    return (f"the fleet is broken for {fleet['since_seconds']} s: a contact at another gateway since then is not known "
+            f"here (mxallowctl fleet status): {fleet['fault']}")
 
 
 def removed(match: Match) -> str:

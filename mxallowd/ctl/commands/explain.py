@@ -92,8 +92,8 @@ def _address(context: Context, found: Any) -> None:
         sets = ", ".join(name for name, held in (one["sets"] or {}).items() if held)
         state = "not known" if one["sets"] is None else f"in {sets}" if sets else "in no set"
         show(context, f"  {one['table']}: {state}{'; ' + one['fault'] if one['fault'] else ''}")
-    if found["not_asked"] and not found["gets_in"]:
-        show(context, f"  {found['not_asked']}")
+    for text in filter(None, (not found["gets_in"] and found["not_asked"], found.get("fleet"))):
+        show(context, f"  {text}")
     for command in found["do"]:
         show(context, f"  to let it in: {command}")
 

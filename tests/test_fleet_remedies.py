@@ -12,6 +12,7 @@ from mxallowd.fleet.remedies import remedy
     ("/run/redis.sock: No such file or directory", "", "unixsocket"),
     ("/run/redis.sock: Permission denied", "", "unixsocketperm"),
     ("the name engine.example has no address", "", "the name in fleet"),
+    ("the name engine.example cannot be looked up: no answer", "", "the name in fleet"),
     ("192.0.2.1:6379: the connection is lost: Connection reset by peer", "", "rediss"),
     ("192.0.2.1:6379: the connection is lost: connection closed by server", "", "acl load"),
     ("192.0.2.1:6379: TLS failed: wrong version number", "", "tls-port"),

@@ -103,7 +103,8 @@ def all_routes(parts: Parts) -> list[Route]:
             parts.settings, parts.whitelist, parts.backend.refused,
             [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,
             parts.history, parts.mirrors, parts.addresses, lambda: parts.backend.patience,
-            parts.neighbours.let_in, partial(_not_led, parts), partial(_fleet, parts))).routes(),
+            parts.neighbours.let_in, partial(_not_led, parts), partial(_fleet, parts),
+            lambda host: next((one.removed(host) for one in parts.fleets), None))).routes(),
         *Top(parts.backend, parts.whitelist, since, parts.report.recent, parts.sinks, parts.queues,
              lambda: fill(parts.backend.patience, parts.settings())).routes(),
     ]

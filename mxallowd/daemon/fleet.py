@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from mxallowd.backends import Backends
+from mxallowd.daemon.fleetremovals import Removals
 from mxallowd.daemon.losses import defect
 from mxallowd.dns import hostsfile
 from mxallowd.errors import StartError
 from mxallowd.lists.beside import beside
 from mxallowd.lists.files import ListError
-from mxallowd.log import Log
 from mxallowd.settings import Settings
 from mxallowd.settings.fleet import own_origin
+from mxallowd.sinks.hostlog import HostLog
 from mxallowd.whitelist import Whitelist
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ def sockets(settings: Settings) -> list[str]:
 class Fleet:
     """This gateway in its fleet."""
 
-    def __init__(self, settings: Settings, backend: Backends, whitelist: Whitelist, log: Log) -> None:
+    def __init__(self, settings: Settings, backend: Backends, whitelist: Whitelist, hostlog: HostLog) -> None:
         """Raises StartError."""
         self._settings = settings
         self._backend = backend
         self._whitelist = whitelist
-        self._log = log
+        self._log = hostlog.log
+        self._removals = Removals(hostlog)
         self._names: Names | None = None
         self._member: Member | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -87,6 +89,7 @@ class Fleet:
         self._member = member.Member(
             site, site_keys, logins or login.Logins(), whitelist=self._whitelist, table=self._backend.table,
             longest_s=settings.longest_time, told_room=settings.max_entries, defect=defect, log=self._log)
+        self._member.hearing.removed, self._member.hearing.flushed = self._removals.removed, self._removals.flushed
         self._member.follow()
 
     async def start(self, ending: asyncio.Event) -> None:
@@ -142,6 +145,7 @@ class Fleet:
             self._names.tick()
         if self._member is not None:
             self._member.tick()
+        self._removals.tick()
 
     def close(self) -> None:
         """Leave the fleet."""
@@ -156,13 +160,17 @@ class Fleet:
         """Its counters, since the start."""
         return self._member.counters() if self._member is not None else {}
 
+    def removed(self, host: bytes) -> tuple[str, float] | None:
+        """Which gateway has removed a host, and when; None: that is not known."""
+        return self._removals.find(host)
+
     def status(self) -> Mapping[str, object]:
         """All that an operator may want to know (control/answers/fleet.py)."""
         assert self._member is not None
         return self._member.status()
 
 
-def create_fleet(settings: Settings, backend: Backends, whitelist: Whitelist, log: Log) -> list[Fleet]:
+def create_fleet(settings: Settings, backend: Backends, whitelist: Whitelist, hostlog: HostLog) -> list[Fleet]:
     """One where it is wanted; none in a rehearsal, since nothing that a capture file shows is true today.
 
     Raises StartError.
@@ -173,4 +181,4 @@ def create_fleet(settings: Settings, backend: Backends, whitelist: Whitelist, lo
 
     if lacking := checking.no_client():
         raise StartError(lacking)
-    return [Fleet(settings, backend, whitelist, log)]
+    return [Fleet(settings, backend, whitelist, hostlog)]

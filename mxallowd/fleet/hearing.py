@@ -84,6 +84,10 @@ class Hearing:
         """The time with which this gateway signed at the end of the load."""
         self.own_heard = 0
         """Messages of this run of this gateway."""
+        self.removed: Callable[[bytes, str], object] = lambda host, gateway: None
+        """Told of hosts that another gateway has ended here, after the load."""
+        self.flushed: Callable[[str, int], object] = lambda gateway, count: None
+        """Told of flushes of other gateways, and how many entries they have ended here."""
         self._whitelist = whitelist
         self._saying = saying
         self._groups: dict[int, _Group] = {}
@@ -268,6 +272,8 @@ class Hearing:
             self.earlier.end(host)
         if self._whitelist.told_end(host, before_us, teller=self._saying):
             self._saying.ended_elsewhere(host, before_us)
+            if self._loaded_ms is not None:
+                self.removed(host, peer.name)
 
     async def _flush(self, peer: Peer, before_us: int) -> None:
         if self._loaded_ms is None and peer.name == self.terms.origin:
@@ -279,7 +285,9 @@ class Hearing:
             # It looks through the whole table, so not where there is nothing.
             if peer.told:
                 peer.told = 0
-                await self._whitelist.told_flush(peer.number, before_us, teller=self._saying)
+                ended = await self._whitelist.told_flush(peer.number, before_us, teller=self._saying)
+                if ended and self._loaded_ms is not None:
+                    self.flushed(peer.name, ended)
 
     def _take_entries(self, said: _Said, records: bytes) -> None:
         peer, _, at_ms = said

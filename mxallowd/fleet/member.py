@@ -228,7 +228,8 @@ class Member:
             "fleet-said": said["said"], "fleet-heard": sum(peer.records for peer in peers),
             "fleet-entered": sum(peer.entered for peer in peers), "fleet-removed": sum(peer.removals for peer in peers),
             "fleet-refused": sum(self.peers.refused.values()),
-            "fleet-rounds": said["rounds"], "fleet-broken": self._standing.broken, "fleet-gateways": len(peers),
+            "fleet-rounds": said["rounds"], "fleet-broken": self._standing.broken,
+            "fleet-gateways": self.peers.others(self.site.origin),
             "fleet-waiting": self.saying.waiting}
 
     def status(self) -> Mapping[str, object]:

@@ -28,6 +28,7 @@ _BY_WORDS = (
     ("TLS failed", "with rediss the engine needs tls-port there; without TLS it is redis"),
     ("reset by peer", "look into the engine's log; with redis where it has TLS this is what is seen: then rediss"),
     ("connection is lost", "nothing, if it comes once (a restart, acl load); else look into the engine's log"),
+    ("cannot be looked up", "mend the name in fleet, or who answers for it (/etc/hosts, the name server)"),
     ("address", "mend the name in fleet, or who answers for it (/etc/hosts, the name server)"),
     ("unreachable", "mend the network to it"),
     ("No route to host", "mend the network to it, or start its host"),

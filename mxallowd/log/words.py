@@ -236,6 +236,11 @@ LINES: tuple[Line, ...] = (
     Line("fleet-clock reason=", WARNING,
          "this host's clock is more than five minutes behind or ahead of that of the engine. Once when it begins, at "
          "most one line a minute"),
+    Line("fleet-removed [A] by=", INFO,
+         "another gateway has removed A (`mxallowctl remove`), and so A's entry was ended here"),
+    Line("fleet-flushed by= flushes=N count=N", INFO,
+         "other gateways were flushed N times, the last one named: so many entries that they had told were ended here. "
+         "At most one line a minute"),
     Line("fleet-refused count=N reasons=", WARNING,
          "N batches or entries that came from the engine were not taken, or made room for newer ones (`too-many`), for "
          "these reasons: `mxallowctl fleet status` shows whose they are. At most one line a minute"),

@@ -108,6 +108,8 @@ class Sources:
     network: Callable[[bytes], tuple[str, int] | None] = lambda host: None
     not_led: Callable[[bytes], bool] = lambda host: False  # whether it is direct, and no rule leads it
     fleet: Callable[[], Mapping[str, object] | None] = lambda: None  # its status; None: there is none
+    # Which gateway has removed a host, and when (1970).
+    removed: Callable[[bytes], tuple[str, float] | None] = lambda host: None
 
 
 class Explain:
@@ -168,7 +170,8 @@ class Explain:
         happened, wall = sources.history.find(host), now_s - now_us / 1_000_000
         let_in = sources.network(host)
         network = let_in and {"network": let_in[0], "until": timestamp(wall + let_in[1] / 1_000_000)}
-        end = None if entry else ended(happened, settings.whitelist_time, now_us // 1_000_000, wall)
+        end = None if entry else ended(
+            happened, settings.whitelist_time, now_us // 1_000_000, wall, sources.removed(host))
         return {
             "kind": "address", "address": address_text(host), "gets_in": gets_in,
             "entry": None if entry is None else shown(entry, now_us, now_s, self._since),

@@ -30,6 +30,9 @@ class Fleet(Protocol):
         strangers: origin, reason, messages, heard_seconds of names in which somebody speaks without our key
         """
 
+    def removed(self, host: bytes) -> tuple[str, float] | None:
+        """Which gateway has removed a host, and when (seconds since 1970); None: that is not known."""
+
 
 class FleetAnswers:
     """The answer."""

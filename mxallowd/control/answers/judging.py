@@ -73,9 +73,16 @@ def attempts_s(first_us: int, last_us: int, times: int, happened: Sequence[Happe
     return first, max(first, last) if times > 1 else first
 
 
-def ended(happened: Sequence[Happening], lasts_s: int, now_s: int, wall: float) -> str | None:
-    """What became of the entry of a host that has none now; None: not known. `wall` is 1970's time of second 0."""
+def ended(
+    happened: Sequence[Happening], lasts_s: int, now_s: int, wall: float, removed: tuple[str, float] | None = None,
+) -> str | None:
+    """What became of the entry of a host that has none now; None: not known. `wall` is 1970's time of second 0.
+
+    `removed`: which gateway has removed it, and when (1970).
+    """
     last = max((one.time_s for one in happened if one.what in ("contact", "renewed")), default=None)
+    if removed is not None and (last is None or wall + last <= removed[1]):
+        return f"the gateway {removed[0]} removed its entry at {timestamp(removed[1])}"
     if last is None:
         return None
     if last + lasts_s <= now_s:

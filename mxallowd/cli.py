@@ -112,6 +112,7 @@ def _print_ruleset(assignments: Sequence[Assignment], actions: Mapping[str, str]
 def _check(loaded: Loaded) -> int:
     reasons = backends.unsupported(loaded.settings) if loaded.settings else []
     faults = lists.problems(loaded.settings) if loaded.settings else []
+    doubts: list[str] = []
     if loaded.settings and loaded.settings.trust:
         # It reads the list of public suffixes, which takes a while.
         from mxallowd.trust.lines import problems  # noqa: PLC0415
@@ -120,11 +121,13 @@ def _check(loaded: Loaded) -> int:
         # Only who has a fleet needs the package of its client.
         from mxallowd.fleet import checking  # noqa: PLC0415
         faults += checking.problems(loaded.settings)
+        doubts = checking.warnings(loaded.settings)
     if loaded.unfilled:
         streams.write(sys.stdout, "".join(f"{one}\n" for one in (*loaded.warnings, _first_steps(loaded.unfilled))))
         return NOT_SET_UP
     lines = [*map(str, loaded.problems), *(f"{fault.where}: {fault.reason}" for fault in faults),
              *(f"system: {reason}" for reason in reasons)]
+    lines += [f"system: warning: {doubt}" for doubt in doubts]
     if loaded.settings:
         if loaded.settings.direct_after and not has_direct(loaded.settings):
             lines.append(f"settings: warning: direct-after leads nobody: {NO_DIRECT}")

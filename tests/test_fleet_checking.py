@@ -1,6 +1,7 @@
 """The files of the fleet, as --check reads them: what is wrong is one line with the file, and no secret is in it."""
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from lab.authority import Authority
 from mxallowd.daemon.fleet import create_fleet
 from mxallowd.errors import StartError
-from mxallowd.fleet.checking import problems
+from mxallowd.fleet import keys
+from mxallowd.fleet.checking import problems, warnings
 from mxallowd.fleet.keys import new_key
+from mxallowd.lists.files import ListError
 from tests.test_cli import GOOD, run
 from tests.test_settings import MINIMUM, settings_of
 
@@ -51,9 +54,9 @@ def files(tmp_path: Path, authority: Authority) -> Files:
 
 
 def test_the_command_reads_them(files: Files) -> None:
-    assert run("--check", *GOOD, *files.words()) == (0, "", "")
+    assert run("--check", *GOOD, "--user", "root", *files.words()) == (0, "", "")
     files.write(files.key, "pa55")
-    status, output, _ = run("--check", *GOOD, *files.words())
+    status, output, _ = run("--check", *GOOD, "--user", "root", *files.words())
     assert (status, output) == (
         1, f"{files.key}:1: is no key: a key is 64 hexadecimal digits, this line has 4 characters\n")
 
@@ -122,3 +125,33 @@ def test_certificates_that_cannot_be_used(files: Files) -> None:
     (line,) = files.problems("--fleet-cert-file", str(own.certificate), "--fleet-cert-key-file", str(other.key))
     assert line == (f'settings: fleet-cert-key-file: "{other.key}" is not read: everybody may read this secret '
                     "(chmod o-r)")
+
+
+def test_what_a_reload_could_not_read(files: Files) -> None:
+    files.problems()
+    settings, _ = settings_of(" ".join([MINIMUM, *files.words()]))
+    assert settings is not None
+    settings = replace(settings, user="64999")
+    os.chown(files.key, 0, 0)
+    files.key.chmod(0o640)
+    os.chown(files.login, 0, 64999)
+    files.login.chmod(0o640)
+    (said,) = warnings(settings)
+    assert str(files.key) in said
+    assert "chgrp 64999 " in said
+    os.chown(files.key, 64999, 0)
+    assert warnings(settings) == []
+
+
+def test_a_socket_that_is_none(files: Files, tmp_path: Path) -> None:
+    for path, said in ((tmp_path / "none", "there is no socket"), (files.key, "is no socket")):
+        settings, _ = settings_of(" ".join([MINIMUM, *files.words(), "--fleet", f"unix://{path}", "--user", "root"]))
+        assert settings is not None
+        (line,) = warnings(settings)
+        assert said in line
+
+
+def test_a_directory_is_no_key_and_a_mark_at_the_beginning_is_none(files: Files, tmp_path: Path) -> None:
+    with pytest.raises(ListError, match=r"no regular file|Is a directory"):
+        keys.read(tmp_path, "example", as_we_are=True)
+    assert keys.parse(b"\xef\xbb\xbf" + new_key().encode("ascii"), "key", "example").numbers()

@@ -37,7 +37,6 @@ def test_a_number_says_nothing_about_its_key_and_is_the_same_on_each_gateway() -
     (f"{A}\n{B}\n{A}\n", "k:3: is one key too many: the first seals, the second is for a change of keys"),
     (f"{A}\n{A.upper()}\n", "k: the second key is the first one once more"),
     ("0" * 64, "k:1: is no key: it has zeros alone; mxallowctl fleet key makes one"),
-    ("\ufeff" + A, "k:1: is no key: a key is 64 hexadecimal digits, this line has 67 characters"),
 ])
 def test_what_is_wrong_is_said_in_one_line_without_the_key(content: str, said: str) -> None:
     with pytest.raises(ListError) as raised:

@@ -103,3 +103,19 @@ def test_what_belongs_together() -> None:
         "settings: warning: fleet-ca-file does nothing: redis://192.0.2.53 is without TLS (rediss)"]
     assert messages(f"{FLEET} --fleet rediss://h --fleet-cert-key-file /x") == [
         "settings: fleet-cert-key-file needs fleet-cert-file, the certificate of that key"]
+
+
+@pytest.mark.parametrize("text", [
+    "redis://300.1.1.1", "redis://-a", "redis://1.2.3", "unix:///tmp/a,unix:///tmp/b", "redis://s1,s2,s1/mx"])
+def test_what_can_be_no_engine(text: str) -> None:
+    with pytest.raises(ValueError, match="has "):
+        engine(text)
+    # Nothing is said of the other options for it.
+    (said,) = messages(f"{FLEET} --fleet {text}")
+    assert text in said
+
+
+def test_one_sentinel_may_be_a_mistake() -> None:
+    (said,) = warnings(f"{FLEET} --fleet redis://192.0.2.53/example")
+    assert "asks one Sentinel, 192.0.2.53 port 26379, for the master example" in said
+    assert not warnings(f"{FLEET} --fleet redis://192.0.2.53,192.0.2.54,192.0.2.55/example")

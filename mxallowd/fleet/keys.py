@@ -13,6 +13,7 @@ A key never stands in an error, the log or a status; its number, which says noth
 import os
 import re
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -93,7 +94,7 @@ def parse(content: bytes, name: str, site: str) -> Keys:
     """The keys in the content of the file `name`. Raises ListError, which quotes nothing of it."""
     secrets: list[bytes] = []
     shown = printable(name)
-    for number, raw in enumerate(content.splitlines(), 1):
+    for number, raw in enumerate(content.removeprefix(BOM_UTF8).splitlines(), 1):
         line = raw.partition(b"#")[0].strip()
         if not line:
             continue

@@ -8,6 +8,7 @@
 A line that begins with # is a comment. Nothing here shows a password, in an error or in a representation.
 """
 import stat
+from codecs import BOM_UTF8
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def parse(content: bytes, name: str) -> Logins:
     """Those in the content of the file `name`. Raises ListError, which quotes nothing of it."""
     shown = printable(name)
     found: list[Login] = []
-    for number, raw in enumerate(content.splitlines(), 1):
+    for number, raw in enumerate(content.removeprefix(BOM_UTF8).splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith(b"#"):
             continue

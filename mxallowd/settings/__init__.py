@@ -178,7 +178,7 @@ def build(assignments: Iterable[Assignment]) -> tuple[Settings | None, list[Prob
     problems += _names(values)
     problems += _door(values)
     problems += _missing(given, values)
-    problems += _fleet(values)
+    problems += _fleet(given, values)
     problems += _filter_problems(str(values["pflog_interface"] or ""), str(values["pcap_filter"]))
     if any(problem.fatal for problem in problems):
         return None, problems
@@ -232,16 +232,23 @@ def _door(values: dict[str, object]) -> list[Problem]:
     return [Problem("settings", "door does nothing without nft-table, whose chain stands there", fatal=False)]
 
 
-def _fleet(values: dict[str, object]) -> list[Problem]:
+def _fleet(given: set[str], values: dict[str, object]) -> list[Problem]:
     """What the fleet needs, and what does nothing without it."""
     names = [option.name for option in OPTIONS if option.name.startswith("fleet-") and values[option.field] is not None]
     engine = values["fleet"]
+    if not isinstance(engine, Engine) and "fleet" in given:
+        # One that cannot be used is a problem of its own.
+        return []
     if not isinstance(engine, Engine):
         return [Problem("settings", f"{name} does nothing without fleet", fatal=False) for name in names]
     problems = [Problem("settings", f"fleet needs {name}") for name in ("fleet-site", "fleet-key-file")
                 if name not in names]
     if "fleet-cert-key-file" in names and "fleet-cert-file" not in names:
         problems.append(Problem("settings", "fleet-cert-key-file needs fleet-cert-file, the certificate of that key"))
+    if engine.master is not None and len(engine.hosts) == 1:
+        problems.append(Problem(
+            "settings", f"fleet: {engine} asks one Sentinel, {engine.hosts[0][0]} port {engine.hosts[0][1]}, for the "
+            f"master {engine.master}; the name of the site is for fleet-site", fatal=False))
     if not engine.tls:
         problems += [Problem("settings", f"{name} does nothing: {engine} is without TLS (rediss)", fatal=False)
                      for name in names if name in ("fleet-ca-file", "fleet-cert-file", "fleet-cert-key-file")]

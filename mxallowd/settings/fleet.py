@@ -5,6 +5,7 @@ process can be read by every user of the host.
 """
 import re
 import socket
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -61,6 +62,8 @@ def engine(text: str) -> Engine:
     hosts = tuple(_host(one, PORT if by_number else SENTINEL_PORT) for one in names.split(","))
     if by_number and len(hosts) > 1:
         raise ValueError("has several hosts and no name of a master behind them: redis://HOST,HOST/MASTER (Sentinels)")
+    if len(set(hosts)) < len(hosts):
+        raise ValueError("has one host twice")
     if len(hosts) > MOST_SENTINELS:
         raise ValueError(f"has more than {MOST_SENTINELS} hosts")
     return Engine(text, hosts, scheme == "rediss", None, None if by_number else last,
@@ -79,6 +82,8 @@ class Secret(ValueError):
 def _socket(place: str) -> Path:
     if not place.startswith("/") or place == "/":
         raise ValueError("is not unix:///PATH: the path begins with a third /")
+    if ",unix:" in place:
+        raise ValueError("has two sockets; there is one engine")
     return path(unquote(place))
 
 
@@ -96,8 +101,19 @@ def _host(text: str, usual: int) -> tuple[str, int]:
     if found is None:
         raise ValueError(f"has {text!r} in the place of a host: NAME, IPv4 or [IPv6], and :PORT" if text
                          else "has no host")
+    name = found["name"]
+    if name and (name.startswith("-") or (name.rpartition(".")[2].isdecimal() and not _is_ipv4(name))):
+        raise ValueError(f"has {name!r} in the place of a host, which is neither an address nor a name")
     port = found["port"] if found["literal"] else found["number"]
     return found["literal"] or found["name"], usual if port is None else number(1, 65535)(port)
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def site(text: str) -> str:

@@ -12,12 +12,13 @@ from mxallowd.fleet import replies
 from mxallowd.fleet.link import FIRST, Id, Link
 from mxallowd.fleet.login import Login
 from mxallowd.fleet.opening import LinkError, LongReply
-from mxallowd.fleet.standing import REMEDIES
+from mxallowd.fleet.remedies import remedy
+from mxallowd.settings.fleet import CLI
 from tests.test_fleet_link import STREAM, Work, against, ask
 
 STRANGE = "it does not answer as Redis does"
 NOBODY = Login()
-REMEDY = f"the remedy is redis-cli DEL {STREAM}"
+REMEDY = f"the remedy is {CLI} del {STREAM}"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_a_message_that_cannot_be_read_is_said_with_the_remedy(
         one = ask(host, url, work, NOBODY)
         assert str(one) == (f"{engine.address}:6379: a reply is longer than 1 MiB, so a message of {STREAM} "
                             f"cannot be read; {REMEDY}")
-        assert one.remedy.startswith(f"redis-cli DEL {STREAM}")
+        assert one.remedy.startswith(f"{CLI} del {STREAM}")
     engine.do("DEL", STREAM)
 
 
@@ -123,5 +124,5 @@ def test_another_thing_under_the_key_is_said_with_the_remedy(place: tuple[Place,
     engine.do("SET", STREAM, "x")
     for work in (lambda link: link.read(STREAM, FIRST, 2), lambda link: link.stream(STREAM)):
         error = ask(host, f"redis://{engine.address}", work, NOBODY)
-        assert "redis-cli DEL" in REMEDIES[error.code]
+        assert f"{CLI} del" in remedy(error)
     engine.do("DEL", STREAM)

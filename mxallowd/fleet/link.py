@@ -20,6 +20,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from mxallowd.fleet.login import Login
 from mxallowd.fleet.opening import LinkError, LongReply, Reader, Way, reason_of
 from mxallowd.fleet.replies import MOST_KEPT, Strange, TooLong
+from mxallowd.settings.fleet import CLI
 from mxallowd.text import printable
 
 REPLY_S = 3.0  # for a reply; BLOCK_MS is less
@@ -331,8 +332,8 @@ class Link:
 
     def _too_long(self, key: str, error: LinkError) -> LinkError:
         """One message alone is: nobody can read over it."""
-        return LinkError(f"{error}, so a message of {key} cannot be read; the remedy is redis-cli DEL {key}",
-                         remedy=f"redis-cli DEL {key}: each gateway says its entries again")
+        return LinkError(f"{error}, so a message of {key} cannot be read; the remedy is {CLI} del {key}",
+                         remedy=f"{CLI} del {key}: each gateway says its entries again")
 
 
 def _text(value: object) -> bytes:

@@ -133,10 +133,10 @@ class Session:
         else:
             self._standing.mend(STREAM)
         ahead_ms = stream.last.ms - self._clock.us() // 1000
-        self._standing.notice(AHEAD, "" if ahead_ms <= AHEAD_MS or stream.last.ms == LARGEST else
-                              f"the last ID of {place.key} is {ahead_ms // 1000} s ahead of the engine's clock: entries "
-                              "come through, and new gateways take them for younger than they are; the remedy, once that "
-                              f"clock is right, is {CLI} del {place.key}")
+        said = (f"the last ID of {place.key} is {ahead_ms // 1000} s ahead of the engine's clock: entries come "
+                "through, and new gateways take them for younger than they are; the remedy, once it is right, is "
+                f"{CLI} del {place.key}")
+        self._standing.notice(AHEAD, said if ahead_ms > AHEAD_MS and stream.last.ms < LARGEST else "")
         if place.loaded:
             self._saying.check(stream.first, self._clock.us() // 1000, gone)
 

@@ -22,6 +22,7 @@ from mxallowd.text import printable, quoted
 
 CONNECT_S = 1.0
 MOST_CERTIFICATES = 16 << 20  # bytes of a file
+AT_ONCE = 16 << 10  # bytes that are looked at in one turn of the loop: some milliseconds, of small values alone
 LIMIT = 1 << 20  # bytes that wait to be read, until the engine is not listened to any more
 # Of a file of certificates, by OpenSSL's words.
 FAULTS = {"NO_CERTIFICATE_OR_CRL_FOUND": "there is no certificate in PEM in it",
@@ -110,7 +111,7 @@ class Reader(asyncio.StreamReader):
 
     async def read(self, n: int = -1) -> bytes:
         """As that of any stream. Raises TooLong and Strange."""
-        while data := await super().read(n):
+        while data := await super().read(min(n, AT_ONCE) if n > 0 else AT_ONCE):
             more = self.replies.received > 0
             if passed := self.replies.pass_on(data):
                 if more:

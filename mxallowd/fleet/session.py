@@ -136,7 +136,7 @@ class Session:
         said = (f"the last ID of {place.key} is {ahead_ms // 1000} s ahead of the engine's clock: entries come "
                 "through, and new gateways take them for younger than they are; the remedy, once it is right, is "
                 f"{CLI} del {place.key}")
-        self._standing.notice(AHEAD, said if ahead_ms > AHEAD_MS and stream.last.ms < LARGEST else "")
+        self._standing.doubt(AHEAD, said if ahead_ms > AHEAD_MS and stream.last.ms < LARGEST else "")
         if place.loaded:
             self._saying.check(stream.first, self._clock.us() // 1000, gone)
 

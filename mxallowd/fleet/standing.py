@@ -103,7 +103,7 @@ class Standing:
             self._log.info("fleet-mended", None, seconds=int(now - self._since))
             self.connected, self._since, self._said = True, now, None
 
-    def notice(self, what: str, reason: str) -> None:
+    def doubt(self, what: str, reason: str) -> None:
         """This is wrong now, and holds up nothing; empty: it is not. A line when it begins, at most one a minute."""
         if not reason:
             self._warnings.pop(what, None)
@@ -120,13 +120,13 @@ class Standing:
     def judge(self, policy: str) -> None:
         """Warn of an engine that throws away what it has; at each connection, and at most once a minute."""
         self._logged.discard(POLICY)
-        self.notice(POLICY, "" if policy in {"", NO_EVICTION} else
+        self.doubt(POLICY, "" if policy in {"", NO_EVICTION} else
                   f"maxmemory-policy is {policy}: where the engine's memory is full, it may throw away the whole list "
                   f"at once; set {NO_EVICTION}")
 
     def judge_clock(self, apart_s: int, *, off: bool) -> None:
         """Warn of this host's clock, which is so far ahead of the engine's, where that is too far (`off`)."""
-        self.notice(CLOCK, f"{told(apart_s)}; the list is shared all the same, and signed with the engine's time. Set "
+        self.doubt(CLOCK, f"{told(apart_s)}; the list is shared all the same, and signed with the engine's time. Set "
                          "the wrong one (timedatectl set-ntp true)" if off else "")
 
     def warn(self, reason: str) -> None:

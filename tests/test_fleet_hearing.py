@@ -461,3 +461,19 @@ def test_entries_whose_time_is_over_do_not_count(receiver: Receiver, ticks: int)
     receiver.hear(sender.say(entries(*range(501, 590))), after_ms=10)
     assert receiver.hosts() == list(range(301, 590))
     assert receiver.refused() == {}
+
+
+def test_what_a_flush_has_ended_does_not_count(receiver: Receiver) -> None:
+    sender = Sender(receiver)
+    receiver.hear(sender.say(entries(1, 2, 3)))
+    assert receiver.whitelist.told_by(receiver.peer("mx2").number) == 3
+    for _ in range(4):
+        # Each of an operator's flushes in a row ends what was told before it.
+        receiver.hear(sender.say(batch.flush(0)))
+        assert receiver.hosts() == []
+        assert receiver.whitelist.told_by(receiver.peer("mx2").number) == 0
+        receiver.engine_ms += 3000
+        receiver.hear(sender.say(entries(4, 5)))
+        assert receiver.hosts() == [4, 5]
+        receiver.engine_ms += 3000
+    assert receiver.refused() == {}

@@ -269,7 +269,8 @@ def test_rights_and_logins_that_change(play: Callable[[Story], None]) -> None:
         finally:
             stage.engine.do("ACL", "SETUSER", "gateway", "+xread", "resetpass", ">s3cr3t")
         lines = one.recorder.take()
-        assert [line.split()[0] for line in lines] == ["fleet-joined", "fleet-broken", "fleet-mended"]
+        assert [line.split()[0] for line in lines] == [
+            "fleet-joined", "fleet-broken", "fleet-login", "fleet-mended"]
         assert not any("s3cr3t" in line or "an0ther" in line for line in [*lines, str(one.member.status())])
 
     play(story)

@@ -286,6 +286,10 @@ class Hearing:
             if peer.told:
                 peer.told = 0
                 ended = await self._whitelist.told_flush(peer.number, before_us, teller=self._saying)
+                for _ in range(2 * self.terms.most_told // SWEPT + 2 if ended else 0):
+                    # Else they count for their gateway until their turn comes.
+                    self._whitelist.sweep_told(SWEPT)
+                    await asyncio.sleep(0)
                 if ended and self._loaded_ms is not None:
                     self.flushed(peer.name, ended)
 

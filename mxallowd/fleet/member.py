@@ -249,7 +249,7 @@ class Member:
             "clock_seconds": self._clock.apart_s(),
             "heard_seconds": _ago(now_ms, heard), "said_seconds": _since(place.said_s),
             "read_seconds": _since(place.read_s), "waiting": self.saying.waiting,
-            "told": sum(self._whitelist.told_by(peer.number) for peer in peers), "told_room": self._told_room,
+            "told": sum(self._whitelist.told_by(peer.number) for peer in self.peers), "told_room": self._told_room,
             "stream": None if stream is None else {
                 "length": stream.length, "first": str(stream.first) if stream.first else None,
                 "last": str(stream.last)},

@@ -83,7 +83,7 @@ def test_a_client_that_is_not_there(files: Files, monkeypatch: pytest.MonkeyPatc
     settings, _ = settings_of(" ".join([MINIMUM, *files.words()]))
     assert settings is not None
     with pytest.raises(StartError, match=r"fleet needs the Python package redis, 6\.0 or later"):
-        create_fleet(settings, *[None] * 3)  # type: ignore[arg-type]  # none of them is asked
+        create_fleet(settings, *[None] * 4)  # type: ignore[arg-type]  # none of them is asked
 
 
 @pytest.mark.parametrize(("which", "text", "mode", "said"), [

@@ -9,11 +9,14 @@ import pytest
 
 from mxallowd.ctl.doctor import process
 from mxallowd.daemon import trusting
+from mxallowd.daemon.fleet import share_trusted
 from mxallowd.daemon.trusting import Trusted
+from mxallowd.engine._table import CONTACT, Table
 from mxallowd.lists.lists import Lists
 from mxallowd.settings import build
 from mxallowd.settings.arguments import parse
 from mxallowd.trust.lines import parse as parse_lines
+from mxallowd.whitelist import Whitelist
 from tests.strategies import packed
 from tests.test_list_files import old
 from tests.test_lists import Lines
@@ -38,6 +41,24 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[[Trust
         trusted.close()
 
     asyncio.run(run())
+
+
+def test_whom_a_name_let_in_has_an_entry_for_the_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(trusted: Trusted, _: Lines, now: list[float]) -> None:
+        whitelist = Whitelist(Table(64, main=16), lambda: 1_000_000)
+        share_trusted([trusted], whitelist, lambda: trusted._settings)
+        trusted._let_in(HOSTS[0], trusted._lines[0], "score 3")
+        trusted._named(HOSTS[1], "a.mx.example.net")
+        trusted._named(HOSTS[2], "a.example.com")
+        whitelist.admit(HOSTS[3], 2_000_000, 1_000_000, origin=CONTACT)
+        trusted._named(HOSTS[3], "b.mx.example.net")
+        assert [whitelist.entry(host) is not None for host in HOSTS[:4]] == [False, True, False, True]
+        entry = whitelist.entry(HOSTS[1])
+        assert entry is not None
+        assert (entry.origin, entry.until_us) == ("trusted", 1_000_000 + 28_800_000_000)
+        assert whitelist.find(HOSTS[3]) == (1_000_000 + 28_800_000_000, False)
+
+    story(tmp_path, monkeypatch, told)
 
 
 def test_whom_a_distrusted_list_let_in_of_late_is_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

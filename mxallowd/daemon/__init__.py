@@ -124,7 +124,7 @@ class Daemon:
         self._rehearses = (settings.pflog_interface or "").startswith("file:")
         self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
         self._shares = Shares([], 0)
-        self._fleet = create_fleet(settings, self._backend, whitelist, hostlog)
+        self._fleet = create_fleet(settings, self._backend, whitelist, hostlog, self._trusted)
         self._reloading.settle = partial(settled, self._lists, self._trusted, self._fleet)
         self._handshakes: list[Handshakes] = []
         self._listeners = [] if self._rehearses else self._listen(settings, hostlog)

@@ -4,7 +4,7 @@ Key, login and certificates are read at the start, with the rights of then; key 
 those of the daemon's user or of the broker of the sandbox. What cannot be read then stays as it was.
 """
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 from mxallowd.backends import Backends
 from mxallowd.daemon.fleetremovals import Removals
 from mxallowd.daemon.losses import defect
+from mxallowd.daemon.trusted import Trusting
 from mxallowd.dns import hostsfile
+from mxallowd.engine._table import TRUSTED
 from mxallowd.errors import StartError
 from mxallowd.lists.beside import beside
 from mxallowd.lists.files import ListError
@@ -49,7 +51,8 @@ class Fleet:
 
     def __init__(self, settings: Settings, backend: Backends, whitelist: Whitelist, hostlog: HostLog) -> None:
         """Raises StartError."""
-        self._settings = settings
+        self.settings = settings
+        """Those in force."""
         self._backend = backend
         self._whitelist = whitelist
         self._log = hostlog.log
@@ -70,7 +73,7 @@ class Fleet:
         from mxallowd.daemon.fleetnames import Names  # noqa: PLC0415  # as above
         from mxallowd.fleet import keys, login, member, opening  # noqa: PLC0415
 
-        settings = self._settings
+        settings = self.settings
         engine = settings.fleet
         assert engine is not None
         assert settings.fleet_site is not None
@@ -101,7 +104,7 @@ class Fleet:
 
     def reload(self, settings: Settings) -> None:
         """Read key and login again, soon."""
-        self._settings = settings
+        self.settings = settings
         if self._names is not None:
             self._names.reload(settings)
         self._reading = asyncio.get_running_loop().create_task(self._read_again(settings))
@@ -170,7 +173,9 @@ class Fleet:
         return self._member.status()
 
 
-def create_fleet(settings: Settings, backend: Backends, whitelist: Whitelist, hostlog: HostLog) -> list[Fleet]:
+def create_fleet(
+    settings: Settings, backend: Backends, whitelist: Whitelist, hostlog: HostLog, trusted: Sequence[Trusting],
+) -> list[Fleet]:
     """One where it is wanted; none in a rehearsal, since nothing that a capture file shows is true today.
 
     Raises StartError.
@@ -181,4 +186,19 @@ def create_fleet(settings: Settings, backend: Backends, whitelist: Whitelist, ho
 
     if lacking := checking.no_client():
         raise StartError(lacking)
-    return [Fleet(settings, backend, whitelist, hostlog)]
+    made = [Fleet(settings, backend, whitelist, hostlog)]
+    share_trusted(trusted, whitelist, lambda: made[0].settings)
+    return made
+
+
+def share_trusted(trusted: Sequence[Trusting], whitelist: Whitelist, settings: Callable[[], Settings]) -> None:
+    """Let whoever comes in by a trusted name have an entry as well, so that the others are told of him."""
+
+    def enter(host: bytes, name: str) -> None:
+        now_us = whitelist.now_us()
+        until_us = now_us + 1_000_000 * settings().whitelist_time
+        if not whitelist.admit(host, until_us, now_us, origin=TRUSTED, note=name):
+            whitelist.renew(host, until_us, now_us)
+
+    for one in trusted:
+        one.share(enter)

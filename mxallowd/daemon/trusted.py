@@ -39,6 +39,9 @@ class Trusting(Sink, Protocol):
     def rest_s(self, domain: str | None) -> int | None:
         """Seconds until one may be asked for again that refresh() left out, having asked just now; None: none was."""
 
+    def share(self, shared: Callable[[bytes, str], object]) -> None:
+        """Tell this one of each host whose confirmed name lets it in, and of the name."""
+
     async def settled(self) -> Reread | None:
         """What became of the file, once the reload that was asked for last has ended."""
 

@@ -95,6 +95,7 @@ class Trusted:
         self._directory: Directory | None = None
         self._gone = [0, 0]  # counts of lists that stand no more in the file: passed over, distrusted
         self._moment = partial(_moment, blocks.boot_id())
+        self._shared: Callable[[bytes, str], object] = lambda host, name: None
         if self._rdns:
             self._rdns.trusts, self._rdns.trust = self._is_trusted, self._named
 
@@ -259,6 +260,14 @@ class Trusted:
     def _named(self, host: bytes, name: str) -> None:
         if line := self._domain_of(name):
             self._let_in(host, line, name)
+            self._shared(host, name)
+
+    def share(self, shared: Callable[[bytes, str], object]) -> None:
+        """Tell this one of each host whose confirmed name lets it in, and of the name.
+
+        Not of those that a list of the DNS lets in: once it is distrusted, they are out again at once.
+        """
+        self._shared = shared
 
     async def _ask(self, host: bytes) -> None:
         try:

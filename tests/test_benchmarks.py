@@ -190,6 +190,7 @@ def test_neighbouring() -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
+@pytest.mark.fleet
 def test_fleet() -> None:
     small = ("--gateways", "6", "--seconds", "1", "--rates", "200", "--entries", "3000", "--settings", "TLS")
     shown = run("fleet", *small, "--json")
@@ -202,6 +203,7 @@ def test_fleet() -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
+@pytest.mark.fleet
 def test_fleet_verdicts() -> None:
     shown = run("fleet_verdicts", "--blocks", "1", "--block-ms", "200", "--states", "on,hanging", "--json")
     assert [row["state"] for row in shown["rows"]] == ["off", "on", "hanging"]

@@ -73,7 +73,8 @@ def test_the_fake_on_one_and_the_real_on_the_other(made: Fleet, way: str) -> Non
         assert one.stop() == 0
 
 
-@pytest.mark.parametrize("options", [(), ("--renew", "never")], ids=["renewed", "never-renewed"])
+@pytest.mark.parametrize(
+    "options", [(), pytest.param(("--renew", "never"), marks=pytest.mark.fleet)], ids=["renewed", "never-renewed"])
 @pytest.mark.parametrize("way", ["queue", "set"])
 def test_a_contact_counts_where_its_host_was_forgotten(made: Fleet, way: str, options: tuple[str, ...]) -> None:
     """By a flush there, or since its time there is shorter."""
@@ -129,7 +130,8 @@ def test_lifetimes_are_the_shorter_ones(made: Fleet) -> None:
         assert left[name][SECOND4] == pytest.approx(left["b"][SECOND4], abs=2)
 
 
-@pytest.mark.parametrize("kept", [True, False], ids=["with-disks", "without-disks"])
+@pytest.mark.parametrize(
+    "kept", [True, pytest.param(False, marks=pytest.mark.fleet)], ids=["with-disks", "without-disks"])
 def test_all_of_it_starts_again(made: Fleet, tmp_path: Path, kept: bool) -> None:
     """In whatever order: the list is the same as before, from the disks, or from the engine alone."""
     engine = made.engine(setup=Setup(keep=not kept))
@@ -194,6 +196,7 @@ def test_what_an_operator_does(made: Fleet, tmp_path: Path) -> None:
     assert "the gateway b removed its entry at " in a.ctl("explain", SENDER4)
 
 
+@pytest.mark.fleet
 def test_ten_gateways(made: Fleet) -> None:
     """All have what each of them let in; also after the engine has come back without anything."""
     engine = made.engine()

@@ -8,15 +8,17 @@ from tests.gateways import fleet
 
 SECONDS = 0.5
 GROUPS = {
-    "while-it-runs": ("hangs", "is-cut-off", "is-full", "takes-nothing", "lets-nobody-in"),
-    "that-lose": ("is-killed", "comes-back-empty", "evicts"),
+    "while-it-runs": ("hangs", "is-cut-off", "is-full", "lets-nobody-in", "comes-back-empty"),
+    "long-ones": ("is-killed", "evicts", "takes-nothing"),
     "that-replace-it": ("is-replaced",),
 }
 
 
 @pytest.mark.usefixtures("namespaces")
 @pytest.mark.long
-@pytest.mark.parametrize("names", GROUPS.values(), ids=GROUPS)
+@pytest.mark.parametrize("names", [
+    pytest.param(names, id=group, marks=[pytest.mark.fleet] if group == "long-ones" else [])
+    for group, names in GROUPS.items()])
 def test_faults(names: tuple[str, ...], tmp_path: Path) -> None:
     """One after the other, of the same gateways."""
     with fleet(tmp_path) as made:

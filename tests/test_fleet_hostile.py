@@ -117,7 +117,9 @@ def test_a_peer_that_says_100_000_a_second(tmp_path: Path) -> None:
         taken = scene.settled() - own - 1
         most = BURST + A_SECOND * (time.monotonic() - began + 0.1)
         assert BURST - 256 <= taken <= min(most, 60_000)
-        assert scene.refused()["too-fast"] + scene.refused().get("too-many", 0) >= 100_000 - most
+        # On a busy machine it is slow enough itself.
+        refused = scene.refused()
+        assert refused.get("too-fast", 0) + refused.get("too-many", 0) >= 100_000 - most
         for start in range(100_000, 180_000, 10_000):
             scene.rogue.tell(many(f"10.{16 + start // 65536}.{start // 256 % 256}.0", 10_000))
             time.sleep(0.4)

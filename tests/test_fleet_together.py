@@ -249,4 +249,4 @@ class Site(RuleBasedStateMachine):
 
 
 TestSite = Site.TestCase
-TestSite.settings = settings(max_examples=25, stateful_step_count=30)
+TestSite.settings = settings(max_examples=15, stateful_step_count=30)

@@ -260,9 +260,9 @@ class CollidingToldMachine(ToldMachine):
 
 
 TestTold = ToldMachine.TestCase
-TestTold.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestTold.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
 TestCollidingTold = CollidingToldMachine.TestCase
-TestCollidingTold.settings = settings(max_examples=10, stateful_step_count=30, deadline=None)
+TestCollidingTold.settings = settings(max_examples=6, stateful_step_count=30, deadline=None)
 
 
 # ---- places

@@ -169,7 +169,7 @@ def test_a_flush_in_a_load_ends_what_came_before_it() -> None:
     assert loading.hosts() == [2]
 
 
-def test_an_operators_removal_here_is_not_undone_by_what_was_said_before(receiver: Receiver) -> None:
+def test_a_removal_here_is_not_undone_by_what_was_said_before(receiver: Receiver) -> None:
     sender = Sender(receiver)
     said = sender.say(entries(1, 2))
     receiver.contact(1)

@@ -21,7 +21,7 @@ def test_a_new_key_is_a_line_of_a_key_file() -> None:
     assert keys.first.number.hex() == keys.numbers()[0]
 
 
-def test_a_number_says_nothing_about_its_key_and_is_the_same_on_each_gateway() -> None:
+def test_a_number_is_the_same_everywhere_and_hides_its_key() -> None:
     keys = parse(A.encode(), "k", "example")
     assert keys.numbers() == ["66c02cb4"]
     assert parse(A.upper().encode(), "k", "other").numbers() == keys.numbers()

@@ -112,7 +112,7 @@ def test_more_than_can_be_shown_is_all_said() -> None:
     assert one.shown() == {}
 
 
-def test_what_a_kernel_table_brought_back_is_said_where_nobody_tells_of_it() -> None:
+def test_what_a_kernel_table_brought_back_is_said_if_untold() -> None:
     """Without a disk a start has all from there, most of it told by others before: they have it in the stream."""
     receiver = Receiver(loading=True)
     now_us = receiver.whitelist.now_us()

@@ -18,8 +18,8 @@ COMPILED = sorted(
 ROOMS = (
     "__init__", "errors", "text", "built", "metrics", "engine", "_fastpath", "_foresight", "process", "log", "captures",
     "settings", "surroundings", "provenance", "following", "telling", "whitelist", "lists", "dns", "trust", "watchdog",
-    "backends", "sinks", "history", "mirrors", "fleet", "firewall", "control", "exporter", "ctl", "daemon", "cli",
-    "__main__")
+    "backends", "sinks", "history", "mirrors", "fleet", "firewall", "control", "exporter", "ctl", "console", "daemon",
+    "cli", "__main__")
 
 
 def run(*command: str) -> None:

@@ -35,6 +35,7 @@ class Response:
     status: int = 200
     content_type: str = JSON
     pieces: AsyncIterator[bytes] | None = None
+    fields: tuple[tuple[str, str], ...] = ()  # further header fields; Cache-Control takes the place of the usual one
 
 
 class RequestError(MxallowdError):

@@ -10,9 +10,10 @@ Which way it fails: a client that is slow, sends too much or what is none is ref
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import NamedTuple
 
 import h11
@@ -41,6 +42,7 @@ class Head(NamedTuple):
     target: str
     length: int  # of the body; -1: there is none
     accept: str  # the field Accept
+    fields: Mapping[str, str] = MappingProxyType({})  # all, by their names in lower case; what stands twice is joined
 
 
 Asked = Callable[[bytes | None], Awaitable[Response]]
@@ -49,11 +51,18 @@ Begin = Callable[[Head], Asked]
 """What answers it. Raises RequestError where the body need not even be read."""
 
 
+def as_document(error: RequestError) -> Response:
+    """What programs read of an error."""
+    return Response({"error": {"code": error.code, "message": str(error)}}, error.status)
+
+
 class Wire:
     """A connection, request after request."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin, refusal: Callable[[RequestError], Response] = as_document) -> None:
+        """`refusal` is what a request gets that cannot be answered."""
         self._begin = begin
+        self._refusal = refusal
         self._rest = bytearray()  # bytes that came after what was parsed so far
         self._method = ""  # of the request that is answered
         self.waits = True  # for a request: nothing is lost if it is closed now
@@ -117,8 +126,12 @@ class Wire:
             if len(digits) > LONGEST_DIGITS or int(digits) > MAX_BODY:
                 raise RequestError(413, "too-large", f"the body has more than {MAX_BODY} bytes")
             length = int(digits)
-        accept = b",".join(value for name, value in request.headers if name == b"accept").decode("latin-1")
-        return Head(self._method, request.target.decode("ascii"), length, accept)
+        fields: dict[str, str] = {}
+        for name, value in request.headers:
+            key, text = name.decode("ascii"), value.decode("latin-1")
+            # Of a list with several lines the lines make one (RFC 9110, 5.3); cookies have a mark of their own.
+            fields[key] = f"{fields[key]}{'; ' if key == 'cookie' else ','}{text}" if key in fields else text
+        return Head(self._method, request.target.decode("ascii"), length, fields.get("accept", ""), fields)
 
     async def _head(self) -> bytes | None:
         loop = asyncio.get_running_loop()
@@ -184,8 +197,7 @@ class Wire:
         whole = connection.their_state is h11.DONE
         if not whole:
             fields.append(("Connection", "close"))
-        body = {"error": {"code": error.code, "message": str(error)}}
-        await self._respond(connection, Response(body, error.status), fields)
+        await self._respond(connection, self._refusal(error), fields)
         if not whole:
             # The peer may have hung up in one way and still read.
             self._method = ""
@@ -203,7 +215,9 @@ class Wire:
     async def _respond(
         self, connection: h11.Connection, response: Response, fields: list[tuple[str, str]] | None = None,
     ) -> None:
-        headers = [("Content-Type", response.content_type), ("Cache-Control", "no-store"), *(fields or [])]
+        headers = [("Content-Type", response.content_type), *response.fields, *(fields or [])]
+        if not any(name == "Cache-Control" for name, _ in response.fields):
+            headers.append(("Cache-Control", "no-store"))
         status = HTTPStatus(response.status)
         if response.pieces is not None:
             await self._stream(connection, h11.Response(

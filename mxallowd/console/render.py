@@ -1,0 +1,74 @@
+"""From a page to HTML: Jinja templates of the package, and the one rule that what they show is text.
+
+Each value is escaped by Jinja (autoescape). Before that, characters that are not printable become visible escapes,
+those that turn the direction of text among them, and a long text is shortened: no host name, note or line of the log
+can hide or move what stands beside it.
+"""
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from mxallowd.text import printable
+
+LONGEST = 1000  # characters of one value
+NOTHING = "\N{EN DASH}"
+
+
+class Renderer:
+    """The templates; all of them are compiled at the start, before the sandbox."""
+
+    def __init__(self) -> None:
+        folder = resources.files("mxallowd.console") / "templates"
+        sources = {one.name: one.read_text("utf-8") for one in folder.iterdir() if one.name.endswith(".html")}
+        self._environment = Environment(
+            loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, finalize=shown, auto_reload=False,
+            trim_blocks=True, lstrip_blocks=True)
+        self._environment.filters.update(duration=duration, number=number, moment=moment)
+        self._templates = {name: self._environment.get_template(name) for name in sources}
+
+    def html(self, template: str, values: Mapping[str, object]) -> str:
+        """The whole document."""
+        return self._templates[template].render(values)
+
+
+def shown(value: object) -> object:
+    """What a template shows for a value."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    more = f"\N{HORIZONTAL ELLIPSIS} ({len(value)} characters)" if len(value) > LONGEST else ""
+    return printable(value[:LONGEST]) + more
+
+
+def number(value: float | None) -> str:
+    """A number with blanks between thousands, which no reader takes for a decimal mark."""
+    if value is None:
+        return NOTHING
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people: `59 s`, `5 min`, `7 h`, `3 d`; the largest unit of which there are two or more."""
+    if seconds is None:
+        return NOTHING
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def moment(text: str | None) -> Any:
+    """A time of the API as a `time` element; the browser adds how long ago that is, and its own zone."""
+    if text is None:
+        return NOTHING
+    try:
+        when = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return text
+    return Markup('<time datetime="{}">{}</time>').format(
+        when.strftime("%Y-%m-%dT%H:%M:%SZ"), when.strftime("%Y-%m-%d %H:%M:%S"))

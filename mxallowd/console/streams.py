@@ -1,0 +1,78 @@
+"""Server-sent events (WHATWG HTML, 9.2): one source, any number of viewers, each with a short queue of his own.
+
+A viewer who does not read loses the oldest events of his queue, and holds up nobody. MOST viewers have a stream at a
+time; who comes then makes the oldest one end, whose browser connects again later.
+"""
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from mxallowd.control.exchange import Response
+
+MOST, QUEUED = 64, 8
+BEAT_S = 15.0  # a comment, by which a viewer who has gone is noticed
+EVENTS = "text/event-stream"
+
+
+def event(name: str, data: object) -> bytes:
+    """One event; JSON has no line break in it."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode("ascii")
+
+
+class _Viewer:
+    def __init__(self) -> None:
+        self.events: deque[bytes] = deque(maxlen=QUEUED)
+        self.came = asyncio.Event()
+        self.ended = False
+
+
+class Stream:
+    """Sends what send() is given to all who watch."""
+
+    def __init__(self) -> None:
+        self._viewers: list[_Viewer] = []
+
+    def __len__(self) -> int:
+        return len(self._viewers)
+
+    def send(self, name: str, data: object) -> None:
+        """Tell all viewers."""
+        packed = event(name, data)
+        for viewer in self._viewers:
+            viewer.events.append(packed)
+            viewer.came.set()
+
+    def response(self, first: bytes = b"") -> Response:
+        """A stream for one more viewer, which begins with `first`."""
+        return Response(content_type=EVENTS, pieces=self._pieces(first))
+
+    def close(self) -> None:
+        """End all streams."""
+        for viewer in self._viewers:
+            viewer.ended = True
+            viewer.came.set()
+
+    async def _pieces(self, first: bytes) -> AsyncIterator[bytes]:
+        viewer = _Viewer()
+        if len(self._viewers) >= MOST:
+            self._viewers[0].ended = True
+            self._viewers[0].came.set()
+            del self._viewers[0]
+        self._viewers.append(viewer)
+        try:
+            yield b"retry: 3000\n\n" + first
+            while not viewer.ended:
+                try:
+                    async with asyncio.timeout(BEAT_S):
+                        await viewer.came.wait()
+                except TimeoutError:
+                    yield b":\n\n"
+                    continue
+                viewer.came.clear()
+                while viewer.events:
+                    yield viewer.events.popleft()
+        finally:
+            with suppress(ValueError):
+                self._viewers.remove(viewer)

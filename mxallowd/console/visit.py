@@ -1,0 +1,60 @@
+"""What passes between the site and its pages: a visit, and the page or the answer that it gets. No input or output."""
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from mxallowd.console.asking import Daemon
+from mxallowd.control.exchange import Response
+
+
+class Role(StrEnum):
+    """What a user of the console may do."""
+
+    LOOK = "look"
+    CHANGE = "change"
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who has logged in."""
+
+    name: str
+    role: Role
+    csrf: str  # of this session: each form has it in a field of this name
+    client: str  # the address he came from
+
+    @property
+    def may_change(self) -> bool:
+        """Whether forms that change something are shown to him, and taken."""
+        return self.role is Role.CHANGE
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request of somebody who has logged in."""
+
+    visitor: Visitor
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)  # each name once, decoded
+    form: Mapping[str, str] = field(default_factory=dict)  # of a POST, without its token
+    said: str = ""  # what the last change came to; shown once
+
+
+class Page(NamedTuple):
+    """What render.py makes a page of."""
+
+    template: str  # its file
+    values: Mapping[str, object]
+    status: int = 200
+
+
+class Done(NamedTuple):
+    """What a change came to: the browser is sent to `path` (303), which shows `said`."""
+
+    path: str
+    said: str
+
+
+Show = Callable[[Visit, Daemon], Awaitable[Page | Response]]
+Change = Callable[[Visit, Daemon], Awaitable[Done]]

@@ -24,7 +24,7 @@ from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding, as_json, 
 from mxallowd.ctl.doctor.records import Exchange, compare
 from tests.control_client import ask
 from tests.daemon_process import SERVERS, DaemonProcess
-from tests.name_server_process import NameServerProcess
+from tests.name_server_process import NameServerProcess, free_port
 from tests.ways import NFT
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -292,7 +292,8 @@ def test_name_servers_of_the_daemon(scene: Scene) -> None:
 
 
 def test_mx_records_as_a_name_server_has_them() -> None:
-    with NameServerProcess(None, RECORDS, 5397):
+    port = free_port()
+    with NameServerProcess(None, RECORDS, port):
         for domain, check, word, wanted in (
                 ("example.org", "mx", "fit the servers: 10 fake.example.org, 20 real.example.org", 0),
                 ("Example.ORG.", "mx", "fit the servers", 0), ("bücher.example.org", "mx", "xn--bcher-kva", 0),
@@ -308,7 +309,7 @@ def test_mx_records_as_a_name_server_has_them() -> None:
                 ("lacking.example.org", "mx-families", "four.example.org has none", 2),
                 ("", "mx", "is no name of a domain", 2), ("a b", "mx", "is no name of a domain", 2),
                 ("x" * 64 + ".org", "mx", "cannot be looked up", 2), ("ü" * 64, "mx", "is no name of a domain", 2)):
-            findings = records.check(facts(), domain, ["127.0.0.1:5397"])
+            findings = records.check(facts(), domain, [f"127.0.0.1:{port}"])
             assert any(one.check == check and word in one.what for one in findings), (domain, findings)
             assert status(findings) == wanted, findings
             # Of what cannot be looked up nothing is concluded.

@@ -38,13 +38,13 @@ from mxallowd.sinks.lookups import Lookup, Lookups
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
 from tests.control_standin import Standin
-from tests.name_server_process import NameServerProcess
+from tests.name_server_process import NameServerProcess, free_port
 from tests.strategies import FAKE, HOSTS, REAL, ipv4, syn
 from tests.test_patience_decision import syn as syn_from
 from tests.test_refused import tcp
 from tests.test_settings import good
 
-PORT = 5398
+PORT = free_port()
 RECORDS = [
     "two.example A 198.51.100.1", "two.example A 198.51.100.2", "two.example AAAA 2001:db8:5::1",
     "alias.example CNAME two.example", "none.example MX 10 two.example", "broken.example FAULT servfail",

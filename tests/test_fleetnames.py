@@ -1,20 +1,13 @@
 """The addresses of the engine's name, by the hosts file, name servers, and what they said last."""
 import asyncio
-import socket
 
 import pytest
 
 from mxallowd.daemon.fleetnames import Names
 from mxallowd.fleet.opening import LinkError
-from tests.name_server_process import NameServerProcess
+from tests.name_server_process import NameServerProcess, free_port
 from tests.recorder import Recorder
 from tests.test_settings import good
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-        made.bind(("127.0.0.1", 0))
-        return int(made.getsockname()[1])
 
 
 def test_what_a_name_leads_to() -> None:

@@ -1,5 +1,6 @@
 """The sandbox by itself: the places that are made of a file, and what a process may still reach once it is inside."""
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,97 @@ def test_what_the_kernel_does_not_have_is_said(tmp_path: Path, word: str, warnin
 def test_the_program_is_the_interpreter_and_the_package() -> None:
     assert {place.resolve() for place in sandbox.program()} == {
         Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), Path(mxallowd.__file__).resolve().parent}
+
+
+# argv: a directory with a listening UNIX socket of a long name, a link to it and a file; where a TCP socket listens.
+SECLUDED = """
+import ctypes, json, os, socket, struct, sys, threading
+from pathlib import Path
+from mxallowd.process import sandbox
+
+place, port = Path(sys.argv[1]), int(sys.argv[2])
+os.chdir(place)
+listener = socket.create_server(("127.0.0.1", 0))
+browser = socket.create_connection(listener.getsockname())
+accepted = listener.accept()[0]
+if "no-landlock" in sys.argv:
+    def refuse(*_, **__):
+        raise OSError(95, os.strerror(95))
+    sandbox._landlock = refuse
+sandbox.load()
+warnings = sandbox.enter(sandbox.program(), secluded=True, system=("/usr",))
+libc = ctypes.CDLL(None, use_errno=True)
+
+def errno_of(what):
+    try:
+        what()
+    except OSError as error:
+        return error.errno
+    return 0
+
+def call(name, *words):
+    if getattr(libc, name)(*words) < 0:
+        raise OSError(ctypes.get_errno(), name)
+
+def unix(name):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(name)
+
+def again():
+    # As whoever has taken it over would: the connection of a browser becomes one to somebody else.
+    call("connect", accepted.fileno(), struct.pack("=H14x", 0), 2)
+    accepted.connect(("127.0.0.1", port))
+
+def thread():
+    one = threading.Thread(target=lambda: None)
+    one.start()
+    one.join()
+
+able = {
+    "the link": errno_of(lambda: unix("link")),
+    "a thread": errno_of(thread),
+    "answer": errno_of(lambda: accepted.send(b"x")),
+    "a pair": errno_of(lambda: socket.socketpair()),
+}
+there = ("127.0.0.1", port)
+tried = {
+    "tcp": errno_of(lambda: socket.socket(socket.AF_INET)),
+    "udp": errno_of(lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)),
+    "netlink": errno_of(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)),
+    "again": errno_of(again),
+    "again by its first data": errno_of(lambda: accepted.sendto(b"x", 0x20000000, there)),
+    "again by a message": errno_of(lambda: accepted.sendmsg([b"x"], [], 0x20000000, there)),
+    "bind": errno_of(lambda: accepted.bind(("127.0.0.1", 0))),
+    "listen": errno_of(lambda: accepted.listen()),
+    "another place": errno_of(lambda: unix(str(place / "a-long-name.sock"))),
+    "leave the directory": errno_of(lambda: os.chdir("/")),
+    "a process": errno_of(lambda: os.fork() or os._exit(0)),
+    "a program": errno_of(lambda: os.execv("/bin/true", ["true"])),
+}
+if "no-landlock" not in sys.argv:
+    tried |= {f"read {name}": errno_of(lambda name=name: open(name).close()) for name in ("/etc/passwd", "file",
+              "/proc/self/status")}
+    tried |= {"a link": errno_of(lambda: os.symlink("/", "other"))}
+print(json.dumps([warnings, tried, able]))
+"""
+
+
+@pytest.mark.parametrize("word", ["", "no-landlock"])
+def test_who_is_secluded_reaches_what_its_directory_leads_to_and_nobody_else(tmp_path: Path, word: str) -> None:
+    """Kernels before 6.7 have no Landlock for the network: seccomp alone has to do."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("a-long-name.sock")
+    with socket.socket(socket.AF_UNIX) as control, socket.create_server(("127.0.0.1", 0)) as other:
+        control.bind(str(tmp_path / "a-long-name.sock"))
+        control.listen()
+        done = subprocess.run(
+            [sys.executable, "-c", SECLUDED, str(tmp_path), str(other.getsockname()[1]), word],
+            capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0, done.stderr
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.accept()
+    warnings, tried, able = json.loads(done.stdout)
+    assert warnings == (["no Landlock: Operation not supported"] if word else [])
+    assert {name: found for name, found in tried.items() if found not in (1, 13)} == {}
+    assert {name: found for name, found in able.items() if found} == {}

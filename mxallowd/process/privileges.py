@@ -31,12 +31,15 @@ ANY_ID = 65534  # nobody's, where there is not even that user
 NICENESS = -11  # that of the watching thread (c_threads.pxd); the queue threads lower theirs to -10
 
 
-def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[str]:
+def give_up(
+    user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,), *, groups: Iterable[int] = (),
+) -> list[str]:
     """Become `user` where this is root, with these capabilities alone; warnings.
 
-    A name or a number; None: DEFAULT_USER, where there is such a user, else nobody. Raises StartError.
+    A name or a number; None: DEFAULT_USER, where there is such a user, else nobody. Besides the user's own group it is
+    a member of `groups`. Raises StartError.
     """
-    keep = frozenset(keep)
+    keep, groups = frozenset(keep), list(groups)
     account = account_of(user)
     try:
         # A process of ours that is started again has not even this one.
@@ -44,8 +47,8 @@ def give_up(user: str | None, keep: Iterable[int] = (CAP_NET_ADMIN,)) -> list[st
             _shrink_bounding_set(keep)
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
         # A helper that is started again has none any more, and may not set any.
-        if os.geteuid() == 0 and os.getgroups():
-            os.setgroups([])
+        if os.geteuid() == 0 and (groups or os.getgroups()):
+            os.setgroups(groups)
         if account is not None:
             prctl(_PR_SET_KEEPCAPS, 1)
             os.setresgid(account.group, account.group, account.group)
@@ -86,6 +89,12 @@ def account_of(user: str | None) -> Account | None:
         # As in a container: an id is enough, and its group has the same.
         account = Account(int(user), int(user), user)
     return None if account.user == 0 else account
+
+
+def groups_of(user: str) -> list[int]:
+    """The groups that a user is a member of, by the system's word; of one that is a number alone, none."""
+    account = _known(user)
+    return [] if account is None else os.getgrouplist(account.name, account.group)
 
 
 def _least() -> Account:

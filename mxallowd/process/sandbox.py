@@ -5,9 +5,10 @@ seccomp apply to a thread and to what it starts; the guard and the broker enter 
 are listed here: those that the C library and Python open later. Each part of the daemon names the further paths that it
 needs; what must be opened by its name again, the broker opens (broker.py).
 
-Landlock has no say about connect(2) to a UNIX socket of the file system, so that no such socket can be made. It has
-none about signals and limits of other processes either (before its sixth version), so seccomp allows these calls for
-the process itself alone: what is compared is the number of the process.
+Landlock has no say about connect(2) to a UNIX socket of the file system, so that no such socket can be made. (A process
+that is `secluded` may have them, and reaches by them what a name of a few characters leads to in its directory, which
+it cannot leave.) It has none about signals and limits of other processes either (before its sixth version), so seccomp
+allows these calls for the process itself alone: what is compared is the number of the process.
 
 Which way it fails: if the kernel has no Landlock or no seccomp, the log says so, and the daemon runs.
 """
@@ -33,6 +34,7 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_FIL
 _TRUNCATE = 1 << 14
 # Of the first version 13 rights on files; then to link from elsewhere, to truncate, and to control devices.
 _FS_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+_NETWORK_SINCE, _BIND_AND_CONNECT_TCP = 4, 3
 _SCOPED_SINCE, _SCOPE_ABSTRACT_UNIX_SOCKET = 6, 1
 # Not all of /etc, nor /run: who is root could read there what root alone may read. A rule for a file holds for that
 # file, and not for one that takes its place.
@@ -70,6 +72,13 @@ OWN_AS_ZERO = {
 FIRST_ZERO = ("setpriority",)
 FAMILIES = (2, 10, 16)  # AF_INET, AF_INET6, AF_NETLINK of linux/socket.h
 _AF_UNIX, _MOST_FAMILIES = 1, 64
+# Bytes of struct sockaddr_in, the shortest address by which the kernel connects to another host. No filter sees what
+# stands in an address; it sees its length.
+_SHORTEST_INET = 16
+LONGEST_NAME = _SHORTEST_INET - 4  # of a UNIX socket: the family is two bytes, and Python sends a final zero
+# A secluded process has the sockets that it needs, and stays where it is: names of its sockets begin there.
+SECLUDED = ("bind", "listen", "sendmmsg", "chdir", "fchdir")
+_MSG_FASTOPEN, _CLONE_THREAD = 0x20000000, 0x00010000  # linux/socket.h, linux/sched.h
 
 
 def program() -> list[Path]:
@@ -106,7 +115,7 @@ def _import_pyseccomp() -> Any:
 
 def enter(  # noqa: PLR0913
     readable: Iterable[Path], removable: Iterable[Path] = (), *, writable: Iterable[int] = (), signalled: int = 0,
-    alone: bool = False, forbidden: Iterable[str] = (),
+    alone: bool = False, secluded: bool = False, forbidden: Iterable[str] = (), system: Iterable[str] = READABLE,
 ) -> list[str]:
     """Let Landlock and seccomp hold from now on; warnings about what the kernel does not have.
 
@@ -114,32 +123,38 @@ def enter(  # noqa: PLR0913
     may be removed. `writable` are descriptors of directories in which files may be made, written and removed: open
     ones, since this user may not reach them by name. `signalled` is the one process that may get signals, this one by
     default. A process that is `alone` starts no program, and may have UNIX sockets: it is the one whom others ask for
-    them. `forbidden` are further system calls that it does not need.
+    them. One that is `secluded` is alone, and can make no socket of a network, nor connect one that it has to anybody:
+    as a client it has UNIX sockets, by names of LONGEST_NAME bytes at most, relative to the directory that it is in.
+    `forbidden` are further system calls that it does not need, `system` the files of the system that it reads.
     """
+    alone = alone or secluded
     # Nobody of the same user traces it, or reads its memory and its environment, either (prctl(2)).
     prctl(_PR_SET_DUMPABLE, 0)
     warnings = []
-    system = [*map(Path, READABLE), *Path("/etc").glob(READABLE_PATTERN)]
+    files = [*map(Path, system), *Path("/etc").glob(READABLE_PATTERN), *readable]
     try:
-        _landlock([*system, *readable], removable, writable, execute=not alone)
+        _landlock(files, removable, writable, execute=not alone, secluded=secluded)
     except OSError as error:
         warnings.append(f"no Landlock: {error.strerror}")
     try:
-        _seccomp(signalled or os.getpid(), forbidden, alone=alone)
+        _seccomp(signalled or os.getpid(), forbidden, alone=alone, secluded=secluded)
     except (OSError, RuntimeError, ImportError) as error:
         warnings.append(f"no seccomp: {error}")
     return warnings
 
 
 def _landlock(
-    readable: Iterable[Path], removable: Iterable[Path], writable: Iterable[int], *, execute: bool,
+    readable: Iterable[Path], removable: Iterable[Path], writable: Iterable[int], *, execute: bool, secluded: bool,
 ) -> None:
     abi = call("syscall", _CREATE_RULESET, None, ctypes.c_size_t(0), _RULESET_VERSION)
     rights = _FS_RIGHTS[min(abi, max(_FS_RIGHTS))]
     attributes = struct.pack("=Q", rights)
+    if abi >= _NETWORK_SINCE:
+        # What is named here is refused, as no rule allows it.
+        attributes += struct.pack("=Q", _BIND_AND_CONNECT_TCP if secluded else 0)
     if abi >= _SCOPED_SINCE:
-        # Rights on the network none; an abstract socket can be reached only inside.
-        attributes += struct.pack("=QQ", 0, _SCOPE_ABSTRACT_UNIX_SOCKET)
+        # An abstract socket can be reached only inside.
+        attributes += struct.pack("=Q", _SCOPE_ABSTRACT_UNIX_SOCKET)
     ruleset = call("syscall", _CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     try:
         for path in readable:
@@ -175,7 +190,7 @@ def _allow_at(ruleset: int, descriptor: int, rights: int) -> None:
     call("syscall", _ADD_RULE, ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
 
 
-def _seccomp(signalled: int, forbidden: Iterable[str], *, alone: bool) -> None:
+def _seccomp(signalled: int, forbidden: Iterable[str], *, alone: bool, secluded: bool) -> None:
     pyseccomp = _import_pyseccomp()
 
     listed = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
@@ -199,12 +214,23 @@ def _seccomp(signalled: int, forbidden: Iterable[str], *, alone: bool) -> None:
         forbid(name, pyseccomp.Arg(place, pyseccomp.NE, 0))
     for name in FIRST_ZERO:
         forbid(name, pyseccomp.Arg(0, pyseccomp.NE, 0))
+    families = () if secluded else FAMILIES
     for name in ("socket", "socketpair"):
         for family in range(_MOST_FAMILIES):
-            if family not in FAMILIES and not (alone and family == _AF_UNIX):
+            if family not in families and not (alone and family == _AF_UNIX):
                 forbid(name, pyseccomp.Arg(0, pyseccomp.EQ, family))
         forbid(name, pyseccomp.Arg(0, pyseccomp.GE, _MOST_FAMILIES))
     if alone:
         for name in ("execve", "execveat", "fork", "vfork"):
             forbid(name)
+    if secluded:
+        for name in SECLUDED:
+            forbid(name)
+        # A connection that somebody has made to this process can be ended and made anew, to anywhere.
+        forbid("connect", pyseccomp.Arg(2, pyseccomp.GE, _SHORTEST_INET))
+        # These connect as well.
+        forbid("sendto", pyseccomp.Arg(3, pyseccomp.MASKED_EQ, _MSG_FASTOPEN, _MSG_FASTOPEN))
+        forbid("sendmsg", pyseccomp.Arg(2, pyseccomp.MASKED_EQ, _MSG_FASTOPEN, _MSG_FASTOPEN))
+        # A thread, and no process.
+        forbid("clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, 0))
     listed.load()

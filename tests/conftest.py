@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from lab.hosts import REAL4, REAL6, Host, Lab, supported
 from tests.again import CRASHED
 from tests.daemon_process import QUEUE, SENDER4, SENDER6
 from tests.ways import EVERY, Way
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Its asserts say what they saw, as those of test files do.
 pytest.register_assert_rewrite("tests.target_conformance")
@@ -38,6 +42,16 @@ def pytest_handlecrashitem(crashitem: str) -> None:
     """Remember that a process of the run crashed: such a failure is never run once more (again.py)."""
     CRASHED.parent.mkdir(parents=True, exist_ok=True)
     CRASHED.write_text(crashitem + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    """The browser of a file. Where there is none: a failure under CI=true, else a skip."""
+    # What needs no browser starts without Playwright.
+    from tests.browser import browser, required
+    required()
+    with browser() as made:
+        yield made
 
 
 @pytest.fixture

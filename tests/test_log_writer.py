@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+from mxallowd.log.recent import Recent
 from mxallowd.log.writer import Writer
 from tests.log_lines import log_through
 
@@ -50,7 +51,8 @@ def test_a_failing_target_is_tried_again_and_the_loss_is_said() -> None:
     target = Stuck()
     target.fail = True
     target.go.set()
-    writer = Writer(target)
+    recent = Recent()
+    writer = Writer(target, recent=recent)
     writer.start()
     log = log_through(writer)
     for _ in range(3):
@@ -62,6 +64,8 @@ def test_a_failing_target_is_tried_again_and_the_loss_is_said() -> None:
     log.info("found")
     writer.close()
     assert target.lines == ["suppressed lines=3", "found"]
+    # What the writer says itself is kept as well.
+    assert [line.text for line in recent.kept().lines] == ["suppressed lines=3"]
 
 
 class FullOnce(Stuck):

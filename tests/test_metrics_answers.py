@@ -6,6 +6,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.exchange import Request, Response
 from mxallowd.metrics.exposition import OPENMETRICS, TEXT
+from mxallowd.metrics.series import Histogram
 
 
 def ask(metrics: Metrics, path: str, accept: str = "") -> Response:
@@ -43,3 +44,18 @@ def test_health_and_readiness_say_why_not() -> None:
     waits.clear()
     assert (ask(metrics, "/readyz").status, ask(metrics, "/readyz").body) == (
         200, {"status": "ready", "reasons": [], "warnings": []})
+
+
+def test_series_have_all_of_it_as_one_object() -> None:
+    metrics = Metrics(
+        lambda: {"blocked": 3, "verdicts": {"accept": 1, "drop": 2}, "start_time_seconds": 86400.5,
+                 "fake_to_real_seconds": Histogram((1.0, 60.0), (4, 5, 6), 70.5)},
+        list, lambda: ["it is starting"], lambda: ["a list"])
+    body = ask(metrics, "/v1/series").body
+    assert isinstance(body, dict)
+    assert body.pop("time").endswith("Z")
+    assert body == {
+        "since": "1970-01-02T00:00:00Z", "healthy": True, "ready": False, "reasons": ["it is starting"],
+        "warnings": ["a list"],
+        "values": {"blocked": 3, "verdicts": {"accept": 1, "drop": 2}, "start_time_seconds": 86400.5, "healthy": 1,
+                   "ready": 0, "fake_to_real_seconds": {"bounds": [1.0, 60.0], "counts": [4, 5, 6], "total": 70.5}}}

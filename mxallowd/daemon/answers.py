@@ -17,6 +17,7 @@ from mxallowd.control.answers.export import Export
 from mxallowd.control.answers.fleet import Fleet, FleetAnswers, summary
 from mxallowd.control.answers.importing import Import
 from mxallowd.control.answers.lists import ListAnswers
+from mxallowd.control.answers.log import LogLines
 from mxallowd.control.answers.loglevel import LogLevel
 from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.answers.networks import VERDICTS
@@ -90,6 +91,7 @@ def all_routes(parts: Parts) -> list[Route]:
         *Counters(parts.report.recent).routes(),
         *Reload(parts.reloading.ask_and_wait).routes(),
         *LogLevel(parts.log).routes(),
+        *LogLines(parts.log.recent).routes(),
         *parts.metrics.routes(),
         *ListAnswers(parts.lists, parts.whitelist.why_no_entry,
                      lambda: "" if has_direct(parts.settings()) else NO_DIRECT).routes(),

@@ -1,20 +1,24 @@
 """The log to syslog or standard output. Writing a line never blocks the caller.
 
-`grammar` makes a line, the bounded queue of `writer` takes it, and its thread writes it by one of `handlers`.
+`grammar` makes a line, `recent` keeps it for a while, the bounded queue of `writer` takes it, and its thread writes it
+by one of `handlers`.
 """
 import logging
 
-from mxallowd.log.grammar import LOGGER, Form, line_record
+from mxallowd.log.grammar import LOGGER, Form, format_line, line_record
 from mxallowd.log.handlers import STDOUT, StreamHandler, SyslogHandler
+from mxallowd.log.recent import Recent
 from mxallowd.log.writer import Writer
 
 
 class Log:
     """Writes lines of the log's grammar. One object for the whole process; any thread may call it."""
 
-    def __init__(self, logger: logging.Logger, form: Form = Form.TEXT) -> None:
+    def __init__(self, logger: logging.Logger, form: Form = Form.TEXT, recent: Recent | None = None) -> None:
+        """`recent` keeps the last lines; without it, one of its own."""
         self._logger = logger
         self._form = form
+        self.recent = recent or Recent()
 
     def info(self, word: str, address: str | None = None, **values: object) -> None:
         """What happened to a connection, and the daemon's own steps."""
@@ -38,7 +42,10 @@ class Log:
             self._hand_over(level, word, address, values)
 
     def _hand_over(self, level: int, word: str, address: str | None, values: dict[str, object]) -> None:
-        self._logger.handle(line_record(level, word, address, values, form=self._form))
+        record = line_record(level, word, address, values, form=self._form)
+        self.recent.add(record.created, level,
+                        record.msg if self._form is Form.TEXT else format_line(word, address, values))
+        self._logger.handle(record)
 
     def takes_info(self) -> bool:
         """Whether lines of level info are written at all."""
@@ -57,8 +64,9 @@ def open_log(*, stdout: bool, quiet: bool, form: str = "text") -> tuple[Log, Wri
     written = Form(form)
     logger = logging.getLogger(LOGGER)
     logger.propagate = False
-    writer = Writer(StreamHandler(STDOUT, written) if stdout else SyslogHandler(), form=written)
+    recent = Recent()
+    writer = Writer(StreamHandler(STDOUT, written) if stdout else SyslogHandler(), form=written, recent=recent)
     logger.handlers[:] = [writer]
-    log = Log(logger, written)
+    log = Log(logger, written, recent)
     log.set_quiet(quiet)
     return log, writer

@@ -49,10 +49,14 @@ def format_line(word: str, address: str | None, values: Mapping[str, object]) ->
     return " ".join(parts)
 
 
+def moment(created: float) -> str:
+    """A time in seconds since 1970 as RFC 3339 has it, in UTC, with milliseconds."""
+    return f"{datetime.fromtimestamp(created, UTC).isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
+
+
 def format_object(created: float, level: int, word: str, address: str | None, values: Mapping[str, object]) -> str:
     """One line as a JSON object (RFC 8259) of ASCII alone; `created` in seconds since 1970."""
-    moment = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
-    found: dict[str, object] = {"time": f"{moment}Z", "level": logging.getLevelName(level).lower(), "word": word}
+    found: dict[str, object] = {"time": moment(created), "level": logging.getLevelName(level).lower(), "word": word}
     if address is not None:
         found["address"] = sound(address)
     for key, value in values.items():

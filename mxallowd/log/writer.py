@@ -9,7 +9,8 @@ import threading
 import time
 
 from mxallowd.errors import StartError
-from mxallowd.log.grammar import Form, line_record, text_record
+from mxallowd.log.grammar import Form, format_line, line_record, text_record
+from mxallowd.log.recent import Recent
 from mxallowd.process.threads import Thread
 
 # A few seconds of a busy log; some 300 bytes a line.
@@ -20,9 +21,13 @@ _END = None
 class Writer(logging.Handler):
     """The bounded queue and the thread behind it."""
 
-    def __init__(self, target: logging.Handler, capacity: int = CAPACITY, form: Form = Form.TEXT) -> None:
+    def __init__(
+        self, target: logging.Handler, capacity: int = CAPACITY, form: Form = Form.TEXT, recent: Recent | None = None,
+    ) -> None:
+        """`recent` gets what it writes itself."""
         super().__init__()
         self._target = target
+        self._recent = recent
         self._form = form  # of what it writes itself
         # When, level and text. A record of logging takes five times as much, and a burst fills the queue with them.
         self._queue: queue.Queue[tuple[float, int, str] | None] = queue.Queue(capacity)
@@ -89,7 +94,7 @@ class Writer(logging.Handler):
     def _run(self) -> None:
         while (line := self._queue.get()) is not _END:
             suppressed = self.take_suppressed()
-            if suppressed and not self._written(self._gap(suppressed)):
+            if suppressed and not self._gap_written(suppressed):
                 # Nor is the line tried: what stands behind a gap has to say so.
                 self._count_again(suppressed)
                 self.count_suppressed(1)
@@ -97,7 +102,7 @@ class Writer(logging.Handler):
                 self.count_suppressed(1)
         suppressed = self.take_suppressed()
         if suppressed:
-            self._written(self._gap(suppressed))
+            self._gap_written(suppressed)
 
     def _written(self, record: logging.LogRecord) -> bool:
         try:
@@ -107,5 +112,10 @@ class Writer(logging.Handler):
             return False
         return True
 
-    def _gap(self, lines: int) -> logging.LogRecord:
-        return line_record(logging.WARNING, "suppressed", None, {"lines": lines}, form=self._form)
+    def _gap_written(self, lines: int) -> bool:
+        record = line_record(logging.WARNING, "suppressed", None, {"lines": lines}, form=self._form)
+        if not self._written(record):
+            return False
+        if self._recent is not None:
+            self._recent.add(record.created, record.levelno, format_line("suppressed", None, {"lines": lines}))
+        return True

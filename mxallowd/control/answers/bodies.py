@@ -76,6 +76,16 @@ def seconds_of(value: object, default: int) -> int:
     return value
 
 
+def number_of(query: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    """A whole number of the query, `default` where there is none. Raises RequestError."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
+        raise bad(f"{name} {quoted(text)} is not a number from {least} to {most}")
+    return int(text)
+
+
 def note_of(value: object) -> str:
     """A note; None: an empty one. Raises RequestError where it is no line of printable text of MAX_TEXT at most."""
     if value is None:

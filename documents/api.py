@@ -24,6 +24,7 @@ BODIES: dict[str, dict[str, object]] = {
     "import": {"entries": [{"address": "203.0.113.9", "seconds": 3600}],
                "networks": [{"network": "203.0.113.64/26", "verdict": "allow"}]},
 }
+_PLACES = {"path": " (in the path)", "header": " (header field)"}
 HEAD = f"""# The API
 
     curl --unix-socket {SOCKET} http://localhost/v1/status
@@ -81,7 +82,7 @@ def _section(method: str, path: str, operation: dict[str, Any]) -> str:
         parts.append(f"{more}\n")
     if given := operation.get("parameters"):
         parts.append("| parameter | values | meaning |\n| --- | --- | --- |\n" + "".join(
-            f"| `{one['name']}`{' (in the path)' if one['in'] == 'path' else ''} | {_kind(one['schema'])} "
+            f"| `{one['name']}`{_PLACES.get(one['in'], '')} | {_kind(one['schema'])} "
             f"| {_cell(one.get('description', ''))} |\n" for one in given))
     if body := operation.get("requestBody"):
         schema = body["content"]["application/json"]["schema"]

@@ -36,11 +36,12 @@ def connected(path: Path | str, timeout: float = 10) -> socket.socket:
             return made
 
 
-def ask(path: Path, method: str, target: str, body: object = None) -> tuple[int, Any]:
-    """Status and body, parsed; of a stream the list of its objects."""
+def ask(path: Path, method: str, target: str, body: object = None, by: str = "") -> tuple[int, Any]:
+    """Status and body, parsed; of a stream the list of its objects. `by` is the field Mxallowd-User."""
     connection = UnixConnection(path)
     try:
-        connection.request(method, target, None if body is None else json.dumps(body))
+        connection.request(method, target, None if body is None else json.dumps(body),
+                           {"Mxallowd-User": by} if by else {})
         answer = connection.getresponse()
         text = answer.read().decode()
         if answer.headers["Content-Type"] == "application/x-ndjson":

@@ -1,9 +1,10 @@
 """Every line of log that the package can write, as its sources say it.
 
 A line is written by a call of info, warning, error or notice, with a literal word and named values, or by
-line_record() with a literal word and a literal dict. Two more ways are followed: a method of the log in a local name
-(`say = log.info if … else log.warning`), and words that a method returns as pairs of word and reason
-(`for word, reason in backend.tick()`). All else is Hidden, since nobody could hold it against the table.
+line_record() with a literal word and a literal dict; `**request.who` are its keys user and by. Two more ways are
+followed: a method of the log in a local name (`say = log.info if … else log.warning`), and words that a method returns
+as pairs of word and reason (`for word, reason in backend.tick()`). All else is Hidden, since nobody could hold it
+against the table.
 """
 import ast
 from collections.abc import Iterator
@@ -169,6 +170,8 @@ class _Source(ast.NodeVisitor):
         """The keys of a dict that is written there, or is local and written in the function."""
         if isinstance(node, ast.Call | ast.Await):
             return ("…",)
+        if isinstance(node, ast.Attribute) and node.attr == "who":
+            return ("user", "by")
         values, added = [node], []
         if isinstance(node, ast.Name):
             values = self._assigned(node.id)

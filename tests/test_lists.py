@@ -24,6 +24,7 @@ from mxallowd.lists.lists import AGAIN_TICKS, Lists
 from mxallowd.lists.own import OwnNetworks
 from mxallowd.settings import Settings, build
 from mxallowd.settings.arguments import parse
+from tests.recorder import Recorder
 from tests.strategies import packed
 from tests.test_list_files import old
 
@@ -385,7 +386,7 @@ class Asked:
     """The way of a command to the answers, without a socket."""
 
     def __init__(self, lists: Lists) -> None:
-        self.routes = {(route.method, route.template): route for route in ListAnswers(lists).routes()}
+        self.routes = {(route.method, route.template): route for route in ListAnswers(lists, Recorder().log).routes()}
         self.status, self.body = 0, None
 
     def ask(self, method: str, path: str, **more: object) -> "Asked":

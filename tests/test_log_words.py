@@ -48,6 +48,7 @@ def lines_of(body: str, more: str = "") -> list[str]:
     ("self._log.info('a-b')", ["info a-b"]),
     ("log.notice('a', None, some_key=1, **{'b': 2})", ["info a some-key= b="]),
     ("self._hostlog.warning('a', host, **of(1))", ["warning a [host] …="]),
+    ("log.notice('a', None, **request.who, what=1)", ["info a user= by= what="]),
     ("async def g():\n    log.notice('a', None, **await self.collect())", ["info a …="]),
     ("of = {'of': 1} if value else {}\nhostlog.error('a', value, name=1, **of, seconds=2)",
      ["error a [host] name= of= seconds="]),

@@ -25,6 +25,12 @@ class Request:
     body: object = None  # parsed JSON; None: there was none
     user: int = -1  # who asks, by id; -1: nobody knows
     accept: str = ""  # the header field; "": there was none
+    by: str = ""  # whom that user asks for, as Mxallowd-User says; "": it was not said
+
+    @property
+    def who(self) -> dict[str, object]:
+        """Who asks, as a line of the log about a change has it."""
+        return {"user": self.user, "by": self.by} if self.by else {"user": self.user}
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,8 @@ class Server:
         if head.length > SHORT and not route.long:
             raise RequestError(413, "too-large", f"the body has more than {SHORT} bytes")
         path = "/" + "/".join(segments)
-        return partial(self._answer, route, Request(head.method, path, parameters, query, None, peer.user, head.accept))
+        request = Request(head.method, path, parameters, query, None, peer.user, head.accept, head.by)
+        return partial(self._answer, route, request)
 
     async def _answer(self, route: Route, request: Request, body: bytes | None) -> Response:
         if body:

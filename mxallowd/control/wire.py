@@ -21,6 +21,7 @@ import h11
 from mxallowd.control.exchange import JSON, RequestError, Response
 from mxallowd.control.routes import WrongMethod
 from mxallowd.process.turns import Turns
+from mxallowd.text import quoted
 
 MAX_HEAD = 16_384  # bytes of request line and header fields
 MAX_FIELDS = 64
@@ -32,8 +33,7 @@ WRITE_S = 20.0  # until a client has taken what was written
 LINGER_S, LINGER_BYTES = 1.0, 4 << 20  # what a refused client still sends is read, so that it reads why
 LONGEST_DIGITS = 9
 _LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
-
-
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,32}")
 
 class Head(NamedTuple):
     """What comes before a body."""
@@ -42,6 +42,7 @@ class Head(NamedTuple):
     target: str
     length: int  # of the body; -1: there is none
     accept: str  # the field Accept
+    by: str = ""  # the field Mxallowd-User: whom the peer asks for
     fields: Mapping[str, str] = MappingProxyType({})  # all, by their names in lower case; what stands twice is joined
 
 
@@ -131,7 +132,8 @@ class Wire:
             key, text = name.decode("ascii"), value.decode("latin-1")
             # Of a list with several lines the lines make one (RFC 9110, 5.3); cookies have a mark of their own.
             fields[key] = f"{fields[key]}{'; ' if key == 'cookie' else ','}{text}" if key in fields else text
-        return Head(self._method, request.target.decode("ascii"), length, fields.get("accept", ""), fields)
+        by = [value.decode("latin-1") for name, value in request.headers if name == b"mxallowd-user"]
+        return Head(self._method, request.target.decode("ascii"), length, fields.get("accept", ""), _name(by), fields)
 
     async def _head(self) -> bytes | None:
         loop = asyncio.get_running_loop()
@@ -273,6 +275,15 @@ async def _encoded(response: Response) -> bytes:
         parts.append(b"]" if value else b"[]")
     await asyncio.sleep(0)
     return b"".join([*parts, b"}\n" if parts else b"{}\n"])
+
+
+def _name(given: list[str]) -> str:
+    """The one name; empty: none is given. It goes into the log, so nothing but a plain word counts."""
+    if len(given) > 1:
+        raise _bad("Mxallowd-User stands twice")
+    if given and not _NAME.fullmatch(given[0]):
+        raise _bad(f"Mxallowd-User {quoted(given[0])} is not 1 to 32 letters, digits and . _ @ -")
+    return given[0] if given else ""
 
 
 def _bad(reason: str, status: int = 400) -> RequestError:

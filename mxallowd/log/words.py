@@ -250,14 +250,23 @@ LINES: tuple[Line, ...] = (
     # the control socket
     Line("control reason=", WARNING,
          "at the start: the control socket cannot be made, or another mxallowd serves it; mxallowd runs without one"),
-    Line("added [A] user=UID seconds=", INFO,
-         "the user with this id has let A in by the control socket, or has let its entry last longer. This line and "
-         "the next four are written whatever the level of the log is"),
-    Line("network-added user=UID network=", INFO, "the same of a network"),
-    Line("removed user=UID what= count=N", INFO,
+    Line("added [A] user=UID by=NAME seconds=", INFO,
+         "the user with this id has let A in by the control socket, or has let its entry last longer. `by` stands "
+         "there if the request named somebody (`Mxallowd-User`), as one of the console does. This line and the next "
+         "seven are written whatever the level of the log is"),
+    Line("network-added user=UID by=NAME network= list=", INFO, "the same of a network, and in which list it is now"),
+    Line("removed user=UID by=NAME what= count=N", INFO,
          "the user with this id has removed an address, a network, or all; it was N entries and networks"),
-    Line("log-level user=UID set=", INFO, "the user with this id has changed the level of the log, until a reload"),
-    Line("imported user=UID entered= known= networks= left-out= rejected=", INFO,
+    Line("removed user=UID by=NAME what= list= count=N", INFO,
+         "the same of a network that was added to a list by hand, from that list alone"),
+    Line("log-level user=UID by=NAME set=", INFO,
+         "the user with this id has changed the level of the log, until a reload"),
+    Line("reload-asked user=UID by=NAME", INFO,
+         "the user with this id has asked for a reload; what came of it stands in the lines behind"),
+    Line("trust-asked user=UID by=NAME domain= asked=N", INFO,
+         "the user with this id has had the records of trusted senders asked for again: those of a domain, or `all`; "
+         "for `asked` lines that is done"),
+    Line("imported user=UID by=NAME entered= known= networks= left-out= rejected=", INFO,
          "the user with this id has imported entries and networks: of the entries, some were `known`, some found no "
          "room, and some are no addresses of hosts"),
     # the system

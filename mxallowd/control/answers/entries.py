@@ -85,13 +85,13 @@ class Entries:
         else:
             network = network_of(address_text(host_of(body["address"])))
         if network.prefixlen == network.max_prefixlen:
-            added = self._add_host(request.user, bounds(network)[0], seconds, note)
+            added = self._add_host(request, bounds(network)[0], seconds, note)
         else:
             check_allowed(network, self._whitelist.why_no_entry)
-            added = await self._add_network(request.user, network, seconds, note)
+            added = await self._add_network(request, network, seconds, note)
         return Response({**added, **overruled("denied_by", self._deciding(network, "deny"))})
 
-    def _add_host(self, user: int, host: bytes, seconds: int, note: str) -> dict[str, object]:
+    def _add_host(self, request: Request, host: bytes, seconds: int, note: str) -> dict[str, object]:
         whitelist = self._whitelist
         if reason := whitelist.why_no_entry(host):
             raise RequestError(422, "no-host", f"{address_text(host)} {reason}")
@@ -108,14 +108,15 @@ class Entries:
                 whitelist.annotate(host, note)
         found = self._shown(host)
         # One that was in already may end later than was asked for.
-        self._log.notice("added", address_text(host), user=user, seconds=found["seconds_left"])
+        self._log.notice("added", address_text(host), **request.who, seconds=found["seconds_left"])
         return found
 
-    async def _add_network(self, user: int, network: Network, seconds: int, note: str) -> dict[str, object]:
+    async def _add_network(
+        self, request: Request, network: Network, seconds: int, note: str) -> dict[str, object]:
         until_s = time.time() + seconds
         if (await self._kept().add([OwnNetwork("allow", network, note, until_s)]))[2]:
             raise RequestError(507, "no-room", f"{MAX_OWN} networks are there by hand; no more can be added")
-        self._log.notice("network-added", None, user=user, network=network)
+        self._log.notice("network-added", None, **request.who, network=network, list="allow")
         return {"network": str(network), "until": timestamp(until_s), "note": note or None}
 
     async def _remove(self, request: Request) -> Response:
@@ -128,27 +129,27 @@ class Entries:
         allowed = self._deciding(network, "allow")
         if not removed:
             raise RequestError(404, "not-listed", f"nothing of {what} is in the whitelist{_but(allowed)}")
-        self._log.notice("removed", None, user=request.user, what=what, count=removed)
+        self._log.notice("removed", None, **request.who, what=what, count=removed)
         return Response({"removed": removed, **overruled("allowed_by", allowed)})
 
     async def _flush(self, request: Request) -> Response:
         no_parameters(request, ("gateway",))
         gateway = _gateway_of(dict(request.query))
         if gateway is not None:
-            return await self._remove_told(request.user, gateway)
+            return await self._remove_told(request, gateway)
         self._whitelist.before_flush()
         removed = await self._end(None)
         self._whitelist.tellings.note_all_ended(self._whitelist.now_us())
         if self._networks is not None:
             removed += await self._networks.flush()
-        self._log.notice("removed", None, user=request.user, what="all", count=removed)
+        self._log.notice("removed", None, **request.who, what="all", count=removed)
         return Response({"removed": removed})
 
-    async def _remove_told(self, user: int, gateway: str) -> Response:
+    async def _remove_told(self, request: Request, gateway: str) -> Response:
         removed = await self._whitelist.end_told(self._whitelist.gateway_number(gateway))
         if not removed:
             raise RequestError(404, "not-listed", f"nothing here was told by the gateway {gateway} alone")
-        self._log.notice("removed", None, user=user, what=f"all-that-{gateway}-told", count=removed)
+        self._log.notice("removed", None, **request.who, what=f"all-that-{gateway}-told", count=removed)
         return Response({"removed": removed})
 
     async def _end(self, network: Network | None) -> int:

@@ -98,7 +98,7 @@ class Import:
                   "denied": denied, "shortened": sum(one.shortened for one in moved)}
         if check:
             return Response(answer)
-        self._log.notice("imported", None, user=request.user, entered=found["entered"], known=found["known"],
+        self._log.notice("imported", None, **request.who, entered=found["entered"], known=found["known"],
                          networks=entered, left_out=found["left_out"] + left_out, rejected=len(rejected))
         return Response(answer)
 

@@ -12,6 +12,7 @@ from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, DIRECT, LEARNED, Match, Network
 from mxallowd.lists.lists import Lists
 from mxallowd.lists.own import MAX_OWN, network
+from mxallowd.log import Log
 from mxallowd.process.turns import in_turns
 from mxallowd.text import quoted
 
@@ -21,10 +22,11 @@ SHOWN_BY_HAND = 1_000
 class ListAnswers:
     """The answers about lists."""
 
-    def __init__(self, lists: Lists, why_not: WhyNot = lambda host: "",
+    def __init__(self, lists: Lists, log: Log, why_not: WhyNot = lambda host: "",
                  not_led: Callable[[], str] = lambda: "") -> None:
         """`not_led` says why nobody who is direct can be led; empty: somebody can."""
         self._lists = lists
+        self._log = log
         self._why_not = why_not
         self._not_led = not_led
 
@@ -67,6 +69,7 @@ class ListAnswers:
         added = await self._lists.add_network(verdict, asked, note, seconds)
         if added.left_out:
             raise RequestError(507, "no-room", f"{MAX_OWN} networks are there by hand; no more can be added")
+        self._log.notice("network-added", None, **request.who, network=asked, list=verdict)
         own = self._lists.get(verdict, asked)
         if own is None:
             raise RequestError(409, "gone", f"{asked} was removed at the same time")
@@ -83,6 +86,7 @@ class ListAnswers:
         # Who was learned is direct as well.
         words = (DIRECT, LEARNED) if verdict == DIRECT else (verdict,)
         if removed := sum([await self._lists.remove_network(word, asked) for word in words]):
+            self._log.notice("removed", None, **request.who, what=asked, list=verdict, count=removed)
             return Response({"removed": removed})
         elsewhere = [match for match in self._lists.composition.overlapping(asked)
                      if match.network == asked and match.verdict == verdict]

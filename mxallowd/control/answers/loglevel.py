@@ -27,5 +27,5 @@ class LogLevel:
             raise RequestError(400, "bad-request", "level is neither \"info\" nor \"error\"")
         self._log.set_quiet(LEVELS[level])
         # Asked for, so it is written whatever the level is.
-        self._log.notice("log-level", None, user=request.user, set=level)
+        self._log.notice("log-level", None, **request.who, set=level)
         return Response({"level": level})

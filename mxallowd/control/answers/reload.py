@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from mxallowd.control.answers.bodies import bad, no_parameters
 from mxallowd.control.exchange import Request, RequestError, Response, Route
+from mxallowd.log import Log
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Outcome:
 class Reload:
     """Asks for one."""
 
-    def __init__(self, reload: Callable[[], Awaitable[Outcome | None]]) -> None:
+    def __init__(self, reload: Callable[[], Awaitable[Outcome | None]], log: Log) -> None:
         """`reload` gives None where the daemon is ending."""
         self._reload = reload
+        self._log = log
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -47,6 +49,8 @@ class Reload:
         no_parameters(request)
         if request.body not in (None, {}):
             raise bad("a reload takes no body")
+        # Before it: what the log says of the reload itself stands behind.
+        self._log.notice("reload-asked", None, **request.who)
         outcome = await self._reload()
         if outcome is None:
             raise RequestError(503, "ending", "the daemon is ending")

@@ -5,6 +5,7 @@ from typing import Protocol
 from mxallowd.control.answers.bodies import bad, fields_of, no_parameters
 from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.dns.hostnames import normal_name
+from mxallowd.log import Log
 from mxallowd.text import printable, quoted
 
 
@@ -24,9 +25,10 @@ class Trust(Protocol):
 class TrustAnswers:
     """The answers."""
 
-    def __init__(self, trusted: Sequence[Trust]) -> None:
+    def __init__(self, trusted: Sequence[Trust], log: Log) -> None:
         """One, or none where there is no --trust."""
         self._trusted = trusted
+        self._log = log
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -52,4 +54,5 @@ class TrustAnswers:
         count = self._one().refresh(domain)
         if count is None:
             raise RequestError(404, "no-such-line", f"there is no line spf {printable(str(text))[:200]}")
+        self._log.notice("trust-asked", None, **request.who, domain=domain or "all", asked=count)
         return Response({"asked": count, "again_seconds": self._one().rest_s(domain)})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mxallowd.control.answers.hits import HitsShown
 from mxallowd.control.answers.lists import ListAnswers
 from mxallowd.control.exchange import Request, RequestError
 from mxallowd.ctl.command import NO, OK, USAGE, Context
@@ -24,6 +25,7 @@ from mxallowd.lists.lists import AGAIN_TICKS, Lists
 from mxallowd.lists.own import OwnNetworks
 from mxallowd.settings import Settings, build
 from mxallowd.settings.arguments import parse
+from mxallowd.sinks.listhits import ListHits
 from tests.recorder import Recorder
 from tests.strategies import packed
 from tests.test_list_files import old
@@ -386,8 +388,14 @@ class Asked:
     """The way of a command to the answers, without a socket."""
 
     def __init__(self, lists: Lists) -> None:
-        self.routes = {(route.method, route.template): route for route in ListAnswers(lists, Recorder().log).routes()}
+        hits = HitsShown(ListHits(self, lambda: lists.composition, lambda: 0), lambda: lists.composition, lambda: 0,
+                         lambda verdict, version: verdict != ALLOW)
+        self.routes = {
+            (route.method, route.template): route for route in ListAnswers(lists, Recorder().log, hits).routes()}
         self.status, self.body = 0, None
+
+    def find(self, _: bytes) -> None:
+        """What the packet path remembers of a host."""
 
     def ask(self, method: str, path: str, **more: object) -> "Asked":
         base, _, verdict = path.removeprefix("/v1/").partition("/")
@@ -435,7 +443,8 @@ def test_the_commands_add_show_and_remove(bench: Bench) -> None:
     shown = json.loads(command(daemon, "deny", "list", "--json")[1])
     assert (shown["allow"], shown["deny"]) == (2, 0)
     assert shown["by_hand"] == [{"verdict": "allow", "network": "198.51.100.0/24", "origin": "by hand",
-                                 "source": "by hand", "note": "bank", "until": "2023-11-14T22:14:20Z"}]
+                                 "source": "by hand", "note": "bank", "until": "2023-11-14T22:14:20Z",
+                                 "hits": None, "last_hit": None}]
 
 
 def test_trusted_hosts_of_the_first_mx_are_direct(bench: Bench) -> None:

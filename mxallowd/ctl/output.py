@@ -4,6 +4,7 @@ Names and notes come from strangers, so everything is made printable here: no an
 """
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mxallowd.ctl.command import Answer, Context
 from mxallowd.text import escape
@@ -128,3 +129,8 @@ def value(document: object, *keys: str) -> object:
             return None
         document = document.get(key)
     return document
+
+
+def hits(found: Mapping[str, Any]) -> str:
+    """How often a network of the lists was hit, behind it; empty where it was not, or nobody can know."""
+    return f"  {found['hits']} hits, last {found['last_hit']}" if found.get("hits") else ""

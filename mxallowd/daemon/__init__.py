@@ -68,6 +68,7 @@ from mxallowd.settings import Settings
 from mxallowd.settings.loading import Loaded
 from mxallowd.sinks import Sink
 from mxallowd.sinks.hostlog import HostLog
+from mxallowd.sinks.listhits import count_hits
 from mxallowd.sinks.log import LogSink, Memories
 from mxallowd.sinks.neighbours import Neighbours
 from mxallowd.sinks.stress import Stress
@@ -107,7 +108,8 @@ class Daemon:
         self._neighbours = Neighbours(settings, self._backend.meetings, whitelist, hostlog)
         self._history = Hosts(self._backend.clock_us)
         self._trial = Trial(settings, whitelist, self._backend.refused, self._backend.contacts)
-        self._sinks += [self._neighbours, self._history, self._trial]
+        self._sinks += [self._neighbours, self._history, self._trial, list_hits := count_hits(
+            self._lists, self._backend.listed, self._backend.clock_us)]
         waiting, addresses = look_up_names(
             settings, self._sinks, log, hostlog=hostlog, whitelist=whitelist, stress=self._stress, trial=self._trial)
         self._direct = Direct(settings, self._lists, log).learn(settings, hostlog, self._sinks, self._trial)
@@ -160,7 +162,8 @@ class Daemon:
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._measures.queues,
             [*self._contact_networks, *self._network_sets], self._lists, self._history, self._trial, self._state,
-            addresses, self._neighbours, self._measures.broker or str, self._trusted, self._doors, self._fleet)),
+            addresses, self._neighbours, self._measures.broker or str, self._trusted, self._doors, list_hits,
+            self._fleet)),
             defect)
 
     def _listen(self, settings: Settings, hostlog: HostLog) -> list[Handshakes | Outbound]:

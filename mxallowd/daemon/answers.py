@@ -15,7 +15,9 @@ from mxallowd.control.answers.entries import Entries
 from mxallowd.control.answers.explain import Explain, Sources
 from mxallowd.control.answers.export import Export
 from mxallowd.control.answers.fleet import Fleet, FleetAnswers, summary
+from mxallowd.control.answers.hits import HitsShown
 from mxallowd.control.answers.importing import Import
+from mxallowd.control.answers.listlines import ListLines
 from mxallowd.control.answers.lists import ListAnswers
 from mxallowd.control.answers.log import LogLines
 from mxallowd.control.answers.loglevel import LogLevel
@@ -36,6 +38,7 @@ from mxallowd.daemon.restoring import Entering
 from mxallowd.daemon.trusted import Trusting
 from mxallowd.history.hosts import Hosts
 from mxallowd.history.trial import Trial
+from mxallowd.lists.composition import DENY
 from mxallowd.lists.lists import Lists
 from mxallowd.log import Log
 from mxallowd.mirrors.contactnetworks import NetworkMirror
@@ -46,6 +49,7 @@ from mxallowd.mirrors.mirror import Mirror
 from mxallowd.mirrors.networks import Networks
 from mxallowd.settings import Settings
 from mxallowd.sinks import Sink
+from mxallowd.sinks.listhits import ListHits
 from mxallowd.sinks.neighbours import Neighbours
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
@@ -76,6 +80,7 @@ class Parts:
     broker: Callable[[], str]  # why the broker of the sandbox does not run; empty: it does, or there is none
     trusted: Sequence[Trusting]  # one, or none
     doors: Sequence[Door]  # one, or none
+    list_hits: ListHits
     fleets: Sequence[Fleet] = ()  # one, or none
 
 
@@ -83,6 +88,8 @@ def all_routes(parts: Parts) -> list[Route]:
     """All routes; the first one that matches a request counts."""
     networks = ByHand(parts.lists, parts.neighbours.flush, forgets=lambda: parts.backend.patience)
     since = Since(parts.history, lambda: parts.settings().whitelist_time)
+    hits = HitsShown(
+        parts.list_hits, lambda: parts.lists.composition, parts.whitelist.now_us, partial(_sees, parts))
     return [
         *Document().routes(),
         *_status(parts).routes(),
@@ -93,9 +100,10 @@ def all_routes(parts: Parts) -> list[Route]:
         *LogLevel(parts.log).routes(),
         *LogLines(parts.log.recent).routes(),
         *parts.metrics.routes(),
-        *ListAnswers(parts.lists, parts.log, parts.whitelist.why_no_entry,
+        *ListAnswers(parts.lists, parts.log, hits, parts.whitelist.why_no_entry,
                      lambda: "" if has_direct(parts.settings()) else NO_DIRECT).routes(),
-        *TrustAnswers(parts.trusted, parts.log).routes(),
+        *ListLines(lambda: parts.lists.composition, hits).routes(),
+        *TrustAnswers(parts.trusted, parts.log, hits).routes(),
         *FleetAnswers(parts.fleets).routes(),
         *TrialAnswers(parts.trial, parts.report.recent).routes(),
         *Export(parts.whitelist, since, networks).routes(),
@@ -158,6 +166,16 @@ def _not_led(parts: Parts, host: bytes) -> bool:
     """Whether no rule leads a direct host: there are no sets (pf is led by rules of one's own), or it shows."""
     settings = parts.settings()
     return (settings.pf_table is None and not has_direct(settings)) or parts.trial.unled.has(host)
+
+
+def _sees(parts: Parts, verdict: str, version: int) -> bool:
+    """Whether mxallowd is told of connections that this list decides: not where the firewall's sets do it alone.
+
+    Without a queue the rules show what they deny, at least some of it.
+    """
+    if verdict == DENY and not parts.settings().queue_num:
+        return True
+    return not any(isinstance(one, Networks) and one.decides(verdict, version) for one in parts.network_sets)
 
 
 def _lists(parts: Parts) -> dict[str, object]:

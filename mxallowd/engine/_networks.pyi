@@ -23,6 +23,10 @@ class Networks:
         """What the lists say of each of many addresses: 0 nothing, 1 allowed, 2 denied. As the packet path asks."""
     def overlapping(self, first: bytes, last: bytes, most: int) -> list[int]:
         """The numbers of at most `most` rules whose network shares an address with that range, in their order."""
+    def overlapping_from(
+        self, first: bytes, last: bytes, start: int, budget: int, most: int,
+    ) -> tuple[list[int], int]:
+        """The same of the next `budget` rules from `start` (0 at first), and the next start, 0 at the end."""
     def deciding(self, first: bytes, last: bytes, *, denied: bool, most: int) -> list[int]:
         """The numbers of at most `most` rules, of deny or of allow, that hold for an address of that range."""
     def ranges(self, version: Literal[4, 6], *, denied: bool) -> bytes:

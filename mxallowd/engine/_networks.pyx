@@ -471,10 +471,14 @@ cdef class Networks:
         return listed
 
     def overlapping(self, bytes first not None, bytes last not None, most):
+        return self.overlapping_from(first, last, 0, MOST_NETWORKS, most)[0]
+
+    def overlapping_from(self, bytes first not None, bytes last not None, start, budget, most):
         cdef const Record *record = <const Record *> PyBytes_AS_STRING(self.records)
-        cdef uint64_t i, count = len(self.records) // <Py_ssize_t> sizeof(Record), bound = most, found = 0
+        cdef uint64_t i = start, count = len(self.records) // <Py_ssize_t> sizeof(Record), bound = most, found = 0
+        cdef uint64_t looked_at = budget
         cdef uint32_t *numbers
-        cdef u128 low, high, start, behind
+        cdef u128 low, high, network, behind
         cdef bint ipv4
         cdef Address words
         if len(first) != 16 or len(last) != 16:
@@ -489,18 +493,16 @@ cdef class Networks:
         memcpy(&words, PyBytes_AS_STRING(first), 16)
         ipv4 = is_mapped(&words) and (low >> 32) == (high >> 32)
         with nogil:
-            for i in range(count):
-                if is_of_ipv4(&record[i]) != ipv4:
-                    continue
+            while i < count and found < bound and looked_at > 0:
+                looked_at -= 1
                 behind = mask_behind(record[i].length)
-                start = number_of(record[i].address) & ~behind
-                if start <= high and (start | behind) >= low:
+                network = number_of(record[i].address) & ~behind
+                if network <= high and (network | behind) >= low and is_of_ipv4(&record[i]) == ipv4:
                     numbers[found] = <uint32_t> i
                     found += 1
-                    if found == bound:
-                        break
+                i += 1
         try:
-            return [numbers[i] for i in range(found)]
+            return [numbers[at] for at in range(<int> found)], (i if i < count else 0)
         finally:
             free(numbers)
 

@@ -6,6 +6,7 @@ never changed.
 """
 import ipaddress
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
@@ -199,10 +200,28 @@ class Composition:
         numbers = self.networks.deciding(*ends_of(network), denied=verdict == DENY, most=most)
         return [self.rule(number) for number in numbers]
 
+    def number(self, address: bytes) -> int | None:
+        """The number of the rule that holds for an address of 16 bytes; None: none does."""
+        return self.networks.find(address)
+
+    def record_at(self, number: int) -> bytes:
+        """The network of a rule as the engine has it: the same in another composition that has this network."""
+        source, row = self.place(number)
+        return source.records[row * RECORD_SIZE : (row + 1) * RECORD_SIZE]
+
+    def place(self, number: int) -> tuple[Source, int]:
+        """The source of a rule, and its row there."""
+        at = bisect_right(self._firsts, number) - 1
+        return self.sources[at], number - self._firsts[at]
+
+    def by_source(self) -> Iterator[tuple[int, Source]]:
+        """The sources, each with the number of its first rule."""
+        # Without sources there is a first number all the same.
+        return zip(self._firsts, self.sources, strict=False)
+
     def rule(self, number: int) -> Match:
         """What is known of a rule by its number."""
-        at = next(at for at in reversed(range(len(self._firsts))) if self._firsts[at] <= number)
-        source, row = self.sources[at], number - self._firsts[at]
+        source, row = self.place(number)
         return Match(
             source.verdict, network_of(source.records[row * RECORD_SIZE : (row + 1) * RECORD_SIZE]), source.name,
             source.lines[row] if source.lines else 0, source.notes[row] if source.notes else None,

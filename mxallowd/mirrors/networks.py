@@ -115,6 +115,11 @@ class Networks:
         return {"name": f"{what} in {self._target.name}", "in_step": in_step, "fault": self._fault or None,
                 "lacking": sorted(place.name for place in self._said)}
 
+    def decides(self, verdict: str, version: int) -> bool:
+        """Whether the firewall has what this list says of that version of IP, and need not show it to anybody."""
+        place = Place(verdict, version)
+        return place in self._there and place in self._held
+
     def open(self) -> None:
         """Reach the target, and have it make its sets, where that was asked for. Raises StartError."""
         self._target.open()

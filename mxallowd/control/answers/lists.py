@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 
 from mxallowd.control.answers.bodies import bad, fields_of, no_parameters, note_of, seconds_of
+from mxallowd.control.answers.hits import HitsShown
 from mxallowd.control.answers.networks import VERDICTS, WhyNot, check_allowed, overruled, shown
 from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.lists.composition import ALLOW, BY_HAND, DENY, DIRECT, LEARNED, Match, Network
@@ -22,11 +23,12 @@ SHOWN_BY_HAND = 1_000
 class ListAnswers:
     """The answers about lists."""
 
-    def __init__(self, lists: Lists, log: Log, why_not: WhyNot = lambda host: "",
+    def __init__(self, lists: Lists, log: Log, hits: HitsShown, why_not: WhyNot = lambda host: "",
                  not_led: Callable[[], str] = lambda: "") -> None:
         """`not_led` says why nobody who is direct can be led; empty: somebody can."""
         self._lists = lists
         self._log = log
+        self._hits = hits
         self._why_not = why_not
         self._not_led = not_led
 
@@ -53,9 +55,10 @@ class ListAnswers:
         sources += [{"list": None, "source": name, "networks": 0, "trusted": False, "direct": False,
                      "fault": fault}
                     for name, fault in lists.faults.items() if name not in known]
+        of_own = await self._hits.of_own()
         return Response({
-            **{verdict: lists.count(verdict) for verdict in VERDICTS}, "sources": sources,
-            "by_hand": await in_turns(islice(lists.entries(), SHOWN_BY_HAND), shown),
+            **{verdict: lists.count(verdict) for verdict in VERDICTS}, "since": self._hits.since(), "sources": sources,
+            "by_hand": await in_turns(islice(lists.entries(), SHOWN_BY_HAND), lambda one: shown(one) | of_own(one)),
             "by_hand_left_out": max(0, len(lists.own.networks) - SHOWN_BY_HAND)})
 
     async def _add(self, request: Request) -> Response:

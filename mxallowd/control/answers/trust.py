@@ -1,8 +1,9 @@
 """GET /v1/trust, and POST /v1/trust/refresh: the lines of trusted senders, and asking for their records now."""
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from mxallowd.control.answers.bodies import bad, fields_of, no_parameters
+from mxallowd.control.answers.hits import HitsShown
 from mxallowd.control.exchange import Request, RequestError, Response, Route
 from mxallowd.dns.hostnames import normal_name
 from mxallowd.log import Log
@@ -12,7 +13,7 @@ from mxallowd.text import printable, quoted
 class Trust(Protocol):
     """Trusted senders, as they are asked here."""
 
-    def document(self) -> Mapping[str, object]:
+    def document(self) -> Mapping[str, Any]:
         """All that an operator may want to know."""
 
     def refresh(self, domain: str | None) -> int | None:
@@ -25,10 +26,11 @@ class Trust(Protocol):
 class TrustAnswers:
     """The answers."""
 
-    def __init__(self, trusted: Sequence[Trust], log: Log) -> None:
+    def __init__(self, trusted: Sequence[Trust], log: Log, hits: HitsShown) -> None:
         """One, or none where there is no --trust."""
         self._trusted = trusted
         self._log = log
+        self._hits = hits
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -41,7 +43,10 @@ class TrustAnswers:
 
     async def _show(self, request: Request) -> Response:
         no_parameters(request)
-        return Response(dict(self._one().document()))
+        one = self._one()
+        of_line = await self._hits.of_trusted()
+        found = dict(one.document())
+        return Response(found | {"lines": [line | of_line(line["line"]) for line in found["lines"]]})
 
     async def _refresh(self, request: Request) -> Response:
         no_parameters(request)

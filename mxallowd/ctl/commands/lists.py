@@ -5,7 +5,7 @@ from typing import Any
 
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
-from mxallowd.ctl.output import failed, overruled, refuse, show, show_json, warn
+from mxallowd.ctl.output import failed, hits, overruled, refuse, show, show_json, warn
 
 WIDTH = 43  # the longest network
 
@@ -84,8 +84,8 @@ def _list(context: Context, verdict: str) -> int:
         learned = verdict == "direct" and own["verdict"] == "learned"
         if own["verdict"] == verdict or learned:
             until = f"  until {own['until']}" if own["until"] else ""
-            note = f"  # {own['note']}" if own["note"] else ""
-            show(context, f"  {own['network']:{WIDTH}}{'  learned' if learned else ''}{until}{note}".rstrip())
+            more = hits(own) + (f"  # {own['note']}" if own["note"] else "")
+            show(context, f"  {own['network']:{WIDTH}}{'  learned' if learned else ''}{until}{more}".rstrip())
     return OK
 
 

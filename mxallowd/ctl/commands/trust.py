@@ -3,7 +3,7 @@ import argparse
 from typing import Any
 
 from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
-from mxallowd.ctl.output import duration, failed, refuse, show, show_json, warn
+from mxallowd.ctl.output import duration, failed, hits, refuse, show, show_json, warn
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +47,8 @@ def _list(context: Context, found: Any) -> None:
     for line in found["lines"]:
         score = "" if line["score"] is None else f" {line['score']}"
         flag = " first-mx-only" if line["first_mx_only"] else ""
-        note = f"  # {line['note']}" if line["note"] else ""
-        show(context, f"{line['line']:5} {line['kind']} {line['subject']}{score}{flag}: {_state(line)}{note}")
+        more = hits(line) + (f"  # {line['note']}" if line["note"] else "")
+        show(context, f"{line['line']:5} {line['kind']} {line['subject']}{score}{flag}: {_state(line)}{more}")
         for text in line["left_out"]:
             show(context, f"      left out: {text}")
         for text in line["wrong"]:

@@ -49,7 +49,8 @@ def page() -> str:
     schemas = document["components"]["schemas"]
     common = found[0][2]["responses"]
     parts = [HEAD + "".join(f"| {status} | {common[status]['description']} |\n" for status in COMMON)]
-    parts.append("Who may: `root` is root and the daemon's user, `group` these and members of the socket's group.\n")
+    parts.append("Who may: `root` is root, the daemon's user and members of the group of `--control-change-group`; "
+                 "`group` these and members of the socket's group.\n")
     parts.append("| request | what it does | who may |\n| --- | --- | --- |\n" + "".join(
         f"| [`{method} {path}`](#{_anchor(method, path)}) | {operation['summary']} "
         f"| {'group' if method == 'GET' else 'root'} |\n"
@@ -166,7 +167,7 @@ def _cell(text: str) -> str:
 
 
 def _who(method: str) -> str:
-    return "Members of the socket's group may ask" if method == "GET" else "Root and the daemon's user only"
+    return "Members of the socket's group may ask" if method == "GET" else "Root, the daemon's user and members of the group of `--control-change-group` only"
 
 
 def _anchor(method: str, path: str) -> str:

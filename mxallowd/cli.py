@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mxallowd import __version__, backends, surroundings
+from mxallowd.control import changers
 from mxallowd.daemon import start
 from mxallowd.errors import ConfigError
 from mxallowd.lists import lists
@@ -125,7 +126,9 @@ def _check(loaded: Loaded) -> int:
     if loaded.unfilled:
         streams.write(sys.stdout, "".join(f"{one}\n" for one in (*loaded.warnings, _first_steps(loaded.unfilled))))
         return NOT_SET_UP
-    lines = [*map(str, loaded.problems), *(f"{fault.where}: {fault.reason}" for fault in faults),
+    group = changers.problem(loaded.settings) if loaded.settings else ""
+    lines = [*map(str, loaded.problems), *([f"settings: {group}"] if group else []),
+             *(f"{fault.where}: {fault.reason}" for fault in faults),
              *(f"system: {reason}" for reason in reasons)]
     lines += [f"system: warning: {doubt}" for doubt in doubts]
     if loaded.settings:
@@ -136,7 +139,7 @@ def _check(loaded: Loaded) -> int:
                   for warning in lacking(loaded.settings.door, loaded.settings.nft_table, servers)]
         lines += [f"system: warning: {warning}" for warning in surroundings.warnings(loaded.settings)]
     streams.write(sys.stdout, "".join(f"{line}\n" for line in lines))
-    return 1 if loaded.settings is None or reasons or faults else 0
+    return 1 if loaded.settings is None or reasons or faults or group else 0
 
 
 def _first_steps(file: Path) -> str:

@@ -121,6 +121,10 @@ def test_who_may_do_what() -> None:
     assert may(Peer(USER, frozenset()), USER, GROUP) is May.CHANGE
     assert may(Peer(USER + 1, frozenset({1, GROUP})), USER, GROUP) is May.READ
     assert may(Peer(USER + 1, frozenset({1})), USER, GROUP) is May.NOTHING
+    # A group that may change it; without one, nobody is in it.
+    assert may(Peer(USER + 1, frozenset({1, GROUP, 9})), USER, GROUP, 9) is May.CHANGE
+    assert may(Peer(USER + 1, frozenset({1, GROUP})), USER, GROUP, 9) is May.READ
+    assert may(Peer(USER + 1, frozenset()), USER, GROUP, None) is May.NOTHING
 
 
 def test_the_kernel_says_who_has_connected() -> None:

@@ -66,7 +66,7 @@ class Route(NamedTuple):
     method: str
     template: str
     handler: Handler
-    changes: bool = False  # root and the daemon's user only
+    changes: bool = False  # root, the daemon's user and --control-change-group only
     long: bool = False  # its body may be a long object of lists (documents.py)
 
 

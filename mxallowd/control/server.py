@@ -42,11 +42,15 @@ class _Client:
 class Server:
     """Serves routes at a place, on the main loop."""
 
-    def __init__(self, place: Place, routes: Sequence[Route], defect: Callable[[Exception], object]) -> None:
-        """`defect` is told of errors of this program."""
+    def __init__(
+        self, place: Place, routes: Sequence[Route], defect: Callable[[Exception], object],
+        changers: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """`defect` is told of errors of this program; `changers` is the group whose members may change something."""
         self._place = place
         self._routes = routes
         self._defect = defect
+        self._changers = changers
         self._clients: dict[asyncio.Task[None], _Client] = {}  # in their order
         self._steps = Steps()
         self._again: asyncio.TimerHandle | None = None
@@ -143,7 +147,8 @@ class Server:
 
     def _begin(self, peer: Peer, head: Head) -> Asked:
         """What answers a request with this head; its body has not been read. Raises RequestError."""
-        may_do = may(peer, os.geteuid(), self._place.group)
+        changers = self._changers()
+        may_do = may(peer, os.geteuid(), self._place.group, changers)
         if may_do is May.NOTHING:
             raise RequestError(403, "forbidden", f"the user with id {peer.user} may ask nothing here: root, the "
                                f"daemon's user and members of the group with id {self._place.group} may")
@@ -151,7 +156,7 @@ class Server:
         route, parameters = find(self._routes, head.method, segments)
         if route.changes and may_do is not May.CHANGE:
             raise RequestError(403, "forbidden", f"the user with id {peer.user} may read, and change nothing: root and "
-                               "the daemon's user may")
+                               f"the daemon's user may{_members(changers)}")
         if head.length > 0 and not route.changes:
             # Nor is it read: who may only ask is not to keep the main loop busy with half a megabyte.
             raise RequestError(400, "bad-request", f"{head.method} takes no body here")
@@ -174,3 +179,7 @@ class Server:
         except Exception as error:  # noqa: BLE001
             self._defect(error)
             raise RequestError(500, "defect", "an error of mxallowd itself; the log has it") from None
+
+
+def _members(group: int | None) -> str:
+    return "" if group is None else f", and members of the group with id {group}"

@@ -29,6 +29,7 @@ from mxallowd import backends
 from mxallowd.backends.handshakes import Handshakes
 from mxallowd.backends.outbound import Outbound, create_outbound
 from mxallowd.control.answers.metrics import Metrics
+from mxallowd.control.changers import Changers
 from mxallowd.control.place import NoPlace, Place
 from mxallowd.control.server import Server
 from mxallowd.daemon import dryrun
@@ -127,7 +128,8 @@ class Daemon:
         self._state = None if self._rehearses else State(settings, whitelist, self._backend, log)
         self._shares = Shares([], 0)
         self._fleet = create_fleet(settings, self._backend, whitelist, hostlog, self._trusted)
-        self._reloading.settle = partial(settled, self._lists, self._trusted, self._fleet)
+        self._place, self._changers = Place(settings.control), Changers(log)
+        self._reloading.settle = partial(settled, self._lists, self._trusted, self._fleet, self._changers)
         self._handshakes: list[Handshakes] = []
         self._listeners = [] if self._rehearses else self._listen(settings, hostlog)
         self._parts: list[Sink | Mirror | Networks | Door | Handshakes | Outbound | State | TrialFile | Fleet] = [
@@ -157,14 +159,13 @@ class Daemon:
         self._pump = Pump(
             self._backend, wake, [whitelist.take, *(part.handle for part in self._sinks), self._report.handle],
             before=self._stress.look, on_end=self._end)
-        self._place = Place(settings.control)
         self._server = Server(self._place, all_routes(Parts(
             lambda: self._reloading.settings, log, self._backend, whitelist, self._sinks, self._mirrors, self._stress,
             self._report, self._reloading, self._metrics, self._measures.queues,
             [*self._contact_networks, *self._network_sets], self._lists, self._history, self._trial, self._state,
             addresses, self._neighbours, self._measures.broker or str, self._trusted, self._doors, list_hits,
             self._fleet)),
-            defect)
+            defect, lambda: self._changers.group)
 
     def _listen(self, settings: Settings, hostlog: HostLog) -> list[Handshakes | Outbound]:
         """Who hears of connections beside the packets that are decided; a capture file has none."""
@@ -207,6 +208,7 @@ class Daemon:
             self._backend.table.refuse_nobody(True)
 
     def _open_control(self) -> None:
+        self._changers.open(self._reloading.settings)
         account = privileges.account_of(self._reloading.settings.user)
         try:
             self._place.take(*((account.user, account.group) if account else (os.geteuid(), os.getegid())))
@@ -335,6 +337,7 @@ class Daemon:
         self._backend.publish(settings)
         self._lists.reload(settings)
         self._direct.reload(settings)
+        self._changers.reload(settings)
         self._log.set_quiet(settings.quiet)
         for part in self._parts:
             part.reload(settings)

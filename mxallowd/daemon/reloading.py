@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from mxallowd.control.answers.reload import Outcome, Reread
+from mxallowd.control.changers import Changers
 from mxallowd.daemon.fleet import Fleet
 from mxallowd.daemon.trusted import Trusting
 from mxallowd.lists.lists import Lists
@@ -161,12 +162,16 @@ def _tell(asked: list[asyncio.Future[Outcome | None]], outcome: Outcome | None) 
 
 
 async def settled(
-    lists: Lists, trusted: Sequence[Trusting], fleets: Sequence[Fleet], outcome: Outcome,
+    lists: Lists, trusted: Sequence[Trusting], fleets: Sequence[Fleet], changers: Changers, outcome: Outcome,
 ) -> Outcome:
-    """The outcome with what came of each file of lists, of trusted senders and of the fleet, once they were read."""
+    """The outcome with what came of each file of lists, of trusted senders and of the fleet, once they were read.
+
+    And of the group that may change the daemon.
+    """
     found = [*await lists.settled(), *[one for part in trusted if (one := await part.settled())]]
     waiting = [one.verdict for one in found if one.restart]
-    failed = [fault for fleet in fleets for fault in await fleet.settled()]
+    failed = [changers.fault] if changers.fault else []
+    failed += [fault for fleet in fleets for fault in await fleet.settled()]
     return replace(
         outcome, changed=(*outcome.changed, *(name for fleet in fleets for name in fleet.changed)),
         restart_needed=tuple(dict.fromkeys([*outcome.restart_needed, *waiting])),

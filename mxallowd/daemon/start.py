@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mxallowd.control.changers import GROUPS
 from mxallowd.daemon import Daemon, fleet
 from mxallowd.daemon.looking import Look
 from mxallowd.daemon.unreadable import find_unreadable
@@ -183,7 +184,7 @@ class _Process:
             return None
         self._broker = Broker(
             ("mxallowd.lists.broker", str(self._settings.config)), self._settings.user,
-            [self._settings.config, RESOLV_CONF, *list_files(self._settings), *fleet.files(self._settings)],
+            [self._settings.config, RESOLV_CONF, GROUPS, *list_files(self._settings), *fleet.files(self._settings)],
             self._pid_file.removable() if self._pid_file else [], [SYSLOG_SOCKET, *fleet.sockets(self._settings)])
         self._broker.start()
         if self._pid_file:

@@ -212,7 +212,8 @@ LINES: tuple[Line, ...] = (
          "forgotten"),
     Line("list-failed where= reason=", ERROR,
          "after SIGHUP: a list file, or the key or login of the fleet, is invalid, cannot be read, or is still being "
-         "written. Its old content holds, and all other files are read"),
+         "written. Its old content holds, and all other files are read. Or the group of `control-change-group` is not "
+         "there, and the one before keeps the right"),
     Line("restart-needed options=", WARNING,
          "after SIGHUP: these options have changed, but the old values hold until mxallowd is restarted"),
     Line("reload-failed where= reason=", ERROR,

@@ -76,6 +76,7 @@ class Settings:
     dry_run: bool
     state_dir: Path
     control: Path
+    control_change_group: str | None  # a name or a number; None: root and the daemon's user alone may change it
     metrics: tuple[Address, int] | None  # address and port; None: by the control socket alone
     fleet: Engine | None  # None: the whitelist is this gateway's alone
     fleet_site: str | None

@@ -18,6 +18,7 @@ from mxallowd.settings.values import (
     capture,
     direct_table,
     door,
+    group,
     list_source,
     listener,
     mark,
@@ -152,6 +153,9 @@ OPTIONS: tuple[Option, ...] = (
            "DIRECTORY", path, Path("/var/lib/mxallowd")),
     Option("control", (), Kind.SINGLE, "UNIX socket by which mxallowctl asks",
            "SOCKET", path, Path("/run/mxallowd/control.sock")),
+    Option("control-change-group", (), Kind.SINGLE, "group whose members may change the daemon by that socket, as root "
+           "may", "NAME|ID", group,
+           values="a name or a number; they have to be in the socket's group, too; off without it", live=True),
     Option("metrics", (), Kind.SINGLE, "address at which metrics are given by HTTP; without it by the control socket",
            "ADDRESS:PORT", listener, values="IPv4 or [IPv6], and a port from 1 to 65535"),
     Option("fleet", (), Kind.SINGLE, "share the whitelist with the other gateways of a site by this Redis or Valkey",

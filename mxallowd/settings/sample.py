@@ -43,7 +43,8 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("One whitelist for several gateways",
      ("fleet", "fleet-site", "fleet-key-file", "fleet-origin", "fleet-login-file", "fleet-ca-file", "fleet-cert-file",
       "fleet-cert-key-file")),
-    ("Log, control, metrics", ("stdout", "quiet", "log-format", "log-hosts", "control", "metrics")),
+    ("Log, control, metrics",
+     ("stdout", "quiet", "log-format", "log-hosts", "control", "control-change-group", "metrics")),
     ("State, memory and process",
      ("state-dir", "max-entries", "max-refused", "user", "pid-file", "foreground", "no-watchdog", "no-sandbox")),
 )
@@ -70,6 +71,7 @@ EXAMPLES = {
     "fleet-ca-file": ("/etc/mxallowd/fleet-ca.pem",),
     "fleet-cert-file": ("/etc/mxallowd/fleet-cert.pem",),
     "fleet-cert-key-file": ("/etc/mxallowd/fleet-cert-key.pem",),
+    "control-change-group": ("mxallowd-change",),
     "metrics": ("127.0.0.1:9199",),
     "user": ("mxallowd",),
 }

@@ -272,9 +272,18 @@ def name(what: str, most: int, form: str = r"[A-Za-z_][A-Za-z0-9_.-]*") -> Calla
 
 def user(text: str) -> str:
     """The name or the number of a user; a number without zeros in front."""
+    return _account(text, "a user")
+
+
+def group(text: str) -> str:
+    """The same of a group."""
+    return _account(text, "a group")
+
+
+def _account(text: str, what: str) -> str:
     if not text.isascii() or not text.isdecimal():
-        return name("the name or number of a user", 32, r"[A-Za-z_][A-Za-z0-9_.-]*\$?")(text)
-    # The last one is no user: system calls take it for "leave it as it is".
+        return name(f"the name or number of {what}", 32, r"[A-Za-z_][A-Za-z0-9_.-]*\$?")(text)
+    # The last one is none: system calls take it for "leave it as it is".
     return str(number(0, 0xFFFFFFFE)(text))
 
 

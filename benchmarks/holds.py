@@ -27,8 +27,8 @@ from benchmarks.command import BenchError, give, measured, natural, parser, run
 from lab.hosts import FAKE4, REAL4, Lab
 
 LONGEST = struct.Struct("=ddd")  # seconds: by the clock, of the main thread, of its collector of garbage
-# The daemon, whose main loop times its steps, filled before it serves.
-DAEMON = """
+# The daemon, whose main loop times its steps.
+TIMED = """
 import asyncio.events, gc, mmap, os, struct, sys, threading, time
 
 path, entries = sys.argv.pop(1), int(sys.argv.pop(1))
@@ -62,7 +62,9 @@ from mxallowd.daemon import Daemon
 from mxallowd.engine.events import MAPPED, Event, Kind
 
 begin = Daemon._begin
-
+"""
+# What it is filled with before it serves.
+FILLED = """
 def filled(self):
     backend, now_us = self._backend, self._backend.clock_us()
     fake, real = MAPPED + bytes([192, 0, 2, 10]), MAPPED + bytes([192, 0, 2, 20])
@@ -81,7 +83,8 @@ def filled(self):
         events += [Event(Kind.MET, 0, 23, times, then_us, listed, fake, 1025) for times in (1, 2, 3)]
     self._trial.handle(events)
     begin(self)
-
+"""
+STARTED = """
 Daemon._begin = filled
 sys.exit(cli.main())
 """
@@ -189,8 +192,8 @@ class Filled:
 
 
 @contextmanager
-def filled(entries: int, networks: int, by_hand: int) -> Iterator[Filled]:
-    """One that serves."""
+def filled(entries: int, networks: int, by_hand: int, filling: str = FILLED) -> Iterator[Filled]:
+    """One that serves; `filling` defines filled(), which has `entries`."""
     with Lab() as lab, tempfile.TemporaryDirectory() as made:
         place = Path(made)
         (place / "state").mkdir()
@@ -201,8 +204,8 @@ def filled(entries: int, networks: int, by_hand: int) -> Iterator[Filled]:
         (place / "state" / "own.list").write_text(_lines("allow {}/24 # by hand\n", 13 << 24, 256, by_hand),
                                                   encoding="ascii")
         with (place / "longest").open("r+b") as file, mmap.mmap(file.fileno(), 0) as shared, lab.gateway.popen(
-                [sys.executable, "-P", "-c", DAEMON, str(place / "longest"), str(entries), "-F", "-s", "-q", "--user",
-                 "root", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "23", "-b", "--allow",
+                [sys.executable, "-P", "-c", TIMED + filling + STARTED, str(place / "longest"), str(entries), "-F",
+                 "-s", "-q", "--user", "root", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "23", "-b", "--allow",
                  str(place / "allow.list"), "--deny", str(place / "deny.list"), "--max-entries",
                  str(max(1_000_000, 8 * entries)), "--max-refused", str(max(1_000_000, 8 * entries)), "--control",
                  str(place / "control"), "--state-dir", str(place / "state")],

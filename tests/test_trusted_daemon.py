@@ -76,6 +76,9 @@ def test_each_line_lets_its_hosts_in(
             assert f"  note of the trusted line: {words}\n" in said, said
         said = told(trust, capsys, "trust")
         assert re.search(r": 2 networks, 2 hosts by dnswl and domain, \d+ questions to name servers\n", said), said
+        # Each was let in once.
+        said, hits = re.subn(r", 1 hits, last \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "", said)
+        assert hits == 4
         assert "    1 network 192.0.2.101: holds\n" in said
         assert re.search(r"    2 spf example.org: 1 networks, learned \d+ s ago for 1 h 0 min, again in 59 min"
                          r"  # the bank\n"

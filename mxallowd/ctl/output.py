@@ -131,6 +131,6 @@ def value(document: object, *keys: str) -> object:
     return document
 
 
-def hits(found: Mapping[str, Any]) -> str:
-    """How often a network of the lists was hit, behind it; empty where it was not, or nobody can know."""
-    return f"  {found['hits']} hits, last {found['last_hit']}" if found.get("hits") else ""
+def hits(found: Mapping[str, Any], before: str) -> str:
+    """How often a network of the lists was hit, behind `before`; empty where it was not, or nobody can know."""
+    return f"{before}{found['hits']} hits, last {found['last_hit']}" if found.get("hits") else ""

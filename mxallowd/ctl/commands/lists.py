@@ -84,7 +84,7 @@ def _list(context: Context, verdict: str) -> int:
         learned = verdict == "direct" and own["verdict"] == "learned"
         if own["verdict"] == verdict or learned:
             until = f"  until {own['until']}" if own["until"] else ""
-            more = hits(own) + (f"  # {own['note']}" if own["note"] else "")
+            more = hits(own, "  ") + (f"  # {own['note']}" if own["note"] else "")
             show(context, f"  {own['network']:{WIDTH}}{'  learned' if learned else ''}{until}{more}".rstrip())
     return OK
 

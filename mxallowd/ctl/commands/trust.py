@@ -47,7 +47,7 @@ def _list(context: Context, found: Any) -> None:
     for line in found["lines"]:
         score = "" if line["score"] is None else f" {line['score']}"
         flag = " first-mx-only" if line["first_mx_only"] else ""
-        more = hits(line) + (f"  # {line['note']}" if line["note"] else "")
+        more = hits(line, ", ") + (f"  # {line['note']}" if line["note"] else "")
         show(context, f"{line['line']:5} {line['kind']} {line['subject']}{score}{flag}: {_state(line)}{more}")
         for text in line["left_out"]:
             show(context, f"      left out: {text}")

@@ -3,15 +3,17 @@ import asyncio
 import sys
 from pathlib import Path
 
-from mxallowd.console.asking import Daemon
 from mxallowd.console.assets import Assets
 from mxallowd.console.render import Renderer
 from mxallowd.console.server import Server
 from mxallowd.console.site import Site
+from mxallowd.console.watching import Watching
 
 
 async def _serve(socket: Path, address: str, port: int) -> None:
-    site = Site(Daemon(socket), Renderer(), Assets(), {})
+    daemon = Watching(socket, None, print)
+    site = Site(daemon, Renderer(), Assets(), daemon.answers)
+    daemon.start()
     server = await asyncio.start_server(Server(site).serve, address, port)
     await server.serve_forever()
 

@@ -4,6 +4,7 @@
 """
 from typing import NamedTuple
 
+from mxallowd.console.pages import overview
 from mxallowd.console.visit import Change, Show
 
 
@@ -15,5 +16,7 @@ class Entry(NamedTuple):
     show: Show
 
 
-PAGES: tuple[Entry, ...] = ()
+PAGES: tuple[Entry, ...] = (
+    Entry("/", "Overview", overview.show),
+)
 CHANGES: dict[str, Change] = {}

@@ -1,0 +1,21 @@
+"""Overview: is all well, what happens now, and what happened; the page that stays open on a second screen."""
+from mxallowd.console.asking import Daemon
+from mxallowd.console.figures import rate
+from mxallowd.console.history import SPANS
+from mxallowd.console.plots import PLOTS
+from mxallowd.console.visit import Page, Visit
+from mxallowd.console.watching import Watching, span_of
+
+
+async def show(visit: Visit, daemon: Daemon) -> Page:
+    """The page. What it shows is what the pulse knows, so nobody is asked, and it is there when the daemon is not."""
+    if not isinstance(daemon, Watching):
+        raise TypeError("the overview needs what is watched")
+    span = span_of(visit)
+    told = await daemon.told(span)
+    tables = [(plot, [(one.label, rate(one.last), rate(one.mean), rate(one.most)) for one in told.summaries[plot.key]])
+              for plot in PLOTS]
+    return Page("overview.html", {
+        "state": daemon.pulse.state, "figures": daemon.pulse.figures, "span": span, "spans": SPANS,
+        # What nothing feeds here, such as a queue that only root can read, is no plot.
+        "tables": [(plot, rows) for plot, rows in tables if rows]})

@@ -209,7 +209,8 @@ class Wire:
         # A socket that is closed with something unread resets the connection.
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
-                self._writer.write_eof()
+                if self._writer.can_write_eof():  # TLS has no end of one way alone
+                    self._writer.write_eof()
                 left = LINGER_BYTES
                 while left > 0 and (some := await self._reader.read(65_536)):
                     left -= len(some)

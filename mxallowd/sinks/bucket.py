@@ -25,6 +25,11 @@ class Bucket:
         self._fill()
         self._tokens = max(self._tokens - 1, -self._burst)
 
+    def give(self) -> None:
+        """Put one back."""
+        self._fill()
+        self._tokens = min(self._tokens + 1, self._burst)
+
     def has(self, tokens: int = 1) -> bool:
         """Whether there are so many."""
         self._fill()

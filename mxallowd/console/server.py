@@ -1,21 +1,162 @@
-"""The connections of browsers: who may have one, and how many there are."""
-import asyncio
-from contextlib import suppress
-from functools import partial
+"""The connections of browsers: who may have one, and how many there are; TLS where the console has its own.
 
-from mxallowd.console.site import Site
-from mxallowd.control.wire import Wire
+Bounds: MOST connections, MOST_OF_A_CLIENT of one address (IPv6: of one /64); a named proxy is many clients and has no
+bound of its own. At a bound a newcomer takes the place of another connection: of the same client, else of the client
+with most of those whose last request was of nobody who has logged in. It is the one that has waited longest for a
+request, else the oldest. So a thousand idle clients keep nobody out. A connection counts from the moment when it is
+accepted, its handshake included, until the last byte that was written for it is taken or given up.
+
+Which way it fails: a client that is slow, or speaks no TLS where it has to, is closed. An error of this program ends
+one connection and is said as a defect.
+"""
+import asyncio
+import socket
+import ssl
+from asyncio import sslproto
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from mxallowd.console.forwarded import Proxies, client_key, plain
+from mxallowd.console.site import Caller, Site
+from mxallowd.control.wire import MAX_HEAD, Wire
+
+MOST, MOST_OF_A_CLIENT = 512, 64
+BACKLOG = 512
+ACCEPTS = 8  # in a turn of the loop
+ACCEPT_AGAIN_S = 1.0  # after the process ran out of descriptors
+HANDSHAKE_S, END_S = 5.0, 5.0
+# asyncio gives each connection as much for what it decrypts, and 256 KiB without this.
+TLS_BUFFER = 32_768
+
+
+class _Client:
+    """A connection that is served."""
+
+    def __init__(self, key: str, caller: Caller, wire: Wire) -> None:
+        self.key = key
+        self.caller = caller
+        self.wire = wire
 
 
 class Server:
-    """Serves a site."""
+    """Serves a site on listening sockets."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(
+        self, site: Site, sockets: Sequence[socket.socket], context: ssl.SSLContext | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
+        """The sockets are bound; close() closes them. `context` (tls_context) makes it HTTPS."""
         self._site = site
+        self._sockets = sockets
+        self._proxies = proxies or Proxies()
+        self._context = context
+        self._clients: dict[asyncio.Task[None], _Client] = {}  # in their order
+        self._again: dict[socket.socket, asyncio.TimerHandle] = {}
+        sslproto.SSLProtocol.max_size = TLS_BUFFER
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a client."""
-        client = str(writer.get_extra_info("peername")[0])
-        with suppress(OSError, TimeoutError):
-            await Wire(partial(self._site.begin, client)).serve(reader, writer)
-        writer.transport.abort()
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def start(self) -> None:
+        """Accept clients from the next turn of the running loop on."""
+        for one in self._sockets:
+            one.setblocking(False)
+            one.listen(BACKLOG)
+            self._listen(one)
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Another certificate for those who come from now on."""
+        self._context = context
+
+    async def close(self) -> None:
+        """Serve nobody any more."""
+        for timer in self._again.values():
+            timer.cancel()
+        for one in self._sockets:
+            asyncio.get_running_loop().remove_reader(one.fileno())
+            one.close()
+        tasks = list(self._clients)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _listen(self, listener: socket.socket) -> None:
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                connection, peer = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                # No descriptor is free: without a pause the loop would do nothing but this.
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener.fileno())
+                self._again[listener] = loop.call_later(ACCEPT_AGAIN_S, self._listen, listener)
+                return
+            connection.setblocking(False)
+            self._take(connection, plain(str(peer[0])))
+
+    def _take(self, connection: socket.socket, peer: str) -> None:
+        key, proxy = client_key(peer), self._proxies.named(peer)
+        self._make_room(key, proxy=proxy)
+        caller = self._site.caller(peer)
+        client = _Client(key, caller, Wire(caller.begin, caller.refusal))
+        task = asyncio.get_running_loop().create_task(self._serve(connection, client))
+        self._clients[task] = client
+        task.add_done_callback(self._clients.pop)
+
+    def _make_room(self, key: str, *, proxy: bool) -> None:
+        living = [(task, client) for task, client in self._clients.items() if not task.cancelling()]
+        theirs = [(task, client) for task, client in living if client.key == key]
+        if proxy or len(theirs) < MOST_OF_A_CLIENT:
+            if len(living) < MOST:
+                return
+            strangers = [(task, client) for task, client in living if not client.caller.known] or living
+            most = Counter(client.key for _, client in strangers).most_common(1)[0][0]
+            theirs = [(task, client) for task, client in strangers if client.key == most]
+        # The first one of those that are alike is the oldest.
+        min(theirs, key=lambda one: (one[1].caller.known, not one[1].wire.waits))[0].cancel()
+
+    async def _serve(self, connection: socket.socket, client: _Client) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=MAX_HEAD, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        times = {} if self._context is None else {
+            "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": END_S}
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self._context, **times)
+        except OSError:
+            # No TLS, too slow for it, or gone.
+            connection.close()
+            return
+        except BaseException:
+            connection.close()
+            raise
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        try:
+            await client.wire.serve(reader, writer)
+            async with asyncio.timeout(END_S):
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
+            # It has gone, or does not take what it asked for.
+            pass
+        except Exception as error:  # noqa: BLE001
+            client.caller.defect(error)
+        finally:
+            transport.abort()
+
+
+def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """TLS with this certificate and key. Raises OSError, ssl.SSLError among them."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols(["http/1.1"])
+    # A key with a passphrase would ask for it on the terminal.
+    context.load_cert_chain(cert, key, password=lambda: "")
+    return context

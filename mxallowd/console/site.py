@@ -1,74 +1,307 @@
 """What a request gets: a page, a change, a file, an answer for the script; and the header fields of all of them.
 
-Every response has the fields of SECURITY: a page gets what it needs from here alone, and is shown in no other page.
-"""
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-from urllib.parse import parse_qsl
+    head ── guard.py: form, host, site ── path and method ── who asks (door.py) ── page, change or answer
+     └─ a fault before the body is read: a few lines of HTML     └─ a fault behind: a page, or JSON below /api
 
+Every response has the fields of SECURITY, those of faults too: a page gets what it needs from here alone, and is shown
+in no other page. An error of this program is said to its log, at most once a minute, and never to the browser.
+"""
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from html import escape
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from mxallowd.console import openapi
 from mxallowd.console.asking import Daemon, Refusal, Unreachable
 from mxallowd.console.assets import Assets
-from mxallowd.console.pages import CHANGES, PAGES
+from mxallowd.console.door import Denied, Door, Log
+from mxallowd.console.forwarded import Client, Proxies
+from mxallowd.console.guard import check_head, check_site, check_token, form_of, own_target
+from mxallowd.console.pages import CHANGES, PAGES, Entry
 from mxallowd.console.render import Renderer
-from mxallowd.console.visit import Page, Role, Visit, Visitor
+from mxallowd.console.sessions import LONGEST_SAID, Session
+from mxallowd.console.visit import Change, Page, Role, Visit, Visitor
 from mxallowd.control.exchange import RequestError, Response
-from mxallowd.control.routes import split
-from mxallowd.control.wire import Asked, Head
+from mxallowd.control.routes import WrongMethod, split
+from mxallowd.control.wire import Asked, Head, as_document
+from mxallowd.log.periodic import Pace
+from mxallowd.text import quoted
 
 HTML = "text/html; charset=utf-8"
+# The Referer goes to this site alone. ("no-referrer" would make browsers send "Origin: null" with each form.)
 SECURITY = (
     ("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
      "object-src 'none'"),
-    ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("X-Frame-Options", "DENY"),
+    ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
     ("Cross-Origin-Opener-Policy", "same-origin"), ("Cross-Origin-Resource-Policy", "same-origin"))
-MOST_FORM_FIELDS = 32
+ONLY_TLS = ("Strict-Transport-Security", "max-age=31536000")
+ANSWER_S = 30.0  # until an answer begins
+_SHORT = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{status} · mxallowd</title>
+<p>{text}</p>
+</html>
+"""
+LOGIN, LOGOUT, API, FILES = "/login", "/logout", "/api/", "/files/"
 Answer = Callable[[Visit], Awaitable[Response]]
 
 
 class Site:
-    """Answers requests of one client after the other; server.py has their connections."""
+    """Answers requests; server.py has their connections."""
 
-    def __init__(self, daemon: Daemon, renderer: Renderer, assets: Assets, answers: Mapping[str, Answer]) -> None:
-        """`answers` are those for the script, by path: streams and JSON."""
+    def __init__(  # noqa: PLR0913  # what a site is made of
+        self, daemon: Daemon, renderer: Renderer, door: Door, answers: Mapping[str, Answer], log: Log, *,
+        proxies: Proxies | None = None, tls: bool = False, pages: Sequence[Entry] = PAGES,
+        changes: Mapping[str, Change] = CHANGES, clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`answers` are those for the script, by path below /api/: streams and JSON. `tls`: it is the server's own."""
         self._daemon = daemon
         self._renderer = renderer
-        self._assets = assets
-        self._answers = answers
+        self._assets = Assets()
+        self._door = door
+        self._answers = {**answers, openapi.PATH: openapi.answer}
+        self._log = log
+        self._proxies = proxies or Proxies()
+        self._tls = tls
+        self._pages = {page.path: page for page in pages}
+        self._shown = frozenset(self._pages)
+        self._changes = changes
+        self._defects = Pace(clock)
+        self._fields = (*SECURITY, ONLY_TLS) if tls else SECURITY
 
-    def begin(self, client: str, head: Head) -> Asked:
-        """What answers a request with this head, from this address. Raises RequestError."""
+    def caller(self, peer: str) -> "Caller":
+        """What answers the requests of a connection from this address."""
+        return Caller(self, peer)
+
+    # ---- before the body is read
+
+    def begin(self, peer: str, head: Head) -> "Asking":
+        """A request with this head. Raises RequestError."""
         segments, query = split(head.target)
-        return partial(self._answer, client, head, "/" + "/".join(segments), query)
+        path = "/" + "/".join(segments)
+        if any("/" in segment for segment in segments):
+            raise _unknown(path)
+        methods = self._methods(path)
+        if methods and head.method not in methods:
+            raise WrongMethod(quoted(path), head.method, methods)
+        check_head(head)
+        client = self._proxies.client(peer, head.fields)
+        client = client._replace(secure=client.secure or self._tls)
+        if head.method == "POST":
+            check_site(head.fields, secure=client.secure)
+        elif head.method not in ("GET", "HEAD"):
+            raise WrongMethod(quoted(path), head.method, ("GET", "HEAD"))
+        return Asking(head, path, query, client, self._door.session(client, head.fields))
 
-    async def _answer(
-        self, client: str, head: Head, path: str, query: Mapping[str, str], body: bytes | None,
-    ) -> Response:
-        if path.startswith("/files/"):
-            found = self._assets.get(path.removeprefix("/files/"), head.fields.get("if-none-match", ""))
-            if found is None:
-                raise RequestError(404, "not-found", "there is no such file")
-            return found
-        # Until there are sessions: everybody.
-        visitor = Visitor("somebody", Role.CHANGE, "token", client)
-        form = dict(parse_qsl((body or b"").decode("utf-8", "replace"), keep_blank_values=True))
-        visit = Visit(visitor, path, query, form)
-        if path in self._answers:
-            return await self._answers[path](visit)
-        if head.method == "POST" and path in CHANGES:
-            done = await CHANGES[path](visit, self._daemon)
-            return Response(b"", 303, HTML, fields=(("Location", done.path),))
-        entry = next((one for one in PAGES if one.path == path), None)
-        if entry is None:
-            raise RequestError(404, "not-found", "there is no such page")
+    def _methods(self, path: str) -> tuple[str, ...]:
+        """Those that a path takes; (): there is no such path."""
+        if path in self._changes or path == LOGOUT:
+            return ("POST",)
+        if path == LOGIN:
+            return "GET", "HEAD", "POST"
+        known = path in self._pages or path in self._answers or path.startswith(FILES)
+        return ("GET", "HEAD") if known else ()
+
+    # ---- the answer
+
+    async def answer(self, asking: "Asking", body: bytes | None) -> Response:
+        """The answer to a request whose body is here."""
         try:
-            page = await entry.show(visit, self._daemon)
+            async with asyncio.timeout(ANSWER_S):
+                response = await self._found(asking, body or b"")
+        except TimeoutError:
+            response = self._fault(asking, RequestError(
+                503, "too-slow", f"there was no answer within {ANSWER_S:.0f} seconds"))
         except Unreachable as error:
-            page = Page("fault.html", {"title": entry.title, "fault": str(error)}, 502)
+            response = self._fault(asking, RequestError(502, "unreachable", str(error)))
         except Refusal as error:
-            page = Page("fault.html", {"title": entry.title, "fault": str(error)}, error.status)
-        return page if isinstance(page, Response) else self._rendered(visit, page, entry.title)
+            response = self._fault(asking, RequestError(error.status, error.code, str(error)))
+        except RequestError as error:
+            response = self._fault(asking, error)
+        except Exception as error:  # noqa: BLE001
+            self.defect(error, asking.path)
+            response = self._fault(asking, RequestError(
+                500, "defect", "This is an error of the console itself; its log has it."))
+        return self.secured(response, files=asking.path.startswith(FILES))
+
+    async def _found(self, asking: "Asking", body: bytes) -> Response:
+        path, session = asking.path, asking.session
+        if path.startswith(FILES):
+            found = self._assets.get(path.removeprefix(FILES), asking.head.fields.get("if-none-match", ""))
+            if found is None:
+                raise RequestError(404, "not-found", f"there is no file {quoted(path)}")
+            return found
+        if path == LOGIN:
+            return await self._login(asking, body)
+        if session is not None:
+            return await self._for_user(asking, session, body)
+        if path.startswith(API):
+            raise RequestError(401, "not-logged-in", "log in first, at /login")
+        target = own_target(asking.head.target, self._shown)
+        return _sent_to(LOGIN if target == "/" else f"{LOGIN}?{urlencode({'next': target})}")
+
+    async def _for_user(self, asking: "Asking", session: Session, body: bytes) -> Response:
+        path = asking.path
+        visit = Visit(_visitor(asking.client, session), path, asking.query)
+        if asking.head.method == "POST":
+            form = form_of(body)
+            check_token(session.csrf, form)
+            if path == LOGOUT:
+                return _sent_to(LOGIN, self._door.log_out(asking.client, session))
+            return await self._changed(replace(visit, form=form), session)
+        if path in self._answers:
+            return self._while_logged_in(await self._answers[path](visit), session)
+        if path not in self._pages:
+            raise _unknown(path)
+        return await self._page(replace(visit, said=session.said), self._pages[path], asking)
+
+    async def _login(self, asking: "Asking", body: bytes) -> Response:
+        form = form_of(body)
+        wanted = form.get("next", "/") if asking.head.method == "POST" else asking.query.get("next", "/")
+        target = own_target(wanted, self._shown)
+        if asking.head.method != "POST":
+            return self._form(target) if asking.session is None else _sent_to(target)
+        try:
+            return _sent_to(target, await self._door.log_in(asking.client, asking.head.fields, form))
+        except Denied as denied:
+            return self._form(target, form.get("name", ""), denied)
+
+    def _form(self, target: str, name: str = "", denied: Denied | None = None) -> Response:
+        values = {"next": target, "name": name, "fault": str(denied or "")}
+        again = (("Retry-After", f"{denied.again_s:.0f}"),) if denied and denied.again_s else ()
+        return Response(self._renderer.html("login.html", values).encode(), denied.status if denied else 200, HTML,
+                        fields=again)
+
+    async def _changed(self, visit: Visit, session: Session) -> Response:
+        visitor = visit.visitor
+        if visitor.role is not Role.CHANGE:
+            raise RequestError(403, "forbidden", f"{visitor.name} may look, and change nothing")
+        said = {"client": visitor.client, "user": visitor.name, "change": visit.path}
+        try:
+            done = await self._changes[visit.path](visit, self._daemon)
+        except (Unreachable, Refusal, RequestError) as error:
+            self._log.write("not-changed", **said, reason=str(error)[:LONGEST_SAID])
+            raise
+        session.said = done.said[:LONGEST_SAID]
+        self._log.write("changed", **said, said=session.said)
+        return _sent_to(own_target(done.path, self._shown))
+
+    async def _page(self, visit: Visit, entry: Entry, asking: "Asking") -> Response:
+        page = await entry.show(visit, self._daemon)
+        if isinstance(page, Response):
+            return page
+        response = self._rendered(visit, page, entry.title)
+        if asking.head.method != "HEAD" and asking.session is not None and asking.session.said == visit.said:
+            asking.session.said = ""
+        return response
 
     def _rendered(self, visit: Visit, page: Page, title: str) -> Response:
-        values = {"title": title, "path": visit.path, "pages": PAGES, "visitor": visit.visitor, "said": visit.said,
+        values = {"title": title, "path": visit.path, "pages": list(self._pages.values()), "visitor": visit.visitor, "said": visit.said,
                   **page.values}
         return Response(self._renderer.html(page.template, values).encode(), page.status, HTML)
+
+    def _while_logged_in(self, response: Response, session: Session) -> Response:
+        """A stream ends with its session."""
+        pieces = response.pieces
+        if pieces is None:
+            return response
+
+        async def some() -> AsyncIterator[bytes]:
+            async with aclosing(pieces) as source:  # type: ignore[type-var]  # the streams here are generators
+                async for piece in source:
+                    if not self._door.streams(session):
+                        return
+                    yield piece
+        return replace(response, pieces=some())
+
+    # ---- faults
+
+    def _fault(self, asking: "Asking", error: RequestError) -> Response:
+        if asking.path.startswith(API):
+            return as_document(error)
+        if asking.session is None:
+            return short(error)
+        entry = self._pages.get(asking.path)
+        titles = {403: "Refused", 404: "Not found", 502: "No answer"}
+        title = entry.title if entry else titles.get(error.status, "Not done")
+        return self._rendered(Visit(_visitor(asking.client, asking.session), asking.path), Page(
+            "fault.html", {"fault": f"{str(error)[:1].upper()}{str(error)[1:]}"}, error.status), title)
+
+    def secured(self, response: Response, *, files: bool = False) -> Response:
+        """With the fields that each response has."""
+        # What a page says depends on who asks, and nobody keeps it (wire.py adds no-store).
+        return replace(response, fields=(*response.fields, *self._fields, *(() if files else (("Vary", "Cookie"),))))
+
+    def defect(self, error: Exception, path: str) -> None:
+        """Say an error of this program, with the lines where it happened."""
+        if self._defects.due():
+            self._log.write("defect", path=path, error=repr(error), trace=_trace(error))
+
+
+class Asking(NamedTuple):
+    """A request whose head is here."""
+
+    head: Head
+    path: str
+    query: Mapping[str, str]
+    client: Client
+    session: Session | None
+
+
+class Caller:
+    """The requests of one connection."""
+
+    def __init__(self, site: Site, peer: str) -> None:
+        self._site = site
+        self._peer = peer
+        self._path = ""
+        self.known = False  # its last request was of somebody who has logged in
+
+    def begin(self, head: Head) -> Asked:
+        """What answers a request. Raises RequestError."""
+        self._path = head.target
+        asking = self._site.begin(self._peer, head)
+        self.known = asking.session is not None
+        return partial(self._site.answer, asking)
+
+    def refusal(self, error: RequestError) -> Response:
+        """The answer to what is no request of ours."""
+        api = self._path.startswith(API)
+        self._path = ""
+        return self._site.secured(as_document(error) if api else short(error))
+
+    def defect(self, error: Exception) -> None:
+        """An error of this program that ended the connection."""
+        self._site.defect(error, self._path)
+
+
+def short(error: RequestError) -> Response:
+    """A fault for somebody who has not logged in, or on a connection that ends."""
+    return Response(_SHORT.format(status=error.status, text=escape(str(error))).encode(), error.status, HTML)
+
+
+def _visitor(client: Client, session: Session) -> Visitor:
+    return Visitor(session.user.name, session.user.role, session.csrf, client.address)
+
+
+def _sent_to(path: str, *fields: tuple[str, str]) -> Response:
+    return Response(b"", 303, HTML, fields=(("Location", path), *fields))
+
+
+def _unknown(path: str) -> RequestError:
+    return RequestError(404, "not-found", f"there is no page {quoted(path)}")
+
+
+def _trace(error: Exception) -> str:
+    lines, step = [], error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        lines.append(f"{code.co_filename.rpartition('/')[2]}:{step.tb_lineno} {code.co_name}")
+        step = step.tb_next
+    return " < ".join(reversed(lines))

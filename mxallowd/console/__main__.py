@@ -1,37 +1,30 @@
-"""mxallowd-console, also as python -m mxallowd.console."""
-import asyncio
-import socket
+"""mxallowd-console, also as python -m mxallowd.console: from argv to an exit status.
+
+0 after a clean end, --help, --version, or a --check without faults; 78 where nobody has a password yet; 1 otherwise,
+with one line on standard error that quotes what is wrong. As with mxallowd, signals wait from the first moment on, and
+what is imported is imported late, so that whatever is missing ends in one line.
+"""
 import sys
-from pathlib import Path
-
-from mxallowd.console.asking import Daemon
-from mxallowd.console.attempts import Attempts
-from mxallowd.console.door import Door
-from mxallowd.console.render import Renderer
-from mxallowd.console.server import Server
-from mxallowd.console.sessions import Sessions
-from mxallowd.console.site import Site
-from mxallowd.console.users import Users
+from collections.abc import Sequence
 
 
-class _Lines:
-    def write(self, word: str, /, **values: object) -> None:
-        sys.stderr.write(f"{word} {values!r}\n")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (those of the process by default); its exit status."""
+    from mxallowd.process import signals, streams  # noqa: PLC0415
 
+    signals.block()
+    closed = streams.open_standard()
+    try:
+        # Of an installation without the extra, Jinja2 is missing.
+        from mxallowd.console.command import run  # noqa: PLC0415
 
-async def _serve(control: Path, port: int, file: Path) -> None:
-    users = Users(file)
-    users.refresh()
-    door = Door(users, Sessions(users), Attempts(), _Lines())
-    server = Server(Site(Daemon(control), Renderer(), door, {}, _Lines()), [socket.create_server(("127.0.0.1", port))])
-    server.start()
-    await asyncio.Event().wait()
+        return run(sys.argv[1:] if argv is None else argv, closed)
+    except Exception as error:  # noqa: BLE001  # there is nobody else
+        from mxallowd.errors import one_line  # noqa: PLC0415
 
-
-def main() -> int:
-    """Serve: the control socket, a port on loopback, the file of users."""
-    asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
-    return 0
+        needs = "" if not isinstance(error, ModuleNotFoundError) else ": install mxallowd[console]"
+        streams.write(sys.stderr, f"mxallowd-console: {one_line(error)}{needs}\n")
+        return 1
 
 
 if __name__ == "__main__":

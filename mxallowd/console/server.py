@@ -22,7 +22,6 @@ from mxallowd.console.site import Caller, Site
 from mxallowd.control.wire import MAX_HEAD, Wire
 
 MOST, MOST_OF_A_CLIENT = 512, 64
-BACKLOG = 512
 ACCEPTS = 8  # in a turn of the loop
 ACCEPT_AGAIN_S = 1.0  # after the process ran out of descriptors
 HANDSHAKE_S, END_S = 5.0, 5.0
@@ -46,7 +45,7 @@ class Server:
         self, site: Site, sockets: Sequence[socket.socket], context: ssl.SSLContext | None = None,
         proxies: Proxies | None = None,
     ) -> None:
-        """The sockets are bound; close() closes them. `context` (tls_context) makes it HTTPS."""
+        """The sockets listen; close() closes them. `context` (tls_context) makes it HTTPS."""
         self._site = site
         self._sockets = sockets
         self._proxies = proxies or Proxies()
@@ -62,7 +61,6 @@ class Server:
         """Accept clients from the next turn of the running loop on."""
         for one in self._sockets:
             one.setblocking(False)
-            one.listen(BACKLOG)
             self._listen(one)
 
     def renew(self, context: ssl.SSLContext) -> None:

@@ -73,7 +73,7 @@ class Users:
     def __init__(self, path: Path, tell: Callable[[str], object] = lambda _: None) -> None:
         """`tell` gets a line of text for each fault, once for each change of the file. Reads nothing yet: refresh()."""
         self._path = path
-        self._tell = tell
+        self.tell = tell
         self._users: dict[str, User] = {}
         self._seen: tuple[int, ...] | str = ()  # of the file that was read last, or its fault
 
@@ -102,11 +102,11 @@ class Users:
             self._users = {}
             if self._seen != why:
                 self._seen = why
-                self._tell(f"cannot read {quoted(str(self._path))}, nobody can log in: {why}")
+                self.tell(f"cannot read {quoted(str(self._path))}, nobody can log in: {why}")
             return
         self._users, faults = parsed(text)
         for number, fault in faults:
-            self._tell(f"{quoted(str(self._path))}, line {number}: {fault}")
+            self.tell(f"{quoted(str(self._path))}, line {number}: {fault}")
 
 
 def read(path: Path) -> tuple[str, tuple[int, ...]]:

@@ -23,9 +23,11 @@ Answer = Callable[[Visit], Awaitable[Response]]
 class Watching(Daemon):
     """The daemon, and what is remembered of it."""
 
-    def __init__(self, socket: Path, state: Path | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, socket: Path, state: Path | None, say: Callable[[str], None], way: Path | None = None,
+    ) -> None:
         """`state` is the directory of the history; None: it is in memory. `say` is given lines for people."""
-        super().__init__(socket)
+        super().__init__(socket, way)
         self.pulse = Pulse(self, self._beaten)
         self.stream = Stream()
         self._place = state / FILE if state is not None else None

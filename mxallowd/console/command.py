@@ -1,0 +1,86 @@
+"""What the words of mxallowd-console ask for, and its exit status (see __main__.py)."""
+import signal
+import sys
+from collections.abc import Container, Sequence
+
+from mxallowd.console import passwd, settings
+from mxallowd.console.enclosure import tls_of
+from mxallowd.console.serving import serve
+from mxallowd.console.settings import PROGRAM, USERS, Asked, Changing, Serving
+from mxallowd.console.users import Users
+from mxallowd.errors import MxallowdError, StartError
+from mxallowd.process import signals, streams
+from mxallowd.process.paths import who_could_replace
+from mxallowd.process.privileges import account_of
+from mxallowd.text import quoted
+
+# EX_CONFIG of sysexits.h, as mxallowd has it. The unit does not start it again then.
+NOT_SET_UP = 78
+
+
+def run(words: Sequence[str], closed: Container[int]) -> int:
+    """Do what is asked for; `closed` are the standard streams that were."""
+    try:
+        wanted = settings.read(words)
+        if isinstance(wanted, Changing):
+            signals.end_at_once()
+            return _print(passwd.change(wanted))
+        if wanted.check:
+            signals.end_at_once()
+            return _check(wanted, closed)
+        return _serve(wanted)
+    except Asked as asked:
+        signals.end_at_once()
+        return _print(str(asked))
+    except MxallowdError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _serve(wanted: Serving) -> int:
+    faults: list[str] = []
+    users = Users(wanted.users, faults.append)
+    users.refresh()
+    # That there is no file yet is no fault.
+    for fault in faults if users.any or wanted.users.exists() else ():
+        _fail(fault)
+    if not users.any:
+        return _nobody(wanted)
+    serve(wanted, users)
+
+
+def _check(wanted: Serving, closed: Container[int]) -> int:
+    faults: list[str] = []
+    users = Users(wanted.users, faults.append)
+    users.refresh()
+    if not wanted.users.exists():
+        faults.clear()
+    if why := who_could_replace(wanted.users, {0}):
+        faults.append(f"{quoted(str(wanted.users))}: warning: {why}")
+    try:
+        tls_of(wanted)
+        account_of(wanted.user)
+    except StartError as error:
+        faults.append(str(error))
+    faults += [f"{where}: warning: passwords can be read on the way there; give --cert and --key"
+               for where in wanted.exposed]
+    if 1 in closed or not streams.write(sys.stdout, "".join(f"{fault}\n" for fault in faults)):
+        return _fail("--check: what it found could not be written to standard output")
+    if not users.any:
+        return _nobody(wanted)
+    return 1 if any(": warning: " not in fault for fault in faults) else 0
+
+
+def _nobody(wanted: Serving) -> int:
+    where = "" if str(wanted.users) == USERS else f" --users {wanted.users}"
+    return _fail(f"nobody can log in yet; set a password: {PROGRAM} passwd NAME --role change{where}", NOT_SET_UP)
+
+
+def _print(text: str) -> int:
+    return 0 if streams.write(sys.stdout, text) else 1
+
+
+def _fail(text: str, status: int = 1) -> int:
+    streams.write(sys.stderr, f"{PROGRAM}: {text}\n")
+    return status

@@ -1,0 +1,161 @@
+"""mxallowd-console passwd: sets the password of a user, or takes a user out.
+
+The file of users is replaced by a new one that is whole on the disk, under a lock, so a console that runs, and another
+passwd, see the old one or the new one. What else stands in it stays: comments, other users, lines that nobody can use.
+
+Which way it fails: nothing is changed, and one line says why.
+"""
+import fcntl
+import getpass
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mxallowd.console.settings import PROGRAM, USERS, Changing
+from mxallowd.console.users import Unreadable, line_of, parsed, read
+from mxallowd.console.visit import Role
+from mxallowd.errors import ConfigError, MxallowdError
+from mxallowd.process.privileges import Account, account_of
+from mxallowd.text import quoted
+
+SHORTEST, LONGEST = 10, 1024  # characters
+_LONGEST_LINE = 4 * LONGEST + 2  # bytes of standard input
+_HEAD = (f"# Who may log in to {PROGRAM}: one line each, NAME:ROLE:HASH; the roles are look and change.\n"
+         f"# {PROGRAM} passwd NAME writes it; a console that runs takes what has changed.\n")
+
+
+class Failed(MxallowdError):
+    """It could not be done."""
+
+
+def change(wanted: Changing) -> str:
+    """Do it; what to say to who asked. Raises ConfigError, Failed, KeyboardInterrupt."""
+    path = wanted.users.resolve()
+    try:
+        owner = _reader(wanted.user)
+        # Who may not write it is told so before a password is asked for.
+        if not wanted.remove:
+            _make_directory(path.parent, owner)
+        with _locked(path.parent):
+            before = parsed(_text(path))[0].get(wanted.name)
+        role = wanted.role or (before.role if before else Role.LOOK)
+        line = "" if wanted.remove else line_of(wanted.name, role, _password(wanted.name))
+        with _locked(path.parent):
+            text, found = edited(_text(path), wanted.name, line)
+            if wanted.remove and not found:
+                raise Failed(f"there is no user {quoted(wanted.name)} in {quoted(str(wanted.users))}")
+            _replace(path, text, owner)
+    except (OSError, Unreadable) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Failed(f"cannot change {quoted(str(wanted.users))}: {why}") from None
+    return _told(wanted, role, owner, len(parsed(text)[0]), new=not found)
+
+
+def edited(text: str, name: str, line: str) -> tuple[str, bool]:
+    """The text with this line for the user, or none where it is empty, and whether there was one before."""
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    places = [number for number, one in enumerate(lines) if one.strip().partition(":")[0] == name]
+    kept = [f"{line}\n" if line and places[:1] == [number] else one
+            for number, one in enumerate(lines) if number not in places or (line and places[0] == number)]
+    if line and not places:
+        kept.append(f"{line}\n")
+    return "".join(kept), bool(places)
+
+
+def _password(name: str) -> str:
+    if sys.stdin.isatty():
+        password = getpass.getpass(f"New password for {name}: ")
+        _check(password)
+        if getpass.getpass("The same once more: ") != password:
+            raise ConfigError("the two are not the same; nothing is changed")
+        return password
+    data = sys.stdin.buffer.readline(_LONGEST_LINE + 1)
+    try:
+        password = data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError("the password on standard input is no UTF-8") from None
+    if not data:
+        raise ConfigError("no password came on standard input")
+    _check(password)
+    return password
+
+
+def _check(password: str) -> None:
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise ConfigError(f"a password has {SHORTEST} to {LONGEST:,} characters; this one has "
+                          + (f"{len(password):,}" if len(password) <= LONGEST else "more"))
+    if not password.isprintable():
+        raise ConfigError("a password has characters alone that can be seen, and blanks; this one has others")
+
+
+def _reader(user: str) -> Account | None:
+    """Whose group may read the file; None: it is that of who runs this. Raises Failed."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return account_of(user)
+    except MxallowdError:
+        raise Failed(f"there is no user {quoted(user)}, who has to read the file: create it as docs/console.md says, "
+                     f"or name another one (--user)") from None
+
+
+def _make_directory(directory: Path, owner: Account | None) -> None:
+    with suppress(FileExistsError):
+        directory.mkdir(0o700)
+        if owner is not None:
+            directory.chmod(0o750)
+            os.chown(directory, -1, owner.group)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read(path)[0]
+    except FileNotFoundError:
+        return _HEAD
+
+
+def _replace(path: Path, text: str, owner: Account | None) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+            file.flush()
+            if owner is not None:
+                os.fchown(descriptor, -1, owner.group)
+                os.fchmod(descriptor, 0o640)
+            os.fsync(descriptor)
+        Path(name).rename(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _told(wanted: Changing, role: Role, owner: Account | None, users: int, *, new: bool) -> str:
+    runs = "A console that runs takes it at once"
+    if wanted.remove:
+        left = "" if users else " Nobody is left who can log in."
+        return f"{wanted.name} is no user any more. {runs}, and ends the sessions of that name.{left}\n"
+    may = "may look and change" if role is Role.CHANGE else "may look, and change nothing"
+    lines = [f"{wanted.name} {may}. {runs}" + ("." if new else ", and ends the sessions of that name.")]
+    if new and role is Role.LOOK and wanted.role is None:
+        lines.append(f"To let {wanted.name} change things, too: {PROGRAM} passwd {wanted.name} --role change")
+    if users == 1 and new and str(wanted.users) == USERS and owner is not None:
+        lines.append(f"To start one: systemctl enable --now {PROGRAM}")
+    return "".join(f"{line}\n" for line in lines)

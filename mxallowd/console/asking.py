@@ -27,6 +27,10 @@ class Unreachable(MxallowdError):
     """The daemon does not answer, or not as it should."""
 
 
+class Late(Unreachable):
+    """It has not answered in time."""
+
+
 class Refusal(MxallowdError):
     """The daemon has answered with an error; the text is its own."""
 
@@ -80,7 +84,7 @@ class Daemon:
                         return found[:most], True
                     if len(held) > LONGEST_LINE:
                         raise Unreachable("a line of the daemon's answer has no end")
-        except TimeoutError:
+        except Late:
             return found, True
         return found, False
 
@@ -88,7 +92,7 @@ class Daemon:
     async def _asked(  # noqa: PLR0913, PLR0917  # the parts of a request
         self, method: str, path: str, query: Mapping[str, str] | None, body: Document | None, by: str, wait_s: float,
     ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        late = Unreachable(f"the daemon did not answer within {wait_s:.0f} seconds")
+        late = Late(f"the daemon did not answer within {wait_s:.0f} seconds")
         writer: asyncio.StreamWriter | None = None
         async with self._room:
             try:

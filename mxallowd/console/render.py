@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from mxallowd.text import printable
+from mxallowd.ctl.output import safe
 
 LONGEST = 1000  # characters of one value
 NOTHING = "\N{EN DASH}"
@@ -42,14 +42,16 @@ def shown(value: object) -> object:
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     more = f"\N{HORIZONTAL ELLIPSIS} ({len(value)} characters)" if len(value) > LONGEST else ""
-    return printable(value[:LONGEST]) + more
+    # A backslash stays: what the daemon has quoted is as it should be, and what was typed goes back into its field.
+    return safe(value[:LONGEST]) + more
 
 
 def number(value: float | None) -> str:
     """A number with blanks between thousands, which no reader takes for a decimal mark."""
     if value is None:
         return NOTHING
-    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    # No text of others, and the blank is none that shown() lets stand.
+    return Markup("{}").format(f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
 
 
 def duration(seconds: float | None) -> str:

@@ -1,0 +1,185 @@
+"""What a click changes: each function takes a form, asks the daemon in the name of the user, and says what came of it.
+
+All of them may be sent twice: what is let in already stays in, and what is gone is said to be gone. Which way it fails:
+a form that is not as it must be, and a refusal of the daemon, change nothing and say so; where no answer came, it says
+that nobody knows.
+"""
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from mxallowd.console import fields
+from mxallowd.console.asking import Daemon, Document, Refusal, Unreachable, path_of
+from mxallowd.console.render import duration
+from mxallowd.console.visit import Change, Done, Visit
+from mxallowd.control.exchange import RequestError
+from mxallowd.text import quoted
+
+DAY_S = 86_400
+LISTS = ("allow", "deny", "direct")
+NAMED = 3  # of many, so many are named
+FORBIDDEN = 403
+NOT_ALLOWED = ("; the console may look only: the option control-change-group of mxallowd, with the group of "
+               "mxallowd-console, lets it change")
+Told = Callable[[Visit, Daemon], Awaitable[str]]
+
+
+def _change(otherwise: str) -> Callable[[Told], Change]:
+    """A change whose text is told on the page that its form stood on, or else on `otherwise`."""
+    def of(told: Told) -> Change:
+        async def run(visit: Visit, daemon: Daemon) -> Done:
+            if not visit.visitor.may_change:
+                raise RequestError(403, "look-only", f"{visit.visitor.name} may look, and change nothing")
+            try:
+                said = await told(visit, daemon)
+            except RequestError as error:
+                said = f"Nothing was changed: {error}."
+            except Refusal as error:
+                said = f"Nothing was changed: {_refused(error)}."
+            except Unreachable as error:
+                said = f"Nobody knows whether it was done: {error}."
+            return Done(fields.back(visit.form, otherwise), said)
+        return run
+    return of
+
+
+@_change("/search")
+async def let_in(visit: Visit, daemon: Daemon) -> str:
+    """Let addresses or a network in: `how` is day or good; `what`, `note`."""
+    how, note, by = visit.form.get("how", ""), fields.note(visit.form), visit.visitor.name
+    if how not in ("day", "good"):
+        raise RequestError(400, "bad-request", f"how {quoted(how)} is neither day nor good")
+
+    async def one(what: str) -> str:
+        if how == "good":
+            answer = await daemon.change("POST", "/v1/lists/allow", _noted({"network": what}, note), by)
+            return f"{what} is let in for good{_unkept(answer)}.{overruled(answer)}"
+        key = "network" if "/" in what else "address"
+        answer = await daemon.change("POST", "/v1/entries", _noted({key: what, "seconds": DAY_S}, note), by)
+        left = f", for {duration(answer['seconds_left'])}" if "seconds_left" in answer else ""
+        return f"{what} is let in until {answer['until']}{left}.{overruled(answer)}"
+
+    return await _each(_some(fields.targets(visit.form)), one, "were let in")
+
+
+@_change("/whitelist")
+async def remove(visit: Visit, daemon: Daemon) -> str:
+    """Take addresses, or a network and all of it, out of the whitelist, and what was let in by hand as exactly this."""
+    async def one(what: str) -> str:
+        try:
+            answer = await daemon.change("DELETE", path_of("v1", "entries", what), None, visit.visitor.name)
+        except Refusal as error:
+            if error.status != 404:
+                raise
+            _, but, still = str(error).partition(", but ")
+            return f"{what} was not in the whitelist any more{but}{still}."
+        count = answer.get("removed")
+        return (f"{what} was removed{f': {count} entries and lines' if '/' in what else ''}."
+                f"{overruled(answer)}")
+
+    return await _each(_some(fields.targets(visit.form)), one, "were removed")
+
+
+@_change("/lists")
+async def list_add(visit: Visit, daemon: Daemon) -> str:
+    """Add a line by hand: `list`, `network`, `note`, `seconds` (empty: for good)."""
+    name, network = _list(visit.form), fields.changed(visit.form.get("network", ""))
+    body = _noted({"network": network}, fields.note(visit.form))
+    lasts = fields.seconds(visit.form)
+    if lasts is not None:
+        body["seconds"] = lasts
+    answer = await daemon.change("POST", path_of("v1", "lists", name), body, visit.visitor.name)
+    until = f" until {answer['until']}" if answer.get("until") else ""
+    not_led = answer.get("not_led")
+    led = f" Nobody is led to the real server, though: {not_led}." if not_led else ""
+    return f"{network} stands in {name}{until}{_unkept(answer)}.{led}{overruled(answer)}"
+
+
+@_change("/lists")
+async def list_remove(visit: Visit, daemon: Daemon) -> str:
+    """Remove a line that was added by hand: `list`, `network`."""
+    name, network = _list(visit.form), fields.target(visit.form.get("network", ""))
+    try:
+        await daemon.change("DELETE", path_of("v1", "lists", name), {"network": network}, visit.visitor.name)
+    except Refusal as error:
+        if error.status != 404:
+            raise
+        return f"{network} was not in {name} any more: {error}."
+    return f"{network} was removed from {name}."
+
+
+@_change("/lists")
+async def trust_refresh(visit: Visit, daemon: Daemon) -> str:
+    """Have the records of trusted senders asked for now: `domain` (empty: of all)."""
+    domain = visit.form.get("domain", "").strip()
+    answer = await daemon.change(
+        "POST", "/v1/trust/refresh", {"domain": domain} if domain else {}, visit.visitor.name)
+    asked, again = answer.get("asked"), answer.get("again_seconds")
+    soon = f" Others were asked for a moment ago: again in {again} s." if again else ""
+    return f"{asked} records are asked for now.{soon}"
+
+
+def overruled(answer: Mapping[str, Any]) -> str:
+    """Which lines of lists decide otherwise than what was done; empty where none does."""
+    said = ""
+    for key, word, stays in (
+            ("denied_by", "denied", "stays refused"), ("allowed_by", "allowed", "gets in all the same")):
+        lines = answer.get(key) or []
+        if lines:
+            named = ", ".join(f"{one['network']} ({one['source']})" for one in lines[:NAMED])
+            more = " and others" if len(lines) > NAMED or answer.get(f"{key}_more") else ""
+            said += f" It, or a part of it, {stays}: {word} by {named}{more}, which still holds."
+    return said
+
+
+async def _each(whats: Sequence[str], one: Callable[[str], Awaitable[str]], done: str) -> str:
+    """What came of each; of many the number, and those that were refused."""
+    if len(whats) == 1:
+        return await one(whats[0])
+    said: list[str] = []
+    refused: list[str] = []
+    for what in whats:
+        try:
+            said.append(await one(what))
+        except Refusal as error:
+            refused.append(f"{what}: {_refused(error)}")
+    # What is worth a word is what is not as it was asked for.
+    strange = [text for text in said if "any more" in text or "still holds" in text]
+    parts = [f"{len(said) - sum('any more' in text for text in said)} of {len(whats)} {done}.", *strange[:NAMED]]
+    if len(strange) > NAMED:
+        parts.append(f"And {len(strange) - NAMED} further ones like that.")
+    if refused:
+        more = f", and {len(refused) - NAMED} others" if len(refused) > NAMED else ""
+        parts.append(f"Not done: {'; '.join(refused[:NAMED])}{more}.")
+    return " ".join(parts)
+
+
+def _some(whats: list[str]) -> list[str]:
+    if not whats:
+        raise RequestError(400, "bad-request", "nothing was chosen")
+    return whats
+
+
+def _list(form: Mapping[str, str]) -> str:
+    name = form.get("list", "")
+    if name not in LISTS:
+        raise RequestError(400, "bad-request", f"list {quoted(name)} is none of {', '.join(LISTS)}")
+    return name
+
+
+def _noted(body: Document, note: str) -> Document:
+    return body | {"note": note} if note else body
+
+
+def _unkept(answer: Mapping[str, Any]) -> str:
+    """What holds now and is lost at a restart, where that cannot be kept."""
+    return "" if answer.get("kept", True) else f", until the next restart of mxallowd ({answer.get('reason')})"
+
+
+def _refused(error: Refusal) -> str:
+    return f"{error}{NOT_ALLOWED if error.status == FORBIDDEN else ''}"
+
+
+CHANGES: dict[str, Change] = {
+    "/change/let-in": let_in, "/change/remove": remove, "/change/list-add": list_add,
+    "/change/list-remove": list_remove, "/change/trust-refresh": trust_refresh,
+}

@@ -1,0 +1,96 @@
+"""What a form or a query of a browser has, checked before the daemon is asked. Each fault quotes what was sent.
+
+Addresses, networks and notes are read as the daemon reads them, so that there is one opinion on what they are. One more
+bound is the console's own: no click changes more than LARGEST of the world.
+"""
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlencode
+
+from mxallowd.control.answers.bodies import bad, host_of, network_of, note_of, seconds_of
+from mxallowd.control.exchange import RequestError
+from mxallowd.engine.events import address_text
+from mxallowd.text import quoted
+
+LARGEST = {4: 8, 6: 16}  # by the version of IP, the shortest prefix that a form may change
+MOST_TARGETS = 250  # of one form
+LONGEST_BACK, MOST_BACK = 2_000, 16  # characters, parameters
+# A form leads back to the page it stood on: to one of these and nowhere else.
+BACK = ("/search", "/refused", "/whitelist", "/lists")
+TICKED = "tick:"  # how the name of a box begins that is ticked for an address
+
+
+def target(text: str) -> str:
+    """An address or a network, as the daemon writes it. Raises RequestError."""
+    text = text.strip()
+    if "/" not in text:
+        return address_text(host_of(text))
+    network = network_of(text)
+    if network.prefixlen == network.max_prefixlen:
+        return address_text(host_of(str(network.network_address)))
+    return str(network)
+
+
+def changed(text: str) -> str:
+    """The same of what is to be changed: no network that a slip would make too large. Raises RequestError."""
+    what = target(text)
+    if "/" in what:
+        network = network_of(what)
+        if network.prefixlen < LARGEST[network.version]:
+            raise bad(f"{what} is larger than a /{LARGEST[network.version]}: mxallowctl changes it, and this page "
+                      "does not")
+    return what
+
+
+def targets(form: Mapping[str, str]) -> list[str]:
+    """What a form is about: the words of its field `what`, or else what was ticked. Raises RequestError."""
+    words = form["what"].split() if "what" in form else [
+        name.removeprefix(TICKED) for name in form if name.startswith(TICKED)]
+    if len(words) > MOST_TARGETS:
+        raise bad(f"these are {len(words)} at once, and at most {MOST_TARGETS} are changed by one click")
+    return list(dict.fromkeys(map(changed, words)))
+
+
+def note(form: Mapping[str, str]) -> str:
+    """The note of a form. Raises RequestError."""
+    return note_of(form.get("note", "").strip())
+
+
+def seconds(form: Mapping[str, str]) -> int | None:
+    """For how long; None: for good. Raises RequestError."""
+    text = form.get("seconds", "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise bad(f"seconds {quoted(text)} is not a number")
+    return seconds_of(int(text), 0)
+
+
+def back(form: Mapping[str, str], otherwise: str) -> str:
+    """Where to go afterwards: a page of BACK with its query, made anew from its parts; else `otherwise`."""
+    path, _, query = form.get("back", "")[:LONGEST_BACK].partition("?")
+    if path not in BACK:
+        return otherwise
+    try:
+        pairs = parse_qsl(query, max_num_fields=MOST_BACK)
+    except ValueError:
+        return path
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def here(path: str, query: Mapping[str, str]) -> str:
+    """The page that is shown, for the field `back` of its forms."""
+    given = {name: value for name, value in query.items() if value}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def filters(query: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    """Those parameters of a query that are not empty."""
+    return {name: value.strip() for name, value in query.items() if name in names and value.strip()}
+
+
+def limit(query: Mapping[str, str], usual: int, most: int) -> int:
+    """How many rows. Raises RequestError."""
+    text = query.get("limit", "").strip() or str(usual)
+    if not text.isascii() or not text.isdigit() or len(text) > 6 or not 1 <= int(text) <= most:
+        raise RequestError(400, "bad-request", f"limit {quoted(text)} is not a number from 1 to {most}")
+    return int(text)

@@ -4,7 +4,8 @@
 """
 from typing import NamedTuple
 
-from mxallowd.console.pages import overview
+from mxallowd.console import changes
+from mxallowd.console.pages import lists, overview, refused, search, whitelist
 from mxallowd.console.visit import Change, Show
 
 
@@ -18,5 +19,9 @@ class Entry(NamedTuple):
 
 PAGES: tuple[Entry, ...] = (
     Entry("/", "Overview", overview.show),
+    Entry("/search", "Search", search.show),
+    Entry("/refused", "Refused", refused.show),
+    Entry("/whitelist", "Whitelist", whitelist.show),
+    Entry("/lists", "Lists", lists.show),
 )
-CHANGES: dict[str, Change] = {}
+CHANGES: dict[str, Change] = changes.CHANGES

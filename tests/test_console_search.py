@@ -140,7 +140,7 @@ def test_a_form_that_is_not_as_it_must_be_changes_nothing(lab: Lab) -> None:
                 ("/change/list-add", {"list": "deny", "network": BAD, "seconds": "0"}, "is not a whole number from 1"),
                 ("/change/trust-refresh", {}, "there is no file of trusted senders")]:
             done = changed(daemon.control, path, form)
-            assert said in done.said, done
+            assert (done.ok, said in done.said) == (False, True), done
         assert ask(daemon.control, "GET", "/v1/entries")[1] == []
         assert ask(daemon.control, "GET", "/v1/lists")[1]["by_hand"] == []
         with pytest.raises(RequestError, match="anna may look, and change nothing"):

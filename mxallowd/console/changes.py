@@ -29,15 +29,16 @@ def _change(otherwise: str) -> Callable[[Told], Change]:
         async def run(visit: Visit, daemon: Daemon) -> Done:
             if not visit.visitor.may_change:
                 raise RequestError(403, "look-only", f"{visit.visitor.name} may look, and change nothing")
+            back = fields.back(visit.form, otherwise)
             try:
-                said = await told(visit, daemon)
+                return Done(back, await told(visit, daemon))
             except RequestError as error:
                 said = f"Nothing was changed: {error}."
             except Refusal as error:
                 said = f"Nothing was changed: {_refused(error)}."
             except Unreachable as error:
                 said = f"Nobody knows whether it was done: {error}."
-            return Done(fields.back(visit.form, otherwise), said)
+            return Done(back, said, ok=False)
         return run
     return of
 

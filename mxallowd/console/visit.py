@@ -54,6 +54,7 @@ class Done(NamedTuple):
 
     path: str
     said: str
+    ok: bool = True  # False: nothing was changed, or nobody knows
 
 
 Show = Callable[[Visit, Daemon], Awaitable[Page | Response]]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from lab.hosts import FAKE4, FAKE6, REAL4, REAL6, Lab
-from mxallowd.ctl.doctor import process, queues, records, system
+from mxallowd.ctl.doctor import process, queues, records, system, told
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding, as_json, status
 from mxallowd.ctl.doctor.records import Exchange, compare
@@ -370,10 +370,10 @@ def test_queues_that_are_full_or_lost_packets() -> None:
 
 def test_sets_of_nft_are_made_by_the_command(lab: Lab) -> None:
     settings = {"nft_table": "inet mx_other", "ipset": False, "queues": [23]}
-    for command in (process._make_sets(settings), process._make_list("lists in nft inet mx_other", "mx_deny6")):
+    for command in (told.make_sets(settings), told.make_list("lists in nft inet mx_other", "mx_deny6")):
         lab.gateway.run(["sh", "-ec", command], check=True)
     # Sets of way c) would keep door-raw.nft from being loaded, which goes without --door.
-    assert process._make_sets({**settings, "queues": []}) == (
+    assert told.make_sets({**settings, "queues": []}) == (
         "rules=$(mxallowd --print-ruleset c) && printf '%s\\n' \"$rules\" | nft -f -  # or d, at the door")
     listed = lab.gateway.run(["nft", "list", "table", "inet", "mx_other"], capture_output=True, text=True).stdout
     assert [word in listed for word in ("mx_white4", "mx_white6", "mx_deny6")] == [True] * 3
@@ -383,7 +383,7 @@ def test_sets_of_nft_are_made_by_the_command(lab: Lab) -> None:
 def test_sets_of_networks_are_no_need(table: str | None, mend: str) -> None:
     lacking = {"name": "networks in nft inet mxallowd", "in_step": False, "lacking": [], "decides": False,
                "fault": "there is no set mx_net4 or mx_net6"}
-    [found] = process._sets({"kernel_tables": [], "network_sets": [lacking], "settings": {"nft_table": table}})
+    [found] = told.sets({"kernel_tables": [], "network_sets": [lacking], "settings": {"nft_table": table}})
     assert (found.check, found.state, "one by one" in found.why, mend in found.command) == (
         "sets-networks", WARNING, True, True)
 

@@ -8,7 +8,7 @@ import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
 from mxallowd.ctl.__main__ import main
-from mxallowd.ctl.doctor.process import _lists
+from mxallowd.ctl.doctor import told
 from tests.control_client import ask
 from tests.daemon_process import DaemonProcess, serving
 from tests.test_list_files import old
@@ -71,7 +71,7 @@ def test_lists_decide(
         status, ready = ask(control, "GET", "/readyz")
         assert (status, ready["status"], len(ready["warnings"])) == (200, "ready", 1)
         assert str(deny) not in ready["warnings"][0]
-        assert [finding.what for finding in _lists(ask(control, "GET", "/v1/doctor")[1])] == [fault]
+        assert [finding.what for finding in told.lists(ask(control, "GET", "/v1/doctor")[1])] == [fault]
         assert client.attempt(REAL4, source=STRANGER) is Attempt.CONNECTED
         assert client.attempt(REAL4, source=BANK) is Attempt.DROPPED
         assert client.attempt(REAL4, source=SPAMMER) is Attempt.DROPPED

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mxallowd.ctl.doctor import process
+from mxallowd.ctl.doctor.told import trust
 from mxallowd.daemon import trusting
 from mxallowd.daemon.fleet import share_trusted
 from mxallowd.daemon.trusting import Trusted
@@ -108,7 +108,7 @@ def test_hosts_have_a_bound_and_faults_are_told(tmp_path: Path, monkeypatch: pyt
         assert trusted.counters().items() >= {
             "trust-pushed-out": 2, "trust-hosts": 3, "trust-networks": 1, "trust-faults": 1}.items()
         assert trusted.faults() == [f"{tmp_path / 'trust'}:2: {trusting.NO_NAMES}"]
-        assert [one.what for one in process._trust({"trust": trusted.summary()})] == trusted.faults()
+        assert [one.what for one in trust({"trust": trusted.summary()})] == trusted.faults()
         assert trusted.refresh(None) == 0
         assert trusted.refresh("other.example") is None
         assert any(trusting.NO_NAMES in line for line in log.lines)

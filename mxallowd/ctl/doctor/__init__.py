@@ -10,7 +10,9 @@
     queues      the kernel's queues: bound, their fill, what was lost
     servers     addresses and listeners of both servers, and connections to those elsewhere
     records     MX records of a domain against the configured servers
-    process     user, sandbox, sets in step, state directory, control socket
+    process     user, sandbox, state directory, control socket
+    told        what follows from the daemon's word alone (sets in step, doors, lists …), and fleettold, the same of its
+                fleet: the console has these, too
     system      clock, name servers, versions
 
 Each module has `check(...)`, which gives findings and changes nothing. What cannot be found out (no privilege, no

@@ -5,7 +5,7 @@
 from typing import NamedTuple
 
 from mxallowd.console import changes
-from mxallowd.console.pages import lists, overview, refused, search, whitelist
+from mxallowd.console.pages import doctor, fleet, lists, overview, refused, search, trial, whitelist
 from mxallowd.console.visit import Change, Show
 
 
@@ -23,5 +23,8 @@ PAGES: tuple[Entry, ...] = (
     Entry("/refused", "Refused", refused.show),
     Entry("/whitelist", "Whitelist", whitelist.show),
     Entry("/lists", "Lists", lists.show),
+    Entry("/trial", "Trial", trial.show),
+    Entry("/fleet", "Fleet", fleet.show),
+    Entry("/doctor", "Doctor", doctor.show),
 )
 CHANGES: dict[str, Change] = changes.CHANGES

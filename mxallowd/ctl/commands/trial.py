@@ -39,7 +39,7 @@ def _forecast(found: Any) -> list[str]:
     verb = "would have been refused" if found["dry_run"] else "were refused"
     hosts, connections = found["hosts"], found["connections"]
     lines = [f"Since {found['since']} {hosts} hosts {verb}{' (estimated from a sample)' if found['sampled'] else ''}."]
-    lines += _seen(found["seen"])
+    lines += how_exact(found["seen"])
     if connections["share_refused"] is not None:
         of_all = f"{connections['refused']} of {connections['refused'] + connections['accepted']}"
         lines.append(f"Connections to the real server: {of_all} {verb} ({_percent(connections['share_refused'])}).")
@@ -47,15 +47,9 @@ def _forecast(found: Any) -> list[str]:
         lines.append("Of these hosts")
         for met in found["met_the_fake"]:
             still = f", {met['still_may']} still may" if met["still_may"] else ""
-            lines.append(f"  {met['hosts']:>7}  got in within {_span(met['within_seconds'])}"
+            lines.append(f"  {met['hosts']:>7}  got in within {span(met['within_seconds'])}"
                          f" ({_percent(met['share'])}{still})")
-        patient = found.get("let_in_by_patience", 0)  # an older daemon does not tell
-        contacts = max(0, found["met_the_fake"][-1]["hosts"] - patient - found["let_in_otherwise"])
-        lines += [f"  {contacts:>7}  got in since they met the fake server",
-                  f"  {patient:>7}  got in by patience, refused often enough",
-                  f"  {found['let_in_otherwise']:>7}  got in by their names or networks, or by hand",
-                  f"  {found['came_once']:>7}  came once and not again",
-                  f"  {found['kept_trying']:>7}  kept trying, and never met the fake server"]
+        lines += [f"  {number:>7}  {text}" for number, text in outcomes(found)]
     lines.append(f"Refused, later passed: {found['refused_later_passed']} (good senders that were delayed, as a rule)")
     lines += _table("Hosts that kept trying", ("attempts", "address", "name", "first", "last"),
                     [(str(one["attempts"]), one["address"], _name(one), one["first"], one["last"])
@@ -66,7 +60,18 @@ def _forecast(found: Any) -> list[str]:
     return lines
 
 
-def _seen(seen: Mapping[str, Any] | None) -> list[str]:
+def outcomes(found: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """What became of the hosts, each in one of these, with their number."""
+    patient = found.get("let_in_by_patience", 0)  # an older daemon does not tell
+    contacts = max(0, found["met_the_fake"][-1]["hosts"] - patient - found["let_in_otherwise"])
+    return [(contacts, "got in since they met the fake server"),
+            (patient, "got in by patience, refused often enough"),
+            (found["let_in_otherwise"], "got in by their names or networks, or by hand"),
+            (found["came_once"], "came once and not again"),
+            (found["kept_trying"], "kept trying, and never met the fake server")]
+
+
+def how_exact(seen: Mapping[str, Any] | None) -> list[str]:
     """How exact the numbers of hosts are, where the firewall shows a part of what it refuses."""
     if seen is None:
         return []
@@ -100,7 +105,8 @@ def _name(one: Mapping[str, Any]) -> str:
     return str(one["name"]) if one["name_confirmed"] else f"{one['name']} (unconfirmed)"
 
 
-def _span(seconds: int) -> str:
+def span(seconds: int) -> str:
+    """A time in hours, or in minutes."""
     return f"{seconds // 3600} h" if seconds >= 3600 else f"{seconds // 60} min"
 
 

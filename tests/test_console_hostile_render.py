@@ -1,0 +1,97 @@
+"""Hostile texts in every answer of the daemon, and in what is asked for: each page shows them as text."""
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lab.hosts import Lab
+from mxallowd.console.asking import Daemon, Refusal, Unreachable
+from mxallowd.console.asking import Document as Answer
+from mxallowd.console.pages import PAGES, Entry
+from mxallowd.console.render import Renderer
+from mxallowd.console.visit import Page, Role, Visit, Visitor
+from mxallowd.control.exchange import RequestError
+from tests.console_scene import SENDER, SPAMMER, gateway
+from tests.hostile import LONGEST, MARK, PIECES, TEXTS, Document, spoiled
+
+RENDERER = Renderer()
+QUERIES = ("q", "note", "origin", "gateway", "network", "used", "proven", "level", "word", "range", "limit", "list")
+# What leads to each part of a page.
+GOOD: tuple[dict[str, str], ...] = ({}, {"q": SENDER}, {"q": SPAMMER}, {"q": "192.0.2.0/24"})
+
+
+class Spoiled(Daemon):
+    """Its answers are those of a daemon, each asked once, with other texts."""
+
+    def __init__(self, socket: Path) -> None:
+        super().__init__(socket)
+        self._kept: dict[str, object] = {}
+        self.text: Callable[[], str] = str
+        self.everything = False
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None, wait_s: float = 10) -> Answer:
+        """As from the daemon."""
+        key = f"{path} {query}"
+        if key not in self._kept:
+            self._kept[key] = await super().get(path, query, wait_s)
+        found: Answer = spoiled(self._kept[key], self.text, everything=self.everything)
+        return found
+
+    async def lines(
+        self, path: str, query: Mapping[str, str], most: int, wait_s: float = 10,
+    ) -> tuple[list[Answer], bool]:
+        """As from the daemon."""
+        key = f"{path} {query}"
+        if key not in self._kept:
+            self._kept[key] = list(await super().lines(path, query, most, wait_s))
+        found, more = spoiled(self._kept[key], self.text, everything=self.everything)
+        return found, more
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoiled]:
+    with Lab() as lab, gateway(lab, tmp_path_factory.mktemp("gateway")) as (_, process):
+        yield Spoiled(process.control)
+
+
+def shown(daemon: Spoiled, entry: Entry, query: Mapping[str, str], said: str) -> tuple[int, Document]:
+    """The page as HTML, read again; a fault is the page that site.py makes of it."""
+    visit = Visit(Visitor("anna", Role.CHANGE, "token", "127.0.0.1"), entry.path, query, said=said)
+
+    async def ask() -> Page:
+        try:
+            page = await entry.show(visit, daemon)
+        except (Unreachable, Refusal, RequestError) as error:
+            return Page("fault.html", {"fault": str(error)}, getattr(error, "status", 502))
+        assert isinstance(page, Page)
+        return page
+
+    page = asyncio.run(ask())
+    values = {"title": entry.title, "path": entry.path, "pages": PAGES, "visitor": visit.visitor, "said": said}
+    return page.status, Document(RENDERER.html(page.template, {**values, **page.values}))
+
+
+@pytest.mark.parametrize("entry", PAGES, ids=lambda entry: entry.title)
+@pytest.mark.parametrize("text", [f"<{MARK} {MARK}=1>'\"&\u202e\x1b[2J", PIECES[1] * 999, f'"><{MARK}>\\' * LONGEST])
+def test_each_text_of_an_answer_is_shown_as_text(namespaces: None, daemon: Spoiled, entry: Entry, text: str) -> None:
+    daemon.text, daemon.everything = lambda: text, False
+    for query in GOOD:
+        status, page = shown(daemon, entry, query, text)
+        assert not page.faults()
+        assert status == 200, page.text
+
+
+@pytest.mark.parametrize("entry", PAGES, ids=lambda entry: entry.title)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_text_becomes_anything_else(namespaces: None, daemon: Spoiled, entry: Entry, data: st.DataObject) -> None:
+    texts = data.draw(st.lists(TEXTS, min_size=1, max_size=4))
+    turn = iter(range(10**9))
+    daemon.text = lambda: texts[next(turn) % len(texts)]
+    daemon.everything = data.draw(st.booleans())
+    query = data.draw(st.one_of(st.sampled_from(GOOD), st.dictionaries(st.sampled_from(QUERIES), TEXTS, max_size=3)))
+    _, page = shown(daemon, entry, query, texts[0])
+    assert not page.faults()

@@ -79,7 +79,7 @@ def test_what_is_left_out_is_there() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a parser is for Linux alone")
-@pytest.mark.long
+@pytest.mark.builds
 @pytest.mark.timeout(300)
 def test_the_parsers_are_reached_by_their_tests() -> None:
     done = subprocess.run(

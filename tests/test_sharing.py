@@ -27,7 +27,7 @@ def test_no_verdict_is_wrong_while_entries_change_hands(shape: tuple[int, int, i
     check(sharing.main(3, shape), 50_000)
 
 
-@pytest.mark.long
+@pytest.mark.builds
 @pytest.mark.timeout(400)
 def test_thread_sanitizer_sees_no_race() -> None:
     """The same with modules that are built for ThreadSanitizer."""

@@ -16,6 +16,7 @@ COMMON = ("400", "403", "500", "503")
 PATHS = {"list": "?used=false&limit=10", "show": "203.0.113.7", "remove": "203.0.113.7", "list_add": "deny",
          "list_remove": "deny", "explain": "203.0.113.7", "forecast": "?limit=10", "firstMxOnly": "?limit=10"}
 BODIES: dict[str, dict[str, object]] = {
+    "doctorReport": {"findings": [{"check": "rule-present", "state": "ok", "what": "a rule feeds queue 23"}]},
     "add": {"address": "203.0.113.7", "seconds": 86400, "note": "bank"},
     "list_add": {"network": "198.51.100.0/24", "note": "ticket 4711"},
     "list_remove": {"network": "198.51.100.0/24"},
@@ -138,7 +139,8 @@ def _kind(schema: dict[str, Any]) -> str:
         return ", ".join(f"`{one}`" for one in schema["enum"])
     choices = schema.get("anyOf") or schema.get("oneOf")
     if choices:
-        kinds = [one.get("format") or _kind(one) for one in choices]
+        kinds = [one["format"] if one.get("format", "printable-line") != "printable-line" else _kind(one)
+                 for one in choices]
         return "address" if kinds == ["ipv4", "ipv6"] else " or ".join(dict.fromkeys(kinds))
     kinds = schema.get("type", "any")
     kinds = kinds if isinstance(kinds, list) else [kinds]
@@ -167,7 +169,8 @@ def _cell(text: str) -> str:
 
 
 def _who(method: str) -> str:
-    return "Members of the socket's group may ask" if method == "GET" else "Root, the daemon's user and members of the group of `--control-change-group` only"
+    return "Members of the socket's group may ask" if method == "GET" else (
+        "Root, the daemon's user and members of the group of `--control-change-group` only")
 
 
 def _anchor(method: str, path: str) -> str:

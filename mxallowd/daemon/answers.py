@@ -14,6 +14,7 @@ from mxallowd.control.answers.document import Document
 from mxallowd.control.answers.entries import Entries
 from mxallowd.control.answers.explain import Explain, Sources
 from mxallowd.control.answers.export import Export
+from mxallowd.control.answers.findings import Findings
 from mxallowd.control.answers.fleet import Fleet, FleetAnswers, summary
 from mxallowd.control.answers.hits import HitsShown
 from mxallowd.control.answers.importing import Import
@@ -87,6 +88,7 @@ class Parts:
 def all_routes(parts: Parts) -> list[Route]:
     """All routes; the first one that matches a request counts."""
     networks = ByHand(parts.lists, parts.neighbours.flush, forgets=lambda: parts.backend.patience)
+    findings = Findings()
     since = Since(parts.history, lambda: parts.settings().whitelist_time)
     hits = HitsShown(
         parts.list_hits, lambda: parts.lists.composition, parts.whitelist.now_us, partial(_sees, parts))
@@ -94,7 +96,8 @@ def all_routes(parts: Parts) -> list[Route]:
         *Document().routes(),
         *_status(parts).routes(),
         *Entries(parts.whitelist, since, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
-        *_doctor(parts).routes(),
+        *_doctor(parts, findings).routes(),
+        *findings.routes(),
         *Counters(parts.report.recent).routes(),
         *Reload(parts.reloading.ask_and_wait, parts.log).routes(),
         *LogLevel(parts.log).routes(),
@@ -120,13 +123,13 @@ def all_routes(parts: Parts) -> list[Route]:
     ]
 
 
-def _doctor(parts: Parts) -> Doctor:
+def _doctor(parts: Parts, findings: Findings) -> Doctor:
     return Doctor(
         parts.settings, lambda: [mirror.status() for mirror in parts.mirrors],
         lambda: [one.status() for one in parts.network_sets], parts.backend.counters,
         lambda: {"state": _state(parts), "lists": _lists(parts), "broker": parts.broker() or None,
                  "trust": _trust(parts), "door": _door(parts),
-                 "fleet": _fleet(parts)})
+                 "fleet": _fleet(parts), "report": findings.report})
 
 
 def _fleet(parts: Parts) -> dict[str, object] | None:

@@ -17,7 +17,7 @@ class Doctor:
         self, settings: Callable[[], Settings], kernel_tables: Callable[[], Sequence[Mapping[str, object]]],
         network_sets: Callable[[], Sequence[Mapping[str, object]]], counters: Callable[[], Mapping[str, int]],
         kept: Callable[[], Mapping[str, object]] = lambda: {
-            "state": None, "lists": None, "broker": None, "trust": None, "door": [], "fleet": None},
+            "state": None, "lists": None, "broker": None, "trust": None, "door": [], "fleet": None, "report": None},
     ) -> None:
         """Both kinds of tables as objects of `name`, `in_step`, `fault`; `kept`: what else the status has as well."""
         self._settings = settings

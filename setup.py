@@ -29,8 +29,9 @@ BUILDS = {
 }
 MODULES = [
     "engine._pages", "engine._siphash", "engine._headers", "engine._shard", "engine._records", "engine._table",
-    "engine._meetings", "engine._told", "engine._patience", "engine._refused", "engine._saved", "engine._ring",
-    "engine._networks", "engine._rules", "_fastpath", "_foresight", "captures._capture", "captures._replay"]
+    "engine._meetings", "engine._told", "engine._patience", "engine._refused", "engine._busiest", "engine._saved",
+    "engine._ring", "engine._networks", "engine._rules", "_fastpath", "_foresight", "captures._capture",
+    "captures._replay"]
 LINUX_MODULES = ["backends._nfnetlink", "backends._verdicts", "backends._worker", "watchdog._watch"]
 PARSERS = ["engine._headers", "captures._capture", "backends._nfnetlink"]
 

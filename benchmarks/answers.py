@@ -65,7 +65,7 @@ TARGETS = (
 def measure(entries: int, networks: int, by_hand: int, repeat: int) -> list[Hold]:
     """Medians of all requests; one that is not there has its status, and no more."""
     found = []
-    with filled(entries, networks, by_hand, FILLED) as daemon:
+    with filled(entries, networks, by_hand, FILLED, 2) as daemon:
         for target in TARGETS:
             times = []
             for _ in range(repeat):

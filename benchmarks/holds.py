@@ -192,8 +192,10 @@ class Filled:
 
 
 @contextmanager
-def filled(entries: int, networks: int, by_hand: int, filling: str = FILLED) -> Iterator[Filled]:
-    """One that serves; `filling` defines filled(), which has `entries`."""
+def filled(
+    entries: int, networks: int, by_hand: int, filling: str = FILLED, room: int = 8,
+) -> Iterator[Filled]:
+    """One that serves; `filling` defines filled(), which has `entries`; there is `room` times their room."""
     with Lab() as lab, tempfile.TemporaryDirectory() as made:
         place = Path(made)
         (place / "state").mkdir()
@@ -207,7 +209,7 @@ def filled(entries: int, networks: int, by_hand: int, filling: str = FILLED) -> 
                 [sys.executable, "-P", "-c", TIMED + filling + STARTED, str(place / "longest"), str(entries), "-F",
                  "-s", "-q", "--user", "root", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", "23", "-b", "--allow",
                  str(place / "allow.list"), "--deny", str(place / "deny.list"), "--max-entries",
-                 str(max(1_000_000, 8 * entries)), "--max-refused", str(max(1_000_000, 8 * entries)), "--control",
+                 str(max(1_000_000, room * entries)), "--max-refused", str(max(1_000_000, room * entries)), "--control",
                  str(place / "control"), "--state-dir", str(place / "state")],
                 stdout=subprocess.DEVNULL) as daemon:
             try:

@@ -7,7 +7,7 @@ without a text say since when alone. They have a bound of their own, so that how
 which takes no more than SYNs, no text is lost for them. So have notes of other gateways. A lost note lets nobody in.
 """
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
 
 MAX_NOTES = 131_072  # some 250 bytes each
@@ -120,6 +120,13 @@ class Provenance:
     def copy(self) -> dict[bytes, tuple[int, str]]:
         """The fields of all notes, those that were told last. Any thread may ask."""
         return self._old.copy() | self._young.copy() | self._notes.copy() | self._told.copy()
+
+    def texts(self) -> Iterator[tuple[bytes, str]]:
+        """The hosts of which there is a text, and that; who asks may stop between two while others are noted."""
+        for notes in (self._notes, self._told):
+            for host in list(notes):
+                if (found := notes.get(host)) and found[1]:
+                    yield host, found[1]
 
     def forget(self, host: bytes) -> None:
         """The host is not listed any more."""

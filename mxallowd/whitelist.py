@@ -406,6 +406,20 @@ class Whitelist(Followed):
             if start == 0:
                 return
 
+    def chosen(  # noqa: PLR0913  # what Table.select() takes
+        self, start: int, most: int, *, network: tuple[bytes, bytes] | None = None, origin: int | None = None,
+        used: bool | None = None, proven: bool | None = None, gateway: int = 0,
+    ) -> tuple[list[bytes], int]:
+        """At most `most` hosts as Table.select() has them, from `start`; the next start. Takes 0.1 ms."""
+        records, following = self._table.select(
+            self.now_us(), start, READ_ENTRIES, most, network=network, origin=origin, used=used, proven=proven,
+            gateway=gateway)
+        return [host for host, _, _ in unpack(records)], following
+
+    def survey(self, start: int, network: tuple[bytes, bytes]) -> tuple[list[int], int, int, int]:
+        """How many entries of a network there are, as Table.survey() counts them. Takes 0.1 ms."""
+        return self._table.survey(self.now_us(), start, READ_ENTRIES, network)
+
     def __len__(self) -> int:
         """Entries, those included that have expired and not been removed yet; not those that were ended."""
         return len(self._table)

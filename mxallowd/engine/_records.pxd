@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from mxallowd.engine._address cimport Address
 from mxallowd.engine._shard cimport Shard
+from mxallowd.engine._within cimport Within
 
 cdef struct Record:             # 32 bytes; RECORD in whitelist.py has the same layout
     Address host
@@ -25,10 +26,30 @@ cdef struct Restored:           # what became of records
     uint64_t left_out           # no room but that of living entries
     uint64_t ended              # their time is over, or the record makes no sense
 
-# Records of entries that are not expired, looked for in `budget` entries from *number of shard *at; how many there are.
+cdef struct Choice:             # of entries
+    Within network
+    uint64_t origins            # a bit for each origin
+    uint64_t flags              # of USED and PROVEN those that are asked for
+    uint64_t set                # of them, those that must be set; the others must not
+    uint16_t gateway            # that told of it first; 0: any, and none
+
+cdef struct Survey:             # how many entries there are
+    uint64_t origins[8]         # by origin
+    uint64_t used
+    uint64_t proven
+
+cdef Choice every_entry() noexcept nogil
+
+# Records of chosen entries that are not expired, looked for in `budget` entries from *number of shard *at; at most
+# `most`, for which `target` has room; how many there are.
 cdef uint32_t list_records(
-    Shard *shards, int count, uint64_t now_us, int *at, uint32_t *number, uint32_t budget,
-    Record *target) noexcept nogil
+    Shard *shards, int count, uint64_t now_us, int *at, uint32_t *number, uint32_t budget, const Choice *choice,
+    uint32_t most, Record *target) noexcept nogil
+
+# Count the entries of a network, in the same way.
+cdef void survey_records(
+    Shard *shards, int count, uint64_t now_us, int *at, uint32_t *number, uint32_t budget, const Within *network,
+    Survey *survey) noexcept nogil
 
 # Enter records into shard `own`, in their order, which becomes the order of age. The shard's thread only. Where it has
 # told places, told entries go there and nowhere else; one that a set of the firewall has brought back is moved there.

@@ -1,12 +1,14 @@
 """Entries of the whitelist as records: see _records.pxd."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from mxallowd.engine._address cimport Address
 from mxallowd.engine._packet cimport BATCH
 from mxallowd.engine._shard cimport (
     KINDS_OF_ORIGIN, LATEST_US, NOT_TOLD, PEER, PROVEN, RESTORED, UNKNOWN_GATEWAY, USED, Lookups, Shard, entry_read,
     flags_of, is_taken, origin_of, shard_attribute, shard_end, shard_find, shard_has_room, shard_has_told_room,
     shard_hash_all, shard_insert, shard_make_told_room, shard_mark, shard_prefetch_all, shard_renew, shard_tell,
     told_first, until_of)
+from mxallowd.engine._within cimport Within, everywhere, is_within
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, load32
 
 RECORD_SIZE = sizeof(Record)
@@ -15,19 +17,38 @@ cdef enum:
     EXPIRY_STEPS = 2        # for each record that finds its shard full
 
 
+cdef Choice every_entry() noexcept nogil:
+    cdef Choice choice
+    choice.network = everywhere()
+    choice.origins = ~<uint64_t> 0
+    choice.flags = choice.set = 0
+    choice.gateway = 0
+    return choice
+
+
+cdef inline bint is_chosen(
+        const Choice *choice, const Shard *shard, uint32_t number, const Address *host, uint64_t state) noexcept nogil:
+    return (state & choice.flags == choice.set and choice.origins >> origin_of(state) & 1
+            and is_within(&choice.network, host)
+            and (choice.gateway == 0 or (origin_of(state) == PEER and told_first(shard, number) == choice.gateway)))
+
+
 cdef uint32_t list_records(
-        Shard *shards, int count, uint64_t now_us, int *at, uint32_t *number, uint32_t budget,
-        Record *target) noexcept nogil:
+        Shard *shards, int count, uint64_t now_us, int *at, uint32_t *number, uint32_t budget, const Choice *choice,
+        uint32_t most, Record *target) noexcept nogil:
     cdef uint32_t taken = 0
     cdef uint64_t state = 0
     cdef Shard *shard
-    while at[0] < count and budget > 0:
+    cdef Address host
+    while at[0] < count and budget > 0 and taken < most:
         shard = &shards[at[0]]
         # Another thread may be raising it: what is added meanwhile is told by events.
-        while number[0] < load32(&shard.highest, RELAXED) and budget > 0:
+        while number[0] < load32(&shard.highest, RELAXED) and budget > 0 and taken < most:
             number[0] += 1
             budget -= 1
-            if entry_read(&shard.entries[number[0]], &target[taken].host, &state) and until_of(state) > now_us:
+            if (entry_read(&shard.entries[number[0]], &host, &state) and until_of(state) > now_us
+                    and is_chosen(choice, shard, number[0], &host, state)):
+                target[taken].host = host
                 target[taken].until_us = until_of(state)
                 target[taken].origin = <uint8_t> origin_of(state)
                 target[taken].used = 1 if state & USED else 0
@@ -39,6 +60,27 @@ cdef uint32_t list_records(
             at[0] += 1
             number[0] = 0
     return taken
+
+
+cdef void survey_records(
+        Shard *shards, int count, uint64_t now_us, int *at, uint32_t *number, uint32_t budget, const Within *network,
+        Survey *survey) noexcept nogil:
+    cdef uint64_t state = 0
+    cdef Shard *shard
+    cdef Address host
+    while at[0] < count and budget > 0:
+        shard = &shards[at[0]]
+        while number[0] < load32(&shard.highest, RELAXED) and budget > 0:
+            number[0] += 1
+            budget -= 1
+            if (entry_read(&shard.entries[number[0]], &host, &state) and until_of(state) > now_us
+                    and is_within(network, &host)):
+                survey.origins[origin_of(state)] += 1
+                survey.used += 1 if state & USED else 0
+                survey.proven += 1 if state & PROVEN else 0
+        if number[0] >= load32(&shard.highest, RELAXED):
+            at[0] += 1
+            number[0] = 0
 
 
 cdef inline bint has_room(Shard *shard, uint32_t expired, bint told, uint64_t now_us) noexcept nogil:

@@ -75,6 +75,20 @@ class Table:
         A host is a record of RECORD_SIZE bytes (_records). A next start of 0 is the
         end. Any thread may call it; what changes meanwhile may be missed.
         """
+    def select(
+        self, now_us: int, start: int, budget: int, most: int, *, network: tuple[bytes, bytes] | None = None,
+        origin: int | None = None, used: bool | None = None, proven: bool | None = None, gateway: int = 0,
+    ) -> tuple[bytes, int]:
+        """The same, at most `most` of them, of those that are chosen: None, and gateway 0, take all.
+
+        `network` is its first and its last address, of which no IPv4 address is in one of IPv6; `gateway` is the number
+        of the one that told of it first. Raises ValueError where there is no such origin, or an address is not 16
+        bytes.
+        """
+    def survey(
+        self, now_us: int, start: int, budget: int, network: tuple[bytes, bytes] | None = None,
+    ) -> tuple[list[int], int, int, int]:
+        """How many there are, looked for as entries() does: by origin, used, proven; and the next start."""
     def restore(self, records: bytes, now_us: int, *, shard: int) -> tuple[int, int, int, int]:
         """Enter records (_records), in their order, which becomes the order of age: entered, known, left out, ended.
 

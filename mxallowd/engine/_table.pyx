@@ -9,7 +9,8 @@ from posix.stdlib cimport posix_memalign
 from libc.string cimport memcpy, memset
 
 from mxallowd.engine._address cimport Address
-from mxallowd.engine._records cimport Record, Restored, list_records, restore_records
+from mxallowd.engine._records cimport (
+    Choice, Record, Restored, Survey, every_entry, list_records, restore_records, survey_records)
 from mxallowd.engine._shard cimport CONTACT as MET
 from mxallowd.engine._shard cimport LATEST_US as LATEST
 from mxallowd.engine._shard cimport PEER as TOLD
@@ -18,6 +19,7 @@ from mxallowd.engine._shard cimport (
     is_taken, is_told, map_shard, map_told, origin_of, shard_add, shard_attribute, shard_end, shard_expire, shard_find,
     shard_has_room, shard_hash, shard_mark, shard_renew, shard_sweep, shard_tell, told_bytes, told_first, told_of,
     unmap_shard, until_of)
+from mxallowd.engine._within cimport Within, everywhere, within_of
 from mxallowd.engine.c_atomic cimport RELAXED, count_up, exchange_if64, load32, load64, store64
 
 cdef extern from "<stdlib.h>" nogil:
@@ -211,15 +213,54 @@ cdef class Table:
                 count_up(&shard.ended, 1)
 
     def entries(self, now_us, start, budget):
+        return self.select(now_us, start, budget, budget)
+
+    def select(
+            self, now_us, start, budget, most, *, network=None, origin=None, used=None, proven=None, gateway=0):
         cdef uint64_t now = now_us
-        cdef uint32_t number = <uint32_t> (<uint64_t> start & 0xffffffff), taken, most = budget
+        cdef Choice choice = every_entry()
+        cdef bytes first, last
+        cdef uint32_t number = <uint32_t> (<uint64_t> start & 0xffffffff), taken, looked_at = budget, bound = most
         cdef int at = <int> min(<uint64_t> start >> 32, <uint64_t> self.shard_count)
-        cdef bytes records = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> most * <Py_ssize_t> sizeof(Record))
+        cdef bytes records = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> bound * <Py_ssize_t> sizeof(Record))
         cdef Record *target = <Record *> PyBytes_AS_STRING(records)
+        if network is not None:
+            first, last = network
+            choice.network = within_of(first, last)
+        if origin is not None:
+            checked_flags(origin)
+            choice.origins = <uint64_t> 1 << <int> origin
+        if used is not None:
+            choice.flags |= USED
+            choice.set |= USED if used else 0
+        if proven is not None:
+            choice.flags |= PROVEN
+            choice.set |= PROVEN if proven else 0
+        choice.gateway = gateway
         with nogil:
-            taken = list_records(self.shards, self.shard_count, now, &at, &number, most, target)
+            taken = list_records(
+                self.shards, self.shard_count, now, &at, &number, looked_at, &choice, bound, target)
         following = (<uint64_t> at << 32 | number) if at < self.shard_count else 0
         return records[:<Py_ssize_t> taken * <Py_ssize_t> sizeof(Record)], following
+
+    def survey(self, now_us, start, budget, network=None):
+        cdef uint64_t now = now_us
+        cdef Survey survey
+        cdef Within where = everywhere()
+        cdef bytes first, last
+        cdef uint32_t number = <uint32_t> (<uint64_t> start & 0xffffffff), looked_at = budget
+        cdef int at = <int> min(<uint64_t> start >> 32, <uint64_t> self.shard_count), i
+        memset(&survey, 0, sizeof(survey))
+        if network is not None:
+            first, last = network
+            where = within_of(first, last)
+        with nogil:
+            survey_records(self.shards, self.shard_count, now, &at, &number, looked_at, &where, &survey)
+        following = (<uint64_t> at << 32 | number) if at < self.shard_count else 0
+        counts = []
+        for i in range(<int> KINDS_OF_ORIGIN):
+            counts.append(survey.origins[i])
+        return counts, survey.used, survey.proven, following
 
     def restore(self, bytes records not None, now_us, *, shard):
         cdef Restored result

@@ -156,7 +156,7 @@ class Entries:
         if network is not None and network.prefixlen == network.max_prefixlen:
             return int(self._whitelist.end(bounds(network)[0]))
         removed = 0
-        async for some in hosts(self._whitelist, bounds(network) if network else None):
+        async for some in hosts(self._whitelist, Wanted(network=bounds(network) if network else None)):
             removed += sum(self._whitelist.end(host, flush=network is None) for host in some)
         return removed
 

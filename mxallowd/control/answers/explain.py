@@ -7,17 +7,15 @@ resolver, for RESOLVE_S at most; MOST_ADDRESSES of it are explained, of a networ
 import asyncio
 import encodings.idna
 import encodings.punycode  # noqa: F401  # both now: later the daemon's user may be unable to read them
-import heapq
 import re
-import struct
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mxallowd._foresight import Foresight
 from mxallowd.control.answers.bodies import bad, host_of, network_of, no_parameters
+from mxallowd.control.answers.busiest import busiest_of
 from mxallowd.control.answers.judging import (
     IN_A_DRY_RUN,
     attempts_s,
@@ -32,7 +30,7 @@ from mxallowd.control.answers.judging import (
     what_to_do,
     why,
 )
-from mxallowd.control.answers.listing import bounds, hosts, shown
+from mxallowd.control.answers.listing import NOTES, bounds, shown
 from mxallowd.control.answers.patience import of_host
 from mxallowd.control.answers.sharing import Shared
 from mxallowd.control.answers.since import Since
@@ -40,10 +38,12 @@ from mxallowd.control.answers.ways import Kernel, Meets, meets
 from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
 from mxallowd.engine._patience import Patience
 from mxallowd.engine._refused import STEP_US, Refused
+from mxallowd.engine._table import ORIGINS
 from mxallowd.engine.events import MAPPED, address_text, packed
 from mxallowd.history.hosts import Happening, Hosts
 from mxallowd.lists.composition import DENY, Composition
 from mxallowd.mirrors import TargetError
+from mxallowd.process.turns import Turns
 from mxallowd.settings import Settings
 from mxallowd.settings.values import Network
 from mxallowd.sinks.bucket import Bucket
@@ -53,8 +53,6 @@ from mxallowd.whitelist import Whitelist
 MOST_ADDRESSES, MOST_SHOWN = 16, 20
 RESOLVE_S, KERNEL_S = 5.0, 2.0
 NAMES_PER_S, NAMES_AT_ONCE, MOST_ASKERS = 2, 10, 64  # of each user
-REFUSED_SLOTS = NOTES_A_TURN = 2048
-_REFUSED = struct.Struct("=16sIIIB3x")
 _NAME = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 # What an outcome of the decision means; the verdict is drop for these two alone.
@@ -282,10 +280,10 @@ class Explain:
         """Entries that came in by this name, or whose note has it, beside its addresses of today."""
         whitelist = self._sources.whitelist
         found: list[dict[str, object]] = []
-        notes = whitelist.provenance.copy().items()
-        for number, (host, (_, text)) in enumerate(notes, 1):
-            if number % NOTES_A_TURN == 0:
-                await asyncio.sleep(0)
+        turns = Turns()
+        for number, (host, text) in enumerate(whitelist.provenance.texts(), 1):
+            if number % NOTES == 0:
+                await turns.give()
             if name not in text.lower() or host in without:
                 continue
             entry = whitelist.entry(host)
@@ -313,46 +311,35 @@ class Explain:
         whitelist = self._sources.whitelist
         first, last = bounds(network)
         now_us, now_s = whitelist.now_us(), time.time()
-        origins: Counter[str] = Counter()
-        used = proven = 0
+        counts, used, proven = [0] * len(ORIGINS), 0, 0
+        start, turns = -1, Turns()
+        while start:
+            of_origin, some_used, some_proven, start = whitelist.survey(max(start, 0), (first, last))
+            counts = [known + more for known, more in zip(counts, of_origin, strict=True)]
+            used, proven = used + some_used, proven + some_proven
+            await turns.give()
         some: list[dict[str, object]] = []
-        async for found in hosts(whitelist, (first, last)):
-            for host in found:
-                entry = whitelist.entry(host)
-                if entry is None:
-                    continue
-                origins[entry.origin] += 1
-                used += entry.used
-                proven += entry.proven
-                if len(some) < MOST_SHOWN:
-                    some.append(shown(entry, now_us, now_s, self._since))
+        start = -1
+        while start and len(some) < MOST_SHOWN:
+            found, start = whitelist.chosen(max(start, 0), MOST_SHOWN - len(some), network=(first, last))
+            some += [shown(entry, now_us, now_s, self._since) for host in found
+                     if (entry := whitelist.entry(host)) is not None]
+            await turns.give()
+        origins = {name: count for name, count in zip(ORIGINS, counts, strict=True) if count}
         refused, busiest = await self._refused_in(first, last)
         lists = self._sources.lists().overlapping(network, MOST_SHOWN + 1)
         verdict, do = of_network(network, lists[:MOST_SHOWN], more=len(lists) > MOST_SHOWN)
-        return {"kind": "network", "network": str(network), "entries": sum(origins.values()), "origins": dict(origins),
+        return {"kind": "network", "network": str(network), "entries": sum(counts), "origins": origins,
                 "used": used, "proven": proven, "some": some, "refused": refused, "busiest": busiest,
                 "lists": [listed(match) for match in lists[:MOST_SHOWN]], "more_lists": len(lists) > MOST_SHOWN,
                 "verdict": verdict, "do": do}
 
     async def _refused_in(self, first: bytes, last: bytes) -> tuple[int, list[dict[str, object]]]:
-        refused = self._sources.refused
         now_us, now_s = self._sources.whitelist.now_us(), time.time()
-        four = first.startswith(MAPPED)
-        count, start = 0, 0
-        best: list[tuple[int, bytes, int]] = []
-        while True:
-            records, start = refused.entries(start, REFUSED_SLOTS)
-            for host, _, last_step, times, _ in _REFUSED.iter_unpack(records):
-                if first <= host <= last and host.startswith(MAPPED) == four:
-                    count += 1
-                    best.append((times, host, last_step))
-            best = heapq.nlargest(MOST_SHOWN, best)
-            await asyncio.sleep(0)
-            if not start:
-                break
+        count, best = await busiest_of(self._sources.refused, MOST_SHOWN, network=(first, last))
         return count, [
-            {"address": address_text(host), "times": times,
-             "last": timestamp(now_s - (now_us - step * STEP_US) / 1_000_000)} for times, host, step in best]
+            {"address": address_text(one.host), "times": one.times,
+             "last": timestamp(now_s - (now_us - one.last_us) / 1_000_000)} for one in best]
 
 
 def _name_of(text: str) -> str:

@@ -1,6 +1,7 @@
 """The whitelist as people and programs see it: entries as objects, and a whole whitelist in slices.
 
-A million entries are looked at in some seconds, of which no turn of the main loop takes more than a few milliseconds.
+The table itself looks for what is wanted, so that a million entries are looked at in some milliseconds, in turns of the
+main loop; an object is made of what was found alone.
 """
 import asyncio
 import ipaddress
@@ -11,12 +12,14 @@ from typing import NamedTuple
 
 from mxallowd.control.answers.since import Since
 from mxallowd.control.exchange import timestamp
+from mxallowd.engine._table import ORIGINS
 from mxallowd.engine.events import MAPPED, address_text
+from mxallowd.process.turns import Turns
 from mxallowd.settings.values import Network
-from mxallowd.whitelist import RECORD_SIZE, Entry, Whitelist, unpack
+from mxallowd.whitelist import Entry, Whitelist
 
-# Between two turns of the loop: records looked at, and entries made of them; each a millisecond.
-SLICE, STEP = 2048 * RECORD_SIZE, 100
+# Between two turns of the loop: entries that are made of hosts, a millisecond; notes, between two looks at the clock.
+STEP, NOTES = 100, 256
 
 
 class Wanted(NamedTuple):
@@ -28,6 +31,12 @@ class Wanted(NamedTuple):
     note: str | None = None  # stands in the note, upper or lower case; as casefold() has it
     gateway: str | None = None  # its name: another gateway, which told of it first
     network: tuple[bytes, bytes] | None = None  # the first and the last host
+
+    def has(self, host: bytes) -> bool:
+        """Whether a host is in the network."""
+        # ::/0 has no IPv4 address in it, although the form in which hosts stand here would have it so.
+        return self.network is None or (self.network[0] <= host <= self.network[1] and host.startswith(
+            MAPPED) == self.network[0].startswith(MAPPED))
 
     def takes(self, entry: Entry) -> bool:
         """Whether it is one of them; its network was looked at before."""
@@ -62,18 +71,42 @@ def line(value: object) -> bytes:
     return json.dumps(value).encode("ascii") + b"\n"
 
 
-async def hosts(whitelist: Whitelist, network: tuple[bytes, bytes] | None) -> AsyncIterator[list[bytes]]:
-    """All listed hosts of a network, at most STEP at a time; what changes meanwhile may be missed."""
-    # ::/0 has no IPv4 address in it, although the form in which hosts stand here would have it so.
-    four = network is not None and network[0].startswith(MAPPED)
-    for records in whitelist.records():
-        for at in range(0, len(records), SLICE):
-            found = [host for host, _, _ in unpack(records[at : at + SLICE])
-                     if network is None or (network[0] <= host <= network[1] and host.startswith(MAPPED) == four)]
-            for first in range(0, len(found), STEP):
-                yield found[first : first + STEP]
-                await asyncio.sleep(0)
+async def hosts(whitelist: Whitelist, wanted: Wanted) -> AsyncIterator[list[bytes]]:
+    """The listed hosts that are wanted, at most STEP at a time; what changes meanwhile may be missed."""
+    if wanted.note:
+        async for found in _noted(whitelist, wanted):
+            yield found
+        return
+    gateway = whitelist.gateway_number(wanted.gateway) if wanted.gateway else 0
+    # Nobody here has heard of it.
+    start = 0 if wanted.gateway and not gateway else -1
+    origin = None if wanted.origin is None else ORIGINS.index(wanted.origin)
+    turns = Turns()
+    while start:
+        found, start = whitelist.chosen(
+            max(start, 0), STEP, network=wanted.network, origin=origin, used=wanted.used, proven=wanted.proven,
+            gateway=gateway)
+        if found:
+            yield found
             await asyncio.sleep(0)
+        else:
+            await turns.give()
+
+
+async def _noted(whitelist: Whitelist, wanted: Wanted) -> AsyncIterator[list[bytes]]:
+    """The hosts with that text in their note, of that network; far fewer hosts have a note than are listed."""
+    found, turns = list[bytes](), Turns()
+    for number, (host, text) in enumerate(whitelist.provenance.texts(), 1):
+        if wanted.note and wanted.note in text.casefold() and wanted.has(host):
+            found.append(host)
+        if len(found) == STEP:
+            yield found
+            found = []
+            await asyncio.sleep(0)
+        elif number % NOTES == 0:
+            await turns.give()
+    if found:
+        yield found
 
 
 async def lines(
@@ -82,7 +115,7 @@ async def lines(
 ) -> AsyncIterator[bytes]:
     """The entries that are wanted, at most `limit`, as pieces of a stream; `more` may add keys to each."""
     left = limit
-    async for some in hosts(whitelist, wanted.network):
+    async for some in hosts(whitelist, wanted):
         now_us, now_s = whitelist.now_us(), time.time()
         found = [entry for host in some if (entry := whitelist.entry(host)) is not None and wanted.takes(entry)]
         if found:

@@ -1,29 +1,24 @@
 """GET /v1/top: what happens now. Counters since the start, of which the client makes rates, and how full things are.
 
 Busiest are the refused hosts with the most attempts within the last RECENT_S, and their networks (/24, /48). The
-memory of refused hosts is read in slices, once for all who ask within a second.
+memory of refused hosts is read once for all who ask within a second.
 """
-import asyncio
-import heapq
-import struct
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import islice
 
 from mxallowd.backends import Backends
 from mxallowd.control.answers.bodies import no_parameters
+from mxallowd.control.answers.busiest import busiest_networks, busiest_of
 from mxallowd.control.answers.listing import shown
 from mxallowd.control.answers.sharing import Shared
 from mxallowd.control.answers.since import Since
 from mxallowd.control.exchange import Request, Response, Route, timestamp
 from mxallowd.engine._refused import STEP_US
-from mxallowd.engine.events import MAPPED, address_text
+from mxallowd.engine.events import address_text
 from mxallowd.sinks import Sink
 from mxallowd.whitelist import Whitelist
 
-RECENT_S, SHOWN, SLOTS = 3600, 10, 2048
-_REFUSED = struct.Struct("=16sIIIB3x")
+RECENT_S, SHOWN = 3600, 10
 
 
 class Top:
@@ -69,26 +64,7 @@ class Top:
 
     async def _busiest(self, _: None) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
         since = max(0, self._backend.clock_us() - RECENT_S * 1_000_000) // STEP_US
-        best: list[tuple[int, bytes]] = []
-        networks: Counter[bytes] = Counter()
-        start = 0
-        while True:
-            records, start = self._backend.refused.entries(start, SLOTS)
-            recent = [(times, host) for host, _, last, times, _ in _REFUSED.iter_unpack(records) if last >= since]
-            for times, host in recent:
-                networks[host[:15] if host.startswith(MAPPED) else host[:6]] += times
-            best = heapq.nlargest(SHOWN, [*best, *recent])
-            await asyncio.sleep(0)
-            if not start:
-                break
-        most: list[tuple[int, bytes]] = []
-        rows = ((times, prefix) for prefix, times in networks.items())
-        while some := list(islice(rows, SLOTS)):
-            most = heapq.nlargest(SHOWN, [*most, *some])
-            await asyncio.sleep(0)
-        return ([{"address": address_text(host), "times": times} for times, host in best],
-                [{"network": _text(prefix), "times": times} for times, prefix in most])
-
-
-def _text(prefix: bytes) -> str:
-    return address_text(prefix.ljust(16, b"\0")) + ("/24" if prefix.startswith(MAPPED) else "/48")
+        hosts = (await busiest_of(self._backend.refused, SHOWN, since=since))[1]
+        networks = await busiest_networks(self._backend.refused, SHOWN, since)
+        return ([{"address": address_text(one.host), "times": one.times} for one in hosts],
+                [{"network": text, "times": times} for text, times in networks])

@@ -45,9 +45,9 @@ def _serve(wanted: Serving) -> int:
     # That there is no file yet is no fault.
     for fault in faults if users.any or wanted.users.exists() else ():
         _fail(fault)
-    if not users.any:
-        return _nobody(wanted)
-    serve(wanted, users)
+    if users.any:
+        serve(wanted, users)
+    return _nobody(wanted)
 
 
 def _check(wanted: Serving, closed: Container[int]) -> int:

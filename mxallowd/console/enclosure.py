@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mxallowd.console.server import tls_context
-from mxallowd.console.settings import Serving, shown
+from mxallowd.console.settings import PROGRAM, Serving, shown
 from mxallowd.errors import StartError
 from mxallowd.process import memory, sandbox
 from mxallowd.process.privileges import account_of, give_up, groups_of
@@ -113,7 +113,7 @@ class Enclosure:
                 Path(WAY).unlink()
             Path(WAY).symlink_to(target)
         except BlockingIOError:
-            raise StartError(f"another {self._settings.user} uses the state directory {name}") from None
+            raise StartError(f"another {PROGRAM} uses the state directory {name}") from None
         except OSError as error:
             raise StartError(f"cannot use the state directory {name}: {error.strerror}") from None
 

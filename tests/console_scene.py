@@ -10,12 +10,15 @@ from typing import NamedTuple
 
 from lab.console import Console, console
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
-from tests.daemon_process import QUEUE, DaemonProcess, serving
+from tests.daemon_process import QUEUE, SERVERS, DaemonProcess
+from tests.name_server_process import NameServerProcess
 from tests.test_list_files import old
 
 SENDER, SPAMMER, FAKE_ONLY, BANK, DENIED, TRUSTED = KNOWN = [f"192.0.2.{last}" for last in range(101, 107)]
 STRANGERS = [f"192.0.2.{last}" for last in range(120, 136)]  # hosts that nobody has seen yet, for each test some
 NOTE = "the <b>bank</b> & others"
+NAMED = "mail.example.org"  # two addresses
+RECORDS = [f"{NAMED} A {one}" for one in STRANGERS[-2:]]
 
 
 class Scene(NamedTuple):
@@ -39,10 +42,12 @@ def gateway(lab: Lab, directory: Path, *arguments: str) -> Iterator[tuple[Host, 
     deny.write_text(f"{DENIED} # too loud\n", encoding="utf-8")
     trust.write_text(f"network {TRUSTED} # a friend\n", encoding="utf-8")
     lists = ["--allow", str(old(allow)), "--deny", str(old(deny)), "--trust", str(old(trust))]
-    with lab.gateway.serve(REAL4):
+    with lab.gateway.serve(REAL4), NameServerProcess(lab.gateway, RECORDS):
         lab.queue_rule(QUEUE)
-        with serving(lab, *lists, "--patience", "9/300", "--state-dir", str(directory / "state"),
-                     *arguments) as daemon:
+        with DaemonProcess(lab.gateway, [
+                "-c", "/dev/null", *SERVERS, "-n", QUEUE, *lists, "--patience", "9/300", "--dns-server",
+                "127.0.0.1:5353", "--state-dir", str(directory / "state"), *arguments]) as daemon:
+            daemon.wait_for("start ")
             for host in (SENDER, FAKE_ONLY):
                 assert client.attempt(FAKE4, source=host) is Attempt.REFUSED
             for host in (SENDER, BANK, TRUSTED):

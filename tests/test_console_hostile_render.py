@@ -1,15 +1,18 @@
 """Hostile texts in every answer of the daemon, and in what is asked for: each page shows them as text."""
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mxallowd.console.watching import Watching
 
 from lab.hosts import Lab
-from mxallowd.console.asking import Daemon, Refusal, Unreachable
 from mxallowd.console.asking import Document as Answer
+from mxallowd.console.asking import Refusal, Unreachable
 from mxallowd.console.pages import PAGES, Entry
 from mxallowd.console.render import Renderer
 from mxallowd.console.visit import Page, Role, Visit, Visitor
@@ -23,49 +26,63 @@ QUERIES = ("q", "note", "origin", "gateway", "network", "used", "proven", "level
 GOOD: tuple[dict[str, str], ...] = ({}, {"q": SENDER}, {"q": SPAMMER}, {"q": "192.0.2.0/24"})
 
 
-class Spoiled(Daemon):
-    """Its answers are those of a daemon, each asked once, with other texts."""
+class Spoils:
+    """What the daemons of all examples have: the answers of one, each asked once, and the texts to put in."""
 
     def __init__(self, socket: Path) -> None:
-        super().__init__(socket)
-        self._kept: dict[str, object] = {}
+        self.socket = socket
+        self.kept: dict[str, Any] = {}
         self.text: Callable[[], str] = str
         self.everything = False
 
+    async def spoiled(self, key: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer with other texts."""
+        if key not in self.kept:
+            self.kept[key] = await ask()
+        return spoiled(self.kept[key], self.text, everything=self.everything)
+
+
+class Spoiled(Watching):
+    """The daemon of one example."""
+
+    def __init__(self, spoils: Spoils) -> None:
+        super().__init__(spoils.socket, None, print)
+        self._spoils = spoils
+
     async def get(self, path: str, query: Mapping[str, str] | None = None, wait_s: float = 10) -> Answer:
         """As from the daemon."""
-        key = f"{path} {query}"
-        if key not in self._kept:
-            self._kept[key] = await super().get(path, query, wait_s)
-        found: Answer = spoiled(self._kept[key], self.text, everything=self.everything)
+        found: Answer = await self._spoils.spoiled(f"{path} {query}", partial(super().get, path, query, wait_s))
         return found
 
     async def lines(
         self, path: str, query: Mapping[str, str], most: int, wait_s: float = 10,
     ) -> tuple[list[Answer], bool]:
         """As from the daemon."""
-        key = f"{path} {query}"
-        if key not in self._kept:
-            self._kept[key] = list(await super().lines(path, query, most, wait_s))
-        found, more = spoiled(self._kept[key], self.text, everything=self.everything)
-        return found, more
+        found, more = await self._spoils.spoiled(
+            f"{path} {query} {most}", partial(super().lines, path, query, most, wait_s))
+        return found, bool(more)
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoiled]:
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoils]:
     with Lab() as lab, gateway(lab, tmp_path_factory.mktemp("gateway")) as (_, process):
-        yield Spoiled(process.control)
+        yield Spoils(process.control)
 
 
-def shown(daemon: Spoiled, entry: Entry, query: Mapping[str, str], said: str) -> tuple[int, Document]:
+def shown(daemon: Spoils, entry: Entry, query: Mapping[str, str], said: str) -> tuple[int, Document]:
     """The page as HTML, read again; a fault is the page that site.py makes of it."""
     visit = Visit(Visitor("anna", Role.CHANGE, "token", "127.0.0.1"), entry.path, query, said=said)
 
     async def ask() -> Page:
+        watching = Spoiled(daemon)
+        watching.start()
         try:
-            page = await entry.show(visit, daemon)
+            await watching.pulse.beat()
+            page = await entry.show(visit, watching)
         except (Unreachable, Refusal, RequestError) as error:
             return Page("fault.html", {"fault": str(error)}, getattr(error, "status", 502))
+        finally:
+            await watching.close()
         assert isinstance(page, Page)
         return page
 
@@ -76,7 +93,7 @@ def shown(daemon: Spoiled, entry: Entry, query: Mapping[str, str], said: str) ->
 
 @pytest.mark.parametrize("entry", PAGES, ids=lambda entry: entry.title)
 @pytest.mark.parametrize("text", [f"<{MARK} {MARK}=1>'\"&\u202e\x1b[2J", PIECES[1] * 999, f'"><{MARK}>\\' * LONGEST])
-def test_each_text_of_an_answer_is_shown_as_text(namespaces: None, daemon: Spoiled, entry: Entry, text: str) -> None:
+def test_each_text_of_an_answer_is_shown_as_text(namespaces: None, daemon: Spoils, entry: Entry, text: str) -> None:
     daemon.text, daemon.everything = lambda: text, False
     for query in GOOD:
         status, page = shown(daemon, entry, query, text)
@@ -87,7 +104,7 @@ def test_each_text_of_an_answer_is_shown_as_text(namespaces: None, daemon: Spoil
 @pytest.mark.parametrize("entry", PAGES, ids=lambda entry: entry.title)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_text_becomes_anything_else(namespaces: None, daemon: Spoiled, entry: Entry, data: st.DataObject) -> None:
+def test_no_text_becomes_anything_else(namespaces: None, daemon: Spoils, entry: Entry, data: st.DataObject) -> None:
     texts = data.draw(st.lists(TEXTS, min_size=1, max_size=4))
     turn = iter(range(10**9))
     daemon.text = lambda: texts[next(turn) % len(texts)]

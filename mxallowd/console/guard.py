@@ -16,7 +16,7 @@ from mxallowd.control.wire import Head
 from mxallowd.text import quoted
 
 FORM = "application/x-www-form-urlencoded"
-MOST_BYTES, MOST_FIELDS = 65_536, 32
+MOST_BYTES, MOST_FIELDS = 65_536, 300  # as many boxes may be ticked as fields.py takes at once, and more
 TOKEN = "csrf"  # noqa: S105  # the name of the field
 SECURE_COOKIE, PLAIN_COOKIE = "__Host-mxallowd", "mxallowd-console"
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")

@@ -53,6 +53,15 @@ def test_table() -> None:
 
 
 @pytest.mark.usefixtures("namespaces")
+def test_answers() -> None:
+    small = ("--entries", "500", "--networks", "50", "--by-hand", "2", "--repeat", "1", "--json")
+    shown = {one["request"]: one for one in run("answers", *small)["holds"]}
+    # Of a daemon without --fleet there is none.
+    assert [name for name, one in shown.items() if one["status"] != 200] == ["/v1/fleet"]
+    assert all(0 < one["processor_ms"] < one["answer_ms"] + 5 for one in shown.values())
+
+
+@pytest.mark.usefixtures("namespaces")
 def test_tracking() -> None:
     shown = run("tracking", "--ways", "d", "--packets", "200", "--entries", "100", "--repeat", "1", "--json")
     for costs in shown["cost_ns"].values():

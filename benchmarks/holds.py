@@ -115,7 +115,10 @@ def requests() -> Iterator[Asked]:
     """All that can be asked, and bodies that are made to take long."""
     for target in ("/v1/status", "/v1/entries?limit=1", "/v1/entries", "/v1/entries?note=nowhere",
                    "/v1/entries?network=198.51.100.0/24", "/v1/entries/10.0.0.0", "/v1/counters", "/v1/log-level",
-                   "/v1/doctor", "/v1/export", "/v1/lists", "/v1/explain/10.0.0.0", "/v1/explain/0.0.0.0/0",
+                   "/v1/doctor", "/v1/export", "/v1/lists", "/v1/lists/networks",
+                   "/v1/lists/networks?limit=1000000", "/v1/lists/networks?note=nowhere",
+                   "/v1/lists/networks?network=11.0.0.0/8&limit=1000000", "/v1/log?limit=2000", "/v1/series",
+                   "/v1/explain/10.0.0.0", "/v1/explain/0.0.0.0/0",
                    "/v1/explain/10.0.0.0/8", "/v1/top", "/v1/forecast?limit=1000", "/v1/first-mx-only?limit=1000",
                    "/v1/trust", "/v1/fleet", "/v1/openapi.json", "/metrics", "/healthz", "/readyz"):
         yield Asked(f"GET {target}", "GET", target)
@@ -143,6 +146,8 @@ def requests() -> Iterator[Asked]:
     yield Asked("DELETE /v1/entries/198.51.100.0/24", "DELETE", "/v1/entries/198.51.100.0/24")
     yield Asked("PUT /v1/log-level", "PUT", "/v1/log-level", b'{"level": "info"}')
     yield Asked("POST /v1/trust/refresh", "POST", "/v1/trust/refresh")
+    yield Asked("PUT /v1/doctor/report", "PUT", "/v1/doctor/report", json.dumps({"findings": [
+        {"check": "rules", "state": "ok", "what": note * 4, "why": note * 4, "command": note * 4}] * 200}).encode())
     yield Asked("POST /v1/reload", "POST", "/v1/reload")
 
 

@@ -4,7 +4,7 @@ import ipaddress
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mxallowd.control.answers import busiest as answers
@@ -30,6 +30,7 @@ def remembered(given: dict[bytes, tuple[int, int]], shards: int = 1) -> Refused:
     return made
 
 
+@settings(deadline=None)
 @given(hosts, st.integers(1, 3), st.integers(1, 50), st.integers(0, 6), st.integers(0, 6),
        st.none() | st.sampled_from(NETWORKS))
 def test_what_is_counted_and_given(
@@ -48,6 +49,7 @@ def test_what_is_counted_and_given(
     assert found == {host: times for host, times in expected.items() if times > least}
 
 
+@settings(deadline=None)
 @given(hosts, st.integers(1, 4), st.integers(0, 6))
 def test_the_busiest_hosts_and_networks(given: dict[bytes, tuple[int, int]], most: int, since: int) -> None:
     made = remembered(given, 2)

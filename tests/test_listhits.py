@@ -3,7 +3,7 @@ import asyncio
 from ipaddress import ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mxallowd.engine._refused import Refusals
@@ -83,6 +83,7 @@ def test_what_no_event_tells_is_counted_after_a_minute() -> None:
     assert list(asyncio.run(scene.hits.by_rule(scene.lists)).values()) == [Hit(8, last_us)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(0, MINUTE_US))))
 def test_all_are_counted_once(steps: list[tuple[int, int, int]]) -> None:
     scene = Scene(source("a", DENY, "198.51.100.0/24"))

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mxallowd.control.answers.listing import Wanted, bounds
@@ -46,6 +46,7 @@ def collected(ask: Callable[[int], tuple[bytes, int]]) -> list[Row]:
     return rows
 
 
+@settings(deadline=None)
 @given(entries, st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), networks,
        st.none() | st.integers(0, len(ORIGINS) - 1), truth, truth)
 def test_what_is_chosen_is_what_plain_python_chooses(
@@ -63,6 +64,7 @@ def test_what_is_chosen_is_what_plain_python_chooses(
         and proven in (None, bool(row[4])))]
 
 
+@settings(deadline=None)
 @given(entries, st.integers(1, 3), st.integers(1, 9), networks)
 def test_a_survey_counts_what_is_there(
     given: dict[bytes, tuple[int, int, bool, bool]], shards: int, budget: int, network: tuple[bytes, bytes] | None,
@@ -78,6 +80,7 @@ def test_a_survey_counts_what_is_there(
     assert (used, proven) == (sum(one[2] for one in living), sum(one[3] for one in living))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ADDRESSES), st.sampled_from(NETWORKS))
 def test_a_host_is_in_the_networks_it_is_in(host: bytes, network: tuple[bytes, bytes]) -> None:
     """As plain numbers say it, of one version of IP at a time."""

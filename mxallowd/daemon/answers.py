@@ -174,9 +174,10 @@ def _not_led(parts: Parts, host: bytes) -> bool:
 def _sees(parts: Parts, verdict: str, version: int) -> bool:
     """Whether mxallowd is told of connections that this list decides: not where the firewall's sets do it alone.
 
-    Without a queue the rules show what they deny, at least some of it.
+    Without a queue the rules show what they deny, at least some of it; in a dry run with one their sets deny nobody.
     """
-    if verdict == DENY and not parts.settings().queue_num:
+    settings = parts.settings()
+    if verdict == DENY and (settings.dry_run or not settings.queue_num):
         return True
     return not any(isinstance(one, Networks) and one.decides(verdict, version) for one in parts.network_sets)
 

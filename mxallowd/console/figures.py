@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from mxallowd.console.plots import Measured
 from mxallowd.console.render import NOTHING, duration, number
 
@@ -87,7 +89,7 @@ def figures(numbers: Mapping[str, float], values: Measured, *, dry_run: bool) ->
     waiting = [value for name, value in values.items() if name.startswith("queue.") and value is not None]
     if "queue_room" in numbers:
         found.append(Figure("queue", "Waiting packets", _whole(sum(waiting)) if waiting else NOTHING,
-                            f"room for {_whole(numbers['queue_room'])} a queue"))
+                            Markup("room for {} a queue").format(_whole(numbers["queue_room"]))))
     if "looked_up" in numbers:
         found.append(Figure("lookups", "Names looked up", rate(values.get("lookups.hosts")),
                             f"{_percent(values.get('fills.lookups'))} of the room waits"))
@@ -103,6 +105,11 @@ def figures(numbers: Mapping[str, float], values: Measured, *, dry_run: bool) ->
         found.append(Figure("fleet", "Other gateways", _whole(numbers.get("fleet_peers")),
                             "fleet connected" if numbers["fleet_connected"] else "the engine cannot be used"))
     return found
+
+
+def unknown(told: Sequence[Figure]) -> list[Figure]:
+    """The same figures while there is no answer."""
+    return [one._replace(text=NOTHING, beneath="") for one in told]
 
 
 def rate(value: float | None) -> str:
@@ -128,4 +135,4 @@ def _percent(value: float | None) -> str:
 
 
 def _share(percent: float | None, room: float | None) -> str:
-    return f"{_percent(percent)} of room for {_whole(room)}"
+    return Markup("{} of room for {}").format(_percent(percent), _whole(room))

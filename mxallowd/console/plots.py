@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 MOST_NUMBERS = 2000  # of one reading
 LARGEST = 1e30  # what a 32-bit float has, too
+LEAST_SLOW_S = 30
 MOST_PARTS = 16  # lines of a plot that come from the values of a label
 Measured = dict[str, float | None]
 """By `plot.line`; what is drawn at one moment."""
@@ -37,27 +38,38 @@ def flat(values: Mapping[str, object]) -> dict[str, float]:
 
 
 class Look:
-    """Two readings, of which the first may lack."""
+    """Two readings, of which the first may lack, and one of some time ago."""
 
-    def __init__(self, before: Reading | None, after: Reading) -> None:
+    def __init__(self, before: Reading | None, after: Reading, earlier: Reading | None = None) -> None:
+        """`earlier` is for what happens too seldom for a rate between two readings."""
         self.numbers = after.numbers
-        same = before is not None and before.since == after.since and after.at > before.at
-        self._before = before if same else None
-        self._seconds = after.at - before.at if before is not None else 0.0
-        self.restarted = False  # a counter went back
+        self.restarted = before is not None and before.since != after.since  # or a counter went back
+        self._before = before
+        self._earlier = earlier
+        self._after = after
 
     def rate(self, *names: str) -> float | None:
         """How much these counters together have grown in a second; None: unknown."""
-        if self._before is None:
+        return self._between(self._before, names)
+
+    def slow_rate(self, *names: str) -> float | None:
+        """The same since some time ago; unknown until that is half a minute."""
+        earlier = self._earlier
+        if earlier is None or self._after.at - earlier.at < LEAST_SLOW_S:
+            return None
+        return self._between(earlier, names)
+
+    def _between(self, before: Reading | None, names: tuple[str, ...]) -> float | None:
+        if before is None or self._after.at <= before.at:
             return None
         grown = None
         for name in names:
-            if name in self.numbers and name in self._before.numbers:
-                more = self.numbers[name] - self._before.numbers[name]
+            if name in self.numbers and name in before.numbers:
+                more = self.numbers[name] - before.numbers[name]
                 if more < 0:
                     self.restarted = True
                 grown = (grown or 0.0) + more
-        return None if grown is None else grown / self._seconds
+        return None if grown is None else grown / (self._after.at - before.at)
 
     def ratio(self, name: str, room: str = "") -> float | None:
         """How full something is, in percent."""
@@ -108,8 +120,8 @@ def _denied(look: Look) -> float | None:
 
 
 def _later(look: Look) -> float | None:
-    rate = look.rate("refused_later_passed")
-    return None if rate is None else rate * 3600
+    rate = look.slow_rate("refused_later_passed")
+    return None if rate is None else rate * 60
 
 
 def _tables(look: Look) -> float | None:
@@ -157,7 +169,7 @@ PLOTS: tuple[Plot, ...] = (
         Line("otherwise", "let in: patience, network, overload",
              _rate(*_packets("real-patient", "real-network", "real-untold"))),
         Line("other", "not for these servers, or no host", _rate(*_packets(*_OTHER))))),
-    Plot("later", "Refused hosts that later passed", "hosts an hour", (
+    Plot("later", "Refused hosts that later passed", "hosts in a minute", (
         Line("passed", "refused first, let in within a day", _later),)),
     Plot("fills", "How full", "%", (
         Line("whitelist", "whitelist", _full("entries", "entries_room")),

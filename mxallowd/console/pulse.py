@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from mxallowd.console.asking import Daemon, Document, Refusal, Unreachable
-from mxallowd.console.figures import Figure, State, figures
+from mxallowd.console.figures import Figure, State, figures, unknown
 from mxallowd.console.plots import Look, Measured, Reading, flat, measured
 from mxallowd.control.exchange import timestamp
 
 PERIOD_S, WAIT_S = 2.0, 5.0
-KEPT_S = 600.0
+KEPT_S, MINUTE_S = 600.0, 60.0
 
 
 class Beat(NamedTuple):
@@ -43,7 +43,7 @@ class Pulse:
         self._beaten = beaten
         self._clock = clock
         self._wall = wall
-        self._before: Reading | None = None
+        self._readings: deque[Reading] = deque(maxlen=int(MINUTE_S / PERIOD_S) + 1)
 
     async def run(self) -> None:
         """Ask until it is cancelled."""
@@ -77,15 +77,20 @@ class Pulse:
         if not isinstance(values, dict):
             raise Unreachable("the daemon's answer about its numbers has no values")
         reading = Reading(at, str(answer.get("since")), flat(values))
-        found = measured(Look(self._before, reading))
-        self._before = reading
+        before = self._readings[-1] if self._readings else None
+        look = Look(before, reading, self._readings[0] if self._readings else None)
+        found = measured(look)
+        if look.restarted:
+            self._readings.clear()
+        self._readings.append(reading)
         self.state = _state(answer, values, timestamp(self._wall()))
         self.figures = figures(reading.numbers, found, dry_run=self.state.dry_run)
         return found
 
     def _missed(self, fault: str) -> Measured:
         # The next rate would be one through the gap, so it is none.
-        self._before = None
+        self._readings.clear()
+        self.figures = unknown(self.figures)
         self.state = replace(self.state, fault=fault)
         return {}
 

@@ -72,7 +72,7 @@ class Watching(Daemon):
         return {"time": round(beat.wall, 1), "layout": layout_of(beat.values) if beat.values else None,
                 "values": [None if value is None else float(f"{value:.4g}")
                            for _, value in sorted(beat.values.items())],
-                "figures": {one.key: [one.text, one.beneath] for one in self.pulse.figures} if beat.values else {}}
+                "figures": {one.key: [one.text, one.beneath] for one in self.pulse.figures}}
 
     async def _stream(self, visit: Visit) -> Response:
         first = event("state", self.pulse.state.document())

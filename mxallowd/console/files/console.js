@@ -183,7 +183,7 @@ function overview() {
         x: { range: () => [told.times.at(-1) - seconds, told.times.at(-1)] },
         y: { range: (_, low, high) => [0, percent ? Math.min(100, Math.max(10, high * 1.15)) : high * 1.15 || 1] } },
       axes: [
-        { ...axis, values: (_, ticks, __, ___, step) => ticks.map(tick => axis_time(tick, step)), space: 70 },
+        { ...axis, size: 34, values: (_, ticks, __, ___, step) => ticks.map(tick => axis_time(tick, step)), space: 70 },
         { ...axis, size: 52, values: (_, ticks) => ticks.map(tick => short(tick) + (percent ? " %" : "")) }],
       legend: { markers: { width: 0, fill: (_, index) => colour("--s" + (lines[index - 1].index % 8 + 1)) } },
       series: [
@@ -253,7 +253,7 @@ function overview() {
     for (const [key, [text, beneath]] of Object.entries(found.figures)) {
       const figure = $(`[data-figure="${CSS.escape(key)}"]`)
       if (!figure) continue
-      figure.firstChild.data = text
+      figure.firstChild.data = text + " "
       figure.nextElementSibling.textContent = beneath
     }
     speak(found)
@@ -278,7 +278,7 @@ function overview() {
 
   /* Once in five minutes, for those who do not see the plots. */
   function speak(found) {
-    if (Date.now() - spoken < 300000 || !found.figures.decisions) return
+    if (Date.now() - spoken < 300000 || !found.values.length) return
     spoken = Date.now()
     const told = ["decisions", "let-in", "refused"].filter(key => found.figures[key])
     $("#spoken").textContent = "A second: " + told.map(key => key.replace("-", " ") + " " + found.figures[key][0]).join(", ")

@@ -232,15 +232,15 @@ def _connected(path: str) -> sqlite3.Connection:
     try:
         # Nobody else opens the file: no memory is shared with others, and a second console is told.
         made.execute("PRAGMA locking_mode = EXCLUSIVE")
+        (version,) = made.execute("PRAGMA user_version").fetchone()
+        (tables,) = made.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if tables and version != VERSION:
+            raise _Unfit(f"it has version {version}, this is {VERSION}")
         made.execute("PRAGMA journal_mode = WAL")
         made.execute("PRAGMA synchronous = NORMAL")
         made.execute(f"PRAGMA max_page_count = {MOST_BYTES // PAGE}")
         made.execute("PRAGMA wal_autocheckpoint = 200")
         made.execute("PRAGMA journal_size_limit = 1048576")
-        (version,) = made.execute("PRAGMA user_version").fetchone()
-        (tables,) = made.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables and version != VERSION:
-            raise _Unfit(f"it has version {version}, this is {VERSION}")
         found = made.execute("PRAGMA quick_check(1)").fetchone()
         if found != ("ok",):
             raise _Unfit(str(found and found[0])[:200])

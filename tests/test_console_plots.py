@@ -1,4 +1,6 @@
 """What is drawn: rates of counters, gaps where nothing can be known, and lines of other releases."""
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,8 +53,8 @@ def test_one_counter_that_went_back_makes_all_rates_unknown() -> None:
 def test_what_the_kernel_decides_alone_is_counted() -> None:
     before = reading(0, packets={"real-first": 0, "real-again": 0, "real-refused": 0, "real-denied": 0},
                      kernel_packets={"accept": 0, "drop": 0, "deny": 0})
-    values = {"packets": {"real-first": 2, "real-again": 0, "real-refused": 3, "real-denied": 1},
-              "kernel_packets": {"accept": 100, "drop": 60, "deny": 10}}
+    values: dict[str, Any] = {"packets": {"real-first": 2, "real-again": 0, "real-refused": 3, "real-denied": 1},
+                              "kernel_packets": {"accept": 100, "drop": 60, "deny": 10}}
     found = measured(Look(before, reading(1, **values)))
     # By capture, the kernel's counters have all; those of refused hosts have the denied ones in them.
     assert [found[f"decisions.{key}"] for key in ("passed", "refused", "denied")] == [100, 50, 10]

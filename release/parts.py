@@ -19,6 +19,8 @@ PURL = re.compile(r"pkg:(deb|rpm|apk)/(?:[^/]+/)?([^@]+)@([^?#]+)")
 LINKED = {"pycares": ("c-ares", "MIT", b"libcares.so"), "hiredis": ("libhiredis", "BSD-3-Clause", b"libhiredis.so")}
 # The version that such a library has compiled in. That of c-ares may follow the last byte of another constant.
 VERSIONS = {"c-ares": re.compile(rb"(?<![0-9.])(1\.[0-9]{1,3}\.[0-9]{1,3})\0")}  # libhiredis has none
+# What this project carries that is no distribution of Python: the file, whose head has its version.
+UPLOT = ("uPlot", "uplot.js", re.compile(rb"uPlot \(v([0-9.]+)\)"), "uplot.LICENSE")
 # Licences that metadata name wrongly, or not exactly: name, what they say; what it is, a text of the distribution's.
 CORRECTED = {
     ("async-timeout", "Apache 2"): ("Apache-2.0", b"Apache License, Version 2.0"),
@@ -40,7 +42,7 @@ class Part:
 
     name: str
     version: str
-    kind: str  # pypi, deb, rpm, apk, linked
+    kind: str  # pypi, deb, rpm, apk, npm, linked
     purl: str
     licence: str = ""
     within: str = ""  # the distribution that carries it
@@ -88,9 +90,23 @@ def _distribution(place: Place, info: Place) -> Iterator[Part]:
             of_library = told.pop() if len(told) == 1 else ""
             purl = f"pkg:generic/{library}@{of_library}" if of_library else f"pkg:generic/{library}"
             yield Part(library, of_library, "linked", purl, terms, within=name)
+    if plain == "mxallowd":
+        yield from _plots(place, name)
     if (info / "sboms").is_dir():
         for sbom in (info / "sboms").iterdir():
             yield from _libraries(json.loads(sbom.read_bytes()), name)
+
+
+def _plots(place: Place, within: str) -> Iterator[Part]:
+    name, script, version, text = UPLOT
+    files = place / "mxallowd" / "console" / "files"
+    if (files / script).is_file():
+        found = version.search((files / script).read_bytes()[:200])
+        if not found:
+            raise ValueError(f"{script} does not say its version")
+        number = found[1].decode()
+        yield Part(name, number, "npm", f"pkg:npm/{name.lower()}@{number}", "MIT", within,
+                   {text: (files / text).read_bytes()})
 
 
 def _below(place: Place, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -58,6 +58,19 @@ def test_what_is_loaded_is_not_bundled(bundle: Path) -> None:
     assert [part.name for part in parts.of(bundle)] == ["One_", "libmnl0", "pycares"]
 
 
+def test_what_draws_the_plots_is_told(tmp_path: Path) -> None:
+    """It is no distribution of Python; what the wheel has is what lies here."""
+    (tmp_path / "mxallowd-2.0.dist-info").mkdir()
+    (tmp_path / "mxallowd-2.0.dist-info" / "METADATA").write_text("Name: mxallowd\nVersion: 2.0\n", encoding="ascii")
+    (tmp_path / "mxallowd").symlink_to(ROOT / "mxallowd")
+    _, plots = parts.of(tmp_path)
+    assert (plots.name, plots.licence, plots.within) == ("uPlot", "MIT", "mxallowd")
+    assert plots.purl == f"pkg:npm/uplot@{plots.version}" and plots.version.count(".") == 2
+    assert b"Leon Sorokin" in plots.texts["uplot.LICENSE"]
+    assert "\nuPlot: uplot.LICENSE\n" in licences.text([plots])
+    assert '"pkg:npm/uplot@' in sbom.document("thing.deb", "1.0", parts.of(tmp_path), EPOCH)
+
+
 def test_the_version_in_the_real_one() -> None:
     """pycares as PyPI has it carries one c-ares, and tells of it itself."""
     modules = Path(pycares.__file__).parent.glob("*.so")

@@ -35,6 +35,7 @@ def asked_for(*keys: str) -> list[Requirement]:
 @pytest.mark.parametrize(("file", "keys", "elsewhere"), [
     ("bundled.txt", ("project", "dependencies"), {"rich"}),  # of Debian 12 and 13, which is new enough
     ("bundled.txt", ("project", "optional-dependencies", "fleet"), set()),
+    ("bundled.txt", ("project", "optional-dependencies", "console"), {"jinja2"}),  # the same
     ("tools.txt", ("build-system", "requires"), set()),
 ])
 def test_what_is_pinned_will_do(file: str, keys: tuple[str, ...], elsewhere: set[str]) -> None:
@@ -48,7 +49,7 @@ def test_what_is_pinned_will_do(file: str, keys: tuple[str, ...], elsewhere: set
 def test_each_bundled_one_has_its_licence() -> None:
     text = (DEBIAN / "copyright").read_text(encoding="utf-8")
     named = re.findall(r"^Comment: ([^;,\n]+)", text, re.MULTILINE)
-    assert {canonicalize_name(name) for name in named} - {"decorator"} == pins("bundled.txt").keys()
+    assert {canonicalize_name(name) for name in named} - {"decorator", "uplot"} == pins("bundled.txt").keys()
     used = {name for line in re.findall(r"^License: (.+)$", text, re.MULTILINE) for name in line.split(" and ")}
     assert "c-ares" in used
     told = {name for name in used if re.search(rf"^License: {re.escape(name)}\n ", text, re.MULTILINE)}
@@ -87,3 +88,20 @@ def test_the_unit_of_the_package(tmp_path: Path) -> None:
                        and line.startswith("Exec")} | {"Group=mxallowd"}
     lost = {line for line in ours if line not in made and not line.startswith("#")}
     assert lost == {line for line in ours if line.startswith("Exec") and "/usr/local" in line} | {"DynamicUser=yes"}
+
+
+def test_the_unit_of_the_console(tmp_path: Path) -> None:
+    """As the other one; its user is one of the system anyway."""
+    rules = (DEBIAN / "rules").read_text(encoding="utf-8")
+    [recipe] = re.findall(r"^\t(sed (?:.*\\\n)*.*>debian/mxallowd\.mxallowd-console\.service)$", rules, re.MULTILINE)
+    (tmp_path / "debian").mkdir()
+    command = recipe.replace("$(DATA)", str(ROOT / "mxallowd" / "data")).replace("$$", "$")
+    subprocess.run(["sh", "-euc", command], cwd=tmp_path, check=True)
+    made = (tmp_path / "debian" / "mxallowd.mxallowd-console.service").read_text(encoding="utf-8").splitlines()
+    ours = (ROOT / "mxallowd" / "data" / "mxallowd-console.service").read_text(encoding="utf-8").splitlines()
+    assert {line for line in made if line not in ours} == {"ExecStart=/usr/sbin/mxallowd-console serve $OPTIONS"}
+    assert {line for line in ours if line not in made and not line.startswith("#")} == {
+        "ExecStart=/usr/local/bin/mxallowd-console serve $OPTIONS"}
+    users = (DEBIAN / "mxallowd.sysusers").read_text(encoding="utf-8")
+    assert re.findall(r"^(?:User|Group)=(.*)$", "\n".join(made), re.MULTILINE) == ["mxallowd-console"] * 2
+    assert "\nu mxallowd-console - " in users and "\nm mxallowd-console mxallowd\n" in users

@@ -71,8 +71,8 @@ class Enclosure:
         if os.geteuid() == 0:
             warnings.append("it stays root, and owns root's files: leave --user root out")
         # Mail comes first. Not SCHED_IDLE: whoever looks for what holds mail up looks at a busy machine.
-        os.nice(NICENESS)
         with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         for limit, bound in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_NOFILE, DESCRIPTORS),
                              (resource.RLIMIT_CORE, 0)):

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.command import BenchError, give, measured, natural, parser, run
 from lab.hosts import FAKE4, REAL4, Lab
 
+LINES = 2000
 LONGEST = struct.Struct("=ddd")  # seconds: by the clock, of the main thread, of its collector of garbage
 # The daemon, whose main loop times its steps.
 TIMED = """
@@ -120,7 +121,8 @@ def requests() -> Iterator[Asked]:
                    "/v1/lists/networks?network=11.0.0.0/8&limit=1000000", "/v1/log?limit=2000", "/v1/series",
                    "/v1/explain/10.0.0.0", "/v1/explain/0.0.0.0/0",
                    "/v1/explain/10.0.0.0/8", "/v1/top", "/v1/forecast?limit=1000", "/v1/first-mx-only?limit=1000",
-                   "/v1/trust", "/v1/fleet", "/v1/openapi.json", "/metrics", "/healthz", "/readyz"):
+                   "/v1/trust", "/v1/fleet", "/v1/openapi.json", "/metrics", "/healthz", "/readyz", "/v1/series",
+                   "/v1/log?limit=2000", "/v1/log?level=error"):
         yield Asked(f"GET {target}", "GET", target)
     note = "\\u00e4" * 60
     entries = [{"address": f"100.64.{number >> 8}.{number & 255}", "note": note} for number in range(1000)]
@@ -144,6 +146,9 @@ def requests() -> Iterator[Asked]:
     yield _posted("a network", "/v1/lists/deny", {"network": "198.51.100.0/25"})
     yield Asked("DELETE /v1/lists/deny", "DELETE", "/v1/lists/deny", b'{"network": "198.51.100.0/25"}')
     yield Asked("DELETE /v1/entries/198.51.100.0/24", "DELETE", "/v1/entries/198.51.100.0/24")
+    findings = [{"check": "x", "state": "broken", "what": "\u00e4" * 250, "why": "z" * 100, "command": "w" * 100}] * 200
+    yield Asked("PUT /v1/doctor/report", "PUT", "/v1/doctor/report", json.dumps({"findings": findings}).encode())
+    yield Asked("GET /v1/doctor with that report", "GET", "/v1/doctor")
     yield Asked("PUT /v1/log-level", "PUT", "/v1/log-level", b'{"level": "info"}')
     yield Asked("POST /v1/trust/refresh", "POST", "/v1/trust/refresh")
     yield Asked("PUT /v1/doctor/report", "PUT", "/v1/doctor/report", json.dumps({"findings": [
@@ -229,6 +234,9 @@ def filled(
                     if daemon.poll() is not None or time.monotonic() > deadline:
                         raise BenchError("the daemon did not start")
                     time.sleep(0.1)
+                # So that the last lines of the log are as many as can be.
+                for _ in range(LINES):
+                    found.ask("PUT", "/v1/log-level", b'{"level": "error"}')
                 time.sleep(1)
                 yield found
             finally:

@@ -56,6 +56,10 @@ class Kept(NamedTuple):
     last: int  # 0: none was written
     lines: tuple[Line, ...]
 
+    def line(self, number: int) -> Line:
+        """That of a number from `first` to `last`."""
+        return self.lines[number - self.first]
+
 
 class Recent:
     """Keeps them."""

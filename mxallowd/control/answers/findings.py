@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping
 
 from mxallowd.control.answers.bodies import bad, fields_of, no_parameters
-from mxallowd.control.exchange import Request, Response, Route, timestamp
+from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
 from mxallowd.process.turns import Turns
 
 MOST, LONGEST = 200, 2000  # findings, and characters of each text
+LONGEST_OF_ALL = 100_000  # characters of all texts: GET /v1/doctor makes them JSON in one step
 STATES = ("ok", "warning", "broken")
 
 
@@ -32,9 +33,13 @@ class Findings:
             raise bad(f"findings is no list of at most {MOST} findings")
         turns = Turns()
         found = []
+        left = LONGEST_OF_ALL
         for one in given:
             found.append(_finding(one))
+            left -= sum(len(str(text)) for text in found[-1].values())
             await turns.give()
+        if left < 0:
+            raise RequestError(413, "too-large", f"the findings have more than {LONGEST_OF_ALL} characters")
         self.report = {"time": timestamp(time.time()), **request.who, "findings": found}
         return Response({"taken": len(found)})
 

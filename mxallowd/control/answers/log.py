@@ -35,25 +35,27 @@ class LogLines:
         level = query.get("level", "info")
         if level not in LEVELS:
             raise bad(f"level {quoted(level)} is none of {', '.join(LEVELS)}")
+        after = number_of(query, "after", 0, 0, LARGEST)
         kept = self._recent.kept()
-        numbered = zip(range(kept.first, kept.last + 1), kept.lines, strict=True)
-        taken = [(number, line) for number, line in numbered if line.level >= LEVELS[level]]
+        lost, more = 0, False
         if "after" in query:
-            after = number_of(query, "after", 0, 0, LARGEST)
-            found = list(islice((one for one in taken if one[0] > after), limit))
             lost = max(0, kept.first - after - 1) if kept.last > after else 0
+            numbers = range(max(kept.first, after + 1), kept.last + 1)
+            wanted = (number for number in numbers if kept.line(number).level >= LEVELS[level])
+            found = list(islice(wanted, limit))
+            more = next(wanted, None) is not None
         else:
             # Who begins to follow gets the newest ones.
-            found, lost = taken[-limit:], 0
-        more = bool(found) and found[-1] != taken[-1]
+            numbers = range(kept.last, kept.first - 1, -1)
+            found = list(islice((one for one in numbers if kept.line(one).level >= LEVELS[level]), limit))[::-1]
         turns = Turns()
         lines = []
-        for number, line in found:
-            lines.append(_shown(number, line))
+        for number in found:
+            lines.append(_shown(number, kept.line(number)))
             await turns.give()
         return Response({
             "epoch": self._recent.epoch, "first": kept.first, "last": kept.last, "lost": lost,
-            "next": found[-1][0] if more else kept.last, "lines": lines})
+            "next": found[-1] if more else kept.last, "lines": lines})
 
 
 def _shown(number: int, line: Line) -> dict[str, object]:

@@ -12,7 +12,7 @@ from mxallowd.ctl.command import Daemon
 from mxallowd.ctl.doctor.findings import STATUS, Finding, as_json
 
 MOST, LONGEST = 200, 2000  # findings, and characters of a text
-LARGEST, LARGEST_OF_ALL = 4000, 480_000  # characters of JSON
+LARGEST, LARGEST_OF_ALL = 4000, 90_000  # characters of JSON
 
 
 def send(daemon: Daemon, findings: Sequence[Finding]) -> None:

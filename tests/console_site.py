@@ -84,15 +84,16 @@ class Console:
         self, directory: Path, *, answers: Mapping[str, Answer] = ANSWERS, proxies: Sequence[str] = (),
         context: ssl.SSLContext | None = None, check: Callable[[User | None, str], bool] = matches,
         clock: Callable[[], float] = boot_clock, pages: Sequence[Entry] = PAGES,
-        changes: Mapping[str, Change] = CHANGES, daemon: Path | None = None,
+        changes: Mapping[str, Change] = CHANGES, daemon: Path | None = None, hurry: int = 1,
     ) -> None:
+        """Time of the rate of log-ins passes `hurry` times as quickly."""
         self.file = directory / "users"
         self.file.write_text(users_text())
         self.log = Lines()
         users = Users(self.file)
         self.sessions = Sessions(users, clock)
         named = Proxies(map(ip_network, proxies))
-        self.attempts = Attempts(check)
+        self.attempts = Attempts(check, lambda: time.monotonic() * hurry)
         site = Site(Daemon(daemon or directory / "no.sock"), Renderer(),
                     Door(users, self.sessions, self.attempts, self.log), answers, self.log, proxies=named,
                     tls=context is not None, pages=pages, changes=changes)

@@ -35,7 +35,7 @@ def test_an_address_is_told_and_let_in_for_a_day_for_good_and_not_any_more(guard
         assert "is refused it is not in the whitelist" in page.text
         assert (page.status, page.form_actions) == (200, CHANGING)
         assert len(page.of("li", **{"class": "refused"})) == 1
-        assert f"real {REAL4} drop mxallowd it is not whitelisted" in page.text
+        assert f"real server {REAL4} drop , says mxallowd (way a): it is not whitelisted" in page.text
         assert shown(daemon.control, SEARCH, Role.LOOK).form_actions == set()
 
         said = clicked(daemon, "/change/let-in", what=BAD, how="day", note="the bank")

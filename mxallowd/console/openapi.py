@@ -83,15 +83,19 @@ DOCUMENT: Node = {
                 "type": "string", "enum": ["info", "warning", "error"]}),
             _query("word", "only lines with this word", {"type": "string", "maxLength": 100})),
         "/change/let-in": _change(
-            "let-in", "Let an address, a network or the hosts of a name in", ("what",),
-            what="address, network or name", seconds="for how long; nothing: for good", note="why", back="where to go"),
+            "let-in", "Let addresses or networks in", ("what", "how"),
+            what="addresses and networks, with blanks between", how="day or good", note="why", back="where to go"),
         "/change/remove": _change(
-            "remove", "Take entries out of the whitelist", ("what",), what="address or network", back="where to go"),
+            "remove", "Take entries out of the whitelist", ("what",),
+            what="addresses and networks, with blanks between", back="where to go"),
         "/change/list-add": _change(
             "list-add", "Add a line to a list", ("list", "network"), list="allow, deny or direct",
             network="address or network", seconds="for how long; nothing: for good", note="why", back="where to go"),
         "/change/list-remove": _change(
             "list-remove", "Take a line out of a list", ("list", "network"), list="allow, deny or direct",
             network="address or network", back="where to go"),
+        "/change/trust-refresh": _change(
+            "trust-refresh", "Have the records of trusted senders asked for now", (),
+            domain="that of one line; nothing: all", back="where to go"),
     },
 }

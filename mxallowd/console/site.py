@@ -189,7 +189,10 @@ class Site:
             self._log.write("not-changed", **said, reason=str(error)[:LONGEST_SAID])
             raise
         session.said = done.said[:LONGEST_SAID]
-        self._log.write("changed", **said, said=session.said)
+        if done.ok:
+            self._log.write("changed", **said, said=session.said)
+        else:
+            self._log.write("not-changed", **said, reason=session.said)
         return _sent_to(own_target(done.path, self._shown))
 
     async def _page(self, visit: Visit, entry: Entry, asking: "Asking") -> Response:

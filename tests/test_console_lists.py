@@ -30,8 +30,8 @@ def test_lines_their_hits_and_lines_by_hand(guarded: Lab, client: Host, tmp_path
         assert client.attempt(REAL4, source=DENIED, timeout=0.3) is Attempt.DROPPED
         daemon.wait_for("denied ")
         page = shown(daemon.control, "/lists")
-        assert f"{SENDER4}/32 allow {allow}:2 the bank <b> {NOTHING} " in page.text
-        assert f"{DENIED}/32 deny by hand a nuisance 20" in page.text
+        assert f"{SENDER4} allow {allow}:2 the bank <b> {NOTHING} " in page.text
+        assert f"{DENIED} deny by hand a nuisance 20" in page.text
         note = "network 203.0.113.0/24, the printers"
         assert f"203.0.113.0/24 trusted {trust}:1 {note} {NOTHING} 0 {NOTHING} " in page.text
         assert f"1 network 203.0.113.0/24 holds the printers 0 {NOTHING}" in page.text
@@ -41,9 +41,9 @@ def test_lines_their_hits_and_lines_by_hand(guarded: Lab, client: Host, tmp_path
         assert shown(daemon.control, "/lists", Role.LOOK).form_actions == {"/lists"}
         hits = [text for text in page.text.split() if text.isdigit()]
         assert "1" in hits
-        assert f"{SENDER4}/32" not in shown(daemon.control, "/lists?verdict=deny").text
+        assert f"{SENDER4} allow" not in shown(daemon.control, "/lists?verdict=deny").text
         page = shown(daemon.control, "/lists?verdict=allow&note=BANK&limit=5")
-        assert (f"{SENDER4}/32" in page.text, "2001:db8:7::/48 allow" in page.text) == (True, False)
+        assert (f"{SENDER4} allow" in page.text, "2001:db8:7::/48 allow" in page.text) == (True, False)
         assert f"2001:db8:7::/48 allow {allow}:3" in shown(daemon.control, f"/lists?source={allow}:3").text
         page = shown(daemon.control, "/lists?network=nonsense&limit=")
         assert (page.status, '"nonsense" is not' in page.text) == (400, True)

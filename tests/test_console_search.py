@@ -73,10 +73,10 @@ def test_what_a_list_decides_otherwise_is_said(guarded: Lab, tmp_path: Path) -> 
             f"{BAD} stands in deny.")
         page = shown(daemon.control, SEARCH)
         assert "is refused" in page.text
-        assert "deny 192.0.2.66/32 , by hand: nuisance" in page.text
+        assert "deny 192.0.2.66 , by hand: nuisance" in page.text
         said = clicked(daemon, "/change/let-in", what=BAD, how="day")
         assert said.endswith(
-            " It, or a part of it, stays refused: denied by 192.0.2.66/32 (by hand), which still holds.")
+            " It, or a part of it, stays refused: denied by 192.0.2.66 (by hand), which still holds.")
         said = clicked(daemon, "/change/list-remove", list="deny", network=f"{BAD}/32")
         assert said == f"{BAD} was removed from deny."
         said = clicked(daemon, "/change/remove", what=BAD)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mxallowd.console import fields
 from mxallowd.console.asking import Daemon, Document, Refusal, Unreachable, path_of
-from mxallowd.console.render import duration
+from mxallowd.console.render import duration, plain
 from mxallowd.console.visit import Change, Done, Visit
 from mxallowd.control.exchange import RequestError
 from mxallowd.text import quoted
@@ -126,7 +126,7 @@ def overruled(answer: Mapping[str, Any]) -> str:
             ("denied_by", "denied", "stays refused"), ("allowed_by", "allowed", "gets in all the same")):
         lines = answer.get(key) or []
         if lines:
-            named = ", ".join(f"{one['network']} ({one['source']})" for one in lines[:NAMED])
+            named = ", ".join(f"{plain(one['network'])} ({one['source']})" for one in lines[:NAMED])
             more = " and others" if len(lines) > NAMED or answer.get(f"{key}_more") else ""
             said += f" It, or a part of it, {stays}: {word} by {named}{more}, which still holds."
     return said

@@ -27,7 +27,7 @@ class Renderer:
         self._environment = Environment(
             loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, finalize=shown, auto_reload=False,
             trim_blocks=True, lstrip_blocks=True)
-        self._environment.filters.update(duration=duration, number=number, moment=moment)
+        self._environment.filters.update(duration=duration, number=number, moment=moment, plain=plain)
         self._templates = {name: self._environment.get_template(name) for name in sources}
 
     def html(self, template: str, values: Mapping[str, object]) -> str:
@@ -52,6 +52,11 @@ def number(value: float | None) -> str:
         return NOTHING
     # No text of others, and the blank is none that shown() lets stand.
     return Markup("{}").format(f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
+
+
+def plain(network: str) -> str:
+    """A network as people call it: one of a single host by its address."""
+    return network.removesuffix("/128" if ":" in network else "/32")
 
 
 def duration(seconds: float | None) -> str:

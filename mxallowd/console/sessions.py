@@ -33,6 +33,7 @@ class Session:
     used_s: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     said: str = ""  # what the last change came to, until a page has shown it
+    ok: bool = True  # whether it was one
     ended: bool = False
 
 

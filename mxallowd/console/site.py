@@ -159,7 +159,7 @@ class Site:
             return self._while_logged_in(await self._answers[path](visit), session)
         if path not in self._pages:
             raise _unknown(path)
-        return await self._page(replace(visit, said=session.said), self._pages[path], asking)
+        return await self._page(replace(visit, said=session.said, ok=session.ok), self._pages[path], asking)
 
     async def _login(self, asking: "Asking", body: bytes) -> Response:
         form = form_of(body)
@@ -188,7 +188,7 @@ class Site:
         except (Unreachable, Refusal, RequestError) as error:
             self._log.write("not-changed", **said, reason=str(error)[:LONGEST_SAID])
             raise
-        session.said = done.said[:LONGEST_SAID]
+        session.said, session.ok = done.said[:LONGEST_SAID], done.ok
         if done.ok:
             self._log.write("changed", **said, said=session.said)
         else:
@@ -205,8 +205,8 @@ class Site:
         return response
 
     def _rendered(self, visit: Visit, page: Page, title: str) -> Response:
-        values = {"title": title, "path": visit.path, "pages": list(self._pages.values()), "visitor": visit.visitor, "said": visit.said,
-                  **page.values}
+        values = {"title": title, "path": visit.path, "pages": list(self._pages.values()), "visitor": visit.visitor,
+                  "said": visit.said, "said_ok": visit.ok, **page.values}
         return Response(self._renderer.html(page.template, values).encode(), page.status, HTML)
 
     def _while_logged_in(self, response: Response, session: Session) -> Response:

@@ -39,6 +39,7 @@ class Visit:
     query: Mapping[str, str] = field(default_factory=dict)  # each name once, decoded
     form: Mapping[str, str] = field(default_factory=dict)  # of a POST, without its token
     said: str = ""  # what the last change came to; shown once
+    ok: bool = True  # whether it was one
 
 
 class Page(NamedTuple):

@@ -73,11 +73,12 @@ def visitor(role: Role = Role.CHANGE) -> Visitor:
     return Visitor("anna", role, "the-token", "192.0.2.99")
 
 
-def shown(control: Path, target: str, role: Role = Role.CHANGE, said: str = "") -> Document:
+def shown(control: Path, target: str, role: Role = Role.CHANGE, said: Done | None = None) -> Document:
     """What a page has for a target such as /search?q=192.0.2.1."""
     parts = urlsplit(target)
     entry = next(one for one in PAGES if one.path == parts.path)
-    visit = Visit(visitor(role), parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), said=said)
+    visit = Visit(visitor(role), parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)),
+                  said=said.said if said else "", ok=said is None or said.ok)
     page = asyncio.run(_page(entry.show(visit, Daemon(control))))
     return rendered(page, entry.title, visit)
 
@@ -91,7 +92,7 @@ async def _page(shows: object) -> Page:
 def rendered(page: Page, title: str, visit: Visit) -> Document:
     """A page as the site renders it."""
     values = {"title": title, "path": visit.path, "pages": PAGES, "visitor": visit.visitor, "said": visit.said,
-              **page.values}
+              "said_ok": visit.ok, **page.values}
     return parsed(RENDERER.html(page.template, values), page.status)
 
 

@@ -141,6 +141,9 @@ def test_a_form_that_is_not_as_it_must_be_changes_nothing(lab: Lab) -> None:
                 ("/change/trust-refresh", {}, "there is no file of trusted senders")]:
             done = changed(daemon.control, path, form)
             assert (done.ok, said in done.said) == (False, True), done
+        # Nothing is said in the colour of success.
+        page = shown(daemon.control, done.path, said=done)
+        assert (len(page.of("p", **{"class": "said failed"})), done.said in page.text) == (1, True)
         assert ask(daemon.control, "GET", "/v1/entries")[1] == []
         assert ask(daemon.control, "GET", "/v1/lists")[1]["by_hand"] == []
         with pytest.raises(RequestError, match="anna may look, and change nothing"):

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from mxallowd.console.asking import Daemon
 from mxallowd.console.pages import PAGES
 from mxallowd.console.render import Renderer
 from mxallowd.console.visit import Page, Role, Visit, Visitor
+from mxallowd.console.watching import Watching
 from mxallowd.control.exchange import RequestError, Response
 from mxallowd.control.wire import Asked, Head, Wire
 
@@ -52,7 +52,7 @@ def shown(socket: Path, path: str, query: Mapping[str, str] | None = None, visit
     visit = Visit(visitor, path, query or {})
 
     async def answered() -> Page | Response:
-        return await entry.show(visit, Daemon(socket))
+        return await entry.show(visit, Watching(socket, None, print))
 
     page = asyncio.run(answered())
     assert isinstance(page, Page)

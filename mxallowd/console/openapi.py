@@ -78,10 +78,13 @@ DOCUMENT: Node = {
             _query("range", "how far back", {"type": "string", "enum": ["10m", "day", "month"]})),
         "/api/log": _get(
             "log", "The lines of the log, as they come", _STREAM,
-            _query("after", "the number of the last line that is known", {"type": "integer", "minimum": 0}),
+            _query("after", "the number of the last line that is known", {
+                "type": "integer", "minimum": 0, "maximum": 9_999_999_999_999_999}),
+            _query("epoch", "that of this number", {"type": "string", "maxLength": 100}),
             _query("level", "only lines of this level and above", {
                 "type": "string", "enum": ["info", "warning", "error"]}),
-            _query("word", "only lines with this word", {"type": "string", "maxLength": 100})),
+            _query("word", "only lines whose first word begins so", {"type": "string", "maxLength": 100}),
+            _query("q", "only lines with this text", {"type": "string", "maxLength": 200})),
         "/change/let-in": _change(
             "let-in", "Let addresses or networks in", ("what", "how"),
             what="addresses and networks, with blanks between", how="day or good", note="why", back="where to go"),

@@ -6,7 +6,7 @@ time; who comes then makes the oldest one end, whose browser connects again late
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from mxallowd.control.exchange import Response
@@ -14,6 +14,8 @@ from mxallowd.control.exchange import Response
 MOST, QUEUED = 64, 8
 BEAT_S = 15.0  # a comment, by which a viewer who has gone is noticed
 EVENTS = "text/event-stream"
+Shape = Callable[[str, object], object]
+"""Name and data of an event -> the data for one viewer; None: it is not for him."""
 
 
 def event(name: str, data: object) -> bytes:
@@ -22,7 +24,8 @@ def event(name: str, data: object) -> bytes:
 
 
 class _Viewer:
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape | None) -> None:
+        self.shape = shape
         self.events: deque[bytes] = deque(maxlen=QUEUED)
         self.came = asyncio.Event()
         self.ended = False
@@ -38,15 +41,21 @@ class Stream:
         return len(self._viewers)
 
     def send(self, name: str, data: object) -> None:
-        """Tell all viewers."""
-        packed = event(name, data)
+        """Tell all viewers. What not all of them get as it is has to be made JSON by their shapes."""
+        packed = b""
         for viewer in self._viewers:
-            viewer.events.append(packed)
+            if viewer.shape is None:
+                packed = packed or event(name, data)
+                viewer.events.append(packed)
+            elif (own := viewer.shape(name, data)) is not None:
+                viewer.events.append(event(name, own))
+            else:
+                continue
             viewer.came.set()
 
-    def response(self, first: bytes = b"") -> Response:
-        """A stream for one more viewer, which begins with `first`."""
-        return Response(content_type=EVENTS, pieces=self._pieces(first))
+    def response(self, first: Callable[[], bytes] | bytes = b"", shape: Shape | None = None) -> Response:
+        """A stream for one more viewer, which begins with `first`; where it is called, nothing is sent in between."""
+        return Response(content_type=EVENTS, pieces=self._pieces(first, shape))
 
     def close(self) -> None:
         """End all streams."""
@@ -54,15 +63,15 @@ class Stream:
             viewer.ended = True
             viewer.came.set()
 
-    async def _pieces(self, first: bytes) -> AsyncIterator[bytes]:
-        viewer = _Viewer()
+    async def _pieces(self, first: Callable[[], bytes] | bytes, shape: Shape | None) -> AsyncIterator[bytes]:
+        viewer = _Viewer(shape)
         if len(self._viewers) >= MOST:
             self._viewers[0].ended = True
             self._viewers[0].came.set()
             del self._viewers[0]
         self._viewers.append(viewer)
         try:
-            yield b"retry: 3000\n\n" + first
+            yield b"retry: 3000\n\n" + (first if isinstance(first, bytes) else first())
             while not viewer.ended:
                 try:
                     async with asyncio.timeout(BEAT_S):

@@ -1,7 +1,7 @@
 """The daemon as the console has it: it answers questions, and is watched all the time for those who look.
 
 Owns the pulse, the history and the streams, and gives the site the answers for the script: `/api/stream` (events
-`state`, when it has changed, and `point`) and `/api/history?range=10m|day|month`.
+`state`, when it has changed, and `point`), `/api/history?range=10m|day|month` and `/api/log` (loglines.py).
 """
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mxallowd.console.asking import Daemon
 from mxallowd.console.history import BY_KEY, SPANS, History, Span, Told, layout_of
+from mxallowd.console.loglines import LogLines
 from mxallowd.console.pulse import Beat, Pulse
 from mxallowd.console.streams import Stream, event
 from mxallowd.console.visit import Visit
@@ -33,22 +34,25 @@ class Watching(Daemon):
         self._place = state / FILE if state is not None else None
         self._say = say
         self._history: History | None = None
-        self._task: asyncio.Task[None] | None = None
+        self.log = LogLines(self)
+        self._tasks: list[asyncio.Task[None]] = []
         self._told_state: dict[str, object] = {}
-        self.answers: dict[str, Answer] = {"/api/stream": self._stream, "/api/history": self._tell}
+        self.answers: dict[str, Answer] = {
+            "/api/stream": self._stream, "/api/history": self._tell, "/api/log": self.log.answer}
 
     def start(self) -> None:
         """Begin to ask; on the loop, and in the sandbox."""
         self._history = History(self._place, self._say)
-        self._task = asyncio.create_task(self.pulse.run())
+        self._tasks = [asyncio.create_task(one) for one in (self.pulse.run(), self.log.run())]
 
     async def close(self) -> None:
         """End the streams, and write what there is."""
         self.stream.close()
-        if self._task is not None:
-            self._task.cancel()
+        self.log.stream.close()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._task
+                await task
         if self._history is not None:
             await self._history.close()
 

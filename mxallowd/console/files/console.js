@@ -346,3 +346,88 @@ function overview() {
   setInterval(live, 1000)
   if (!moving) setInterval(() => { if (!document.hidden) load() }, 60000)
 }
+
+/* The log, live: what the filter takes is sent by the server, and put before what is there; the oldest lines go. While
+   nobody sees the page, it asks for nothing. */
+function follow(list) {
+  const MOST = 500, WORDS = { warning: "state warning", error: "state broken" }
+  const state = $("#log-state"), none = $("#log-none")
+  const button = made("button", { type: "button", id: "log-pause" }, "Pause")
+  let epoch = list.dataset.epoch, last = Number(list.dataset.last), source = null, paused = false, waiting = [], fault = ""
+  $("#log-filter").append(button)
+
+  function tell() {
+    state.textContent = fault ? "Not live: " + fault
+      : paused ? "Paused. " + waiting.length + " new lines wait." : "Live. The newest line stands first."
+    state.classList.toggle("stale", Boolean(fault))
+  }
+
+  function row(line) {
+    if (line.gap) return made("li", { class: "gap" }, line.gap)
+    const text = made("span", { class: "code text" })
+    for (const [part, address] of line.parts) {
+      text.append(address ? made("a", { href: "/search?q=" + encodeURIComponent(address) }, part) : part)
+    }
+    const when = made("time", { datetime: line.time }, line.time.slice(0, 19).replace("T", " "))
+    when.title = new Date(line.time).toLocaleString() + " (" + when.textContent + " UTC)"
+    return made("li", {}, made("span", { class: "when" }, when), " ",
+      made("span", { class: WORDS[line.level] || "state" }, line.level), " ", text)
+  }
+
+  function show(lines) {
+    const rows = lines.slice(-MOST).map(row).reverse()
+    list.prepend(...rows)
+    while (list.children.length > MOST) list.lastElementChild.remove()
+    none.hidden = list.children.length > 0
+  }
+
+  function take(news) {
+    const lines = []
+    if (news.epoch !== epoch) {
+      if (epoch) lines.push({ gap: "The daemon was started again." })
+      epoch = news.epoch
+      last = 0
+    }
+    if (news.lost) lines.push({ gap: news.lost + " lines are not shown: more came than this page takes." })
+    for (const line of news.lines) {
+      // After an interruption, some come twice.
+      if (line.number <= last) continue
+      last = line.number
+      lines.push(line)
+    }
+    if (paused) waiting = waiting.concat(lines).slice(-MOST)
+    else show(lines)
+    if (paused) tell()
+  }
+
+  function open() {
+    const { level, word, q } = list.dataset
+    source = new EventSource("/api/log?" + new URLSearchParams({ level, word, q, epoch, after: last }))
+    source.addEventListener("lines", event => take(JSON.parse(event.data)))
+    source.addEventListener("state", event => { fault = JSON.parse(event.data).fault; tell() })
+    source.addEventListener("error", () => { fault = "the console does not answer"; tell() })
+  }
+
+  function close() {
+    if (source) source.close()
+    source = null
+  }
+
+  button.addEventListener("click", () => {
+    paused = !paused
+    button.textContent = paused ? "Resume" : "Pause"
+    if (!paused) {
+      show(waiting)
+      waiting = []
+    }
+    tell()
+  })
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) close()
+    else if (!source) open()
+  })
+  addEventListener("pagehide", close)
+  addEventListener("pageshow", event => { if (event.persisted && !source) open() })
+  open()
+}
+if ($("#log")) follow($("#log"))

@@ -5,7 +5,7 @@
 from typing import NamedTuple
 
 from mxallowd.console import changes
-from mxallowd.console.pages import doctor, fleet, lists, overview, refused, search, trial, whitelist
+from mxallowd.console.pages import doctor, fleet, lists, log, overview, refused, search, trial, whitelist
 from mxallowd.console.visit import Change, Show
 
 
@@ -26,5 +26,6 @@ PAGES: tuple[Entry, ...] = (
     Entry("/trial", "Trial", trial.show),
     Entry("/fleet", "Fleet", fleet.show),
     Entry("/doctor", "Doctor", doctor.show),
+    Entry("/log", "Log", log.show),
 )
 CHANGES: dict[str, Change] = changes.CHANGES

@@ -28,6 +28,8 @@ TEXTS = st.one_of(
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
     st.tuples(st.sampled_from(PIECES), st.integers(1, LONGEST)).map(lambda drawn: (drawn[0] * drawn[1])[:LONGEST]))
+# By which pages choose what they show, beside the words that the API's document has.
+CHOOSES = frozenset(("kind",))
 # What is a text by its name, and nothing in most answers.
 OFTEN_NOTHING = frozenset(("note", "name", "fault", "remedy", "gateway", "comment", "passed_over", "subject"))
 
@@ -68,7 +70,7 @@ def spoiled(answer: object, text: Callable[[], str], *, everything: bool = False
     if isinstance(answer, list):
         return [spoiled(one, text, everything=everything, key=key) for one in answer]
     if isinstance(answer, str):
-        return text() if everything or not _formal(answer) else answer
+        return text() if everything or not (key in CHOOSES or _formal(answer)) else answer
     return text() if answer is None and key in OFTEN_NOTHING else answer
 
 

@@ -24,10 +24,23 @@ PIECES = (
     "\ufeff", "\u200b", "\ufffe", "\U000e0041", "\U000f0000", *BIDI, "\u05e9\u05dc", "\u0645\u0631",
     "e\u0301\u0301\u0301", "word", "192.0.2.1", "10.0.0.0/8", "..", "/../../etc/passwd", "//evil.example/",
     "?q=1&q=2", "#x")
+
+
+class Long(str):
+    """A text that is not shown as a whole where a test fails."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Its beginning and its length."""
+        return f"<{self[:40]!r}, {len(self)} characters>"
+
+
 TEXTS = st.one_of(
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
-    st.tuples(st.sampled_from(PIECES), st.integers(1, LONGEST)).map(lambda drawn: (drawn[0] * drawn[1])[:LONGEST]))
+    st.tuples(st.sampled_from(PIECES), st.integers(1, LONGEST)).map(
+        lambda drawn: Long((drawn[0] * drawn[1])[:LONGEST])))
 # By which pages choose what they show, beside the words that the API's document has.
 CHOOSES = frozenset(("kind",))
 # What is a text by its name, and nothing in most answers.

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
-from mxallowd.console.watching import Watching
 
 from lab.hosts import Lab
 from mxallowd.console.asking import Document as Answer
@@ -17,6 +16,7 @@ from mxallowd.console.asking import Refusal, Unreachable
 from mxallowd.console.pages import PAGES, Entry
 from mxallowd.console.render import Renderer
 from mxallowd.console.visit import Page, Role, Visit, Visitor
+from mxallowd.console.watching import Watching
 from mxallowd.control.exchange import RequestError
 from tests.console_scene import SENDER, SPAMMER, gateway
 from tests.hostile import LONGEST, MARK, PIECES, TEXTS, Document, spoiled

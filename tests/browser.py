@@ -9,6 +9,7 @@ While Playwright runs, its thread has a running loop: a file that uses a browser
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -25,6 +26,7 @@ CHROMIUM = "chromium-headless-shell"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")
 WAIT_MS = 10_000
+RESIZED_S = 2.0  # plots follow the width of the window a moment later
 GRAVE = ("serious", "critical")
 # Chromium says these in its console as well; by the event there is one form of it, whatever its words are.
 REPORTS = "addEventListener('securitypolicyviolation', event => console.error(" \
@@ -129,6 +131,13 @@ def inaccessible(page: Page) -> list[str]:
 
 def sideways(page: Page) -> list[str]:
     """What makes the page wider than the screen; nothing where it does not scroll sideways."""
+    deadline = time.monotonic() + RESIZED_S
+    while (found := _sideways(page)) and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    return found
+
+
+def _sideways(page: Page) -> list[str]:
     found: list[str] = page.evaluate("""() => {
         const width = document.documentElement.clientWidth;
         if (document.documentElement.scrollWidth <= width) return [];

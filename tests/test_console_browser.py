@@ -1,4 +1,6 @@
 """The console as its users see it, in Chromium: every page and every button, before a gateway with real connections."""
+import re
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -183,8 +185,8 @@ def test_plots_move(users: Users) -> None:
             page.wait_for_timeout(100)
             return bool(page.locator("[data-figure=decisions]").inner_text() != before)
         assert until(moved)
-        for title in ("day", "30 days"):
-            page.get_by_role("link", name=title).click()
+        for title in ("a day", "30 days"):
+            page.get_by_role("link", name=title, exact=True).click()
             expect(page.locator(".choice [aria-current]")).to_have_text(title)
         expect(page.locator("#plots canvas").first).to_be_visible()
 
@@ -341,7 +343,7 @@ def test_lines_of_lists_are_added_and_removed(users: Users) -> None:
         done(page, host)
         expect(lines).to_contain_text('"quoted" <i>text</i>')
         assert here.gets_in(host)
-        button(page, f"Remove {host} from allow").click()
+        page.get_by_role("button", name=re.compile(rf"^Remove {re.escape(host)}(/32)? from allow$")).click()
         done(page, "was removed")
         assert not here.gets_in(host)
 
@@ -367,3 +369,45 @@ def test_trial_fleet_and_doctor_say_what_the_daemon_says(users: Users) -> None:
         button(page, "Copy").first.click()
         expect(button(page, "Copied")).to_be_visible()
         assert "mxallowctl doctor" in page.evaluate("navigator.clipboard.readText()")
+
+
+# ---- log
+
+def test_the_log_is_live_can_be_filtered_and_pauses(users: Users) -> None:
+    here = users.scene
+    with users.anna() as seen:
+        page = seen.go("/log")
+        lines = page.locator("#log li")
+        expect(page.locator("#log-state")).to_contain_text("Live")
+        assert not here.gets_in(STRANGERS[7])
+        expect(lines.filter(has_text=STRANGERS[7])).to_have_count(1, timeout=3000)
+        button(page, "Pause").click()
+        assert not here.gets_in(STRANGERS[8])
+        expect(page.locator("#log-state")).to_contain_text("1 new lines wait", timeout=3000)
+        expect(lines.filter(has_text=STRANGERS[8])).to_have_count(0)
+        button(page, "Resume").click()
+        expect(lines.filter(has_text=STRANGERS[8])).to_have_count(1)
+        # The filter holds for what comes live, too.
+        page.get_by_label("Text").fill(STRANGERS[9])
+        page.keyboard.press("Enter")
+        expect(lines).to_have_count(0)
+        for host in (STRANGERS[8], STRANGERS[9]):
+            assert not here.gets_in(host)
+        expect(lines).to_have_count(1, timeout=3000)
+        lines.get_by_role("link", name=STRANGERS[9]).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(STRANGERS[9])
+
+
+def test_what_a_page_tells_of_a_daemon_that_does_not_answer(users: Users) -> None:
+    """It says so, and goes on by itself once there are answers again."""
+    process = users.scene.daemon.process
+    with users.anna() as seen:
+        page = seen.go("/")
+        expect(page.locator("#state")).to_contain_text("healthy")
+        process.send_signal(signal.SIGSTOP)
+        try:
+            expect(page.locator("#state")).not_to_contain_text("healthy", timeout=15_000)
+            expect(page.locator("#fault")).to_contain_text("did not answer")
+        finally:
+            process.send_signal(signal.SIGCONT)
+        expect(page.locator("#state")).to_contain_text("healthy", timeout=15_000)

@@ -38,6 +38,15 @@ function times(within = document) {
 times()
 setInterval(times, 20000)
 
+/* What may scroll sideways, and has nothing in it that takes the focus, takes it itself: keys can scroll it then. */
+for (const one of $$(".wide")) {
+  if ($("a, button, input", one)) continue
+  const caption = $("caption", one)
+  one.tabIndex = 0
+  one.setAttribute("role", "region")
+  one.setAttribute("aria-label", caption ? caption.textContent : "Table")
+}
+
 /* Keys: "/" for the search, "g" and a letter for a page, "?" for the keys. */
 const pages = new Map()
 for (const link of $$("header nav a")) {

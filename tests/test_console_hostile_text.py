@@ -59,7 +59,7 @@ def check(page: Page) -> None:
         assert not raw(text), text[:200]
 
 
-@settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate],
+@settings(max_examples=2, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate],
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(TEXTS, min_size=3, max_size=12))
 def test_pages_show_texts(chromium: Browser, hostile: Hostile, texts: list[str]) -> None:

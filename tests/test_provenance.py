@@ -1,4 +1,9 @@
 """Notes are bounded, the oldest goes first, and a note that is made again is the youngest."""
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mxallowd import provenance
 from mxallowd.control.answers.judging import why
 from mxallowd.engine._table import BY_HAND, CONTACT, Table
 from mxallowd.provenance import MAX_TEXT, Note, Pool, Provenance, with_way
@@ -90,3 +95,28 @@ def test_notes_that_were_told_come_back_behind_ours() -> None:
     assert (after.find(C), len(after)) == (Note(5, "ours"), 2)
     after.forget(C)
     assert after.find(C) is None
+
+
+@given(st.integers(0, 30), st.integers(0, 15), st.sets(st.integers(0, 29), max_size=8), st.integers(0, 5))
+def test_all_texts_come_whatever_is_forgotten_meanwhile(
+    count: int, taken: int, forgotten: set[int], added: int,
+) -> None:
+    notes = Provenance()
+    for number in range(count):
+        notes.note(bytes([number]) * 16, 1, f"mail{number}" if number % 4 else "")
+        if number % 4 == 3:
+            notes.note_told(bytes([number]) * 16, 1, f"told{number}")
+    texts = {number: f"told{number}" if number % 4 == 3 else f"mail{number}" for number in range(count) if number % 4}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "FORGOTTEN", 8)
+        found = notes.texts()
+        seen = [one for _, one in zip(range(taken), found, strict=False)]
+        for number in forgotten:
+            notes.forget(bytes([number]) * 16)
+        for number in range(added):
+            notes.note(bytes([100 + number]) * 16, 1, "new")
+        seen += found
+    hosts = [host[0] for host, _ in seen if host[0] < 100]
+    assert len(hosts) == len(set(hosts))
+    assert {number: text for number, text in texts.items() if number not in forgotten}.items() <= {
+        host[0]: text for host, text in seen}.items()

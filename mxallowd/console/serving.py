@@ -51,6 +51,7 @@ async def _serve(settings: Serving, users: Users, enclosure: Enclosure, renderer
     proxies = Proxies(settings.proxies)
     daemon = Watching(
         settings.control, settings.state_dir, lambda text: log.write("history-failed", reason=text), Path(WAY))
+    daemon.turned = lambda fault: log.write("unreachable", reason=fault) if fault else log.write("reached")
     site = Site(daemon, renderer, Door(users, Sessions(users), Attempts(), log), daemon.answers, log, proxies=proxies,
                 tls=enclosure.tls is not None)
     server = Server(site, enclosure.listeners, enclosure.tls, proxies)

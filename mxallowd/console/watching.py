@@ -37,6 +37,8 @@ class Watching(Daemon):
         self.log = LogLines(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._told_state: dict[str, object] = {}
+        self._lacking = False
+        self.turned: Callable[[str], None] = lambda _: None  # gets why no answer comes any more; "": one comes again
         self.answers: dict[str, Answer] = {
             "/api/stream": self._stream, "/api/history": self._tell, "/api/log": self.log.answer}
 
@@ -65,6 +67,9 @@ class Watching(Daemon):
     def _beaten(self, beat: Beat) -> None:
         if self._history is not None:
             self._history.take(beat)
+        if bool(self.pulse.state.fault) != self._lacking:
+            self._lacking = not self._lacking
+            self.turned(self.pulse.state.fault)
         state = self.pulse.state.document()
         # When the last answer came is told where no other follows.
         if {**state, "answered": ""} != {**self._told_state, "answered": ""}:

@@ -98,7 +98,8 @@ def test_every_answer_has_the_fields_that_keep_a_browser_safe(console: Console, 
     own = f"Host: x\r\nCookie: {COOKIE}={cookie}\r\nConnection: close\r\n\r\n"
     seen = set()
     for line in ("GET /", "GET /login", "GET /nothing", "GET /broken", "BREW /", "POST /echo", "GET /change/thing",
-                 "HEAD /echo", "GET /files/console.css", "GET /files/nothing", "GET /api/thing", "GET /api/nothing", "GET /%zz", "GET /%00",
+                 "HEAD /echo", "GET /files/console.css", "GET /files/nothing", "GET /api/thing", "GET /api/nothing",
+                 "GET /%zz", "GET /%00",
                  "GET /echo?q", "OPTIONS /", "TRACE /", "CONNECT x:25", "GET /api/openapi.json", "DELETE /api/thing"):
         for rest in (own, own.replace(cookie, "x")):
             head, _, body = console.raw(f"{line} HTTP/1.1\r\n{rest}".encode()).decode().partition("\r\n\r\n")
@@ -145,7 +146,7 @@ def test_no_path_leads_out_of_the_files(console: Console, cookie: str, target: s
 
 
 @pytest.mark.parametrize("host", [
-    "evil.example", "x:99999999", "a b", "<script>", "x\"y", "x/y", "x?y", "a,b", "[::1", "x" * 300, "\xff", "user@x", ""])
+    "evil.example", "x:99999999", "a b", "<script>", "x\"y", "x/y", "x?y", "a,b", "[::1", "x" * 300, "\xff", "u@x", ""])
 def test_the_host_that_a_client_names_is_not_believed(console: Console, host: str) -> None:
     answer = console.raw(f"GET /echo HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-Host: evil.example\r\n"
                          "Connection: close\r\n\r\n".encode("latin-1")).decode()

@@ -159,16 +159,19 @@ def test_what_is_no_tls_is_closed_quietly(
     secure: Console, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(server, "HANDSHAKE_S", 0.4)
+    monkeypatch.setattr(server, "HANDSHAKE_S", 1.0)
     for sent in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"\x80" * 5000, b""):
         assert not secure.raw(sent).startswith(b"HTTP/")
     with ExitStack() as stack:
+        assert until(lambda: len(secure.server) == 0)
+        first = stack.enter_context(secure.connected("127.6.1.1"))
+        # It counts before its handshake.
+        assert until(lambda: len(secure.server) == 1)
         silent = [stack.enter_context(secure.connected(f"127.6.0.{number % 20 + 1}")) for number in range(600)]
-        # Each counts before its handshake.
-        assert until(lambda: len(secure.server) > 0)
         assert len(secure.server) <= MOST
         with over_tls(secure, certificate, "127.7.0.1") as made:
             assert asked(made) == 303
+        assert ended(first)
         assert ended(silent[-1])
     assert until(lambda: len(secure.server) == 0)
     assert secure.log.words() == []

@@ -3,6 +3,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_cookies_say_that_only_tls_may_have_them_where_there_is_tls(tmp_path: Pa
         assert fields["Set-Cookie"] == f"__Host-mxallowd={cookie}; Path=/; HttpOnly; SameSite=Strict; Secure"
         assert "Strict-Transport-Security" not in fields
         assert console.log.lines == [("logged-in", {"client": "192.0.2.7", "user": "anna", "role": "change"})]
-        secure = {"source": "127.5.0.1", "cookie": cookie, "name": "__Host-mxallowd"}
+        secure: dict[str, Any] = {"source": "127.5.0.1", "cookie": cookie, "name": "__Host-mxallowd"}
         text = console.ask("GET", "/", **secure, X_Forwarded_Proto="https", X_Forwarded_For="192.0.2.8")[2]
         assert "this is anna from 192.0.2.8" in text
         assert console.ask("GET", "/", **secure)[0] == 303

@@ -17,6 +17,7 @@ from mxallowd.text import quoted
 
 FORM = "application/x-www-form-urlencoded"
 MOST_BYTES, MOST_FIELDS = 65_536, 300  # as many boxes may be ticked as fields.py takes at once, and more
+LONGEST_TARGET = 900  # characters; a field of the log-in form shows it whole
 TOKEN = "csrf"  # noqa: S105  # the name of the field
 SECURE_COOKIE, PLAIN_COOKIE = "__Host-mxallowd", "mxallowd-console"
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
@@ -109,7 +110,8 @@ def own_target(target: str, paths: frozenset[str]) -> str:
     path = "/" + "/".join(segments)
     if path not in paths:
         return "/"
-    return f"{path}?{urlencode(query)}" if query else path
+    found = f"{path}?{urlencode(query)}" if query else path
+    return found if len(found) <= LONGEST_TARGET else path
 
 
 def _same(authority: str, host: str, port: str) -> bool:

@@ -56,7 +56,8 @@ def _change(operation: str, summary: str, required: tuple[str, ...], **fields: s
         ("404", "the daemon has no such thing"), ("411", "no Content-Length"), ("413", "a form that is too long"),
         ("415", "no form"), ("502", "the daemon does not answer"), ("503", "there was no answer in time"))}
     return {"post": {"operationId": operation, "summary": summary, "requestBody": {"required": True, "content": {
-        FORM: {"schema": {"type": "object", "required": [*required, "csrf"], "properties": properties}}}},
+        FORM: {"schema": {"type": "object", "required": [*required, "csrf"], "properties": properties,
+                          "additionalProperties": False}}}},
         "responses": {**seen, **faults}}}
 
 

@@ -133,7 +133,7 @@ function overview() {
   const range = board.dataset.range, seconds = +board.dataset.seconds, moving = range === "10m"
   const name = document.title
   const drawn = new Map()  // by plot: { plot, lines, columns }
-  let told = null, loaded = 0, source = null, heard = Date.now(), silent = false, spoken = 0
+  let told = null, placed = new Set(), loaded = 0, source = null, heard = Date.now(), silent = false, spoken = 0, tried = 0
 
   const colour = variable => getComputedStyle(document.documentElement).getPropertyValue(variable).trim()
   const digits = value => value == null ? "\u2013" : value >= 100 || Number.isInteger(value)
@@ -147,6 +147,7 @@ function overview() {
     const type = answer && answer.headers.get("content-type")
     if (!answer || !answer.ok || !type.startsWith("application/json")) return
     told = await answer.json()
+    placed = new Set(Object.values(told.plots).flatMap(plot => plot.places))
     draw()
   }
 
@@ -157,7 +158,8 @@ function overview() {
 
   /* Lines that are zero all the time are told below the plot, so that its legend is short; their colours stay. */
   function one(section, found) {
-    if (!found || !found.series.length) return
+    section.hidden = !found || !found.series.length
+    if (section.hidden) return
     const all = found.series.map((label, index) => ({ label, index, place: found.places[index],
       values: found.values[index] }))
     const some = all.filter(line => line.values.some(value => value))
@@ -268,8 +270,9 @@ function overview() {
     speak(found)
     if (!moving || !told) return
     const last = told.times.at(-1)
-    // Another choice of lines, a clock that was set, or moments that were missed: all anew.
-    if (found.layout != null && found.layout !== told.layout || found.time < last || found.time > last + 30) {
+    // Another choice of lines, the first value of one, a clock that was set, or moments that were missed: all anew.
+    const first = found.values.some((value, place) => value != null && !placed.has(place))
+    if (first || found.layout != null && found.layout !== told.layout || found.time < last || found.time > last + 30) {
       if (found.time !== last) load()
       return
     }
@@ -312,7 +315,8 @@ function overview() {
 
   function live() {
     const late = Date.now() - heard > 8000
-    if (late && source && source.readyState === EventSource.CLOSED) connect()
+    // After a fault that is an answer, such as the end of a session, a browser does not try again by itself.
+    if (late && source && source.readyState === EventSource.CLOSED && Date.now() - tried > 10000) connect()
     if (late === silent && $("#live").textContent) return
     silent = late
     $("#live").className = late ? "stale" : "quiet"
@@ -321,6 +325,7 @@ function overview() {
 
   function connect() {
     if (source) source.close()
+    tried = Date.now()
     source = new EventSource("/api/stream")
     source.addEventListener("open", load)
     for (const [kind, take] of [["state", state], ["point", point]]) {

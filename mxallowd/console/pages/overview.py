@@ -17,5 +17,5 @@ async def show(visit: Visit, daemon: Daemon) -> Page:
               for plot in PLOTS]
     return Page("overview.html", {
         "state": daemon.pulse.state, "figures": daemon.pulse.figures, "span": span, "spans": SPANS,
-        # What nothing feeds here, such as a queue that only root can read, is no plot.
-        "tables": [(plot, rows) for plot, rows in tables if rows]})
+        # What nothing feeds here, or not yet, such as a queue that only root can read, is hidden.
+        "tables": tables})

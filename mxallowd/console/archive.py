@@ -16,7 +16,7 @@ import sqlite3
 import zlib
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import isnan, nan
 from pathlib import Path
@@ -198,8 +198,13 @@ class Archive:
             self._say(text)
 
 
-def mean(rows: Iterable[Row]) -> dict[str, float]:
+def mean(rows: Sequence[Row]) -> dict[str, float]:
     """The mean of each value that is known in one of these rows; NaN: in none."""
+    # Nearly always all have the same names and all values: a third of the time.
+    if len({row.names for row in rows}) == 1:
+        totals = [sum(column) for column in zip(*(row.values for row in rows), strict=True)]
+        if not any(map(isnan, totals)):
+            return {name: total / len(rows) for name, total in zip(rows[0].names, totals, strict=True)}
     sums: dict[str, list[float]] = {}
     for row in rows:
         for name, value in zip(row.names, row.values, strict=True):

@@ -37,7 +37,7 @@ class Span:
     source: int  # step of the archive
 
 
-SPANS = (Span("10m", "10 minutes", 600, int(PERIOD_S), 2, FINE_S), Span("day", "day", 86_400, 90, 10, FINE_S),
+SPANS = (Span("10m", "10 minutes", 600, int(PERIOD_S), 2, FINE_S), Span("day", "day", 86_400, 90, 30, FINE_S),
          Span("month", "30 days", 30 * 86_400, 2700, 60, COARSE_S))
 BY_KEY = {span.key: span for span in SPANS}
 

@@ -1,0 +1,120 @@
+"""What the script of the pages adds, in Chromium: keys, times, plots, and word of a stream that has ended."""
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser import Sight, blank, sight
+from tests.console_scene import Scene, scene
+from tests.until import until
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Scene]:
+    """What a page shows."""
+    with scene() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cookie(gateway: Scene) -> tuple[str, str]:
+    """Of one log-in, since they have a rate."""
+    name, _, value = gateway.console.session().cookie.partition("=")
+    return name, value
+
+
+@pytest.fixture
+def seen(namespaces: None, chromium: Browser, gateway: Scene, cookie: tuple[str, str]) -> Iterator[Sight]:
+    with logged_in(chromium, gateway, cookie) as made:
+        yield made
+
+
+@contextmanager
+def logged_in(chromium: Browser, gateway: Scene, cookie: tuple[str, str], *, script: bool = True) -> Iterator[Sight]:
+    with sight(chromium, gateway.console.origin, java_script_enabled=script) as made:
+        made.context.add_cookies([{"name": cookie[0], "value": cookie[1], "url": made.origin}])
+        yield made
+
+
+def test_keys_are_shown_and_do_what_they_say(seen: Sight) -> None:
+    page = seen.go("/")
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys")
+    expect(dialog).to_contain_text("g o")
+    # Keys of the page rest meanwhile.
+    page.keyboard.press("/")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    page.keyboard.press("/")
+    expect(page.locator("#find")).to_be_focused()
+    page.keyboard.type("g?/")
+    expect(page.locator("#find")).to_have_value("g?/")
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("w")
+    expect(page).to_have_url(seen.origin + "/whitelist")
+
+
+def test_a_time_is_told_in_the_own_zone_and_how_long_ago(seen: Sight) -> None:
+    page = seen.go("/")
+    when = page.locator("#about time").first
+    expect(page.locator("#about .ago").first).to_contain_text("ago")
+    # Kathmandu is 5:45 ahead.
+    title = str(when.get_attribute("title"))
+    assert "UTC" in title
+    hour, minute = str(when.get_attribute("datetime"))[11:16].split(":")
+    ahead = (int(hour) * 60 + int(minute) + 345) % 1440
+    assert f"{ahead // 60:02}:{ahead % 60:02}" in title
+
+
+def test_plots_follow_the_window_and_the_colours(seen: Sight) -> None:
+    page = seen.go("/")
+    canvas = page.locator("[data-plot=fills] canvas")
+    expect(canvas).to_be_visible()
+    assert until(lambda: not blank(page, "[data-plot=fills] canvas"))
+    assert "whitelist" in str(canvas.get_attribute("aria-label"))
+    wide = page.locator("[data-plot=fills] .uplot").bounding_box()
+    page.set_viewport_size({"width": 340, "height": 700})
+    assert until(lambda: (page.locator("[data-plot=fills] .uplot").bounding_box() or {}) != wide)
+    count = page.locator("#plots canvas").count()
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("#plots canvas")).to_have_count(count)
+    assert until(lambda: not blank(page, "[data-plot=fills] canvas"))
+
+
+def test_lines_are_switched_by_keys_and_values_are_a_table(seen: Sight) -> None:
+    page = seen.go("/")
+    line = page.locator("[data-plot=fills] .u-legend th[role=button]").first
+    expect(line).to_have_attribute("aria-pressed", "true")
+    line.focus()
+    page.keyboard.press("Enter")
+    expect(line).to_have_attribute("aria-pressed", "false")
+    table = page.locator("[data-plot=fills] table").last
+    expect(table).to_be_hidden()
+    values = page.get_by_role("button", name="Values: How full")
+    values.press("Enter")
+    expect(values).to_have_attribute("aria-expanded", "true")
+    expect(page.locator("[data-plot=fills] .values")).to_contain_text("whitelist")
+
+
+def test_without_a_script_values_are_shown(
+    namespaces: None, chromium: Browser, gateway: Scene, cookie: tuple[str, str],
+) -> None:
+    with logged_in(chromium, gateway, cookie, script=False) as seen:
+        page = seen.go("/?range=10m")
+        expect(page.locator("[data-plot=fills] .values")).to_be_visible()
+
+
+def test_a_stream_without_data_says_since_when(seen: Sight, gateway: Scene) -> None:
+    page = seen.go("/")
+    live = page.locator("#live")
+    expect(live).to_have_text("live")
+    gateway.console.process.send_signal(signal.SIGSTOP)
+    try:
+        expect(live).to_contain_text("no data from the console since", timeout=15_000)
+    finally:
+        gateway.console.process.send_signal(signal.SIGCONT)
+    expect(live).to_have_text("live")

@@ -89,7 +89,7 @@ def test_networks_and_names(guarded: Lab, client: Host) -> None:
         assert client.attempt(REAL4, source=BAD, timeout=0.3) is Attempt.DROPPED
         daemon.wait_for("refused ")
         page = shown(daemon.control, "/search?q=192.0.2.0/24")
-        for text in ("In the whitelist 1 Came to the real server 0", "Refused hosts 1", "1 by contact.",
+        for text in ("In the whitelist 1 Came to the real server 0", "Refused hosts 1", "contact: 1.",
                      f"{GOOD} contact", f"{BAD} 1 20"):
             assert text in page.text, page.text
         assert {one["data-confirm"] for one in page.of("form") if "data-confirm" in one} == {

@@ -80,4 +80,4 @@ def test_a_row_or_what_is_ticked_is_removed_and_nothing_by_who_may_look(lab: Lab
         assert done.said == "Nothing was changed: these are 251 at once, and at most 250 are changed by one click."
         left = {one["address"] for one in ask(daemon.control, "GET", "/v1/entries")[1]}
         assert left == set(hosts) - {hosts[0]} - {name[5:] for name in some}
-        daemon.wait_for(rf"removed user=0 .*what={hosts[0]} count=1")
+        daemon.wait_for(rf"removed user=0 by=anna what={hosts[0]} count=1")

@@ -3,11 +3,14 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from email.message import EmailMessage
 from email.parser import BytesParser
 from pathlib import Path
 
 from lab.hosts import Host
+
+MOST_LINES = 10_000
 
 
 class Account:
@@ -38,8 +41,13 @@ class Account:
 class Running:
     """A program in the gateway whose lines go into the account."""
 
-    def __init__(self, account: Account, host: Host, argv: list[str], name: str) -> None:
+    def __init__(
+        self, account: Account, host: Host, argv: list[str], name: str,
+        told: Callable[[str], bool] = lambda line: True,
+    ) -> None:
+        """`told` says which lines come into the account."""
         self.lines: list[str] = []
+        self._told = told
         self._account = account
         self._name = name
         self._came = threading.Condition()
@@ -50,9 +58,12 @@ class Running:
     def _read(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
-            self._account.say(f"      {self._name} | {line.rstrip()}")
+            if self._told(line):
+                self._account.say(f"      {self._name} | {line.rstrip()}")
             with self._came:
                 self.lines.append(line.rstrip())
+                # Of one that runs for days.
+                del self.lines[:-MOST_LINES]
                 self._came.notify_all()
 
     def wait_for(self, word: str, timeout: float = 15.0) -> str:

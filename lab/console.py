@@ -5,6 +5,7 @@ on loopback of the machine.
 """
 import http.client
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -92,20 +93,28 @@ class Session:
 
 
 @contextmanager
-def console(control: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[Console]:
+def console(
+    control: Path, *arguments: str, prefix: tuple[str, ...] = (), passwords: Mapping[str, str] = PASSWORDS,
+    port: int = 0, user: str = "root",
+) -> Iterator[Console]:
     """A console that asks this control socket, once it answers. Raises RuntimeError where it does not.
 
-    It stays root, since nobody else can read the directories of tests; all else of its sandbox is as it is.
+    Users that are not those of this module may change. It stays root by default, since nobody else can read the
+    directories of tests; all else of its sandbox is as it is. Without capabilities root is no owner of the socket of a
+    daemon that has become another user: that one is `user`.
     """
     with TemporaryDirectory(prefix="mxc") as place:
         directory = Path(place)
         users, state = directory / "users", directory / "state"
-        lines = [f"{line_of(name, ROLES[name], password)}\n" for name, password in PASSWORDS.items()]
+        lines = [f"{line_of(name, ROLES.get(name, Role.CHANGE), password)}\n" for name, password in passwords.items()]
         users.write_text("".join(lines), encoding="utf-8")
         users.chmod(0o600)
         state.mkdir()
-        port = _free_port()
-        command = [*prefix, sys.executable, "-m", "mxallowd.console", "--listen", f"127.0.0.1:{port}", "--user", "root",
+        if user != "root":
+            for one in (directory, users, state):
+                shutil.chown(one, user)
+        port = port or _free_port()
+        command = [*prefix, sys.executable, "-m", "mxallowd.console", "--listen", f"127.0.0.1:{port}", "--user", user,
                    "--control", str(control), "--users", str(users), "--state-dir", str(state), *arguments]
         with (directory / "log").open("wb") as log, \
                 subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as process:

@@ -1,4 +1,6 @@
-"""The main job before the reader's eyes: `python -m lab.demo [a|b|c|d|fleet]`, the way to run (docs/firewall.md).
+"""The main job before the reader's eyes: `python -m lab.demo [a|b|c|d|fleet|console]`, or the way to run.
+
+docs/firewall.md has the ways. `console` plays no steps: it has traffic until it is ended.
 
 A sender, a spammer and a gateway, each a host of its own; a real SMTP server behind the project's own rulesets; the
 real daemon. Each step says what is expected and what was seen, and the end says whether all was as expected.
@@ -12,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import fleet_demo
+from lab import console_demo, fleet_demo
 from lab.account import Account, Running, message, subjects
 from lab.hosts import BRIDGE, FAKE4, FAKE6, REAL4, REAL6, Attempt, Host, Lab, supported
 from lab.mta import deliver
@@ -36,7 +38,7 @@ class Way:
     stop_says: str
 
 
-FLEET = "fleet"
+FLEET, CONSOLE = "fleet", "console"
 NFT_TABLE = "inet mxallowd"
 WAYS = {
     "a": Way("queue only", ("queue.sh",), ("-n", "23"), "The firewall puts new connections to port 25 before mxallowd",
@@ -150,9 +152,12 @@ def play(account: Account, lab: Lab, mail: Path, way: Way) -> None:
 def main() -> int:
     """Play it; 0 where everything was as expected."""
     parser = argparse.ArgumentParser(prog="demo", description="mxallowd at its main job, in hosts of its own.")
-    parser.add_argument("way", nargs="?", choices=[*sorted(WAYS), FLEET], default="a", help="; ".join(
-        f"{name}: {way.title}" for name, way in WAYS.items()) + f"; {FLEET}: {fleet_demo.TITLE} (default: %(default)s)")
-    chosen = parser.parse_args().way
+    parser.add_argument("way", nargs="?", choices=[*sorted(WAYS), FLEET, CONSOLE], default="a", help="; ".join(
+        f"{name}: {way.title}" for name, way in WAYS.items()) + f"; {FLEET}: {fleet_demo.TITLE}; {CONSOLE}: "
+        f"{console_demo.TITLE} (default: %(default)s)")
+    parser.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help=f"end {CONSOLE} by itself")
+    arguments = parser.parse_args()
+    chosen = arguments.way
     reason = supported()
     if reason:
         print(f"the demo needs network namespaces and the kernel's queue: {reason}", file=sys.stderr)
@@ -161,6 +166,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         mail = Path(directory) / "mail"
         mail.mkdir()
+        if chosen == CONSOLE:
+            console_demo.play(account, DAEMON, Path(directory), arguments.seconds)
+            return 0
         if chosen == FLEET:
             fleet_demo.play(account, mail)
         else:

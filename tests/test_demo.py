@@ -1,5 +1,6 @@
 """The demo ends well in each of its ways, and its picture shows what it prints."""
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from documents import picture
+from lab.console import Session
 from lab.demo import FLEET, WAYS
+from tests.until import until
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,6 +46,41 @@ def test_the_demo() -> None:
         for one in running:
             one.kill()
             one.wait()
+
+
+@pytest.mark.usefixtures("namespaces")
+@pytest.mark.parametrize("seconds", [8, 600])
+def test_the_console_demo(seconds: int) -> None:
+    """Its traffic is a gateway's, its console lets in who has the password, and its end leaves nothing."""
+    with subprocess.Popen([sys.executable, "-m", "lab.demo", "console", "--for", str(seconds)], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+        try:
+            assert running.stdout
+            said = ""
+            while "It ends after" not in said:
+                line = running.stdout.readline()
+                assert line, said
+                said += line
+            found = re.search(r"console +http://127\.0\.0\.1:(\d+)/\n +user +(\S+)\n +password +(\S+)\n", said)
+            assert found, said
+            session = Session(int(found[1]))
+            assert session.post("/login", {"name": found[2], "password": "wrong, and long enough"}).status != 303
+            answer = session.post("/login", {"name": found[2], "password": found[3]})
+            assert answer.status == 303, answer.body
+            session.cookie = answer.fields["Set-Cookie"].partition(";")[0]
+            words = ("refused", "whitelisted", "accepted", "denied")
+            assert until(lambda: all("<li>" in session.get("/log", word=word).body for word in words))
+            if seconds > 60:
+                running.send_signal(signal.SIGTERM)
+            rest, _ = running.communicate(timeout=30)
+        finally:
+            running.kill()
+    assert running.returncode == 0, rest
+    tried = re.search(r"(\d+) connections were tried", rest)
+    assert tried, rest
+    assert int(tried[1]) > 50
+    listed = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
+    assert f"demo-{running.pid}-" not in listed
 
 
 def test_a_way_that_is_none() -> None:

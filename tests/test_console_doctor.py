@@ -1,5 +1,6 @@
 """The page of the doctor: what follows from a daemon's answers, and the last report that it keeps."""
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ def test_of_a_daemon_that_is_well(lab: Lab) -> None:
     assert "Nothing is wrong" in page.text
     assert "mxallowd " in page.text
     assert '<pre class="command">sudo mxallowctl doctor example.org' in page.html
+
+
+@pytest.mark.usefixtures("guarded")
+def test_what_root_has_seen_is_shown_until_the_daemon_ends(lab: Lab) -> None:
+    with serving(lab) as daemon:
+        words = [sys.executable, "-m", "mxallowd.ctl", "--socket", str(daemon.control), "doctor"]
+        said = lab.gateway.run(words, capture_output=True, text=True).stdout
+        page = shown(daemon.control, "/doctor")
+    assert "Nobody has run it" not in page.text
+    bad = [line.split(maxsplit=1)[1] for line in said.splitlines() if line.startswith(("broken ", "warning "))]
+    assert bad
+    assert all(" ".join(line.split()) in page.text for line in bad), (bad, page.text)
 
 
 @pytest.mark.usefixtures("guarded")

@@ -138,6 +138,9 @@ def test_the_daemon_does_what_the_document_says(session: tuple[requests.Session,
             answer = case.call(base_url="http://localhost", session=over_socket)
             asked[operation.label] = asked.get(operation.label, 0) + 1
             assert answer.status_code != 500, answer.text
+            if answer.status_code == 431:
+                # Any request may have a head that is too long, so the document says it of none.
+                return
             # Too long is too long, whatever is wrong besides; schemathesis does not count that as a refusal.
             too_long = answer.status_code == 413
             case.validate_response(answer, excluded_checks=[negative_data_rejection] if too_long else [])

@@ -118,11 +118,10 @@ def requests() -> Iterator[Asked]:
                    "/v1/entries?network=198.51.100.0/24", "/v1/entries/10.0.0.0", "/v1/counters", "/v1/log-level",
                    "/v1/doctor", "/v1/export", "/v1/lists", "/v1/lists/networks",
                    "/v1/lists/networks?limit=1000000", "/v1/lists/networks?note=nowhere",
-                   "/v1/lists/networks?network=11.0.0.0/8&limit=1000000", "/v1/log?limit=2000", "/v1/series",
-                   "/v1/explain/10.0.0.0", "/v1/explain/0.0.0.0/0",
-                   "/v1/explain/10.0.0.0/8", "/v1/top", "/v1/forecast?limit=1000", "/v1/first-mx-only?limit=1000",
-                   "/v1/trust", "/v1/fleet", "/v1/openapi.json", "/metrics", "/healthz", "/readyz", "/v1/series",
-                   "/v1/log?limit=2000", "/v1/log?level=error"):
+                   "/v1/lists/networks?network=11.0.0.0/8&limit=1000000", "/v1/explain/10.0.0.0",
+                   "/v1/explain/0.0.0.0/0", "/v1/explain/10.0.0.0/8", "/v1/top", "/v1/forecast?limit=1000",
+                   "/v1/first-mx-only?limit=1000", "/v1/trust", "/v1/fleet", "/v1/openapi.json", "/metrics", "/healthz",
+                   "/readyz", "/v1/series", "/v1/log?limit=2000", "/v1/log?level=error"):
         yield Asked(f"GET {target}", "GET", target)
     note = "\\u00e4" * 60
     entries = [{"address": f"100.64.{number >> 8}.{number & 255}", "note": note} for number in range(1000)]

@@ -57,6 +57,9 @@ CTL_ENVIRONMENT = (
     ("NO_COLOR", "`mxallowctl top` does without colours."),
     ("TERM", "On a terminal that cannot move its cursor (`dumb`), `mxallowctl top` prints one look after the other."),
 )
+CONSOLE_ENVIRONMENT = (
+    ("JOURNAL_STREAM", "Where it names standard error, lines of the log get their level before them, and no time."),
+)
 # What the configuration may name, besides.
 CONFIGURED = (
     ("/etc/mxallowd/fleet.key", "The key of the site, where `fleet-key-file` names it. A secret."),

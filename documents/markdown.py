@@ -13,9 +13,9 @@ from documents.blocks import Block, Bullets, Example, Heading, Paragraph, Table,
 DOCS = Path(__file__).parent.parent / "docs"
 WIDTH = 118
 MANUAL = {"mxallowd(8)": "manual-mxallowd", "mxallowd.conf(5)": "manual-mxallowd.conf",
-          "mxallowctl(8)": "manual-mxallowctl"}
+          "mxallowctl(8)": "manual-mxallowctl", "mxallowd-console(8)": "manual-mxallowd-console"}
 _DOCUMENT = re.compile(r"`docs/([a-z0-9/-]+\.md)`")
-_PAGE = re.compile(r"(?<![\w`.])(mxallowd\.conf\(5\)|mxallowd\(8\)|mxallowctl\(8\))")
+_PAGE = re.compile(r"(?<![\w`.])(mxallowd\.conf\(5\)|mxallowd\(8\)|mxallowctl\(8\)|mxallowd-console\(8\))")
 
 
 def write(blocks: Iterable[Block], *, about: str) -> str:

@@ -1,6 +1,7 @@
 """The command mxallowd-console: what it says of bad input, passwd, --check, and a real process from start to end."""
 import os
 import pty
+import re
 import signal
 import stat
 import subprocess
@@ -213,3 +214,12 @@ def test_what_is_taken_ends_the_start_with_one_line(tmp_path: Path) -> None:
         status, _, err = run(*common, "--listen", "127.0.0.2:18025")
         assert status == 1 and err == (
             f'mxallowd-console: another mxallowd-console uses the state directory "{console.state}"\n')
+
+
+def test_the_pages_have_each_option() -> None:
+    options = set(re.findall(r"--[a-z][a-z-]*", "".join(run(*words, "--help")[1] for words in ([], ["passwd"]))))
+    assert "--listen" in options and "--remove" in options
+    root = Path(__file__).parent.parent
+    for file in (root / "docs" / "console.md", root / "documents" / "prose" / "manual" / "mxallowd-console.8.md"):
+        text = file.read_text(encoding="utf-8")
+        assert {option for option in options if not re.search(rf"`?{option}\b", text)} == set(), file

@@ -86,7 +86,7 @@ def test_the_environment_is_that_which_the_programs_read() -> None:
     package = Path(registry.__file__).parent.parent
     used = re.compile(r'(?:environ\.get\(|(?=\S+ in os\.environ))"([A-Z_]+)"')
     read = {name for path in package.rglob("*.py") for name in used.findall(path.read_text(encoding="utf-8"))}
-    assert read == {name for name, _ in (*facts.ENVIRONMENT, *facts.CTL_ENVIRONMENT)}
+    assert read == {name for name, _ in (*facts.ENVIRONMENT, *facts.CTL_ENVIRONMENT, *facts.CONSOLE_ENVIRONMENT)}
 
 
 def test_a_command_has_the_arguments_of_its_parser() -> None:

@@ -14,7 +14,7 @@ from mxallowd.settings.options import BY_NAME
 
 WIDTH = 78
 CLOSING = ".,:;)]?!"
-PROGRAMS = ("mxallowd", "mxallowctl", "systemctl", "journalctl")
+PROGRAMS = ("mxallowd", "mxallowctl", "mxallowd-console", "systemctl", "journalctl")
 # Options and commands, which stand bold without quotes.
 KEYWORDS = frozenset((*BY_NAME, *registry.names()))
 _MARK = re.compile(r"`(?P<code>[^`]+)`|\*(?P<arg>[^*\s](?:[^*]*[^*\s])?)\*|(?P<page>[a-z][\w.-]*)\((?P<section>\d)\)")

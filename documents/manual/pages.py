@@ -1,4 +1,5 @@
-"""The three pages: what their heads say, and which of the package's tables stand where in their prose."""
+"""The four pages: what their heads say, and which of the package's tables stand where in their prose."""
+import logging
 import re
 import textwrap
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from documents.blocks import Block, Example, Heading, Paragraph, Terms, plain, r
 from documents.manual import mdoc
 from documents.manual.inline import macro_line
 from documents.options import COMMAND_LINE_ONLY, PROSE, Described, groups
+from mxallowd.console import log as console
 from mxallowd.log.words import LINES
 from mxallowd.metrics.counters import COUNTERS, Part
 from mxallowd.settings import sample
@@ -41,7 +43,7 @@ class Page:
 
 
 def pages() -> tuple[Page, ...]:
-    """All three."""
+    """All four."""
     return (
         Page("mxallowd", 8, "nolisting daemon for mail gateways",
              ("[`-F`] [`-s`] [`-q`] [`-b`] [`-c` *FILE*] [`-f` *ADDRESS* ...] [`-r` *ADDRESS* ...] [`-n` *N[:M]*] "
@@ -53,7 +55,12 @@ def pages() -> tuple[Page, ...]:
              (), _page("mxallowd.conf.5", _configuration())),
         Page("mxallowctl", 8, "ask and change a running mxallowd",
              ("[`--json`] [`--socket` *PATH*] *COMMAND* [*ARGUMENT* ...]", "*COMMAND* `--help`",
-              "`--help` | `--version`"), _page("mxallowctl.8", _control())))
+              "`--help` | `--version`"), _page("mxallowctl.8", _control())),
+        Page("mxallowd-console", 8, "web page that shows and changes what mxallowd does",
+             ("[`serve`] [`--check`] [`--listen` *ADDRESS:PORT*] [`--cert` *FILE* `--key` *FILE*] "
+              "[`--proxy` *ADDRESS|NETWORK*] [`--`*OPTION* ...]",
+              "`passwd` *NAME* [`--role` `look` | `change`] [`--remove`] [`--users` *FILE*] [`--user` *NAME*]",
+              "`--help` | `--version`"), _page("mxallowd-console.8", _console())))
 
 
 def _page(name: str, parts: Mapping[str, tuple[Block, ...]]) -> tuple[Block, ...]:
@@ -104,6 +111,14 @@ def _daemon() -> dict[str, tuple[Block, ...]]:
         "counters-text": reference.prose("counters"),
         "counters": _counters(),
     }
+
+
+def _console() -> dict[str, tuple[Block, ...]]:
+    return {
+        "environment": _named(facts.CONSOLE_ENVIRONMENT),
+        "lines": (Terms(tuple(
+            (f"`{line.form}`", (Paragraph(_levelled((logging.getLevelName(line.level).lower(),), line.help)),))
+            for line in console.LINES)),)}
 
 
 def _flags() -> tuple[Block, ...]:

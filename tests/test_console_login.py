@@ -46,7 +46,7 @@ def test_a_log_in_a_page_a_change_and_a_log_out(console: Console) -> None:
     assert console.ask("GET", "/", cookie=cookie)[0] == 303
     assert console.log.lines == [
         ("logged-in", {"client": "127.0.0.1", "user": "anna", "role": "change"}),
-        ("changed", {"client": "127.0.0.1", "user": "anna", "what": "/change/thing", "said": "it is <done>"}),
+        ("changed", {"client": "127.0.0.1", "user": "anna", "change": "/change/thing", "said": "it is <done>"}),
         ("logged-out", {"client": "127.0.0.1", "user": "anna"})]
 
 

@@ -182,7 +182,7 @@ class Site:
         visitor = visit.visitor
         if visitor.role is not Role.CHANGE:
             raise RequestError(403, "forbidden", f"{visitor.name} may look, and change nothing")
-        said = {"client": visitor.client, "user": visitor.name, "what": visit.path}
+        said = {"client": visitor.client, "user": visitor.name, "change": visit.path}
         try:
             done = await self._changes[visit.path](visit, self._daemon)
         except (Unreachable, Refusal, RequestError) as error:

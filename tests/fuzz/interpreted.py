@@ -14,6 +14,9 @@ from mxallowd import settings
 from mxallowd.captures._capture import select
 from mxallowd.captures.filters import compile_filter
 from mxallowd.captures.formats import RECORD, FormatError, Reader
+from mxallowd.console import guard
+from mxallowd.console.forwarded import Proxies
+from mxallowd.control.exchange import RequestError
 from mxallowd.engine._ring import EVENT_SIZE
 from mxallowd.engine.events import address_text, decode, packed
 from mxallowd.errors import ConfigError
@@ -33,6 +36,7 @@ RAW = 101
 UNTIL_ERROR = re.compile(r"(has|ends) ")
 # One that loads, and one that has loaded.
 _RECEIVERS = [Receiver(loading=loading) for loading in (True, False)]
+_PAGES, _PROXIES = frozenset({"/", "/search"}), Proxies([ipaddress.ip_network("127.0.0.0/8")])
 ACTIONS = {option.name for option in OPTIONS if option.kind is Kind.ACTION}
 
 
@@ -268,6 +272,24 @@ def batch(data: bytes) -> None:
     assert all(note.isprintable() for _, note in receiver.whitelist.provenance.copy().values())
 
 
+def visit(data: bytes) -> None:
+    """Any form, target, cookie and X-Forwarded-For are what they say, or a printable RequestError comes out."""
+    text = data.decode("latin-1")
+    fields = {"cookie": text, "x-forwarded-for": text, "host": text, "origin": text}
+    found = guard.own_target(text, _PAGES)
+    assert found.isascii()
+    assert found.isprintable()
+    assert found.partition("?")[0] in _PAGES
+    assert len(guard.token_of(fields, secure=False)) in (0, 43)
+    assert ipaddress.ip_address(_PROXIES.client("127.0.0.1", fields).address)
+    for look in (lambda: guard.form_of(data), lambda: guard.check_site(fields, secure=False)):
+        try:
+            look()
+        except RequestError as error:
+            assert 400 <= error.status < 500
+            assert str(error).isprintable()
+
+
 def defective(data: bytes) -> None:
     """Shows that an exception which is not documented is found: a kind of event is taken for granted."""
     for event in decode(data[: len(data) // EVENT_SIZE * EVENT_SIZE]):
@@ -277,7 +299,7 @@ def defective(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "configuration": configuration, "filter": filter_program, "nftables": nftables, "ipset": ipset,
     "arguments": command_line, "events": events, "proc": proc, "helper": helper, "capture-file": capture_file,
-    "batch": batch,
+    "batch": batch, "visit": visit,
     "defective-interpreted": defective}
 
 if __name__ == "__main__":

@@ -160,11 +160,18 @@ def _batch() -> list[bytes]:
     return [one[:1] + one[5:-16] for one in messages] + [b"\0" + one for one in messages]
 
 
+def _visit() -> list[bytes]:
+    return [
+        b"csrf=abc&q=a+b%20c&note=%c3%a4", b"/search?q=192.0.2.1&x=%26", b"//evil.example/%2e%2e", b"a=b&a=c",
+        b"mxallowd-console=" + b"A" * 43 + b"; other=1", b"192.0.2.7, 127.0.0.2", b"2001:db8::1,[::1]:80",
+        b"http://console.example:8025", b"/search?q=" + b"%41" * 150]
+
+
 SEEDS = {
     "headers": _headers, "nfnetlink": _nfnetlink, "capture": _capture, "configuration": _configuration,
     "filter": _filter, "nftables": _nftables, "ipset": _ipset, "arguments": _arguments,
     "events": _events, "proc": _proc, "helper": _helper, "capture-file": _capture_file,
-    "batch": _batch}
+    "batch": _batch, "visit": _visit}
 _VALUES = (
     "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "nflog:5", "file:", "pflog0", "inet mx", "ip6", "port 25", "23:24")
 WORDS = {

@@ -78,6 +78,7 @@ def test_a_failed_one_is_one_line_and_does_not_tell_which_part_was_wrong(console
     assert console.log.lines == [("log-in-failed", {"client": "127.0.0.1", "user": name}) for name in names]
 
 
+@pytest.mark.alone
 def test_known_and_unknown_names_take_equally_long(tmp_path: Path) -> None:
     with Console(tmp_path) as console:
         taken: dict[str, list[float]] = {"anna": [], "nobody": []}

@@ -8,7 +8,7 @@ Bounds: rows of each step by their number, not by their age, so that a clock tha
 and the pages of the file. Which way it fails: a file that is damaged, or of another version, is set aside, and a new
 one begun; where none can be opened, the history is in memory; what cannot be written (a full disk) waits there for
 room, an hour of it. Each is told once. A kill loses what was not committed, ten seconds at most; a loss of power what
-was not yet in the file, a minute or so. Neither damages it.
+was not yet on the disk, some minutes at most. Neither damages it.
 """
 import json
 import os
@@ -244,7 +244,8 @@ def _connected(path: str) -> sqlite3.Connection:
         made.execute("PRAGMA journal_mode = WAL")
         made.execute("PRAGMA synchronous = NORMAL")
         made.execute(f"PRAGMA max_page_count = {MOST_BYTES // PAGE}")
-        made.execute("PRAGMA wal_autocheckpoint = 200")
+        # Some minutes of rows: only then is the disk waited for.
+        made.execute("PRAGMA wal_autocheckpoint = 40")
         made.execute("PRAGMA journal_size_limit = 1048576")
         found = made.execute("PRAGMA quick_check(1)").fetchone()
         if found != ("ok",):

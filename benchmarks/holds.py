@@ -175,12 +175,12 @@ class Filled:
     """A daemon with much in its tables."""
 
     def __init__(self, control: Path, shared: mmap.mmap) -> None:
-        self._control = control
+        self.control = control
         self._shared = shared
 
     def ask(self, method: str, target: str, body: bytes | None = None) -> int:
         """The status of the answer, which is read to its end."""
-        connection = _Connection(self._control)
+        connection = _Connection(self.control)
         try:
             connection.request(method, target, body)
             answer = connection.getresponse()

@@ -224,3 +224,15 @@ def test_scrape() -> None:
     assert shown["scrapes"] >= 2
     assert shown["p99_scraped_us"] >= shown["p50_scraped_us"] > 0
     assert shown["p99_ratio"] > 0
+
+
+@pytest.mark.usefixtures("namespaces")
+def test_console() -> None:
+    """Also that 1,000 clients who want nothing keep no viewer waiting for longer than a point takes, and a moment."""
+    shown = run("console", "--entries", "2000", "--repeat", "1", "--blocks", "1", "--block-ms", "200", "--watch", "7",
+                "--json")
+    assert {row["status"] for row in shown["pages"]} == {200}
+    assert [row["state"] for row in shown["load"]] == ["off", "again", "viewers", "crowd"]
+    for row in shown["load"][2:]:
+        assert row["points"] >= 2
+        assert row["longest_s"] < 4

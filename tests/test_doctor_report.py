@@ -1,5 +1,7 @@
 """What doctor has found is left with the daemon, within bounds, by root alone, and without a word about it."""
+import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.hosts import Lab
+from mxallowd.control.answers.findings import Findings
+from mxallowd.control.exchange import Request, RequestError
 from mxallowd.ctl.client import Client
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
 from mxallowd.ctl.doctor.report import LARGEST_OF_ALL, fitting, send
@@ -43,6 +47,18 @@ def test_the_last_one_is_kept_with_who_sent_it(control: Path) -> None:
     assert found == {"user": 0, "findings": [{**FINE, "why": None, "command": None}, other]}
     assert ask(control, "PUT", REPORT, {"findings": []}, by="jo")[0] == 200
     assert (report(control)["by"], report(control)["findings"]) == ("jo", [])
+
+
+def test_nobody_leaves_any_but_root_and_the_daemon_s_user() -> None:
+    """Root types their commands: who may change the daemon by --control-change-group may not put his own there."""
+    findings = Findings()
+    (route,) = findings.routes()
+    body = {"findings": [FINE]}
+    with pytest.raises(RequestError, match="the user with id 5000 may leave no findings") as raised:
+        asyncio.run(route.handler(Request("PUT", REPORT, body=body, user=5000)))
+    assert (raised.value.status, findings.report) == (403, None)
+    asyncio.run(route.handler(Request("PUT", REPORT, body=body, user=os.geteuid())))
+    assert findings.report
 
 
 @pytest.mark.parametrize("body", [

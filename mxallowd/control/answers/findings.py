@@ -1,9 +1,10 @@
 """PUT /v1/doctor/report: what `mxallowctl doctor` has found, kept for GET /v1/doctor.
 
 Root sees what neither the daemon nor a console may look at: the firewall's rules, listeners, the configuration. So who
-runs doctor leaves its findings here. The last ones are kept, in memory, with who sent them: their commands are to be
-typed by root, so a reader has to know whether they came from root.
+runs doctor leaves its findings here. The last ones are kept, in memory, with who sent them. Root types their commands,
+so nobody else than root and the daemon's user may leave any, whatever else he may change.
 """
+import os
 import time
 from collections.abc import Mapping
 
@@ -28,6 +29,9 @@ class Findings:
 
     async def _take(self, request: Request) -> Response:
         no_parameters(request)
+        if request.user not in (0, os.geteuid()):
+            raise RequestError(403, "forbidden", f"the user with id {request.user} may leave no findings: root and the "
+                               "daemon's user may, since others type their commands")
         given = fields_of(request.body, ("findings",))["findings"]
         if not isinstance(given, list) or len(given) > MOST:
             raise bad(f"findings is no list of at most {MOST} findings")

@@ -20,11 +20,21 @@ from mxallowd.console.watching import Watching
 from mxallowd.control.exchange import RequestError
 from tests.console_scene import SENDER, SPAMMER, gateway
 from tests.hostile import LONGEST, MARK, PIECES, TEXTS, Document, spoiled
+from tests.test_console_doctor import REPORT
+from tests.test_console_trial import BUSY
+from tests.test_ctl_fleet import BROKEN
+from tests.test_ctl_fleet import DOCUMENT as FLEET
 
 RENDERER = Renderer()
 QUERIES = ("q", "note", "origin", "gateway", "network", "used", "proven", "level", "word", "range", "limit", "list")
 # What leads to each part of a page.
 GOOD: tuple[dict[str, str], ...] = ({}, {"q": SENDER}, {"q": SPAMMER}, {"q": "192.0.2.0/24"})
+
+
+# What this gateway has none of: a fleet whose engine is broken, hosts by the thousand, what root's doctor has found.
+OTHERS: dict[str, dict[str, Any]] = {
+    "/v1/fleet": {**BROKEN, **{key: FLEET[key] for key in ("peers", "refused", "strangers", "stream")}},
+    "/v1/forecast": BUSY, "/v1/doctor": {"report": REPORT}}
 
 
 class Spoils:
@@ -39,7 +49,8 @@ class Spoils:
     async def spoiled(self, key: str, ask: Callable[[], Awaitable[Any]]) -> Any:
         """The answer with other texts."""
         if key not in self.kept:
-            self.kept[key] = await ask()
+            found = {} if key.startswith("/v1/fleet") else await ask()
+            self.kept[key] = found | OTHERS.get(key.split(maxsplit=1)[0], {}) if isinstance(found, dict) else found
         return spoiled(self.kept[key], self.text, everything=self.everything)
 
 

@@ -11,6 +11,7 @@ warning, as it is for mxallowd.
 """
 import fcntl
 import os
+import pwd
 import resource
 import socket
 import ssl
@@ -40,6 +41,7 @@ class Enclosure:
         self._settings = settings
         self.listeners: list[socket.socket] = []
         self.tls: ssl.SSLContext | None = None
+        self.user = ""  # whom it has become; the sandbox hides the system's users
         self._state = -1
 
     def open(self) -> None:
@@ -68,6 +70,10 @@ class Enclosure:
         memory.return_what_is_freed()
         groups = groups_of(settings.user) if os.geteuid() == 0 and account_of(settings.user) else []
         warnings = give_up(settings.user, keep=(), groups=groups)
+        try:
+            self.user = pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:
+            self.user = str(os.geteuid())
         if os.geteuid() == 0:
             warnings.append("it stays root, and owns root's files: leave --user root out")
         # Mail comes first. Not SCHED_IDLE: whoever looks for what holds mail up looks at a busy machine.

@@ -4,7 +4,6 @@ At the end streams are closed at once, and the history is written.
 """
 import asyncio
 import os
-import pwd
 import signal
 from pathlib import Path
 from typing import NoReturn
@@ -58,7 +57,7 @@ async def _serve(settings: Serving, users: Users, enclosure: Enclosure, renderer
     ended = _signals(settings, server, log)
     daemon.start()
     server.start()
-    log.write("start", version=__version__, user=_user(), users=len(users.names))
+    log.write("start", version=__version__, user=enclosure.user, users=len(users.names))
     for address, port in settings.listen:
         log.write("listening", address=shown(address, port), tls="yes" if enclosure.tls else "no")
     for where in settings.exposed:
@@ -102,10 +101,3 @@ def _read_certificate(settings: Serving, server: Server, log: Log) -> None:
     if context is not None:
         server.renew(context)
         log.write("certificate", reason="it has been read again")
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())

@@ -28,7 +28,7 @@ from tests.console_scene import (
 from tests.control_client import ask
 from tests.until import until
 
-PHONE: ViewportSize = {"width": 360, "height": 740}
+PHONE: ViewportSize = {"width": 320, "height": 640}
 SCREEN: ViewportSize = {"width": 1280, "height": 720}
 PATHS = [page.path for page in PAGES]
 FOUND = [f"/search?q={what}" for what in (SENDER, SPAMMER, BANK, DENIED, "192.0.2.0/24", "nobody")]

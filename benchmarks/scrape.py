@@ -86,6 +86,8 @@ for line in sys.stdin:
                 idle.append(one := connected())
                 one.sendall(attack)
                 one.recv(100)
+            except FileNotFoundError:
+                raise
             except OSError:
                 pass
             done += 1
@@ -139,10 +141,10 @@ def measure(blocks: int, seconds: float, rate: float, script: str = SCRAPER) -> 
         lab.queue_rule(QUEUE)
         with tempfile.TemporaryDirectory() as place, lab.gateway.popen(
                 [*DAEMON, "-F", "-s", "--user", "root", "-c", "/dev/null", "-f", FAKE4, "-r", REAL4, "-n", QUEUE, "-b",
-                 "--metrics", f"{WHERE[0]}:{WHERE[1]}", *own_places(place)],
+                 "--metrics", f"{WHERE[0]}:{WHERE[1]}", *(places := own_places(place))],
                 stdout=subprocess.PIPE, text=True) as daemon, \
                 client.popen([sys.executable, "-c", SENDER], **pipes) as senders, \
-                lab.gateway.popen([sys.executable, "-c", script, f"{place}/control"], **pipes) as scrapers:
+                lab.gateway.popen([sys.executable, "-c", script, places[-1]], **pipes) as scrapers:
             assert senders.stdin and senders.stdout and scrapers.stdin and scrapers.stdout and daemon.stdout
             if " start " not in daemon.stdout.readline():
                 raise BenchError("the daemon did not start")

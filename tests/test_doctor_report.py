@@ -54,10 +54,14 @@ def test_nobody_leaves_any_but_root_and_the_daemon_s_user() -> None:
     findings = Findings()
     (route,) = findings.routes()
     body = {"findings": [FINE]}
+
+    async def leave(user: int) -> None:
+        await route.handler(Request("PUT", REPORT, body=body, user=user))
+
     with pytest.raises(RequestError, match="the user with id 5000 may leave no findings") as raised:
-        asyncio.run(route.handler(Request("PUT", REPORT, body=body, user=5000)))
+        asyncio.run(leave(5000))
     assert (raised.value.status, findings.report) == (403, None)
-    asyncio.run(route.handler(Request("PUT", REPORT, body=body, user=os.geteuid())))
+    asyncio.run(leave(os.geteuid()))
     assert findings.report
 
 

@@ -27,7 +27,8 @@ def check(target: str) -> None:
 
 
 @pytest.mark.timeout(PATIENCE_S)
-@pytest.mark.parametrize("target", [*run.COMPILED, *run.INTERPRETED])
+@pytest.mark.parametrize("target", [
+    *(pytest.param(target, marks=pytest.mark.builds) for target in run.COMPILED), *run.INTERPRETED])
 def test_nothing_is_found(target: str) -> None:
     check(target)
     result = run.run(target, seconds=SECONDS)
@@ -36,6 +37,7 @@ def test_nothing_is_found(target: str) -> None:
     assert result.executions > 100 * SECONDS
 
 
+@pytest.mark.builds
 @pytest.mark.timeout(PATIENCE_S)
 def test_a_read_of_one_byte_too_many_is_found() -> None:
     """(The parser with this mistake is in headers.c.)"""

@@ -93,6 +93,7 @@ def test_the_command_that_is_named_builds_a_clean_checkout(checkout: Path, tmp_p
     assert environments.the_line(environments.run(command, cwd=tmp_path)) == line
 
 
+@pytest.mark.install
 @pytest.mark.timeout(400)
 def test_the_sdist_holds_the_sources_and_nothing_that_was_built(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:

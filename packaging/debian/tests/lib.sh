@@ -58,8 +58,8 @@ wait_for() {
     done
 }
 
-# Whether daemon, broker and guard run, and nothing of the service without -I: the environment, the current directory and a
-# user's own packages say nothing of what is loaded.
+# Whether daemon, broker and guard run, and no Python of the service without -I: the environment, the current directory and
+# a user's own packages say nothing of what is loaded. What lists the firewall's rules is there for a moment now and then.
 whole() {
     for process in $(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup mxallowd)/cgroup.procs"); do
         { tr '\0' ' ' <"/proc/$process/cmdline" && echo; } 2>/dev/null || continue
@@ -68,7 +68,8 @@ whole() {
     grep -q ' /usr/sbin/mxallowd --foreground ' /tmp/processes
     grep -q ' mxallowd\.lists\.broker ' /tmp/processes
     grep -q ' mxallowd\.watchdog\.guard ' /tmp/processes
-    not grep -v '^[^ ]*/python3[^ ]* -I /usr/' /tmp/processes
+    not grep -v -e '^[^ ]*/python3[^ ]* -I /usr/' -e '^/usr/sbin/nft list ruleset $' \
+        -e '^/usr/sbin/ip6\?tables-\(legacy-\)\?save $' /tmp/processes
     mxallowctl status >/tmp/status
     not grep broker /tmp/status
 }

@@ -16,6 +16,7 @@ from lab.console import Console, console
 from lab.hosts import Lab
 from mxallowd.console.openapi import DOCUMENT, PATH
 from mxallowd.console.pages import CHANGES
+from mxallowd.console.site import OWN
 from mxallowd.console.watching import Watching
 from tests.daemon_process import serving
 
@@ -34,7 +35,7 @@ def served_console(lab: Lab) -> Iterator[Console]:
 
 def test_the_document_has_each_answer_and_each_change(tmp_path: Any) -> None:
     answers = Watching(tmp_path / "no.sock", None, lambda _: None).answers
-    assert {*answers, *CHANGES, PATH} == set(DOCUMENT["paths"])
+    assert {*answers, *CHANGES, *OWN} == set(DOCUMENT["paths"])
     assert set(answers) > STREAMS
 
 

@@ -1,5 +1,6 @@
 """Sessions: fixation, stolen cookies, tokens of forms, requests of other sites, time, bounds, cookies' flags."""
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -78,8 +79,13 @@ def test_a_stream_ends_with_its_session(tmp_path: Path) -> None:
             last = b""
             deadline = time.monotonic() + 5
             while not last.endswith(b"0\r\n\r\n"):
-                last = last[-10:] + made.recv(65_536)
+                last = last[-100:] + made.recv(65_536)
                 assert time.monotonic() < deadline
+            # The browser would ask again for ever: it is told, and may ask whether it still has a session.
+            assert b"event: ended\ndata: {}\n\n" in last
+        assert console.ask("GET", "/api/session", cookie=cookie)[0] == 401
+        status, _, text = console.ask("GET", "/api/session", cookie=console.log_in("otto", OTHER))
+        assert (status, json.loads(text)) == (200, {"name": "otto", "role": "look"})
 
 
 def test_a_form_without_the_token_of_its_session_changes_nothing(console: Console) -> None:

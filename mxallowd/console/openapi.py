@@ -32,8 +32,9 @@ _FAULTS: Node = {
     "404": _error("there is no such thing"), "502": _error("the daemon does not answer"),
     "503": _error("there was no answer in time")}
 _PAGE = "text/html; charset=utf-8"
-_STREAM: Node = {"description": "events (WHATWG HTML, 9.2), whose data is JSON", "content": {
-    "text/event-stream": {"schema": {"type": "string"}}}}
+_STREAM: Node = {
+    "description": "events (WHATWG HTML, 9.2), whose data is JSON; the last one is `ended` where the session has ended",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}}}
 
 
 def _query(name: str, what: str, schema: Node) -> Node:
@@ -72,6 +73,10 @@ DOCUMENT: Node = {
     "paths": {
         PATH: _get("document", "This document", {"description": "OpenAPI 3.1", "content": {
             "application/json": {"schema": {"type": "object"}}}}),
+        "/api/session": _get("session", "Who has logged in; 401 once the session has ended", {
+            "description": "the user of this session", "content": {"application/json": {"schema": {
+                "type": "object", "required": ["name", "role"], "additionalProperties": False, "properties": {
+                    "name": {"type": "string"}, "role": {"type": "string", "enum": ["look", "change"]}}}}}}),
         "/api/stream": _get("stream", "What the overview shows, every two seconds", _STREAM),
         "/api/history": _get(
             "history", "Values for the plots", {"description": "values by plot; null: a gap", "content": {

@@ -25,6 +25,7 @@ from mxallowd.console.guard import check_head, check_site, check_token, form_of,
 from mxallowd.console.pages import CHANGES, PAGES, Entry
 from mxallowd.console.render import Renderer
 from mxallowd.console.sessions import LONGEST_SAID, Session
+from mxallowd.console.streams import EVENTS, event
 from mxallowd.console.visit import Change, Page, Role, Visit, Visitor
 from mxallowd.control.exchange import RequestError, Response
 from mxallowd.control.routes import WrongMethod, split
@@ -49,7 +50,16 @@ _SHORT = """<!doctype html>
 </html>
 """
 LOGIN, LOGOUT, API, FILES = "/login", "/logout", "/api/", "/files/"
+SESSION = "/api/session"
 Answer = Callable[[Visit], Awaitable[Response]]
+
+
+async def _who(visit: Visit) -> Response:
+    return Response({"name": visit.visitor.name, "role": str(visit.visitor.role)})
+
+
+# For the script, and of no page: the document, and whether the session still holds, which an EventSource does not tell.
+OWN: Mapping[str, Answer] = {openapi.PATH: openapi.answer, SESSION: _who}
 
 
 class Site:
@@ -65,7 +75,7 @@ class Site:
         self._renderer = renderer
         self._assets = Assets()
         self._door = door
-        self._answers = {**answers, openapi.PATH: openapi.answer}
+        self._answers = {**answers, **OWN}
         self._log = log
         self._proxies = proxies or Proxies()
         self._tls = tls
@@ -210,7 +220,7 @@ class Site:
         return Response(self._renderer.html(page.template, values).encode(), page.status, HTML)
 
     def _while_logged_in(self, response: Response, session: Session) -> Response:
-        """A stream ends with its session."""
+        """A stream ends with its session, and says so: the browser would ask for it again for ever."""
         pieces = response.pieces
         if pieces is None:
             return response
@@ -219,6 +229,8 @@ class Site:
             async with aclosing(pieces) as source:  # type: ignore[type-var]  # the streams here are generators
                 async for piece in source:
                     if not self._door.streams(session):
+                        if response.content_type == EVENTS:
+                            yield event("ended", {})
                         return
                     yield piece
         return replace(response, pieces=some())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from mxallowd.console.asking import Daemon
+from mxallowd.console.asking import Daemon, Unreachable
 from mxallowd.console.attempts import Attempts
 from mxallowd.console.door import Door
 from mxallowd.console.forwarded import Proxies
@@ -26,7 +26,7 @@ from mxallowd.console.server import Server
 from mxallowd.console.sessions import Sessions, boot_clock
 from mxallowd.console.site import Answer, Site
 from mxallowd.console.users import User, Users, line_of, matches
-from mxallowd.console.visit import Change, Done, Page, Role, Visit
+from mxallowd.console.visit import Change, Done, Outcome, Page, Role, Visit
 from mxallowd.control.exchange import Response
 
 PASSWORD, OTHER = "correct horse battery", "Tr0ub4dor&3 and more"
@@ -65,14 +65,22 @@ async def broken(visit: Visit, _: Daemon) -> Page | Response:
 
 
 async def change(visit: Visit, _: Daemon) -> Done:
-    return Done(visit.form.get("back", "/"), visit.form.get("say", "done"))
+    if "defect" in visit.form:
+        raise ValueError("a secret of this program")
+    return Done(visit.form.get("back", "/"), visit.form.get("say", "done"),
+                Outcome(visit.form.get("outcome", Outcome.DONE)))
+
+
+async def failing(visit: Visit, _: Daemon) -> Page | Response:
+    raise Unreachable("the daemon did not answer")
 
 
 async def document(visit: Visit) -> Response:
     return Response({"name": visit.visitor.name})
 
 
-PAGES = (Entry("/", "First", first), Entry("/echo", "Echo", echo), Entry("/broken", "Broken", broken))
+PAGES = (Entry("/", "First", first), Entry("/echo", "Echo", echo), Entry("/broken", "Broken", broken),
+         Entry("/failing", "Failing", failing))
 CHANGES: Mapping[str, Change] = {"/change/thing": change}
 ANSWERS: Mapping[str, Answer] = {"/api/thing": document}
 

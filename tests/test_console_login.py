@@ -46,7 +46,8 @@ def test_a_log_in_a_page_a_change_and_a_log_out(console: Console) -> None:
     assert console.ask("GET", "/", cookie=cookie)[0] == 303
     assert console.log.lines == [
         ("logged-in", {"client": "127.0.0.1", "user": "anna", "role": "change"}),
-        ("changed", {"client": "127.0.0.1", "user": "anna", "change": "/change/thing", "said": "it is <done>"}),
+        ("changed", {"client": "127.0.0.1", "user": "anna", "change": "/change/thing", "what": "",
+                     "said": "it is <done>"}),
         ("logged-out", {"client": "127.0.0.1", "user": "anna"})]
 
 
@@ -54,7 +55,7 @@ def test_who_may_look_only_changes_nothing(console: Console) -> None:
     cookie = console.log_in("otto", OTHER)
     status, _, text = console.ask("POST", "/change/thing", {"csrf": console.csrf(cookie)}, cookie)
     assert status == 403
-    assert "Otto may look, and change nothing" in text
+    assert "The user otto may look, and change nothing" in text
     assert console.log.words() == ["logged-in"]
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
-from mxallowd.console.visit import Role
+from mxallowd.console.visit import Outcome, Role
 from mxallowd.control.exchange import RequestError
 from tests.console_visits import changed, shown
 from tests.control_client import ask
@@ -160,7 +160,13 @@ def test_a_form_that_is_not_as_it_must_be_changes_nothing(lab: Lab) -> None:
 def test_no_answer_of_the_daemon_is_said_to_be_none(tmp_path: Path) -> None:
     begun = time.monotonic()
     done = changed(tmp_path / "none", "/change/remove", {"what": BAD})
-    assert done.said.startswith("Nobody knows whether it was done: the daemon cannot be reached at ")
+    assert done.outcome is Outcome.UNKNOWN
+    assert done.said.startswith(f"Nobody knows whether it was done (remove {BAD}): the daemon cannot be reached at ")
+    # Of many the first one is tried, and the others are said not to be.
+    done = changed(tmp_path / "none", "/change/let-in", {"what": f"{BAD} 198.51.100.9", "how": "day"})
+    assert done.outcome is Outcome.UNKNOWN
+    assert done.said.startswith(f"0 of 2 were let in. Nobody knows whether it was done for {BAD}: the daemon cannot")
+    assert done.said.endswith(" 1 was not tried.")
     assert time.monotonic() - begun < 5
 
 

@@ -4,7 +4,7 @@ import pytest
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
 from mxallowd.console import fields
 from mxallowd.console.pages.whitelist import MOST, USUAL
-from mxallowd.console.visit import Role
+from mxallowd.console.visit import Outcome, Role
 from mxallowd.control.exchange import RequestError
 from tests.console_visits import Document, changed, shown
 from tests.control_client import ask
@@ -68,16 +68,17 @@ def test_a_row_or_what_is_ticked_is_removed_and_nothing_by_who_may_look(lab: Lab
 
         form = {"what": hosts[0], ticks[5]: "1", "back": "/whitelist?limit=9"}
         done = changed(daemon.control, "/change/remove", form)
-        assert done == ("/whitelist?limit=9", f"{hosts[0]} was removed.", True)
+        assert done == ("/whitelist?limit=9", f"{hosts[0]} was removed.", Outcome.DONE)
         some = dict.fromkeys(ticks[10:20], "1")
         done = changed(daemon.control, "/change/remove", some)
-        assert done == ("/whitelist", "10 of 10 were removed.", True)
+        assert done == ("/whitelist", "10 of 10 were removed.", Outcome.DONE)
         done = changed(daemon.control, "/change/remove", some)
+        assert done.outcome is Outcome.NOTHING
         assert done.said.startswith(f"0 of 10 were removed. {ticks[10][5:]} was not in the whitelist any more. ")
         assert done.said.endswith(" And 7 further ones like that.")
         assert changed(daemon.control, "/change/remove", {}).said == "Nothing was changed: nothing was chosen."
         done = changed(daemon.control, "/change/remove", dict.fromkeys(ticks, "1"))
-        assert done.said == "Nothing was changed: these are 251 at once, and at most 250 are changed by one click."
+        assert done.said.endswith(" and 248 others): these are 251 at once, and at most 250 are changed by one click.")
         left = {one["address"] for one in ask(daemon.control, "GET", "/v1/entries")[1]}
         assert left == set(hosts) - {hosts[0]} - {name[5:] for name in some}
         daemon.wait_for(rf"removed user=0 by=anna what={hosts[0]} count=1")

@@ -4,84 +4,103 @@ All of them may be sent twice: what is let in already stays in, and what is gone
 a form that is not as it must be, and a refusal of the daemon, change nothing and say so; where no answer came, it says
 that nobody knows.
 """
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mxallowd.console import fields
 from mxallowd.console.asking import Daemon, Document, Refusal, Unreachable, path_of
 from mxallowd.console.render import duration, plain
-from mxallowd.console.visit import Change, Done, Visit
+from mxallowd.console.visit import Change, Done, Outcome, Visit
 from mxallowd.control.exchange import RequestError
 from mxallowd.text import quoted
 
 DAY_S = 86_400
 LISTS = ("allow", "deny", "direct")
 NAMED = 3  # of many, so many are named
+# For many changes of one click, and for all of it: less than the site waits (site.py), which knows no more then.
+MANY_S, LONGEST_S = 12.0, 25.0
+TOO_LONG = f"the daemon did not answer within {LONGEST_S:.0f} seconds"
 FORBIDDEN = 403
 NOT_ALLOWED = ("; the console may look only: the option control-change-group of mxallowd, with the group of "
                "mxallowd-console, lets it change")
-Told = Callable[[Visit, Daemon], Awaitable[str]]
 
 
-def _change(otherwise: str) -> Callable[[Told], Change]:
-    """A change whose text is told on the page that its form stood on, or else on `otherwise`."""
+class Came(NamedTuple):
+    """What one change came to."""
+
+    text: str
+    outcome: Outcome = Outcome.DONE
+
+
+Told = Callable[[Visit, Daemon], Awaitable[Came]]
+
+
+def _change(otherwise: str, asked: str) -> Callable[[Told], Change]:
+    """A change whose text is told on the page that its form stood on, or else on `otherwise`; `asked` says what it is.
+
+    What was not done, and what nobody knows, names its target: it may be all that the page can show.
+    """
     def of(told: Told) -> Change:
         async def run(visit: Visit, daemon: Daemon) -> Done:
             if not visit.visitor.may_change:
-                raise RequestError(403, "look-only", f"{visit.visitor.name} may look, and change nothing")
-            back = fields.back(visit.form, otherwise)
+                raise RequestError(403, "look-only", f"the user {visit.visitor.name} may look, and change nothing")
+            back, what = fields.back(visit.form, otherwise), fields.named(visit.form)
+            name = visit.form.get("list", "")
+            this = f" ({asked.format(what=what, list=name if name in LISTS else 'a list')})" if what else ""
             try:
-                return Done(back, await told(visit, daemon))
+                async with asyncio.timeout(LONGEST_S):
+                    return Done(back, *await told(visit, daemon))
             except RequestError as error:
-                said = f"Nothing was changed: {error}."
+                return Done(back, f"Nothing was changed{this}: {error}.", Outcome.REFUSED)
             except Refusal as error:
-                said = f"Nothing was changed: {_refused(error)}."
-            except Unreachable as error:
-                said = f"Nobody knows whether it was done: {error}."
-            return Done(back, said, ok=False)
+                return Done(back, f"Nothing was changed{this}: {_refused(error)}.", Outcome.REFUSED)
+            except (Unreachable, TimeoutError) as error:
+                return Done(back, f"Nobody knows whether it was done{this}: {error or TOO_LONG}.", Outcome.UNKNOWN)
         return run
     return of
 
 
-@_change("/search")
-async def let_in(visit: Visit, daemon: Daemon) -> str:
+@_change("/search", "let in {what}")
+async def let_in(visit: Visit, daemon: Daemon) -> Came:
     """Let addresses or a network in: `how` is day or good; `what`, `note`."""
     how, note, by = visit.form.get("how", ""), fields.note(visit.form), visit.visitor.name
     if how not in ("day", "good"):
         raise RequestError(400, "bad-request", f"how {quoted(how)} is neither day nor good")
 
-    async def one(what: str) -> str:
+    async def one(what: str) -> Came:
         if how == "good":
             answer = await daemon.change("POST", "/v1/lists/allow", _noted({"network": what}, note), by)
-            return f"{what} is let in for good{_unkept(answer)}.{overruled(answer)}"
+            return Came(f"{what} is let in for good{_unkept(answer)}.{overruled(answer)}")
         key = "network" if "/" in what else "address"
         answer = await daemon.change("POST", "/v1/entries", _noted({key: what, "seconds": DAY_S}, note), by)
         left = f", for {duration(answer['seconds_left'])}" if "seconds_left" in answer else ""
-        return f"{what} is let in until {answer['until']}{left}.{overruled(answer)}"
+        return Came(f"{what} is let in until {answer['until']}{left}.{overruled(answer)}")
 
     return await _each(_some(fields.targets(visit.form)), one, "were let in")
 
 
-@_change("/whitelist")
-async def remove(visit: Visit, daemon: Daemon) -> str:
+@_change("/whitelist", "remove {what}")
+async def remove(visit: Visit, daemon: Daemon) -> Came:
     """Take addresses, or a network and all of it, out of the whitelist, and what was let in by hand as exactly this."""
-    async def one(what: str) -> str:
+    async def one(what: str) -> Came:
         try:
             answer = await daemon.change("DELETE", path_of("v1", "entries", what), None, visit.visitor.name)
         except Refusal as error:
             if error.status != 404:
                 raise
             _, but, still = str(error).partition(", but ")
-            return f"{what} was not in the whitelist any more{but}{still}."
+            return Came(f"{what} was not in the whitelist any more{but}{still}.", Outcome.NOTHING)
         count = answer.get("removed")
-        return (f"{what} was removed{f': {count} entries and lines' if '/' in what else ''}."
-                f"{overruled(answer)}")
+        return Came(f"{what} was removed{f': {count} entries and lines' if '/' in what else ''}."
+                    f"{overruled(answer)}")
 
     return await _each(_some(fields.targets(visit.form)), one, "were removed")
 
 
-@_change("/lists")
-async def list_add(visit: Visit, daemon: Daemon) -> str:
+@_change("/lists", "add {what} to {list}")
+async def list_add(visit: Visit, daemon: Daemon) -> Came:
     """Add a line by hand: `list`, `network`, `note`, `seconds` (empty: for good)."""
     name, network = _list(visit.form), fields.changed(visit.form.get("network", ""))
     body = _noted({"network": network}, fields.note(visit.form))
@@ -92,11 +111,11 @@ async def list_add(visit: Visit, daemon: Daemon) -> str:
     until = f" until {answer['until']}" if answer.get("until") else ""
     not_led = answer.get("not_led")
     led = f" Nobody is led to the real server, though: {not_led}." if not_led else ""
-    return f"{network} stands in {name}{until}{_unkept(answer)}.{led}{overruled(answer)}"
+    return Came(f"{network} stands in {name}{until}{_unkept(answer)}.{led}{overruled(answer)}")
 
 
-@_change("/lists")
-async def list_remove(visit: Visit, daemon: Daemon) -> str:
+@_change("/lists", "take {what} out of {list}")
+async def list_remove(visit: Visit, daemon: Daemon) -> Came:
     """Remove a line that was added by hand: `list`, `network`."""
     name, network = _list(visit.form), fields.target(visit.form.get("network", ""))
     try:
@@ -104,19 +123,19 @@ async def list_remove(visit: Visit, daemon: Daemon) -> str:
     except Refusal as error:
         if error.status != 404:
             raise
-        return f"{network} was not in {name} any more: {error}."
-    return f"{network} was removed from {name}."
+        return Came(f"{network} was not in {name} any more: {error}.", Outcome.NOTHING)
+    return Came(f"{network} was removed from {name}.")
 
 
-@_change("/lists")
-async def trust_refresh(visit: Visit, daemon: Daemon) -> str:
+@_change("/lists", "ask for the records of {what}")
+async def trust_refresh(visit: Visit, daemon: Daemon) -> Came:
     """Have the records of trusted senders asked for now: `domain` (empty: of all)."""
     domain = visit.form.get("domain", "").strip()
     answer = await daemon.change(
         "POST", "/v1/trust/refresh", {"domain": domain} if domain else {}, visit.visitor.name)
     asked, again = answer.get("asked"), answer.get("again_seconds")
     soon = f" Others were asked for a moment ago: again in {again} s." if again else ""
-    return f"{asked} records are asked for now.{soon}"
+    return Came(f"{asked} records are asked for now.{soon}", Outcome.DONE if asked else Outcome.NOTHING)
 
 
 def overruled(answer: Mapping[str, Any]) -> str:
@@ -132,26 +151,43 @@ def overruled(answer: Mapping[str, Any]) -> str:
     return said
 
 
-async def _each(whats: Sequence[str], one: Callable[[str], Awaitable[str]], done: str) -> str:
-    """What came of each; of many the number, and those that were refused."""
+async def _each(whats: Sequence[str], one: Callable[[str], Awaitable[Came]], done: str) -> Came:
+    """What came of each; of many the number, those that were refused, and where it ended too early."""
     if len(whats) == 1:
         return await one(whats[0])
-    said: list[str] = []
+    came: list[Came] = []
     refused: list[str] = []
-    for what in whats:
+    unknown = ""
+    until = time.monotonic() + MANY_S
+    for number, what in enumerate(whats):
+        if time.monotonic() >= until:
+            unknown = f"There was no more time:{_untried(len(whats) - number)}"
+            break
         try:
-            said.append(await one(what))
+            came.append(await one(what))
         except Refusal as error:
             refused.append(f"{what}: {_refused(error)}")
+        except Unreachable as error:
+            # What has been done is done, and is told.
+            unknown = f"Nobody knows whether it was done for {what}: {error}.{_untried(len(whats) - number - 1)}"
+            break
+    changed = sum(one.outcome is Outcome.DONE for one in came)
     # What is worth a word is what is not as it was asked for.
-    strange = [text for text in said if "any more" in text or "still holds" in text]
-    parts = [f"{len(said) - sum('any more' in text for text in said)} of {len(whats)} {done}.", *strange[:NAMED]]
+    strange = [one.text for one in came if one.outcome is Outcome.NOTHING or "still holds" in one.text]
+    parts = [f"{changed} of {len(whats)} {done}.", *strange[:NAMED]]
     if len(strange) > NAMED:
         parts.append(f"And {len(strange) - NAMED} further ones like that.")
     if refused:
         more = f", and {len(refused) - NAMED} others" if len(refused) > NAMED else ""
         parts.append(f"Not done: {'; '.join(refused[:NAMED])}{more}.")
-    return " ".join(parts)
+    if unknown:
+        return Came(" ".join([*parts, unknown]), Outcome.UNKNOWN)
+    nothing = Outcome.REFUSED if refused else Outcome.NOTHING
+    return Came(" ".join(parts), Outcome.DONE if changed else nothing)
+
+
+def _untried(number: int) -> str:
+    return f" {number} {'was' if number == 1 else 'were'} not tried." if number else ""
 
 
 def _some(whats: list[str]) -> list[str]:

@@ -6,16 +6,18 @@ bound is the console's own: no click changes more than LARGEST of the world.
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode
 
+from mxallowd.console.render import plain
 from mxallowd.control.answers.bodies import bad, host_of, network_of, note_of, seconds_of
 from mxallowd.control.exchange import RequestError
 from mxallowd.engine.events import address_text
-from mxallowd.text import quoted
+from mxallowd.text import printable, quoted
 
 LARGEST = {4: 8, 6: 16}  # by the version of IP, the shortest prefix that a form may change
 MOST_TARGETS = 250  # of one form
 LONGEST_BACK, MOST_BACK = 2_000, 16  # characters, parameters
 # A form leads back to the page it stood on: to one of these and nowhere else.
 BACK = ("/search", "/refused", "/whitelist", "/lists")
+NAMED, LONGEST_NAMED = 3, 100  # of many, so many are named, with so many characters
 TICKED = "tick:"  # how the name of a box begins that is ticked for an address
 
 
@@ -48,6 +50,14 @@ def targets(form: Mapping[str, str]) -> list[str]:
     if len(words) > MOST_TARGETS:
         raise bad(f"these are {len(words)} at once, and at most {MOST_TARGETS} are changed by one click")
     return list(dict.fromkeys(map(changed, words)))
+
+
+def named(form: Mapping[str, str]) -> str:
+    """What a form is about, as it was sent, for people and the log; of many the first ones. Checks nothing."""
+    words = form.get("what", "").split() or [name.removeprefix(TICKED) for name in form if name.startswith(TICKED)]
+    words = words or [form[name].strip() for name in ("network", "domain") if form.get(name, "").strip()]
+    shown = " ".join(printable(plain(word[:LONGEST_NAMED])) for word in words[:NAMED])
+    return f"{shown} and {len(words) - NAMED} others" if len(words) > NAMED else shown
 
 
 def note(form: Mapping[str, str]) -> str:

@@ -67,8 +67,8 @@ def check_token(token: str, form: dict[str, str]) -> None:
     """That the form is one of this session's pages; takes the token out. Raises RequestError."""
     given = form.pop(TOKEN, "")
     if not compare_digest(given.encode(), token.encode()):
-        raise RequestError(403, "other-form", "the form is not of this session: go back, reload the page, and send it "
-                           "again")
+        raise RequestError(403, "other-form", "the form is not of this session, so nothing was changed: go back, "
+                           "reload the page, and send it again")
 
 
 def form_of(body: bytes) -> dict[str, str]:
@@ -112,6 +112,16 @@ def own_target(target: str, paths: frozenset[str]) -> str:
         return "/"
     found = f"{path}?{urlencode(query)}" if query else path
     return found if len(found) <= LONGEST_TARGET else path
+
+
+def own_referer(fields: Mapping[str, str], *, secure: bool) -> str:
+    """The target of the page of this site that a request came from; "": it does not say, or it is another's."""
+    scheme, _, rest = fields.get("referer", "").partition("://")
+    authority, slash, target = rest.partition("/")
+    port = _PORTS.get(f"{scheme}://")
+    if port is None or (secure and scheme != "https") or not _same(authority, fields.get("host", ""), port):
+        return ""
+    return f"{slash}{target}".partition("#")[0]
 
 
 def _same(authority: str, host: str, port: str) -> bool:

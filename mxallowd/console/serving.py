@@ -49,7 +49,8 @@ def serve(settings: Serving, users: Users) -> NoReturn:
 async def _serve(settings: Serving, users: Users, enclosure: Enclosure, renderer: Renderer, log: Log) -> None:
     proxies = Proxies(settings.proxies)
     daemon = Watching(
-        settings.control, settings.state_dir, lambda text: log.write("history-failed", reason=text), Path(WAY))
+        settings.control, settings.state_dir,
+        lambda text: log.write("history-failed", reason=text) if text else log.write("history-works"), Path(WAY))
     daemon.turned = lambda fault: log.write("unreachable", reason=fault) if fault else log.write("reached")
     site = Site(daemon, renderer, Door(users, Sessions(users), Attempts(), log), daemon.answers, log, proxies=proxies,
                 tls=enclosure.tls is not None)

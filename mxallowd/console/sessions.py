@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mxallowd.console.saying import Sayings
 from mxallowd.console.users import User, Users
 
 IDLE_S, LONGEST_S = 12 * 3600.0, 7 * 86_400.0
 MOST, MOST_OF_A_USER = 256, 16
-LONGEST_SAID = 1000  # characters
 
 
 def boot_clock() -> float:
@@ -32,8 +32,7 @@ class Session:
     began_s: float
     used_s: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    said: str = ""  # what the last change came to, until a page has shown it
-    ok: bool = True  # whether it was one
+    sayings: Sayings = field(default_factory=Sayings, repr=False)  # what its changes came to
     ended: bool = False
 
 

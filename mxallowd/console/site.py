@@ -16,17 +16,19 @@ from html import escape
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from mxallowd.console import fields as forms
 from mxallowd.console import openapi
 from mxallowd.console.asking import Daemon, Refusal, Unreachable
 from mxallowd.console.assets import Assets
 from mxallowd.console.door import Denied, Door, Log
 from mxallowd.console.forwarded import Client, Proxies
-from mxallowd.console.guard import check_head, check_site, check_token, form_of, own_target
+from mxallowd.console.guard import check_head, check_site, check_token, form_of, own_referer, own_target
 from mxallowd.console.pages import CHANGES, PAGES, Entry
 from mxallowd.console.render import Renderer
-from mxallowd.console.sessions import LONGEST_SAID, Session
+from mxallowd.console.saying import Said
+from mxallowd.console.sessions import Session
 from mxallowd.console.streams import EVENTS, event
-from mxallowd.console.visit import Change, Page, Role, Visit, Visitor
+from mxallowd.console.visit import Change, Done, Outcome, Page, Visit, Visitor
 from mxallowd.control.exchange import RequestError, Response
 from mxallowd.control.routes import WrongMethod, split
 from mxallowd.control.wire import Asked, Head, as_document
@@ -41,6 +43,8 @@ SECURITY = (
     ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "same-origin"), ("X-Frame-Options", "DENY"),
     ("Cross-Origin-Opener-Policy", "same-origin"), ("Cross-Origin-Resource-Policy", "same-origin"))
 ONLY_TLS = ("Strict-Transport-Security", "max-age=31536000")
+LOGGED_OUT = ("You were logged out before this click, so nothing was changed. Log in: that leads back to the page, to "
+              "do it again.")
 ANSWER_S = 30.0  # until an answer begins
 _SHORT = """<!doctype html>
 <html lang="en">
@@ -153,7 +157,9 @@ class Site:
             return await self._for_user(asking, session, body)
         if path.startswith(API):
             raise RequestError(401, "not-logged-in", "log in first, at /login")
-        target = own_target(asking.head.target, self._shown)
+        if asking.head.method == "POST" and path != LOGOUT:
+            return self._too_late(asking, body)
+        target = self._target(asking)
         return _sent_to(LOGIN if target == "/" else f"{LOGIN}?{urlencode({'next': target})}")
 
     async def _for_user(self, asking: "Asking", session: Session, body: bytes) -> Response:
@@ -169,7 +175,7 @@ class Site:
             return self._while_logged_in(await self._answers[path](visit), session)
         if path not in self._pages:
             raise _unknown(path)
-        return await self._page(replace(visit, said=session.said, ok=session.ok), self._pages[path], asking)
+        return await self._page(self._visit(asking, session), self._pages[path], asking)
 
     async def _login(self, asking: "Asking", body: bytes) -> Response:
         form = form_of(body)
@@ -182,6 +188,16 @@ class Site:
         except Denied as denied:
             return self._form(target, form.get("name", ""), denied)
 
+    def _too_late(self, asking: "Asking", body: bytes) -> Response:
+        """The log-in page for a form whose session has ended: it says so, and leads back to where the form stood."""
+        try:
+            wanted = form_of(body).get("back", "")
+        except RequestError:
+            wanted = ""
+        fields = asking.head.fields
+        target = own_target(wanted or own_referer(fields, secure=asking.client.secure), self._shown)
+        return self._form(target, denied=Denied(403, "not-logged-in", LOGGED_OUT))
+
     def _form(self, target: str, name: str = "", denied: Denied | None = None) -> Response:
         values = {"next": target, "name": name, "fault": str(denied or "")}
         again = (("Retry-After", f"{denied.again_s:.0f}"),) if denied and denied.again_s else ()
@@ -189,35 +205,54 @@ class Site:
                         fields=again)
 
     async def _changed(self, visit: Visit, session: Session) -> Response:
-        visitor = visit.visitor
-        if visitor.role is not Role.CHANGE:
-            raise RequestError(403, "forbidden", f"{visitor.name} may look, and change nothing")
-        said = {"client": visitor.client, "user": visitor.name, "change": visit.path}
+        if not visit.visitor.may_change:
+            raise RequestError(403, "forbidden", f"the user {visit.visitor.name} may look, and change nothing")
         try:
             done = await self._changes[visit.path](visit, self._daemon)
-        except (Unreachable, Refusal, RequestError) as error:
-            self._log.write("not-changed", **said, reason=str(error)[:LONGEST_SAID])
+        except RequestError as error:
+            self._say_change(visit, Done("", str(error), Outcome.REFUSED))
             raise
-        session.said, session.ok = done.said[:LONGEST_SAID], done.ok
-        if done.ok:
-            self._log.write("changed", **said, said=session.said)
+        except BaseException:
+            # An error of this program, or its end: the daemon may have done it.
+            self._say_change(visit, Done("", "the console has not waited for the answer", Outcome.UNKNOWN))
+            raise
+        self._say_change(visit, done)
+        target = own_target(done.path, self._shown)
+        session.sayings.add(target, done.said, ok=done.ok)
+        return _sent_to(target)
+
+    def _say_change(self, visit: Visit, done: Done) -> None:
+        """Tell the log what became of it."""
+        asked = {"client": visit.visitor.client, "user": visit.visitor.name, "change": visit.path,
+                 "what": forms.named(visit.form)}
+        if done.outcome is Outcome.DONE:
+            self._log.write("changed", **asked, said=done.said)
+        elif done.outcome is Outcome.NOTHING:
+            self._log.write("unchanged", **asked, said=done.said)
+        elif done.outcome is Outcome.REFUSED:
+            self._log.write("not-changed", **asked, reason=done.said)
         else:
-            self._log.write("not-changed", **said, reason=session.said)
-        return _sent_to(own_target(done.path, self._shown))
+            self._log.write("change-unknown", **asked, reason=done.said)
+
+    def _visit(self, asking: "Asking", session: Session) -> Visit:
+        """The visit of a page, or of the fault in its place, with what is to be said there."""
+        said = session.sayings.at(self._target(asking)) if asking.path in self._shown else Said()
+        return Visit(_visitor(asking.client, session), asking.path, asking.query, said=said.text, ok=said.ok)
+
+    def _target(self, asking: "Asking") -> str:
+        return own_target(asking.head.target, self._shown)
 
     async def _page(self, visit: Visit, entry: Entry, asking: "Asking") -> Response:
         page = await entry.show(visit, self._daemon)
-        if isinstance(page, Response):
-            return page
-        response = self._rendered(visit, page, entry.title)
-        if asking.head.method != "HEAD" and asking.session is not None and asking.session.said == visit.said:
-            asking.session.said = ""
-        return response
+        return page if isinstance(page, Response) else self._rendered(visit, page, entry.title, asking)
 
-    def _rendered(self, visit: Visit, page: Page, title: str) -> Response:
+    def _rendered(self, visit: Visit, page: Page, title: str, asking: "Asking") -> Response:
         values = {"title": title, "path": visit.path, "pages": list(self._pages.values()), "visitor": visit.visitor,
                   "said": visit.said, "said_ok": visit.ok, **page.values}
-        return Response(self._renderer.html(page.template, values).encode(), page.status, HTML)
+        response = Response(self._renderer.html(page.template, values).encode(), page.status, HTML)
+        if visit.said and asking.session is not None and asking.head.method != "HEAD":
+            asking.session.sayings.shown(self._target(asking), visit.said)
+        return response
 
     def _while_logged_in(self, response: Response, session: Session) -> Response:
         """A stream ends with its session, and says so: the browser would ask for it again for ever."""
@@ -245,8 +280,8 @@ class Site:
         entry = self._pages.get(asking.path)
         titles = {403: "Refused", 404: "Not found", 502: "No answer"}
         title = entry.title if entry else titles.get(error.status, "Not done")
-        return self._rendered(Visit(_visitor(asking.client, asking.session), asking.path), Page(
-            "fault.html", {"fault": f"{str(error)[:1].upper()}{str(error)[1:]}"}, error.status), title)
+        page = Page("fault.html", {"fault": _sentence(str(error))}, error.status)
+        return self._rendered(self._visit(asking, asking.session), page, title, asking)
 
     def secured(self, response: Response, *, files: bool = False) -> Response:
         """With the fields that each response has."""
@@ -303,6 +338,12 @@ def short(error: RequestError) -> Response:
 
 def _visitor(client: Client, session: Session) -> Visitor:
     return Visitor(session.user.name, session.user.role, session.csrf, client.address)
+
+
+def _sentence(text: str) -> str:
+    """It begins with a capital, unless it begins with a name."""
+    first = text.partition(" ")[0]
+    return text if first == "mxallowd" or not first.isalpha() else f"{text[:1].upper()}{text[1:]}"
 
 
 def _sent_to(path: str, *fields: tuple[str, str]) -> Response:

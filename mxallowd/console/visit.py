@@ -38,7 +38,7 @@ class Visit:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)  # each name once, decoded
     form: Mapping[str, str] = field(default_factory=dict)  # of a POST, without its token
-    said: str = ""  # what the last change came to; shown once
+    said: str = ""  # what the change that led here came to; shown once
     ok: bool = True  # whether it was one
 
 
@@ -50,12 +50,26 @@ class Page(NamedTuple):
     status: int = 200
 
 
+class Outcome(StrEnum):
+    """What became of a change, by the word that the log has for it."""
+
+    DONE = "changed"
+    NOTHING = "unchanged"  # there was nothing to do
+    REFUSED = "not-changed"
+    UNKNOWN = "change-unknown"  # no answer came, or not to all of it
+
+
 class Done(NamedTuple):
     """What a change came to: the browser is sent to `path` (303), which shows `said`."""
 
     path: str
     said: str
-    ok: bool = True  # False: nothing was changed, or nobody knows
+    outcome: Outcome = Outcome.DONE
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as it was asked for, as far as that is known."""
+        return self.outcome in (Outcome.DONE, Outcome.NOTHING)
 
 
 Show = Callable[[Visit, Daemon], Awaitable[Page | Response]]

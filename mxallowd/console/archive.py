@@ -52,7 +52,7 @@ class Archive:
     """The file. Every method is called by one thread."""
 
     def __init__(self, path: Path | None, say: Callable[[str], None]) -> None:
-        """None: in memory. `say` is given a line for people."""
+        """None: in memory. `say` is given a line for people; "": it is written again."""
         self._path = path
         self._say = say
         self._said = ""
@@ -80,7 +80,7 @@ class Archive:
                 self._prune(time)
             if self._full:
                 self._full = False
-                self._tell("the history is written again")
+                self._tell("")
         except sqlite3.Error as error:
             self._failed(error)
 

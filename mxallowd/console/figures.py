@@ -37,13 +37,14 @@ class State:
     ready: bool = False
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    broken: int = 0  # things, as the page of the doctor finds them by the daemon's own word
 
     @property
     def kind(self) -> str:
         """The class of the style sheet."""
         if self.fault or not self.healthy or not self.ready:
             return "broken"
-        return "warning" if self.warnings or self.stress else "ok"
+        return "warning" if self.warnings or self.stress or self.broken else "ok"
 
     @property
     def word(self) -> str:
@@ -56,12 +57,21 @@ class State:
             return "not ready"
         if self.stress:
             return "stress mode"
+        if self.broken:
+            return "healthy and ready, but something is broken"
         return "healthy and ready, with warnings" if self.warnings else "healthy and ready"
+
+    @property
+    def doctor(self) -> str:
+        """What leads to the doctor; empty: nothing is broken."""
+        if self.fault or not self.broken:
+            return ""
+        return f"Doctor: {self.broken} {'thing is' if self.broken == 1 else 'things are'} broken"
 
     def document(self) -> dict[str, object]:
         """For the script."""
         return {"kind": self.kind, "word": self.word, "fault": self.fault[:LONGEST_REASON], "answered": self.answered,
-                "since": self.since, "version": self.version[:40], "dry_run": self.dry_run,
+                "since": self.since, "version": self.version[:40], "dry_run": self.dry_run, "doctor": self.doctor,
                 "reasons": shortened(self.reasons), "warnings": shortened(self.warnings)}
 
 

@@ -6,9 +6,12 @@ Owns the pulse, the history and the streams, and gives the site the answers for 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from mxallowd.console.asking import Daemon
+from mxallowd.console.examining import EACH_S, Examination
+from mxallowd.console.figures import State
 from mxallowd.console.history import BY_KEY, SPANS, History, Span, Told, layout_of
 from mxallowd.console.loglines import LogLines
 from mxallowd.console.pulse import Beat, Pulse
@@ -18,6 +21,7 @@ from mxallowd.control.exchange import JSON, RequestError, Response
 from mxallowd.text import quoted
 
 FILE = "history.sqlite"
+EXAMINED_S = 1.0
 Answer = Callable[[Visit], Awaitable[Response]]
 
 
@@ -35,6 +39,7 @@ class Watching(Daemon):
         self._say = say
         self._history: History | None = None
         self.log = LogLines(self)
+        self._examination = Examination(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._told_state: dict[str, object] = {}
         self._lacking = False
@@ -45,7 +50,7 @@ class Watching(Daemon):
     def start(self) -> None:
         """Begin to ask; on the loop, and in the sandbox."""
         self._history = History(self._place, self._say)
-        self._tasks = [asyncio.create_task(one) for one in (self.pulse.run(), self.log.run())]
+        self._tasks = [asyncio.create_task(one) for one in (self.pulse.run(), self.log.run(), self._examine())]
 
     async def close(self) -> None:
         """End the streams, and write what there is."""
@@ -57,6 +62,24 @@ class Watching(Daemon):
                 await task
         if self._history is not None:
             await self._history.close()
+
+    @property
+    def state(self) -> State:
+        """What is known of it: by the pulse, and how much is broken."""
+        return replace(self.pulse.state, broken=self._examination.broken)
+
+    async def examined(self) -> None:
+        """Renew what is broken, for a page that is about to be shown, which waits for EXAMINED_S at most."""
+        if not self.pulse.state.fault:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EXAMINED_S):
+                    await self._examination.renew()
+
+    async def _examine(self) -> None:
+        while True:
+            await asyncio.sleep(EACH_S)
+            if len(self.stream) and not self.pulse.state.fault:
+                await self._examination.renew()
 
     async def told(self, span: Span) -> Told:
         """The history of a span."""
@@ -70,7 +93,7 @@ class Watching(Daemon):
         if bool(self.pulse.state.fault) != self._lacking:
             self._lacking = not self._lacking
             self.turned(self.pulse.state.fault)
-        state = self.pulse.state.document()
+        state = self.state.document()
         # When the last answer came is told where no other follows.
         if {**state, "answered": ""} != {**self._told_state, "answered": ""}:
             self._told_state = state
@@ -84,7 +107,7 @@ class Watching(Daemon):
                 "figures": {one.key: [one.text, one.beneath] for one in self.pulse.figures}}
 
     async def _stream(self, visit: Visit) -> Response:
-        first = event("state", self.pulse.state.document())
+        first = event("state", self.state.document())
         if self.pulse.beats:
             first += event("point", self._point(self.pulse.beats[-1]))
         return self.stream.response(first)

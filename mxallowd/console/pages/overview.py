@@ -8,14 +8,15 @@ from mxallowd.console.watching import Watching, span_of
 
 
 async def show(visit: Visit, daemon: Daemon) -> Page:
-    """The page. What it shows is what the pulse knows, so nobody is asked, and it is there when the daemon is not."""
+    """The page. It shows what is known: by the pulse, and what is broken; so it is there when the daemon is not."""
     if not isinstance(daemon, Watching):
         raise TypeError("the overview needs what is watched")
     span = span_of(visit)
     told = await daemon.told(span)
+    await daemon.examined()
     tables = [(plot, [(one.label, rate(one.last), rate(one.mean), rate(one.most)) for one in told.summaries[plot.key]])
               for plot in PLOTS]
     return Page("overview.html", {
-        "state": daemon.pulse.state, "figures": daemon.pulse.figures, "span": span, "spans": SPANS,
+        "state": daemon.state, "figures": daemon.pulse.figures, "span": span, "spans": SPANS,
         # What nothing feeds here, or not yet, such as a queue that only root can read, is hidden.
         "tables": tables})

@@ -42,7 +42,8 @@ VIEWS, CLIENTS = 10, 1000
 IDLE = ("chrt", "--idle", "0")
 PAGES = ("/search", "/search?q=10.0.0.0", "/search?q=91.0.0.0", "/search?q=10.99.7.0%2F24", "/search?q=10.0.0.0%2F8",
          "/refused", "/whitelist", "/whitelist?note=nowhere", "/lists", "/trial", "/doctor", "/log")
-FILES = ("/files/console.css", "/files/uplot.css", "/files/uplot.js", "/files/console.js", "/files/icon.svg")
+FILES = tuple(f"/files/{name}" for name in (
+    "console.css", "uplot.css", "uplot.js", "console.js", "parts.js", "overview.js", "following.js", "icon.svg"))
 # Reads streams of the console: port, cookie, how many.
 VIEWER = """
 import selectors, socket, sys

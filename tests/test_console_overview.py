@@ -108,11 +108,11 @@ def test_what_the_daemon_decides_is_in_the_plots(namespaces: None, gateway: Scen
 
 def test_points_of_the_stream_fit_the_history(namespaces: None, gateway: Scene) -> None:
     begun = time.monotonic()
-    found = events(gateway, 4)
-    assert [name for name, _ in found] == ["state", "point", "point", "point"]
+    found = events(gateway, 5)
+    assert [name for name, _ in found] == ["console", "state", "point", "point", "point"]
     # The first two at once, the others every two seconds.
     assert 2 < time.monotonic() - begun < 6
-    assert found[0][1]["word"] == "healthy and ready"
+    assert found[1][1]["word"] == "healthy and ready"
     told = history(gateway, "10m")
     points = [data for name, data in found if name == "point"]
     assert {point["layout"] for point in points} == {told["layout"]}

@@ -1,12 +1,14 @@
 """What the script of the pages adds, in Chromium: keys, times, plots, and word of a stream that has ended."""
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser import Sight, blank, sight
+from tests.browser import Sight, blank, inaccessible, sight
 from tests.console_scene import Scene, scene
 from tests.until import until
 
@@ -64,7 +66,9 @@ def test_a_time_is_told_in_the_own_zone_and_how_long_ago(seen: Sight) -> None:
     expect(page.locator("#about .ago").first).to_contain_text("ago")
     # Kathmandu is 5:45 ahead.
     title = str(when.get_attribute("title"))
-    assert "UTC" in title
+    assert title.endswith("GMT+5:45")
+    assert str(when.text_content()).endswith(" UTC")
+    expect(page.locator("#plots .u-legend th").first).to_have_text("time, GMT+5:45")
     hour, minute = str(when.get_attribute("datetime"))[11:16].split(":")
     ahead = (int(hour) * 60 + int(minute) + 345) % 1440
     assert f"{ahead // 60:02}:{ahead % 60:02}" in title
@@ -108,13 +112,54 @@ def test_without_a_script_values_are_shown(
         expect(page.locator("[data-plot=fills] .values")).to_be_visible()
 
 
-def test_a_stream_without_data_says_since_when(seen: Sight, gateway: Scene) -> None:
+def test_a_page_without_data_says_since_when_and_looks_it(seen: Sight, gateway: Scene) -> None:
     page = seen.go("/")
-    live = page.locator("#live")
-    expect(live).to_have_text("live")
+    expect(page.locator("#live")).to_have_text("live")
     gateway.console.process.send_signal(signal.SIGSTOP)
     try:
-        expect(live).to_contain_text("no data from the console since", timeout=15_000)
+        expect(page.locator("#state .state.broken")).to_contain_text("no data since", timeout=20_000)
+        assert page.title().startswith("\u2715 ")
+        expect(page.locator("body.old")).to_have_count(1)
+        assert not inaccessible(page)
     finally:
         gateway.console.process.send_signal(signal.SIGCONT)
-    expect(live).to_have_text("live")
+    expect(page.locator("#state .state.ok")).to_have_text("healthy and ready")
+    expect(page.locator("body.old")).to_have_count(0)
+    assert not page.title().startswith("\u2715")
+
+
+@pytest.mark.parametrize("path", ["/?range=day", "/log?level=warning"])
+def test_a_page_whose_session_ends_asks_for_a_log_in(chromium: Browser, gateway: Scene, path: str) -> None:
+    """And goes on by itself once somebody has logged in elsewhere."""
+    session = gateway.console.session("ben")
+    name, _, value = session.cookie.partition("=")
+    with logged_in(chromium, gateway, (name, value)) as seen:
+        seen.expects("status of 401")
+        page = seen.go(path)
+        expect(page.locator("#live, #log-state").first).to_contain_text(re.compile("live", re.IGNORECASE))
+        page.evaluate("window.before = true")
+        csrf = str(page.locator("input[name=csrf]").first.get_attribute("value"))
+        assert session.post("/logout", {"csrf": csrf}).status == 303
+        link = page.get_by_role("link", name="log in again")
+        expect(link).to_be_visible()
+        assert page.title().startswith("\u2715 ")
+        assert parse_qs(urlsplit(str(link.get_attribute("href"))).query) == {"next": [path]}
+        name, _, value = gateway.console.session("ben").cookie.partition("=")
+        seen.context.add_cookies([{"name": name, "value": value, "url": seen.origin}])
+        expect(link).to_have_count(0, timeout=20_000)
+        # The forms are of the new session.
+        assert page.evaluate("window.before") is None
+        assert page.locator("input[name=csrf]").first.get_attribute("value") != csrf
+
+
+def test_a_page_of_another_build_is_loaded_anew_once(seen: Sight) -> None:
+    seen.page.route("**/?range=10m", lambda route: route.fulfill(
+        response=(got := route.fetch()), body=got.text().replace('data-build="', 'data-build="x')))
+    loads: list[str] = []
+    seen.page.on("load", lambda page: loads.append(page.url))
+    with seen.page.expect_event("load", lambda _: len(loads) == 2):
+        page = seen.go("/?range=10m")
+    # What was cached between is not loaded for ever.
+    expect(page.locator("#live")).to_have_text("live")
+    page.wait_for_timeout(1500)
+    assert len(loads) == 2

@@ -1,7 +1,9 @@
 """The files that a browser gets as they are: style, script, plots, icon. All are read at the start."""
 import hashlib
+from functools import cache
 from importlib import resources
 
+from mxallowd import __version__
 from mxallowd.control.exchange import Response
 
 KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
@@ -31,3 +33,13 @@ class Assets:
         if tag in known:
             return Response(b"", 304, found[1], fields=fields)
         return Response(found[0], 200, found[1], fields=fields)
+
+
+@cache
+def build() -> str:
+    """What tells this console from another one, by its version and all that pages are made of; read once."""
+    found = hashlib.sha256(__version__.encode())
+    for folder in ("files", "templates"):
+        for one in sorted((resources.files("mxallowd.console") / folder).iterdir(), key=lambda one: one.name):
+            found.update(one.name.encode() + b"\0" + one.read_bytes())
+    return found.hexdigest()[:16]

@@ -200,7 +200,7 @@ def _answer(span: Span, moments: Moments, now: Beat | None) -> Told:
 
 def _summary(text: str, values: list[float | None]) -> Summary:
     known = [value for value in values if value is not None]
-    return Summary(text, values[-1] if values else None, sum(known) / len(known) if known else None,
+    return Summary(text, known[-1] if known else None, sum(known) / len(known) if known else None,
                    max(known, default=None))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from mxallowd.console.assets import build
 from mxallowd.ctl.output import safe
 
 LONGEST = 1000  # characters of one value
@@ -27,6 +28,7 @@ class Renderer:
         self._environment = Environment(
             loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, finalize=shown, auto_reload=False,
             trim_blocks=True, lstrip_blocks=True)
+        self._environment.globals["build"] = build()
         self._environment.filters.update(duration=duration, number=number, moment=moment, plain=plain)
         self._templates = {name: self._environment.get_template(name) for name in sources}
 
@@ -70,7 +72,7 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(text: str | None) -> Any:
-    """A time of the API as a `time` element; the browser adds how long ago that is, and its own zone."""
+    """A time of the API as a `time` element, with its zone; the script adds how long ago that is, and the own zone."""
     if text is None:
         return NOTHING
     try:
@@ -78,4 +80,4 @@ def moment(text: str | None) -> Any:
     except ValueError:
         return text
     return Markup('<time datetime="{}">{}</time>').format(
-        when.strftime("%Y-%m-%dT%H:%M:%SZ"), when.strftime("%Y-%m-%d %H:%M:%S"))
+        when.strftime("%Y-%m-%dT%H:%M:%SZ"), when.strftime("%Y-%m-%d %H:%M:%S UTC"))

@@ -1,7 +1,8 @@
 """Server-sent events (WHATWG HTML, 9.2): one source, any number of viewers, each with a short queue of his own.
 
 A viewer who does not read loses the oldest events of his queue, and holds up nobody. MOST viewers have a stream at a
-time; who comes then makes the oldest one end, whose browser connects again later.
+time; who comes then makes the oldest one end, whose browser connects again later. The first event is `console`, with
+the build of this console: a page of another one is loaded anew.
 """
 import asyncio
 import json
@@ -9,10 +10,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
+from mxallowd.console.assets import build
 from mxallowd.control.exchange import Response
 
 MOST, QUEUED = 64, 8
-BEAT_S = 15.0  # a comment, by which a viewer who has gone is noticed
+BEAT_S = 4.0  # an event where no other comes: who has gone is noticed here, and a stream that stands still by the page
 EVENTS = "text/event-stream"
 Shape = Callable[[str, object], object]
 """Name and data of an event -> the data for one viewer; None: it is not for him."""
@@ -21,6 +23,9 @@ Shape = Callable[[str, object], object]
 def event(name: str, data: object) -> bytes:
     """One event; JSON has no line break in it."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode("ascii")
+
+
+_BEAT = event("beat", {})
 
 
 class _Viewer:
@@ -71,13 +76,13 @@ class Stream:
             del self._viewers[0]
         self._viewers.append(viewer)
         try:
-            yield b"retry: 3000\n\n" + (first if isinstance(first, bytes) else first())
+            yield event("console", {"build": build()}) + (first if isinstance(first, bytes) else first())
             while not viewer.ended:
                 try:
                     async with asyncio.timeout(BEAT_S):
                         await viewer.came.wait()
                 except TimeoutError:
-                    yield b":\n\n"
+                    yield _BEAT
                     continue
                 viewer.came.clear()
                 while viewer.events:

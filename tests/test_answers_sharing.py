@@ -3,7 +3,8 @@ import asyncio
 
 import pytest
 
-from mxallowd.control.answers.sharing import AT_ONCE, KEPT_S, MOST_KEPT, Shared
+from mxallowd.control.answers.sharing import AT_ONCE, KEPT_S, MOST_KEPT, Changes, Shared
+from mxallowd.control.exchange import Request, RequestError, Response, Route
 
 
 class Scene:
@@ -14,7 +15,8 @@ class Scene:
         self.made: list[str] = []
         self.ended: list[str] = []
         self.go = asyncio.Event()
-        self.shared = Shared(self.make, lambda: self.now)
+        self.changes = Changes()
+        self.shared = Shared(self.make, self.changes, lambda: self.now)
 
     async def make(self, key: str) -> str:
         self.made.append(key)
@@ -76,5 +78,33 @@ def test_what_nobody_waits_for_ends_and_failures_are_not_kept() -> None:
         with pytest.raises(ValueError, match="bad"):
             await scene.shared.get("bad")
         assert scene.made[4:] == ["bad"]
+
+    asyncio.run(story())
+
+
+def test_who_asks_after_a_change_gets_nothing_begun_before_it() -> None:
+    async def story() -> None:
+        scene = Scene()
+
+        async def change(request: Request) -> Response:
+            if request.body:
+                raise RequestError(507, "no-room", "a part of it is done")
+            return Response()
+
+        post, get = scene.changes.noted_by([
+            Route("POST", "/v1/a", change, changes=True), Route("GET", "/v1/a", change)])
+        before, = await scene.start("a")
+        await post.handler(Request("POST", "/v1/a"))
+        after, = await scene.start("a")
+        scene.go.set()
+        assert (await before, await after) == ("a2", "a2")  # its number is that of all that was begun by then
+        assert scene.made == ["a", "a"]
+        assert await scene.shared.get("a") == "a2"
+        await get.handler(Request("GET", "/v1/a"))
+        assert await scene.shared.get("a") == "a2"
+        with pytest.raises(RequestError):
+            await post.handler(Request("POST", "/v1/a", body=1))
+        assert await scene.shared.get("a") == "a3"
+        assert len(scene.shared._results) == 1
 
     asyncio.run(story())

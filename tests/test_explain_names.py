@@ -19,6 +19,7 @@ from mxallowd._foresight import Foresight
 from mxallowd.control.answers import explain
 from mxallowd.control.answers.explain import Explain, Sources
 from mxallowd.control.answers.judging import of_network
+from mxallowd.control.answers.sharing import Changes
 from mxallowd.control.exchange import Request, RequestError
 from mxallowd.ctl.__main__ import main
 from mxallowd.dns.resolver import Resolver
@@ -98,7 +99,7 @@ class Bench:
         answering = Explain(Sources(
             lambda: self.settings, self.whitelist, self.refused, [Foresight(self.path)], lambda: self.lists,
             self.history,
-            (), addresses, lambda: self.patience))
+            (), addresses, lambda: self.patience), Changes())
         [route] = answering.routes()
         response = asyncio.run(self._within(route.handler(Request("GET", "/v1/explain", {"what": what}, {}, None, 0))))
         body = json.loads(json.dumps(response.body))
@@ -171,7 +172,7 @@ def test_a_reader_makes_no_flood_of_questions(
                           HostLog(log, lambda _: None, Stress(log)))
         [route] = Explain(Sources(
             lambda: good("-n 1"), Whitelist(Table(10, 1)), Refused(10, 1, Table(10, 1)), (),
-            lambda: EMPTY, Hosts(lambda: 0), (), lookups.addresses)).routes()
+            lambda: EMPTY, Hosts(lambda: 0), (), lookups.addresses), Changes()).routes()
         answers = await asyncio.gather(*(
             route.handler(Request("GET", "", {"what": f"r{at}.s{at}.victim.example"}, {}, None, at % 10))
             for at in range(300)), return_exceptions=True)

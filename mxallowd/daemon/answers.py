@@ -26,6 +26,7 @@ from mxallowd.control.answers.metrics import Metrics
 from mxallowd.control.answers.networks import VERDICTS
 from mxallowd.control.answers.patience import fill
 from mxallowd.control.answers.reload import Reload
+from mxallowd.control.answers.sharing import Changes
 from mxallowd.control.answers.since import Since
 from mxallowd.control.answers.status import Looks, Status
 from mxallowd.control.answers.top import Top
@@ -88,11 +89,13 @@ class Parts:
 def all_routes(parts: Parts) -> list[Route]:
     """All routes; the first one that matches a request counts."""
     networks = ByHand(parts.lists, parts.neighbours.flush, forgets=lambda: parts.backend.patience)
-    findings = Findings()
+    findings, changes = Findings(), Changes()
+    # Also a reload, new records of trusted senders, and the end of a time.
+    parts.lists.follow(changes.note)
     since = Since(parts.history, lambda: parts.settings().whitelist_time)
     hits = HitsShown(
         parts.list_hits, lambda: parts.lists.composition, parts.whitelist.now_us, partial(_sees, parts))
-    return [
+    return changes.noted_by([
         *Document().routes(),
         *_status(parts).routes(),
         *Entries(parts.whitelist, since, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
@@ -117,10 +120,10 @@ def all_routes(parts: Parts) -> list[Route]:
             [Foresight(fastpath) for fastpath in parts.backend.fastpaths], lambda: parts.lists.composition,
             parts.history, parts.mirrors, parts.addresses, lambda: parts.backend.patience,
             parts.neighbours.let_in, partial(_not_led, parts), partial(_fleet, parts),
-            lambda host: next((one.removed(host) for one in parts.fleets), None))).routes(),
-        *Top(parts.backend, parts.whitelist, since, parts.report.recent, parts.sinks, parts.queues,
+            lambda host: next((one.removed(host) for one in parts.fleets), None)), changes).routes(),
+        *Top(parts.backend, parts.whitelist, since, parts.report.recent, parts.sinks, parts.queues, changes,
              lambda: fill(parts.backend.patience, parts.settings())).routes(),
-    ]
+    ])
 
 
 def _doctor(parts: Parts, findings: Findings) -> Doctor:

@@ -32,7 +32,7 @@ from mxallowd.control.answers.judging import (
 )
 from mxallowd.control.answers.listing import NOTES, bounds, shown
 from mxallowd.control.answers.patience import of_host
-from mxallowd.control.answers.sharing import Shared
+from mxallowd.control.answers.sharing import Changes, Shared
 from mxallowd.control.answers.since import Since
 from mxallowd.control.answers.ways import Kernel, Meets, meets
 from mxallowd.control.exchange import Request, RequestError, Response, Route, timestamp
@@ -113,10 +113,10 @@ class Sources:
 class Explain:
     """Explains."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, changes: Changes) -> None:
         self._sources = sources
         self._since = Since(sources.history, lambda: sources.settings().whitelist_time)
-        self._networks = Shared(self._network)
+        self._networks = Shared(self._network, changes)
         self._askers: dict[int, Bucket] = {}  # by user
 
     def routes(self) -> list[Route]:

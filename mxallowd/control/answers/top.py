@@ -10,7 +10,7 @@ from mxallowd.backends import Backends
 from mxallowd.control.answers.bodies import no_parameters
 from mxallowd.control.answers.busiest import busiest_networks, busiest_of
 from mxallowd.control.answers.listing import shown
-from mxallowd.control.answers.sharing import Shared
+from mxallowd.control.answers.sharing import Changes, Shared
 from mxallowd.control.answers.since import Since
 from mxallowd.control.exchange import Request, Response, Route, timestamp
 from mxallowd.engine._refused import STEP_US
@@ -27,7 +27,8 @@ class Top:
     def __init__(  # noqa: PLR0913, PLR0917  # the parts of the daemon of which it tells
         self, backend: Backends, whitelist: Whitelist, since: Since,
         counters: Callable[[], Awaitable[Mapping[str, int]]], sinks: Sequence[Sink],
-        queues: Callable[[], Mapping[int, tuple[int, int]]], patience: Callable[[], object] = lambda: None,
+        queues: Callable[[], Mapping[int, tuple[int, int]]], changes: Changes,
+        patience: Callable[[], object] = lambda: None,
     ) -> None:
         self._backend = backend
         self._whitelist = whitelist
@@ -36,7 +37,7 @@ class Top:
         self._sinks = sinks
         self._queues = queues
         self._patience = patience
-        self._shared = Shared(self._busiest)
+        self._shared = Shared(self._busiest, changes)
 
     def routes(self) -> list[Route]:
         """What can be asked."""

@@ -8,6 +8,7 @@ import pytest
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
 from mxallowd.console.visit import Outcome, Role
 from mxallowd.control.exchange import RequestError
+from mxallowd.ctl.__main__ import main
 from tests.console_visits import changed, shown
 from tests.control_client import ask
 from tests.daemon_process import SENDER4, DaemonProcess, serving
@@ -170,3 +171,40 @@ def test_no_answer_of_the_daemon_is_said_to_be_none(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 5
 
 
+
+
+def test_what_was_changed_is_seen_at_once_with_the_same_end(guarded: Lab) -> None:
+    network = "198.51.100.96/27"
+    with serving(guarded) as daemon:
+        def seen() -> tuple[str | None, list[str | None]]:
+            found = ask(daemon.control, "GET", f"/v1/explain/{network}")[1]
+            return found["verdict"], [one["until"] for one in found["lists"]]
+
+        assert seen() == (None, [])
+        said = clicked(daemon, "/change/let-in", what=network, how="day")
+        verdict, (until,) = seen()
+        assert verdict == "allow"
+        assert said == f"{network} is let in until {until}."
+        clicked(daemon, "/change/remove", what=network)
+        assert seen() == (None, [])
+        clicked(daemon, "/change/let-in", what=network, how="good")
+        assert seen() == ("allow", [None])
+        # It is never shortened.
+        assert clicked(daemon, "/change/let-in", what=network, how="day") == (
+            f"{network} is let in for good, as it was before.")
+
+
+def test_what_a_restart_forgets_is_said_to_be_forgotten(
+        guarded: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    with serving(guarded, "--state-dir", str(place)) as daemon:
+        lost = ", but no longer than until mxallowd restarts ("
+        for what in (BAD, "198.51.100.0/24"):
+            for how in ("day", "good"):
+                assert lost in clicked(daemon, "/change/let-in", what=what, how=how)
+            capsys.readouterr()
+            assert main(["--socket", str(daemon.control), "add", what]) == 0
+            printed = capsys.readouterr()
+            assert "it holds now, and is lost at the next restart: " in printed.err
+            assert "kept" not in printed.out

@@ -18,6 +18,7 @@ from mxallowd.text import quoted
 
 DAY_S = 86_400
 LISTS = ("allow", "deny", "direct")
+RESTARTS = ", but no longer than until mxallowd restarts"
 NAMED = 3  # of many, so many are named
 # For many changes of one click, and for all of it: less than the site waits (site.py), which knows no more then.
 MANY_S, LONGEST_S = 12.0, 25.0
@@ -76,7 +77,8 @@ async def let_in(visit: Visit, daemon: Daemon) -> Came:
         key = "network" if "/" in what else "address"
         answer = await daemon.change("POST", "/v1/entries", _noted({key: what, "seconds": DAY_S}, note), by)
         left = f", for {duration(answer['seconds_left'])}" if "seconds_left" in answer else ""
-        return Came(f"{what} is let in until {answer['until']}{left}.{overruled(answer)}")
+        until = f"until {answer['until']}{left}" if answer["until"] else "for good, as it was before"
+        return Came(f"{what} is let in {until}{_unkept(answer)}.{overruled(answer)}")
 
     return await _each(_some(fields.targets(visit.form)), one, "were let in")
 
@@ -173,7 +175,8 @@ async def _each(whats: Sequence[str], one: Callable[[str], Awaitable[Came]], don
             break
     changed = sum(one.outcome is Outcome.DONE for one in came)
     # What is worth a word is what is not as it was asked for.
-    strange = [one.text for one in came if one.outcome is Outcome.NOTHING or "still holds" in one.text]
+    strange = [one.text for one in came
+               if one.outcome is Outcome.NOTHING or "still holds" in one.text or RESTARTS in one.text]
     parts = [f"{changed} of {len(whats)} {done}.", *strange[:NAMED]]
     if len(strange) > NAMED:
         parts.append(f"And {len(strange) - NAMED} further ones like that.")
@@ -209,7 +212,7 @@ def _noted(body: Document, note: str) -> Document:
 
 def _unkept(answer: Mapping[str, Any]) -> str:
     """What holds now and is lost at a restart, where that cannot be kept."""
-    return "" if answer.get("kept", True) else f", until the next restart of mxallowd ({answer.get('reason')})"
+    return "" if answer.get("kept", True) else f"{RESTARTS} ({answer.get('reason')})"
 
 
 def _refused(error: Refusal) -> str:

@@ -134,3 +134,9 @@ def value(document: object, *keys: str) -> object:
 def hits(found: Mapping[str, Any], before: str) -> str:
     """How often a network of the lists was hit, behind `before`; empty where it was not, or nobody can know."""
     return f"{before}{found['hits']} hits, last {found['last_hit']}" if found.get("hits") else ""
+
+
+def unkept(context: Context, document: object) -> None:
+    """Say where what was added is lost at a restart."""
+    if value(document, "kept") is False:
+        warn(context, f"it holds now, and is lost at the next restart: {value(document, 'reason')}")

@@ -98,7 +98,8 @@ def all_routes(parts: Parts) -> list[Route]:
     return changes.noted_by([
         *Document().routes(),
         *_status(parts).routes(),
-        *Entries(parts.whitelist, since, networks, lambda: parts.settings().whitelist_time, parts.log).routes(),
+        *Entries(parts.whitelist, since, networks, lambda: parts.settings().whitelist_time, parts.log,
+                 partial(_unkept, parts)).routes(),
         *_doctor(parts, findings).routes(),
         *findings.routes(),
         *Counters(parts.report.recent).routes(),
@@ -145,6 +146,16 @@ def _state(parts: Parts) -> dict[str, object] | None:
     age_s, directory = parts.state.age_s(), parts.state.directory
     return {"directory": str(directory) if directory else None, "age_seconds": None if age_s is None else round(age_s),
             "fault": parts.state.fault or None}
+
+
+def _unkept(parts: Parts) -> str:
+    """Why entries do not survive a restart of mxallowd, as far as is known; empty: they do, by a disk or the kernel."""
+    state = parts.state
+    if state is None:
+        return "a rehearsal keeps nothing"
+    if not state.fault or any(not mirror.status()["fault"] for mirror in parts.mirrors):
+        return ""
+    return f"{state.directory}: {state.fault}" if state.directory else state.fault
 
 
 def _status(parts: Parts) -> Status:

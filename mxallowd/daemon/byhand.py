@@ -7,7 +7,7 @@ from mxallowd.control.answers.listing import bounds
 from mxallowd.control.answers.networks import OwnNetwork
 from mxallowd.engine._patience import Patience
 from mxallowd.lists.composition import ALLOW, DIRECT, LEARNED, Match
-from mxallowd.lists.lists import Lists
+from mxallowd.lists.lists import Added, Lists
 from mxallowd.settings.values import Network
 
 FORGOTTEN = 16_384  # places that are looked at between two turns of the loop: less than a millisecond
@@ -26,14 +26,17 @@ class ByHand:
         self._lists = lists
         self._clock = clock
 
-    async def add(self, networks: Sequence[OwnNetwork]) -> tuple[int, int, int]:
-        """Let these hold from now on, as far as there is room: how many are new, known, and left out."""
+    async def add(self, networks: Sequence[OwnNetwork]) -> Added:
+        """Let these hold from now on, as far as there is room."""
         now = self._clock()
-        added = await self._lists.add(
+        return await self._lists.add(
             (one.verdict, one.network, one.note, None if one.until_s is None else max(1, round(one.until_s - now)))
             for one in networks)
-        # Those that cannot be kept hold all the same, until the next restart; the lists say so.
-        return added.entered, added.known, added.left_out
+
+    def get(self, verdict: str, network: Network) -> OwnNetwork | None:
+        """What is there by hand of that very network, as the lists tell it."""
+        own = self._lists.get(verdict, network)
+        return own and OwnNetwork(verdict, network, own.note or "", self._lists.own.until(own))
 
     def has(self, verdict: str, network: Network) -> bool:
         """Whether that very network is there by hand."""

@@ -28,15 +28,20 @@ _TRUTH = {"true": True, "false": False}
 class Entries:
     """Asks and changes the whitelist."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # the parts of the daemon that it asks and changes
         self, whitelist: Whitelist, since: Since, networks: OwnNetworks | None, lifetime_s: Callable[[], int], log: Log,
+        unkept: Callable[[], str] = lambda: "",
     ) -> None:
-        """`networks` is None where nobody keeps any; `lifetime_s` is that of an entry for which none was given."""
+        """`networks` is None where nobody keeps any; `lifetime_s` is that of an entry for which none was given.
+
+        `unkept` says why entries do not survive a restart; empty: they do.
+        """
         self._whitelist = whitelist
         self._since = since
         self._networks = networks
         self._lifetime_s = lifetime_s
         self._log = log
+        self._unkept = unkept
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -109,15 +114,22 @@ class Entries:
         found = self._shown(host)
         # One that was in already may end later than was asked for.
         self._log.notice("added", address_text(host), **request.who, seconds=found["seconds_left"])
-        return found
+        return found | _kept(self._unkept())
 
     async def _add_network(
         self, request: Request, network: Network, seconds: int, note: str) -> dict[str, object]:
         until_s = time.time() + seconds
-        if (await self._kept().add([OwnNetwork("allow", network, note, until_s)]))[2]:
+        networks = self._keepers()
+        added = await networks.add([OwnNetwork("allow", network, note, until_s)])
+        if added.left_out:
             raise RequestError(507, "no-room", f"{MAX_OWN} networks are there by hand; no more can be added")
         self._log.notice("network-added", None, **request.who, network=network, list="allow")
-        return {"network": str(network), "until": timestamp(until_s), "note": note or None}
+        # A known one is not shortened, and one word about its end is the same everywhere.
+        own = networks.get("allow", network)
+        if own is None:
+            raise RequestError(409, "gone", f"{network} was removed at the same time")
+        return {"network": str(network), "until": None if own.until_s is None else timestamp(own.until_s),
+                "note": own.note or None, **_kept(added.unkept)}
 
     async def _remove(self, request: Request) -> Response:
         no_parameters(request)
@@ -164,10 +176,15 @@ class Entries:
         """What of that list holds for an address of this network, whatever the whitelist has."""
         return self._networks.deciding(network, verdict) if self._networks else []
 
-    def _kept(self) -> OwnNetworks:
+    def _keepers(self) -> OwnNetworks:
         if self._networks is None:
             raise RequestError(409, "not-kept", "networks are not kept here: add addresses")
         return self._networks
+
+
+def _kept(unkept: str) -> dict[str, object]:
+    """Whether what was added survives a restart, and why not."""
+    return {"kept": not unkept, "reason": unkept or None}
 
 
 def _but(allowed: list[Match]) -> str:

@@ -107,7 +107,8 @@ class Import:
         if not networks or self._networks is None:
             return 0, 0, 0
         if not check:
-            return await self._networks.add(networks)
+            added = await self._networks.add(networks)
+            return added.entered, added.known, added.left_out
         new = {(one.verdict, one.network) for one in networks if not self._networks.has(one.verdict, one.network)}
         return len(new), len(networks) - len(new), 0
 

@@ -6,6 +6,7 @@ from mxallowd.control.answers.listing import bounds
 from mxallowd.control.exchange import RequestError, timestamp
 from mxallowd.engine.hosts import has_hosts
 from mxallowd.lists.composition import DECIDING, Match
+from mxallowd.lists.lists import Added
 from mxallowd.settings.values import Network
 
 WhyNot = Callable[[bytes], str]
@@ -28,8 +29,11 @@ class OwnNetwork(NamedTuple):
 class OwnNetworks(Protocol):
     """Whoever keeps them. Calls come from the main loop and are not to hold it."""
 
-    async def add(self, networks: Sequence[OwnNetwork]) -> tuple[int, int, int]:
-        """Let these hold from now on, as far as there is room: how many are new, known, and left out."""
+    async def add(self, networks: Sequence[OwnNetwork]) -> Added:
+        """Let these hold from now on, as far as there is room."""
+
+    def get(self, verdict: str, network: Network) -> OwnNetwork | None:
+        """What is there by hand of that very network, as the lists tell it."""
 
     def has(self, verdict: str, network: Network) -> bool:
         """Whether that very network is there by hand."""

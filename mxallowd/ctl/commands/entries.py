@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Answer, Command, Context
-from mxallowd.ctl.output import duration, failed, overruled, refuse, show, show_json, value, warn
+from mxallowd.ctl.output import duration, failed, overruled, refuse, show, show_json, unkept, value, warn
 
 ORIGINS = ("contact", "child", "by-hand", "restored", "peer", "trusted", "patience", "outbound")
 
@@ -69,7 +69,7 @@ def _entry(context: Context, answer: Answer) -> int:
         return OK
     found = answer.body if isinstance(answer.body, dict) else {}
     for key, shown in found.items():
-        if key in ("denied_by", "denied_by_more"):
+        if key in ("denied_by", "denied_by_more", "kept", "reason"):
             continue
         if key == "seconds_left":
             show(context, f"left      {duration(shown)}")
@@ -98,6 +98,8 @@ def _add(context: Context) -> int:
     left = value(answer.body, "seconds_left")
     if status == OK and arguments.time is not None and isinstance(left, int) and left > arguments.time:
         warn(context, f"it was in already, for {duration(left)} from now; nothing was shortened (remove it first)")
+    if status == OK:
+        unkept(context, answer.body)
     return status or (NO if overruled(context, arguments.target, answer.body) else OK)
 
 

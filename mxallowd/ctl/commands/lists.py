@@ -5,7 +5,7 @@ from typing import Any
 
 from mxallowd.ctl import checks
 from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
-from mxallowd.ctl.output import failed, hits, overruled, refuse, show, show_json, warn
+from mxallowd.ctl.output import failed, hits, overruled, refuse, show, show_json, unkept, warn
 
 WIDTH = 43  # the longest network
 
@@ -58,8 +58,8 @@ def _run(verdict: str) -> Callable[[Context], int]:
         else:
             until = f" until {found['until']}" if found["until"] else ""
             show(context, f"{verdict} {found['network']}{until}")
-        if arguments.action == "add" and not found["kept"]:
-            warn(context, f"it holds now, and is lost at the next restart: {found['reason']}")
+        if arguments.action == "add":
+            unkept(context, found)
         if not_led := found.get("not_led"):
             warn(context, f"{arguments.network} is allowed now, but nobody is led to the real server: {not_led}")
         return NO if overruled(context, arguments.network, found) or not_led else OK

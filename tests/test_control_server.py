@@ -57,8 +57,22 @@ async def counted(request: Request) -> Response:
     return Response()
 
 
+async def heard(_: Request) -> Response:
+    """Notes in which turn of the loop it was asked."""
+    HEARD.append(TURN[0])
+    return Response("heard\n", content_type="text/plain")
+
+
+def turn() -> None:
+    TURN[0] += 1
+    asyncio.get_running_loop().call_soon(turn)
+
+
 COUNTED: Counter[str] = Counter()
-HANDLERS = {"fine": fine, "broken": broken, "slow": slow, "long": long, "torn": torn, "counted": counted}
+HEARD: list[int] = []
+TURN = [0]
+HANDLERS = {
+    "fine": fine, "broken": broken, "slow": slow, "long": long, "torn": torn, "counted": counted, "heard": heard}
 ROUTES = [*(Route("GET", f"/v1/{name}", handler) for name, handler in HANDLERS.items()),
           Route("POST", "/v1/counted", counted, changes=True)]
 Story = Callable[[Path, list[Exception]], Awaitable[None]]
@@ -204,6 +218,24 @@ def test_head_has_the_fields_alone(tmp_path: Path) -> None:
         assert (await told(path, b"\r\n\r\n" + START + end)).startswith(b"HTTP/1.1 400 ")
 
     assert [type(error) for error in play(tmp_path, story)] == [ZeroDivisionError]
+
+
+def test_who_sends_many_requests_at_once_has_no_more_turns_than_others(tmp_path: Path) -> None:
+    async def story(path: Path, _: list[Exception]) -> None:
+        HEARD.clear()
+        _, writer = await asyncio.open_unix_connection(path)
+        turn()
+        writer.write((START.replace(b"GET /v1/fine", b"HEAD /v1/heard") + b"\r\n") * 4000)
+        while len(HEARD) < 20:
+            await asyncio.sleep(0)
+        before = len(HEARD)
+        assert (await told(path, START + b"Connection: close\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert len(HEARD) - before < 60
+        # One begins in a turn of the loop, and no long answer of the same user waits for their end.
+        assert max(Counter(HEARD).values()) == 1
+        writer.transport.abort()
+
+    assert not play(tmp_path, story)
 
 
 def test_targets_and_templates() -> None:

@@ -22,7 +22,7 @@ from mxallowd.control.peers import May, Peer, may, peer_of
 from mxallowd.control.place import Place
 from mxallowd.control.routes import find, split
 from mxallowd.control.steps import Steps, hang_up, in_steps
-from mxallowd.control.wire import MAX_HEAD, Asked, Head, Wire
+from mxallowd.control.wire import MAX_HEAD, Asked, Head, Wire, bound
 
 MOST_CLIENTS, MOST_OF_A_USER = 96, 32
 ACCEPTS = 8
@@ -124,6 +124,7 @@ class Server:
         except BaseException:
             connection.close()
             raise
+        bound(transport)
         hung_up = hang_up(connection)
 
         def abandoned() -> bool:

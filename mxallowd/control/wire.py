@@ -5,6 +5,10 @@ alone, a CR within a line, a zero byte and a folded line are refused, since read
 it. A body has one Content-Length; Transfer-Encoding is refused, with it or without. After any fault the connection is
 closed, since nobody knows where the next request would begin.
 
+Requests may lie here by the hundred, sent at once: between two of them the connection waits a turn of the loop, as if
+the next one had still to come. What lies here is bounded (bound() and PIECE): nothing is read while there is enough to
+do, and nothing is written while a client does not take what was.
+
 Which way it fails: a client that is slow, sends too much or what is none is refused and closed. Nothing else waits.
 """
 import asyncio
@@ -30,6 +34,8 @@ IDLE_S = 60.0  # without a request
 HEAD_S = 10.0  # from the first byte of a head to its last
 BODY_S = 20.0
 WRITE_S = 20.0  # until a client has taken what was written
+# Of an answer that is written at once, and of what is kept for a client that does not read.
+PIECE = 32_768
 LINGER_S, LINGER_BYTES = 1.0, 4 << 20  # what a refused client still sends is read, so that it reads why
 LONGEST_DIGITS = 9
 _LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
@@ -50,6 +56,12 @@ Asked = Callable[[bytes | None], Awaitable[Response]]
 """Body (None: there is none) -> response. Raises RequestError."""
 Begin = Callable[[Head], Asked]
 """What answers it. Raises RequestError where the body need not even be read."""
+
+
+def bound(transport: asyncio.WriteTransport) -> None:
+    """Keep little of what is read and written; asyncio would keep 256 KiB and, with TLS, 512 KiB."""
+    transport.max_size = MAX_HEAD  # type: ignore[attr-defined]  # of one recv(); there is no other way to say it
+    transport.set_write_buffer_limits(PIECE)
 
 
 def as_document(error: RequestError) -> Response:
@@ -94,6 +106,7 @@ class Wire:
             connection.start_next_cycle()
             self._method = ""
             self.waits = True
+            await _another_turn()
 
     # ---- what comes in
 
@@ -230,11 +243,19 @@ class Wire:
         headers.append(("Content-Length", str(len(body))))
         head = connection.send(h11.Response(status_code=status, headers=headers, reason=status.phrase)) or b""
         # The answer to HEAD has the length that one to GET has, and no content (RFC 9110, 9.3.2).
-        data = b"" if self._method == "HEAD" else connection.send(h11.Data(data=body)) or b""
-        end = connection.send(h11.EndOfMessage()) or b""
-        # One write, so that a client that reads once has all of it; half a megabyte is not copied for that.
-        for piece in [head + data + end] if len(data) < MAX_HEAD else [head, data, end]:
-            await self._write(piece)
+        if self._method == "HEAD":
+            body = b""
+        if len(body) < MAX_HEAD:
+            # One write, so that a client that reads once has all of it.
+            data = connection.send(h11.Data(data=body)) or b""
+            await self._write(b"".join([head, data, connection.send(h11.EndOfMessage()) or b""]))
+            return
+        await self._write(head)
+        whole = memoryview(body)
+        for start in range(0, len(body), PIECE):
+            await self._write(connection.send(h11.Data(data=whole[start : start + PIECE])))
+            await asyncio.sleep(0)
+        await self._write(connection.send(h11.EndOfMessage()))
 
     async def _stream(self, connection: h11.Connection, head: h11.Response, pieces: AsyncIterator[bytes]) -> None:
         await self._write(connection.send(head))
@@ -248,6 +269,9 @@ class Wire:
         await self._write(connection.send(h11.EndOfMessage()))
 
     async def _write(self, data: bytes | None) -> None:
+        if self._writer.is_closing():
+            # asyncio would say on standard error what nobody reads.
+            raise ConnectionResetError
         if data:
             self._writer.write(data)
         async with asyncio.timeout(WRITE_S):
@@ -276,6 +300,20 @@ async def _encoded(response: Response) -> bytes:
         parts.append(b"]" if value else b"[]")
     await asyncio.sleep(0)
     return b"".join([*parts, b"}\n" if parts else b"{}\n"])
+
+
+async def _another_turn() -> None:
+    # A future and no sleep(0), which in_steps() takes for a step of the same answer: a client that goes on for good
+    # would have the place of a long one.
+    loop = asyncio.get_running_loop()
+    turn = loop.create_future()
+    loop.call_soon(_end, turn)
+    await turn
+
+
+def _end(turn: "asyncio.Future[None]") -> None:
+    if not turn.done():
+        turn.set_result(None)
 
 
 def _name(given: list[str]) -> str:

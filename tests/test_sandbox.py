@@ -98,6 +98,7 @@ os.chdir(place)
 listener = socket.create_server(("127.0.0.1", 0))
 browser = socket.create_connection(listener.getsockname())
 accepted = listener.accept()[0]
+datagrams = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 if "no-landlock" in sys.argv:
     def refuse(*_, **__):
         raise OSError(95, os.strerror(95))
@@ -126,6 +127,14 @@ def again():
     call("connect", accepted.fileno(), struct.pack("=H14x", 0), 2)
     accepted.connect(("127.0.0.1", port))
 
+def descriptor(opened):
+    os.dup2(opened, 9)
+    unix("/dev/fd/9")
+
+def raw(number, *words):
+    if libc.syscall(number, *words) < 0:
+        raise OSError(ctypes.get_errno(), number)
+
 def thread():
     one = threading.Thread(target=lambda: None)
     one.start()
@@ -136,6 +145,7 @@ able = {
     "a thread": errno_of(thread),
     "answer": errno_of(lambda: accepted.send(b"x")),
     "a pair": errno_of(lambda: socket.socketpair()),
+    "a message": errno_of(lambda: accepted.sendmsg([b"x"])),
 }
 there = ("127.0.0.1", port)
 tried = {
@@ -148,6 +158,14 @@ tried = {
     "bind": errno_of(lambda: accepted.bind(("127.0.0.1", 0))),
     "listen": errno_of(lambda: accepted.listen()),
     "another place": errno_of(lambda: unix(str(place / "a-long-name.sock"))),
+    "another place by a descriptor": errno_of(lambda: descriptor(os.open(place / "a-long-name.sock", os.O_PATH))),
+    "openat2": errno_of(lambda: raw(437, -100, b".", struct.pack("=QQQ", os.O_PATH, 0, 0), 24)),
+    "open_tree": errno_of(lambda: raw(428, -100, b".", 0)),
+    "open_tree_attr": errno_of(lambda: raw(467, -100, b".", 0, None, 0)),
+    "datagrams": errno_of(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)),
+    "raw ones": errno_of(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_RAW)),
+    "a pair of them": errno_of(lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)),
+    "send to": errno_of(lambda: datagrams[0].sendto(b"x", str(place / "a-long-name.sock"))),
     "leave the directory": errno_of(lambda: os.chdir("/")),
     "a process": errno_of(lambda: os.fork() or os._exit(0)),
     "a program": errno_of(lambda: os.execv("/bin/true", ["true"])),

@@ -6,9 +6,11 @@ are listed here: those that the C library and Python open later. Each part of th
 needs; what must be opened by its name again, the broker opens (broker.py).
 
 Landlock has no say about connect(2) to a UNIX socket of the file system, so that no such socket can be made. (A process
-that is `secluded` may have them, and reaches by them what a name of a few characters leads to in its directory, which
-it cannot leave.) It has none about signals and limits of other processes either (before its sixth version), so seccomp
-allows these calls for the process itself alone: what is compared is the number of the process.
+that is `secluded` may have streams of that kind, and reaches by them what a name of a few characters leads to in its
+directory, which it cannot leave. Without O_PATH it has no descriptor of a socket's file, which would have such a name
+in /dev/fd; without datagrams it sends to nobody whom it has not connected to.) Landlock has none about signals and
+limits of other processes either (before its sixth version), so seccomp allows these calls for the process itself alone:
+what is compared is the number of the process.
 
 Which way it fails: if the kernel has no Landlock or no seccomp, the log says so, and the daemon runs.
 """
@@ -16,9 +18,10 @@ import ctypes
 import ctypes.util
 import errno
 import os
+import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -53,16 +56,18 @@ NAMESPACES = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x2000
 # None of these is ever needed again; each has been part of an escape.
 FORBIDDEN = (
     "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "mount", "umount2", "pivot_root", "move_mount",
-    "open_tree", "fsopen", "fsmount", "fsconfig", "mount_setattr", "chroot", "setns", "unshare", "init_module",
-    "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "bpf",
-    "perf_event_open", "userfaultfd", "add_key", "request_key", "keyctl", "open_by_handle_at", "name_to_handle_at",
-    "quotactl", "acct", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname",
-    "setdomainname", "personality", "iopl", "ioperm", "io_uring_setup", "io_uring_enter", "io_uring_register",
-    "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "setfsuid", "setfsgid",
-    "chown", "fchown", "lchown", "fchownat", "chmod", "fchmod", "fchmodat", "fchmodat2", "setxattr",
+    "open_tree", "open_tree_attr", "fsopen", "fsmount", "fsconfig", "mount_setattr", "chroot", "setns", "unshare",
+    "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff",
+    "bpf", "perf_event_open", "userfaultfd", "add_key", "request_key", "keyctl", "open_by_handle_at",
+    "name_to_handle_at", "quotactl", "acct", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex",
+    "sethostname", "setdomainname", "personality", "iopl", "ioperm", "io_uring_setup", "io_uring_enter",
+    "io_uring_register", "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "setfsuid",
+    "setfsgid", "chown", "fchown", "lchown", "fchownat", "chmod", "fchmod", "fchmodat", "fchmodat2", "setxattr",
     "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "utime",
     "utimes", "utimensat", "futimesat", "file_setattr", "mknod", "mknodat", "tkill", "pidfd_send_signal", "pidfd_getfd",
     "process_madvise", "process_mrelease", "migrate_pages", "move_pages", "ioprio_set", "vhangup", "syslog")
+# Of the calls above, those that a library may not know yet: their numbers are the same on every architecture.
+NUMBERS = {"setxattrat": 463, "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469, "fchmodat2": 452}
 # Calls that name a process by one of their arguments: it has to be this one. For the others 0 means that.
 OWN = {"kill": 0, "tgkill": 0, "rt_sigqueueinfo": 0, "rt_tgsigqueueinfo": 0}
 OWN_AS_ZERO = {
@@ -75,10 +80,14 @@ _AF_UNIX, _MOST_FAMILIES = 1, 64
 # Bytes of struct sockaddr_in, the shortest address by which the kernel connects to another host. No filter sees what
 # stands in an address; it sees its length.
 _SHORTEST_INET = 16
-LONGEST_NAME = _SHORTEST_INET - 4  # of a UNIX socket: the family is two bytes, and Python sends a final zero
+# Of a UNIX socket: the family is two bytes, and Python sends a final zero, which other programs may leave out.
+LONGEST_NAME = _SHORTEST_INET - 4
 # A secluded process has the sockets that it needs, and stays where it is: names of its sockets begin there.
-SECLUDED = ("bind", "listen", "sendmmsg", "chdir", "fchdir")
+# The flags of openat2 lie in memory.
+SECLUDED = ("bind", "listen", "sendmmsg", "chdir", "fchdir", "openat2")
 _MSG_FASTOPEN, _CLONE_THREAD = 0x20000000, 0x00010000  # linux/socket.h, linux/sched.h
+_SOCK_TYPES = 0xF  # linux/net.h; flags stand beside the type
+_OPENS = {"open": 1, "openat": 2}  # the place of their flags
 
 
 def program() -> list[Path]:
@@ -124,7 +133,8 @@ def enter(  # noqa: PLR0913
     ones, since this user may not reach them by name. `signalled` is the one process that may get signals, this one by
     default. A process that is `alone` starts no program, and may have UNIX sockets: it is the one whom others ask for
     them. One that is `secluded` is alone, and can make no socket of a network, nor connect one that it has to anybody:
-    as a client it has UNIX sockets, by names of LONGEST_NAME bytes at most, relative to the directory that it is in.
+    as a client it has UNIX sockets, streams alone, by names of LONGEST_NAME bytes at most, relative to the directory
+    that it is in.
     `forbidden` are further system calls that it does not need, `system` the files of the system that it reads.
     """
     alone = alone or secluded
@@ -196,11 +206,12 @@ def _seccomp(signalled: int, forbidden: Iterable[str], *, alone: bool, secluded:
     listed = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
 
     def forbid(name: str, *conditions: object) -> None:
-        try:
+        # Not known on this architecture, or to this library.
+        with suppress(OSError, RuntimeError, ValueError):
             listed.add_rule(pyseccomp.ERRNO(errno.EPERM), name, *conditions)
-        except (OSError, RuntimeError, ValueError):
-            # Not known on this architecture, or to this library.
             return
+        with suppress(OSError, RuntimeError, ValueError, KeyError):
+            listed.add_rule(pyseccomp.ERRNO(errno.EPERM), NUMBERS[name], *conditions)
 
     for flag in NAMESPACES:
         forbid("clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
@@ -224,13 +235,27 @@ def _seccomp(signalled: int, forbidden: Iterable[str], *, alone: bool, secluded:
         for name in ("execve", "execveat", "fork", "vfork"):
             forbid(name)
     if secluded:
-        for name in SECLUDED:
-            forbid(name)
-        # A connection that somebody has made to this process can be ended and made anew, to anywhere.
-        forbid("connect", pyseccomp.Arg(2, pyseccomp.GE, _SHORTEST_INET))
-        # These connect as well.
-        forbid("sendto", pyseccomp.Arg(3, pyseccomp.MASKED_EQ, _MSG_FASTOPEN, _MSG_FASTOPEN))
-        forbid("sendmsg", pyseccomp.Arg(2, pyseccomp.MASKED_EQ, _MSG_FASTOPEN, _MSG_FASTOPEN))
-        # A thread, and no process.
-        forbid("clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, 0))
+        _seclude(pyseccomp, forbid)
     listed.load()
+
+
+def _seclude(pyseccomp: Any, forbid: Callable[..., None]) -> None:
+    for name in SECLUDED:
+        forbid(name)
+    # SOCK_RAW is one of datagrams, too.
+    for name in ("socket", "socketpair"):
+        for kind in range(_SOCK_TYPES + 1):
+            if kind != socket.SOCK_STREAM:
+                forbid(name, pyseccomp.Arg(1, pyseccomp.MASKED_EQ, _SOCK_TYPES, kind))
+    # Landlock has no say about a descriptor that only stands for a file, by which /dev/fd names any socket shortly.
+    for name, place in _OPENS.items():
+        forbid(name, pyseccomp.Arg(place, pyseccomp.MASKED_EQ, os.O_PATH, os.O_PATH))
+    # A connection that somebody has made to this process can be ended and made anew, to anywhere.
+    forbid("connect", pyseccomp.Arg(2, pyseccomp.GE, _SHORTEST_INET))
+    # These connect as well, or name whom they send to. (The address of sendmsg lies in memory; a stream of UNIX
+    # takes none.)
+    forbid("sendto", pyseccomp.Arg(4, pyseccomp.NE, 0))
+    forbid("sendto", pyseccomp.Arg(3, pyseccomp.MASKED_EQ, _MSG_FASTOPEN, _MSG_FASTOPEN))
+    forbid("sendmsg", pyseccomp.Arg(2, pyseccomp.MASKED_EQ, _MSG_FASTOPEN, _MSG_FASTOPEN))
+    # A thread, and no process.
+    forbid("clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, 0))

@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.console_process import ConsoleProcess
 from tests.daemon_process import SERVERS, DaemonProcess
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-EPERM, EACCES = 1, 13
+EPERM, EACCES, EFBIG = 1, 13, 27
 
 # argv: where its files lie, the port of somebody else, then options of mxallowd-console.
 INSIDE = """
@@ -44,6 +45,18 @@ def unix(name):
     with socket.socket(socket.AF_UNIX) as one:
         one.connect(name)
 
+def by_descriptor():
+    os.dup2(os.open(place / "other.sock", os.O_PATH), 9)
+    unix("/dev/fd/9")
+
+def datagram(send):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        send(one)
+
+def fill():
+    with open("big", "wb") as one:
+        os.posix_fallocate(one.fileno(), 0, 25 << 20)
+
 def known():
     users = Users(wanted.users)
     users.refresh()
@@ -62,10 +75,14 @@ tried = {
     "netlink": errno_of(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)),
     "connect from its listener": errno_of(lambda: enclosure.listeners[0].connect(("127.0.0.1", port))),
     "another socket": errno_of(lambda: unix(str(place / "other.sock"))),
+    "another by its descriptor": errno_of(by_descriptor),
+    "a datagram": errno_of(lambda: datagram(lambda one: one.sendto(b"<4>forged", str(place / "journal.sock")))),
+    "a message": errno_of(lambda: datagram(lambda one: one.sendmsg([b"x"], [], 0, str(place / "journal.sock")))),
     "a program": errno_of(lambda: os.execv("/bin/true", ["true"])),
     "a process": errno_of(lambda: os.fork() or os._exit(0)),
     "root": errno_of(lambda: os.setuid(0)),
     "its group": errno_of(lambda: os.setgroups([0])),
+    "a long file": errno_of(fill),
 }
 able = {
     "the daemon": errno_of(lambda: unix(WAY)),
@@ -89,15 +106,23 @@ def test_what_a_console_that_was_taken_over_can_do(lab: Lab) -> None:
             console.process.wait(5)
             place = console.state.parent
             (place / "other").touch()
-            (place / "other").chmod(0o666)
+            other, journal = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            other.bind(str(place / "other.sock"))
+            other.listen()
+            journal.bind(str(place / "journal.sock"))
+            for name in ("other", "other.sock", "journal.sock"):
+                (place / name).chmod(0o666)
             daemon.control.chmod(0o666)
             done = subprocess.run(
                 [sys.executable, "-c", INSIDE, str(place), str(console.port), "--listen", console.address, "--users",
                  str(console.users), "--state-dir", str(console.state), "--control", str(daemon.control), "--user",
                  "nobody"], capture_output=True, text=True, timeout=30)
+            other.close()
+            journal.close()
             assert done.returncode == 0, done.stderr
     warnings, tried, able = json.loads(done.stdout)
     assert warnings == []
+    assert tried.pop("a long file") == EFBIG
     assert {name: found for name, found in tried.items() if found not in (EPERM, EACCES)} == {}
     assert {name: found for name, found in able.items() if found} == {}
 

@@ -3,8 +3,8 @@
     open what needs root ── become the user ── the way to the daemon ── sandbox ── serve
 
 The way to the daemon is a link in the state directory, which is the process's directory: inside the sandbox it connects
-to nothing but what so short a name leads to (process/sandbox.py), and makes no link. It outlives a restart of mxallowd,
-whose directory is another one then.
+to no stream but what so short a name leads to (process/sandbox.py), and makes no link. It outlives a restart of
+mxallowd, whose directory is another one then.
 
 Which way it fails: what cannot be opened ends the start with one line. A kernel without Landlock or seccomp is a
 warning, as it is for mxallowd.
@@ -15,6 +15,7 @@ import pwd
 import resource
 import socket
 import ssl
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +31,8 @@ WAY = "control"  # the link's name
 NICENESS = 10
 MEMORY = 1 << 30  # bytes of address space, of which Python maps much
 DESCRIPTORS = 1024
+FILE = 24 << 20  # bytes of a file: more than the history, or what it writes first, ever has
+_STDERR = 2
 # Python, its packages and this one lie below these; of /etc and /proc it needs nothing more.
 SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/dev/urandom")
 
@@ -80,8 +83,11 @@ class Enclosure:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        for limit, bound in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_NOFILE, DESCRIPTORS),
-                             (resource.RLIMIT_CORE, 0)):
+        limits = [(resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_NOFILE, DESCRIPTORS), (resource.RLIMIT_CORE, 0)]
+        # Python ignores SIGXFSZ, so a write beyond it is an error as any. A log that is a file may be as long as it is.
+        if not stat.S_ISREG(os.fstat(_STDERR).st_mode):
+            limits.append((resource.RLIMIT_FSIZE, FILE))
+        for limit, bound in limits:
             with suppress(OSError, ValueError):
                 resource.setrlimit(limit, (bound, bound))
         os.umask(0o077)

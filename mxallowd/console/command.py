@@ -1,10 +1,12 @@
 """What the words of mxallowd-console ask for, and its exit status (see __main__.py)."""
+import os
 import signal
 import sys
 from collections.abc import Container, Sequence
 
 from mxallowd.console import passwd, settings
 from mxallowd.console.enclosure import tls_of
+from mxallowd.console.places import fixed
 from mxallowd.console.serving import serve
 from mxallowd.console.settings import PROGRAM, USERS, Asked, Changing, Serving
 from mxallowd.console.users import Users
@@ -39,6 +41,11 @@ def run(words: Sequence[str], closed: Container[int]) -> int:
 
 
 def _serve(wanted: Serving) -> int:
+    if why := who_could_replace(wanted.users, {0}):
+        # Root would read what somebody else has put there.
+        if os.geteuid() == 0:
+            return _fail(f"cannot use {quoted(str(wanted.users))}: {why}")
+        _fail(f"warning: {why}")
     faults: list[str] = []
     users = Users(wanted.users, faults.append)
     users.refresh()
@@ -57,6 +64,8 @@ def _check(wanted: Serving, closed: Container[int]) -> int:
     if not wanted.users.exists():
         faults.clear()
     if why := who_could_replace(wanted.users, {0}):
+        faults.append(f"{quoted(str(wanted.users))}: warning: {why}")
+    if why := fixed(wanted.users):
         faults.append(f"{quoted(str(wanted.users))}: warning: {why}")
     try:
         tls_of(wanted)

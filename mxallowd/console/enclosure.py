@@ -19,6 +19,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from mxallowd.console.places import around, of_users
 from mxallowd.console.server import tls_context
 from mxallowd.console.settings import PROGRAM, Serving, shown
 from mxallowd.errors import StartError
@@ -93,7 +94,7 @@ class Enclosure:
         os.umask(0o077)
         self._enter_state_directory()
         if settings.sandbox:
-            readable = [*sandbox.program(), settings.users.resolve().parent, *around(settings.cert, settings.key)]
+            readable = [*sandbox.program(), of_users(settings.users), *around(settings.cert, settings.key)]
             warnings += sandbox.enter(readable, writable=[self._state], secluded=True, system=SYSTEM)
         else:
             warnings.append("--no-sandbox leaves Landlock and seccomp out")
@@ -146,8 +147,3 @@ def tls_of(settings: Serving) -> ssl.SSLContext | None:
         raise StartError(f"the certificate {quoted(str(settings.cert))} and the key {quoted(str(settings.key))} "
                          f"cannot be used: {why.lower().replace('_', ' ')}; a key has to be without a passphrase"
                          ) from None
-
-
-def around(*paths: Path | None) -> list[Path]:
-    """The directories of files, and of what they lead to: a new file is put there in an old one's place."""
-    return [directory for path in paths if path is not None for directory in (path.parent, path.resolve().parent)]

@@ -3,25 +3,30 @@
 The file of users is replaced by a new one that is whole on the disk, under a lock, so a console that runs, and another
 passwd, see the old one or the new one. What else stands in it stays: comments, other users, lines that nobody can use.
 
-Which way it fails: nothing is changed, and one line says why.
+Which way it fails: nothing is changed, and one line says why. That is so as well where another user could put another
+file in the place of this one, or has held the lock too long.
 """
 import fcntl
 import getpass
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mxallowd.console.places import fixed
 from mxallowd.console.settings import PROGRAM, USERS, Changing
 from mxallowd.console.users import Unreadable, line_of, parsed, read
 from mxallowd.console.visit import Role
 from mxallowd.errors import ConfigError, MxallowdError
+from mxallowd.process.paths import who_could_replace
 from mxallowd.process.privileges import Account, account_of
 from mxallowd.text import quoted
 
 SHORTEST, LONGEST = 10, 1024  # characters
+LONGEST_WAIT_S, _AGAIN_S = 5.0, 0.05  # for another passwd, which holds its lock for a moment
 _LONGEST_LINE = 4 * LONGEST + 2  # bytes of standard input
 _HEAD = (f"# Who may log in to {PROGRAM}: one line each, NAME:ROLE:HASH; the roles are look and change.\n"
          f"# {PROGRAM} passwd NAME writes it; a console that runs takes what has changed.\n")
@@ -34,16 +39,19 @@ class Failed(MxallowdError):
 def change(wanted: Changing) -> str:
     """Do it; what to say to who asked. Raises ConfigError, Failed, KeyboardInterrupt."""
     path = wanted.users.resolve()
+    # Root would follow a link of somebody else to any file.
+    if other := who_could_replace(wanted.users, {0, os.geteuid()}):
+        raise Failed(f"cannot change {quoted(str(wanted.users))}: {other}")
     try:
         owner = _reader(wanted.user)
         # Who may not write it is told so before a password is asked for.
         if not wanted.remove:
             _make_directory(path.parent, owner)
-        with _locked(path.parent):
+        with _locked(path):
             before = parsed(_text(path))[0].get(wanted.name)
         role = wanted.role or (before.role if before else Role.LOOK)
         line = "" if wanted.remove else line_of(wanted.name, role, _password(wanted.name))
-        with _locked(path.parent):
+        with _locked(path):
             text, found = edited(_text(path), wanted.name, line)
             if wanted.remove and not found:
                 raise Failed(f"there is no user {quoted(wanted.name)} in {quoted(str(wanted.users))}")
@@ -113,12 +121,23 @@ def _make_directory(directory: Path, owner: Account | None) -> None:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _locked(path: Path) -> Iterator[None]:
+    """Alone with the file. The lock is a file that the console, whose group reads the directory, cannot open."""
+    descriptor = os.open(path.with_name(f".{path.name}.lock"),
+                         os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.fchmod(descriptor, 0o600)
+        end_s = time.monotonic() + LONGEST_WAIT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end_s:
+                    raise Failed(f"cannot change {quoted(str(path))}: another {PROGRAM} passwd has been at work on it "
+                                 f"for {LONGEST_WAIT_S:.0f} seconds") from None
+                time.sleep(_AGAIN_S)
         yield
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -141,6 +160,11 @@ def _replace(path: Path, text: str, owner: Account | None) -> None:
                 os.fchmod(descriptor, 0o640)
             os.fsync(descriptor)
         Path(name).rename(path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
     except BaseException:
         with suppress(OSError):
             Path(name).unlink()
@@ -148,7 +172,8 @@ def _replace(path: Path, text: str, owner: Account | None) -> None:
 
 
 def _told(wanted: Changing, role: Role, owner: Account | None, users: int, *, new: bool) -> str:
-    runs = "A console that runs takes it at once"
+    runs = (f"A console that runs takes it when it is started again: systemctl restart {PROGRAM}"
+            if fixed(wanted.users) else "A console that runs takes it at once")
     if wanted.remove:
         left = "" if users else " Nobody is left who can log in."
         return f"{wanted.name} is no user any more. {runs}, and ends the sessions of that name.{left}\n"

@@ -14,6 +14,7 @@ from mxallowd.console.door import Door
 from mxallowd.console.enclosure import WAY, Enclosure, tls_of
 from mxallowd.console.forwarded import Proxies
 from mxallowd.console.log import Log
+from mxallowd.console.places import fixed
 from mxallowd.console.render import Renderer
 from mxallowd.console.server import Server
 from mxallowd.console.sessions import Sessions
@@ -61,6 +62,8 @@ async def _serve(settings: Serving, users: Users, enclosure: Enclosure, renderer
     log.write("start", version=__version__, user=enclosure.user, users=len(users.names))
     for address, port in settings.listen:
         log.write("listening", address=shown(address, port), tls="yes" if enclosure.tls else "no")
+    if settings.sandbox and (why := fixed(settings.users)):
+        log.write("users", reason=why)
     for where in settings.exposed:
         log.write("clear-text", address=where,
                   reason="passwords can be read on the way: give --cert and --key, or listen at 127.0.0.1 behind a "

@@ -123,6 +123,20 @@ def test_passwd_keeps_what_else_stands_in_the_file(tmp_path: Path) -> None:
         assert modes == [(0o750, 0, 65534), (0o640, 0, 65534)]
 
 
+@pytest.mark.parametrize(("line", "role", "said"), [
+    ("anna:change:scrypt$broken", "change", ""), ("anna:change", "change", ""), ("anna: change :x", "change", ""),
+    ("anna:admin:x", "look", "told no role that could be read"), ("anna", "look", "--role change")])
+def test_a_new_password_for_a_broken_line_keeps_its_role(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, role: str, said: str,
+) -> None:
+    file = tmp_path / "users"
+    file.write_text(f"{line}\n", encoding="ascii")
+    monkeypatch.setattr(passwd, "_password", lambda _: PASSWORD)
+    told = passwd.change(Changing("anna", None, remove=False, users=file, user="nobody"))
+    assert file.read_text(encoding="ascii").startswith(f"anna:{role}:scrypt$")
+    assert said in told and ("could be read" in told) == (role == "look")
+
+
 def test_a_line_for_a_name_takes_the_place_of_all_of_them() -> None:
     text = "a:1\nb:2\na:3\n"
     assert passwd.edited(text, "a", "a:new") == ("a:new\nb:2\n", True)

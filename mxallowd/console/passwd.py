@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mxallowd.console.places import fixed
 from mxallowd.console.settings import PROGRAM, USERS, Changing
-from mxallowd.console.users import Unreadable, line_of, parsed, read
+from mxallowd.console.users import Unreadable, line_of, parsed, read, role_of
 from mxallowd.console.visit import Role
 from mxallowd.errors import ConfigError, MxallowdError
 from mxallowd.process.paths import who_could_replace
@@ -48,18 +48,20 @@ def change(wanted: Changing) -> str:
         if not wanted.remove:
             _make_directory(path.parent, owner)
         with _locked(path):
-            before = parsed(_text(path))[0].get(wanted.name)
-        role = wanted.role or (before.role if before else Role.LOOK)
-        line = "" if wanted.remove else line_of(wanted.name, role, _password(wanted.name))
+            _text(path)
+        password = "" if wanted.remove else _password(wanted.name)
         with _locked(path):
-            text, found = edited(_text(path), wanted.name, line)
+            before = _text(path)
+            kept = role_of(before, wanted.name)
+            line = line_of(wanted.name, wanted.role or kept or Role.LOOK, password) if password else ""
+            text, found = edited(before, wanted.name, line)
             if wanted.remove and not found:
                 raise Failed(f"there is no user {quoted(wanted.name)} in {quoted(str(wanted.users))}")
             _replace(path, text, owner)
     except (OSError, Unreadable) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise Failed(f"cannot change {quoted(str(wanted.users))}: {why}") from None
-    return _told(wanted, role, owner, len(parsed(text)[0]), new=not found)
+    return _told(wanted, kept, owner, len(parsed(text)[0]), new=not found)
 
 
 def edited(text: str, name: str, line: str) -> tuple[str, bool]:
@@ -171,15 +173,18 @@ def _replace(path: Path, text: str, owner: Account | None) -> None:
         raise
 
 
-def _told(wanted: Changing, role: Role, owner: Account | None, users: int, *, new: bool) -> str:
+def _told(wanted: Changing, kept: Role | None, owner: Account | None, users: int, *, new: bool) -> str:
     runs = (f"A console that runs takes it when it is started again: systemctl restart {PROGRAM}"
             if fixed(wanted.users) else "A console that runs takes it at once")
     if wanted.remove:
         left = "" if users else " Nobody is left who can log in."
         return f"{wanted.name} is no user any more. {runs}, and ends the sessions of that name.{left}\n"
+    role = wanted.role or kept
     may = "may look and change" if role is Role.CHANGE else "may look, and change nothing"
     lines = [f"{wanted.name} {may}. {runs}" + ("." if new else ", and ends the sessions of that name.")]
-    if new and role is Role.LOOK and wanted.role is None:
+    if not new and role is None:
+        lines.append("The line that was there told no role that could be read.")
+    if role is None:
         lines.append(f"To let {wanted.name} change things, too: {PROGRAM} passwd {wanted.name} --role change")
     if users == 1 and new and str(wanted.users) == USERS and owner is not None:
         lines.append(f"To start one: systemctl enable --now {PROGRAM}")

@@ -83,6 +83,11 @@ class Users:
         return self._users.keys()
 
     @property
+    def unreadable(self) -> bool:
+        """Whether nobody can log in since the file cannot be read, or is not there."""
+        return isinstance(self._seen, str)
+
+    @property
     def any(self) -> bool:
         """Whether there is a user at all."""
         return bool(self._users)
@@ -136,6 +141,15 @@ def parsed(text: str) -> tuple[dict[str, User], list[tuple[int, str]]]:
             continue
         users[user.name] = user
     return users, faults
+
+
+def role_of(text: str, name: str) -> Role | None:
+    """The role that the file has for a name; of lines that cannot be used, that of the first one that has any."""
+    user = parsed(text)[0].get(name)
+    if user is not None:
+        return user.role
+    parts = [[part.strip() for part in line.split(":")] for _, line in entries(text)]
+    return next((Role(one[1]) for one in parts if one[0] == name and len(one) > 1 and one[1] in list(Role)), None)
 
 
 def entries(text: str) -> Iterator[tuple[int, str]]:

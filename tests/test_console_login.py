@@ -10,7 +10,7 @@ import pytest
 
 from mxallowd.console import attempts
 from mxallowd.console.attempts import AGAIN_S, AT_ONCE, COUNTED, KNOWN, Attempts, Busy
-from mxallowd.console.users import User
+from mxallowd.console.users import LARGEST, User
 from tests.console_site import COOKIE, OTHER, PASSWORD, Console, token_in
 
 WRONG = {"name": "anna", "password": "not this one"}
@@ -77,6 +77,22 @@ def test_a_failed_one_is_one_line_and_does_not_tell_which_part_was_wrong(console
     texts = {console.ask("POST", "/login", {**WRONG, "name": name})[2].replace(name, "") for name in names}
     assert len(texts) == 1
     assert console.log.lines == [("log-in-failed", {"client": "127.0.0.1", "user": name}) for name in names]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    (None, "cannot read its users"), ("x" * (LARGEST + 1), "cannot read"), ("# nobody\n", "has no user who could")])
+def test_where_nobody_can_log_in_it_says_so_and_counts_no_attempt(
+    console: Console, text: str | None, said: str,
+) -> None:
+    before = console.file.read_text(encoding="ascii")
+    console.file.unlink() if text is None else console.file.write_text(text, encoding="ascii")
+    for _ in range(AT_ONCE + 1):
+        status, _, page = console.ask("POST", "/login", {"name": "anna", "password": PASSWORD})
+        assert (status, said in page, str(console.file) in page) == (503, True, False)
+    assert said in console.ask("GET", "/login")[2]
+    assert console.log.words() == []
+    console.file.write_text(before, encoding="ascii")
+    assert console.log_in()
 
 
 @pytest.mark.alone

@@ -2,6 +2,8 @@
 
 A log-in makes a new token and ends the session that the browser had before, so a token that somebody has planted is
 worth nothing. A failed one says neither here nor by the time it takes whether the name is known.
+
+Which way it fails: where nobody at all can log in, that is said to whoever comes, and is no attempt of his.
 """
 from collections.abc import Mapping
 from typing import Protocol
@@ -16,6 +18,9 @@ from mxallowd.log.periodic import Summed
 
 LONGEST_NAME, LONGEST_PASSWORD = 32, 1024
 WRONG = "The name or the password is wrong."
+# To anybody at all, so it says no more; the log has the reason, and what is sent is not looked at.
+SHUT = "The console cannot read its users, so nobody can log in now. Its log says why."
+NOBODY = "The console has no user who could log in now. Who runs it can make one, or look into its log."
 
 
 class Log(Protocol):
@@ -50,15 +55,23 @@ class Door:
         """Whether a stream of this session may go on."""
         return self._sessions.streams(session)
 
+    def closed(self) -> str:
+        """Why nobody at all can log in; "": somebody can."""
+        self._users.refresh()
+        if self._users.any:
+            return ""
+        return SHUT if self._users.unreadable else NOBODY
+
     async def log_in(self, client: Client, fields: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:
         """The header field that sets the cookie of a new session. Raises Denied."""
+        if why := self.closed():
+            raise Denied(503, "shut", why)
         name, password = form.get("name", "").strip(), form.get("password", "")
         if not name or not password:
             raise Denied(400, "bad-request", "Both the name and the password are needed.")
         if len(name) > LONGEST_NAME or len(password) > LONGEST_PASSWORD:
             # No user has such ones, so nothing is told by it.
             raise Denied(403, "forbidden", WRONG)
-        self._users.refresh()
         user = self._users.get(name)
         try:
             good = await self._attempts.good(client.address, user, password)

@@ -182,7 +182,10 @@ class Site:
         wanted = form.get("next", "/") if asking.head.method == "POST" else asking.query.get("next", "/")
         target = own_target(wanted, self._shown)
         if asking.head.method != "POST":
-            return self._form(target) if asking.session is None else _sent_to(target)
+            if asking.session is not None:
+                return _sent_to(target)
+            why = self._door.closed()
+            return self._form(target, denied=Denied(503, "shut", why) if why else None)
         try:
             return _sent_to(target, await self._door.log_in(asking.client, asking.head.fields, form))
         except Denied as denied:

@@ -4,16 +4,13 @@ import signal
 import sys
 from collections.abc import Container, Sequence
 
-from mxallowd.console import passwd, settings
-from mxallowd.console.enclosure import tls_of
-from mxallowd.console.places import fixed
+from mxallowd.console import checking, passwd, settings
 from mxallowd.console.serving import serve
 from mxallowd.console.settings import PROGRAM, USERS, Asked, Changing, Serving
 from mxallowd.console.users import Users
-from mxallowd.errors import MxallowdError, StartError
+from mxallowd.errors import MxallowdError
 from mxallowd.process import signals, streams
 from mxallowd.process.paths import who_could_replace
-from mxallowd.process.privileges import account_of
 from mxallowd.text import quoted
 
 # EX_CONFIG of sysexits.h, as mxallowd has it. The unit does not start it again then.
@@ -50,38 +47,26 @@ def _serve(wanted: Serving) -> int:
     users = Users(wanted.users, faults.append)
     users.refresh()
     # That there is no file yet is no fault.
-    for fault in faults if users.any or wanted.users.exists() else ():
+    for fault in () if users.absent else faults:
         _fail(fault)
     if users.any:
         serve(wanted, users)
-    return _nobody(wanted)
+    return _nobody(wanted, users)
 
 
 def _check(wanted: Serving, closed: Container[int]) -> int:
-    faults: list[str] = []
-    users = Users(wanted.users, faults.append)
-    users.refresh()
-    if not wanted.users.exists():
-        faults.clear()
-    if why := who_could_replace(wanted.users, {0}):
-        faults.append(f"{quoted(str(wanted.users))}: warning: {why}")
-    if why := fixed(wanted.users):
-        faults.append(f"{quoted(str(wanted.users))}: warning: {why}")
-    try:
-        tls_of(wanted)
-        account_of(wanted.user)
-    except StartError as error:
-        faults.append(str(error))
-    faults += [f"{where}: warning: passwords can be read on the way there; give --cert and --key"
-               for where in wanted.exposed]
+    faults, users = checking.check(wanted)
     if 1 in closed or not streams.write(sys.stdout, "".join(f"{fault}\n" for fault in faults)):
         return _fail("--check: what it found could not be written to standard output")
     if not users.any:
-        return _nobody(wanted)
-    return 1 if any(": warning: " not in fault for fault in faults) else 0
+        return _nobody(wanted, users)
+    return 1 if any(checking.WARNING not in fault for fault in faults) else 0
 
 
-def _nobody(wanted: Serving) -> int:
+def _nobody(wanted: Serving, users: Users) -> int:
+    if users.unreadable and not users.absent:
+        # Why has been said, and no other password helps.
+        return NOT_SET_UP
     where = "" if str(wanted.users) == USERS else f" --users {wanted.users}"
     return _fail(f"nobody can log in yet; set a password: {PROGRAM} passwd NAME --role change{where}", NOT_SET_UP)
 

@@ -25,6 +25,7 @@ from mxallowd.console.settings import PROGRAM, Serving, shown
 from mxallowd.errors import StartError
 from mxallowd.process import memory, sandbox
 from mxallowd.process.privileges import account_of, give_up, groups_of
+from mxallowd.settings.values import Address
 from mxallowd.text import quoted
 
 BACKLOG = 1024
@@ -52,16 +53,10 @@ class Enclosure:
         """Open what may need root's privileges. Raises StartError."""
         self.tls = tls_of(self._settings)
         for address, port in self._settings.listen:
-            family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            self.listeners.append(listener)
             try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                listener.bind((str(address), port))
+                listener = bound(address, port)
+                self.listeners.append(listener)
                 listener.listen(BACKLOG)
-                listener.setblocking(False)
             except OSError as error:
                 raise StartError(f"cannot listen at {shown(address, port)}: {error.strerror}") from None
         self._make_state_directory()
@@ -129,6 +124,22 @@ class Enclosure:
             raise StartError(f"another {PROGRAM} uses the state directory {name}") from None
         except OSError as error:
             raise StartError(f"cannot use the state directory {name}: {error.strerror}") from None
+
+
+def bound(address: Address, port: int) -> socket.socket:
+    """A socket at this address that does not listen yet. Raises OSError."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((str(address), port))
+        made.setblocking(False)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def tls_of(settings: Serving) -> ssl.SSLContext | None:

@@ -8,6 +8,7 @@ and an unknown name costs as much as a known one, so that nobody learns names by
 Which way it fails: a line that cannot be used is said once, and the others stay; of two lines for a name the first one
 counts; a file that is not there, or cannot be read, lets nobody in.
 """
+import errno
 import hashlib
 import os
 import re
@@ -86,6 +87,11 @@ class Users:
     def unreadable(self) -> bool:
         """Whether nobody can log in since the file cannot be read, or is not there."""
         return isinstance(self._seen, str)
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no file."""
+        return self._seen == os.strerror(errno.ENOENT)
 
     @property
     def any(self) -> bool:

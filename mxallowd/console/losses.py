@@ -68,4 +68,4 @@ def check(counters: Mapping[str, int]) -> Iterator[Finding]:
     """Those that are not 0; a counter that this daemon does not have is passed over."""
     for one in LOSSES:
         if number := counters.get(one.counter, 0):
-            yield Finding(f"lost-{one.counter}", WARNING, f"{number} {one.what} since the start", one.why, one.command)
+            yield Finding(f"lost-{one.counter}", WARNING, f"{one.what}: {number} since the start", one.why, one.command)

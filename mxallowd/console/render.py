@@ -4,6 +4,7 @@ Each value is escaped by Jinja (autoescape). Before that, characters that are no
 those that turn the direction of text among them, and a long text is shortened: no host name, note or line of the log
 can hide or move what stands beside it.
 """
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import resources
@@ -16,6 +17,7 @@ from mxallowd.console.assets import build
 from mxallowd.ctl.output import safe
 
 LONGEST = 1000  # characters of one value
+_STAMP = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z)\b", re.ASCII)
 NOTHING = "\N{EN DASH}"
 
 
@@ -29,7 +31,8 @@ class Renderer:
             loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, finalize=shown, auto_reload=False,
             trim_blocks=True, lstrip_blocks=True)
         self._environment.globals["build"] = build()
-        self._environment.filters.update(duration=duration, number=number, moment=moment, plain=plain)
+        self._environment.filters.update(
+            counted=counted, duration=duration, number=number, moment=moment, plain=plain, timed=timed)
         self._templates = {name: self._environment.get_template(name) for name in sources}
 
     def html(self, template: str, values: Mapping[str, object]) -> str:
@@ -54,6 +57,18 @@ def number(value: float | None) -> str:
         return NOTHING
     # No text of others, and the blank is none that shown() lets stand.
     return Markup("{}").format(f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"))
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """So many of these: `1 host`, `2 hosts`; `many` where it is not `one` with an s."""
+    return Markup("{} {}").format(number(count), one if count == 1 else many or f"{one}s")
+
+
+def timed(text: str) -> Any:
+    """A sentence of the daemon, in which each time of the API is shown as moment() does."""
+    parts = _STAMP.split(text)
+    return Markup("").join(moment(part) if index % 2 else Markup("{}").format(shown(part))
+                           for index, part in enumerate(parts))
 
 
 def plain(network: str) -> str:

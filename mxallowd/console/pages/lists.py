@@ -52,12 +52,12 @@ def state(line: Mapping[str, Any]) -> str:
         return "holds"
     if line["kind"] != "spf":
         passed_over = f", {line['passed_over']} passed over" if line["passed_over"] else ""
-        return f"{line['hosts']} hosts{passed_over}"
+        return f"{line['hosts']} host{'s' * (line['hosts'] != 1)}{passed_over}"
     if line["asked_now"]:
         then = "is asked for now"
     else:
         then = f"again in {duration(line['next_seconds'])}" if line["next"] else "not asked for yet"
     if line["learned"] is None:
         return f"no answer, {then}"
-    return (f"{line['networks']} networks, learned {duration(line['age_seconds'])} ago for "
-            f"{duration(line['life_seconds'])}, {then}")
+    networks = f"{line['networks']} network{'s' * (line['networks'] != 1)}"
+    return (f"{networks}, learned {duration(line['age_seconds'])} ago for {duration(line['life_seconds'])}, {then}")

@@ -20,7 +20,7 @@ async def show(_: Visit, daemon: Daemon) -> Page:
     hosts = found["hosts"]
     return Page("trial.html", {
         "found": found,
-        "verb": "would have been refused" if found["dry_run"] else "were refused",
+        "verb": "would have been refused" if found["dry_run"] else "was refused" if hosts == 1 else "were refused",
         "exact": how_exact(found["seen"]),
         "refused": _share(found["connections"]["refused"], _tries(found)),
         "tries": _tries(found),

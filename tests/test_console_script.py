@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browser import Sight, blank, inaccessible, sight
 from tests.console_scene import Scene, scene
@@ -87,6 +87,31 @@ def test_plots_follow_the_window_and_the_colours(seen: Sight) -> None:
     page.emulate_media(color_scheme="dark")
     expect(page.locator("#plots canvas")).to_have_count(count)
     assert until(lambda: not blank(page, "[data-plot=fills] canvas"))
+
+
+def test_a_lone_value_is_a_point_and_the_last_one_stays_known(seen: Sight) -> None:
+    """A new console has one value of 30 days, and none of the newest moment."""
+    def change(route: Route) -> None:
+        told = (response := route.fetch()).json()
+        fills, after = told["plots"]["fills"], [None] * (len(told["times"]) - 6)
+        fills["values"] = [[*[None] * 5, 50 + 10 * index, *after] for index in range(len(fills["keys"]))]
+        route.fulfill(response=response, json=told)
+
+    seen.page.route("**/api/history?range=month", change)
+    page = seen.go("/?range=month")
+    canvas = page.locator("[data-plot=fills] canvas")
+    expect(canvas).to_be_visible()
+    assert until(lambda: page.evaluate("""() => {
+        const one = document.querySelector('[data-plot=fills] canvas');
+        const colour = getComputedStyle(document.documentElement).getPropertyValue('--s1').trim().slice(1);
+        const wanted = [0, 2, 4].map(at => parseInt(colour.slice(at, at + 2), 16));
+        const {data} = one.getContext('2d').getImageData(0, 0, one.width, one.height);
+        let count = 0;
+        for (let at = 0; at < data.length; at += 4) count += wanted.every((part, index) => data[at + index] === part);
+        return count > 0;
+    }"""))
+    page.get_by_role("button", name="Values: How full").press("Enter")
+    expect(page.locator("[data-plot=fills] .values tbody td").first).to_have_text("50")
 
 
 def test_lines_are_switched_by_keys_and_values_are_a_table(seen: Sight) -> None:

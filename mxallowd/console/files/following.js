@@ -104,5 +104,6 @@ export function told({ kind, since, why }) {
   const when = Date.now() - since < 12 * 3600000 ? time : since.toLocaleDateString() + " " + time
   const back = "/login?next=" + encodeURIComponent(location.pathname + location.search)
   return { when: "no data since " + when,
-    what: kind === "ended" ? ["You are logged out: ", made("a", { href: back }, "log in again")] : [why + "; it is tried again"] }
+    what: kind === "ended" ? ["You are logged out: ", made("a", { href: back }, "log in again")]
+      : [why + "; it is tried again"] }
 }

@@ -8,6 +8,7 @@ const drawn = new Map()  // by plot: { plot, lines, columns }
 let told = null, placed = new Set(), loaded = 0, spoken = 0, stated = null
 
 const colour = variable => getComputedStyle(document.documentElement).getPropertyValue(variable).trim()
+const tint = line => colour("--s" + (line.index % 8 + 1))
 const digits = value => value == null ? "\u2013" : value >= 100 || Number.isInteger(value)
   ? Math.round(value).toLocaleString("en").replaceAll(",", "\u202f") : value.toFixed(value < 1 ? 2 : 1)
 const clock = when => new Date(when).toLocaleTimeString()
@@ -85,8 +86,9 @@ function made_plot(section, lines, data) {
       { label: "time, " + zone(), value: (_, when) => when == null ? "\u2013"
         : seconds > 86400 ? new Date(when * 1000).toLocaleString() : clock(when * 1000) },
       ...lines.map(line => ({
-        label: line.label, stroke: colour("--s" + (line.index % 8 + 1)), width: 2, spanGaps: false,
-        points: { size: 5, filter: (plot, index, all) => all ? null : alone(plot.data[index]) }, value: (_, value) => digits(value) + (percent && value != null ? " %" : "") }))],
+        label: line.label, stroke: tint(line), width: 2, spanGaps: false,
+        points: { size: 6, fill: tint(line), filter: (plot, index, all) => all ? null : alone(plot.data[index]) },
+        value: (_, value) => digits(value) + (percent && value != null ? " %" : "") }))],
     hooks: { setCursor: [plot => { if (plot.cursor.idx == null && told) plot.setLegend({ idx: newest() }, false) }] },
   }, data, $(".draw", section))
   legend(plot, section)

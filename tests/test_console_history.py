@@ -220,3 +220,22 @@ def test_spans_are_bounded() -> None:
     assert all(span.seconds // span.step <= 1000 for span in history.SPANS)
     assert (DAY.source, MONTH.source) == (FINE_S, COARSE_S)
     assert set(PLOTS) == {"decisions", "later", "fills", "queue", "lookups"}
+
+
+def test_a_new_console_has_a_value_of_each_span_and_the_last_one_is_told() -> None:
+    async def run() -> tuple[list[float | None], list[float | None]]:
+        kept = Kept()
+        await kept.run(5)
+        newest = (await kept.history.told(MONTH, kept.pulse.beats)).summaries["fills"]
+        values = line(json.loads((await kept.history.told(MONTH, kept.pulse.beats)).packed), "fills.whitelist")
+        await kept.history.close()
+        return values, [one.last for one in newest if one.label == "whitelist"]
+
+    values, last = asyncio.run(run())
+    assert values[-1] == 25
+    assert not any(values[:-1])
+    assert last == [25]
+
+
+def test_the_last_value_is_the_last_that_is_known() -> None:
+    assert history._summary("line", [None, 3, 5, None]) == history.Summary("line", 5, 4, 5)

@@ -130,7 +130,7 @@ class History:
         archive = self._archive.result()
         rows = archive.rows(span.source, int(now) - span.seconds, int(now))
         recent = span.step == PERIOD_S
-        moments = _recent(span, rows, beats, now, clock) if recent else _thinned(span, rows, now)
+        moments = _recent(span, rows, beats, now, clock) if recent else _thinned(span, rows, beats, now)
         return _answer(span, moments, next((beat for beat in reversed(beats) if beat.values), None))
 
 
@@ -162,11 +162,14 @@ def _recent(span: Span, rows: list[Row], beats: list[Beat], now: float, clock: f
     return found
 
 
-def _thinned(span: Span, rows: list[Row], now: float) -> Moments:
+def _thinned(span: Span, rows: list[Row], beats: list[Beat], now: float) -> Moments:
+    """Means of the archive; of the newest moment what is known of it, until the archive has a row of it."""
     last = int(now) // span.step
     parts: dict[int, list[Row]] = {}
     for row in rows:
         parts.setdefault(row.time // span.step, []).append(row)
+    if last not in parts:
+        parts[last] = [_row(beat) for beat in beats if beat.values and int(beat.wall) // span.step == last]
     found: Moments = []
     for slot in range(last - span.seconds // span.step + 1, last + 1):
         means = mean(parts.get(slot, ()))

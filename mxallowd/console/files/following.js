@@ -105,5 +105,5 @@ export function told({ kind, since, why }) {
   const back = "/login?next=" + encodeURIComponent(location.pathname + location.search)
   return { when: "no data since " + when,
     what: kind === "ended" ? ["You are logged out: ", made("a", { href: back }, "log in again")]
-      : [why + "; it is tried again"] }
+      : [why + "; trying again"] }
 }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mxallowd.console.asking import Daemon, Late, Refusal, Unreachable, path_of
+from mxallowd.console.asking import Daemon, Late, Older, Refusal, Unreachable, path_of
 from tests.control_standin import Standin, document, stream
 
 LINES = ("/v1/entries", {"limit": "3"})
@@ -31,6 +31,25 @@ def test_an_error_is_a_refusal_and_what_is_not_healthy_is_an_answer(tmp_path: Pa
         with pytest.raises(Refusal, match="nothing of it"):
             asyncio.run(daemon.lines(*LINES, most=2))
         assert asyncio.run(daemon.get("/readyz")) == {"ready": False}
+
+
+def test_what_an_older_daemon_does_not_know(tmp_path: Path) -> None:
+    """It is said in one way, and taken for nothing that was looked for and is not there."""
+    answers = [document(f'{{"error": {{"code": "{code}", "message": "there is none"}}}}', status) for code, status in (
+        ("not-found", "404 Not Found"), ("wrong-method", "405 Method Not Allowed"), ("not-found", "404 Not Found"),
+        ("not-found", "404 Not Found"))]
+    with Standin(tmp_path, answers) as standin:
+        daemon = Daemon(Path(standin.path))
+        with pytest.raises(Older, match=r"is older than the console, and does not know GET /v1/entries$") as caught:
+            asyncio.run(daemon.lines(*LINES, most=2))
+        assert caught.value.status == 501
+        with pytest.raises(Older, match=r"does not know PUT /v1/doctor/report$"):
+            asyncio.run(daemon.change("PUT", "/v1/doctor/report", {}, "anna"))
+        with pytest.raises(Older):
+            asyncio.run(daemon.get("/v1/doctor"))
+        # Who types that is not to hear of releases.
+        with pytest.raises(Refusal, match="there is none"):
+            asyncio.run(daemon.get(path_of("v1", "explain", "..")))
 
 
 def test_the_first_lines_of_a_stream_and_whether_there_are_more(tmp_path: Path) -> None:

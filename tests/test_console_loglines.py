@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.hosts import REAL4, Attempt, Host, Lab
-from mxallowd.console.asking import Daemon, Document, Refusal, Unreachable
+from mxallowd.console.asking import Daemon, Document, Older, Unreachable
 from mxallowd.console.loglines import EACH, FIRST, MOST, SENT, Filter, Line, LogLines, filter_of, parts
 from mxallowd.console.streams import Stream
 from mxallowd.console.visit import Visit
@@ -192,9 +192,9 @@ def test_a_fault_is_told_once_and_goes() -> None:
         await viewer.some()
         await viewer.some()
         assert viewer.events[1:] == [("state", {"fault": r"nobody\x1b is there"}), ("state", {"fault": ""})]
-        scene.daemon.fault = Refusal(404, "not-found", "there is no /v1/log")
+        scene.daemon.fault = Older("GET", "/v1/log")
         await scene.turn()
-        with pytest.raises(Unreachable, match="it is older than the console"):
+        with pytest.raises(Unreachable, match=r"^this mxallowd is older than the console, and"):
             await scene.log.recent()
     story(told)
 

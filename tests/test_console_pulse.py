@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mxallowd.console import pulse
-from mxallowd.console.asking import Refusal, Unreachable
+from mxallowd.console.asking import Older, Unreachable
 from mxallowd.console.pulse import KEPT_S, PERIOD_S, Beat, Pulse
 from mxallowd.console.render import NOTHING
 from mxallowd.console.watching import Watching
@@ -64,7 +64,7 @@ def test_no_answer_is_a_gap_and_told_with_its_time() -> None:
         # A rate through the gap would be a mean of what nobody knows.
         assert (await scene.beat(news(500))).values["decisions.new"] is None
         assert scene.pulse.state.fault == ""
-        await scene.beat(Refusal(404, "not-found", "there is no such thing"))
+        await scene.beat(Older("GET", "/v1/series"))
         assert "older than the console" in scene.pulse.state.fault
 
     asyncio.run(run())

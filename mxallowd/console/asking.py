@@ -2,7 +2,7 @@
 
 Bounds: AT_ONCE requests, since the daemon gives one user no more connections; an answer of LARGEST bytes within the
 time that the caller gives. Which way it fails: each fault is an Unreachable, whose text is for people; an error that
-the daemon answers is a Refusal.
+the daemon answers is a Refusal, and an Older where it comes from a release that has no such answer yet.
 """
 import asyncio
 import json
@@ -20,6 +20,7 @@ AT_ONCE = 12
 LARGEST = 16 << 20
 LONGEST_LINE = 1 << 20
 WAIT_S = 10.0
+UNKNOWN = ("not-found", "wrong-method")  # the daemon's words for a path that it has not, or not for this method
 Document = dict[str, Any]
 
 
@@ -41,6 +42,14 @@ class Refusal(MxallowdError):
         self.code = code
 
 
+class Older(Refusal):
+    """The daemon is of a release that does not know what was asked: it has neither refused it nor looked for it."""
+
+    def __init__(self, method: str, path: str) -> None:
+        """What was asked."""
+        super().__init__(501, "older", f"this mxallowd is older than the console, and does not know {method} {path}")
+
+
 def path_of(*segments: str) -> str:
     """A path of these segments, each encoded as a whole: `/v1/explain/192.0.2.0%2F24`."""
     return "/" + "/".join(quote(segment, safe="") for segment in segments)
@@ -58,12 +67,12 @@ class Daemon:
     async def get(self, path: str, query: Mapping[str, str] | None = None, wait_s: float = WAIT_S) -> Document:
         """The document at `path`. Raises Unreachable, Refusal."""
         async with self._asked("GET", path, query, None, "", wait_s) as (status, body):
-            return _document(status, await _whole(body))
+            return _document(status, await _whole(body), "GET", path)
 
     async def change(self, method: str, path: str, body: Document | None, by: str) -> Document:
         """Have something changed in the name of a user of the console. Raises Unreachable, Refusal."""
         async with self._asked(method, path, None, body, by, WAIT_S) as (status, answer):
-            return _document(status, await _whole(answer))
+            return _document(status, await _whole(answer), method, path)
 
     async def lines(
         self, path: str, query: Mapping[str, str], most: int, wait_s: float = WAIT_S,
@@ -74,7 +83,7 @@ class Daemon:
         try:
             async with self._asked("GET", path, query, None, "", wait_s) as (status, body):
                 if status != 200:
-                    _document(status, await _whole(body))
+                    _document(status, await _whole(body), "GET", path)
                 async for piece in body:
                     held += piece
                     *whole, rest = held.split(b"\n")
@@ -152,11 +161,14 @@ async def _whole(body: AsyncIterator[bytes]) -> bytes:
     return bytes(data)
 
 
-def _document(status: int, data: bytes) -> Document:
+def _document(status: int, data: bytes, method: str, path: str) -> Document:
     found = _parsed(data)
     # What is not healthy or ready says so by its status, and is an answer all the same.
     if status != 200 and "error" in found:
         error = found["error"]
+        # Of a path with these nobody knows anything (routes.py): they were typed.
+        if error.get("code") in UNKNOWN and not {".", ".."} & set(path.split("/")):
+            raise Older(method, path)
         raise Refusal(status, str(error.get("code")), str(error.get("message")))
     return found
 

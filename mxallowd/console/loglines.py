@@ -184,8 +184,7 @@ class LogLines:
             except (Unreachable, TimeoutError) as error:
                 self.fault = str(error) or "all connections to the daemon are taken"
             except Refusal as error:
-                self.fault = ("the daemon does not tell its log (GET /v1/log): it is older than the console"
-                              if error.status == 404 else str(error))
+                self.fault = str(error)
             self._asked_s = self._clock()
             if before != self.fault:
                 self.stream.send("state", {"fault": shown_text(self.fault)})

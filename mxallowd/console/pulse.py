@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from mxallowd.console.asking import Daemon, Document, Refusal, Unreachable
+from mxallowd.console.asking import Daemon, Document, Older, Refusal, Unreachable
 from mxallowd.console.figures import Figure, State, figures, unknown
 from mxallowd.console.plots import Look, Measured, Reading, flat, measured
 from mxallowd.control.exchange import timestamp
@@ -66,8 +66,7 @@ class Pulse:
             values = self._missed(str(error) or "all connections to the daemon are taken")
         except Refusal as error:
             values = self._missed(
-                "it does not tell its numbers (GET /v1/series): it is older than the console" if error.status == 404
-                else f"it does not tell its numbers: {error}")
+                str(error) if isinstance(error, Older) else f"it does not tell its numbers: {error}")
         beat = Beat(self._clock(), self._wall(), values)
         self.beats.append(beat)
         self._beaten(beat)

@@ -199,8 +199,7 @@ function state(found) {
   $("#reasons").replaceChildren(...[...found.reasons, ...found.warnings].map(text => made("li", {}, text)))
   const about = []
   if (found.version) about.push("mxallowd " + found.version + ", runs since ", moment(found.since))
-  if (found.fault) about.push(...found.answered ? [" \u00b7 no answer since ", moment(found.answered)]
-    : [" It has not answered this console yet."])
+  if (found.fault && found.answered) about.push(" \u00b7 no answer since ", moment(found.answered))
   $("#about").replaceChildren(...about)
   times($("#about"))
 }

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import pytest
 
 from lab.hosts import FAKE4, REAL4, Attempt, Host, Lab
+from mxallowd.console.pages.search import refusals
 from mxallowd.console.visit import Outcome, Role
 from mxallowd.control.exchange import RequestError
 from mxallowd.ctl.__main__ import main
@@ -62,7 +63,7 @@ def test_an_address_is_told_and_let_in_for_a_day_for_good_and_not_any_more(guard
         assert client.attempt(REAL4, source=BAD, timeout=0.3) is Attempt.DROPPED
 
 
-def test_what_a_list_decides_otherwise_is_said(guarded: Lab, tmp_path: Path) -> None:
+def test_what_a_list_decides_otherwise_is_said(guarded: Lab, client: Host, tmp_path: Path) -> None:
     allow = tmp_path / "allow"
     allow.write_text("192.0.2.64/26\n", encoding="utf-8")
     with serving(guarded, "--allow", str(allow)) as daemon:
@@ -75,6 +76,10 @@ def test_what_a_list_decides_otherwise_is_said(guarded: Lab, tmp_path: Path) -> 
         page = shown(daemon.control, SEARCH)
         assert "is refused" in page.text
         assert "deny 192.0.2.66 , by hand: nuisance" in page.text
+        assert "Refused not that anybody remembers" in page.text
+        assert client.attempt(REAL4, source=BAD, timeout=0.3) is Attempt.DROPPED
+        daemon.wait_for("denied ")
+        assert "Refused 1 time by a list, last 20" in shown(daemon.control, SEARCH).text
         said = clicked(daemon, "/change/let-in", what=BAD, how="day")
         assert said.endswith(
             " It, or a part of it, stays refused: denied by 192.0.2.66 (by hand), which still holds.")
@@ -208,3 +213,16 @@ def test_what_a_restart_forgets_is_said_to_be_forgotten(
             printed = capsys.readouterr()
             assert "it holds now, and is lost at the next restart: " in printed.err
             assert "kept" not in printed.out
+
+
+def test_refusals_of_a_list_are_told() -> None:
+    def told(refused: object, *last: tuple[str, str, int]) -> list[tuple[object, ...]]:
+        found = {"refused": refused, "last": [
+            {"what": what, "time": time, "times": times} for what, time, times in last]}
+        return [(one["times"], one["by"], one["first"], one["last"]) for one in refusals(found)]
+
+    once = {"first": "a", "last": "a", "times": 1, "server": None}
+    assert told(None, ("contact", "a", 1)) == []
+    assert told(None, ("denied", "b", 1), ("denied", "c", 13)) == [(13, " by a list", None, "c")]
+    assert told(once, ("refused", "a", 1), ("would-deny", "b", 2)) == [(1, "", "a", "a"), (2, " by a list", None, "b")]
+    assert told(None, ("refused", "a", 4)) == [(4, "", None, "a")]

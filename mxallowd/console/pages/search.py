@@ -59,7 +59,8 @@ def _of(found: Document) -> dict[str, object]:
         senders = [one["address"] for one in found["addresses"] if one["sender"]]
         return {"verdict": _of_name(found), "senders": senders,
                 "of": [(one, of_address(one)) for one in found["addresses"]]}
-    return {"verdict": of_address(found), "line": time_line(found["last"]), "others": _other_ways(found),
+    return {"verdict": of_address(found), "line": time_line(found["last"]),
+            "refusals": refusals(found), "others": _other_ways(found),
             "commands": commands(found["do"])}
 
 
@@ -99,6 +100,19 @@ def time_line(last: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
              "text": WORDS.get(one["what"], one["what"]),
              "state": "refused" if one["what"] in REFUSED else "passed" if one["what"] in PASSED else ""}
             for one in last]
+
+
+def refusals(found: Mapping[str, Any]) -> list[dict[str, object]]:
+    """How often it was refused, since it is not whitelisted and by a list: each as far as anybody remembers.
+
+    Of what a list denies only the last connections are known, and what the memory has forgotten may stand there still.
+    """
+    known = [{"by": "", **found["refused"]}] if found["refused"] else []
+    for words, by in ((("refused", "would-refuse"), ""), (("denied", "would-deny"), " by a list")):
+        seen = [one for one in found["last"] if one["what"] in words]
+        if seen and (by or not known):
+            known.append({"by": by, "first": None, "last": seen[-1]["time"], "times": seen[-1]["times"]})
+    return known
 
 
 def _other_ways(found: Mapping[str, Any]) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ from typing import Any
 from mxallowd.ctl.doctor import told
 from mxallowd.ctl.doctor.facts import Facts
 from mxallowd.ctl.doctor.findings import AS_ROOT, BROKEN, OK, WARNING, Finding
-from mxallowd.ctl.doctor.told import FORGETS, FULL, free, make
+from mxallowd.ctl.doctor.told import FORGETS, FULL, free, instead, make, writable
 
 LEAST_FREE = 64 << 20
 
@@ -86,14 +86,12 @@ def _state(facts: Facts) -> Iterator[Finding]:
         yield Finding("state", WARNING, f"the state directory {place}: {error.strerror}", FORGETS, make(place, owner))
         return
     if not stat.S_ISDIR(found.st_mode):
-        yield Finding("state", BROKEN, f"{place} is no directory", FORGETS, f"mv {place} {place}.old && "
-                      f"{make(place, owner)}")
+        yield Finding("state", BROKEN, f"{place} is no directory", FORGETS, instead(place, owner))
     elif facts.daemon is not None and facts.daemon["user_id"] not in (0, found.st_uid):
         yield Finding("state", BROKEN, f"the state directory {place} belongs to another user than mxallowd", FORGETS,
                       make(place, owner))
     elif disk.f_flag & os.ST_RDONLY:
-        yield Finding("state", BROKEN, f"the disk of {place} is read-only", FORGETS,
-                      f"mount -o remount,rw $(findmnt -n -o TARGET -T {place})")
+        yield Finding("state", BROKEN, f"the disk of {place} is read-only", FORGETS, writable(place))
     elif disk.f_bavail * disk.f_frsize < LEAST_FREE:
         yield Finding("state", WARNING, f"the disk of {place} is nearly full", FULL, free(place))
     else:

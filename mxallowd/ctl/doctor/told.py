@@ -6,12 +6,17 @@ findings, and the console, which sees nothing of the host, has these alone.
 import errno
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding
 from mxallowd.ctl.doctor.shipped import load
 
+_AGAIN = "systemctl restart mxallowd"
+_ABOVE = re.compile(
+    r'may write "(?P<step>[^"]+)"; take that away \((?P<right>chmod [go]-w|setfacl -b)\)|'
+    r'"(?P<owned>[^"]+)" belongs to the user with id \d+; let root own it')
 FORGETS = "a restart forgets the whitelist, and every sender starts anew"
 FULL = ("what changes now is not on the disk; mxallowd has it, and writes it as soon as there is space: do not "
         "restart it before")
@@ -99,17 +104,46 @@ def state(daemon: Mapping[str, Any], place: object, owner: str) -> Iterator[Find
     if fault and os.strerror(errno.ENOSPC) in fault:
         yield Finding("state", BROKEN, f"the state directory {place}: {fault}", FULL, free(place))
     elif fault:
-        yield Finding("state", BROKEN, f"the state directory {place}: {fault}", FORGETS, make(place, owner))
+        yield Finding("state", BROKEN, f"the state directory {place}: {fault}", FORGETS, mend(fault, place, owner))
 
 
 def free(place: object) -> str:
     """The command that shows what fills a disk."""
-    return f"df -h {place}; du -xsh $(findmnt -n -o TARGET -T {place})/*  # then free space there"
+    quoted = shlex.quote(str(place))
+    return f"df -h {quoted}; du -xsh $(findmnt -n -o TARGET -T {quoted})/*  # then free space there"
+
+
+def mend(fault: str, place: object, owner: str) -> str:
+    """The command that mends this fault of a state directory, as process/paths.py and mirrors/disk/directory.py say it.
+
+    What is wrong may be a directory above it, where no right of its own helps.
+    """
+    if (found := _ABOVE.search(fault)) and found["owned"] != str(place):
+        return f"{found['right'] or 'chown root'} {shlex.quote(found['step'] or found['owned'])} && {_AGAIN}"
+    within, in_the_way = shlex.quote(f"{place}/mxallowd"), instead(place, owner)
+    remedies = {
+        "belongs to root and holds": f"install -d -o {owner} -m 0700 {within}  # set state-dir to it; then {_AGAIN}",
+        "another mxallowd keeps its state": "pgrep -a mxallowd  # end one of them, or give it a state-dir of its own",
+        os.strerror(errno.ENOTDIR): in_the_way, os.strerror(errno.EEXIST): in_the_way,
+        os.strerror(errno.EROFS): writable(place),
+        os.strerror(errno.EIO): "journalctl -k -p err -n 50  # the disk itself fails"}
+    return next((command for words, command in remedies.items() if words in fault), make(place, owner))
+
+
+def instead(place: object, owner: str) -> str:
+    """The command that makes a state directory where something else stands."""
+    return f"mv {shlex.quote(str(place))} {shlex.quote(f'{place}.old')} && {make(place, owner)}"
+
+
+def writable(place: object) -> str:
+    """The command that lets a file system be written again."""
+    return f"mount -o remount,rw $(findmnt -n -o TARGET -T {shlex.quote(str(place))})"
 
 
 def make(place: object, owner: str) -> str:
     """The command that makes a state directory."""
-    return f"install -d -o {owner} -m 0700 {place} && chown -R {owner} {place} && systemctl restart mxallowd"
+    quoted = shlex.quote(str(place))
+    return f"install -d -o {owner} -m 0700 {quoted} && chown -R {owner} {quoted} && {_AGAIN}"
 
 
 def make_sets(settings: Mapping[str, Any], pid: int | None = None) -> str:

@@ -1,4 +1,6 @@
 """Notes are bounded, the oldest goes first, and a note that is made again is the youngest."""
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,6 +111,7 @@ def test_all_texts_come_whatever_is_forgotten_meanwhile(
     texts = {number: f"told{number}" if number % 4 == 3 else f"mail{number}" for number in range(count) if number % 4}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(provenance, "FORGOTTEN", 8)
+        patch.setattr(provenance, "PIECE", 4)
         found = notes.texts()
         seen = [one for _, one in zip(range(taken), found, strict=False)]
         for number in forgotten:
@@ -116,7 +119,11 @@ def test_all_texts_come_whatever_is_forgotten_meanwhile(
         for number in range(added):
             notes.note(bytes([100 + number]) * 16, 1, "new")
         seen += found
-    hosts = [host[0] for host, _ in seen if host[0] < 100]
-    assert len(hosts) == len(set(hosts))
+    told = [one for one in seen if one is not None]
+    # Others have their turn before each piece, however many notes there are.
+    rests = [place for place, one in enumerate([*seen, None]) if one is None]
+    assert max(b - a for a, b in pairwise([-1, *rests])) <= 4 + 8 + 1
+    if not forgotten and not added:
+        assert len(told) == len(dict(told))
     assert {number: text for number, text in texts.items() if number not in forgotten}.items() <= {
-        host[0]: text for host, text in seen}.items()
+        host[0]: text for host, text in told}.items()

@@ -21,8 +21,12 @@ class Turns:
     async def give(self) -> None:
         """Let the loop do what else is due, if this work has held it for long enough."""
         if time.perf_counter() - self._begun >= HOLD_S:
-            await asyncio.sleep(0)
-            self._begun = time.perf_counter()
+            await self.pass_on()
+
+    async def pass_on(self) -> None:
+        """Let it do so in any case."""
+        await asyncio.sleep(0)
+        self._begun = time.perf_counter()
 
 
 async def in_turns(items: Iterable[Item], make: Callable[[Item], Made]) -> list[Made]:

@@ -281,7 +281,11 @@ class Explain:
         whitelist = self._sources.whitelist
         found: list[dict[str, object]] = []
         turns = Turns()
-        for number, (host, text) in enumerate(whitelist.provenance.texts(), 1):
+        for number, one in enumerate(whitelist.provenance.texts(), 1):
+            if one is None:
+                await turns.pass_on()
+                continue
+            host, text = one
             if number % NOTES == 0:
                 await turns.give()
             if name not in text.lower() or host in without:

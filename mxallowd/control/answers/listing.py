@@ -96,7 +96,11 @@ async def hosts(whitelist: Whitelist, wanted: Wanted) -> AsyncIterator[list[byte
 async def _noted(whitelist: Whitelist, wanted: Wanted) -> AsyncIterator[list[bytes]]:
     """The hosts with that text in their note, of that network; far fewer hosts have a note than are listed."""
     found, turns = list[bytes](), Turns()
-    for number, (host, text) in enumerate(whitelist.provenance.texts(), 1):
+    for number, one in enumerate(whitelist.provenance.texts(), 1):
+        if one is None:
+            await turns.pass_on()
+            continue
+        host, text = one
         if wanted.note and wanted.note in text.casefold() and wanted.has(host):
             found.append(host)
         if len(found) == STEP:

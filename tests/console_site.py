@@ -21,6 +21,7 @@ from mxallowd.console.attempts import Attempts
 from mxallowd.console.door import Door
 from mxallowd.console.forwarded import Proxies
 from mxallowd.console.pages import Entry
+from mxallowd.console.rates import Rates
 from mxallowd.console.render import Renderer
 from mxallowd.console.server import Server
 from mxallowd.console.sessions import Sessions, boot_clock
@@ -92,9 +93,9 @@ class Console:
         self, directory: Path, *, answers: Mapping[str, Answer] = ANSWERS, proxies: Sequence[str] = (),
         context: ssl.SSLContext | None = None, check: Callable[[User | None, str], bool] = matches,
         clock: Callable[[], float] = boot_clock, pages: Sequence[Entry] = PAGES,
-        changes: Mapping[str, Change] = CHANGES, daemon: Path | None = None, hurry: int = 1,
+        changes: Mapping[str, Change] = CHANGES, daemon: Path | None = None, hurry: int = 1, haste: int = 1000,
     ) -> None:
-        """Time of the rate of log-ins passes `hurry` times as quickly."""
+        """Time of the rate of log-ins passes `hurry` times as quickly, that of requests `haste` times."""
         self.file = directory / "users"
         self.file.write_text(users_text())
         self.log = Lines()
@@ -104,7 +105,8 @@ class Console:
         self.attempts = Attempts(check, lambda: time.monotonic() * hurry)
         site = Site(Daemon(daemon or directory / "no.sock"), Renderer(),
                     Door(users, self.sessions, self.attempts, self.log), answers, self.log, proxies=named,
-                    tls=context is not None, pages=pages, changes=changes)
+                    tls=context is not None, pages=pages, changes=changes,
+                    rates=Rates(lambda: time.monotonic() * haste))
         listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(listener.getsockname()[1])
         self.server = Server(site, [listener], context, named)

@@ -223,7 +223,7 @@ def test_head_has_the_fields_alone(tmp_path: Path) -> None:
 def test_who_sends_many_requests_at_once_has_no_more_turns_than_others(tmp_path: Path) -> None:
     async def story(path: Path, _: list[Exception]) -> None:
         HEARD.clear()
-        _, writer = await asyncio.open_unix_connection(path)
+        _reader, writer = await asyncio.open_unix_connection(path)
         turn()
         writer.write((START.replace(b"GET /v1/fine", b"HEAD /v1/heard") + b"\r\n") * 4000)
         while len(HEARD) < 20:

@@ -47,6 +47,22 @@ def test_one_step_in_a_turn_and_users_by_turns() -> None:
     asyncio.run(story())
 
 
+def test_who_comes_first_has_three_of_four_steps() -> None:
+    async def story() -> None:
+        steps, turns = Steps(), Turns()
+        others = [asyncio.ensure_future(in_steps(steps, user, never, turns.work(ONE, 1000))) for user in range(50)]
+        await asyncio.sleep(0)
+        await in_steps(steps, OTHER, never, turns.work(OTHER, 90), lambda: True)
+        found = Counter(user for _, user in turns.steps)
+        assert max(Counter(turn for turn, _ in turns.steps).values()) == 1
+        assert found[OTHER] == 90 and 20 <= found[ONE] <= 200
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    asyncio.run(story())
+
+
 def test_few_long_answers_of_a_user_at_a_time() -> None:
     under_way: set[int] = set()
     most = 0

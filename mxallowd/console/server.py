@@ -6,6 +6,9 @@ with most of those whose last request was of nobody who has logged in. It is the
 request, else the oldest. So a thousand idle clients keep nobody out. A connection counts from the moment when it is
 accepted, its handshake included, until the last byte that was written for it is taken or given up.
 
+What connections do on the loop are steps, one in a turn (control/steps.py): whoever sends thousands of requests has no
+more of it than others. Who has logged in comes first, and so does the first request from an address of such a one.
+
 Which way it fails: a client that is slow, or speaks no TLS where it has to, is closed. An error of this program ends
 one connection and is said as a defect.
 """
@@ -19,9 +22,11 @@ from pathlib import Path
 
 from mxallowd.console.forwarded import Proxies, client_key, plain
 from mxallowd.console.site import Caller, Site
-from mxallowd.control.wire import MAX_HEAD, Wire
+from mxallowd.control.steps import Steps, in_steps
+from mxallowd.control.wire import MAX_HEAD, Wire, bound
 
 MOST, MOST_OF_A_CLIENT = 512, 64
+KNOWN = 256  # addresses that are remembered as those of somebody who has logged in
 ACCEPTS = 8  # in a turn of the loop
 ACCEPT_AGAIN_S = 1.0  # after the process ran out of descriptors
 HANDSHAKE_S, END_S = 5.0, 5.0
@@ -51,6 +56,8 @@ class Server:
         self._proxies = proxies or Proxies()
         self._context = context
         self._clients: dict[asyncio.Task[None], _Client] = {}  # in their order
+        self._steps = Steps()
+        self._known: dict[str, None] = {}  # who was seen last is last
         self._again: dict[socket.socket, asyncio.TimerHandle] = {}
         sslproto.SSLProtocol.max_size = TLS_BUFFER
 
@@ -134,11 +141,19 @@ class Server:
         except BaseException:
             connection.close()
             raise
+        bound(transport)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+
+        def gone() -> bool:
+            return client.wire.ends_with_client and transport.is_closing()
+
         try:
-            await client.wire.serve(reader, writer)
+            await in_steps(
+                self._steps, client.key, gone, client.wire.serve(reader, writer), lambda: self._comes_first(client))
             async with asyncio.timeout(END_S):
-                writer.close()
+                # To close one with TLS a second time breaks it (asyncio): it would not be aborted any more.
+                if not writer.is_closing():
+                    writer.close()
                 await writer.wait_closed()
         except (OSError, TimeoutError):
             # It has gone, or does not take what it asked for.
@@ -147,6 +162,15 @@ class Server:
             client.caller.defect(error)
         finally:
             transport.abort()
+
+    def _comes_first(self, client: _Client) -> bool:
+        if client.caller.known:
+            self._known.pop(client.key, None)
+            self._known[client.key] = None
+            if len(self._known) > KNOWN:
+                del self._known[next(iter(self._known))]
+        # After that it is seen whose requests they are.
+        return client.caller.known or (not client.caller.asked and client.key in self._known)
 
 
 def tls_context(cert: Path, key: Path) -> ssl.SSLContext:

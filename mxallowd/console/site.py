@@ -24,6 +24,7 @@ from mxallowd.console.door import Denied, Door, Log
 from mxallowd.console.forwarded import Client, Proxies
 from mxallowd.console.guard import check_head, check_site, check_token, form_of, own_referer, own_target
 from mxallowd.console.pages import CHANGES, PAGES, Entry
+from mxallowd.console.rates import Rates
 from mxallowd.console.render import Renderer
 from mxallowd.console.saying import Said
 from mxallowd.console.sessions import Session
@@ -73,6 +74,7 @@ class Site:
         self, daemon: Daemon, renderer: Renderer, door: Door, answers: Mapping[str, Answer], log: Log, *,
         proxies: Proxies | None = None, tls: bool = False, pages: Sequence[Entry] = PAGES,
         changes: Mapping[str, Change] = CHANGES, clock: Callable[[], float] = time.monotonic,
+        rates: Rates | None = None,
     ) -> None:
         """`answers` are those for the script, by path below /api/: streams and JSON. `tls`: it is the server's own."""
         self._daemon = daemon
@@ -87,6 +89,7 @@ class Site:
         self._shown = frozenset(self._pages)
         self._changes = changes
         self._defects = Pace(clock)
+        self._rates = rates or Rates()
         self._fields = (*SECURITY, ONLY_TLS) if tls else SECURITY
 
     def caller(self, peer: str) -> "Caller":
@@ -97,6 +100,10 @@ class Site:
 
     def begin(self, peer: str, head: Head) -> "Asking":
         """A request with this head. Raises RequestError."""
+        client = self._proxies.client(peer, head.fields)
+        client = client._replace(secure=client.secure or self._tls)
+        session = self._door.session(client, head.fields)
+        self._rates.check(client.address, session)
         segments, query = split(head.target)
         path = "/" + "/".join(segments)
         if any("/" in segment for segment in segments):
@@ -105,13 +112,11 @@ class Site:
         if methods and head.method not in methods:
             raise WrongMethod(quoted(path), head.method, methods)
         check_head(head)
-        client = self._proxies.client(peer, head.fields)
-        client = client._replace(secure=client.secure or self._tls)
         if head.method == "POST":
             check_site(head.fields, secure=client.secure)
         elif head.method not in ("GET", "HEAD"):
             raise WrongMethod(quoted(path), head.method, ("GET", "HEAD"))
-        return Asking(head, path, query, client, self._door.session(client, head.fields))
+        return Asking(head, path, query, client, session)
 
     def _methods(self, path: str) -> tuple[str, ...]:
         """Those that a path takes; (): there is no such path."""
@@ -314,11 +319,13 @@ class Caller:
         self._site = site
         self._peer = peer
         self._path = ""
+        self.asked = False  # something
         self.known = False  # its last request was of somebody who has logged in
 
     def begin(self, head: Head) -> Asked:
         """What answers a request. Raises RequestError."""
         self._path = head.target
+        self.asked, self.known = True, False
         asking = self._site.begin(self._peer, head)
         self.known = asking.session is not None
         return partial(self._site.answer, asking)

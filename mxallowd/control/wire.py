@@ -251,9 +251,8 @@ class Wire:
             await self._write(b"".join([head, data, connection.send(h11.EndOfMessage()) or b""]))
             return
         await self._write(head)
-        whole = memoryview(body)
         for start in range(0, len(body), PIECE):
-            await self._write(connection.send(h11.Data(data=whole[start : start + PIECE])))
+            await self._write(connection.send(h11.Data(data=body[start : start + PIECE])))
             await asyncio.sleep(0)
         await self._write(connection.send(h11.EndOfMessage()))
 

@@ -5,15 +5,16 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mxallowd.console import server
+from mxallowd.console.assets import Assets
 from mxallowd.console.pages import Entry
-from mxallowd.console.server import MOST, MOST_OF_A_CLIENT, TLS_BUFFER, tls_context
+from mxallowd.console.server import MOST, MOST_OF_A_CLIENT, MOST_TLS, TLS_BUFFER, tls_context
 from mxallowd.console.visit import Visit
 from mxallowd.control import wire
 from mxallowd.control.exchange import Response
@@ -168,7 +169,7 @@ def test_what_is_no_tls_is_closed_quietly(
         # It counts before its handshake.
         assert until(lambda: len(secure.server) == 1)
         silent = [stack.enter_context(secure.connected(f"127.6.0.{number % 20 + 1}")) for number in range(600)]
-        assert len(secure.server) <= MOST
+        assert len(secure.server) <= MOST_TLS
         with over_tls(secure, certificate, "127.7.0.1") as made:
             assert asked(made) == 303
         assert ended(first)
@@ -199,3 +200,25 @@ def test_a_key_with_a_passphrase_asks_nobody(tmp_path: Path, certificate: tuple[
                    check=True, capture_output=True, timeout=30)
     with pytest.raises(OSError):
         tls_context(certificate[0], locked)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_little_is_made_and_kept_for_who_does_not_read(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, *, tls: bool,
+) -> None:
+    given: list[int] = []
+
+    def given_of(_: Assets, name: str, known: str = "") -> Response:
+        given.append(50_000)
+        return Response(b"a" * 50_000, content_type="text/plain")
+
+    monkeypatch.setattr(Assets, "get", given_of)
+    with Console(tmp_path, context=tls_context(*certificate) if tls else None) as console, ExitStack() as stack:
+        made = stack.enter_context(over_tls(console, certificate) if tls else console.connected())
+        made.settimeout(0.5)
+        with suppress(TimeoutError):
+            made.sendall(b"GET /files/a HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+        assert until(lambda: bool(given))
+        time.sleep(0.5)
+        # The kernel keeps some of them, the console two pieces besides, and the client what it would have read.
+        assert sum(given) < 1_000_000

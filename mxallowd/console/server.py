@@ -1,6 +1,6 @@
 """The connections of browsers: who may have one, and how many there are; TLS where the console has its own.
 
-Bounds: MOST connections, MOST_OF_A_CLIENT of one address (IPv6: of one /64); a named proxy is many clients and has no
+Bounds: MOST connections, with TLS MOST_TLS, MOST_OF_A_CLIENT of one address (IPv6: of one /64); a named proxy is many clients and has no
 bound of its own. At a bound a newcomer takes the place of another connection: of the same client, else of the client
 with most of those whose last request was of nobody who has logged in. It is the one that has waited longest for a
 request, else the oldest. So a thousand idle clients keep nobody out. A connection counts from the moment when it is
@@ -25,12 +25,16 @@ from mxallowd.console.site import Caller, Site
 from mxallowd.control.steps import Steps, in_steps
 from mxallowd.control.wire import MAX_HEAD, Wire, bound
 
-MOST, MOST_OF_A_CLIENT = 512, 64
+MOST, MOST_TLS, MOST_OF_A_CLIENT = 512, 256, 64
+# What the kernel keeps for a connection, which counts as memory of the console as well. (It takes twice as much, and
+# some megabytes without this.)
+SENT, RECEIVED = 65_536, 32_768
 KNOWN = 256  # addresses that are remembered as those of somebody who has logged in
 ACCEPTS = 8  # in a turn of the loop
 ACCEPT_AGAIN_S = 1.0  # after the process ran out of descriptors
 HANDSHAKE_S, END_S = 5.0, 5.0
-# asyncio gives each connection as much for what it decrypts, and 256 KiB without this.
+# asyncio gives each connection as much for what it decrypts, and reads as much ahead; each 256 KiB without this. With
+# what wire.py bounds, a connection with TLS of a client that sends all it can and reads nothing has 350 KiB at most.
 TLS_BUFFER = 32_768
 
 
@@ -55,6 +59,7 @@ class Server:
         self._sockets = sockets
         self._proxies = proxies or Proxies()
         self._context = context
+        self._most = MOST if context is None else MOST_TLS
         self._clients: dict[asyncio.Task[None], _Client] = {}  # in their order
         self._steps = Steps()
         self._known: dict[str, None] = {}  # who was seen last is last
@@ -102,6 +107,8 @@ class Server:
                 self._again[listener] = loop.call_later(ACCEPT_AGAIN_S, self._listen, listener)
                 return
             connection.setblocking(False)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENT)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
             self._take(connection, plain(str(peer[0])))
 
     def _take(self, connection: socket.socket, peer: str) -> None:
@@ -117,7 +124,7 @@ class Server:
         living = [(task, client) for task, client in self._clients.items() if not task.cancelling()]
         theirs = [(task, client) for task, client in living if client.key == key]
         if proxy or len(theirs) < MOST_OF_A_CLIENT:
-            if len(living) < MOST:
+            if len(living) < self._most:
                 return
             strangers = [(task, client) for task, client in living if not client.caller.known] or living
             most = Counter(client.key for _, client in strangers).most_common(1)[0][0]
@@ -142,6 +149,9 @@ class Server:
             connection.close()
             raise
         bound(transport)
+        if self._context is not None:
+            # Of what it has not decrypted yet.
+            transport.set_read_buffer_limits(TLS_BUFFER)  # type: ignore[attr-defined]  # transports with TLS have it
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
 
         def gone() -> bool:

@@ -2,6 +2,7 @@
 import http.client
 import socket
 import ssl
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -222,3 +223,17 @@ def test_little_is_made_and_kept_for_who_does_not_read(
         time.sleep(0.5)
         # The kernel keeps some of them, the console two pieces besides, and the client what it would have read.
         assert sum(given) < 1_000_000
+
+
+def test_who_breaks_his_connection_leaves_no_line(
+    secure: Console, certificate: tuple[Path, Path], caplog: pytest.LogCaptureFixture,
+) -> None:
+    for _ in range(5):
+        with over_tls(secure, certificate) as made:
+            made.settimeout(0.1)
+            with suppress(TimeoutError):
+                made.sendall(b"HEAD /files/icon.svg HTTP/1.1\r\nHost: x\r\n\r\n" * 6500)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert until(lambda: len(secure.server) == 0)
+    assert secure.log.words() == []
+    assert not [one for one in caplog.records if one.levelname in ("WARNING", "ERROR")]

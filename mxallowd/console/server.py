@@ -1,10 +1,10 @@
 """The connections of browsers: who may have one, and how many there are; TLS where the console has its own.
 
-Bounds: MOST connections, with TLS MOST_TLS, MOST_OF_A_CLIENT of one address (IPv6: of one /64); a named proxy is many clients and has no
-bound of its own. At a bound a newcomer takes the place of another connection: of the same client, else of the client
-with most of those whose last request was of nobody who has logged in. It is the one that has waited longest for a
-request, else the oldest. So a thousand idle clients keep nobody out. A connection counts from the moment when it is
-accepted, its handshake included, until the last byte that was written for it is taken or given up.
+Bounds: MOST connections (with TLS MOST_TLS), MOST_OF_A_CLIENT of one address (IPv6: of one /64); a named proxy is many
+clients and has no bound of its own. At a bound a newcomer takes the place of another connection: of the same client,
+else of the client with most of those whose last request was of nobody who has logged in. It is the one that has waited
+longest for a request, else the oldest. So a thousand idle clients keep nobody out. A connection counts from the moment
+when it is accepted, its handshake included, until the last byte that was written for it is taken or given up.
 
 What connections do on the loop are steps, one in a turn (control/steps.py): whoever sends thousands of requests has no
 more of it than others. Who has logged in comes first, and so does the first request from an address of such a one.

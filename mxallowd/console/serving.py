@@ -5,6 +5,8 @@ At the end streams are closed at once, and the history is written.
 import asyncio
 import os
 import signal
+import sys
+import warnings
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +25,7 @@ from mxallowd.console.site import Site
 from mxallowd.console.users import Users
 from mxallowd.console.watching import Watching
 from mxallowd.errors import StartError
+from mxallowd.log import others
 from mxallowd.process import signals
 
 END_S = 2.0  # for the end; what is not written by then is lost
@@ -31,6 +34,10 @@ END_S = 2.0  # for the end; what is not written by then is lost
 def serve(settings: Serving, users: Users) -> NoReturn:
     """Serve, and end the process with status 0. Signals have been blocked. Raises StartError."""
     log = Log()
+    others.take(lambda text: log.write("defect", path="", error=text, trace=""))
+    # What fails while something that failed is thrown away is no news, and nothing bounds it.
+    sys.unraisablehook = callable
+    warnings.simplefilter("ignore")
     users.tell = lambda fault: log.write("users", reason=fault)
     enclosure = Enclosure(settings)
     try:

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 from mxallowd.console.asking import Daemon, Unreachable
 from mxallowd.console.attempts import Attempts
+from mxallowd.console.devices import Devices
 from mxallowd.console.door import Door
 from mxallowd.console.forwarded import Proxies
 from mxallowd.console.pages import Entry
@@ -94,6 +95,7 @@ class Console:
         context: ssl.SSLContext | None = None, check: Callable[[User | None, str], bool] = matches,
         clock: Callable[[], float] = boot_clock, pages: Sequence[Entry] = PAGES,
         changes: Mapping[str, Change] = CHANGES, daemon: Path | None = None, hurry: int = 1, haste: int = 1000,
+        devices: Devices | None = None,
     ) -> None:
         """Time of the rate of log-ins passes `hurry` times as quickly, that of requests `haste` times."""
         self.file = directory / "users"
@@ -104,7 +106,7 @@ class Console:
         named = Proxies(map(ip_network, proxies))
         self.attempts = Attempts(check, lambda: time.monotonic() * hurry)
         site = Site(Daemon(daemon or directory / "no.sock"), Renderer(),
-                    Door(users, self.sessions, self.attempts, self.log), answers, self.log, proxies=named,
+                    Door(users, self.sessions, self.attempts, self.log, devices), answers, self.log, proxies=named,
                     tls=context is not None, pages=pages, changes=changes,
                     rates=Rates(lambda: time.monotonic() * haste))
         listener = socket.create_server(("127.0.0.1", 0))

@@ -166,7 +166,7 @@ def test_few_wait_for_a_check_and_one_is_made_at_a_time() -> None:
         others, known = found[:20], found[20:]
         # Those share ten checks a burst, of which eight are gone.
         assert sum(isinstance(one, Busy) for one in others) == 18
-        assert sum(one is True for one in known) == attempts.MOST_WAITING - 2
+        assert sum(one is True for one in known) == attempts.WAITING[attempts.Standing.ADDRESS] - 2
         counted.close()
 
     asyncio.run(run())

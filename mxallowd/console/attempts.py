@@ -1,9 +1,10 @@
 """How often somebody may try to log in, and the checks of passwords, one at a time in a thread of their own.
 
-A client has AT_ONCE attempts, then one in AGAIN_S. All clients together have ALL_PER_S; those of addresses from which
-somebody has logged in before have a share of their own, as large, so an attack from anywhere else shuts out nobody who
-was in before. A good log-in gives its client the attempt back. MOST_WAITING wait for a check, of whom OTHERS_WAITING
-come from other addresses: a check takes 0.1 s of a processor and 32 MiB, and no more than one is made at a time.
+A client has AT_ONCE attempts, then one in AGAIN_S: an address, or a browser that its user has logged in with before
+(devices.py), wherever it is. All clients of a standing share ALL_PER_S: browsers that are known, addresses from which
+somebody has logged in since the start, and the others. So an attack from anywhere shuts out nobody whose browser is
+known; from elsewhere, nobody who was in before. A good log-in gives its client the attempt back. So many wait for a
+check as WAITING says; each takes 0.1 s of a processor and 32 MiB, and no more than one is made at a time.
 
 Which way it fails: beyond these bounds nobody's password is looked at, and Busy says when to come again.
 """
@@ -11,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
 
 from mxallowd.console.forwarded import client_key
 from mxallowd.console.users import User, matches
@@ -18,9 +20,19 @@ from mxallowd.errors import MxallowdError
 from mxallowd.sinks.bucket import Bucket
 
 AT_ONCE, AGAIN_S = 5, 10.0
-ALL_PER_S, ALL_AT_ONCE = 1.0, 10  # of each of the two shares
-MOST_WAITING, OTHERS_WAITING = 8, 4
-KNOWN, COUNTED = 256, 4096  # addresses that are remembered
+ALL_PER_S, ALL_AT_ONCE = 1.0, 10  # of each share
+KNOWN, COUNTED = 256, 4096  # addresses that are remembered; and browsers
+
+
+class Standing(IntEnum):
+    """What is known of a client."""
+
+    OTHER = 0
+    ADDRESS = 1
+    BROWSER = 2
+
+
+WAITING = {Standing.OTHER: 4, Standing.ADDRESS: 8, Standing.BROWSER: 12}  # with all of less standing
 
 
 class Busy(MxallowdError):
@@ -40,50 +52,52 @@ class Attempts:
         self._check = check
         self._clock = clock
         self._known: dict[str, None] = {}  # addresses somebody has logged in from, the last ones last
-        self._clients: dict[str, Bucket] = {}  # the last ones last
-        self._known_share = Bucket(ALL_PER_S, ALL_AT_ONCE, clock)
-        self._others_share = Bucket(ALL_PER_S, ALL_AT_ONCE, clock)
-        self._waiting = {True: 0, False: 0}  # by whether their address is known
+        self._clients: dict[str, Bucket] = {}  # by address, the last ones last
+        self._browsers: dict[str, Bucket] = {}  # the last ones last
+        self._shares = {one: Bucket(ALL_PER_S, ALL_AT_ONCE, clock) for one in Standing}
+        self._waiting = dict.fromkeys(Standing, 0)
         self._thread = ThreadPoolExecutor(1, "passwords")
 
-    async def good(self, address: str, user: User | None, password: str) -> bool:
-        """Whether this is the user's password. Raises Busy."""
+    async def good(self, address: str, user: User | None, password: str, browser: str = "") -> bool:
+        """Whether this is the user's password; `browser` is what it is known by, where it is. Raises Busy."""
         key = client_key(address)
-        known = key in self._known
-        self._take(key, known=known)
-        self._waiting[known] += 1
+        standing = Standing.BROWSER if browser else Standing.ADDRESS if key in self._known else Standing.OTHER
+        bucket = self._bucket(self._browsers, browser) if browser else self._bucket(self._clients, key)
+        self._take(bucket, standing)
+        self._waiting[standing] += 1
         check = asyncio.wrap_future(self._thread.submit(self._check, user, password))
         # Who hangs up meanwhile has his check made all the same, so its place in the queue is taken as long.
-        check.add_done_callback(lambda _: self._leave(known=known))
+        check.add_done_callback(lambda _: self._leave(standing))
         found = await asyncio.shield(check)
         if found:
             self._remember(key)
+            bucket.give()
         return found
 
     def close(self) -> None:
         """Make no further check."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _take(self, key: str, *, known: bool) -> None:
-        bucket = self._clients.pop(key, None) or Bucket(1 / AGAIN_S, AT_ONCE, self._clock)
-        self._clients[key] = bucket
-        if len(self._clients) > COUNTED:
-            del self._clients[next(iter(self._clients))]
+    def _bucket(self, buckets: dict[str, Bucket], key: str) -> Bucket:
+        bucket = buckets.pop(key, None) or Bucket(1 / AGAIN_S, AT_ONCE, self._clock)
+        buckets[key] = bucket
+        if len(buckets) > COUNTED:
+            del buckets[next(iter(buckets))]
+        return bucket
+
+    def _take(self, bucket: Bucket, standing: Standing) -> None:
         if not bucket.take():
             raise Busy(AGAIN_S)
-        waiting = sum(self._waiting.values()) if known else self._waiting[False]
-        if waiting >= (MOST_WAITING if known else OTHERS_WAITING):
+        if sum(self._waiting[one] for one in Standing if one <= standing) >= WAITING[standing]:
             raise Busy(1)
-        if not (self._known_share if known else self._others_share).take():
+        if not self._shares[standing].take():
             raise Busy(1 / ALL_PER_S)
 
-    def _leave(self, *, known: bool) -> None:
-        self._waiting[known] -= 1
+    def _leave(self, standing: Standing) -> None:
+        self._waiting[standing] -= 1
 
     def _remember(self, key: str) -> None:
         self._known.pop(key, None)
         self._known[key] = None
         if len(self._known) > KNOWN:
             del self._known[next(iter(self._known))]
-        if key in self._clients:
-            self._clients[key].give()

@@ -1,7 +1,8 @@
 """Log-in and log-out: who gets a session, and what the log says of it.
 
 A log-in makes a new token and ends the session that the browser had before, so a token that somebody has planted is
-worth nothing. A failed one says neither here nor by the time it takes whether the name is known.
+worth nothing. It also makes the browser known (devices.py). A failed one says neither here nor by the time it takes
+whether the name is known.
 
 Which way it fails: where nobody at all can log in, that is said to whoever comes, and is no attempt of his.
 """
@@ -9,8 +10,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from mxallowd.console.attempts import Attempts, Busy
+from mxallowd.console.devices import Devices
 from mxallowd.console.forwarded import Client
-from mxallowd.console.guard import cookie, token_of
+from mxallowd.console.guard import cookie, device_cookie, device_of, token_of
 from mxallowd.console.sessions import Session, Sessions
 from mxallowd.console.users import Users
 from mxallowd.control.exchange import RequestError
@@ -39,11 +41,14 @@ class Denied(RequestError):
 class Door:
     """Lets users in and out."""
 
-    def __init__(self, users: Users, sessions: Sessions, attempts: Attempts, log: Log) -> None:
+    def __init__(
+        self, users: Users, sessions: Sessions, attempts: Attempts, log: Log, devices: Devices | None = None,
+    ) -> None:
         self._users = users
         self._sessions = sessions
         self._attempts = attempts
         self._log = log
+        self._devices = devices or Devices()
         self._refused: Summed[tuple[str, str]] = Summed()
 
     def session(self, client: Client, fields: Mapping[str, str]) -> Session | None:
@@ -62,8 +67,8 @@ class Door:
             return ""
         return SHUT if self._users.unreadable else NOBODY
 
-    async def log_in(self, client: Client, fields: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:
-        """The header field that sets the cookie of a new session. Raises Denied."""
+    async def log_in(self, client: Client, fields: Mapping[str, str], form: Mapping[str, str]) -> list[tuple[str, str]]:
+        """The header fields that set the cookies: of a new session, and of this browser. Raises Denied."""
         if why := self.closed():
             raise Denied(503, "shut", why)
         name, password = form.get("name", "").strip(), form.get("password", "")
@@ -73,8 +78,9 @@ class Door:
             # No user has such ones, so nothing is told by it.
             raise Denied(403, "forbidden", WRONG)
         user = self._users.get(name)
+        device = self._devices.nonce(user, device_of(fields, secure=client.secure))
         try:
-            good = await self._attempts.good(client.address, user, password)
+            good = await self._attempts.good(client.address, user, password, device)
         except Busy as busy:
             self._say_refused(client.address, name)
             denied = Denied(429, "too-many", str(busy))
@@ -89,7 +95,8 @@ class Door:
         if before is not None:
             self._sessions.end(before)
         self._log.write("logged-in", client=client.address, user=name, role=str(user.role))
-        return cookie(self._sessions.begin(user, client.address), secure=client.secure)
+        return [cookie(self._sessions.begin(user, client.address), secure=client.secure),
+                device_cookie(self._devices.cookie(user, device), secure=client.secure)]
 
     def log_out(self, client: Client, session: Session) -> tuple[str, str]:
         """The header field that takes the cookie away."""

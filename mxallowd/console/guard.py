@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from hmac import compare_digest
 from urllib.parse import unquote_to_bytes, urlencode
 
+from mxallowd.console import devices
 from mxallowd.control.exchange import RequestError
 from mxallowd.control.routes import split
 from mxallowd.control.wire import Head
@@ -20,6 +21,8 @@ MOST_BYTES, MOST_FIELDS = 65_536, 300  # as many boxes may be ticked as fields.p
 LONGEST_TARGET = 900  # characters; a field of the log-in form shows it whole
 TOKEN = "csrf"  # noqa: S105  # the name of the field
 SECURE_COOKIE, PLAIN_COOKIE = "__Host-mxallowd", "mxallowd-console"
+SECURE_DEVICE, PLAIN_DEVICE = "__Secure-mxallowd-device", "mxallowd-device"
+LOGIN = "/login"
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 _PORTS = {"http://": ":80", "https://": ":443"}
@@ -86,11 +89,20 @@ def form_of(body: bytes) -> dict[str, str]:
 
 
 def token_of(fields: Mapping[str, str], *, secure: bool) -> str:
-    """The token in the cookie; "": there is none. One that stands twice is none: somebody else has set one of them."""
-    name = SECURE_COOKIE if secure else PLAIN_COOKIE
-    pairs = [pair.strip(" \t").partition("=") for pair in fields.get("cookie", "").split(";")]
-    found = [value for key, _, value in pairs if key == name]
-    return found[0] if len(found) == 1 and _COOKIE.fullmatch(found[0]) else ""
+    """The token of a session in the cookie; "": there is none."""
+    return _cookie_in(fields, SECURE_COOKIE if secure else PLAIN_COOKIE, _COOKIE)
+
+
+def device_of(fields: Mapping[str, str], *, secure: bool) -> str:
+    """The cookie of a browser that was here before (devices.py); "": there is none."""
+    return _cookie_in(fields, SECURE_DEVICE if secure else PLAIN_DEVICE, devices.COOKIE)
+
+
+def device_cookie(value: str, *, secure: bool) -> tuple[str, str]:
+    """The header field that sets it: for the log-in alone, and it outlives the browser's end."""
+    name = SECURE_DEVICE if secure else PLAIN_DEVICE
+    parts = [f"{name}={value}", f"Path={LOGIN}", "HttpOnly", "SameSite=Strict", f"Max-Age={devices.KEPT_S}"]
+    return "Set-Cookie", "; ".join([*parts, *(["Secure"] if secure else [])])
 
 
 def cookie(token: str, *, secure: bool) -> tuple[str, str]:
@@ -122,6 +134,13 @@ def own_referer(fields: Mapping[str, str], *, secure: bool) -> str:
     if port is None or (secure and scheme != "https") or not _same(authority, fields.get("host", ""), port):
         return ""
     return f"{slash}{target}".partition("#")[0]
+
+
+def _cookie_in(fields: Mapping[str, str], name: str, form: re.Pattern[str]) -> str:
+    """The value of a cookie. One that stands twice is none: somebody else has set one of them."""
+    pairs = [pair.strip(" \t").partition("=") for pair in fields.get("cookie", "").split(";")]
+    found = [value for key, _, value in pairs if key == name]
+    return found[0] if len(found) == 1 and form.fullmatch(found[0]) else ""
 
 
 def _same(authority: str, host: str, port: str) -> bool:

@@ -61,6 +61,8 @@ LINES = (
     Line("reached", INFO, "mxallowd answers again"),
     Line("history-failed reason=", WARNING, "the history of the plots cannot be read or written"),
     Line("history-works", INFO, "it is written again"),
+    Line("devices-failed reason=", WARNING,
+         "the key by which browsers are known again cannot be kept: a restart forgets them"),
     Line("defect path= error= trace=", ERROR, "an error of the console itself, at most one a minute; please report it"),
     Line("suppressed lines=", WARNING, "so many lines were left out before this one"),
     Line("stop signal=", INFO, "a clean end"),

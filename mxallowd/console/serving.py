@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from mxallowd import __version__
 from mxallowd.console.attempts import Attempts
+from mxallowd.console.devices import Devices, key_in
 from mxallowd.console.door import Door
 from mxallowd.console.enclosure import WAY, Enclosure, tls_of
 from mxallowd.console.forwarded import Proxies
@@ -60,8 +61,9 @@ async def _serve(settings: Serving, users: Users, enclosure: Enclosure, renderer
         settings.control, settings.state_dir,
         lambda text: log.write("history-failed", reason=text) if text else log.write("history-works"), Path(WAY))
     daemon.turned = lambda fault: log.write("unreachable", reason=fault) if fault else log.write("reached")
-    site = Site(daemon, renderer, Door(users, Sessions(users), Attempts(), log), daemon.answers, log, proxies=proxies,
-                tls=enclosure.tls is not None)
+    devices = Devices(key_in(settings.state_dir, lambda text: log.write("devices-failed", reason=text)))
+    door = Door(users, Sessions(users), Attempts(), log, devices)
+    site = Site(daemon, renderer, door, daemon.answers, log, proxies=proxies, tls=enclosure.tls is not None)
     server = Server(site, enclosure.listeners, enclosure.tls, proxies)
     ended = _signals(settings, server, log)
     daemon.start()

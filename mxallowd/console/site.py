@@ -22,7 +22,7 @@ from mxallowd.console.asking import Daemon, Refusal, Unreachable
 from mxallowd.console.assets import Assets
 from mxallowd.console.door import Denied, Door, Log
 from mxallowd.console.forwarded import Client, Proxies
-from mxallowd.console.guard import check_head, check_site, check_token, form_of, own_referer, own_target
+from mxallowd.console.guard import LOGIN, check_head, check_site, check_token, form_of, own_referer, own_target
 from mxallowd.console.pages import CHANGES, PAGES, Entry
 from mxallowd.console.rates import Rates
 from mxallowd.console.render import Renderer
@@ -54,7 +54,7 @@ _SHORT = """<!doctype html>
 <p>{text}</p>
 </html>
 """
-LOGIN, LOGOUT, API, FILES = "/login", "/logout", "/api/", "/files/"
+LOGOUT, API, FILES = "/logout", "/api/", "/files/"
 SESSION = "/api/session"
 Answer = Callable[[Visit], Awaitable[Response]]
 
@@ -192,7 +192,7 @@ class Site:
             why = self._door.closed()
             return self._form(target, denied=Denied(503, "shut", why) if why else None)
         try:
-            return _sent_to(target, await self._door.log_in(asking.client, asking.head.fields, form))
+            return _sent_to(target, *await self._door.log_in(asking.client, asking.head.fields, form))
         except Denied as denied:
             return self._form(target, form.get("name", ""), denied)
 

@@ -17,6 +17,7 @@ log = Log()
 log.start()
 for _ in range(int(sys.argv[1])):
     log.write("log-in-failed", client="192.0.2.1", user=sys.argv[2])
+    log.write("changed", client="192.0.2.1", user="anna", change="/", what="192.0.2.1", said="")
 log.write("stop", signal="none")
 log.close()
 """
@@ -52,6 +53,10 @@ def test_the_page_has_the_table() -> None:
 
 def test_text_of_others_is_printable_and_a_flood_is_cut() -> None:
     lines = written(int(BURST) + 50, "an\nna\x1b[2J\u202e")
+    # Changes have a line each.
+    changes = [line for line in lines if " - changed client=" in line]
+    assert len(changes) == BURST + 50
+    lines = [line for line in lines if line not in changes]
     assert all(line.isprintable() for line in lines)
     # What was left out is said before the next line that is written.
     first = next(line for line in lines if "suppressed" not in line)
@@ -65,4 +70,6 @@ def test_in_the_journal_a_line_has_its_level_and_no_time() -> None:
         [sys.executable, "-c", "import os, sys; s = os.fstat(2); os.environ['JOURNAL_STREAM'] = "
          "f'{s.st_dev}:{s.st_ino}'; exec(sys.argv.pop(1))", WRITES, "1", "anna"],
         capture_output=True, text=True, timeout=30)
-    assert done.stderr.splitlines() == ["<4>log-in-failed client=192.0.2.1 user=anna", "<6>stop signal=none"]
+    assert done.stderr.splitlines() == [
+        "<4>log-in-failed client=192.0.2.1 user=anna",
+        '<6>changed client=192.0.2.1 user=anna change=/ what=192.0.2.1 said=""', "<6>stop signal=none"]

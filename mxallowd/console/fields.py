@@ -18,6 +18,7 @@ LONGEST_BACK, MOST_BACK = 2_000, 16  # characters, parameters
 # A form leads back to the page it stood on: to one of these and nowhere else.
 BACK = ("/search", "/refused", "/whitelist", "/lists")
 NAMED, LONGEST_NAMED = 3, 100  # of many, so many are named, with so many characters
+LONGEST_LOGGED = 1000  # characters; more than one name has
 TICKED = "tick:"  # how the name of a box begins that is ticked for an address
 
 
@@ -53,11 +54,25 @@ def targets(form: Mapping[str, str]) -> list[str]:
 
 
 def named(form: Mapping[str, str]) -> str:
-    """What a form is about, as it was sent, for people and the log; of many the first ones. Checks nothing."""
-    words = form.get("what", "").split() or [name.removeprefix(TICKED) for name in form if name.startswith(TICKED)]
-    words = words or [form[name].strip() for name in ("network", "domain") if form.get(name, "").strip()]
+    """What a form is about, as it was sent, for people; of many the first ones. Checks nothing."""
+    words = _sent(form)
     shown = " ".join(printable(plain(word[:LONGEST_NAMED])) for word in words[:NAMED])
     return f"{shown} and {len(words) - NAMED} others" if len(words) > NAMED else shown
+
+
+def everything(form: Mapping[str, str]) -> str:
+    """What a form is about, as it was sent, for the log: all of it, or as much as LONGEST_LOGGED characters have."""
+    words = [printable(plain(word[:LONGEST_NAMED])) for word in _sent(form)]
+    text = " ".join(words)
+    if len(text) <= LONGEST_LOGGED:
+        return text
+    kept = text[:LONGEST_LOGGED + 1].rpartition(" ")[0].split(" ")
+    return f"{' '.join(kept)} and {len(words) - len(kept)} others"
+
+
+def _sent(form: Mapping[str, str]) -> list[str]:
+    words = form.get("what", "").split() or [name.removeprefix(TICKED) for name in form if name.startswith(TICKED)]
+    return words or [form[name].strip() for name in ("network", "domain") if form.get(name, "").strip()]
 
 
 def note(form: Mapping[str, str]) -> str:

@@ -3,8 +3,8 @@
 Each line is a word and key=value pairs, as those of mxallowd; what stands in them may be anybody's text and is made
 printable. Under systemd a line has its level before it (sd-daemon(3)) and no time, which the journal has.
 
-Which way it fails: of a word that comes more often than PER_S, lines are left out, and so they are where nobody reads;
-`suppressed lines=N` says how many.
+Which way it fails: of a word that comes more often than PER_S, lines are left out, and so are lines where nobody reads;
+`suppressed lines=N` says how many. Lines of CHANGES are left out in the second case alone (clicks.py bounds them).
 """
 import logging
 import os
@@ -18,6 +18,7 @@ from mxallowd.sinks.bucket import Bucket
 
 INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 PER_S, BURST = 5.0, 100.0  # lines of one word
+CHANGES = frozenset({"changed", "unchanged", "not-changed", "change-unknown"})
 LONGEST = 2000  # characters of a value
 _STDERR = 2
 _PRIORITIES = {INFO: "<6>", WARNING: "<4>", ERROR: "<3>"}
@@ -77,7 +78,7 @@ class Log:
         self._journal = _is_journal()
         # Its form is not about these lines, which are made here: with this one they get no time.
         self._writer = Writer(StreamHandler(_STDERR, Form.JSON if self._journal else Form.TEXT))
-        self._buckets: dict[str, Bucket] = {word: Bucket(PER_S, BURST) for word in _LEVELS}
+        self._buckets: dict[str, Bucket] = {word: Bucket(PER_S, BURST) for word in _LEVELS.keys() - CHANGES}
 
     def start(self) -> None:
         """Begin to write: after privileges are gone, as the thread would keep them. Raises StartError."""
@@ -86,7 +87,7 @@ class Log:
     def write(self, word: str, /, **values: object) -> None:
         """One line: a word and its values, whose text may be anybody's. Never waits, never raises."""
         level = _LEVELS[word]
-        if not self._buckets[word].take():
+        if word not in CHANGES and not self._buckets[word].take():
             self._writer.count_suppressed(1)
             return
         text = format_line(word, None, {key: str(value)[:LONGEST] for key, value in values.items()})

@@ -20,6 +20,7 @@ from mxallowd.console import fields as forms
 from mxallowd.console import openapi
 from mxallowd.console.asking import Daemon, Refusal, Unreachable
 from mxallowd.console.assets import Assets
+from mxallowd.console.clicks import Clicks
 from mxallowd.console.door import Denied, Door, Log
 from mxallowd.console.forwarded import Client, Proxies
 from mxallowd.console.guard import LOGIN, check_head, check_site, check_token, form_of, own_referer, own_target
@@ -90,6 +91,7 @@ class Site:
         self._changes = changes
         self._defects = Pace(clock)
         self._rates = rates or Rates()
+        self._clicks = Clicks(clock)
         self._fields = (*SECURITY, ONLY_TLS) if tls else SECURITY
 
     def caller(self, peer: str) -> "Caller":
@@ -216,6 +218,12 @@ class Site:
         if not visit.visitor.may_change:
             raise RequestError(403, "forbidden", f"the user {visit.visitor.name} may look, and change nothing")
         try:
+            self._clicks.take(visit.visitor.name)
+        except RequestError:
+            if why := self._clicks.refused():
+                self._say_change(visit, Done("", why, Outcome.REFUSED))
+            raise
+        try:
             done = await self._changes[visit.path](visit, self._daemon)
         except RequestError as error:
             self._say_change(visit, Done("", str(error), Outcome.REFUSED))
@@ -232,7 +240,7 @@ class Site:
     def _say_change(self, visit: Visit, done: Done) -> None:
         """Tell the log what became of it."""
         asked = {"client": visit.visitor.client, "user": visit.visitor.name, "change": visit.path,
-                 "what": forms.named(visit.form)}
+                 "what": forms.everything(visit.form)}
         if done.outcome is Outcome.DONE:
             self._log.write("changed", **asked, said=done.said)
         elif done.outcome is Outcome.NOTHING:

@@ -3,6 +3,7 @@ import fcntl
 import os
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -12,7 +13,7 @@ from mxallowd.console.places import around, fixed, of_users
 from mxallowd.console.settings import USERS, Changing
 from mxallowd.console.users import line_of
 from mxallowd.console.visit import Role
-from tests.console_process import COMMAND, PASSWORD
+from tests.console_process import COMMAND, PASSWORD, ConsoleProcess
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 
@@ -76,3 +77,23 @@ def test_check_says_that_a_changed_file_takes_a_restart(tmp_path: Path) -> None:
     common = ["--users", str(tmp_path / "users"), "--user", "nobody"]
     assert "takes it when it is started again" in run("passwd", "anna", *common)[1]
     assert "lies among other files" in run("--check", *common)[1]
+
+
+@needs_root
+def test_a_console_reads_the_file_alone_among_others_and_keeps_its_key(tmp_path: Path) -> None:
+    with TemporaryDirectory(prefix="mxconsole", dir="/tmp") as name:
+        users, other = Path(name, "users"), Path(name, "other")
+        Path(name).chmod(0o755)
+        for file in (users, other):
+            file.write_text(f"{line_of('anna', Role.LOOK, PASSWORD)}\n", encoding="ascii")
+            file.chmod(0o644)
+        with ConsoleProcess(tmp_path / "none", ["--users", str(users)]) as console:
+            assert "lies among other files" in console.wait_for("users reason=")
+            cookie = console.log_in()
+            key = console.state / "devices.key"
+            assert (key.stat().st_size, key.stat().st_mode & 0o777) == (32, 0o600)
+            # Another one in its place is out of reach: nobody is in until a restart.
+            other.rename(users)
+            assert console.ask("/", cookie)[0] == 303
+            console.wait_for("users reason=.*nobody can log in: Permission denied")
+            assert not [line for line in console.lines if line.startswith("devices-failed")]

@@ -12,8 +12,8 @@ from tests.strategies import FAKE, HOSTS, REAL, syn
 
 RAW = 101
 COMMANDS = (
-    "decisions", "delivery", "flooding", "kernel_queue", "neighbouring", "networks", "offload", "patience", "rdns",
-    "refusing", "replay", "senders", "soak", "table", "tracking")
+    "answers", "decisions", "delivery", "flooding", "kernel_queue", "neighbouring", "networks", "offload", "patience",
+    "rdns", "refusing", "replay", "senders", "soak", "table", "tracking")
 SMALL_TABLE = ("--entries", "1000", "--lookups", "100", "--repeat", "1")
 
 

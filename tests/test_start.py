@@ -100,7 +100,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
             self, _: object, user: str | None, opened: list[Path], removed: list[Path], connected: list[str],
         ) -> None:
             made.removed = removed
-            assert (opened[1:], connected) == ([Path("/etc/resolv.conf")], ["/dev/log"])
+            assert (opened[1:], connected) == ([Path("/etc/resolv.conf"), Path("/etc/group")], ["/dev/log"])
 
         def start(self) -> None:
             made.step("broker")

@@ -33,6 +33,7 @@ from mxallowd.settings.values import (
     patience,
     queues,
     seconds,
+    socket_path,
     user,
     words,
 )
@@ -152,7 +153,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("state-dir", (), Kind.SINGLE, "directory in which the whitelist survives a restart",
            "DIRECTORY", path, Path("/var/lib/mxallowd")),
     Option("control", (), Kind.SINGLE, "UNIX socket by which mxallowctl asks",
-           "SOCKET", path, Path("/run/mxallowd/control.sock")),
+           "SOCKET", socket_path, Path("/run/mxallowd/control.sock")),
     Option("control-change-group", (), Kind.SINGLE, "group whose members may change the daemon by that socket, as root "
            "may", "NAME|ID", group,
            values="a name or a number; they have to be in the socket's group, too; off without it", live=True),

@@ -211,6 +211,13 @@ def path(text: str) -> Path:
     return START_DIRECTORY / text
 
 
+def socket_path(text: str) -> Path:
+    """A path with a slash in it: "control change-group x" is another option, misspelt, and no socket of that name."""
+    if "/" not in text:
+        raise ValueError("is not a path with a directory; a socket in this directory is written as ./NAME")
+    return path(text)
+
+
 def capture(text: str) -> str:
     """What to capture from: an interface, nflog:GROUP, or file:PATH (relative as in path(); -: standard input)."""
     kind, colon, rest = text.partition(":")

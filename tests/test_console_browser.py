@@ -96,12 +96,15 @@ def test_log_in_by_the_keyboard_and_out_by_the_mouse(users: Users) -> None:
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text("Whitelist")
         assert page.url.endswith("/whitelist?origin=contact")
-        [cookie] = seen.context.cookies()
-        assert cookie["httpOnly"]
-        assert cookie["sameSite"] == "Strict"
+        cookies = {one["name"]: one for one in seen.context.cookies()}
+        assert {name: one["path"] for name, one in cookies.items()} == {
+            "mxallowd-console": "/", "mxallowd-device": "/login"}
+        assert all(one["httpOnly"] and one["sameSite"] == "Strict" for one in cookies.values())
         assert page.evaluate("document.cookie") == ""
         button(page, "Log out").click()
         expect(button(page, "Log in")).to_be_visible()
+        # The browser is known, whoever comes next.
+        assert [one["name"] for one in seen.context.cookies()] == ["mxallowd-device"]
         seen.go("/lists")
         expect(button(page, "Log in")).to_be_visible()
 

@@ -161,6 +161,7 @@ def test_pages_by_their_links_and_keys(users: Users) -> None:
         page.keyboard.press("g")
         page.keyboard.press("o")
         expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+        page.wait_for_load_state()
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_contain_text("Search")
         assert not inaccessible(page)

@@ -1,5 +1,5 @@
-/* The script of all pages. Every page can be read without it: it adds the local time, keys, a question before what cannot
-   be undone, and what moves (overview.js, log.js). */
+/* The script of all pages. Every page can be read without it: it adds the local time, keys, and a question before what
+   cannot be undone. What moves has a script of its page. Pages name all modules, so that a browser asks for all at once. */
 import { $, $$, made, times } from "./parts.js"
 
 times()
@@ -90,6 +90,3 @@ if (navigator.clipboard) {
     command.after(button)
   }
 }
-
-if ($("#plots")) import("./overview.js")
-if ($("#log")) import("./log.js")

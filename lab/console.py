@@ -4,6 +4,8 @@ Its users have passwords that who starts it knows. It asks the control socket of
 on loopback of the machine.
 """
 import http.client
+import os
+import pwd
 import re
 import shutil
 import socket
@@ -42,7 +44,7 @@ class Console:
         self.port = port
         self.origin = f"http://127.0.0.1:{port}"
         self.process = process
-        self.users = directory / "users"
+        self.users = directory / "etc" / "users"
         self.state = directory / "state"
         self._log = directory / "log"
 
@@ -105,14 +107,18 @@ def console(
     """
     with TemporaryDirectory(prefix="mxc") as place:
         directory = Path(place)
-        users, state = directory / "users", directory / "state"
+        users, state = directory / "etc" / "users", directory / "state"
+        users.parent.mkdir()
         lines = [f"{line_of(name, ROLES.get(name, Role.CHANGE), password)}\n" for name, password in passwords.items()]
         users.write_text("".join(lines), encoding="utf-8")
         users.chmod(0o600)
         state.mkdir()
         if user != "root":
-            for one in (directory, users, state):
-                shutil.chown(one, user)
+            # He reads them, and owns none: a console takes the file from root alone.
+            directory.chmod(0o755)
+            os.chown(users, -1, pwd.getpwnam(user).pw_gid)
+            users.chmod(0o640)
+            shutil.chown(state, user)
         port = port or _free_port()
         command = [*prefix, sys.executable, "-m", "mxallowd.console", "--listen", f"127.0.0.1:{port}", "--user", user,
                    "--control", str(control), "--users", str(users), "--state-dir", str(state), *arguments]

@@ -1,6 +1,6 @@
 """Browsers somebody has logged in with before: a cookie each (OWASP's device cookie), so that no attack shuts them out.
 
-    DAY.NONCE.MAC       MAC: HMAC-SHA256 by this console's key over day, nonce, and the user's name and hash
+    DAY.NONCE.MAC.NAME      MAC: HMAC-SHA256 by this console's key over day, nonce, and the user's name and hash
 
 It lets nobody in: with it an attempt to log in as that user counts for that browser alone (attempts.py). It ends KEPT_S
 after the last log-in, and when the user's hash is another one. The key lies in the state directory.
@@ -18,13 +18,13 @@ from contextlib import suppress
 from hmac import compare_digest, digest
 from pathlib import Path
 
-from mxallowd.console.users import User
+from mxallowd.console.users import User, Users
 
 FILE = "devices.key"
 DAY_S, DAYS = 86_400, 90
 KEPT_S = DAYS * DAY_S
 _KEY, _NONCE = 32, 16  # bytes
-COOKIE = re.compile(r"([0-9]{1,7})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
+COOKIE = re.compile(r"([0-9]{1,7})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9._@-]{1,32})")
 
 
 class Devices:
@@ -38,16 +38,21 @@ class Devices:
     def cookie(self, user: User, nonce: str = "") -> str:
         """One for a browser this user has logged in with; of a browser that has one, the nonce stays."""
         day, nonce = str(self._today()), nonce or secrets.token_urlsafe(_NONCE)
-        return f"{day}.{nonce}.{self._mac(user, day, nonce)}"
+        return f"{day}.{nonce}.{self._mac(user, day, nonce)}.{user.name}"
 
     def nonce(self, user: User | None, cookie: str) -> str:
         """What tells this browser from others; "": it is not known as one of this user."""
         found = COOKIE.fullmatch(cookie)
         if user is None or not found:
             return ""
-        day, nonce, mac = found.groups()
+        day, nonce, mac, _ = found.groups()
         good = compare_digest(self._mac(user, day, nonce), mac)
         return nonce if good and 0 <= self._today() - int(day) <= DAYS else ""
+
+    def user(self, users: Users, cookie: str) -> User | None:
+        """The user whom a cookie names; whether it is good is another question."""
+        found = COOKIE.fullmatch(cookie)
+        return users.get(found[4]) if found else None
 
     def _today(self) -> int:
         return int(self._clock() // DAY_S)

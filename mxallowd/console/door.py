@@ -56,6 +56,14 @@ class Door:
         token = token_of(fields, secure=client.secure)
         return self._sessions.get(token) if token else None
 
+    def browser(self, client: Client, fields: Mapping[str, str]) -> str:
+        """What tells a browser that is known from others; "": it is not known."""
+        cookie = device_of(fields, secure=client.secure)
+        if not cookie:
+            return ""
+        self._users.refresh()
+        return self._devices.nonce(self._devices.user(self._users, cookie), cookie)
+
     def streams(self, session: Session) -> bool:
         """Whether a stream of this session may go on."""
         return self._sessions.streams(session)

@@ -1,7 +1,8 @@
 """How many requests a client may send: few before a log-in, more after it, where each user has a rate of his own.
 
 A stranger's requests are counted by his address (IPv6: its /64), a user's by his name; so neither takes anything from
-the other, from whichever address both come. Only COUNTED are remembered, the last ones.
+the other, from whichever address both come. A browser that is known (devices.py) is counted by itself where it asks for
+the log-in. Only COUNTED are remembered, the last ones.
 
 Which way it fails: beyond its rate a request is refused before anything is done for it, and its connection is closed.
 """
@@ -24,11 +25,14 @@ class Rates:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._strangers: dict[str, Bucket] = {}  # the last ones last
+        self._browsers: dict[str, Bucket] = {}
         self._users: dict[str, Bucket] = {}
 
-    def check(self, address: str, session: Session | None) -> None:
-        """One more request. Raises RequestError."""
-        if session is None:
+    def check(self, address: str, session: Session | None, browser: str = "") -> None:
+        """One more request; `browser` is what one is known by. Raises RequestError."""
+        if session is None and browser:
+            good = self._take(self._browsers, browser, STRANGER_PER_S, STRANGER_AT_ONCE)
+        elif session is None:
             good = self._take(self._strangers, client_key(address), STRANGER_PER_S, STRANGER_AT_ONCE)
         else:
             good = self._take(self._users, session.user.name, USER_PER_S, USER_AT_ONCE)

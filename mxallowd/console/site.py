@@ -105,7 +105,7 @@ class Site:
         client = self._proxies.client(peer, head.fields)
         client = client._replace(secure=client.secure or self._tls)
         session = self._door.session(client, head.fields)
-        self._rates.check(client.address, session)
+        self._rates.check(client.address, session, "" if session else self._door.browser(client, head.fields))
         segments, query = split(head.target)
         path = "/" + "/".join(segments)
         if any("/" in segment for segment in segments):

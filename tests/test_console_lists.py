@@ -54,7 +54,7 @@ def test_lines_their_hits_and_lines_by_hand(guarded: Lab, client: Host, tmp_path
         assert said.startswith(f"{DENIED} was not in deny any more: ")
         said = changed(daemon.control, "/change/list-remove", {"list": "allow", "network": SENDER4}).said
         assert f"it stands in {allow}:2, and is removed there" in said
-        assert changed(daemon.control, "/change/trust-refresh", {}).said == "0 records are asked for now."
+        assert changed(daemon.control, "/change/trust-refresh", {}).said == "Records that are asked for now: 0."
 
 
 def test_a_fault_of_a_file_is_shown(lab: Lab, tmp_path: Path) -> None:

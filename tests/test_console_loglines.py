@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lab.hosts import REAL4, Attempt, Host, Lab
 from mxallowd.console.asking import Daemon, Document, Older, Unreachable
+from mxallowd.console.assets import build
 from mxallowd.console.loglines import EACH, FIRST, MOST, SENT, Filter, Line, LogLines, filter_of, parts
 from mxallowd.console.streams import Stream
 from mxallowd.console.visit import Visit
@@ -79,7 +80,8 @@ class Viewer:
         for one in piece.decode().split("\n\n"):
             if one.startswith("event: "):
                 name, _, data = one.removeprefix("event: ").partition("\ndata: ")
-                self.events.append((name, json.loads(data)))
+                if name != "console":
+                    self.events.append((name, json.loads(data)))
 
     @property
     def texts(self) -> list[str]:
@@ -225,7 +227,7 @@ def test_a_viewer_who_does_not_read_loses_events_and_holds_up_nobody() -> None:
         stream = Stream()
         pieces = stream.response(lambda: b"first", lambda _, data: data if data != 3 else None).pieces
         assert pieces is not None
-        assert await anext(pieces) == b"retry: 3000\n\nfirst"
+        assert await anext(pieces) == f'event: console\ndata: {{"build": "{build()}"}}\n\nfirst'.encode()
         for number in range(20):
             stream.send("n", number)
         last = [f"event: n\ndata: {one}\n\n".encode() for one in range(12, 20)]

@@ -105,7 +105,7 @@ def test_networks_and_names(guarded: Lab, client: Host) -> None:
             "192.0.2.0/24 is let in until 20")
         assert client.attempt(REAL4, source=BAD) is Attempt.CONNECTED
         said = clicked(daemon, "/change/remove", what="192.0.2.0/24")
-        assert said == "192.0.2.0/24 was removed: 2 entries and lines."
+        assert said == "192.0.2.0/24 was removed, entries and lines: 2."
         page = shown(daemon.control, "/search?q=8.0.0.0/7")
         assert page.form_actions == set()
         assert "too large to be changed by a click" in page.text

@@ -95,7 +95,7 @@ async def remove(visit: Visit, daemon: Daemon) -> Came:
             _, but, still = str(error).partition(", but ")
             return Came(f"{what} was not in the whitelist any more{but}{still}.", Outcome.NOTHING)
         count = answer.get("removed")
-        return Came(f"{what} was removed{f': {count} entries and lines' if '/' in what else ''}."
+        return Came(f"{what} was removed{f', entries and lines: {count}' if '/' in what else ''}."
                     f"{overruled(answer)}")
 
     return await _each(_some(fields.targets(visit.form)), one, "were removed")
@@ -137,7 +137,7 @@ async def trust_refresh(visit: Visit, daemon: Daemon) -> Came:
         "POST", "/v1/trust/refresh", {"domain": domain} if domain else {}, visit.visitor.name)
     asked, again = answer.get("asked"), answer.get("again_seconds")
     soon = f" Others were asked for a moment ago: again in {again} s." if again else ""
-    return Came(f"{asked} records are asked for now.{soon}", Outcome.DONE if asked else Outcome.NOTHING)
+    return Came(f"Records that are asked for now: {asked}.{soon}", Outcome.DONE if asked else Outcome.NOTHING)
 
 
 def overruled(answer: Mapping[str, Any]) -> str:

@@ -165,3 +165,16 @@ def test_a_file_that_is_broken_forbids_a_start(guarded: Lab, lists: tuple[Path, 
         assert daemon.process.wait(10) == 1
         assert daemon.process.stderr
         assert f'{lists[0]}:1: "192.0.2.1/24" has bits behind its prefix' in daemon.process.stderr.read()
+
+
+def test_what_others_could_have_written_by_hand_is_not_believed(lab: Lab, tmp_path: Path) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    added = {"network": "198.51.100.0/24"}
+    for mode, count, kept in ((0o755, 0, True), (0o755, 1, True), (0o777, 0, False), (0o755, 1, True)):
+        above.chmod(mode)
+        with serving(lab, "--state-dir", str(above / "state")) as daemon:
+            assert len(ask(daemon.control, "GET", "/v1/lists")[1]["by_hand"]) == count, oct(mode)
+            assert ask(daemon.control, "POST", "/v1/lists/allow", added)[1]["kept"] is kept
+            if not kept:
+                daemon.wait_for("state-off ")

@@ -186,7 +186,7 @@ class Daemon:
         for fleet in self._fleet:
             fleet.open()
         # Some of them are in its directory.
-        self._lists.load()
+        self._lists.load(is_unsafe=self._state is not None and self._state.is_unsafe)
         for mirror in (*self._mirrors, *self._contact_networks):
             mirror.open()
         for networks in self._network_sets:

@@ -90,12 +90,15 @@ class Lists:
         """Call this with each composition that comes to hold, from now on."""
         self._followers.append(changed)
 
-    def load(self) -> None:
-        """Read everything and let it hold, before the daemon serves. Raises StartError."""
+    def load(self, *, is_unsafe: bool = False) -> None:
+        """Read everything and let it hold, before the daemon serves. Raises StartError.
+
+        `is_unsafe`: others than the daemon may have written what the state directory has, which is not believed.
+        """
         places = places_of(self._settings)
         if len({path for path, _ in places}) > MAX_FILES:
             raise StartError(f"allow and deny {TOO_MANY_FILES}")
-        if self.own.path and not _is_directory(self.own.path.parent):
+        if self.own.path and (is_unsafe or not _is_directory(self.own.path.parent)):
             self.own.path = None
         try:
             self._files = {place: read(*place, as_we_are=True) for place in places}

@@ -31,6 +31,10 @@ class DirectoryError(MxallowdError):
     """There is no state directory to be used; the text says why."""
 
 
+class DirectoryUnsafe(DirectoryError):
+    """Others could put files there, and decide by them who gets in: nothing of it is believed."""
+
+
 class DirectoryTaken(DirectoryError):
     """Another daemon has it."""
 
@@ -39,7 +43,7 @@ class Directory:
     """One that is open and locked, until close() or the end of the process."""
 
     def __init__(self, path: Path, account: Account | None) -> None:
-        """`account` is whom the daemon becomes. Raises DirectoryError, DirectoryTaken."""
+        """`account` is whom the daemon becomes. Raises DirectoryError and what derives from it."""
         self.path = path
         self.descriptor = -1
         try:
@@ -63,7 +67,7 @@ class Directory:
         if before and not who_could_replace(self.path.parent, trusted):
             trusted.add(os.fstat(self.descriptor).st_uid)
         if why := who_could_replace(self.path, trusted):
-            raise DirectoryError(f"will not use {name}: {why}")
+            raise DirectoryUnsafe(f"will not use {name}: {why}")
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

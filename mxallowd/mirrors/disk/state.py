@@ -31,7 +31,7 @@ from mxallowd.log.periodic import Repeated
 from mxallowd.metrics.counters import Part, names
 from mxallowd.mirrors.disk import blocks, contents, files
 from mxallowd.mirrors.disk.blocks import Clock
-from mxallowd.mirrors.disk.directory import Directory, DirectoryError, DirectoryTaken
+from mxallowd.mirrors.disk.directory import Directory, DirectoryError, DirectoryTaken, DirectoryUnsafe
 from mxallowd.mirrors.disk.reading import Saved, load
 from mxallowd.mirrors.disk.rounds import Rounds
 from mxallowd.mirrors.jobs import Jobs
@@ -93,6 +93,7 @@ class State:
         self._counters = dict.fromkeys(names(Part.STATE), 0)
         self._saved: Saved | None = None
         self.fault = ""  # why what changes is not on the disk, or why there is no state at all
+        self.is_unsafe = False  # others could have written what is in the directory
 
     # ---- what others ask
 
@@ -130,6 +131,7 @@ class State:
             if isinstance(error, DirectoryTaken) and path != DEFAULT:
                 raise StartError(str(error)) from None
             self.fault = str(error)
+            self.is_unsafe = isinstance(error, DirectoryUnsafe)
             self._log.warning("state-off", None, directory=path, reason=str(error))
             return
         try:

@@ -52,6 +52,7 @@ def test_table() -> None:
     assert "bytes an entry" in run("table", *small)
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
 def test_answers() -> None:
     small = ("--entries", "500", "--networks", "50", "--by-hand", "2", "--repeat", "1", "--json")
@@ -61,6 +62,7 @@ def test_answers() -> None:
     assert all(0 < one["processor_ms"] < one["answer_ms"] + 5 for one in shown.values())
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
 def test_tracking() -> None:
     shown = run("tracking", "--ways", "d", "--packets", "200", "--entries", "100", "--repeat", "1", "--json")
@@ -69,6 +71,7 @@ def test_tracking() -> None:
         assert all(one > 0 for values in costs.values() for one in values)
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
 def test_refusing() -> None:
     shown = run("refusing", "--part", "cost", "--rounds", "1", "--json")
@@ -76,6 +79,7 @@ def test_refusing() -> None:
     assert all(row["ns_a_packet"] > 0 for row in shown["cost"])
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize("queues", ["1", "2"])
 def test_queue(queues: str) -> None:
@@ -89,6 +93,7 @@ def test_queue(queues: str) -> None:
     assert all(figures["steady lost"] == [0] for figures in row["figures"].values())
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
 def test_offload() -> None:
     shown = run("offload", "--part", "ways", "--packets", "2000", "--entries", "200", "--rate", "5000", "--repeat", "1",
@@ -100,6 +105,7 @@ def test_offload() -> None:
     assert len(shown["filling_s"]) == 1
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
 def test_flooding() -> None:
     shown = run("flooding", "--seconds", "1", "--ways", "hashlimit,d", "--at", "real", "--json")
@@ -112,6 +118,7 @@ def test_flooding() -> None:
     assert shown["runs"]["d, flood at the real server"]["counted"][0] > 0.9
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
 def test_the_door() -> None:
     """Each filter is asked how many it dropped, so a flood that goes past one ends the benchmark."""
@@ -124,6 +131,7 @@ def test_the_door() -> None:
     assert "skipped" not in shown
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
 def test_rdns() -> None:
     shown = run("rdns", "--hosts", "200", "--rate", "100", "--connects", "50", "--repeat", "1", "--json")
@@ -132,8 +140,8 @@ def test_rdns() -> None:
     assert shown["on_lookups"][0] > 0
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
-@pytest.mark.long
 def test_soak() -> None:
     """Two or three faults, in an order that the seed gives; too short to tell a drift."""
     shown = run("soak", "--minutes", "0.3", "--seed", "3", "--json")
@@ -219,6 +227,7 @@ def test_fleet_verdicts() -> None:
     assert all(row["p99_us"] >= row["p50_us"] > 0 for row in shown["rows"])
 
 
+@pytest.mark.benchmarks
 def test_scrape() -> None:
     shown = run("scrape", "--blocks", "1", "--block-ms", "1000", "--json")
     assert shown["scrapes"] >= 2
@@ -226,8 +235,8 @@ def test_scrape() -> None:
     assert shown["p99_ratio"] > 0
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
-@pytest.mark.long
 def test_console() -> None:
     """Also that 1,000 clients who want nothing keep no viewer waiting for longer than a point takes, and a moment."""
     shown = run("console", "--entries", "1000", "--repeat", "1", "--blocks", "1", "--block-ms", "200", "--watch", "5",

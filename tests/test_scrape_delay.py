@@ -14,7 +14,7 @@ from benchmarks.scrape import ATTACKER, SCRAPER, Result, measure
 BLOCKS, TRIES = 8, 6
 
 
-@pytest.mark.alone
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize(("script", "allowed"), [
     pytest.param(SCRAPER, 1.05, id="ten scrapes a second"), pytest.param(ATTACKER, 3, id="an attack")])

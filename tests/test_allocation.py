@@ -22,7 +22,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Under malloc each small object of Python is an allocation, too.
-@pytest.mark.parametrize("allocator", ["pymalloc", "malloc"])
+@pytest.mark.parametrize("allocator", ["pymalloc", pytest.param("malloc", marks=pytest.mark.builds)])
 @pytest.mark.skipif(sys.platform != "linux", reason="the preloaded library knows glibc alone")
 def test_every_allocation_fails_once(library: Path, allocator: str) -> None:
     run = subprocess.run(

@@ -27,9 +27,7 @@ class Copied:
     """A scene whose networks are copied into a target in memory."""
 
     def __init__(self) -> None:
-        self.scene = Scene(CAPTURE)
-        self.scene.now_us = boottime_us()
-        self.scene.enter(HOST, 8)
+        self.scene = Scene(CAPTURE, now_us=boottime_us())
         self.target, self.recorder, self.clock = MemoryTarget(), Recorder(), 0.0
         networks = ContactNetworks(self.scene.neighbours, self.scene.meetings, lambda: self.scene.now_us)
         self.mirror = NetworkMirror(self.target, networks, self.recorder.log, good(CAPTURE))
@@ -139,8 +137,7 @@ def test_sets_of_another_kind_are_named(lab: Lab) -> None:
 def test_a_contact_of_another_gateway_lets_in_its_network() -> None:
     async def story() -> None:
         copied = Copied()
-        scene = copied.scene = Scene(CAPTURE, told=100)
-        scene.now_us = boottime_us()
+        scene = copied.scene = Scene(CAPTURE, told=100, now_us=boottime_us())
         networks = ContactNetworks(scene.neighbours, scene.meetings, lambda: scene.now_us)
         copied.mirror = NetworkMirror(copied.target, networks, copied.recorder.log, good(CAPTURE))
         copied.mirror.open()
@@ -149,12 +146,12 @@ def test_a_contact_of_another_gateway_lets_in_its_network() -> None:
         scene.whitelist.told(wire(elsewhere) + wire(packed("203.0.112.9"), origin=CHILD), age_us=0, longest_us=HOUR_US,
                              gateway=1, teller=None)
         assert scene.neighbours.let_in(packed("203.0.113.77")) == ("203.0.113.0/24", scene.now_us + HOUR_US)
-        await copied.until(STALE)
+        await copied.until(NETWORK, STALE)
         assert copied.target.copied[STALE] == (3600, False)
         # What is removed there takes its network along here, as it does there.
         scene.whitelist.told_end(elsewhere, scene.now_us, teller=None)
         assert scene.neighbours.let_in(packed("203.0.113.77")) is None
-        await copied.until()
+        await copied.until(NETWORK)
         copied.mirror.close()
 
     asyncio.run(story())

@@ -50,8 +50,8 @@ class Copy:
 class Scene:
     """A whitelist with a contact, and who looks after its neighbours."""
 
-    def __init__(self, options: str = QUEUE, *, main: int = 1000, told: int = 0) -> None:
-        self.now_us = HOUR_US
+    def __init__(self, options: str = QUEUE, *, main: int = 1000, told: int = 0, now_us: int = HOUR_US) -> None:
+        self.now_us = now_us
         self.table = Table(16 + main + told, main=main + told, told=told)
         self.meetings = Meetings(1000, 24, 64)
         self.whitelist = Whitelist(self.table, lambda: self.now_us)

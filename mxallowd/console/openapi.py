@@ -54,6 +54,7 @@ def _change(operation: str, summary: str, required: tuple[str, ...], **fields: s
                     "headers": {"Location": {"schema": {"type": "string"}}}}}
     faults = {status: _error(text, _PAGE) for status, text in (
         ("400", "a field is not as it should be"), ("403", "another site or session, or a user who may only look"),
+        ("429", "too many changes of a user, or requests: try again in a moment"),
         ("404", "the daemon has no such thing"), ("411", "no Content-Length"), ("413", "a form that is too long"),
         ("415", "no form"), ("502", "the daemon does not answer"), ("503", "there was no answer in time"))}
     return {"post": {"operationId": operation, "summary": summary, "requestBody": {"required": True, "content": {

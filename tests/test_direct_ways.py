@@ -74,7 +74,7 @@ def test_the_first_attempt_comes_to_the_real_server(
             if way.sets:
                 assert said["next"][0]["outcome"] == "fake-led"
         assert ctl([*socket, "direct", "list"]) == 0
-        assert re.search(rf"  {HAND4}/32 +until \S+  # scanner\n  {HAND6}/128 .*# scanner\n", capsys.readouterr().out)
+        assert re.search(rf"  {HAND4}/32 +until \S+ .*# scanner\n  {HAND6}/128 .*# scanner\n", capsys.readouterr().out)
         assert ctl([*socket, "explain", TRUSTED4]) == 0
         said = capsys.readouterr().out
         assert f"direct: led from the fake server to the real one by {TRUSTED4}/32, {file}:1" in said

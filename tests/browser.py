@@ -59,8 +59,8 @@ class Sight:
             self._faults.append(f"request to another origin: {request.url}")
 
     def _failed(self, request: Request) -> None:
-        # Who leaves a page ends its stream.
-        if not (request.resource_type in ("eventsource", "fetch") and request.failure == "net::ERR_ABORTED"):
+        # Who leaves a page ends its stream, and does without the files that have not come yet.
+        if request.failure != "net::ERR_ABORTED":
             self._faults.append(f"request failed: {request.url}: {request.failure}")
 
     def go(self, path: str) -> Page:

@@ -2,7 +2,6 @@
 import http.client
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -15,17 +14,11 @@ from urllib.parse import urlencode
 
 from mxallowd.console.users import line_of
 from mxallowd.console.visit import Role
+from tests.ports import free_port
 
 STAMP = re.compile(r"\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d - ")
 PASSWORD = "correct horse battery"
 COMMAND = (sys.executable, "-m", "mxallowd.console")
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
 
 
 class ConsoleProcess:

@@ -1,5 +1,4 @@
 """The tests' name server as a process in a host of the lab, and its questions as they come."""
-import socket
 import subprocess
 import sys
 import threading
@@ -10,19 +9,6 @@ from types import TracebackType
 from lab.hosts import Host
 
 ROOT = Path(__file__).parent.parent
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody has, of UDP and TCP: tests that run beside this one serve there as well."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind(("127.0.0.1", 0))
-            port: int = udp.getsockname()[1]
-            try:
-                tcp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class NameServerProcess:

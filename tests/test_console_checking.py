@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.console_process import COMMAND, PASSWORD, ConsoleProcess, free_port
+from tests.console_process import COMMAND, PASSWORD, ConsoleProcess
+from tests.ports import free_port
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 

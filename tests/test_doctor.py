@@ -24,7 +24,8 @@ from mxallowd.ctl.doctor.findings import BROKEN, OK, WARNING, Finding, as_json, 
 from mxallowd.ctl.doctor.records import Exchange, compare
 from tests.control_client import ask
 from tests.daemon_process import SERVERS, DaemonProcess
-from tests.name_server_process import NameServerProcess, free_port
+from tests.name_server_process import NameServerProcess
+from tests.ports import free_port
 from tests.ways import NFT
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")

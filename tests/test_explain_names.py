@@ -39,7 +39,8 @@ from mxallowd.sinks.lookups import Lookup, Lookups
 from mxallowd.sinks.stress import Stress
 from mxallowd.whitelist import Whitelist
 from tests.control_standin import Standin
-from tests.name_server_process import NameServerProcess, free_port
+from tests.name_server_process import NameServerProcess
+from tests.ports import free_port
 from tests.strategies import FAKE, HOSTS, REAL, ipv4, syn
 from tests.test_patience_decision import syn as syn_from
 from tests.test_refused import tcp

@@ -5,7 +5,8 @@ import pytest
 
 from mxallowd.daemon.fleetnames import Names
 from mxallowd.fleet.opening import LinkError
-from tests.name_server_process import NameServerProcess, free_port
+from tests.name_server_process import NameServerProcess
+from tests.ports import free_port
 from tests.recorder import Recorder
 from tests.test_settings import good
 

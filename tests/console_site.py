@@ -30,6 +30,7 @@ from mxallowd.console.site import Answer, Site
 from mxallowd.console.users import User, Users, line_of, matches
 from mxallowd.console.visit import Change, Done, Outcome, Page, Role, Visit
 from mxallowd.control.exchange import Response
+from tests.control_client import said
 
 PASSWORD, OTHER = "correct horse battery", "Tr0ub4dor&3 and more"
 COOKIE = "mxallowd-console"
@@ -170,23 +171,9 @@ class Console:
         return csrf_in(self.ask("GET", "/", cookie=cookie)[2])
 
     def raw(self, *pieces: bytes, half_close: bool = False, timeout: float = 5) -> bytes:
-        """All that comes back until the console closes the connection; b"late" behind it where it does not."""
+        """What the console says to these bytes."""
         with self.connected(timeout=timeout) as made:
-            answer = b""
-            try:
-                for place, piece in enumerate(pieces):
-                    if place:
-                        time.sleep(0.01)
-                    made.sendall(piece)
-                if half_close:
-                    made.shutdown(socket.SHUT_WR)
-                while some := made.recv(65_536):
-                    answer += some
-            except TimeoutError:
-                answer += b"late"
-            except OSError:
-                pass  # it has been closed with something unread
-            return answer
+            return said(made, *pieces, half_close=half_close)
 
 
 def token_in(fields: http.client.HTTPMessage) -> str:

@@ -52,28 +52,33 @@ def ask(path: Path, method: str, target: str, body: object = None, by: str = "")
 
 
 def raw(path: Path, *pieces: bytes, half_close: bool = False, timeout: float = 5) -> bytes:
-    """All that comes back for these bytes until the daemon closes the connection; b"late" behind it where it does not.
+    """What the daemon says to these bytes: said()."""
+    with connected(path, timeout) as made:
+        return said(made, *pieces, half_close=half_close)
+
+
+def said(made: socket.socket, *pieces: bytes, half_close: bool = False) -> bytes:
+    """All that comes back for these bytes until the other end closes; b"late" behind it where it does not.
 
     The pieces are sent one after the other, a moment apart.
     """
-    with connected(path, timeout) as made:
-        answer = b""
+    answer = b""
+    try:
+        for place, piece in enumerate(pieces):
+            if place:
+                time.sleep(0.01)
+            made.sendall(piece)
+        if half_close:
+            made.shutdown(socket.SHUT_WR)
+        while some := made.recv(65_536):
+            answer += some
+    except TimeoutError:
+        answer += b"late"
+    except (BrokenPipeError, ConnectionResetError):
+        # It was closed while we sent; what was said before can still be read.
         try:
-            for place, piece in enumerate(pieces):
-                if place:
-                    time.sleep(0.01)
-                made.sendall(piece)
-            if half_close:
-                made.shutdown(socket.SHUT_WR)
             while some := made.recv(65_536):
                 answer += some
-        except TimeoutError:
-            answer += b"late"
-        except (BrokenPipeError, ConnectionResetError):
-            # It was closed while we sent; what was said before can still be read.
-            try:
-                while some := made.recv(65_536):
-                    answer += some
-            except ConnectionResetError:
-                pass
-        return answer
+        except ConnectionResetError:
+            pass
+    return answer

@@ -2,7 +2,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mxallowd.sinks.bucket import Bucket
+from mxallowd.sinks.bucket import Bucket, Buckets
 
 
 class Clock:
@@ -65,3 +65,16 @@ def test_never_more_than_burst_and_rate(per_s: int, burst: int, steps: list[tupl
         clock.now += after_s
         total += taken(bucket, wanted)
         assert total <= burst + per_s * clock.now + 1e-6
+
+
+def test_each_has_his_own_and_those_who_asked_last_are_known() -> None:
+    clock = Clock()
+    buckets: Buckets[str] = Buckets(1, 2, 3, clock)
+    assert taken(buckets.of("a")) == 2
+    assert (taken(buckets.of("b")), taken(buckets.of("a")), len(buckets)) == (2, 0, 2)
+    clock.now = 1.0
+    assert taken(buckets.of("a")) == 1
+    # Of more than three the one who has not asked for longest is forgotten.
+    for name in ("c", "a", "d"):
+        buckets.of(name)
+    assert (len(buckets), taken(buckets.of("a")), taken(buckets.of("b"))) == (3, 0, 2)

@@ -17,7 +17,7 @@ from enum import IntEnum
 from mxallowd.console.forwarded import client_key
 from mxallowd.console.users import User, matches
 from mxallowd.errors import MxallowdError
-from mxallowd.sinks.bucket import Bucket
+from mxallowd.sinks.bucket import Bucket, Buckets
 
 AT_ONCE, AGAIN_S = 5, 10.0
 ALL_PER_S, ALL_AT_ONCE = 1.0, 10  # of each share
@@ -50,10 +50,9 @@ class Attempts:
         self, check: Callable[[User | None, str], bool] = matches, clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._check = check
-        self._clock = clock
         self._known: dict[str, None] = {}  # addresses somebody has logged in from, the last ones last
-        self._clients: dict[str, Bucket] = {}  # by address, the last ones last
-        self._browsers: dict[str, Bucket] = {}  # the last ones last
+        self._clients: Buckets[str] = Buckets(1 / AGAIN_S, AT_ONCE, COUNTED, clock)  # by address
+        self._browsers: Buckets[str] = Buckets(1 / AGAIN_S, AT_ONCE, COUNTED, clock)
         self._shares = {one: Bucket(ALL_PER_S, ALL_AT_ONCE, clock) for one in Standing}
         self._waiting = dict.fromkeys(Standing, 0)
         self._thread = ThreadPoolExecutor(1, "passwords")
@@ -62,7 +61,7 @@ class Attempts:
         """Whether this is the user's password; `browser` is what it is known by, where it is. Raises Busy."""
         key = client_key(address)
         standing = Standing.BROWSER if browser else Standing.ADDRESS if key in self._known else Standing.OTHER
-        bucket = self._bucket(self._browsers, browser) if browser else self._bucket(self._clients, key)
+        bucket = self._browsers.of(browser) if browser else self._clients.of(key)
         self._take(bucket, standing)
         self._waiting[standing] += 1
         check = asyncio.wrap_future(self._thread.submit(self._check, user, password))
@@ -77,13 +76,6 @@ class Attempts:
     def close(self) -> None:
         """Make no further check."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _bucket(self, buckets: dict[str, Bucket], key: str) -> Bucket:
-        bucket = buckets.pop(key, None) or Bucket(1 / AGAIN_S, AT_ONCE, self._clock)
-        buckets[key] = bucket
-        if len(buckets) > COUNTED:
-            del buckets[next(iter(buckets))]
-        return bucket
 
     def _take(self, bucket: Bucket, standing: Standing) -> None:
         if not bucket.take():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mxallowd.control.exchange import RequestError
 from mxallowd.log.periodic import Summed
-from mxallowd.sinks.bucket import Bucket
+from mxallowd.sinks.bucket import Buckets
 
 PER_S, BURST = 10.0, 40.0  # of one user, whatever sessions he has
 COUNTED = 1000  # users; those who clicked last
@@ -17,17 +17,12 @@ class Clicks:
     """Counts them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._users: dict[str, Bucket] = {}  # who clicked last is last
+        self._users: Buckets[str] = Buckets(PER_S, BURST, COUNTED, clock)
         self._refused: Summed[str] = Summed(clock)
 
     def take(self, user: str) -> None:
         """One more of this user. Raises RequestError."""
-        bucket = self._users.pop(user, None) or Bucket(PER_S, BURST, self._clock)
-        self._users[user] = bucket
-        if len(self._users) > COUNTED:
-            del self._users[next(iter(self._users))]
-        if not bucket.take():
+        if not self._users.of(user).take():
             self._refused.add(user)
             raise RequestError(429, "too-many", f"Nothing was changed: {user} has made more than {PER_S:.0f} changes a "
                                "second. Try again in a moment")

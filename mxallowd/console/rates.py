@@ -12,7 +12,7 @@ from collections.abc import Callable
 from mxallowd.console.forwarded import client_key
 from mxallowd.console.sessions import Session
 from mxallowd.control.exchange import RequestError
-from mxallowd.sinks.bucket import Bucket
+from mxallowd.sinks.bucket import Buckets
 
 STRANGER_PER_S, STRANGER_AT_ONCE = 20.0, 60.0
 USER_PER_S, USER_AT_ONCE = 200.0, 600.0  # a page with its files is six requests
@@ -23,25 +23,15 @@ class Rates:
     """Counts requests."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._strangers: dict[str, Bucket] = {}  # the last ones last
-        self._browsers: dict[str, Bucket] = {}
-        self._users: dict[str, Bucket] = {}
+        self._strangers: Buckets[str] = Buckets(STRANGER_PER_S, STRANGER_AT_ONCE, COUNTED, clock)  # by address
+        self._browsers: Buckets[str] = Buckets(STRANGER_PER_S, STRANGER_AT_ONCE, COUNTED, clock)
+        self._users: Buckets[str] = Buckets(USER_PER_S, USER_AT_ONCE, COUNTED, clock)
 
     def check(self, address: str, session: Session | None, browser: str = "") -> None:
         """One more request; `browser` is what one is known by. Raises RequestError."""
-        if session is None and browser:
-            good = self._take(self._browsers, browser, STRANGER_PER_S, STRANGER_AT_ONCE)
-        elif session is None:
-            good = self._take(self._strangers, client_key(address), STRANGER_PER_S, STRANGER_AT_ONCE)
+        if session is not None:
+            bucket = self._users.of(session.user.name)
         else:
-            good = self._take(self._users, session.user.name, USER_PER_S, USER_AT_ONCE)
-        if not good:
+            bucket = self._browsers.of(browser) if browser else self._strangers.of(client_key(address))
+        if not bucket.take():
             raise RequestError(429, "too-many", "there were too many requests: try again in a moment")
-
-    def _take(self, buckets: dict[str, Bucket], key: str, per_s: float, at_once: float) -> bool:
-        bucket = buckets.pop(key, None) or Bucket(per_s, at_once, self._clock)
-        buckets[key] = bucket
-        if len(buckets) > COUNTED:
-            del buckets[next(iter(buckets))]
-        return bucket.take()

@@ -1,6 +1,9 @@
-"""A token bucket: a rate a second, and a burst from what was not used before."""
+"""A token bucket: a rate a second, and a burst from what was not used before; and one for each of many who ask."""
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+_K = TypeVar("_K", bound=Hashable)
 
 
 class Bucket:
@@ -45,3 +48,25 @@ class Bucket:
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._per_s)
         self._filled = now
+
+
+class Buckets(Generic[_K]):
+    """A bucket for each key, made when it is asked for; of `most` keys, those that asked last."""
+
+    def __init__(self, per_s: float, burst: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._most = most
+        self._clock = clock
+        self._buckets: dict[_K, Bucket] = {}  # who asked last is last
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def of(self, key: _K) -> Bucket:
+        """That of this key; who was forgotten has a full one."""
+        bucket = self._buckets.pop(key, None) or Bucket(self._per_s, self._burst, self._clock)
+        self._buckets[key] = bucket
+        if len(self._buckets) > self._most:
+            del self._buckets[next(iter(self._buckets))]
+        return bucket

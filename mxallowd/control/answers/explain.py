@@ -46,7 +46,7 @@ from mxallowd.mirrors import TargetError
 from mxallowd.process.turns import Turns
 from mxallowd.settings import Settings
 from mxallowd.settings.values import Network
-from mxallowd.sinks.bucket import Bucket
+from mxallowd.sinks.bucket import Buckets
 from mxallowd.text import quoted
 from mxallowd.whitelist import Whitelist
 
@@ -117,7 +117,7 @@ class Explain:
         self._sources = sources
         self._since = Since(sources.history, lambda: sources.settings().whitelist_time)
         self._networks = Shared(self._network, changes)
-        self._askers: dict[int, Bucket] = {}  # by user
+        self._askers: Buckets[int] = Buckets(NAMES_PER_S, NAMES_AT_ONCE, MOST_ASKERS)  # by user
 
     def routes(self) -> list[Route]:
         """What can be asked."""
@@ -140,10 +140,7 @@ class Explain:
 
     def _may_ask(self, user: int) -> bool:
         """Whether this user may have one more name asked about: the name servers of others have to answer."""
-        if user not in self._askers and len(self._askers) >= MOST_ASKERS:
-            del self._askers[next(iter(self._askers))]
-        bucket = self._askers.setdefault(user, Bucket(NAMES_PER_S, NAMES_AT_ONCE))
-        return bucket.take()
+        return self._askers.of(user).take()
 
     # ---- one address
 

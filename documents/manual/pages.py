@@ -1,5 +1,4 @@
 """The four pages: what their heads say, and which of the package's tables stand where in their prose."""
-import logging
 import re
 import textwrap
 from collections.abc import Mapping
@@ -117,7 +116,7 @@ def _console() -> dict[str, tuple[Block, ...]]:
     return {
         "environment": _named(facts.CONSOLE_ENVIRONMENT),
         "lines": (Terms(tuple(
-            (f"`{line.form}`", (Paragraph(_levelled((logging.getLevelName(line.level).lower(),), line.help)),))
+            (f"`{line.form}`", (Paragraph(_levelled(line.levels, line.help)),))
             for line in console.LINES)),)}
 
 

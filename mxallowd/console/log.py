@@ -9,34 +9,18 @@ Which way it fails: of a word that comes more often than PER_S, lines are left o
 import logging
 import os
 import time
-from dataclasses import dataclass
 
 from mxallowd.log.grammar import Form, format_line, text_record
 from mxallowd.log.handlers import StreamHandler
+from mxallowd.log.words import ERROR, INFO, WARNING, Line
 from mxallowd.log.writer import Writer
 from mxallowd.sinks.bucket import Bucket
 
-INFO, WARNING, ERROR = logging.INFO, logging.WARNING, logging.ERROR
 PER_S, BURST = 5.0, 100.0  # lines of one word
 CHANGES = frozenset({"changed", "unchanged", "not-changed", "change-unknown"})
 LONGEST = 2000  # characters of a value
 _STDERR = 2
-_PRIORITIES = {INFO: "<6>", WARNING: "<4>", ERROR: "<3>"}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line: its word with its keys, its level, and what it says."""
-
-    form: str
-    level: int
-    help: str
-
-    @property
-    def word(self) -> str:
-        """By which it is known."""
-        return self.form.split()[0]
-
+_PRIORITIES = {logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
 
 LINES = (
     Line("start version= user= users=", INFO, "it serves, as this user of the system; so many users may log in"),
@@ -68,7 +52,7 @@ LINES = (
     Line("suppressed lines=", WARNING, "so many lines were left out before this one"),
     Line("stop signal=", INFO, "a clean end"),
 )
-_LEVELS = {line.word: line.level for line in LINES}
+_LEVELS = {line.word: getattr(logging, line.levels[0].upper()) for line in LINES}
 
 
 class Log:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import REAL4, Attempt, Host, Lab
-from mxallowd.console.pages.lists import state
 from mxallowd.console.render import NOTHING
 from mxallowd.console.visit import Role
+from mxallowd.ctl.commands.trust import state
 from tests.console_visits import changed, shown
 from tests.daemon_process import SENDER4, serving
 from tests.test_list_files import old
@@ -77,7 +77,7 @@ def test_a_fault_of_a_file_is_shown(lab: Lab, tmp_path: Path) -> None:
     ({"kind": "spf", "asked_now": True, "learned": None}, "no answer, is asked for now"),
     ({"kind": "spf", "asked_now": False, "next": None, "learned": None}, "no answer, not asked for yet"),
     ({"kind": "spf", "asked_now": False, "next": "x", "next_seconds": 600, "learned": "x", "networks": 4,
-      "age_seconds": 130, "life_seconds": 7200}, "4 networks, learned 2 min ago for 2 h, again in 10 min"),
+      "age_seconds": 130, "life_seconds": 7200}, "4 networks, learned 2 min ago for 2 h 0 min, again in 10 min"),
 ])
 def test_the_state_of_a_trusted_line(line: dict[str, object], told: str) -> None:
     assert state(line) == told

@@ -80,10 +80,10 @@ def test_each_line_lets_its_hosts_in(
         said, hits = re.subn(r", 1 hits, last \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "", said)
         assert hits == 4
         assert "    1 network 192.0.2.101: holds\n" in said
-        assert re.search(r"    2 spf example.org: 1 networks, learned \d+ s ago for 1 h 0 min, again in 59 min"
+        assert re.search(r"    2 spf example.org: 1 network, learned \d+ s ago for 1 h 0 min, again in 59 min"
                          r"  # the bank\n"
-                         r"      left out: example.org: ptr\n    3 dnswl list.example 1: 1 hosts\n"
-                         r"    4 domain mx.example.net: 1 hosts\n", said), said
+                         r"      left out: example.org: ptr\n    3 dnswl list.example 1: 1 host\n"
+                         r"    4 domain mx.example.net: 1 host\n", said), said
         assert f"trust      {trust}, 4 lines: 2 networks, 2 hosts\n" in told(trust, capsys, "status")
         assert told(trust, capsys, "allow", "list") == f"{trust}: 4 networks of trusted senders\n"
         # The file is read again; what stays keeps its answer.

@@ -18,7 +18,6 @@ from mxallowd.text import quoted
 
 DAY_S = 86_400
 LISTS = ("allow", "deny", "direct")
-RESTARTS = ", but no longer than until mxallowd restarts"
 NAMED = 3  # of many, so many are named
 # For many changes of one click, and for all of it: less than the site waits (site.py), which knows no more then.
 MANY_S, LONGEST_S = 12.0, 25.0
@@ -33,6 +32,7 @@ class Came(NamedTuple):
 
     text: str
     outcome: Outcome = Outcome.DONE
+    odd: bool = False  # done, and not as it was asked for: what else holds, or that a restart ends it
 
 
 Told = Callable[[Visit, Daemon], Awaitable[Came]]
@@ -52,7 +52,8 @@ def _change(otherwise: str, asked: str) -> Callable[[Told], Change]:
             this = f" ({asked.format(what=what, list=name if name in LISTS else 'a list')})" if what else ""
             try:
                 async with asyncio.timeout(LONGEST_S):
-                    return Done(back, *await told(visit, daemon))
+                    came = await told(visit, daemon)
+                    return Done(back, came.text, came.outcome)
             except RequestError as error:
                 return Done(back, f"Nothing was changed{this}: {error}.", Outcome.REFUSED)
             except Refusal as error:
@@ -73,12 +74,12 @@ async def let_in(visit: Visit, daemon: Daemon) -> Came:
     async def one(what: str) -> Came:
         if how == "good":
             answer = await daemon.change("POST", "/v1/lists/allow", _noted({"network": what}, note), by)
-            return Came(f"{what} is let in for good{_unkept(answer)}.{overruled(answer)}")
+            return _came(f"{what} is let in for good", answer)
         key = "network" if "/" in what else "address"
         answer = await daemon.change("POST", "/v1/entries", _noted({key: what, "seconds": DAY_S}, note), by)
         left = f", for {duration(answer['seconds_left'])}" if "seconds_left" in answer else ""
         until = f"until {answer['until']}{left}" if answer["until"] else "for good, as it was before"
-        return Came(f"{what} is let in {until}{_unkept(answer)}.{overruled(answer)}")
+        return _came(f"{what} is let in {until}", answer)
 
     return await _each(_some(fields.targets(visit.form)), one, "were let in")
 
@@ -95,8 +96,7 @@ async def remove(visit: Visit, daemon: Daemon) -> Came:
             _, but, still = str(error).partition(", but ")
             return Came(f"{what} was not in the whitelist any more{but}{still}.", Outcome.NOTHING)
         count = answer.get("removed")
-        return Came(f"{what} was removed{f', entries and lines: {count}' if '/' in what else ''}."
-                    f"{overruled(answer)}")
+        return _came(f"{what} was removed{f', entries and lines: {count}' if '/' in what else ''}", answer)
 
     return await _each(_some(fields.targets(visit.form)), one, "were removed")
 
@@ -140,6 +140,12 @@ async def trust_refresh(visit: Visit, daemon: Daemon) -> Came:
     return Came(f"Records that are asked for now: {asked}.{soon}", Outcome.DONE if asked else Outcome.NOTHING)
 
 
+def _came(done: str, answer: Mapping[str, Any]) -> Came:
+    """What was done, with what of the answer makes it less than it sounds."""
+    unkept, still = _unkept(answer), overruled(answer)
+    return Came(f"{done}{unkept}.{still}", odd=bool(unkept or still))
+
+
 def overruled(answer: Mapping[str, Any]) -> str:
     """Which lines of lists decide otherwise than what was done; empty where none does."""
     said = ""
@@ -175,8 +181,7 @@ async def _each(whats: Sequence[str], one: Callable[[str], Awaitable[Came]], don
             break
     changed = sum(one.outcome is Outcome.DONE for one in came)
     # What is worth a word is what is not as it was asked for.
-    strange = [one.text for one in came
-               if one.outcome is Outcome.NOTHING or "still holds" in one.text or RESTARTS in one.text]
+    strange = [one.text for one in came if one.odd or one.outcome is Outcome.NOTHING]
     parts = [f"{changed} of {len(whats)} {done}.", *strange[:NAMED]]
     if len(strange) > NAMED:
         parts.append(f"And {len(strange) - NAMED} further ones like that.")
@@ -212,7 +217,7 @@ def _noted(body: Document, note: str) -> Document:
 
 def _unkept(answer: Mapping[str, Any]) -> str:
     """What holds now and is lost at a restart, where that cannot be kept."""
-    return "" if answer.get("kept", True) else f"{RESTARTS} ({answer.get('reason')})"
+    return "" if answer.get("kept", True) else f", but no longer than until mxallowd restarts ({answer.get('reason')})"
 
 
 def _refused(error: Refusal) -> str:

@@ -3,15 +3,13 @@
 What a file or the configuration has is shown, and changed there. At most MOST lines are shown at a time.
 """
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 from mxallowd.console import fields
 from mxallowd.console.asking import Daemon, Document, Refusal
 from mxallowd.console.changes import LISTS
-from mxallowd.console.render import duration
 from mxallowd.console.visit import Page, Visit
 from mxallowd.control.exchange import RequestError
+from mxallowd.ctl.commands.trust import state
 
 USUAL, MOST = 200, 1_000
 FILTERS = ("verdict", "source", "network", "note")
@@ -44,20 +42,3 @@ async def _trust(daemon: Daemon) -> tuple[Document | None, str | None]:
     except Refusal as error:
         return None, str(error)
     return found | {"lines": [line | {"state": state(line)} for line in found["lines"]]}, None
-
-
-def state(line: Mapping[str, Any]) -> str:
-    """What is known of a line of trusted senders, as mxallowctl trust tells it."""
-    if line["kind"] == "network":
-        return "holds"
-    if line["kind"] != "spf":
-        passed_over = f", {line['passed_over']} passed over" if line["passed_over"] else ""
-        return f"{line['hosts']} host{'s' * (line['hosts'] != 1)}{passed_over}"
-    if line["asked_now"]:
-        then = "is asked for now"
-    else:
-        then = f"again in {duration(line['next_seconds'])}" if line["next"] else "not asked for yet"
-    if line["learned"] is None:
-        return f"no answer, {then}"
-    networks = f"{line['networks']} network{'s' * (line['networks'] != 1)}"
-    return (f"{networks}, learned {duration(line['age_seconds'])} ago for {duration(line['life_seconds'])}, {then}")

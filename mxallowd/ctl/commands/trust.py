@@ -1,5 +1,6 @@
 """`mxallowctl trust`: what is known of each line of trusted senders, and asking for their records now."""
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from mxallowd.ctl.command import NO, OK, USAGE, Command, Context
@@ -48,7 +49,7 @@ def _list(context: Context, found: Any) -> None:
         score = "" if line["score"] is None else f" {line['score']}"
         flag = " first-mx-only" if line["first_mx_only"] else ""
         more = hits(line, ", ") + (f"  # {line['note']}" if line["note"] else "")
-        show(context, f"{line['line']:5} {line['kind']} {line['subject']}{score}{flag}: {_state(line)}{more}")
+        show(context, f"{line['line']:5} {line['kind']} {line['subject']}{score}{flag}: {state(line)}{more}")
         for text in line["left_out"]:
             show(context, f"      left out: {text}")
         for text in line["wrong"]:
@@ -59,20 +60,21 @@ def _list(context: Context, found: Any) -> None:
         show(context, f"and {found['left_out']} further lines")
 
 
-def _state(line: Any) -> str:
+def state(line: Mapping[str, Any]) -> str:
+    """What is known of a line of trusted senders, as GET /v1/trust has it, in words."""
     if line["kind"] == "network":
         return "holds"
     if line["kind"] != "spf":
         passed_over = f", {line['passed_over']} passed over" if line["passed_over"] else ""
-        return f"{line['hosts']} hosts{passed_over}"
+        return f"{line['hosts']} host{'s' * (line['hosts'] != 1)}{passed_over}"
     if line["asked_now"]:
         then = "is asked for now"
     else:
         then = f"again in {duration(line['next_seconds'])}" if line["next"] else "not asked for yet"
     if line["learned"] is None:
         return f"no answer, {then}"
-    return (f"{line['networks']} networks, learned {duration(line['age_seconds'])} ago for "
-            f"{duration(line['life_seconds'])}, {then}")
+    networks = f"{line['networks']} network{'s' * (line['networks'] != 1)}"
+    return f"{networks}, learned {duration(line['age_seconds'])} ago for {duration(line['life_seconds'])}, {then}"
 
 
 COMMANDS: tuple[Command, ...] = (

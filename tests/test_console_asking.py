@@ -21,7 +21,7 @@ def test_a_document_and_who_asks(tmp_path: Path) -> None:
         assert b"Mxallowd-User" not in standin.requests[1]
 
 
-def test_an_error_is_a_refusal_and_what_is_not_healthy_is_an_answer(tmp_path: Path) -> None:
+def test_an_error_is_a_refusal_and_ill_health_an_answer(tmp_path: Path) -> None:
     refused = document('{"error": {"code": "not-listed", "message": "nothing of it"}}', "404 Not Found")
     with Standin(tmp_path, [refused, refused, document('{"ready": false}', "503 Service Unavailable")]) as standin:
         daemon = Daemon(Path(standin.path))

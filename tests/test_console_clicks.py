@@ -6,7 +6,7 @@ from mxallowd.console.clicks import BURST, COUNTED, Clicks
 from tests.console_site import Console
 
 
-def test_each_change_has_a_line_and_more_are_refused_for_their_user_alone(tmp_path: Path) -> None:
+def test_each_change_has_a_line_and_a_user_has_a_rate(tmp_path: Path) -> None:
     with Console(tmp_path) as console:
         cookie = console.log_in()
         form = {"csrf": console.csrf(cookie), "what": "192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4"}
@@ -30,7 +30,7 @@ def test_who_is_counted_is_bounded() -> None:
     assert len(clicks._users) == COUNTED
 
 
-def test_the_log_has_all_that_a_change_is_about_or_says_how_much_more() -> None:
+def test_the_log_has_all_that_a_change_is_about() -> None:
     words = [f"2001:db8::{number:x}" for number in range(250)]
     assert fields.everything({"what": " ".join(words[:20])}) == " ".join(words[:20])
     text = fields.everything({f"tick:{word}": "on" for word in words})

@@ -37,7 +37,7 @@ def test_what_the_doctor_finds_broken_stands_on_the_overview(tmp_path: Path) -> 
     assert state.document()["doctor"] == state.doctor
 
 
-def test_it_is_asked_at_most_once_in_a_while_and_nothing_is_counted_without_an_answer(tmp_path: Path) -> None:
+def test_it_is_asked_once_in_a_while_and_silence_counts_nothing(tmp_path: Path) -> None:
     now = [100.0]
     with answering(tmp_path, {**answers(), **FAILED}) as control:
         async def run() -> list[int]:

@@ -72,7 +72,7 @@ def test_what_is_no_log_in(console: Console, form: dict[str, str], status: int) 
     assert len(console.sessions) == 0
 
 
-def test_a_failed_one_is_one_line_and_does_not_tell_which_part_was_wrong(console: Console) -> None:
+def test_a_failed_one_does_not_tell_which_part_was_wrong(console: Console) -> None:
     names = ("anna", "nobody")
     texts = {console.ask("POST", "/login", {**WRONG, "name": name})[2].replace(name, "") for name in names}
     assert len(texts) == 1
@@ -81,7 +81,7 @@ def test_a_failed_one_is_one_line_and_does_not_tell_which_part_was_wrong(console
 
 @pytest.mark.parametrize(("text", "said"), [
     (None, "cannot read its users"), ("x" * (LARGEST + 1), "cannot read"), ("# nobody\n", "has no user who could")])
-def test_where_nobody_can_log_in_it_says_so_and_counts_no_attempt(
+def test_where_nobody_can_log_in_no_attempt_counts(
     console: Console, text: str | None, said: str,
 ) -> None:
     before = console.file.read_text(encoding="ascii")
@@ -111,7 +111,7 @@ def test_known_and_unknown_names_take_equally_long(tmp_path: Path) -> None:
     assert 0.7 < known / unknown < 1.3, taken
 
 
-def test_brute_force_is_slowed_down_and_who_was_in_before_gets_in(tmp_path: Path) -> None:
+def test_brute_force_is_slow_and_who_was_in_before_gets_in(tmp_path: Path) -> None:
     checked: list[str] = []
 
     def check(user: User | None, password: str) -> bool:
@@ -173,7 +173,7 @@ def test_few_wait_for_a_check_and_one_is_made_at_a_time() -> None:
     assert most == [1]
 
 
-def test_what_is_remembered_is_bounded_and_a_network_is_one_client() -> None:
+def test_memory_is_bounded_and_a_network_is_one_client() -> None:
     now = [0.0]
 
     async def run() -> None:

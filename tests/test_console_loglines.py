@@ -95,7 +95,7 @@ def story(test: Callable[[Scene], Awaitable[None]], room: int = 2000) -> None:
     asyncio.run(told())
 
 
-def test_one_question_serves_all_and_each_gets_what_his_filter_takes() -> None:
+def test_one_question_serves_all_and_each_has_his_filter() -> None:
     async def told(scene: Scene) -> None:
         viewers = [await scene.viewer(), await scene.viewer(word="ref"), await scene.viewer(q="192.0.2.7")]
         before = len(scene.daemon.asked)
@@ -109,7 +109,7 @@ def test_one_question_serves_all_and_each_gets_what_his_filter_takes() -> None:
     story(told)
 
 
-def test_pages_that_come_together_share_a_question_and_later_ones_have_what_is_new() -> None:
+def test_pages_that_come_together_share_a_question() -> None:
     async def told(scene: Scene) -> None:
         scene.daemon.texts = ["one"]
         assert [len(one) for one in await asyncio.gather(*(scene.log.recent() for _ in range(9)))] == [1] * 9
@@ -222,7 +222,7 @@ def test_nobody_is_asked_while_nobody_looks() -> None:
     story(told)
 
 
-def test_a_viewer_who_does_not_read_loses_events_and_holds_up_nobody() -> None:
+def test_a_viewer_who_does_not_read_holds_up_nobody() -> None:
     async def told() -> None:
         stream = Stream()
         pieces = stream.response(lambda: b"first", lambda _, data: data if data != 3 else None).pieces

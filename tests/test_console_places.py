@@ -80,7 +80,7 @@ def test_check_says_that_a_changed_file_takes_a_restart(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_a_console_reads_the_file_alone_among_others_and_keeps_its_key(tmp_path: Path) -> None:
+def test_among_others_the_file_alone_is_read_and_a_key_kept(tmp_path: Path) -> None:
     with TemporaryDirectory(prefix="mxconsole", dir="/tmp") as name:
         users, other = Path(name, "users"), Path(name, "other")
         Path(name).chmod(0o755)

@@ -24,7 +24,7 @@ def reading(at: float, since: str = "monday", **values: object) -> Reading:
     return Reading(at, since, flat(values))
 
 
-def test_rates_are_those_of_a_second_and_fills_those_of_a_hundred() -> None:
+def test_rates_are_of_a_second_and_fills_of_a_hundred() -> None:
     before = reading(10, packets={"real-first": 5, "real-again": 7, "fake-new": 1}, looked_up=100)
     after = reading(12, packets={"real-first": 9, "real-again": 9, "fake-new": 1}, looked_up=101,
                     entries=25, entries_room=100, event_ring_ratio=0.5, queue_waiting={"10": 4, "2": 1})
@@ -84,7 +84,7 @@ def test_numbers_and_lines_have_bounds() -> None:
     assert len(lines_of(BY_KEY["queue"], {f"queue.{one}" for one in range(99)})) == MOST_PARTS
 
 
-def test_lines_of_another_release_are_left_out_and_the_order_is_that_of_the_table() -> None:
+def test_lines_of_another_release_and_the_order_of_the_table() -> None:
     plot = BY_KEY["decisions"]
     names = {"decisions.gone", "decisions.refused", "decisions.passed", "queue.1", "no plot"}
     assert lines_of(plot, names) == ["passed", "refused"]

@@ -99,7 +99,7 @@ def test_ten_minutes_are_kept() -> None:
     asyncio.run(run())
 
 
-def test_one_question_is_under_way_and_a_slow_daemon_is_asked_less(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_question_is_under_way_and_a_slow_daemon_has_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulse, "PERIOD_S", 0.02)
     under_way: list[int] = []
 
@@ -145,7 +145,7 @@ def test_a_daemon_that_says_nothing_does_not_stop_the_pulse(tmp_path: Path, monk
     asyncio.run(run())
 
 
-def test_events_are_below_a_kibibyte_and_the_state_is_sent_when_it_changes(tmp_path: Path) -> None:
+def test_events_are_short_and_the_state_is_sent_when_it_changes(tmp_path: Path) -> None:
     async def run() -> None:
         daemon = Watching(tmp_path / "nowhere", None, print)
         sent: list[tuple[str, object]] = []

@@ -20,7 +20,7 @@ def taken(made: Rates, address: str) -> bool:
     return False
 
 
-def test_a_stranger_has_so_many_at_once_and_then_so_many_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stranger_has_a_burst_and_then_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "COUNTED", 3)
     now = [0.0]
     made = Rates(lambda: now[0])
@@ -35,7 +35,7 @@ def test_a_stranger_has_so_many_at_once_and_then_so_many_a_second(monkeypatch: p
     assert taken(made, "2001:db8::1")  # it is forgotten
 
 
-def test_who_has_logged_in_is_served_while_strangers_send_all_they_can(tmp_path: Path) -> None:
+def test_users_are_served_while_strangers_send_all_they_can(tmp_path: Path) -> None:
     with Console(tmp_path, haste=1) as console:
         cookie = console.log_in()
         made = [console.connected(f"127.3.0.{number % 30 + 1}") for number in range(60)]

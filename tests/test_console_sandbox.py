@@ -163,7 +163,7 @@ def test_the_process_has_nothing_but_its_groups(lab: Lab, tmp_path: Path) -> Non
             assert not [line for line in console.lines if line.startswith("no-sandbox")]
 
 
-def test_it_reads_a_key_that_is_roots_alone_and_a_new_one_that_it_may_read() -> None:
+def test_it_reads_roots_key_and_a_new_one_that_it_may_read() -> None:
     with TemporaryDirectory(dir="/tmp", prefix="mxconsole") as name:
         Path(name).chmod(0o755)
         authority = Authority(Path(name, "tls"))

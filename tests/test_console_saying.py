@@ -24,7 +24,7 @@ def said(console: Console, target: str, cookie: str) -> str:
 
 
 @pytest.mark.parametrize("page", ["/failing", "/broken", "/echo?q=a+b"])
-def test_the_page_that_a_change_leads_to_says_it_and_no_other_one(console: Console, page: str) -> None:
+def test_the_page_after_a_change_alone_says_it(console: Console, page: str) -> None:
     cookie = console.log_in()
     form = {"csrf": console.csrf(cookie), "say": "Nobody knows.", "back": page}
     assert console.ask("POST", "/change/thing", form, cookie)[1]["Location"] == page
@@ -61,7 +61,7 @@ def test_the_log_has_each_outcome_with_its_target(console: Console, outcome: Out
     assert form == " ".join([str(outcome), *(f"{name}=" for name in console.log.lines[1][1])])
 
 
-def test_an_error_within_a_change_leaves_a_line_that_nobody_knows(console: Console) -> None:
+def test_an_error_within_a_change_is_said_to_be_unknown(console: Console) -> None:
     cookie = console.log_in()
     form = {"csrf": console.csrf(cookie), "defect": "1", "what": "192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5"}
     assert console.ask("POST", "/change/thing", form, cookie)[0] == 500
@@ -73,7 +73,7 @@ def test_an_error_within_a_change_leaves_a_line_that_nobody_knows(console: Conso
     ("/echo?q=a%20b", "", "/echo?q=a+b"), ("https://evil.example/", "", "/"), ("//evil.example", "", "/"),
     ("", "http://{host}/echo?q=x#y", "/echo?q=x"), ("", "http://evil.example/echo", "/"), ("", "http://{host}", "/"),
     ("", "http://{host}@evil.example/echo", "/"), ("", "http://{host}/change/thing", "/"), ("", "", "/")])
-def test_a_click_after_the_session_has_ended_is_said_and_leads_back(
+def test_a_click_after_the_session_is_said_and_leads_back(
     console: Console, back: str, referer: str, leads: str,
 ) -> None:
     more = {"Referer": referer.format(host=f"127.0.0.1:{console.port}")} if referer else {}

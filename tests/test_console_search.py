@@ -25,7 +25,7 @@ def clicked(daemon: DaemonProcess, path: str, **form: str) -> str:
     return done.said
 
 
-def test_an_address_is_told_and_let_in_for_a_day_for_good_and_not_any_more(guarded: Lab, client: Host) -> None:
+def test_an_address_is_let_in_for_a_day_for_good_and_no_more(guarded: Lab, client: Host) -> None:
     with serving(guarded) as daemon:
         assert client.attempt(FAKE4, source=GOOD) is Attempt.REFUSED
         assert client.attempt(REAL4, source=BAD, timeout=0.3) is Attempt.DROPPED

@@ -46,7 +46,7 @@ def test_a_cookie_that_stands_twice_is_none(console: Console) -> None:
     assert console.ask("GET", "/", cookie=cookie, name="__Host-mxallowd")[0] == 303
 
 
-def test_a_stolen_cookie_is_worth_nothing_after_the_log_out_and_after_another_password(console: Console) -> None:
+def test_a_stolen_cookie_ends_with_log_out_or_password(console: Console) -> None:
     stolen, other = console.log_in(), console.log_in()
     assert console.ask("POST", "/logout", {"csrf": console.csrf(stolen)}, stolen)[0] == 303
     assert console.ask("GET", "/", cookie=stolen)[0] == 303
@@ -176,7 +176,7 @@ def test_there_are_so_many_at_most(tmp_path: Path) -> None:
                    for key, one in found._sessions.items())
 
 
-def test_cookies_say_that_only_tls_may_have_them_where_there_is_tls(tmp_path: Path) -> None:
+def test_with_tls_cookies_are_for_tls_alone(tmp_path: Path) -> None:
     with Console(tmp_path, proxies=["127.5.0.1"]) as console:
         _, fields, _ = console.ask("POST", "/login", LOGIN, source="127.5.0.1", X_Forwarded_Proto="https",
                                    X_Forwarded_For="192.0.2.7")

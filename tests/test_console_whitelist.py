@@ -52,7 +52,7 @@ def test_filters_and_how_many(guarded: Lab, client: Host) -> None:
             assert (page.status, said in page.text) == (400, True), page.text
 
 
-def test_a_row_or_what_is_ticked_is_removed_and_nothing_by_who_may_look(lab: Lab) -> None:
+def test_a_row_or_ticks_are_removed_by_who_may_change(lab: Lab) -> None:
     with serving(lab) as daemon:
         hosts = filled(daemon, fields.MOST_TARGETS + 1)
         page = shown(daemon.control, "/whitelist?limit=1000")

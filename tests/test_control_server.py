@@ -220,7 +220,7 @@ def test_head_has_the_fields_alone(tmp_path: Path) -> None:
     assert [type(error) for error in play(tmp_path, story)] == [ZeroDivisionError]
 
 
-def test_who_sends_many_requests_at_once_has_no_more_turns_than_others(tmp_path: Path) -> None:
+def test_many_requests_at_once_have_no_more_turns(tmp_path: Path) -> None:
     async def story(path: Path, _: list[Exception]) -> None:
         HEARD.clear()
         _reader, writer = await asyncio.open_unix_connection(path)

@@ -179,7 +179,7 @@ print(json.dumps([warnings, tried, able]))
 
 
 @pytest.mark.parametrize("word", ["", "no-landlock"])
-def test_who_is_secluded_reaches_what_its_directory_leads_to_and_nobody_else(tmp_path: Path, word: str) -> None:
+def test_who_is_secluded_reaches_its_directory_alone(tmp_path: Path, word: str) -> None:
     """Kernels before 6.7 have no Landlock for the network: seccomp alone has to do."""
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("a-long-name.sock")
